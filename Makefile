@@ -1,0 +1,34 @@
+# `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread a core for the tests' many small tensors; two runners share the machine.
+.PHONY: demo test test-slow check format bench-samplers clean
+
+.venv/installed: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/shelfmark demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-samplers: .venv/installed
+	$(BIN)/python benchmarks/bench_samplers.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache

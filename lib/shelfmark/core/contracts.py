@@ -1,0 +1,89 @@
+"""What flows between the floors. Legend: N rows, C classes, D embedding, K neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from shelfmark.core.strings import Strings
+
+
+class BadImage(NamedTuple):
+    """One picture that could not be read: its row in the table, its path and why."""
+
+    row: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loader yields.
+
+    images: (N, 3, H, W) float32, normalised. labels: (N,) int64, -1 where there is none.
+    rows: (N,) int64, each image's row in the annotation table, which is its identity.
+    bad: the pictures that could not be read while this batch was made.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    bad: tuple[BadImage, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pin_memory(self) -> Batch:
+        """Called by the loader on a machine with a GPU."""
+        return replace(
+            self, images=self.images.pin_memory(), labels=self.labels.pin_memory(), rows=self.rows.pin_memory()
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network returns.
+
+    embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
+    heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors.
+    """
+
+    embedding: Tensor
+    heads: Mapping[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        return self.heads["classifier"]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of one set of images, un-normalised, row by row.
+
+    features: (N, D) float32, often memory-mapped. labels: (N,) int64, -1 where there is none.
+    manifest: how they were made (config hash, checkpoint hash, annotations hash).
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    image_ids: Strings
+    paths: Strings
+    manifest: Mapping[str, object] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The K best gallery rows of each of N queries, best first.
+
+    scores: (N, K). rows: (N, K) int64 into the gallery; -1 where fewer than K exist.
+    """
+
+    scores: np.ndarray
+    rows: np.ndarray

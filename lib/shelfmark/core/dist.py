@@ -1,0 +1,115 @@
+"""Processes: one file knows whether there is one or many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number, 0 where there is one process."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return rank() == 0
+
+
+def local_device(name: str = "auto") -> torch.device:
+    """The device of this process: its own GPU under torchrun, else the first GPU, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(name)
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs); does nothing for one process."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or world_size() > 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Waits for all processes."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def broadcast_object(value: T) -> T:
+    """Rank 0's value, on every rank."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather_objects(value: T) -> list[T]:
+    """Every rank's value, on every rank, in rank order."""
+    if world_size() == 1:
+        return [value]
+    box: list[Any] = [None] * world_size()
+    dist.all_gather_object(box, value)
+    return box
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of every rank's tensor (same shape everywhere), on every rank; no gradient."""
+    if world_size() == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def gather_rows(value: Tensor) -> Tensor:
+    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N.
+
+    Gradients: every rank is taken to compute the same scalar from the gathered rows, and gradients of
+    parameters to be averaged over ranks afterwards (as DistributedDataParallel does), so this rank's
+    slice of the gradient is scaled by the number of ranks.
+    """
+    return value if world_size() == 1 else _GatherRows.apply(value)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
+        dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
+        sizes = [int(count) for count in counts]
+        ctx.start, ctx.length = sum(sizes[: rank()]), len(value)
+        padded = value.new_zeros((max(sizes), *value.shape[1:]))
+        padded[: len(value)] = value
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0][ctx.start : ctx.start + ctx.length] * world_size()

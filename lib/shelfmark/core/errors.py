@@ -1,0 +1,30 @@
+"""The one error that users are meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something in the input is wrong. The text says what, where, what is allowed and the next step.
+
+    The command line prints the text alone and ends with status 2; a traceback is for our own mistakes.
+    """
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was most likely meant to be, or None where nothing is close."""
+    by_folded = {choice.lower().replace("-", "_"): choice for choice in choices}
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def choose(what: str, value: str, choices: Iterable[str]) -> str:
+    """`value` if it is one of `choices`; otherwise raises a UserError that lists them."""
+    allowed = list(choices)
+    if value in allowed:
+        return value
+    hint = nearest(value, allowed)
+    meant = f" Did you mean {hint!r}?" if hint else ""
+    raise UserError(f"{what}={value!r} is not one of: {', '.join(allowed)}.{meant}")

@@ -1,0 +1,40 @@
+"""What the program says to its user: one line at a time, from the main process only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from shelfmark.core import dist
+
+_logger = logging.getLogger("shelfmark")
+
+
+def say(message: str) -> None:
+    """An ordinary line, on standard output."""
+    if dist.is_main():
+        _ready().info(message)
+
+
+def warn(message: str) -> None:
+    """Something the user should know before trusting the result."""
+    if dist.is_main():
+        _ready().warning(f"warning: {message}")
+
+
+def _ready() -> logging.Logger:
+    # A program that embeds Shelfmark and set up its own handlers keeps them.
+    if not _logger.handlers and not logging.getLogger().handlers:
+        handler = _StdoutHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        _logger.addHandler(handler)
+    _logger.setLevel(logging.INFO)
+    return _logger
+
+
+class _StdoutHandler(logging.StreamHandler):
+    """Looks `sys.stdout` up at each line, so that a progress display or a test that replaces it is honoured."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)

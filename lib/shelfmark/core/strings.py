@@ -1,0 +1,57 @@
+"""Millions of strings in two arrays.
+
+A list of Python strings costs about 60 bytes an entry and is copied page by page into every loader
+process, because reading it writes reference counts (pytorch issue 13246). Two numpy arrays are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Strings:
+    """An immutable sequence of `N` strings.
+
+    data: (total bytes,) uint8, all strings as UTF-8, end to end.
+    offsets: (N + 1,) int64; string `i` is `data[offsets[i]:offsets[i + 1]]`.
+    """
+
+    data: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> Strings:
+        """Packs any strings; a lone surrogate from a file name survives."""
+        encoded = [text.encode("utf-8", "surrogateescape") for text in strings]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter((len(part) for part in encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> str:
+        index = int(row)
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {row} of {len(self)} strings")
+        raw = self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
+        return raw.decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[row] for row in range(len(self)))
+
+    def take(self, rows: np.ndarray) -> Strings:
+        """The strings at `rows` (int array or boolean mask), in that order."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # For byte b of output string i: its place in `data` is start_i + (b - offsets_i).
+        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Strings(self.data[source], offsets)

@@ -1,0 +1,214 @@
+"""Every option of a run, once: a frozen, typed tree.
+
+A field's description is what `shelfmark config --schema` shows in an editor. Durations carry their unit
+in the name. Loss options stand with their losses (`shelfmark.losses`), everything else stands here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from shelfmark.losses import CrossEntropyConfig, LossUnion
+
+SamplerName = Literal["instance", "class_balanced", "reverse", "pk"]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _option(default: Any, description: str, **limits: Any) -> Any:
+    return Field(default=default, description=description, **limits)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Data(Section):
+    generated: Literal["", "shop"] = _option("", "`shop`: make the generated catalogue under data.root if it is missing")
+    root: Path = _option(Path("dataset/shop"), "folder that the annotations' fpath is relative to")
+    test_root: Path | None = _option(None, "folder of the test images; data.root where it is not given")
+    extra_roots: tuple[Path, ...] = _option((), "further folders that an absolute fpath may lie under")
+    train_json: Path | None = _option(None, "training annotations")
+    val_json: Path | None = _option(None, "validation annotations")
+    test_json: Path | None = _option(None, "test set: {'images': [{'image_id': ...}]}")
+    retrieval_json: Path | None = _option(None, "annotations with is_query and is_gallery; else val leave-one-out")
+    num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
+    input_size_px: Positive = _option(224, "side of the square that the network sees")
+    eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
+    num_workers: NotNegative = _option(1, "loader processes per rank; 0 reads in the training process")
+    on_bad_image: Literal["error", "skip"] = _option("error", "an unreadable image ends the run, or is counted and left")
+    mean: tuple[float, float, float] = _option((0.485, 0.456, 0.406), "RGB mean, for pixels in 0..1")
+    std: tuple[float, float, float] = _option((0.229, 0.224, 0.225), "RGB standard deviation, for pixels in 0..1")
+
+
+class RandAugment(Section):
+    num_ops: NotNegative = _option(0, "operations per image; 0 is off")
+    magnitude: Annotated[int, Field(ge=0, le=30)] = _option(9, "strength, 0..30")
+
+
+class Augment(Section):
+    crop_scale: tuple[float, float] = _option((0.08, 1.0), "area of the random resized crop, as a part of the image")
+    crop_ratio: tuple[float, float] = _option((0.75, 4 / 3), "aspect ratio (width / height) of the random resized crop")
+    flip: Fraction = _option(0.5, "probability of a horizontal flip")
+    color_jitter: tuple[float, float, float, float] = _option(
+        (0.0, 0.0, 0.0, 0.0), "strengths of brightness, contrast, saturation and hue"
+    )
+    randaugment: RandAugment = RandAugment()
+    erasing: Fraction = _option(0.0, "probability of random erasing")
+    albumentations: Path | None = _option(
+        None, "a pipeline saved with albumentations.save(); replaces crop, flip, jitter and RandAugment"
+    )
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Augment:
+        for name in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}={[low, high]} must be two numbers with 0 < low <= high")
+        if self.crop_scale[1] > 1:
+            raise ValueError(f"crop_scale={list(self.crop_scale)} must not exceed 1, the whole image")
+        if not all(0 <= strength <= (0.5 if index == 3 else 10) for index, strength in enumerate(self.color_jitter)):
+            raise ValueError(f"color_jitter={list(self.color_jitter)} must not be negative, and hue at most 0.5")
+        return self
+
+
+class SamplingStage(Section):
+    from_epoch: NotNegative = _option(..., "first epoch (from 0) that uses this sampler")
+    type: SamplerName = _option(..., "sampler of this stage")
+
+
+class Sampling(Section):
+    type: SamplerName = _option("instance", "how a batch's images are drawn")
+    images_per_class: Positive = _option(4, "K of the pk sampler; batch_size / K classes are in a batch")
+    stages: tuple[SamplingStage, ...] = _option((), "switches of the sampler: the last stage that has begun rules")
+
+    @model_validator(mode="after")
+    def _stages_are_ordered(self) -> Sampling:
+        epochs = [stage.from_epoch for stage in self.stages]
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"stages begin at epochs {epochs}; give them in rising order, each once")
+        return self
+
+
+class Classifier(Section):
+    type: Literal["linear", "cosine"] = _option("linear", "linear: w.x + b; cosine: scale * cos(w, x)")
+    bias: bool = _option(True, "whether the linear classifier has a bias")
+    scale: float = _option(16.0, "the cosine classifier's factor; without one its loss cannot fall", gt=0)
+
+
+class MetricHead(Section):
+    dim: NotNegative = _option(0, "dimension of a linear projection before the norm; 0 takes the embedding itself")
+
+
+class Model(Section):
+    backbone: str = _option("resnet50", "a timm model, or a 2020 name (res50, resnest50 ...)")
+    weights: str = _option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
+    embedding_dim: NotNegative = _option(0, "width of the embedding layer; 0 takes the backbone's features as they are")
+    classifier: Classifier = Classifier()
+    heads: dict[str, MetricHead] = _option({}, "metric heads on the embedding, by name")
+    freeze: tuple[str, ...] = _option((), "module names whose parameters and BN statistics stay: `backbone`, ...")
+    freeze_bn: bool = _option(False, "keep all batch-norm statistics; scale and shift still learn")
+    channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
+
+    @model_validator(mode="after")
+    def _classifier_is_not_a_metric_head(self) -> Model:
+        if "classifier" in self.heads:
+            raise ValueError("heads: `classifier` is the classifier's own name; call the metric head something else")
+        return self
+
+
+class Schedule(Section):
+    name: Literal["multistep", "cosine", "constant"] = _option("cosine", "shape of the learning rate after warm-up")
+    milestones_epochs: tuple[float, ...] = _option((), "multistep: where the rate is multiplied by gamma")
+    gamma: float = _option(0.1, "multistep: the factor", gt=0)
+    final_factor: Fraction = _option(0.0, "cosine: the last rate, as a part of optim.lr")
+    warmup_epochs: float = _option(0.0, "linear rise from warmup_factor to 1", ge=0)
+    warmup_factor: Fraction = _option(0.01, "first rate of the warm-up, as a part of optim.lr")
+
+
+class Optim(Section):
+    name: Literal["sgd", "adam", "adamw"] = _option("sgd", "optimizer")
+    lr: float = _option(0.1, "learning rate at the global batch size; no hidden scaling", gt=0)
+    momentum: float = _option(0.9, "sgd", ge=0, lt=1)
+    nesterov: bool = _option(False, "sgd")
+    betas: tuple[float, float] = _option((0.9, 0.999), "adam and adamw")
+    weight_decay: float = _option(1e-4, "on every parameter that it reaches (see decay_norm_and_bias)", ge=0)
+    decay_norm_and_bias: bool = _option(False, "whether weight decay reaches norm layers and biases too")
+    head_lr_factor: float = _option(1.0, "factor on lr for everything but the backbone", gt=0)
+    clip_norm: float = _option(0.0, "largest L2 norm of the whole gradient; 0 is off", ge=0)
+    schedule: Schedule = Schedule()
+
+
+PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
+"""NVIDIA apex's levels. All of its mixed modes become torch.amp with the dtype that the device does best."""
+
+
+class Train(Section):
+    num_epochs: Positive = _option(100, "passes over the training set")
+    steps_per_epoch: NotNegative = _option(0, "0: as many whole batches as the training set has")
+    batch_size: Positive = _option(64, "global: split evenly over the processes")
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
+    ] = _option("auto", "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32; apex's O0..O3 are accepted")
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "auto: a GPU where there is one")
+    log_every_steps: Positive = _option(20, "steps between two lines of metrics.jsonl")
+    checkpoint_every_steps: NotNegative = _option(0, "steps between two checkpoints within an epoch; 0: epochs only")
+    checkpoint_every_epochs: Positive = _option(1, "epochs between two checkpoints")
+
+
+class Eval(Section):
+    every_epochs: Positive = _option(1, "epochs between two evaluations; the last epoch is always evaluated")
+    batch_size: Positive = _option(256, "per process")
+    metric: str = _option("mean_class_accuracy", "the score on val that chooses best_model; any name of summary.json")
+    many: Positive = _option(100, "a class with more training images than this is many-shot")
+    few: Positive = _option(20, "a class with fewer training images than this is few-shot")
+    recall_at: tuple[Positive, ...] = _option((1, 5, 10), "K of Recall@K")
+    retrieval_metric: Literal["cosine", "euclidean", "dot"] = _option("cosine", "similarity for the search")
+
+
+class TauNorm(Section):
+    start: float = _option(0.0, "first tau", ge=0)
+    stop: float = _option(1.5, "last tau", ge=0)
+    step: float = _option(0.05, "distance between taus", gt=0)
+    bias: Literal["keep", "zero"] = _option("zero", "what happens to the classifier's bias when tau > 0 is applied")
+    folds: Annotated[int, Field(ge=2)] = _option(5, "parts of val: tau is chosen on the others, scored on each")
+
+
+class Output(Section):
+    log_root: Path = _option(Path("log"), "run folders are made here")
+    tau_root: Path = _option(Path("log_tau"), "recalibrated models are written here")
+
+
+class Recipe(Section):
+    """One run."""
+
+    name: str = _option("run", "name of the run folder", min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    seed: NotNegative = _option(0, "every random draw derives from it")
+    data: Data = Data()
+    augment: Augment = Augment()
+    sampling: Sampling = Sampling()
+    model: Model = Model()
+    losses: tuple[Annotated[LossUnion, Field(discriminator="name")], ...] = _option(
+        (CrossEntropyConfig(),), "losses, each with name, weight and head", min_length=1
+    )
+    optim: Optim = Optim()
+    train: Train = Train()
+    eval: Eval = Eval()
+    tau_norm: TauNorm = TauNorm()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        heads = {"classifier", *self.model.heads}
+        for index, loss in enumerate(self.losses):
+            if loss.head not in heads:
+                raise ValueError(
+                    f"losses.{index}.head={loss.head!r} is not a head of the model; there are: {', '.join(sorted(heads))}."
+                    f" Add it with model.heads: {{{loss.head}: {{}}}}"
+                )
+        return self
