@@ -124,7 +124,7 @@ class Model(Section):
 class Schedule(Section):
     name: Literal["multistep", "cosine", "constant"] = _option("cosine", "shape of the learning rate after warm-up")
     milestones_epochs: tuple[float, ...] = _option((), "multistep: where the rate is multiplied by gamma")
-    gamma: float = _option(0.1, "multistep: the factor", gt=0)
+    gamma: float | tuple[float, ...] = _option(0.1, "multistep: the factor, or one factor for each milestone")
     final_factor: Fraction = _option(0.0, "cosine: the last rate, as a part of optim.lr")
     warmup_epochs: float = _option(0.0, "linear rise from warmup_factor to 1", ge=0)
     warmup_factor: Fraction = _option(0.01, "first rate of the warm-up, as a part of optim.lr")

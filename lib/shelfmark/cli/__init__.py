@@ -1,0 +1,35 @@
+"""Floor 6: the commands. Heavy imports stand inside functions, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from shelfmark.cli.commands import COMMANDS
+from shelfmark.cli.parser import parse, usage
+from shelfmark.core.errors import UserError, nearest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(COMMANDS))
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, argv: list[str]) -> int:
+    command = COMMANDS.get(name)
+    if command is None:
+        hint = nearest(name, COMMANDS)
+        meant = f" Did you mean {hint!r}?" if hint else ""
+        raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
+    return command.run(parse(name, command, argv))

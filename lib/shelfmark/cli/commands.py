@@ -1,0 +1,214 @@
+"""Each command: its options, and the call of the pipeline that does it."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shelfmark.cli.parser import Command, option
+from shelfmark.core.errors import UserError
+
+if TYPE_CHECKING:
+    from shelfmark.config.load import Loaded, Override
+    from shelfmark.pipelines.opened import OpenedModel
+
+RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT")
+CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Path, metavar="FILE")
+
+
+def train(args: argparse.Namespace) -> int:
+    status = _relaunch(args)
+    if status is not None:
+        return status
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.train import train as run
+
+    if args.dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            run(_train_recipe(args, folder), args.RESUME_MODEL, args.mode, small_evaluation=True)
+        screens.dry_run_passed()
+        return 0
+    folder, summary = run(_train_recipe(args), args.RESUME_MODEL, args.mode, small_evaluation=args.smoke)
+    screens.trained(folder, summary)
+    return 0
+
+
+def test(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.predict import predict
+
+    predict(_opened(args), images=args.images, topk=args.topk, out=args.out)
+    return 0
+
+
+def tau_norm(args: argparse.Namespace) -> int:
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.tau_norm import tau_norm as run
+
+    screens.recalibrated(run(_opened(args)))
+    return 0
+
+
+def embed(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.embed import embed as run
+
+    run(_opened(args), args.out, split=args.split, annotations=args.annotations, images=args.images)
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from shelfmark.cli import screens
+    from shelfmark.core.files import unused_path
+    from shelfmark.pipelines.evaluate import evaluate as run
+
+    opened = _opened(args)
+    folder = unused_path(args.out or opened.run_folder / "evaluation")
+    screens.trained(folder, run(opened, folder))
+    return 0
+
+
+def prepare(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.prepare import prepare as run
+
+    run(args.what, args.source, args.out, args.seed)
+    return 0
+
+
+def config(args: argparse.Namespace) -> int:
+    from shelfmark.config.write import schema_json, to_yaml
+    from shelfmark.recipe import Recipe
+
+    print(schema_json(Recipe) if args.schema else to_yaml(_train_recipe(args)))
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.demo import demo as run
+
+    screens.demo(run(_train_recipe(args)))
+    return 0
+
+
+COMMANDS = {
+    "train": Command(
+        "train, resume or finetune; the same as `python main.py`",
+        train,
+        [
+            CONFIG,
+            RESUME,
+            option("--mode", "continue the checkpoint's run or finetune it", choices=["resume", "finetune"]),
+            option("--smoke", "two epochs of four steps on the shop", action="store_true"),
+            option("--dry-run", "two batches of each phase, nothing kept", action="store_true"),
+            option("--gpu_ids", "GPUs to train on, as 0,1; starts one process each", metavar="IDS"),
+            option("--num-gpus", "number of processes to train with", type=int, metavar="N"),
+        ],
+    ),
+    "test": Command(
+        "predict a test set; the same as `python test.py`",
+        test,
+        [
+            RESUME,
+            option("--images", "predict every photograph under this folder instead", type=Path, metavar="DIR"),
+            option("--topk", "also write the best K classes with probabilities", type=int, default=0, metavar="K"),
+            option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
+            option("--gpu_ids", "GPU to use", metavar="ID"),
+        ],
+    ),
+    "tau-norm": Command(
+        "recalibrate the classifier; the same as `python tau_norm.py`",
+        tau_norm,
+        [RESUME, option("--gpu_ids", "GPU to use", metavar="ID")],
+    ),
+    "evaluate": Command(
+        "score a checkpoint on val and on query and gallery pictures",
+        evaluate,
+        [RESUME, option("--out", "folder for the scores", type=Path, metavar="DIR")],
+    ),
+    "embed": Command(
+        "write features of images to disk, once",
+        embed,
+        [
+            RESUME,
+            option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
+            option("--split", "which annotations of the config", choices=["train", "val", "retrieval"], default="val"),
+            option("--annotations", "another annotation file", type=Path, metavar="FILE"),
+            option("--images", "a folder of photographs", type=Path, metavar="DIR"),
+        ],
+    ),
+    "prepare": Command(
+        "convert or generate a dataset",
+        prepare,
+        [
+            option("what", "layout of the source", choices=["aliproducts", "grocery", "folder", "shop"]),
+            option("--source", "folder of the original data", type=Path, metavar="DIR"),
+            option("--out", "folder for the annotations", type=Path, metavar="DIR"),
+            option("--seed", "of the split or the shop", type=int, default=0),
+        ],
+        takes_config=False,
+    ),
+    "config": Command(
+        "print the resolved config, or its JSON schema for editors",
+        config,
+        [CONFIG, option("--schema", "print the JSON schema", action="store_true")],
+    ),
+    "demo": Command("the whole road on the generated shop; the same as `make demo`", demo, [CONFIG]),
+}
+
+
+def _relaunch(args: argparse.Namespace) -> int | None:
+    """The exit status of the processes that were started in this one's place; None to go on here."""
+    if args.gpu_ids is None and args.num_gpus is None:
+        return None
+    if args.gpu_ids is not None and args.num_gpus is not None:
+        raise UserError("give --gpu_ids or --num-gpus, not both.")
+    from shelfmark.core.launch import relaunch
+
+    return relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
+
+
+def _opened(args: argparse.Namespace) -> OpenedModel:
+    if args.RESUME_MODEL is None:
+        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
+    from shelfmark.pipelines.opened import open_model
+
+    if getattr(args, "gpu_ids", None) is not None:
+        from shelfmark.core.launch import relaunch
+
+        relaunch(gpu_ids=args.gpu_ids.split(",")[0], num_processes=None)
+    return open_model(args.RESUME_MODEL, args.overrides)
+
+
+def _train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) -> Loaded:
+    from shelfmark.config.load import load
+    from shelfmark.pipelines.limits import dry_run_overrides, smoke_overrides
+    from shelfmark.recipe import Recipe
+
+    file, base = _base(args)
+    overrides = [*base, *args.overrides]
+    loaded = load(Recipe, file, overrides)
+    if getattr(args, "smoke", False):
+        loaded = load(Recipe, file, [*base, *smoke_overrides(loaded.config), *args.overrides])
+    if dry_run_folder is not None:
+        loaded = load(Recipe, file, [*overrides, *dry_run_overrides(dry_run_folder)])
+    return loaded
+
+
+def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
+    """Where options come from before the command line: a file, or the checkpoint that goes on."""
+    if args.config is not None:
+        return args.config, []
+    checkpoint = getattr(args, "RESUME_MODEL", None)
+    if checkpoint is not None:
+        from shelfmark.engine.checkpoint import load_checkpoint
+        from shelfmark.pipelines.opened import config_overrides
+
+        return None, config_overrides(load_checkpoint(checkpoint))
+    return _default_config(), []
+
+
+def _default_config() -> Path:
+    here = Path("configs/shop.yaml")
+    beside_the_package = Path(__file__).parents[3] / here
+    return here if here.exists() or not beside_the_package.exists() else beside_the_package

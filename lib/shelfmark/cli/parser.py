@@ -1,0 +1,91 @@
+"""Command lines: options, `key=value` overrides anywhere, and the 2020 flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from shelfmark.core.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Option:
+    """One flag of a command, in argparse's words."""
+
+    flag: str
+    help: str
+    settings: Mapping[str, Any]
+
+
+def option(flag: str, help: str, **settings: Any) -> Option:
+    """A flag; settings as argparse's add_argument takes them."""
+    return Option(flag, help, settings)
+
+
+@dataclass(frozen=True)
+class Command:
+    """takes_config: accepts `key=value` overrides and the 2020 flags."""
+
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    options: Sequence[Option] = ()
+    takes_config: bool = True
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}\n{self.format_usage()}try: {self.prog} --help")
+
+
+def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
+    """The command's arguments. With takes_config also `overrides`: a list of config.load.Override, in order.
+
+    Raises UserError for what the command does not know, with the nearest flag.
+    """
+    parser = _build(name, command)
+    if not command.takes_config:
+        return parser.parse_args(argv)
+    # Imported here because --help of the other commands need not wait for it.
+    from shelfmark.config.dialects import nearest_flag, translate_2020
+    from shelfmark.config.load import parse_override
+    from shelfmark.core.log import say
+
+    translated, rest, notes = translate_2020(argv)
+    known, unknown = parser.parse_known_args(rest)
+    overrides = list(translated)
+    for word in unknown:
+        if word.startswith("-") or "=" not in word:
+            hint = nearest_flag(word) or _nearest_option(word, command)
+            meant = f" Did you mean {hint}?" if hint else ""
+            raise UserError(f"{word!r} is neither an option of `shelfmark {name}` nor key=value.{meant}")
+        overrides.append(parse_override(word))
+    for note in notes:
+        say(f"note: {note}")
+    known.overrides = overrides
+    return known
+
+
+def usage(commands: Mapping[str, Command]) -> str:
+    """The page that `shelfmark --help` shows."""
+    width = max(len(name) for name in commands)
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in commands.items()]
+    return "\n".join(["usage: shelfmark COMMAND [options] [key=value ...]", "", *lines, "", "shelfmark COMMAND --help"])
+
+
+def _build(name: str, command: Command) -> argparse.ArgumentParser:
+    epilog = "key=value sets any option of the config, as optim.lr=0.1; the flags of 2020 (--BASE_LR 0.1) work too."
+    parser = _Parser(
+        prog=f"shelfmark {name}",
+        description=command.help,
+        epilog=epilog if command.takes_config else None,
+        allow_abbrev=False,
+    )
+    for flag in command.options:
+        parser.add_argument(flag.flag, help=flag.help, **flag.settings)
+    return parser
+
+
+def _nearest_option(word: str, command: Command) -> str | None:
+    return nearest(word.split("=")[0], [flag.flag for flag in command.options])

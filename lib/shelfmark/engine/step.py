@@ -1,0 +1,115 @@
+"""One optimizer step. Legend: N rows of this process's batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import Batch, Outputs
+from shelfmark.engine.precision import Precision
+from shelfmark.losses import LossFunction
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One entry of `losses:`, built. `global_batch`: it compares rows, so it sees those of every process."""
+
+    name: str
+    head: str
+    weight: float
+    function: LossFunction
+    global_batch: bool
+
+    def value(self, outputs: Outputs, labels: Tensor) -> Tensor:
+        """The unweighted loss, 0-dim; the same on every process for a global loss."""
+        vectors = outputs.heads[self.head]
+        if self.global_batch:
+            return self.function(dist.gather_rows(vectors), dist.gather_rows(labels))
+        return self.function(vectors, labels)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """losses: by term name, unweighted, and `loss`, the weighted sum: means over processes, 0-dim, on the device.
+    gradient_norms: L2 norm of each weighted loss's gradient at the embedding, only when asked for."""
+
+    losses: Mapping[str, Tensor]
+    gradient_norms: Mapping[str, Tensor]
+
+
+class TrainStep:
+    """Forward, losses, backward, clip, update."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        terms: Sequence[LossTerm],
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        clip_norm: float = 0.0,
+    ) -> None:
+        self.network = network
+        self.terms = list(terms)
+        self.optimizer = optimizer
+        self.precision = precision
+        self.clip_norm = clip_norm
+        self.scaler = precision.gradient_scaler()
+        self._forward = _distributed(network, self.terms, precision.device)
+
+    def __call__(self, batch: Batch, learning_rate: float, measure_gradients: bool = False) -> StepResult:
+        """Updates the network by one batch.
+
+        learning_rate: of this step, before each parameter group's own factor.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_factor", 1.0)
+        labels = batch.labels.to(self.precision.device, non_blocking=True)
+        images = batch.images.to(self.precision.device, non_blocking=True)
+        with self.precision.autocast():
+            outputs = self._forward(images)
+            losses = {term.name: term.value(outputs, labels) for term in self.terms}
+        norms = self._gradient_norms(losses, outputs.embedding) if measure_gradients else {}
+        total = torch.stack([term.weight * losses[term.name].float() for term in self.terms]).sum()
+        self._update(total)
+        return StepResult(_means({**losses, "loss": total}), _means(norms))
+
+    def _update(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _gradient_norms(self, losses: Mapping[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
+        # Taken at the embedding: it costs no pass through the backbone, and shows which loss leads it.
+        if not embedding.requires_grad:
+            return {}
+        norms = {}
+        for term in self.terms:
+            (gradient,) = torch.autograd.grad(
+                term.weight * losses[term.name], embedding, retain_graph=True, allow_unused=True
+            )
+            squared = gradient.float().pow(2).sum() if gradient is not None else embedding.new_zeros(())
+            # Each process holds the gradient of its own rows, scaled as DistributedDataParallel expects.
+            norms[term.name] = dist.sum_over_ranks(squared).sqrt() / dist.world_size()
+        return norms
+
+
+def _distributed(network: nn.Module, terms: Sequence[LossTerm], device: torch.device) -> nn.Module:
+    if dist.world_size() == 1:
+        return network
+    heads = {name.split(".")[1] for name, _ in network.named_parameters() if name.startswith("heads.")}
+    without_loss = (heads | {"classifier"}) - {term.head for term in terms}
+    device_ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=device_ids, find_unused_parameters=bool(without_loss))
+
+
+def _means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: dist.sum_over_ranks(value.detach()) / dist.world_size() for name, value in values.items()}

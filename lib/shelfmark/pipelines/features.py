@@ -1,0 +1,83 @@
+"""Features once: every later score, table and recalibration starts from them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import MANIFEST, read_embeddings
+from shelfmark.core.files import read_json, sha256_json
+from shelfmark.core.log import say
+from shelfmark.data.table import Table
+from shelfmark.engine.precision import Precision
+from shelfmark.evaluation.extract import extract
+from shelfmark.models import Network
+from shelfmark.recipe import Recipe, assemble
+
+
+def features_of(
+    network: Network,
+    recipe: Recipe,
+    table: Table,
+    folder: Path,
+    *,
+    checkpoint_hash: str,
+    precision: Precision,
+) -> Embeddings:
+    """The table's embeddings in `folder`: read where they fit this model and these images, else extracted."""
+    facts = {
+        "checkpoint_sha256": checkpoint_hash,
+        "rows_sha256": _rows_hash(table),
+        "config_sha256": sha256_json(_what_shapes_features(recipe, precision)),
+    }
+    if _fits(folder, facts):
+        say(f"features: those in {folder} fit this model and these images")
+        return read_embeddings(folder)
+    network.eval()
+
+    def embed(images: Tensor) -> Tensor:
+        with torch.inference_mode(), precision.autocast():
+            return network.embed(images.to(precision.device, non_blocking=True))
+
+    return extract(
+        embed,
+        assemble.evaluation_batches(recipe, table),
+        table,
+        folder=folder,
+        manifest=facts,
+    )
+
+
+def _what_shapes_features(recipe: Recipe, precision: Precision) -> dict[str, object]:
+    data = recipe.data
+    return {
+        "input_size_px": data.input_size_px,
+        "eval_crop": data.eval_crop,
+        "mean": data.mean,
+        "std": data.std,
+        "precision": precision.name,
+        "root": data.root.resolve(),
+    }
+
+
+def _rows_hash(table: Table) -> str:
+    # Of the rows themselves: a table may be a part of its file.
+    digest = hashlib.sha256()
+    for column in (table.paths.offsets, table.paths.data, table.labels):
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def _fits(folder: Path, facts: dict[str, str]) -> bool:
+    fits = None
+    if dist.is_main():
+        file = folder / MANIFEST
+        manifest = read_json(file) if file.is_file() else {}
+        fits = all(manifest.get(name) == value for name, value in facts.items())
+    return bool(dist.broadcast_object(fits))

@@ -1,0 +1,62 @@
+"""Small runs of any recipe: `--smoke` and `--dry-run`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shelfmark.config.load import Override
+from shelfmark.data.table import Table
+from shelfmark.recipe import Recipe
+
+SMOKE_EVAL_BATCH = 32
+SHOP = "dataset/shop"
+
+
+def two_batches(table: Table, batch_size: int) -> Table:
+    """Rows for two batches, evenly spread, so that classes, queries and gallery are all among them."""
+    wanted = min(len(table), 2 * batch_size)
+    return table.take(np.linspace(0, len(table) - 1, wanted).round().astype(np.int64))
+
+
+def smoke_overrides(recipe: Recipe) -> list[Override]:
+    """What makes any recipe a two-epoch run of four steps on the shop, from seeded weights."""
+    return [
+        Override(key, value, "--smoke")
+        for key, value in {
+            "name": f"{recipe.name}_smoke",
+            "data.generated": "shop",
+            "data.root": SHOP,
+            "data.test_root": f"{SHOP}/test",
+            "data.extra_roots": [],
+            "data.train_json": f"{SHOP}/train.json",
+            "data.val_json": f"{SHOP}/val.json",
+            "data.test_json": f"{SHOP}/test.json",
+            "data.retrieval_json": f"{SHOP}/retrieval.json",
+            "data.num_classes": 0,
+            "data.input_size_px": min(64, recipe.data.input_size_px),
+            "data.num_workers": 0,
+            "model.weights": "",
+            "train.num_epochs": 2,
+            "train.steps_per_epoch": 4,
+            "train.batch_size": 8,
+            "train.log_every_steps": 2,
+            "train.checkpoint_every_steps": 0,
+            "eval.batch_size": SMOKE_EVAL_BATCH,
+            "optim.schedule.warmup_epochs": min(1.0, recipe.optim.schedule.warmup_epochs),
+        }.items()
+    ]
+
+
+def dry_run_overrides(log_root: str) -> list[Override]:
+    """What makes any recipe run two training batches with its own data and options, in a folder to throw away."""
+    return [
+        Override(key, value, "--dry-run")
+        for key, value in {
+            "output.log_root": log_root,
+            "train.num_epochs": 1,
+            "train.steps_per_epoch": 2,
+            "train.log_every_steps": 1,
+            "train.checkpoint_every_steps": 0,
+            "optim.schedule.warmup_epochs": 0,
+        }.items()
+    ]

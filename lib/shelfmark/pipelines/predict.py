@@ -1,0 +1,81 @@
+"""`python test.py`: one predicted class for every test image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path
+from shelfmark.core.log import say, warn
+from shelfmark.data.annotations import folder_table, read_test_set
+from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.table import Table
+from shelfmark.evaluation.submission import write_submission, write_topk
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.recipe import assemble
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """classes: (N, K) int64, best first. scores: (N, K) float32 probabilities, NaN for an unreadable image."""
+
+    table: Table
+    classes: np.ndarray
+    scores: np.ndarray
+    submission: Path
+    topk: Path | None
+
+
+def predict(
+    opened: OpenedModel, images: Path | None = None, topk: int = 0, out: Path | None = None
+) -> Predicted:
+    """Predicts the recipe's test set, or every photograph under `images`, and writes the submission file.
+
+    topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
+    the run folder. An existing file is never overwritten: the next free number is used.
+    """
+    table = folder_table(images) if images else _test_set(opened)
+    num_classes = opened.network.num_classes
+    if topk > num_classes:
+        raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
+    file = unused_path(out or opened.run_folder / "submission.csv")
+    classes, scores = _best_classes(opened, table, max(1, topk), file)
+    write_submission(file, table.image_ids, classes[:, 0])
+    say(f"{len(table)} predictions written to {file}")
+    topk_file = None
+    if topk:
+        topk_file = unused_path(file.with_name(f"{file.stem}_top{topk}.csv"))
+        write_topk(topk_file, table.image_ids, classes, scores)
+        say(f"the best {topk} classes with probabilities written to {topk_file}")
+    return Predicted(table, classes, scores, file, topk_file)
+
+
+def _test_set(opened: OpenedModel) -> Table:
+    data = opened.recipe.data
+    if data.test_json is None:
+        raise UserError("there is nothing to predict: give --images DIR, or data.test_json=FILE (--DATASET_TEST_JSON).")
+    return read_test_set(data.test_json, data.test_root or data.root, extra_roots=data.extra_roots)
+
+
+def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    # A picture that cannot be read still needs its row: the class most frequent in training is the best guess.
+    classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
+    scores = np.full((len(table), k), np.nan, dtype=np.float32)
+    log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
+    for batch in assemble.evaluation_batches(opened.recipe, table):
+        log.add(batch.bad)
+        with torch.inference_mode():
+            with opened.precision.autocast():
+                embedding = opened.network.embed(batch.images.to(opened.precision.device))
+            probabilities = opened.network.logits(embedding).softmax(dim=1)
+        best = probabilities.topk(k, dim=1)
+        rows = batch.rows.numpy()
+        classes[rows], scores[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
+    unread = int(np.isnan(scores[:, 0]).sum())
+    if unread:
+        warn(f"{unread} images could not be read; they are given the most frequent class, {opened.class_name(int(opened.counts.argmax()))}")
+    return classes, scores

@@ -1,0 +1,38 @@
+"""`shelfmark prepare`: annotations from a dataset's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say
+from shelfmark.data.converters import prepare_aliproducts, prepare_folder, prepare_grocery
+from shelfmark.data.shop import generate_shop, is_complete
+
+SHOP = Path("dataset/shop")
+
+
+def prepare(what: str, source: Path | None, out: Path | None, seed: int = 0) -> None:
+    """what: aliproducts, grocery, folder or shop. out: None takes dataset/<what>."""
+    target = out or Path("dataset") / what
+    if what == "shop":
+        _prepare_shop(target, seed)
+        return
+    if source is None:
+        raise UserError(f"--source is missing: the folder that holds the {what} data.")
+    if what == "folder":
+        prepared = prepare_folder(source, target, seed=seed)
+    else:
+        prepared = {"aliproducts": prepare_aliproducts, "grocery": prepare_grocery}[what](source, target)
+    say(prepared.told())
+
+
+def _prepare_shop(root: Path, seed: int) -> None:
+    if is_complete(root):
+        say(f"{root} is there already")
+        return
+    if root.exists() and any(root.iterdir()):
+        raise UserError(f"{root} is not empty and not a whole shop; give another --out, or empty it.")
+    say(f"generating the shop in {root} ...")
+    generate_shop(root, seed)
+    say(f"the shop is in {root}; `python main.py` trains on it")

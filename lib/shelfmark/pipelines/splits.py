@@ -1,0 +1,60 @@
+"""The tables of a training run, and the guard against a leaked score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.data.holdout import hold_out, leaked_rows
+from shelfmark.data.table import Table
+from shelfmark.pipelines.limits import two_batches
+from shelfmark.recipe import Recipe, assemble
+
+HELD_OUT_PART = 0.2
+
+
+@dataclass(frozen=True)
+class Splits:
+    """retrieval: the query and gallery rows, None where the recipe has none."""
+
+    train: Table
+    val: Table
+    retrieval: Table | None
+
+
+def read_splits(recipe: Recipe, small: bool = False) -> Splits:
+    """Training, validation and retrieval tables. No validation image is ever among the training images:
+    where the files say so, it is said and a part of them is held out of training instead.
+
+    small: evaluate on two batches only.
+    """
+    train = assemble.annotations(recipe, "train")
+    val, retrieval = read_val_and_retrieval(recipe)
+    if val.num_classes > train.num_classes:
+        raise UserError(
+            f"{recipe.data.val_json} has {val.num_classes} classes but {recipe.data.train_json} has"
+            f" {train.num_classes}; a model cannot be scored on classes that it does not know."
+            " Give data.val_json the validation part of the same catalogue."
+        )
+    leaked = leaked_rows(train, val)
+    if len(leaked):
+        train, val = hold_out(train, val, fraction=HELD_OUT_PART, seed=recipe.seed)
+        warn(
+            f"{len(leaked)} of the validation images are training images too, so their score would mean nothing;"
+            f" {len(val)} images are held out of training and validate it instead"
+        )
+    retrieval_rows = f", {len(retrieval)} retrieval" if retrieval else ""
+    say(f"data: {len(train)} training, {len(val)} validation{retrieval_rows} images, {train.num_classes} classes")
+    if small:
+        val = two_batches(val, recipe.eval.batch_size)
+        retrieval = None if retrieval is None else two_batches(retrieval, recipe.eval.batch_size)
+    return Splits(train, val, retrieval)
+
+
+def read_val_and_retrieval(recipe: Recipe) -> tuple[Table, Table | None]:
+    """What a model is scored on. Their class counts are their own: retrieval's classes may be new ones."""
+    val = assemble.annotations(recipe, "val", num_classes=0)
+    if recipe.data.retrieval_json is None:
+        return val, None
+    return val, assemble.annotations(recipe, "retrieval", num_classes=0)

@@ -1,0 +1,76 @@
+"""How a training run begins: fresh, as the continuation of another, or as its finetuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path
+from shelfmark.data.table import Table
+from shelfmark.engine.checkpoint import Checkpoint
+from shelfmark.recipe import Recipe
+
+Mode = Literal["resume", "finetune"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """kind: what the run is. reason: the log's first line. folder: where the run writes."""
+
+    kind: Literal["fresh", "resume", "finetune"]
+    reason: str
+    folder: Path
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def resumed(self) -> Checkpoint | None:
+        """The checkpoint whose optimizer, schedule and position go on, if any."""
+        return self.checkpoint if self.kind == "resume" else None
+
+
+def decide_start(recipe: Recipe, train: Table, checkpoint: Checkpoint | None, mode: Mode | None) -> Start:
+    """Resume or finetune is decided by the content of the training annotations, never by paths.
+
+    mode: what the user asked for; None decides. Makes the run folder.
+    """
+    if checkpoint is None:
+        return Start("fresh", "a fresh run", _new_folder(recipe, recipe.name))
+    same = checkpoint.manifest["train_sha256"] == train.sha256
+    kind = mode or ("resume" if same else "finetune")
+    why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
+    if kind == "finetune":
+        folder = _new_folder(recipe, f"{recipe.name}_finetune")
+        reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
+        return Start("finetune", reason, folder, checkpoint)
+    if not checkpoint.state:
+        raise UserError(
+            f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
+            " or resume the checkpoint that it was made from."
+        )
+    if not same:
+        why += "; the training annotations are others, so the epoch in progress starts anew"
+    folder = _folder_to_resume(recipe, checkpoint)
+    done = checkpoint.manifest["step"]
+    reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
+    return Start("resume", reason, folder, checkpoint)
+
+
+def _folder_to_resume(recipe: Recipe, checkpoint: Checkpoint) -> Path:
+    # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
+    # and going on from there in the same folder would overwrite what came later.
+    if checkpoint.folder.name == "last":
+        return checkpoint.folder.parent
+    return _new_folder(recipe, recipe.name)
+
+
+def _new_folder(recipe: Recipe, name: str) -> Path:
+    folder = None
+    if dist.is_main():
+        folder = unused_path(recipe.output.log_root / name)
+        folder.mkdir(parents=True)
+    made = dist.broadcast_object(folder)
+    assert made is not None
+    return made

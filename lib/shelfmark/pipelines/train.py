@@ -1,0 +1,171 @@
+"""`python main.py`: from a recipe to a run folder."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shelfmark import __version__
+from shelfmark.config.load import Loaded
+from shelfmark.config.write import to_yaml
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path, write_json, write_text
+from shelfmark.core.log import say
+from shelfmark.core.rng import derive_seed
+from shelfmark.data.bad_images import BadImageLog
+from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.display import Display
+from shelfmark.engine.journal import Journal, read_journal
+from shelfmark.engine.precision import Precision
+from shelfmark.engine.progress import Progress, random_state, restore_random_state
+from shelfmark.engine.step import TrainStep
+from shelfmark.engine.trainer import Rhythm, Trainer
+from shelfmark.models import Network, load_matching
+from shelfmark.pipelines.evaluate import evaluate_on
+from shelfmark.pipelines.opened import open_model
+from shelfmark.pipelines.splits import Splits, read_splits
+from shelfmark.pipelines.start import Mode, Start, decide_start
+from shelfmark.pipelines.validation import Validation
+from shelfmark.recipe import Recipe, assemble
+from shelfmark.reports.plots import curves
+
+
+def train(
+    loaded: Loaded, resume: Path | None = None, mode: Mode | None = None, small_evaluation: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """The run folder and its summary. resume: a checkpoint to continue or to finetune."""
+    recipe: Recipe = loaded.config
+    device = dist.local_device(recipe.train.device)
+    with dist.process_group(device):
+        checkpoint = load_checkpoint(resume) if resume else None
+        assemble.make_data(recipe)
+        splits = read_splits(recipe, small_evaluation)
+        start = decide_start(recipe, splits.train, checkpoint, mode)
+        say(f"{start.reason}; writing to {start.folder}")
+        _write_circumstances(start.folder, loaded)
+        trainer = _trainer(recipe, splits, start, device)
+        try:
+            trainer.fit()
+        finally:
+            trainer.display.close()
+            trainer.journal.close()
+        return start.folder, _finish(start.folder, splits)
+
+
+def _trainer(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> Trainer:
+    torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
+    network = _network(recipe, splits.train.num_classes, start).to(device)
+    precision = Precision.resolve(recipe.train.precision, device)
+    say(f"{recipe.model.backbone} on {device}, {precision.name}, {_processes()}, seed {recipe.seed}")
+    loader = assemble.train_loader(recipe, splits.train, device)
+    optimizer = assemble.optimizer(recipe, network)
+    terms = assemble.loss_terms(recipe, splits.train, device)
+    trainer = Trainer(
+        step=TrainStep(network, terms, optimizer, precision, recipe.optim.clip_norm),
+        loader=loader,
+        learning_rate=assemble.learning_rate(recipe, loader.num_batches(0)),
+        rhythm=Rhythm(
+            num_epochs=recipe.train.num_epochs,
+            log_every_steps=recipe.train.log_every_steps,
+            checkpoint_every_steps=recipe.train.checkpoint_every_steps,
+            checkpoint_every_epochs=recipe.train.checkpoint_every_epochs,
+            evaluate_every_epochs=recipe.eval.every_epochs,
+        ),
+        metric=recipe.eval.metric,
+        validate=Validation(
+            network, recipe, splits.val, splits.retrieval, splits.train.counts, precision
+        ),
+        save=_saver(start.folder, network, recipe, splits),
+        progress=Progress(),
+        journal=Journal(start.folder, step=start.resumed.manifest["step"] if start.resumed else 0),
+        display=Display(),
+        bad_images=BadImageLog(start.folder / "bad_images.csv", num_images=len(splits.train)),
+    )
+    if start.resumed:
+        _restore(trainer, start.resumed, same_data=start.resumed.manifest["train_sha256"] == splits.train.sha256)
+    network.train()
+    return trainer
+
+
+def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
+    network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
+    if start.checkpoint is not None:
+        fresh = load_matching(network, start.checkpoint.model)
+        if fresh and start.kind == "resume":
+            raise UserError(f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune.")
+        if fresh:
+            say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
+    return network
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint, same_data: bool) -> None:
+    state = checkpoint.state
+    trainer.step.optimizer.load_state_dict(state["optimizer"])
+    trainer.step.scaler.load_state_dict(state["scaler"])
+    trainer.bad_images.load_state_dict(state["bad_images"])
+    trainer.progress = Progress.from_state(state["progress"])
+    if not same_data:
+        trainer.progress.step_in_epoch, trainer.progress.sums = 0, {}
+    restore_random_state(state["random"])
+
+
+def _saver(folder: Path, network: Network, recipe: Recipe, splits: Splits) -> Any:
+    table = splits.train
+    facts = {
+        "shelfmark": __version__,
+        "config": recipe.model_dump(mode="json"),
+        "num_classes": table.num_classes,
+        "class_names": table.class_names,
+        "counts": table.counts,
+        "train_sha256": table.sha256,
+        "metric": recipe.eval.metric,
+    }
+
+    def save(name: str, state: dict[str, Any]) -> None:
+        progress = state["progress"]
+        now = {name: progress[name] for name in ("step", "epoch", "best_score", "best_epoch")}
+        save_checkpoint(folder / name, network.state_dict(), {**state, "random": random_state()}, {**facts, **now})
+
+    return save
+
+
+def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
+    # Opened from disk, as a user will: what is reported is what was saved.
+    opened = open_model(folder / "best_model")
+    summary = evaluate_on(opened, splits.val, splits.retrieval, folder)
+    if dist.is_main():
+        curves(read_journal(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
+    return summary
+
+
+def _write_circumstances(folder: Path, loaded: Loaded) -> None:
+    if not dist.is_main():
+        return
+    text, file = to_yaml(loaded), folder / "config.yaml"
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        write_text(unused_path(file), text)
+    write_json(unused_path(folder / "environment.json"), _environment())
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "command": sys.argv,
+        "shelfmark": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": dist.world_size(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processes() -> str:
+    return "one process" if dist.world_size() == 1 else f"{dist.world_size()} processes"

@@ -1,0 +1,82 @@
+"""The pass over val after an epoch: the scores that choose the best checkpoint."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shelfmark.core import dist
+from shelfmark.data.table import Table
+from shelfmark.engine.precision import Precision
+from shelfmark.models import Network
+from shelfmark.ops.class_metrics import ClassCounts
+from shelfmark.pipelines.evaluate import retrieval_scores
+from shelfmark.pipelines.features import features_of
+from shelfmark.recipe import Recipe, assemble
+
+RETRIEVAL_SCORES = ("recall@", "map", "r_precision")
+
+
+class Validation:
+    """Called after an epoch; returns scores by the names of summary.json.
+
+    Classification is counted as the pass goes. Retrieval is searched only where `eval.metric` is one of its
+    scores: it costs a second pass, and the end of the run reports it anyway.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        val: Table,
+        retrieval_table: Table | None,
+        counts: np.ndarray,
+        precision: Precision,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.val = val
+        self.retrieval_table = retrieval_table
+        self.counts = counts
+        self.precision = precision
+
+    def __call__(self) -> dict[str, float | None]:
+        self.network.eval()
+        try:
+            scores = self._classification()
+            if self.recipe.eval.metric.startswith(RETRIEVAL_SCORES):
+                scores |= self._retrieval()
+            return scores
+        finally:
+            self.network.train()
+
+    def _classification(self) -> dict[str, float | None]:
+        counted = ClassCounts(self.network.num_classes)
+        for batch in assemble.evaluation_batches(self.recipe, self.val):
+            with torch.inference_mode():
+                with self.precision.autocast():
+                    embedding = self.network.embed(batch.images.to(self.precision.device, non_blocking=True))
+                counted.add(self.network.logits(embedding), batch.labels)
+        first, *others = dist.gather_objects(counted)
+        for other in others:
+            first.merge(other)
+        scores = first.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
+        return scores
+
+    def _retrieval(self) -> dict[str, float | None]:
+        table = self.val if self.retrieval_table is None else self.retrieval_table
+        with tempfile.TemporaryDirectory() as own:
+            features = features_of(
+                self.network,
+                self.recipe,
+                table,
+                Path(dist.broadcast_object(own)) / "features",
+                checkpoint_hash="in training",
+                precision=self.precision,
+            )
+            scores = retrieval_scores(self.recipe, features, self.retrieval_table) if dist.is_main() else {}
+            dist.barrier()
+        return dist.broadcast_object(scores)

@@ -1,0 +1,167 @@
+"""From the config tree to objects. Nothing else reads options to build parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import Batch
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say
+from shelfmark.data.annotations import read_annotations
+from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.loader import TrainLoader, eval_batches
+from shelfmark.data.samplers import build_order
+from shelfmark.data.shop import generate_shop, is_complete
+from shelfmark.data.table import Table
+from shelfmark.data.transforms import eval_transform, train_transform
+from shelfmark.engine.step import LossTerm
+from shelfmark.losses import LossContext
+from shelfmark.models import Network, build_network
+from shelfmark.optim import LearningRate, build_optimizer, parameter_groups
+from shelfmark.recipe.tree import Recipe
+
+
+def make_data(recipe: Recipe) -> None:
+    """Generates the shop where the recipe asks for it and it is not there yet."""
+    if recipe.data.generated == "shop" and dist.is_main() and not is_complete(recipe.data.root):
+        say(f"generating the shop in {recipe.data.root} ...")
+        generate_shop(recipe.data.root)
+    dist.barrier()
+
+
+def annotations(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
+    """The table of `train`, `val` or `retrieval`, checked. num_classes: None takes data.num_classes."""
+    file: Path | None = getattr(recipe.data, f"{split}_json")
+    if file is None:
+        raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
+    return read_annotations(
+        file,
+        recipe.data.root,
+        extra_roots=recipe.data.extra_roots,
+        num_classes=recipe.data.num_classes if num_classes is None else num_classes,
+    )
+
+
+def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Network:
+    """The network on the CPU. load_weights: False where a checkpoint will fill it anyway."""
+    model = recipe.model
+    return build_network(
+        backbone=model.backbone,
+        num_classes=num_classes,
+        weights=model.weights if load_weights else "",
+        embedding_dim=model.embedding_dim,
+        classifier=model.classifier.type,
+        bias=model.classifier.bias,
+        scale=model.classifier.scale,
+        heads={name: head.dim for name, head in model.heads.items()},
+        freeze=model.freeze,
+        freeze_bn=model.freeze_bn,
+        channels_last=model.channels_last,
+        seed=recipe.seed,
+    )
+
+
+def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossTerm]:
+    """The losses, named uniquely: a name that stands twice gets its head's name behind it."""
+    context = LossContext(counts=torch.from_numpy(table.counts), device=device)
+    terms: list[LossTerm] = []
+    for config in recipe.losses:
+        name = config.name
+        if any(term.name == name for term in terms):
+            name = f"{config.name}@{config.head}"
+        if any(term.name == name for term in terms):
+            raise UserError(f"losses: {config.name} stands twice on head {config.head}; add up their weights instead.")
+        terms.append(LossTerm(name, config.head, config.weight, config.build(context), config.global_batch))
+    return terms
+
+
+def optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+    """The optimizer over everything that is not frozen."""
+    optim = recipe.optim
+    groups = parameter_groups(
+        network,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        decay_norm_and_bias=optim.decay_norm_and_bias,
+        head_lr_factor=optim.head_lr_factor,
+    )
+    return build_optimizer(
+        optim.name,
+        groups,
+        lr=optim.lr,
+        momentum=optim.momentum,
+        nesterov=optim.nesterov,
+        betas=optim.betas,
+        weight_decay=optim.weight_decay,
+    )
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
+    """The learning rate as a function of the step."""
+    schedule = recipe.optim.schedule
+    return LearningRate(
+        recipe.optim.lr,
+        schedule.name,
+        steps_per_epoch=steps_per_epoch,
+        num_epochs=recipe.train.num_epochs,
+        milestones_epochs=schedule.milestones_epochs,
+        gamma=schedule.gamma,
+        final_factor=schedule.final_factor,
+        warmup_epochs=schedule.warmup_epochs,
+        warmup_factor=schedule.warmup_factor,
+    )
+
+
+def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
+    """Augmented training batches, this process's part of each."""
+    data, augment, sampling = recipe.data, recipe.augment, recipe.sampling
+    transform = train_transform(
+        data.input_size_px,
+        crop_scale=augment.crop_scale,
+        crop_ratio=augment.crop_ratio,
+        flip=augment.flip,
+        color_jitter=augment.color_jitter,
+        randaugment_ops=augment.randaugment.num_ops,
+        randaugment_magnitude=augment.randaugment.magnitude,
+        erasing=augment.erasing,
+        mean=data.mean,
+        std=data.std,
+        albumentations=augment.albumentations,
+    )
+    order = build_order(
+        sampling.type,
+        table.labels,
+        table.num_classes,
+        recipe.train.batch_size,
+        recipe.seed,
+        images_per_class=sampling.images_per_class,
+        steps_per_epoch=recipe.train.steps_per_epoch,
+        stages=[(stage.from_epoch, stage.type) for stage in sampling.stages],
+    )
+    dataset = ImageDataset(
+        table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True
+    )
+    return TrainLoader(
+        dataset,
+        order,
+        num_workers=data.num_workers,
+        rank=dist.rank(),
+        world_size=dist.world_size(),
+        pin_memory=device.type == "cuda",
+    )
+
+
+def evaluation_batches(recipe: Recipe, table: Table) -> Iterable[Batch]:
+    """This process's share of a table in row order, resized and cropped, without augmentation."""
+    data = recipe.data
+    transform = eval_transform(data.input_size_px, data.eval_crop, data.mean, data.std)
+    dataset = ImageDataset(
+        table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False
+    )
+    return eval_batches(
+        dataset, recipe.eval.batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size()
+    )
