@@ -1,0 +1,171 @@
+"""The Grocery Store Dataset (Klasson et al., WACV 2019): photographs of 81 products taken in shops.
+
+    train.txt, val.txt, test.txt: one line an image, `path, fine label, coarse label`
+    classes.csv: each class's name, coarse name, and the path of its studio ("iconic") picture
+
+The public repository has all this in its folder `dataset/`; copies without the test part are common.
+"""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from shelfmark.core.errors import UserError
+from shelfmark.data.converters.prepared import Prepared, existing_folder, refuse_to_replace, write_new
+from shelfmark.data.documents import annotations_json, image_list_json
+
+_NAME, _ID = "Class Name (str)", "Class ID (int)"
+_COARSE, _ICONIC = "Coarse Class Name (str)", "Iconic Image Path (str)"
+
+
+class _Product(NamedTuple):
+    """One class. iconic: the path of its studio picture."""
+
+    name: str
+    group: str
+    iconic: str
+
+
+class _Photograph(NamedTuple):
+    path: str
+    label: int
+
+
+def prepare_grocery(source: Path, out: Path) -> Prepared:
+    """Makes `out` complete by itself: the pictures, and train, val, retrieval (and test) annotations beside them.
+
+    Pictures are hard links where the disk allows, else copies. retrieval.json has the val photographs as queries
+    and the studio pictures of all classes as the gallery. With a test part come test.json, for a submission, and
+    test_labelled.json, to score it.
+    """
+    base, out = _base(existing_folder(Path(source))), Path(out)
+    products = _products(base / "classes.csv")
+    parts = {
+        name: _photographs(base / f"{name}.txt", len(products))
+        for name in ("train", "val", "test")
+        if name != "test" or (base / "test.txt").is_file()
+    }
+    annotated = _annotated(parts, products)
+    names, groups = [product.name for product in products], [product.group for product in products]
+    contents = {
+        out / f"{name}.json": annotations_json(records, len(products), names, groups)
+        for name, records in annotated.items()
+    }
+    if "test" in parts:
+        contents[out / "test.json"] = image_list_json(photograph.path for photograph in parts["test"])
+    refuse_to_replace(contents)
+    _link([str(record["fpath"]) for records in annotated.values() for record in records], base, out)
+    write_new(contents)
+    options = {f"data.{name}_json": out / f"{name}.json" for name in (*parts, "retrieval")}
+    return Prepared(
+        files={path: _content(annotated.get(path.stem) or annotated["test_labelled"], path.stem) for path in contents},
+        options={"data.root": out} | options,
+    )
+
+
+def _base(source: Path) -> Path:
+    for folder in (source, source / "dataset"):
+        if (folder / "train.txt").is_file() and (folder / "val.txt").is_file() and (folder / "classes.csv").is_file():
+            return folder
+    raise UserError(
+        f"{source} is not the Grocery Store Dataset: neither it nor its folder dataset/ holds train.txt, val.txt and"
+        " classes.csv. Give the copy of github.com/marcusklasson/GroceryStoreDataset as --source."
+    )
+
+
+def _products(file: Path) -> list[_Product]:
+    with open(file, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+    lacking = [name for name in (_NAME, _ID, _COARSE, _ICONIC) if name not in (reader.fieldnames or [])]
+    if lacking:
+        raise UserError(f"{file} has no column {lacking[0]!r}; it has: {', '.join(reader.fieldnames or [])}.")
+    by_id = {
+        row[_ID].strip(): _Product(row[_NAME].strip(), row[_COARSE].strip(), row[_ICONIC].strip().lstrip("/"))
+        for row in rows
+    }
+    ids = [str(label) for label in range(len(rows))]
+    if set(by_id) != set(ids):
+        raise UserError(f"{file}: the {_ID!r} column must hold each of 0..{len(rows) - 1} once.")
+    return [by_id[label] for label in ids]
+
+
+def _photographs(file: Path, num_classes: int) -> list[_Photograph]:
+    found: list[_Photograph] = []
+    wrong: list[str] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        path, _, label = line.rpartition(",")[0].rpartition(",")
+        label = label.strip()
+        if path.strip() and label.isdecimal() and int(label) < num_classes:
+            found.append(_Photograph(path.strip(), int(label)))
+        else:
+            wrong.append(f"line {number}: {line}")
+    if wrong or not found:
+        shown = "\n  ".join(wrong[:20]) or "it is empty"
+        raise UserError(
+            f"{file}: {len(wrong)} lines are not `path, label, coarse label` with a label in 0..{num_classes - 1}:"
+            f"\n  {shown}"
+        )
+    return found
+
+
+def _annotated(parts: Mapping[str, list[_Photograph]], products: list[_Product]) -> dict[str, list[dict[str, object]]]:
+    """The records of each annotation file, by the file's stem."""
+    plain = {
+        "test_labelled" if name == "test" else name: [_record(photograph) for photograph in part]
+        for name, part in parts.items()
+    }
+    queries = [_record(photograph) | {"is_query": True, "is_gallery": False} for photograph in parts["val"]]
+    gallery = [
+        _record(_Photograph(product.iconic, label)) | {"is_query": False, "is_gallery": True}
+        for label, product in enumerate(products)
+    ]
+    return plain | {"retrieval": queries + gallery}
+
+
+def _record(photograph: _Photograph) -> dict[str, object]:
+    return {"category_id": photograph.label, "fpath": photograph.path}
+
+
+def _content(records: list[dict[str, object]], stem: str) -> str:
+    if stem == "test":
+        return f"{len(records):,} images without labels"
+    classes = len({record["category_id"] for record in records})
+    return f"{len(records):,} images in {classes} classes"
+
+
+def _link(pictures: Iterable[str], base: Path, out: Path) -> None:
+    wanted = list(dict.fromkeys(pictures))
+    outside = [name for name in wanted if name.startswith("/") or ".." in Path(name).parts]
+    if outside:
+        raise UserError(f"{base} lists {outside[0]}, which leads out of its folder. Every path must stay within it.")
+    missing = [name for name in wanted if not (base / name).is_file()]
+    if missing:
+        shown = "\n  ".join(missing[:20])
+        raise UserError(f"{base} lacks {len(missing):,} of its {len(wanted):,} pictures; copy it again:\n  {shown}")
+    # The licence asks to travel with the pictures.
+    wanted += ["LICENSE"] if (base / "LICENSE").is_file() else []
+    for name in wanted:
+        _link_file((base / name).resolve(), out / name)
+
+
+def _link_file(source: Path, target: Path) -> None:
+    if target.exists():
+        if os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False):
+            return
+        raise UserError(f"{target} is there already and is another picture than {source}. Give another --out.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        beside = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, beside)
+        os.replace(beside, target)

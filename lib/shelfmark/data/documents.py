@@ -1,0 +1,96 @@
+"""Annotation files as JSON documents: parsed with errors that say what was expected, and written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from shelfmark.core.errors import UserError, nearest
+
+_OTHER_KIND = {
+    "annotations": "It has 'images', so it is a test set (data.test_json), or a raw file that"
+    " `shelfmark prepare` has to convert first.",
+    "images": "It has 'annotations', so it belongs to data.train_json or data.val_json.",
+}
+
+
+def read_document(file: Path, key: str) -> tuple[dict[str, Any], str]:
+    """The parsed file, whose `key` is a list with at least one entry, and the sha256 of the file's bytes."""
+    raw = _file_bytes(file)
+    try:
+        # Windows programs begin a UTF-8 file with a mark that JSON does not know.
+        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise UserError(f"{file} is not valid JSON: {error}. Was it written or copied to the end?") from None
+    shape = f'{{"{key}": [...]}}'
+    if not isinstance(document, dict):
+        raise UserError(f"{file} holds {_kind(document)} at its top level; expected {shape}.")
+    if key not in document:
+        other = _OTHER_KIND[key] if ("images" if key == "annotations" else "annotations") in document else ""
+        keys = ", ".join(list(document)[:10]) or "nothing"
+        raise UserError(f"{file} has no {key!r}; expected {shape}, found: {keys}. {other}".rstrip())
+    if not isinstance(document[key], list):
+        raise UserError(f"{file}: {key!r} is {_kind(document[key])}; expected a list of objects.")
+    if not document[key]:
+        raise UserError(f"{file}: {key!r} is empty. There is nothing to read; prepare the file again.")
+    return document, hashlib.sha256(raw).hexdigest()
+
+
+def annotations_json(
+    records: Iterable[Mapping[str, Any]],
+    num_classes: int,
+    class_names: Sequence[str] = (),
+    groups: Sequence[str] = (),
+) -> bytes:
+    """An annotation file's bytes: the same input gives the same bytes, one record a line."""
+    named = {"class_names": list(class_names), "groups": list(groups)}
+    top = {"num_classes": num_classes, **{key: names for key, names in named.items() if names}}
+    return _lines("annotations", records, top)
+
+
+def image_list_json(image_ids: Iterable[str]) -> bytes:
+    """A test set's bytes, one image a line."""
+    return _lines("images", ({"image_id": image_id} for image_id in image_ids), {})
+
+
+def _file_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        beside = [path.name for path in file.parent.glob("*.json")] if file.parent.is_dir() else []
+        close = nearest(file.name, beside)
+        hint = f" Did you mean {close}?" if close else " `shelfmark prepare` makes annotation files."
+        raise UserError(f"{file} does not exist.{hint}") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _lines(key: str, records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes:
+    # Appended at once: orjson's small results hold a kilobyte each for as long as they are kept.
+    text = bytearray(b"{" + orjson.dumps(key) + b": [")
+    separator = b"\n"
+    for record in records:
+        text += separator + _encoded(record)
+        separator = b",\n"
+    text += b"\n]"
+    for name, value in top.items():
+        text += b",\n" + orjson.dumps(name) + b": " + _encoded(value)
+    return bytes(text + b"}\n")
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise UserError(
+            f"{value!r} cannot stand in JSON ({error}). A file name must be UTF-8; rename the file."
+        ) from None
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

@@ -1,0 +1,113 @@
+"""What was noticed about an annotation file: collected, written to a list, told or raised."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from shelfmark.core.dist import is_main
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import write_text
+from shelfmark.core.log import say
+
+NUM_SHOWN = 20
+DEFAULT_FOLDER = Path("log") / "findings"
+
+NOT_AN_OBJECT = "record is not an object"
+MISSING_FIELD = "missing field"
+WRONG_TYPE = "wrong type"
+CATEGORY_RANGE = "category out of range"
+WEIGHT_RANGE = "weight out of range"
+NULL_CATEGORY = "null category_id without the role 'unlabelled'"
+TWO_LABELS = "duplicate path with two labels"
+OUTSIDE = "path outside the allowed roots"
+MISSING_FILE = "missing file"
+REPEATED = "image listed more than once"
+
+_NEXT_STEPS = {
+    CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
+    NULL_CATEGORY: 'give the label, or add "role": "unlabelled" to the record.',
+    TWO_LABELS: "keep the record with the right label and delete the other.",
+    OUTSIDE: (
+        "add the folder to data.extra_roots. A leading / makes a path absolute: take it away if the path"
+        " was meant to start at data.root."
+    ),
+    MISSING_FILE: "check data.root, or delete the records of files that are gone.",
+}
+
+
+class Finding(NamedTuple):
+    """One thing noticed about one record, which is given by its index (from 0)."""
+
+    record: int
+    problem: str
+    value: str
+
+
+@dataclass
+class Findings:
+    """Everything noticed about one file: `errors` stop the run, `notes` are only told."""
+
+    errors: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+
+    def error(self, record: int, problem: str, value: str) -> None:
+        self.errors.append(Finding(record, problem, value))
+
+    def note(self, record: int, problem: str, value: str) -> None:
+        self.notes.append(Finding(record, problem, value))
+
+    def settle(self, file: Path, paths: Sequence[str], folder: Path | None = None) -> None:
+        """Writes all findings to `<folder>/<stem of file>.findings.csv`, tells the notes, raises the errors.
+
+        paths: (N,) each record's path. Does nothing where nothing was found.
+        """
+        if not self.errors and not self.notes:
+            return
+        where = _write(sorted(self.errors + self.notes), paths, file, folder or DEFAULT_FOLDER)
+        for problem, number in Counter(note.problem for note in self.notes).items():
+            first = next(note for note in self.notes if note.problem == problem)
+            say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")
+        if self.errors:
+            raise UserError(_report(sorted(self.errors), paths, file, where))
+
+
+def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder: Path) -> str:
+    """The sentence that says where the list is. Processes other than the main one leave the writing to it."""
+    target = folder / f"{file.stem}.findings.csv"
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("index", "problem", "value", "path"))
+    rows.writerows((*finding, paths[finding.record]) for finding in findings)
+    try:
+        if is_main():
+            write_text(target, text.getvalue())
+    except OSError as error:
+        return f"The whole list could not be written to {target}: {error.strerror}."
+    return f"The whole list: {target}"
+
+
+def _report(errors: Sequence[Finding], paths: Sequence[str], file: Path, where: str) -> str:
+    kinds = Counter(finding.problem for finding in errors)
+    findings = "1 finding" if len(errors) == 1 else f"{len(errors):,} findings"
+    lines = [f"{file}: {findings} in {len(paths):,} records (counted from 0)."]
+    lines += [f"  {number:,} x {problem}" for problem, number in kinds.most_common()]
+    lines.append(f"The first {NUM_SHOWN}:" if len(errors) > NUM_SHOWN else "They are:")
+    for finding in errors[:NUM_SHOWN]:
+        path = paths[finding.record]
+        of = f" ({path})" if path and path not in finding.value else ""
+        lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}")
+    lines.append(where)
+    return "\n".join(lines + _next_steps(kinds, len(paths)))
+
+
+def _next_steps(kinds: Mapping[str, int], num_records: int) -> list[str]:
+    steps = [f"Next, {problem}: {_NEXT_STEPS[problem]}" for problem in kinds if problem in _NEXT_STEPS]
+    if kinds.get(MISSING_FILE) == num_records:
+        steps.append("None of the files is there, so data.root (data.test_root) is most likely the wrong folder.")
+    return steps or ["Next: correct or delete these records and run again."]

@@ -1,0 +1,84 @@
+"""Images kept out of training, so that a score is never taken on an image that was learned.
+
+Identity is the file: two rows are one image if their paths, made absolute, are equal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.rng import numpy_generator
+from shelfmark.data.table import Table, canonical_path
+
+
+def leaked_rows(train: Table, val: Table) -> np.ndarray:
+    """(number leaked,) int64, rising: the rows of `val` whose image is also in `train`."""
+    # Only the smaller side is held as a set: the other may have millions of rows.
+    smaller, larger = (train, val) if len(train) <= len(val) else (val, train)
+    known = set(_absolute_paths(smaller))
+    shared = {path for path in _absolute_paths(larger) if path in known}
+    rows = [row for row, path in enumerate(_absolute_paths(val)) if path in shared]
+    return np.array(rows, dtype=np.int64)
+
+
+def hold_out(train: Table, rows: np.ndarray | None = None, fraction: float = 0.2, seed: int = 0) -> tuple[Table, Table]:
+    """`train` without some labelled images, and those images.
+
+    rows: the candidates, for instance `leaked_rows(val, train)`; None takes all rows.
+    fraction: part of the candidates to hold out, the same in every class but for rounding; a class keeps at
+    least one training image. Rows that show one image go to the same side.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"The fraction to hold out is {fraction}; it must lie between 0 and 1, both excluded.")
+    image = _image_numbers(train)
+    candidates = np.zeros(len(train), dtype=bool)
+    candidates[slice(None) if rows is None else rows] = True
+    # One row stands for each image: one that is a candidate and labelled, where there is one.
+    order = np.lexsort((train.labels < 0, ~candidates))
+    representative = order[np.unique(image[order], return_index=True)[1]]
+    drawn = stratified_draw(train.labels[representative], candidates[representative], fraction, seed)
+    held = drawn[image]
+    if not held.any():
+        raise UserError(
+            f"No image can be held out: {int(candidates.sum())} candidates at a fraction of {fraction} leave less than"
+            " one, or every class has a single image. Raise the fraction, or give separate validation annotations."
+        )
+    return train.take(~held), train.take(held)
+
+
+def stratified_draw(labels: np.ndarray, candidates: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """(N,) bool: a random `fraction` of the labelled candidates, spread evenly over the classes.
+
+    labels: (N,) int64, -1 for none. candidates: (N,) bool. A class with n candidates gives floor or ceil of
+    fraction * n, so that small classes get their share on average and the total is right; one image of each
+    class is never drawn.
+    """
+    generator = numpy_generator(seed, "hold out")
+    shuffled = generator.permutation(np.flatnonzero(candidates & (labels >= 0)))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    present, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    # Systematic rounding: consecutive differences of a rounded running total are floor or ceil of each share.
+    # Rounding to 9 places undoes float noise such as 0.2 * 15 = 3.0000000000000004.
+    totals = np.floor(np.round(np.cumsum(counts) * fraction, 9) + generator.random())
+    quotas = np.diff(totals, prepend=0.0).astype(np.int64)
+    all_counts = np.bincount(labels[labels >= 0], minlength=1)
+    quotas = np.minimum(quotas, all_counts[present] - 1)
+    rank_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
+    drawn = np.zeros(len(labels), dtype=bool)
+    drawn[by_class[rank_in_class < np.repeat(quotas, counts)]] = True
+    return drawn
+
+
+def _absolute_paths(table: Table) -> Iterator[str]:
+    root = os.path.abspath(table.root)
+    return (os.path.join(root, canonical_path(path, root)) for path in table.paths)
+
+
+def _image_numbers(table: Table) -> np.ndarray:
+    numbers: dict[str, int] = {}
+    found = (numbers.setdefault(path, len(numbers)) for path in _absolute_paths(table))
+    return np.fromiter(found, dtype=np.int64, count=len(table))
