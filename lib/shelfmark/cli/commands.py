@@ -71,7 +71,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def prepare(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.prepare import prepare as run
 
-    run(args.what, args.source, args.out, args.seed)
+    run(args.what, args.source, args.out, args.val_fraction, args.seed)
     return 0
 
 
@@ -144,6 +144,7 @@ COMMANDS = {
             option("what", "layout of the source", choices=["aliproducts", "grocery", "folder", "shop"]),
             option("--source", "folder of the original data", type=Path, metavar="DIR"),
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
+            option("--val-fraction", "folder: part of each class for validation", type=float, default=0.2, metavar="PART"),
             option("--seed", "of the split or the shop", type=int, default=0),
         ],
         takes_config=False,

@@ -32,6 +32,10 @@ class OpenedModel:
         return np.asarray(self.checkpoint.manifest["counts"], dtype=np.int64)
 
     @property
+    def num_classes(self) -> int:
+        return self.checkpoint.manifest["num_classes"]
+
+    @property
     def class_names(self) -> tuple[str, ...] | None:
         names = self.checkpoint.manifest["class_names"]
         return None if names is None else tuple(names)

@@ -39,7 +39,7 @@ def predict(
     the run folder. An existing file is never overwritten: the next free number is used.
     """
     table = folder_table(images) if images else _test_set(opened)
-    num_classes = opened.network.num_classes
+    num_classes = opened.num_classes
     if topk > num_classes:
         raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
     file = unused_path(out or opened.run_folder / "submission.csv")

@@ -9,10 +9,8 @@ from shelfmark.core.log import say
 from shelfmark.data.converters import prepare_aliproducts, prepare_folder, prepare_grocery
 from shelfmark.data.shop import generate_shop, is_complete
 
-SHOP = Path("dataset/shop")
 
-
-def prepare(what: str, source: Path | None, out: Path | None, seed: int = 0) -> None:
+def prepare(what: str, source: Path | None, out: Path | None, val_fraction: float = 0.2, seed: int = 0) -> None:
     """what: aliproducts, grocery, folder or shop. out: None takes dataset/<what>."""
     target = out or Path("dataset") / what
     if what == "shop":
@@ -21,10 +19,10 @@ def prepare(what: str, source: Path | None, out: Path | None, seed: int = 0) -> 
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data.")
     if what == "folder":
-        prepared = prepare_folder(source, target, seed=seed)
+        prepared = prepare_folder(source, target, val_fraction=val_fraction, seed=seed)
     else:
         prepared = {"aliproducts": prepare_aliproducts, "grocery": prepare_grocery}[what](source, target)
-    say(prepared.told())
+    say(prepared.summary)
 
 
 def _prepare_shop(root: Path, seed: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shelfmark.core.errors import UserError
+import numpy as np
+
 from shelfmark.core.log import say, warn
+from shelfmark.data.annotations import require_same_classes
 from shelfmark.data.holdout import hold_out, leaked_rows
 from shelfmark.data.table import Table
 from shelfmark.pipelines.limits import two_batches
@@ -31,18 +33,13 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
     """
     train = assemble.annotations(recipe, "train")
     val, retrieval = read_val_and_retrieval(recipe)
-    if val.num_classes > train.num_classes:
-        raise UserError(
-            f"{recipe.data.val_json} has {val.num_classes} classes but {recipe.data.train_json} has"
-            f" {train.num_classes}; a model cannot be scored on classes that it does not know."
-            " Give data.val_json the validation part of the same catalogue."
-        )
+    require_same_classes(train, val, str(recipe.data.val_json))
     leaked = leaked_rows(train, val)
     if len(leaked):
-        train, val = hold_out(train, val, fraction=HELD_OUT_PART, seed=recipe.seed)
+        train, val = _without_leak(recipe, train, val)
         warn(
-            f"{len(leaked)} of the validation images are training images too, so their score would mean nothing;"
-            f" {len(val)} images are held out of training and validate it instead"
+            f"{len(leaked)} of the validation images are training images too, so their score would mean nothing:"
+            f" a part of them is held out of training, and {len(val)} images validate it"
         )
     retrieval_rows = f", {len(retrieval)} retrieval" if retrieval else ""
     say(f"data: {len(train)} training, {len(val)} validation{retrieval_rows} images, {train.num_classes} classes")
@@ -58,3 +55,10 @@ def read_val_and_retrieval(recipe: Recipe) -> tuple[Table, Table | None]:
     if recipe.data.retrieval_json is None:
         return val, None
     return val, assemble.annotations(recipe, "retrieval", num_classes=0)
+
+
+def _without_leak(recipe: Recipe, train: Table, val: Table) -> tuple[Table, Table]:
+    train, _ = hold_out(train, leaked_rows(val, train), fraction=HELD_OUT_PART, seed=recipe.seed)
+    unseen = np.ones(len(val), dtype=bool)
+    unseen[leaked_rows(train, val)] = False
+    return train, val.take(unseen)

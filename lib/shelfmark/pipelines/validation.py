@@ -54,17 +54,14 @@ class Validation:
             self.network.train()
 
     def _classification(self) -> dict[str, float | None]:
-        counted = ClassCounts(self.network.num_classes)
+        counted = ClassCounts(len(self.counts))
         for batch in assemble.evaluation_batches(self.recipe, self.val):
             with torch.inference_mode():
                 with self.precision.autocast():
                     embedding = self.network.embed(batch.images.to(self.precision.device, non_blocking=True))
                 counted.add(self.network.logits(embedding), batch.labels)
-        first, *others = dist.gather_objects(counted)
-        for other in others:
-            first.merge(other)
-        scores = first.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
-        return scores
+        counted.sum_over_ranks(self.precision.device)
+        return counted.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
 
     def _retrieval(self) -> dict[str, float | None]:
         table = self.val if self.retrieval_table is None else self.retrieval_table

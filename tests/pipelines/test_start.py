@@ -1,0 +1,67 @@
+"""Fresh, resumed or finetuned: decided by the content of the training annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shelfmark.core.errors import UserError
+from shelfmark.engine.checkpoint import Checkpoint
+from shelfmark.pipelines.start import Start, decide_start
+from shelfmark.recipe import Recipe
+
+STATE = {"optimizer": {}}
+
+
+def _checkpoint(folder: Path, sha256: str = "same", state: dict[str, Any] | None = None) -> Checkpoint:
+    facts = {"train_sha256": sha256, "step": 20, "epoch": 1}
+    return Checkpoint(folder, {}, STATE if state is None else state, facts)
+
+
+def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None) -> Start:
+    recipe = Recipe(name="shop", output={"log_root": tmp_path})
+    return decide_start(recipe, SimpleNamespace(sha256="same"), checkpoint, mode)  # type: ignore[arg-type]
+
+
+def test_without_a_checkpoint_a_run_is_fresh_and_its_folder_is_made(tmp_path: Path) -> None:
+    start = _decide(tmp_path, None)
+    assert (start.kind, start.folder) == ("fresh", tmp_path / "shop")
+    assert start.folder.is_dir()
+
+
+def test_a_name_that_exists_gets_a_number(tmp_path: Path) -> None:
+    assert [_decide(tmp_path, None).folder.name for _ in range(3)] == ["shop", "shop_2", "shop_3"]
+
+
+def test_last_goes_on_in_its_own_folder(tmp_path: Path) -> None:
+    start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last"))
+    assert (start.kind, start.folder) == ("resume", tmp_path / "shop")
+    assert start.resumed is start.checkpoint
+
+
+def test_an_older_checkpoint_goes_on_in_a_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "best_model").mkdir(parents=True)
+    start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model"))
+    assert (start.kind, start.folder.name) == ("resume", "shop_2")
+
+
+def test_other_annotations_mean_finetuning_in_a_new_folder(tmp_path: Path) -> None:
+    start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last", sha256="other"))
+    assert (start.kind, start.folder.name) == ("finetune", "shop_finetune")
+    assert start.resumed is None
+    assert "annotations are others" in start.reason
+
+
+@pytest.mark.parametrize(("mode", "sha256"), [("finetune", "same"), ("resume", "other")])
+def test_a_mode_that_was_asked_for_decides(tmp_path: Path, mode: str, sha256: str) -> None:
+    start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last", sha256), mode)
+    assert start.kind == mode
+    assert f"--mode {mode}" in start.reason
+
+
+def test_a_recalibrated_model_is_never_resumed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no optimizer to resume; use --mode finetune"):
+        _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model", state={}))
