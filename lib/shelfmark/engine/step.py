@@ -59,7 +59,7 @@ class TrainStep:
         self.precision = precision
         self.clip_norm = clip_norm
         self.scaler = precision.gradient_scaler()
-        self._forward = _distributed(network, self.terms, precision.device)
+        self._forward = _distributed(network, precision.device)
 
     def __call__(self, batch: Batch, learning_rate: float, measure_gradients: bool = False) -> StepResult:
         """Updates the network by one batch.
@@ -102,13 +102,10 @@ class TrainStep:
         return norms
 
 
-def _distributed(network: nn.Module, terms: Sequence[LossTerm], device: torch.device) -> nn.Module:
+def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
     if dist.world_size() == 1:
         return network
-    heads = {name.split(".")[1] for name, _ in network.named_parameters() if name.startswith("heads.")}
-    without_loss = (heads | {"classifier"}) - {term.head for term in terms}
-    device_ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=device_ids, find_unused_parameters=bool(without_loss))
+    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,7 @@
+"""Optimizers, their parameter groups and the learning rate."""
+
+from shelfmark.optim.groups import parameter_groups
+from shelfmark.optim.optimizers import build_optimizer
+from shelfmark.optim.schedules import LearningRate
+
+__all__ = ["LearningRate", "build_optimizer", "parameter_groups"]

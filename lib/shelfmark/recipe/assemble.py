@@ -58,11 +58,18 @@ def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Netw
         bias=model.classifier.bias,
         scale=model.classifier.scale,
         heads={name: head.dim for name, head in model.heads.items()},
-        freeze=model.freeze,
+        freeze=[*model.freeze, *_heads_without_loss(recipe)],
         freeze_bn=model.freeze_bn,
         channels_last=model.channels_last,
         seed=recipe.seed,
     )
+
+
+def _heads_without_loss(recipe: Recipe) -> list[str]:
+    # What no loss trains would only decay, and DistributedDataParallel would wait for its gradient.
+    used = {loss.head for loss in recipe.losses}
+    modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}
+    return [module for name, module in modules.items() if name not in used]
 
 
 def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossTerm]:

@@ -1,0 +1,63 @@
+"""Weights that timm downloads, or has downloaded before."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import huggingface_hub
+import timm
+from huggingface_hub import constants
+from torch import Tensor
+
+from shelfmark.core.errors import UserError
+from shelfmark.models.seeding import seeded
+
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def hub_name(name: str) -> str:
+    """The hub's repository of a timm model's weights, or '' where it has none."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return (config.hf_hub_id if config else None) or ""
+
+
+def hub_weights(name: str) -> dict[str, Tensor]:
+    """The state_dict of a timm model with its ImageNet weights, without a classifier.
+
+    From the cache without asking the network, else downloaded. Raises UserError with the reason.
+    """
+    hub = hub_name(name)
+    if not hub:
+        raise UserError(f"its hub has no weights of {name}.")
+    # timm would ask the hub even for a file in the cache, and offline it asks for most of a minute.
+    cached = _cached_file(hub)
+    if cached is None:
+        _refuse_unreachable(constants.ENDPOINT)
+    overlay = {"file": str(cached), "custom_load": False} if cached else None
+    try:
+        with seeded(0, "model.hub"):
+            model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # The hub, a proxy, the disk and timm each fail in their own classes.
+        raise UserError(f"{str(error).rstrip('.')}.") from error
+    return model.state_dict()
+
+
+def _cached_file(hub: str) -> Path | None:
+    for file in _FILES:
+        path = huggingface_hub.try_to_load_from_cache(hub, file)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _refuse_unreachable(url: str, timeout_s: float = 5.0) -> None:
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("HF_HUB_OFFLINE is set and its cache holds no such file.")
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout_s).close()
+    except urllib.error.HTTPError:
+        return  # An answer, be it a refusal of HEAD: somebody is there.
+    except OSError as error:
+        raise UserError(f"{url} cannot be reached ({getattr(error, 'reason', error)}).") from error

@@ -1,0 +1,105 @@
+"""The learning rate as a closed form of the step: the same after a resume, whatever torch does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from shelfmark.core.errors import UserError, choose
+
+SCHEDULES = ("multistep", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """The rate of every step, counted from 0; a step past the end has the last step's.
+
+    With W = warm-up steps and L = the last step, all epochs rounded to whole steps:
+    - step < W: base * (warmup_factor + (1 - warmup_factor) * step / W), whatever the name;
+    - constant: base;
+    - multistep: base times the gamma of every milestone reached (one gamma each, or one for all); milestones
+      are counted from step 0, so that milestone m rules from the first step of epoch m; one past the end never does;
+    - cosine: base at step W, base * final_factor at step L, half a cosine wave between.
+    """
+
+    base: float
+    name: str
+    steps_per_epoch: int
+    num_epochs: int
+    milestones_epochs: tuple[float, ...] = ()
+    gamma: float | tuple[float, ...] = 0.1
+    final_factor: float = 0.0
+    warmup_epochs: float = 0.0
+    warmup_factor: float = 0.01
+
+    def __post_init__(self) -> None:
+        choose("optim.schedule.name", self.name, SCHEDULES)
+        if self.steps_per_epoch < 1 or self.num_epochs < 1:
+            raise ValueError(f"no steps: {self.steps_per_epoch} in each of {self.num_epochs} epochs")
+        if self.name == "multistep":
+            _check_milestones(self.milestones_epochs)
+            _check_gammas(self._gammas, len(self.milestones_epochs))
+        if self.warmup_epochs >= self.num_epochs:
+            raise UserError(
+                f"optim.schedule.warmup_epochs={self.warmup_epochs:g} does not end within"
+                f" train.num_epochs={self.num_epochs}; make it shorter."
+            )
+
+    def at(self, step: int) -> float:
+        """The rate of optimizer step `step`, before a parameter group's own factor."""
+        step = min(step, self._last_step)
+        if step < self._warmup_steps:
+            return self.base * (self.warmup_factor + (1 - self.warmup_factor) * step / self._warmup_steps)
+        if self.name == "multistep":
+            return self.base * math.prod(
+                gamma for gamma, milestone in zip(self._gammas, self._milestones) if step >= milestone
+            )
+        if self.name == "cosine":
+            return self.base * self._cosine_factor(step)
+        return self.base
+
+    def _cosine_factor(self, step: int) -> float:
+        if self._last_step <= self._warmup_steps:
+            return 1.0
+        progress = (step - self._warmup_steps) / (self._last_step - self._warmup_steps)
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+    @cached_property
+    def _last_step(self) -> int:
+        return self.steps_per_epoch * self.num_epochs - 1
+
+    @cached_property
+    def _warmup_steps(self) -> int:
+        return round(self.warmup_epochs * self.steps_per_epoch)
+
+    @cached_property
+    def _milestones(self) -> list[int]:
+        return [round(epoch * self.steps_per_epoch) for epoch in self.milestones_epochs]
+
+    @cached_property
+    def _gammas(self) -> tuple[float, ...]:
+        return self.gamma if isinstance(self.gamma, tuple) else (self.gamma,) * len(self.milestones_epochs)
+
+
+def _check_milestones(epochs: tuple[float, ...]) -> None:
+    if not epochs:
+        raise UserError(
+            "optim.schedule.name=multistep needs optim.schedule.milestones_epochs, such as [10, 20, 30];"
+            " for a rate that never falls take optim.schedule.name=constant."
+        )
+    if min(epochs) <= 0 or list(epochs) != sorted(set(epochs)):
+        raise UserError(
+            f"optim.schedule.milestones_epochs={list(epochs)} must be above 0 and rising, each once,"
+            " such as [10, 20, 30]."
+        )
+
+
+def _check_gammas(gammas: tuple[float, ...], num_milestones: int) -> None:
+    if len(gammas) != num_milestones:
+        raise UserError(
+            f"optim.schedule.gamma has {len(gammas)} factors for {num_milestones} milestones_epochs;"
+            " give one for each, or a single number for all."
+        )
+    if min(gammas) <= 0:
+        raise UserError(f"optim.schedule.gamma={list(gammas)} must be above 0, such as 0.1.")
