@@ -12,9 +12,35 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 
 
 @pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds main.py and configs/."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
 def grocery_root() -> Path:
     """The grocery photographs beside the checkout."""
     root = CHECKOUT.parent / "shared" / "data" / "grocery"
     if not root.is_dir():
         pytest.skip(f"the grocery photographs are not at {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def shop_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated shop, made once for all tests."""
+    from shelfmark.data.shop import generate_shop
+
+    root = tmp_path_factory.mktemp("shop") / "shop"
+    generate_shop(root)
+    return root
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder that has the shop in dataset/shop; relative paths of configs land here."""
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "shop").symlink_to(shop_root)
+    (tmp_path / "configs").symlink_to(CHECKOUT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -10,7 +10,7 @@ import pytest
 
 from shelfmark.core.errors import UserError
 from shelfmark.engine.checkpoint import Checkpoint
-from shelfmark.pipelines.start import Start, decide_start
+from shelfmark.pipelines.start import Start, decide_start, open_run_folder
 from shelfmark.recipe import Recipe
 
 STATE = {"optimizer": {}}
@@ -26,31 +26,33 @@ def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None) -> 
     return decide_start(recipe, SimpleNamespace(sha256="same"), checkpoint, mode)  # type: ignore[arg-type]
 
 
-def test_without_a_checkpoint_a_run_is_fresh_and_its_folder_is_made(tmp_path: Path) -> None:
+def test_without_a_checkpoint_a_run_is_fresh(tmp_path: Path) -> None:
     start = _decide(tmp_path, None)
-    assert (start.kind, start.folder) == ("fresh", tmp_path / "shop")
-    assert start.folder.is_dir()
+    assert (start.kind, start.name, start.folder) == ("fresh", "shop", None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_exists_gets_a_number(tmp_path: Path) -> None:
-    assert [_decide(tmp_path, None).folder.name for _ in range(3)] == ["shop", "shop_2", "shop_3"]
+    folders = [open_run_folder(_decide(tmp_path, None), tmp_path) for _ in range(3)]
+    assert [folder.name for folder in folders] == ["shop", "shop_2", "shop_3"]
+    assert all(folder.is_dir() for folder in folders)
 
 
 def test_last_goes_on_in_its_own_folder(tmp_path: Path) -> None:
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last"))
-    assert (start.kind, start.folder) == ("resume", tmp_path / "shop")
+    assert (start.kind, open_run_folder(start, tmp_path)) == ("resume", tmp_path / "shop")
     assert start.resumed is start.checkpoint
 
 
 def test_an_older_checkpoint_goes_on_in_a_new_folder(tmp_path: Path) -> None:
     (tmp_path / "shop" / "best_model").mkdir(parents=True)
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model"))
-    assert (start.kind, start.folder.name) == ("resume", "shop_2")
+    assert (start.kind, open_run_folder(start, tmp_path).name) == ("resume", "shop_2")
 
 
 def test_other_annotations_mean_finetuning_in_a_new_folder(tmp_path: Path) -> None:
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last", sha256="other"))
-    assert (start.kind, start.folder.name) == ("finetune", "shop_finetune")
+    assert (start.kind, start.name, start.folder) == ("finetune", "shop_finetune", None)
     assert start.resumed is None
     assert "annotations are others" in start.reason
 

@@ -26,8 +26,8 @@ def train(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.train import train as run
 
     if args.dry_run:
-        with tempfile.TemporaryDirectory() as folder:
-            run(_train_recipe(args, folder), args.RESUME_MODEL, args.mode, small_evaluation=True)
+        with tempfile.TemporaryDirectory() as thrown_away:
+            run(_train_recipe(args, thrown_away), args.RESUME_MODEL, args.mode, small_evaluation=True)
         screens.dry_run_passed()
         return 0
     folder, summary = run(_train_recipe(args), args.RESUME_MODEL, args.mode, small_evaluation=args.smoke)
@@ -144,7 +144,9 @@ COMMANDS = {
             option("what", "layout of the source", choices=["aliproducts", "grocery", "folder", "shop"]),
             option("--source", "folder of the original data", type=Path, metavar="DIR"),
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
-            option("--val-fraction", "folder: part of each class for validation", type=float, default=0.2, metavar="PART"),
+            option(
+                "--val-fraction", "folder: part of each class for validation", type=float, default=0.2, metavar="PART"
+            ),
             option("--seed", "of the split or the shop", type=int, default=0),
         ],
         takes_config=False,

@@ -66,6 +66,8 @@ class Embeddings:
 
     features: (N, D) float32, often memory-mapped. labels: (N,) int64, -1 where there is none.
     manifest: how they were made (config hash, checkpoint hash, annotations hash).
+    rows: (N,) int64, each image's row in the annotation table; some are missing where images could not be
+    read. Counted from 0 where nothing is given.
     """
 
     features: np.ndarray
@@ -73,6 +75,11 @@ class Embeddings:
     image_ids: Strings
     paths: Strings
     manifest: Mapping[str, object] = field(default_factory=dict)
+    rows: np.ndarray = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(len(self.labels)))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from shelfmark.core.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -35,6 +37,8 @@ def local_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("train.device=cuda, but there is no GPU that torch can use; set train.device=auto or cpu.")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)
 

@@ -42,13 +42,13 @@ def write_json(path: Path, value: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's own types: numpy and torch scalars unwrapped, tuples as lists, NaN as None."""
+    """`value` in JSON's own types: numpy and torch scalars and arrays unwrapped, tuples as lists, NaN as None."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str | bytes):
-        value = value.item()
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, float) and not np.isfinite(value):
@@ -100,7 +100,9 @@ def unused_path(path: Path) -> Path:
     """`path`, or `path` with the first free number (`run_2`, `table_2.csv`): nothing is overwritten."""
     candidate, number = path, 2
     while candidate.exists():
-        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}" if path.suffix else f"{path.name}_{number}")
+        # A folder's name may hold a dot (`lr0.1`) which begins no suffix.
+        numbered = f"{path.name}_{number}" if path.is_dir() else f"{path.stem}_{number}{path.suffix}"
+        candidate = path.with_name(numbered)
         number += 1
     return candidate
 

@@ -23,7 +23,8 @@ class Display:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._label = ""
-        self._restart(0, 0)
+        self._total = self._first = self._steps = self._images = 0
+        self._wait_s = self._began_at = self._shown_at = 0.0
 
     def start_epoch(self, epoch: int, num_epochs: int, num_steps: int, steps_done: int) -> None:
         """Begins an epoch, perhaps in its middle. Epochs are shown from 1."""
@@ -56,7 +57,9 @@ class Display:
             self._bar.update(self._task, completed=self._steps, facts=f"loss {float(loss):.3f}  {self._rates()}")
         else:
             left_s = (now - self._began_at) / max(1, self._steps - self._first) * (self._total - self._steps)
-            self._print(f"step {self._steps}/{self._total}  loss {float(loss):.3f}  {self._rates()}  {left_s:.0f} s left")
+            self._print(
+                f"step {self._steps}/{self._total}  loss {float(loss):.3f}  {self._rates()}  {left_s:.0f} s left"
+            )
 
     def end_epoch(self, mean_losses: Mapping[str, float]) -> None:
         """Shows the epoch's mean losses."""

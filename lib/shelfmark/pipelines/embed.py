@@ -38,4 +38,4 @@ def _table(opened: OpenedModel, split: str, annotations: Path | None, images: Pa
         return folder_table(images)
     if annotations is not None:
         return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
-    return assemble.annotations(opened.recipe, split, num_classes=0)
+    return assemble.read_table(opened.recipe, split, num_classes=0)

@@ -28,9 +28,7 @@ def evaluate(opened: OpenedModel, folder: Path) -> dict[str, Any]:
     return evaluate_on(opened, val, gallery, folder)
 
 
-def evaluate_on(
-    opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path
-) -> dict[str, Any]:
+def evaluate_on(opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path) -> dict[str, Any]:
     """The names of summary.json. Writes summary.json, per_class.csv and embeddings/ into `folder`."""
     val_features = _features(opened, val, folder / "embeddings" / "val")
     found = val_features
@@ -53,7 +51,9 @@ def retrieval_scores(recipe: Recipe, features: Embeddings, table: Table | None) 
     if table is None:
         return retrieval.scores(features.features, features.labels, ks, metric=metric)
     if table.is_query is None or table.is_gallery is None:
-        raise UserError(f"{recipe.data.retrieval_json} marks no queries or no gallery: records need is_query, is_gallery.")
+        raise UserError(
+            f"{recipe.data.retrieval_json} marks no queries or no gallery: records need is_query, is_gallery."
+        )
     is_query, is_gallery = table.is_query[features.rows], table.is_gallery[features.rows]
     return retrieval.scores(
         features.features[is_query],

@@ -67,8 +67,6 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> OpenedMod
     return OpenedModel(checkpoint, recipe, network.to(device).eval(), precision)
 
 
-
-
 def _told(manifest: dict[str, Any]) -> str:
     told = f"step {manifest['step']}, {manifest['num_classes']} classes"
     calibration = manifest.get("calibration")

@@ -30,9 +30,7 @@ class Predicted:
     topk: Path | None
 
 
-def predict(
-    opened: OpenedModel, images: Path | None = None, topk: int = 0, out: Path | None = None
-) -> Predicted:
+def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Predicted:
     """Predicts the recipe's test set, or every photograph under `images`, and writes the submission file.
 
     topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
@@ -77,5 +75,6 @@ def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tupl
         classes[rows], scores[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
     unread = int(np.isnan(scores[:, 0]).sum())
     if unread:
-        warn(f"{unread} images could not be read; they are given the most frequent class, {opened.class_name(int(opened.counts.argmax()))}")
+        guess = opened.class_name(int(opened.counts.argmax()))
+        warn(f"{unread} images could not be read; they are given the most frequent class, {guess}")
     return classes, scores

@@ -31,7 +31,7 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
 
     small: evaluate on two batches only.
     """
-    train = assemble.annotations(recipe, "train")
+    train = assemble.read_table(recipe, "train")
     val, retrieval = read_val_and_retrieval(recipe)
     require_same_classes(train, val, str(recipe.data.val_json))
     leaked = leaked_rows(train, val)
@@ -51,10 +51,10 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
 
 def read_val_and_retrieval(recipe: Recipe) -> tuple[Table, Table | None]:
     """What a model is scored on. Their class counts are their own: retrieval's classes may be new ones."""
-    val = assemble.annotations(recipe, "val", num_classes=0)
+    val = assemble.read_table(recipe, "val", num_classes=0)
     if recipe.data.retrieval_json is None:
         return val, None
-    return val, assemble.annotations(recipe, "retrieval", num_classes=0)
+    return val, assemble.read_table(recipe, "retrieval", num_classes=0)
 
 
 def _without_leak(recipe: Recipe, train: Table, val: Table) -> tuple[Table, Table]:

@@ -18,11 +18,12 @@ Mode = Literal["resume", "finetune"]
 
 @dataclass(frozen=True)
 class Start:
-    """kind: what the run is. reason: the log's first line. folder: where the run writes."""
+    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`."""
 
     kind: Literal["fresh", "resume", "finetune"]
     reason: str
-    folder: Path
+    name: str
+    folder: Path | None = None
     checkpoint: Checkpoint | None = None
 
     @property
@@ -34,17 +35,16 @@ class Start:
 def decide_start(recipe: Recipe, train: Table, checkpoint: Checkpoint | None, mode: Mode | None) -> Start:
     """Resume or finetune is decided by the content of the training annotations, never by paths.
 
-    mode: what the user asked for; None decides. Makes the run folder.
+    mode: what the user asked for; None decides.
     """
     if checkpoint is None:
-        return Start("fresh", "a fresh run", _new_folder(recipe, recipe.name))
+        return Start("fresh", "a fresh run", recipe.name)
     same = checkpoint.manifest["train_sha256"] == train.sha256
     kind = mode or ("resume" if same else "finetune")
     why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
     if kind == "finetune":
-        folder = _new_folder(recipe, f"{recipe.name}_finetune")
         reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
-        return Start("finetune", reason, folder, checkpoint)
+        return Start("finetune", reason, f"{recipe.name}_finetune", checkpoint=checkpoint)
     if not checkpoint.state:
         raise UserError(
             f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
@@ -52,25 +52,22 @@ def decide_start(recipe: Recipe, train: Table, checkpoint: Checkpoint | None, mo
         )
     if not same:
         why += "; the training annotations are others, so the epoch in progress starts anew"
-    folder = _folder_to_resume(recipe, checkpoint)
-    done = checkpoint.manifest["step"]
-    reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
-    return Start("resume", reason, folder, checkpoint)
-
-
-def _folder_to_resume(recipe: Recipe, checkpoint: Checkpoint) -> Path:
     # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
     # and going on from there in the same folder would overwrite what came later.
-    if checkpoint.folder.name == "last":
-        return checkpoint.folder.parent
-    return _new_folder(recipe, recipe.name)
+    folder = checkpoint.folder.parent if checkpoint.folder.name == "last" else None
+    done = checkpoint.manifest["step"]
+    reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
+    return Start("resume", reason, recipe.name, folder, checkpoint)
 
 
-def _new_folder(recipe: Recipe, name: str) -> Path:
-    folder = None
+def open_run_folder(start: Start, log_root: Path) -> Path:
+    """The folder that the run writes to: the resumed one, or a new one with a number where its name exists.
+
+    Called once everything that can be wrong with the input has been built, so that an error leaves no folder.
+    """
+    if start.folder is not None:
+        return start.folder
+    folder = unused_path(log_root / start.name)
     if dist.is_main():
-        folder = unused_path(recipe.output.log_root / name)
         folder.mkdir(parents=True)
-    made = dist.broadcast_object(folder)
-    assert made is not None
-    return made
+    return dist.broadcast_object(folder)

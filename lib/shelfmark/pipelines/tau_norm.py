@@ -49,7 +49,9 @@ def tau_norm(opened: OpenedModel) -> Recalibrated:
         precision=opened.precision,
     )
     classifier = opened.network.classifier
-    fitted = TauNorm(taus(recipe.tau_norm), bias=recipe.tau_norm.bias, folds=recipe.tau_norm.folds, seed=recipe.seed).fit(
+    fitted = TauNorm(
+        taus(recipe.tau_norm), bias=recipe.tau_norm.bias, folds=recipe.tau_norm.folds, seed=recipe.seed
+    ).fit(
         torch.from_numpy(np.array(features.features)),
         torch.from_numpy(features.labels),
         classifier.weight.detach().cpu(),
@@ -86,7 +88,7 @@ def _write(opened: OpenedModel, fitted: TauNorm) -> Recalibrated:
 def _save(opened: OpenedModel, fitted: TauNorm, tau: float | None, folder: Path) -> None:
     model = dict(opened.checkpoint.model)
     model["classifier.weight"] = fitted.weight_.to(model["classifier.weight"])
-    if "classifier.bias" in model:
+    if fitted.bias_ is not None:
         model["classifier.bias"] = fitted.bias_.to(model["classifier.bias"])
     facts = {name: value for name, value in opened.checkpoint.manifest.items() if name != "files"}
     facts["calibration"] = {

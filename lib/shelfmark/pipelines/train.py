@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from shelfmark.engine.display import Display
 from shelfmark.engine.journal import Journal, read_journal
@@ -27,10 +29,11 @@ from shelfmark.engine.progress import Progress, random_state, restore_random_sta
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Rhythm, Trainer
 from shelfmark.models import Network, load_matching
+from shelfmark.optim import LearningRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.splits import Splits, read_splits
-from shelfmark.pipelines.start import Mode, Start, decide_start
+from shelfmark.pipelines.start import Mode, Start, decide_start, open_run_folder
 from shelfmark.pipelines.validation import Validation
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.reports.plots import curves
@@ -47,29 +50,44 @@ def train(
         assemble.make_data(recipe)
         splits = read_splits(recipe, small_evaluation)
         start = decide_start(recipe, splits.train, checkpoint, mode)
-        say(f"{start.reason}; writing to {start.folder}")
-        _write_circumstances(start.folder, loaded)
-        trainer = _trainer(recipe, splits, start, device)
+        say(start.reason)
+        parts = _build(recipe, splits, start, device)
+        folder = open_run_folder(start, recipe.output.log_root)
+        _write_circumstances(folder, loaded)
+        say(f"{recipe.model.backbone} on {device}, {parts.step.precision.name}, {_processes()}; writing to {folder}")
+        trainer = _trainer(recipe, splits, start, parts, folder)
         try:
             trainer.fit()
         finally:
             trainer.display.close()
             trainer.journal.close()
-        return start.folder, _finish(start.folder, splits)
+        return folder, _finish(folder, splits)
 
 
-def _trainer(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> Trainer:
+@dataclass(frozen=True)
+class _Parts:
+    network: Network
+    step: TrainStep
+    loader: TrainLoader
+    learning_rate: LearningRate
+
+
+def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
     network = _network(recipe, splits.train.num_classes, start).to(device)
     precision = Precision.resolve(recipe.train.precision, device)
-    say(f"{recipe.model.backbone} on {device}, {precision.name}, {_processes()}, seed {recipe.seed}")
     loader = assemble.train_loader(recipe, splits.train, device)
-    optimizer = assemble.optimizer(recipe, network)
+    learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
     terms = assemble.loss_terms(recipe, splits.train, device)
+    step = TrainStep(network, terms, assemble.optimizer(recipe, network), precision, recipe.optim.clip_norm)
+    return _Parts(network, step, loader, learning_rate)
+
+
+def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path) -> Trainer:
     trainer = Trainer(
-        step=TrainStep(network, terms, optimizer, precision, recipe.optim.clip_norm),
-        loader=loader,
-        learning_rate=assemble.learning_rate(recipe, loader.num_batches(0)),
+        step=parts.step,
+        loader=parts.loader,
+        learning_rate=parts.learning_rate,
         rhythm=Rhythm(
             num_epochs=recipe.train.num_epochs,
             log_every_steps=recipe.train.log_every_steps,
@@ -79,17 +97,16 @@ def _trainer(recipe: Recipe, splits: Splits, start: Start, device: torch.device)
         ),
         metric=recipe.eval.metric,
         validate=Validation(
-            network, recipe, splits.val, splits.retrieval, splits.train.counts, precision
+            parts.network, recipe, splits.val, splits.retrieval, splits.train.counts, parts.step.precision
         ),
-        save=_saver(start.folder, network, recipe, splits),
+        save=_saver(folder, parts.network, recipe, splits),
         progress=Progress(),
-        journal=Journal(start.folder, step=start.resumed.manifest["step"] if start.resumed else 0),
+        journal=Journal(folder, step=start.resumed.manifest["step"] if start.resumed else 0),
         display=Display(),
-        bad_images=BadImageLog(start.folder / "bad_images.csv", num_images=len(splits.train)),
+        bad_images=BadImageLog(folder / "bad_images.csv", num_images=len(splits.train)),
     )
     if start.resumed:
         _restore(trainer, start.resumed, same_data=start.resumed.manifest["train_sha256"] == splits.train.sha256)
-    network.train()
     return trainer
 
 
@@ -98,7 +115,9 @@ def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
     if start.checkpoint is not None:
         fresh = load_matching(network, start.checkpoint.model)
         if fresh and start.kind == "resume":
-            raise UserError(f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune.")
+            raise UserError(
+                f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
+            )
         if fresh:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
     return network

@@ -33,7 +33,7 @@ def make_data(recipe: Recipe) -> None:
     dist.barrier()
 
 
-def annotations(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
+def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
     """The table of `train`, `val` or `retrieval`, checked. num_classes: None takes data.num_classes."""
     file: Path | None = getattr(recipe.data, f"{split}_json")
     if file is None:
@@ -77,7 +77,7 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossT
     context = LossContext(counts=torch.from_numpy(table.counts), device=device)
     terms: list[LossTerm] = []
     for config in recipe.losses:
-        name = config.name
+        name: str = config.name
         if any(term.name == name for term in terms):
             name = f"{config.name}@{config.head}"
         if any(term.name == name for term in terms):
@@ -149,9 +149,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         steps_per_epoch=recipe.train.steps_per_epoch,
         stages=[(stage.from_epoch, stage.type) for stage in sampling.stages],
     )
-    dataset = ImageDataset(
-        table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True
-    )
+    dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True)
     return TrainLoader(
         dataset,
         order,
@@ -166,9 +164,7 @@ def evaluation_batches(recipe: Recipe, table: Table) -> Iterable[Batch]:
     """This process's share of a table in row order, resized and cropped, without augmentation."""
     data = recipe.data
     transform = eval_transform(data.input_size_px, data.eval_crop, data.mean, data.std)
-    dataset = ImageDataset(
-        table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False
-    )
+    dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False)
     return eval_batches(
         dataset, recipe.eval.batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size()
     )

@@ -28,7 +28,9 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    generated: Literal["", "shop"] = _option("", "`shop`: make the generated catalogue under data.root if it is missing")
+    generated: Literal["", "shop"] = _option(
+        "", "`shop`: make the generated catalogue under data.root if it is missing"
+    )
     root: Path = _option(Path("dataset/shop"), "folder that the annotations' fpath is relative to")
     test_root: Path | None = _option(None, "folder of the test images; data.root where it is not given")
     extra_roots: tuple[Path, ...] = _option((), "further folders that an absolute fpath may lie under")
@@ -40,7 +42,9 @@ class Data(Section):
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
     num_workers: NotNegative = _option(1, "loader processes per rank; 0 reads in the training process")
-    on_bad_image: Literal["error", "skip"] = _option("error", "an unreadable image ends the run, or is counted and left")
+    on_bad_image: Literal["error", "skip"] = _option(
+        "error", "an unreadable image ends the run, or is counted and left"
+    )
     mean: tuple[float, float, float] = _option((0.485, 0.456, 0.406), "RGB mean, for pixels in 0..1")
     std: tuple[float, float, float] = _option((0.229, 0.224, 0.225), "RGB standard deviation, for pixels in 0..1")
 
@@ -208,7 +212,7 @@ class Recipe(Section):
         for index, loss in enumerate(self.losses):
             if loss.head not in heads:
                 raise ValueError(
-                    f"losses.{index}.head={loss.head!r} is not a head of the model; there are: {', '.join(sorted(heads))}."
-                    f" Add it with model.heads: {{{loss.head}: {{}}}}"
+                    f"losses.{index}.head={loss.head!r} is not a head of the model; there are:"
+                    f" {', '.join(sorted(heads))}. Add it with model.heads: {{{loss.head}: {{}}}}"
                 )
         return self

@@ -1,0 +1,186 @@
+"""Embeddings on disk: `features.npy`, `rows.npz` and `manifest.json` in a folder. Legend: N rows, D embedding.
+
+features.npy   (N, D) float32, un-normalised; read as a memory map
+rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
+               id_data id_offsets path_data path_offsets; rows are those of the annotation table
+manifest.json  format_version num_rows dim, and what the writer knew of their making:
+               config_hash checkpoint_hash annotations_hash
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import atomic_folder, read_json, recover_folder, write_json
+from shelfmark.core.strings import Strings
+
+FORMAT_VERSION = 1
+FEATURES, ROWS, MANIFEST = "features.npy", "rows.npz", "manifest.json"
+_BLOCK_ROWS = 8192
+_REMAKE = "Make the folder again with `shelfmark embed`."
+
+
+def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
+    """Writes the folder, whole or not at all; features are cast to float32 block by block."""
+    num_rows, dim = embeddings.features.shape
+    with atomic_folder(folder) as part:
+        writer = EmbeddingsWriter(part, num_rows, dim)
+        for start in range(0, num_rows, _BLOCK_ROWS):
+            block = embeddings.features[start : start + _BLOCK_ROWS]
+            writer.write(np.arange(start, start + len(block)), block)
+        writer.finish(embeddings.labels, embeddings.image_ids, embeddings.paths, embeddings.manifest)
+
+
+def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
+    """The embeddings in a folder; a UserError says what is missing or does not fit.
+
+    mmap: leave the features on disk and read the pages that are used. A change of them stays in memory.
+    """
+    recover_folder(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of embeddings: it does not exist. Write one with `shelfmark embed`.")
+    for name in (FEATURES, ROWS, MANIFEST):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is not a whole folder of embeddings: {name} is missing. {_REMAKE}")
+    manifest = _read_manifest(folder / MANIFEST)
+    features = _read_features(folder / FEATURES, mmap)
+    labels, image_ids, paths, rows = _read_rows(folder / ROWS)
+    counts = {
+        "features.npy": len(features),
+        "labels in rows.npz": len(labels),
+        "image ids in rows.npz": len(image_ids),
+        "paths in rows.npz": len(paths),
+        "num_rows in manifest.json": manifest["num_rows"],
+    }
+    if len(set(counts.values())) > 1 or features.shape[1] != manifest["dim"]:
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise UserError(
+            f"{folder} does not fit together: rows are {listed}; "
+            f"dim is {manifest['dim']} in manifest.json and {features.shape[1]} in features.npy. {_REMAKE}"
+        )
+    return Embeddings(features, labels, image_ids, paths, manifest, rows)
+
+
+class EmbeddingsWriter:
+    """Fills a folder of embeddings by row numbers, in any order, with one batch in memory at a time.
+
+    Several processes fill one folder: the first makes the writer, the others open the same folder with
+    `create=False`, each writes its own rows, and after a barrier the first calls `finish`. The folder is
+    a working folder (`atomic_folder`), so that readers never see a part of it. Plain writes, no memory
+    map: a full disk is then an error instead of a bus fault.
+    """
+
+    def __init__(self, folder: Path, num_rows: int, dim: int, create: bool = True) -> None:
+        self._folder, self._num_rows, self._dim = folder, num_rows, dim
+        if num_rows < 1:
+            raise UserError(f"There is nothing to write to {folder}: no images were given.")
+        if create:
+            _new_features(folder / FEATURES, num_rows, dim)
+            (folder / "written").write_bytes(bytes(num_rows))
+        self._offset = int(np.load(folder / FEATURES, mmap_mode="r").offset)
+
+    def write(self, rows: np.ndarray, features: np.ndarray) -> None:
+        """Stores features (n, D) as the given rows (n,)."""
+        if features.shape != (len(rows), self._dim):
+            raise ValueError(f"features are {features.shape}; {len(rows)} rows of {self._dim} were expected")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self._num_rows:
+            raise ValueError(f"rows {rows.min()}..{rows.max()} are outside 0..{self._num_rows - 1}")
+        vectors = np.ascontiguousarray(features, dtype="<f4")
+        with (
+            open(self._folder / FEATURES, "r+b") as feature_file,
+            open(self._folder / "written", "r+b") as written_file,
+        ):
+            for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+                if len(run):
+                    first = int(rows[run[0]])
+                    feature_file.seek(self._offset + first * self._dim * 4)
+                    feature_file.write(vectors[run[0] : run[-1] + 1].tobytes())
+                    written_file.seek(first)
+                    written_file.write(b"\1" * len(run))
+
+    def finish(self, labels: np.ndarray, image_ids: Strings, paths: Strings, manifest: Mapping[str, object]) -> int:
+        """Completes the folder and returns how many of the rows are in it.
+
+        labels, image_ids and paths describe all num_rows; rows that were never written are left out.
+        """
+        if not len(labels) == len(image_ids) == len(paths) == self._num_rows:
+            raise ValueError(
+                f"{len(labels)} labels, {len(image_ids)} image ids and {len(paths)} paths for {self._num_rows} rows"
+            )
+        written = np.frombuffer((self._folder / "written").read_bytes(), dtype=bool)
+        kept = np.flatnonzero(written)
+        if not len(kept):
+            raise UserError(f"None of the {self._num_rows} images gave an embedding; nothing was written.")
+        if len(kept) < self._num_rows:
+            _compact(self._folder / FEATURES, kept)
+        ids, where = image_ids.take(kept), paths.take(kept)
+        np.savez(
+            self._folder / ROWS,
+            labels=np.asarray(labels, dtype=np.int64)[kept],
+            rows=kept,
+            id_data=ids.data,
+            id_offsets=ids.offsets,
+            path_data=where.data,
+            path_offsets=where.offsets,
+        )
+        own = {"format_version": FORMAT_VERSION, "num_rows": len(kept), "dim": self._dim}
+        write_json(self._folder / MANIFEST, {**manifest, **own})
+        (self._folder / "written").unlink()
+        return len(kept)
+
+
+def _new_features(file: Path, num_rows: int, dim: int) -> np.memmap:
+    return np.lib.format.open_memmap(file, mode="w+", dtype="<f4", shape=(num_rows, dim))
+
+
+def _compact(file: Path, kept: np.ndarray) -> None:
+    source = np.load(file, mmap_mode="r")
+    beside = file.with_name("compact.npy")
+    target = _new_features(beside, len(kept), source.shape[1])
+    for start in range(0, len(kept), _BLOCK_ROWS):
+        target[start : start + _BLOCK_ROWS] = source[kept[start : start + _BLOCK_ROWS]]
+    del source, target
+    beside.replace(file)
+
+
+def _read_manifest(file: Path) -> dict[str, object]:
+    manifest = read_json(file)
+    if not isinstance(manifest, dict) or not {"format_version", "num_rows", "dim"} <= manifest.keys():
+        raise UserError(f"{file} lacks format_version, num_rows or dim. {_REMAKE}")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{file} has format_version {manifest['format_version']}; this Shelfmark reads {FORMAT_VERSION}. {_REMAKE}"
+        )
+    return manifest
+
+
+def _read_features(file: Path, mmap: bool) -> np.ndarray:
+    try:
+        # "c" keeps the file safe and gives an array that torch takes without a copy or a warning.
+        features = np.load(file, mmap_mode="c" if mmap else None)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
+    if features.ndim != 2 or features.dtype != np.float32:
+        raise UserError(f"{file} holds {features.dtype} of shape {features.shape}, not float32 of (N, D). {_REMAKE}")
+    return features
+
+
+def _read_rows(file: Path) -> tuple[np.ndarray, Strings, Strings, np.ndarray]:
+    try:
+        with np.load(file) as arrays:
+            labels = arrays["labels"]
+            rows = arrays["rows"] if "rows" in arrays else np.arange(len(labels))
+            ids = Strings(arrays["id_data"], arrays["id_offsets"])
+            paths = Strings(arrays["path_data"], arrays["path_offsets"])
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
+    for name, strings in (("image ids", ids), ("paths", paths)):
+        if not len(strings.offsets) or int(strings.offsets[-1]) != len(strings.data):
+            raise UserError(f"{file} is damaged: the {name}' offsets do not end with their bytes. {_REMAKE}")
+    return labels, ids, paths, rows

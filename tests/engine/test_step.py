@@ -1,0 +1,96 @@
+"""One optimizer step: what it computes, updates and reports."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shelfmark.core.contracts import Batch, Outputs
+from shelfmark.engine.precision import Precision
+from shelfmark.engine.step import LossTerm, TrainStep
+
+FP32 = Precision("fp32", torch.device("cpu"))
+
+
+class Linear(nn.Module):
+    """embedding = mean of the pixels of each channel; logits = embedding @ weight.T."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.weight = nn.Parameter(torch.eye(2, 3))
+
+    def forward(self, images: Tensor) -> Outputs:
+        embedding = images.mean(dim=(2, 3)) * self.scale
+        return Outputs(embedding, {"classifier": embedding @ self.weight.T, "rank": embedding})
+
+
+def _mean_square(vectors: Tensor, labels: Tensor) -> Tensor:
+    return vectors.square().mean()
+
+
+def _absolute(vectors: Tensor, labels: Tensor) -> Tensor:
+    return vectors.abs().sum()
+
+
+def _batch() -> Batch:
+    images = torch.arange(24.0).reshape(2, 3, 2, 2) / 10
+    return Batch(images, torch.tensor([0, 1]), torch.tensor([5, 6]))
+
+
+def _step(network: nn.Module, terms: list[LossTerm], clip_norm: float = 0.0, lr_factor: float = 1.0) -> TrainStep:
+    groups = [{"params": list(network.parameters()), "lr": 1.0, "lr_factor": lr_factor}]
+    return TrainStep(network, terms, torch.optim.SGD(groups, lr=1.0), FP32, clip_norm)
+
+
+TERMS = [
+    LossTerm("square", "classifier", 0.5, _mean_square, global_batch=False),
+    LossTerm("absolute", "rank", 0.25, _absolute, global_batch=True),
+]
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms() -> None:
+    network = Linear()
+    outputs = network(_batch().images)
+    square, absolute = outputs.logits.square().mean(), outputs.embedding.abs().sum()
+    losses = _step(network, TERMS)(_batch(), learning_rate=0.0).losses
+    assert float(losses["square"]) == pytest.approx(float(square))
+    assert float(losses["absolute"]) == pytest.approx(float(absolute))
+    assert float(losses["loss"]) == pytest.approx(float(0.5 * square + 0.25 * absolute))
+
+
+def test_the_step_goes_down_the_gradient_at_the_given_rate_and_the_groups_factor() -> None:
+    network, twin = Linear(), Linear()
+    _step(network, TERMS, lr_factor=2.0)(_batch(), learning_rate=0.01)
+    outputs = twin(_batch().images)
+    (0.5 * outputs.logits.square().mean() + 0.25 * outputs.embedding.abs().sum()).backward()
+    for ours, theirs in zip(network.parameters(), twin.parameters()):
+        torch.testing.assert_close(ours, theirs - 0.02 * theirs.grad)
+
+
+def test_clipping_bounds_the_whole_update() -> None:
+    network = Linear()
+    before = [parameter.clone() for parameter in network.parameters()]
+    _step(network, TERMS, clip_norm=0.5)(_batch(), learning_rate=1.0)
+    moved = torch.cat([(old - new).flatten() for old, new in zip(before, network.parameters())])
+    assert float(moved.norm()) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_each_terms_gradient_norm_at_the_embedding_is_reported_when_asked_for() -> None:
+    network = Linear()
+    norms = _step(network, TERMS)(_batch(), learning_rate=0.0, measure_gradients=True).gradient_norms
+    # |x| has slope 1 everywhere here: six entries of 0.25.
+    assert float(norms["absolute"]) == pytest.approx(0.25 * 6**0.5)
+    embedding = network(_batch().images).embedding.detach()
+    # d/de of 0.5 * mean over 4 logits of logit^2, and the logits are the first two entries of e.
+    assert float(norms["square"]) == pytest.approx(float((0.5 * 2 / 4 * embedding[:, :2]).norm()))
+    assert _step(network, TERMS)(_batch(), learning_rate=0.0).gradient_norms == {}
+
+
+def test_measuring_gradients_changes_no_update() -> None:
+    networks = Linear(), Linear()
+    for network, measures in zip(networks, (False, True)):
+        _step(network, TERMS)(_batch(), learning_rate=0.1, measure_gradients=measures)
+    for plain, measured in zip(networks[0].parameters(), networks[1].parameters()):
+        assert torch.equal(plain, measured)

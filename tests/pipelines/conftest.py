@@ -1,0 +1,47 @@
+"""The demo, run once and really; other tests read what it wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfmark.cli import main
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """folder: where it ran. printed: what it showed."""
+
+    folder: Path
+    printed: str
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "log" / "shop"
+
+    @property
+    def recalibrated(self) -> Path:
+        return self.folder / "log_tau" / "shop"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.run / "summary.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def demo(shop_root: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "dataset").mkdir()
+    (folder / "dataset" / "shop").symlink_to(shop_root)
+    (folder / "configs").symlink_to(checkout / "configs")
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+        status = main(["demo"])
+    assert status == 0, printed.getvalue()
+    return DemoRun(folder, printed.getvalue())

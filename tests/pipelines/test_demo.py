@@ -1,0 +1,154 @@
+"""What `make demo` promises, and what its files hold."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shelfmark.cli import main
+from shelfmark.config.load import load
+from shelfmark.core.embeddings import read_embeddings
+from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.journal import read_journal
+from shelfmark.recipe import Recipe
+
+
+def test_the_shop_can_be_learned_and_its_tail_is_hard(demo) -> None:
+    assert demo.summary["top1"] > 0.40
+    assert demo.summary["many"] - demo.summary["few"] >= 0.15
+
+
+def test_the_run_folder_holds_what_it_should(demo) -> None:
+    names = {path.name for path in demo.run.iterdir()}
+    assert {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "summary.json",
+        "per_class.csv",
+        "curves.png",
+        "best_model",
+        "last",
+    } <= names
+    assert {path.name for path in demo.recalibrated.iterdir()} >= {
+        "best_model",
+        "summary.json",
+        "tau_norm.csv",
+        "tau_norm.png",
+        "submission.csv",
+    }
+
+
+def test_the_summary_uses_the_fixed_names_as_fractions(demo) -> None:
+    names = ["top1", "top5", "mean_class_accuracy", "mean_class_error", "many", "medium", "few", "recall@1", "map"]
+    values = [demo.summary[name] for name in names]
+    assert all(0 <= value <= 1 for value in values)
+    assert demo.summary["mean_class_error"] == pytest.approx(1 - demo.summary["mean_class_accuracy"])
+
+
+def test_the_table_and_the_paths_are_printed(demo) -> None:
+    assert f"{100 * demo.summary['top1']:.1f} %" in demo.printed
+    for file in ("log/shop/best_model/", "log/shop/curves.png", "log_tau/shop/tau_norm.png", "submission.csv"):
+        assert file in demo.printed
+
+
+def test_the_reported_scores_follow_from_the_stored_features_and_weights(demo) -> None:
+    features = read_embeddings(demo.run / "embeddings" / "val")
+    model = load_checkpoint(demo.run / "best_model").model
+    logits = torch.from_numpy(features.features) @ model["classifier.weight"].T + model["classifier.bias"]
+    hits = (logits.argmax(dim=1).numpy() == features.labels).mean()
+    assert hits == pytest.approx(demo.summary["top1"], abs=1.5 / len(features))
+
+
+def test_the_best_checkpoint_is_the_epoch_with_the_best_validation(demo) -> None:
+    records = [record for record in read_journal(demo.run / "metrics.jsonl") if record["kind"] == "val"]
+    best = max(records, key=lambda record: record["mean_class_accuracy"])
+    manifest = load_checkpoint(demo.run / "best_model").manifest
+    assert (manifest["best_epoch"], manifest["step"]) == (best["epoch"], best["step"])
+    assert demo.summary["mean_class_accuracy"] == pytest.approx(best["mean_class_accuracy"], abs=1e-12)
+
+
+def test_the_written_config_runs_again_as_the_same_recipe(demo) -> None:
+    text = (demo.run / "config.yaml").read_text()
+    assert "# configs/shop.yaml:" in text
+    again = load(Recipe, demo.run / "config.yaml").config
+    assert again == load(Recipe, demo.folder / "configs" / "shop.yaml").config
+
+
+def test_evaluating_the_checkpoint_again_gives_the_same_scores(demo) -> None:
+    with contextlib.chdir(demo.folder):
+        assert main(["evaluate", "--RESUME_MODEL", "log/shop/best_model.pth", "--out", "again"]) == 0
+    assert json.loads((demo.folder / "again" / "summary.json").read_text()) == demo.summary
+
+
+def test_embed_writes_the_features_that_the_scores_came_from(demo) -> None:
+    with contextlib.chdir(demo.folder):
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features", "--split", "val"]) == 0
+        ours = read_embeddings(demo.run / "embeddings" / "val")
+        theirs = read_embeddings(Path("features"))
+        assert np.array_equal(ours.features, theirs.features)
+        assert list(theirs.image_ids) == list(ours.image_ids)
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features"]) == 2
+
+
+def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo) -> None:
+    original, recalibrated = (load_checkpoint(folder / "best_model") for folder in (demo.run, demo.recalibrated))
+    calibration = recalibrated.manifest["calibration"]
+    assert calibration["method"] == "tau_norm"
+    assert calibration["from_checkpoint_sha256"] == original.weights_hash
+    weight = original.model["classifier.weight"]
+    if calibration["unmodified"]:
+        expected = weight
+    else:
+        expected = weight / weight.norm(dim=1, keepdim=True) ** calibration["tau"]
+    torch.testing.assert_close(recalibrated.model["classifier.weight"], expected)
+    unchanged = [name for name in original.model if not name.startswith("classifier.")]
+    assert all(torch.equal(original.model[name], recalibrated.model[name]) for name in unchanged)
+
+
+def test_the_tau_table_holds_the_whole_sweep_and_the_unmodified_model(demo) -> None:
+    with open(demo.recalibrated / "tau_norm.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    taus = [float(row["tau"]) for row in rows if row["tau"] not in ("", "unmodified")]
+    assert taus == pytest.approx(np.arange(31) * 0.05)
+    assert len(rows) == 32
+
+
+def test_the_submission_has_one_row_for_each_test_image_in_the_files_order(demo) -> None:
+    images = json.loads((demo.folder / "dataset" / "shop" / "test.json").read_text())["images"]
+    content = (demo.recalibrated / "submission.csv").read_bytes()
+    assert content.startswith(b"id,predicted\r\n")
+    rows = [line.split(",") for line in content.decode().split("\r\n")[1:-1]]
+    assert [name for name, _ in rows] == [image["image_id"] for image in images]
+    assert all(0 <= int(label) < 120 for _, label in rows)
+
+
+def test_photographs_of_any_folder_are_predicted_by_sorted_relative_path(demo, tmp_path: Path) -> None:
+    pictures = sorted((demo.folder / "dataset" / "shop" / "val").glob("*.jpg"))[:3]
+    for name, picture in zip(("z.jpg", "b/second.jpg", "a.JPG"), pictures):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    out = tmp_path / "out" / "predicted.csv"
+    with contextlib.chdir(demo.folder):
+        argv = ["test", "--RESUME_MODEL", "log/shop/best_model", "--images", str(tmp_path), "--topk", "5"]
+        assert main([*argv, "--out", str(out)]) == 0
+    rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["a.JPG", "b/second.jpg", "z.jpg"]
+    with open(out.with_name("predicted_top5.csv"), newline="") as stream:
+        best = list(csv.DictReader(stream))
+    assert [row["class_1"] for row in best] == [row[1] for row in rows]
+    scores = [[float(row[f"score_{place}"]) for place in range(1, 6)] for row in best]
+    assert all(line == sorted(line, reverse=True) and 0 < sum(line) <= 1.0001 for line in scores)
+
+
+def test_nothing_is_overwritten_by_a_second_submission(demo) -> None:
+    before = (demo.recalibrated / "submission.csv").read_bytes()
+    with contextlib.chdir(demo.folder):
+        assert main(["test", "--RESUME_MODEL", "log_tau/shop/best_model"]) == 0
+    assert (demo.recalibrated / "submission_2.csv").read_bytes() == before

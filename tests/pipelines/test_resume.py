@@ -1,0 +1,106 @@
+"""A run that was killed goes on as if nothing had happened; other data means finetuning."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfmark.cli import main
+from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.journal import read_journal
+
+# A backbone of a third of a million weights at 32 px: seconds on one core, and every part of the road is in it.
+SMALL = [
+    "model.backbone=test_resnet",
+    "model.heads.rank.dim=16",
+    "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank, weight: 0.5}]",
+    "data.input_size_px=32",
+    "data.num_workers=0",
+    "train.batch_size=32",
+    "train.num_epochs=2",
+    "train.steps_per_epoch=10",
+    "train.checkpoint_every_steps=3",
+    "train.log_every_steps=1",
+    "eval.every_epochs=2",
+    "optim.lr=0.05",
+]
+UNTIMED = ("images_per_s", "data_wait_share")
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    records = read_journal(folder / "metrics.jsonl")
+    return [{name: value for name, value in record.items() if name not in UNTIMED} for record in records]
+
+
+def _killed_in_mid_epoch(checkout: Path, workplace: Path, at_step: int) -> Path:
+    """Starts a run, kills it with SIGKILL once `at_step` is logged, returns its folder."""
+    command = [sys.executable, str(checkout / "main.py"), *SMALL, "name=killed"]
+    process = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, start_new_session=True)
+    folder = workplace / "log" / "killed"
+    deadline = time.monotonic() + 120
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            if any(record["step"] >= at_step for record in read_journal(folder / "metrics.jsonl")):
+                break
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return folder
+
+
+def test_a_killed_run_goes_on_in_mid_epoch_and_ends_with_the_same_digits(workplace: Path, checkout: Path) -> None:
+    assert main(["train", *SMALL, "name=whole"]) == 0
+    folder = _killed_in_mid_epoch(checkout, workplace, at_step=14)
+    stopped_at = load_checkpoint(folder / "last").manifest["step"]
+    assert 12 <= stopped_at < 20, "the kill came after the run had ended"
+    assert main(["train", "--RESUME_MODEL", str(folder / "last")]) == 0
+    assert _records(folder) == _records(workplace / "log" / "whole")
+    summaries = [json.loads((workplace / "log" / name / "summary.json").read_text()) for name in ("whole", "killed")]
+    assert summaries[0] == summaries[1]
+    assert not (workplace / "log" / "killed_2").exists()
+
+
+def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "name=base", "train.num_epochs=1"]) == 0
+    argv = ["train", "--RESUME_MODEL", "log/base/best_model", "--DATASET_TRAIN_JSON", "dataset/shop/val.json"]
+    assert main([*argv, "train.steps_per_epoch=4"]) == 0
+    printed = capsys.readouterr().out
+    assert "finetuning log/base/best_model" in printed
+    assert "held out of training" in printed
+    manifest = load_checkpoint(Path("log/base_finetune/last")).manifest
+    total = len(json.loads(Path("dataset/shop/val.json").read_text())["annotations"])
+    held_out = json.loads(Path("log/base_finetune/summary.json").read_text())["num_images"]
+    assert manifest["step"] == 4
+    assert 0.1 * total < held_out < 0.3 * total
+    assert sum(manifest["counts"]) == total - held_out
+
+
+@pytest.mark.dist
+def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(workplace: Path, checkout: Path) -> None:
+    same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "train.num_epochs=1", "optim.lr=0.01"]
+    assert main(["train", *same, "name=one"]) == 0
+    command = [sys.executable, str(checkout / "main.py"), *same, "name=two", "--num-gpus", "2"]
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (_records(workplace / "log" / name) for name in ("one", "two"))
+    assert [record["step"] for record in one] == [record["step"] for record in two]
+    for ours, theirs in zip(one, two):
+        for name in ("loss", "cross_entropy", "smooth_ap"):
+            if name in ours:
+                assert theirs[name] == pytest.approx(ours[name], rel=1e-5)
+        for name in ("grad_norm/cross_entropy", "grad_norm/smooth_ap"):
+            if name in ours:
+                assert theirs[name] == pytest.approx(ours[name], rel=1e-3)
+        if ours["kind"] == "val":
+            assert theirs["num_images"] == ours["num_images"]
