@@ -20,7 +20,8 @@ def _embeddings(num_rows: int = 5, dim: int = 3) -> Embeddings:
         labels=np.arange(num_rows) - 1,
         image_ids=Strings.of(f"image ü {row}" for row in range(num_rows)),
         paths=Strings.of(f"shelf/{row}.jpg" for row in range(num_rows)),
-        manifest={"config_hash": "abc", "checkpoint_hash": "def"},
+        manifest={"config_sha256": "abc", "checkpoint_sha256": "def"},
+        rows=np.arange(num_rows) * 10,
     )
 
 
@@ -31,11 +32,12 @@ def test_what_was_written_is_read_back(tmp_path: Path, mmap: bool) -> None:
     found = read_embeddings(tmp_path / "val", mmap=mmap)
     np.testing.assert_array_equal(found.features, written.features)
     np.testing.assert_array_equal(found.labels, written.labels)
+    np.testing.assert_array_equal(found.rows, written.rows)
     assert list(found.image_ids) == list(written.image_ids)
     assert list(found.paths) == list(written.paths)
     assert found.manifest == {
-        "config_hash": "abc",
-        "checkpoint_hash": "def",
+        "config_sha256": "abc",
+        "checkpoint_sha256": "def",
         "format_version": 1,
         "num_rows": 5,
         "dim": 3,
@@ -76,6 +78,7 @@ def test_several_writers_fill_one_folder_and_unwritten_rows_are_left_out(
     np.testing.assert_array_equal(found.features, given.features[kept])
     np.testing.assert_array_equal(found.labels, given.labels[kept])
     assert list(found.paths) == [f"shelf/{row}.jpg" for row in kept]
+    assert found.rows.tolist() == kept
     assert found.manifest["num_rows"] == 7
     assert sorted(path.name for path in (tmp_path / "val").iterdir()) == ["features.npy", "manifest.json", "rows.npz"]
 

@@ -19,10 +19,14 @@ CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Pat
 
 
 def train(args: argparse.Namespace) -> int:
-    status = _relaunch(args)
+    from shelfmark.cli import screens
+    from shelfmark.core.launch import relaunch
+
+    # Read before the processes start, so that what is wrong is said once, and not by each of them.
+    recipe = _train_recipe(args)
+    status = relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
     if status is not None:
         return status
-    from shelfmark.cli import screens
     from shelfmark.pipelines.train import train as run
 
     if args.dry_run:
@@ -30,7 +34,7 @@ def train(args: argparse.Namespace) -> int:
             run(_train_recipe(args, thrown_away), args.RESUME_MODEL, args.mode, small_evaluation=True)
         screens.dry_run_passed()
         return 0
-    folder, summary = run(_train_recipe(args), args.RESUME_MODEL, args.mode, small_evaluation=args.smoke)
+    folder, summary = run(recipe, args.RESUME_MODEL, args.mode, small_evaluation=args.smoke)
     screens.trained(folder, summary)
     return 0
 
@@ -158,17 +162,6 @@ COMMANDS = {
     ),
     "demo": Command("the whole road on the generated shop; the same as `make demo`", demo, [CONFIG]),
 }
-
-
-def _relaunch(args: argparse.Namespace) -> int | None:
-    """The exit status of the processes that were started in this one's place; None to go on here."""
-    if args.gpu_ids is None and args.num_gpus is None:
-        return None
-    if args.gpu_ids is not None and args.num_gpus is not None:
-        raise UserError("give --gpu_ids or --num-gpus, not both.")
-    from shelfmark.core.launch import relaunch
-
-    return relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
 
 
 def _opened(args: argparse.Namespace) -> OpenedModel:

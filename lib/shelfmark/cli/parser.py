@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -50,7 +51,6 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     # Imported here because --help of the other commands need not wait for it.
     from shelfmark.config.dialects import nearest_flag, translate_2020
     from shelfmark.config.load import parse_override
-    from shelfmark.core.log import say
 
     translated, rest, notes = translate_2020(argv)
     known, unknown = parser.parse_known_args(rest)
@@ -62,7 +62,7 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
             raise UserError(f"{word!r} is neither an option of `shelfmark {name}` nor key=value.{meant}")
         overrides.append(parse_override(word))
     for note in notes:
-        say(f"note: {note}")
+        print(f"note: {note}", file=sys.stderr)
     known.overrides = overrides
     return known
 

@@ -3,8 +3,8 @@
 features.npy   (N, D) float32, un-normalised; read as a memory map
 rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
                id_data id_offsets path_data path_offsets; rows are those of the annotation table
-manifest.json  format_version num_rows dim, and what the writer knew of their making:
-               config_hash checkpoint_hash annotations_hash
+manifest.json  format_version num_rows dim, and what the writer knew of their making, such as
+               config_sha256 checkpoint_sha256 rows_sha256
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
         for start in range(0, num_rows, _BLOCK_ROWS):
             block = embeddings.features[start : start + _BLOCK_ROWS]
             writer.write(np.arange(start, start + len(block)), block)
-        writer.finish(embeddings.labels, embeddings.image_ids, embeddings.paths, embeddings.manifest)
+        writer.finish(
+            embeddings.labels, embeddings.image_ids, embeddings.paths, embeddings.manifest, rows=embeddings.rows
+        )
 
 
 def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
@@ -54,6 +56,7 @@ def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
     counts = {
         "features.npy": len(features),
         "labels in rows.npz": len(labels),
+        "table rows in rows.npz": len(rows),
         "image ids in rows.npz": len(image_ids),
         "paths in rows.npz": len(paths),
         "num_rows in manifest.json": manifest["num_rows"],
@@ -104,14 +107,24 @@ class EmbeddingsWriter:
                     written_file.seek(first)
                     written_file.write(b"\1" * len(run))
 
-    def finish(self, labels: np.ndarray, image_ids: Strings, paths: Strings, manifest: Mapping[str, object]) -> int:
+    def finish(
+        self,
+        labels: np.ndarray,
+        image_ids: Strings,
+        paths: Strings,
+        manifest: Mapping[str, object],
+        rows: np.ndarray | None = None,
+    ) -> int:
         """Completes the folder and returns how many of the rows are in it.
 
         labels, image_ids and paths describe all num_rows; rows that were never written are left out.
+        rows: where each stands in the annotation table; by default it is the whole table, in its order.
         """
-        if not len(labels) == len(image_ids) == len(paths) == self._num_rows:
+        rows = np.arange(self._num_rows) if rows is None else rows
+        if not len(labels) == len(image_ids) == len(paths) == len(rows) == self._num_rows:
             raise ValueError(
-                f"{len(labels)} labels, {len(image_ids)} image ids and {len(paths)} paths for {self._num_rows} rows"
+                f"{len(labels)} labels, {len(image_ids)} image ids, {len(paths)} paths and {len(rows)} table rows "
+                f"for {self._num_rows} rows"
             )
         written = np.frombuffer((self._folder / "written").read_bytes(), dtype=bool)
         kept = np.flatnonzero(written)
@@ -123,7 +136,7 @@ class EmbeddingsWriter:
         np.savez(
             self._folder / ROWS,
             labels=np.asarray(labels, dtype=np.int64)[kept],
-            rows=kept,
+            rows=np.asarray(rows, dtype=np.int64)[kept],
             id_data=ids.data,
             id_offsets=ids.offsets,
             path_data=where.data,
@@ -174,8 +187,7 @@ def _read_features(file: Path, mmap: bool) -> np.ndarray:
 def _read_rows(file: Path) -> tuple[np.ndarray, Strings, Strings, np.ndarray]:
     try:
         with np.load(file) as arrays:
-            labels = arrays["labels"]
-            rows = arrays["rows"] if "rows" in arrays else np.arange(len(labels))
+            labels, rows = arrays["labels"], arrays["rows"]
             ids = Strings(arrays["id_data"], arrays["id_offsets"])
             paths = Strings(arrays["path_data"], arrays["path_offsets"])
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:

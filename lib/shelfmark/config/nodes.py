@@ -1,0 +1,70 @@
+"""A value that remembers where it was set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT = "default"
+"""The origin of what nobody set."""
+
+
+@dataclass
+class Node:
+    """One value of a config file or command line.
+
+    value: a scalar, a list of nodes, or nodes by key. origin: `configs/shop.yaml:12`, or what was typed.
+    """
+
+    value: Any
+    origin: str
+
+    def child(self, part: str | int) -> Node | None:
+        """The node one step down, or None where there is none."""
+        if isinstance(self.value, dict):
+            return self.value.get(str(part))
+        if isinstance(self.value, list) and str(part).isdecimal() and int(part) < len(self.value):
+            return self.value[int(part)]
+        return None
+
+
+def node_of(value: Any, origin: str) -> Node:
+    """Plain dicts, lists and scalars as nodes that all come from one place."""
+    if isinstance(value, dict):
+        return Node({str(key): node_of(item, origin) for key, item in value.items()}, origin)
+    if isinstance(value, list | tuple):
+        return Node([node_of(item, origin) for item in value], origin)
+    return Node(value, origin)
+
+
+def plain(node: Node) -> Any:
+    """The node's value in dicts, lists and scalars."""
+    if isinstance(node.value, dict):
+        return {key: plain(item) for key, item in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(item) for item in node.value]
+    return node.value
+
+
+def merged(base: Node, over: Node) -> Node:
+    """`over` on top of `base`: groups of keys join, key by key; anything else, lists too, replaces."""
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+        return over
+    joined = dict(base.value)
+    for key, item in over.value.items():
+        joined[key] = merged(joined[key], item) if key in joined else item
+    return Node(joined, over.origin)
+
+
+def origins(node: Node, prefix: str = "") -> dict[str, str]:
+    """Dotted key to origin of everything that was set; a list of scalars is one entry, an empty group too."""
+    if node.value and isinstance(node.value, dict):
+        below = [(key, item) for key, item in node.value.items()]
+    elif isinstance(node.value, list) and any(isinstance(item.value, dict | list) for item in node.value):
+        below = [(str(index), item) for index, item in enumerate(node.value)]
+    else:
+        return {prefix: node.origin} if prefix and node.origin != DEFAULT else {}
+    found: dict[str, str] = {}
+    for key, item in below:
+        found |= origins(item, f"{prefix}.{key}" if prefix else key)
+    return found

@@ -1,0 +1,137 @@
+"""YAML 1.2 with the line of every value.
+
+PyYAML reads YAML 1.1, where `no` is false, `12:30` is 750, `010` is 8 and `1e-3` is text. Its parser is used
+here, its table of scalars is not: the core schema of YAML 1.2 takes that place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from shelfmark.config.nodes import Node
+from shelfmark.core.errors import UserError
+
+Scalar = str | int | float | bool | None
+
+_CONSTANTS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# Every unquoted scalar gets the first tag, so that it is told from a quoted one and from `!!str 1`.
+_UNQUOTED = "!unquoted"
+_TAGS = (_UNQUOTED, "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
+
+
+def scalar(text: str) -> Scalar:
+    """What an unquoted scalar means in YAML 1.2: null, true or false, a number, else text.
+
+    YAML's `.nan` stays text, so that it is refused as a number: no option can have that value.
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text
+
+
+def read_file(path: Path, shown: str) -> Node:
+    """A file's keys and values; an empty file has none. `shown`: how messages and origins call the file."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{shown}:{line}: the file is not UTF-8 text ({error.reason}).") from None
+    except OSError as error:
+        raise UserError(f"{shown} cannot be read: {error.strerror}.") from None
+    tree = parse(text, lambda line: f"{shown}:{line}")
+    if tree.value is None:
+        return Node({}, shown)
+    if not isinstance(tree.value, dict):
+        raise UserError(f"{tree.origin}: a config file holds `key: value` lines, not {_form(tree.value)}.")
+    return Node(tree.value, shown)
+
+
+def parse(text: str, origin_at: Callable[[int], str]) -> Node:
+    """The nodes of one YAML document. origin_at: line number, from 1, to the origin that its nodes get."""
+    try:
+        root = _Loader(text).get_single_node()
+    except yaml.reader.ReaderError as error:
+        place = origin_at(text[: error.position].count("\n") + 1)
+        raise UserError(f"{place}: not valid YAML: the character U+{error.character:04X} is not allowed.") from None
+    except yaml.MarkedYAMLError as error:
+        raise UserError(_syntax(error, origin_at)) from None
+    return Node(None, origin_at(1)) if root is None else _Converter(origin_at).node(root, root.start_mark.line + 1)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {None: [(_UNQUOTED, re.compile(""))]}  # noqa: RUF012  PyYAML's own form
+
+
+def _form(value: object) -> str:
+    return "a list" if isinstance(value, list) else "a single value"
+
+
+def _syntax(error: yaml.MarkedYAMLError, origin_at: Callable[[int], str]) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = origin_at(mark.line + 1 if mark else 1)
+    column = f", column {mark.column + 1}" if mark else ""
+    hint = " Indent with spaces." if "\\t" in (error.problem or "") else ""
+    return f"{place}{column}: not valid YAML: {error.problem or error.context}.{hint}"
+
+
+class _Converter:
+    """PyYAML's nodes into ours."""
+
+    def __init__(self, origin_at: Callable[[int], str]) -> None:
+        self.origin_at = origin_at
+        self._above: list[yaml.Node] = []
+
+    def node(self, raw: yaml.Node, line: int) -> Node:
+        """One node; `line` is its key's, which for a block below the key is not where the value begins."""
+        if raw in self._above:
+            raise UserError(f"{self.origin_at(line)}: an alias (`*name`) stands within its own anchor.")
+        if raw.tag not in _TAGS:
+            tag = raw.tag.replace("tag:yaml.org,2002:", "!!")
+            raise UserError(f"{self.origin_at(line)}: the tag {tag} is not used here; write the plain value.")
+        self._above.append(raw)
+        if isinstance(raw, yaml.MappingNode):
+            value: object = self._mapping(raw)
+        elif isinstance(raw, yaml.SequenceNode):
+            value = [self.node(item, item.start_mark.line + 1) for item in raw.value]
+        else:
+            value = scalar(raw.value) if raw.tag == _UNQUOTED else raw.value
+        self._above.pop()
+        return Node(value, self.origin_at(line))
+
+    def _mapping(self, raw: yaml.MappingNode) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in raw.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError(f"{self.origin_at(line)}: a key must be a single word.")
+            key = key_node.value
+            if key == "<<":
+                raise UserError(f"{self.origin_at(line)}: `<<` is not in YAML 1.2; use `_base_:` to build on a file.")
+            if key in found:
+                raise UserError(
+                    f"{self.origin_at(line)}: the key {key!r} stands twice in one group; first in line {lines[key]}."
+                )
+            lines[key] = line
+            found[key] = self.node(value_node, line)
+        return found
