@@ -75,7 +75,7 @@ class Embeddings:
     image_ids: Strings
     paths: Strings
     manifest: Mapping[str, object] = field(default_factory=dict)
-    rows: np.ndarray = field(default=None)  # type: ignore[assignment]
+    rows: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.rows is None:

@@ -1,0 +1,84 @@
+"""Scores of a classifier, from logits or from stored features. Legend: N images, C classes, D embedding."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.core.files import atomic_path
+from shelfmark.core.strings import Strings
+from shelfmark.ops.class_metrics import ClassCounts, Counts, Scores
+
+Array = Tensor | np.ndarray
+_BLOCK_LOGITS = 1 << 24  # 64 MB of float32 logits at a time
+
+
+def scores(logits: Array, labels: Array, counts: Counts | None = None, many: int = 100, few: int = 20) -> Scores:
+    """The scores of summary.json, as fractions; None where no class can be scored.
+
+    logits: (N, C). labels: (N,), -1 leaves an image out. counts: (C,) training images a class, for
+    many (more than `many`), few (fewer than `few`) and medium (the rest). Formulas: docs/definitions.md.
+    """
+    logits = torch.as_tensor(logits)
+    class_counts = ClassCounts(logits.shape[1])
+    class_counts.add(logits, torch.as_tensor(labels))
+    return class_counts.scores(counts, many, few)
+
+
+def scores_from_features(
+    features: Array,
+    labels: Array,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    counts: Counts | None = None,
+    many: int = 100,
+    few: int = 20,
+) -> Scores:
+    """`scores` of a linear classifier on stored features, without N x C logits in memory."""
+    return count_from_features(features, labels, weight, bias).scores(counts, many, few)
+
+
+def count_from_features(features: Array, labels: Array, weight: Tensor, bias: Tensor | None = None) -> ClassCounts:
+    """Per-class counts of a linear classifier on features (N, D), computed in float32 on the weight's device.
+
+    weight: (C, D). bias: (C,) or None. labels: (N,), -1 leaves an image out.
+    """
+    class_counts = ClassCounts(len(weight))
+    labels = torch.as_tensor(labels)
+    if len(labels) != len(features):
+        raise ValueError(f"{len(features)} features and {len(labels)} labels")
+    block_rows = max(1, _BLOCK_LOGITS // len(weight))
+    for start in range(0, len(features), block_rows):
+        block = torch.as_tensor(features[start : start + block_rows]).to(weight.device, torch.float32)
+        logits = torch.nn.functional.linear(block, weight.float(), None if bias is None else bias.float())
+        class_counts.add(logits, labels[start : start + block_rows])
+    return class_counts
+
+
+def write_per_class(
+    path: Path,
+    class_counts: ClassCounts,
+    train_counts: Counts | None = None,
+    class_names: Sequence[str] | Strings | None = None,
+) -> None:
+    """Writes per_class.csv: one row a class; what is not known, and the accuracy of an absent class, is empty."""
+    for what, given in (("class names", class_names), ("training counts", train_counts)):
+        if given is not None and len(given) != class_counts.num_classes:
+            raise ValueError(f"{len(given)} {what} for {class_counts.num_classes} classes")
+    totals, corrects = class_counts.total.tolist(), class_counts.correct.tolist()
+    with (
+        atomic_path(path) as beside,
+        open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"])
+        for label, (total, correct) in enumerate(zip(totals, corrects)):
+            name = "" if class_names is None else class_names[label]
+            images = "" if train_counts is None else int(train_counts[label])
+            accuracy = f"{correct / total:.6f}" if total else ""
+            writer.writerow([label, name, images, total, correct, accuracy])

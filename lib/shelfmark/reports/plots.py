@@ -1,0 +1,170 @@
+"""Plots of a run and of a tau sweep, as PNG files. The one file that knows matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfmark.core.files import atomic_path
+from shelfmark.reports.tables import score_name
+
+Record = Mapping[str, Any]
+_INK, _GRID, _FAINT = "#2b2f36", "#d9dce1", "#9aa1ab"
+_BLUE, _ORANGE, _GREEN, _PURPLE, _RED = "#2b6cb0", "#dd6b20", "#2f855a", "#6b46c1", "#c53030"
+
+
+def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accuracy") -> None:
+    """Training loss, the chosen metric on val and the learning rate, against epochs.
+
+    records: lines of metrics.jsonl, with kind train, epoch or val, step and epoch (from 0).
+    """
+    epochs = _epochs_of(records)
+    figure = _figure(height_in=8.4)
+    loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    _draw(loss, records, "train", "loss", epochs, color=_FAINT, linewidth=1, label="at a step")
+    _draw(loss, records, "epoch", "loss", epochs, color=_BLUE, linewidth=2, marker="o", label="mean of the epoch")
+    loss.set_ylabel("training loss")
+    _legend(loss)
+    _draw_score(score, records, metric, epochs)
+    _draw(rate, records, "train", "lr", epochs, color=_PURPLE, linewidth=2) or _draw(
+        rate, records, "epoch", "lr", epochs, color=_PURPLE, linewidth=2, marker="o"
+    )
+    rate.set_ylabel("learning rate")
+    rate.set_ylim(bottom=0)
+    rate.set_xlabel("epochs done" if _num_epochs(records) else "optimizer steps")
+    for axes in (loss, score, rate):
+        _style(axes)
+    rate.set_xlim(left=0)
+    rate.xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels()
+    _save(figure, path)
+
+
+def tau_curve(table: Sequence[Record], path: Path, chosen: float | None) -> None:
+    """Accuracies against tau. The unmodified classifier is a horizontal line, the chosen tau a marked point.
+
+    table: rows with tau (None for the unmodified classifier), top1, mean_class_accuracy, many, medium, few.
+    chosen: the chosen tau, None for the unmodified classifier.
+    """
+    sweep = [row for row in table if row["tau"] is not None]
+    unmodified = next((row for row in table if row["tau"] is None), None)
+    taus = [row["tau"] for row in sweep]
+    # A line through one point is invisible.
+    marker = "o" if len(taus) < 6 else None
+    figure = _figure(height_in=5.2)
+    axes = figure.subplots()
+    for name, color, width in (
+        ("many", _GREEN, 1.2),
+        ("medium", _PURPLE, 1.2),
+        ("few", _ORANGE, 1.2),
+        ("top1", _FAINT, 1.6),
+        ("mean_class_accuracy", _BLUE, 2.6),
+    ):
+        if any(row.get(name) is not None for row in sweep):
+            levels = [_percent(row.get(name)) for row in sweep]
+            axes.plot(taus, levels, color=color, linewidth=width, marker=marker, label=score_name(name))
+    if unmodified is not None:
+        level = _percent(unmodified["mean_class_accuracy"])
+        label = f"unmodified: mean class accuracy {level:.1f}%"
+        axes.axhline(level, color=_INK, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
+    _mark_chosen(axes, sweep, unmodified, chosen)
+    axes.set_xlabel(r"$\tau$   (each class row divided by its length to the power $\tau$)")
+    axes.set_ylabel("accuracy on val (%)")
+    if len(taus) > 1:
+        axes.set_xlim(min(taus), max(taus))
+    _style(axes)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    _save(figure, path)
+
+
+def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, chosen: float | None) -> None:
+    row = unmodified if chosen is None else next((row for row in sweep if row["tau"] == chosen), None)
+    if row is None:
+        return
+    level = _percent(row["mean_class_accuracy"])
+    if chosen is None:
+        axes.plot([], [], " ", label="chosen: the unmodified classifier")
+        return
+    axes.axvline(chosen, color=_RED, linewidth=1, alpha=0.5)
+    label = rf"chosen: $\tau$ = {chosen:g}, {level:.1f}%"
+    axes.plot([chosen], [level], "o", color=_RED, markersize=8, zorder=5, clip_on=False, label=label)
+
+
+def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Callable[[float], float]) -> None:
+    points = _points(records, "val", metric, epochs)
+    axes.set_ylabel(f"val {score_name(metric)} (%)")
+    if not points:
+        axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
+        return
+    x, y = zip(*((at, 100 * value) for at, value in points))
+    axes.plot(x, y, color=_GREEN, linewidth=2, marker="o", markersize=4)
+    best = int(np.argmin(y) if metric.endswith("error") else np.argmax(y))
+    axes.plot(
+        x[best], y[best], "o", color=_RED, markersize=8, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
+    )
+    _legend(axes)
+
+
+def _draw(
+    axes: Any, records: Sequence[Record], kind: str, name: str, epochs: Callable[[float], float], **style: Any
+) -> bool:
+    points = _points(records, kind, name, epochs)
+    if points:
+        axes.plot(*zip(*points), markersize=4, **style)
+    return bool(points)
+
+
+def _points(
+    records: Sequence[Record], kind: str, name: str, epochs: Callable[[float], float]
+) -> list[tuple[float, float]]:
+    return [(epochs(row["step"]), row[name]) for row in records if row["kind"] == kind and row.get(name) is not None]
+
+
+def _num_epochs(records: Sequence[Record]) -> int:
+    return sum(row["kind"] == "epoch" for row in records)
+
+
+def _epochs_of(records: Sequence[Record]) -> Callable[[float], float]:
+    """From steps to epochs done, by the steps at which epochs ended; steps themselves before the first one has."""
+    ends = [(row["step"], row["epoch"] + 1) for row in records if row["kind"] == "epoch"]
+    if not ends:
+        return float
+    steps, done = (np.array([0, *column], dtype=float) for column in zip(*ends))
+    # The epoch that runs now is taken to be as long as the last whole one.
+    last = steps[-1] - steps[-2]
+    steps, done = np.append(steps, steps[-1] + last), np.append(done, done[-1] + done[-1] - done[-2])
+    return lambda step: float(np.interp(step, steps, done))
+
+
+def _percent(value: float | None) -> float:
+    return float("nan") if value is None else 100 * value
+
+
+def _figure(height_in: float) -> Any:
+    # A Figure of its own, without pyplot, opens no window and keeps no global state.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(9, height_in), layout="constrained", facecolor="white")
+
+
+def _style(axes: Any) -> None:
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.tick_params(colors=_INK, labelsize=10)
+    axes.xaxis.label.set(color=_INK, fontsize=11)
+    axes.yaxis.label.set(color=_INK, fontsize=11)
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_path(path) as beside:
+        figure.savefig(beside, dpi=100, format="png")

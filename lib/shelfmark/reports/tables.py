@@ -1,0 +1,76 @@
+"""Scores as people read them: tables for a terminal, CSV files for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from shelfmark.core.files import atomic_path
+
+NOT_AVAILABLE = "n/a"
+_NAMES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_class_accuracy": "mean class accuracy",
+    "mean_class_error": "mean class error",
+    "many": "many-shot",
+    "medium": "medium-shot",
+    "few": "few-shot",
+    "map": "mAP",
+    "map@r": "mAP@R",
+    "r_precision": "R-precision",
+    "num_queries_without_positive": "queries without a positive",
+}
+
+
+def score_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A table with one row a score and one column for each of `columns`: a heading and its scores.
+
+    Fractions are shown in percent, counts (`num_...`) as they are, None as n/a; a score that one column does
+    not have at all is left empty there.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
+    for name in names:
+        cells = (score_text(name, scores[name]) if name in scores else "" for scores in columns.values())
+        table.add_row(score_name(name), *cells)
+    return table
+
+
+def score_name(name: str) -> str:
+    """How a score of summary.json is called in running text: `map@r` is mAP@R."""
+    if name in _NAMES:
+        return _NAMES[name]
+    return name.replace("recall@", "Recall@").removeprefix("num_").replace("_", " ")
+
+
+def score_text(name: str, value: float | None) -> str:
+    """Percent with one decimal, a count with its thousands apart, or n/a."""
+    if value is None or value != value:
+        return NOT_AVAILABLE
+    return f"{value:,.0f}" if name.startswith("num_") else f"{100 * value:.1f}%"
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV under the names of the first one; None becomes n/a, numbers keep six digits."""
+    with (
+        atomic_path(path) as beside,
+        open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        names = list(rows[0]) if rows else []
+        writer.writerow(names)
+        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if value is None or value != value:
+        return NOT_AVAILABLE
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shelfmark.core.strings import Strings
+from shelfmark.evaluation import classification
+from shelfmark.ops.class_metrics import ClassCounts
+
+
+def test_numpy_and_torch_give_the_same_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(40, 6, generator=generator), torch.randint(6, (40,), generator=generator)
+    counts = [200, 150, 50, 30, 10, 0]
+    expected = classification.scores(logits, labels, torch.tensor(counts))
+    assert classification.scores(logits.double().numpy(), labels.numpy(), np.array(counts)) == expected
+    assert classification.scores(logits, labels, counts) == expected
+    assert expected["mean_class_accuracy"] + expected["mean_class_error"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_scores_from_features_equal_scores_of_the_whole_product(
+    monkeypatch: pytest.MonkeyPatch, with_bias: bool
+) -> None:
+    monkeypatch.setattr(classification, "_BLOCK_LOGITS", 5 * 7)
+    generator = torch.Generator().manual_seed(0)
+    features, weight = torch.randn(33, 8, generator=generator), torch.randn(5, 8, generator=generator)
+    bias = torch.randn(5, generator=generator) if with_bias else None
+    labels = torch.randint(-1, 5, (33,), generator=generator)
+    counts = [500, 150, 50, 30, 10]
+    logits = features @ weight.T + (bias if bias is not None else 0)
+    expected = classification.scores(logits, labels, counts)
+    assert classification.scores_from_features(features.numpy(), labels.numpy(), weight, bias, counts) == expected
+
+
+def test_features_and_labels_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 features and 3 labels"):
+        classification.count_from_features(torch.zeros(2, 4), torch.zeros(3), torch.zeros(5, 4))
+
+
+def test_the_per_class_file_leaves_unknown_cells_empty(tmp_path: Path) -> None:
+    counts = ClassCounts(3)
+    counts.add(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]]), torch.tensor([0, 2, 2]))
+    names = Strings.of(["tea, green", "oat milk", "größe"])
+    classification.write_per_class(tmp_path / "per_class.csv", counts, [120, 4, 0], names)
+    with open(tmp_path / "per_class.csv", encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"],
+            ["0", "tea, green", "120", "1", "1", "1.000000"],
+            ["1", "oat milk", "4", "0", "0", ""],
+            ["2", "größe", "0", "2", "1", "0.500000"],
+        ]
+    classification.write_per_class(tmp_path / "bare.csv", counts)
+    assert (tmp_path / "bare.csv").read_text().splitlines()[2] == "1,,,0,0,"
+    with pytest.raises(ValueError, match="1 class names for 3 classes"):
+        classification.write_per_class(tmp_path / "bad.csv", counts, class_names=["tea"])
+    assert not (tmp_path / "bad.csv").exists()
