@@ -46,7 +46,7 @@ def test_without_a_checkpoint_the_doors_refuse_to_guess(door: str, checkout: Pat
 def test_overrides_and_2020_flags_stand_anywhere() -> None:
     argv = ["optim.lr=0.1", "--RESUME_MODEL", "log/x/last", "--BASE_LR", "0.5", "train.batch_size=8"]
     args = parse("train", COMMANDS["train"], argv)
-    assert args.RESUME_MODEL == Path("log/x/last")
+    assert str(args.RESUME_MODEL) == "log/x/last"
     assert [(item.key, item.value) for item in args.overrides] == [
         ("optim.lr", 0.5),
         ("optim.lr", 0.1),
@@ -61,8 +61,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
 
 def test_a_bad_option_names_the_flag_the_value_and_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
     text = _error(["config", "sampling.type=class_balance"], capsys)
-    assert "sampling.type=class_balance" in text
-    assert "class_balanced" in text
+    assert "sampling.type='class_balance' is not one of: instance, class_balanced" in text
 
 
 def test_an_unknown_key_of_a_file_names_file_line_and_the_right_spelling(
@@ -89,7 +88,7 @@ def test_bare_main_runs_the_shop(workplace: Path) -> None:
 
 
 def test_gpu_ids_and_num_gpus_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "not both" in _error(["train", "--gpu_ids", "0,1", "--num-gpus", "2"], capsys)
+    assert "give one of them" in _error(["train", "--gpu_ids", "0,1", "--num-gpus", "2"], capsys)
 
 
 def test_missing_data_is_explained_and_leaves_no_run_folder(

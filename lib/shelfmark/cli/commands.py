@@ -40,33 +40,36 @@ def train(args: argparse.Namespace) -> int:
 
 
 def test(args: argparse.Namespace) -> int:
+    opened = _opened(args)
     from shelfmark.pipelines.predict import predict
 
-    predict(_opened(args), images=args.images, topk=args.topk, out=args.out)
+    predict(opened, images=args.images, topk=args.topk, out=args.out)
     return 0
 
 
 def tau_norm(args: argparse.Namespace) -> int:
+    opened = _opened(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.tau_norm import tau_norm as run
 
-    screens.recalibrated(run(_opened(args)))
+    screens.recalibrated(run(opened))
     return 0
 
 
 def embed(args: argparse.Namespace) -> int:
+    opened = _opened(args)
     from shelfmark.pipelines.embed import embed as run
 
-    run(_opened(args), args.out, split=args.split, annotations=args.annotations, images=args.images)
+    run(opened, args.out, split=args.split, annotations=args.annotations, images=args.images)
     return 0
 
 
 def evaluate(args: argparse.Namespace) -> int:
+    opened = _opened(args)
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
     from shelfmark.pipelines.evaluate import evaluate as run
 
-    opened = _opened(args)
     folder = unused_path(args.out or opened.run_folder / "evaluation")
     screens.trained(folder, run(opened, folder))
     return 0

@@ -14,6 +14,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import MANIFEST, read_embeddings
 from shelfmark.core.files import read_json, sha256_json
 from shelfmark.core.log import say
+from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
@@ -40,6 +41,7 @@ def features_of(
         say(f"features: those in {folder} fit this model and these images")
         return read_embeddings(folder)
     network.eval()
+    bad_images = BadImageLog(folder.with_name(f"{folder.name}_bad_images.csv"), num_images=len(table))
 
     def embed(images: Tensor) -> Tensor:
         with torch.inference_mode(), precision.autocast():
@@ -47,7 +49,7 @@ def features_of(
 
     return extract(
         embed,
-        assemble.evaluation_batches(recipe, table),
+        assemble.evaluation_batches(recipe, table, bad_images),
         table,
         folder=folder,
         manifest=facts,

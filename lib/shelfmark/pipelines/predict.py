@@ -64,8 +64,7 @@ def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tupl
     classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
     log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
-    for batch in assemble.evaluation_batches(opened.recipe, table):
-        log.add(batch.bad)
+    for batch in assemble.evaluation_batches(opened.recipe, table, log):
         with torch.inference_mode():
             with opened.precision.autocast():
                 embedding = opened.network.embed(batch.images.to(opened.precision.device))

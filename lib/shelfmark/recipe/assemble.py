@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.data.annotations import read_annotations
+from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.samplers import build_order
@@ -160,11 +161,18 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
     )
 
 
-def evaluation_batches(recipe: Recipe, table: Table) -> Iterable[Batch]:
-    """This process's share of a table in row order, resized and cropped, without augmentation."""
+def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:
+    """This process's share of a table in row order, resized and cropped, without augmentation.
+
+    bad_images: counts and lists what could not be read, and ends the run when that is too much.
+    """
     data = recipe.data
     transform = eval_transform(data.input_size_px, data.eval_crop, data.mean, data.std)
     dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False)
-    return eval_batches(
+    batches = eval_batches(
         dataset, recipe.eval.batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size()
     )
+    for batch in batches:
+        if bad_images is not None:
+            bad_images.add(batch.bad)
+        yield batch
