@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from shelfmark.cli import main  # noqa: E402 (the package lies under lib/, which need not be installed)
+from shelfmark.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["test", *sys.argv[1:]]))

@@ -195,7 +195,7 @@ def test_timms_cache_is_read_without_asking_the_network(
     [
         ("res50", r"resnet50-19c8e357\.pth,"),
         ("resnest50", r"resnest50-528c19ca\.pth,"),
-        ("mobilenetv3_small_050", r"mobilenetv3_small_050\.safetensors \(the file model\.safetensors of huggingface"),
+        ("mobilenetv3_small_050", r"mobilenetv3_small_050\.safetensors \(the file model\.safetensors of timm"),
     ],
 )
 def test_offline_and_missing_the_error_says_which_file_goes_where(

@@ -171,7 +171,7 @@ def _load_from_hub(backbone: nn.Module, name: str, folder: Path) -> None:
         backbone.load_state_dict(hub_weights(name))
     except UserError as error:
         hub = "" if name in PUBLISHED else hub_name(name)
-        where = f" (the file model.safetensors of huggingface.co/{hub})" if hub else ""
+        where = f" (the file model.safetensors of {hub} on the Hugging Face hub)" if hub else ""
         raise UserError(
             f"model.weights=pretrained: {folder} holds no file for {name}, and timm gave none: {error}"
             f" Put one at {_published_files(name, folder)[0]}{where}, name any other with model.weights=FILE, or start"

@@ -97,7 +97,13 @@ def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder
         ),
         metric=recipe.eval.metric,
         validate=Validation(
-            parts.network, recipe, splits.val, splits.retrieval, splits.train.counts, parts.step.precision
+            parts.network,
+            recipe,
+            splits.val,
+            splits.retrieval,
+            splits.train.counts,
+            parts.step.precision,
+            BadImageLog(folder / "val_bad_images.csv", num_images=len(splits.val)),
         ),
         save=_saver(folder, parts.network, recipe, splits),
         progress=Progress(),

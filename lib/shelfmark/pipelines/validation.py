@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from shelfmark.core import dist
+from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.models import Network
@@ -35,6 +36,7 @@ class Validation:
         retrieval_table: Table | None,
         counts: np.ndarray,
         precision: Precision,
+        bad_images: BadImageLog,
     ) -> None:
         self.network = network
         self.recipe = recipe
@@ -42,6 +44,7 @@ class Validation:
         self.retrieval_table = retrieval_table
         self.counts = counts
         self.precision = precision
+        self.bad_images = bad_images
 
     def __call__(self) -> dict[str, float | None]:
         self.network.eval()
@@ -55,7 +58,7 @@ class Validation:
 
     def _classification(self) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
-        for batch in assemble.evaluation_batches(self.recipe, self.val):
+        for batch in assemble.evaluation_batches(self.recipe, self.val, self.bad_images):
             with torch.inference_mode():
                 with self.precision.autocast():
                     embedding = self.network.embed(batch.images.to(self.precision.device, non_blocking=True))

@@ -15,7 +15,7 @@ from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader, eval_batches
-from shelfmark.data.samplers import build_order
+from shelfmark.data.samplers import build_order, rank_share
 from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.data.table import Table
 from shelfmark.data.transforms import eval_transform, train_transform
@@ -140,6 +140,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         std=data.std,
         albumentations=augment.albumentations,
     )
+    rank_share(recipe.train.batch_size, dist.world_size())
     order = build_order(
         sampling.type,
         table.labels,
@@ -176,3 +177,5 @@ def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | N
         if bad_images is not None:
             bad_images.add(batch.bad)
         yield batch
+    if bad_images is not None:
+        bad_images.merge(dist.gather_objects(bad_images.state_dict()))

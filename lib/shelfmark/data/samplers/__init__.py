@@ -1,0 +1,64 @@
+"""Which images make up each batch. `build_order` is the table of all samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shelfmark.core.errors import UserError, choose
+from shelfmark.data.samplers.class_weighted import ClassWeightedOrder
+from shelfmark.data.samplers.groups import Groups
+from shelfmark.data.samplers.instance import InstanceOrder
+from shelfmark.data.samplers.order import Draw, EpochOrder, rank_batches, rank_share
+from shelfmark.data.samplers.pk import PKOrder
+from shelfmark.data.samplers.staged import StagedOrder
+from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
+
+__all__ = ["SAMPLERS", "Draw", "EpochOrder", "Groups", "build_order", "rank_batches", "rank_share"]
+
+SAMPLERS = ("instance", "class_balanced", "reverse", "pk")
+
+
+def build_order(
+    name: str,
+    labels: np.ndarray,
+    num_classes: int,
+    batch_size: int,
+    seed: int,
+    images_per_class: int = 4,
+    steps_per_epoch: int = 0,
+    stages: Sequence[tuple[int, str]] = (),
+) -> EpochOrder:
+    """The order of every epoch: the sampler `name`, and from epoch e on each (e, name) of `stages`.
+
+    labels: (N,) int64, -1 for rows without a label, which are never drawn. batch_size: of all processes
+    together. images_per_class: K of pk. steps_per_epoch: 0 takes as many whole batches as there are
+    labelled images, with every sampler, so a switch changes neither the schedule nor the epoch's length.
+    """
+    groups = Groups.of(labels, num_classes)
+    if not len(groups):
+        raise UserError("the training set has no labelled image, so there is nothing to train on; see data.train_json.")
+    if batch_size > len(groups):
+        raise UserError(
+            f"train.batch_size={batch_size} is larger than the training set, which has {len(groups)} labelled images;"
+            f" take at most {len(groups)}."
+        )
+    num_batches = steps_per_epoch or len(groups) // batch_size
+
+    def build(sampler: str) -> EpochOrder:
+        match choose("sampling.type", sampler, SAMPLERS):
+            case "instance":
+                return InstanceOrder(groups, num_batches, batch_size, seed)
+            case "class_balanced":
+                balanced = sampling_probabilities(groups.counts, power=0.0)
+                return ClassWeightedOrder(groups, balanced, num_batches, batch_size, seed, sampler)
+            case "reverse":
+                reverse = reverse_probabilities(groups.counts)
+                return ClassWeightedOrder(groups, reverse, num_batches, batch_size, seed, sampler)
+            case _:
+                return PKOrder(groups, num_batches, batch_size, seed, images_per_class)
+
+    if not stages:
+        return build(name)
+    return StagedOrder([(0, build(name)), *((first_epoch, build(sampler)) for first_epoch, sampler in stages)])

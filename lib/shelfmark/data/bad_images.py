@@ -1,0 +1,89 @@
+"""The pictures of one set that could not be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import BadImage
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import write_text
+
+
+class BadImageLog:
+    """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
+
+    file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
+    num_images: pictures in the set. limit: the part of them that may be unreadable.
+    """
+
+    def __init__(self, file: Path, num_images: int, limit: float = 0.01) -> None:
+        self.file = file
+        self.num_images = num_images
+        self.limit = limit
+        self._by_row: dict[int, BadImage] = {}
+        self._num_written = 0
+
+    def __len__(self) -> int:
+        return len(self._by_row)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many pictures failed for each reason, the commonest first."""
+        return dict(Counter(bad.reason for bad in self._by_row.values()).most_common())
+
+    def add(self, bad_images: Iterable[BadImage]) -> None:
+        """Takes the failures of a batch; a picture that failed before counts once. Raises above the limit."""
+        for bad in bad_images:
+            self._by_row.setdefault(bad.row, bad)
+        # At each tenth more: a list of 25 thousand need not be written 25 thousand times.
+        if len(self) > 1.1 * self._num_written:
+            self.write()
+        if len(self) > self.limit * self.num_images:
+            self.write()
+            raise UserError(self._complaint())
+
+    def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Takes what other processes hold: their `state_dict()`s."""
+        for state in states:
+            self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
+        self.write()
+
+    def write(self) -> None:
+        """Brings the file up to date."""
+        if len(self) == self._num_written or not dist.is_main():
+            return
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(BadImage._fields)
+        rows.writerows(sorted(self._by_row.values()))
+        write_text(self.file, text.getvalue())
+        self._num_written = len(self)
+
+    def state_dict(self) -> dict[str, Sequence[int] | Sequence[str]]:
+        """Plain lists, one entry a picture."""
+        found = self._by_row.values()
+        return {
+            "rows": [bad.row for bad in found],
+            "paths": [bad.path for bad in found],
+            "reasons": [bad.reason for bad in found],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._by_row.clear()
+        self._num_written = 0
+        self.merge([state])
+
+    def _complaint(self) -> str:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
+        examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
+        return (
+            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
+            f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
+            " repair them or take them out of the annotations."
+        )

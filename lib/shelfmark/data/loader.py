@@ -1,0 +1,182 @@
+"""Batches, read by worker processes. Legend: N images, B batch, W processes that train together."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from shelfmark.core.contracts import Batch
+from shelfmark.core.errors import UserError
+from shelfmark.data.dataset import ImageDataset, Sample
+from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
+
+
+class TrainLoader:
+    """This process's part of the training batches. num_workers: 0 reads in the training process.
+
+    The workers live as long as the loader. What they yield does not depend on their number.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        order: EpochOrder,
+        num_workers: int,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        self.order = order
+        self._draws = _EpochDraws(order, rank, world_size)
+        self._loader = _data_loader(dataset, self._draws, num_workers, persistent=True, pin_memory=pin_memory)
+
+    def num_batches(self, epoch: int) -> int:
+        """How many batches the whole epoch has."""
+        return self.order.num_batches
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The epoch's batches from `start_step` on. Raises UserError for an image that cannot be read."""
+        self._draws.epoch, self._draws.start_step = epoch, start_step
+        yield from _raising(self._loader)
+
+
+def eval_batches(
+    dataset: ImageDataset, batch_size: int, num_workers: int, rank: int = 0, world_size: int = 1
+) -> EvalBatches:
+    """This process's share of `dataset` in row order, once, without padding."""
+    return EvalBatches(dataset, batch_size, num_workers, rank, world_size)
+
+
+class EvalBatches:
+    """Can be gone over again; `len` is the number of batches, at most.
+
+    Process r of W takes the rows r * N / W to (r + 1) * N / W, so the shares in rank order are all rows in
+    order. A picture that is skipped is missing from its batch. No batch is empty, unless no picture of the
+    share could be read: then one empty batch carries the reports.
+    """
+
+    def __init__(self, dataset: ImageDataset, batch_size: int, num_workers: int, rank: int, world_size: int) -> None:
+        num_rows = len(dataset)
+        self._draws = _RowDraws(num_rows * rank // world_size, num_rows * (rank + 1) // world_size, batch_size)
+        self._loader = _data_loader(dataset, self._draws, min(num_workers, len(self._draws)))
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _without_empty(_raising(self._loader))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """One batch of the samples that have an image, and the failures of all."""
+    read = [sample for sample in samples if sample.image is not None]
+    images = [sample.image for sample in read if sample.image is not None]
+    return Batch(
+        # Stacked straight into shared memory, where this is a worker.
+        images=default_collate(images) if images else torch.zeros(0, 3, 0, 0),
+        labels=torch.tensor([sample.label for sample in read], dtype=torch.int64),
+        rows=torch.tensor([sample.row for sample in read], dtype=torch.int64),
+        bad=tuple(bad for sample in samples for bad in sample.bad),
+    )
+
+
+class _EpochDraws:
+    """The batches of draws of the epoch that was set last: what lets one set of workers serve all epochs."""
+
+    def __init__(self, order: EpochOrder, rank: int, world_size: int) -> None:
+        self.order, self.rank, self.world_size = order, rank, world_size
+        self.epoch, self.start_step = 0, 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return rank_batches(self.order, self.epoch, self.start_step, self.rank, self.world_size)
+
+
+class _RowDraws:
+    """The rows from `start` to `stop`, in order, in batches."""
+
+    def __init__(self, start: int, stop: int, batch_size: int) -> None:
+        self.rows, self.batch_size = range(start, stop), batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for at in range(0, len(self.rows), self.batch_size):
+            yield [Draw(row) for row in self.rows[at : at + self.batch_size]]
+
+
+class _Reader(Dataset[Any]):
+    """Reads and collates a whole batch. An error for the user is handed over as a value: what is raised in
+    a worker would arrive as another exception, with a traceback for its text."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, draws: list[Draw]) -> Batch | UserError:
+        try:
+            return collate([self.dataset[draw] for draw in draws])
+        except UserError as error:
+            return error
+
+
+def _data_loader(
+    dataset: ImageDataset,
+    draws: _EpochDraws | _RowDraws,
+    num_workers: int,
+    persistent: bool = False,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    return DataLoader(
+        _Reader(dataset),
+        batch_sampler=draws,  # type: ignore[arg-type]
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        persistent_workers=persistent and num_workers > 0,
+        # The loader draws a seed for its workers' own generators, which nothing uses, from this one
+        # instead of the global one, on which dropout depends.
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches every process of the terminal; the training process hears it and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, UserError):
+            try:
+                raise batch
+            finally:
+                # The error knows this frame. Were it known here too, the loader would be left to the cyclic
+                # garbage collector, which takes its queues apart first: each worker then waits 5 seconds.
+                del batch
+        yield batch
+
+
+def _without_empty(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches that have images; the reports of an empty one go to a neighbour."""
+    held = next(batches, None)
+    if held is None:
+        return
+    for batch in batches:
+        if len(held) and len(batch):
+            yield held
+            held = batch
+        else:
+            held = replace(max(held, batch, key=len), bad=held.bad + batch.bad)
+    yield held

@@ -1,0 +1,94 @@
+"""P classes of K images in every batch, for losses that compare images. Legend: V = S * P visits of classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.rng import numpy_generator
+from shelfmark.data.samplers.groups import Groups
+from shelfmark.data.samplers.shuffle import shuffled_within
+
+
+class PKOrder:
+    """Each batch holds P = B / K distinct classes, K images of each, side by side.
+
+    Classes come from shuffled cycles, cut into companies of P; what is left of a cycle is dropped, so
+    every class is met about equally often and in new company each time. A class's images come from
+    shuffled decks of its own, K at a time: within a batch they are distinct, and none comes again in
+    an epoch before its deck is used up (less than K cards may stay behind). A class with fewer than
+    K images repeats them within the batch, each time augmented anew.
+
+    Classes with a single image form no pair of different images. They are left out, unless fewer than P
+    classes have two; then every class that has an image takes part. `classes` holds those that do.
+    """
+
+    def __init__(self, groups: Groups, num_batches: int, batch_size: int, seed: int, images_per_class: int) -> None:
+        if batch_size % images_per_class:
+            raise UserError(
+                f"sampling.images_per_class={images_per_class} does not divide train.batch_size={batch_size};"
+                " the pk sampler fills a batch with whole classes. Change one of them."
+            )
+        self.groups = groups
+        self.num_batches = num_batches
+        self.seed = seed
+        self.images_per_class = images_per_class
+        self.classes_per_batch = batch_size // images_per_class
+        self.classes = self._classes()
+
+    def rows(self, epoch: int) -> np.ndarray:
+        generator = numpy_generator(self.seed, "sampler_pk", epoch)
+        visits = self._companies(generator).ravel()
+        return self._images(visits, generator).reshape(self.num_batches, -1)
+
+    def _classes(self) -> np.ndarray:
+        counts, wanted = self.groups.counts, self.classes_per_batch
+        for fewest_images in (min(2, self.images_per_class), 1):
+            classes = np.flatnonzero(counts >= fewest_images)
+            if len(classes) >= wanted:
+                return classes
+        raise UserError(
+            f"the pk sampler needs train.batch_size / sampling.images_per_class = {wanted} classes in a batch,"
+            f" but only {len(classes)} classes have training images. Lower train.batch_size to at most"
+            f" {len(classes) * self.images_per_class} or raise sampling.images_per_class."
+        )
+
+    def _companies(self, generator: np.random.Generator) -> np.ndarray:
+        """The classes of each batch: (S, P)."""
+        batches_per_cycle = len(self.classes) // self.classes_per_batch
+        num_cycles = -(-self.num_batches // batches_per_cycle)
+        cycles = generator.permuted(np.tile(self.classes, (num_cycles, 1)), axis=1)
+        used = cycles[:, : batches_per_cycle * self.classes_per_batch]
+        return used.reshape(-1, self.classes_per_batch)[: self.num_batches]
+
+    def _images(self, visits: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """K rows for each visit of a class: (V, K)."""
+        groups, size = self.groups, self.images_per_class
+        visits_per_deck = np.maximum(groups.counts // size, 1)
+        num_visits = np.bincount(visits, minlength=len(groups.counts))
+        num_decks = -(-num_visits // visits_per_deck)
+        deck_classes = np.repeat(np.arange(len(num_decks)), num_decks)
+        cards, deck_starts = _decks(groups, deck_classes, generator)
+
+        earlier = _earlier_visits(visits, num_visits)
+        deck = (np.cumsum(num_decks) - num_decks)[visits] + earlier // visits_per_deck[visits]
+        first_card = earlier % visits_per_deck[visits] * size
+        place = (first_card[:, None] + np.arange(size)) % groups.counts[visits][:, None]
+        return cards[deck_starts[deck][:, None] + place]
+
+
+def _decks(groups: Groups, classes: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """For each entry of `classes` all its rows, shuffled: (cards, where each deck starts in them)."""
+    sizes = groups.counts[classes]
+    starts = np.cumsum(sizes) - sizes
+    deck_of_card = np.repeat(np.arange(len(classes)), sizes)
+    shuffled = shuffled_within(deck_of_card, generator)
+    return groups.rows[shuffled + (groups.starts[classes] - starts)[deck_of_card]], starts
+
+
+def _earlier_visits(visits: np.ndarray, num_visits: np.ndarray) -> np.ndarray:
+    """How many earlier visits each visit's class had: (V,)."""
+    by_class = np.argsort(visits, kind="stable")
+    earlier = np.empty_like(visits)
+    earlier[by_class] = np.arange(len(visits)) - np.repeat(np.cumsum(num_visits) - num_visits, num_visits)
+    return earlier

@@ -1,0 +1,31 @@
+"""Samplers that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shelfmark.data.samplers.order import EpochOrder
+
+
+class StagedOrder:
+    """In each epoch the last stage that has begun rules, so a resume lands in the right one by itself.
+
+    stages: (first epoch, order), the first of them from epoch 0. All have the same number of batches.
+    """
+
+    def __init__(self, stages: Sequence[tuple[int, EpochOrder]]) -> None:
+        self.stages = sorted(stages, key=lambda stage: stage[0])
+        assert self.stages[0][0] == 0, "an epoch before the first stage has no order"
+
+    @property
+    def num_batches(self) -> int:
+        return self.stages[0][1].num_batches
+
+    def rows(self, epoch: int) -> np.ndarray:
+        return self.ruling(epoch).rows(epoch)
+
+    def ruling(self, epoch: int) -> EpochOrder:
+        """The order of the stage that this epoch belongs to."""
+        return [order for first_epoch, order in self.stages if first_epoch <= epoch][-1]

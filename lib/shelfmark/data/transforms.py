@@ -1,0 +1,137 @@
+"""From a picture, (H, W, 3) uint8 RGB, to the network's input, (3, size, size) float32.
+
+Built on torchvision.transforms.v2, which draws from torch's global generator: that is seeded for the
+one picture and put back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from shelfmark.data.saved_pipeline import SavedPipeline
+
+Transform = Callable[[np.ndarray, int], Tensor]
+"""(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# A strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is cut out.
+_LARGEST_ASPECT = 16
+
+
+def train_transform(
+    size: int,
+    *,
+    crop_scale: Sequence[float] = (0.08, 1.0),
+    crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+    color_jitter: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    randaugment_ops: int = 0,
+    randaugment_magnitude: int = 9,
+    erasing: float = 0.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    albumentations: Path | None = None,
+) -> Transform:
+    """Random resized crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
+
+    flip, erasing: probabilities. color_jitter: strengths of brightness, contrast, saturation and hue.
+    albumentations: a pipeline saved by albumentations.save(), as .json or .yaml, that takes the place of
+    crop, flip, jitter and RandAugment. Its uint8 result is normalised here; a float result is taken as
+    normalised by the pipeline. Either is resized to `size` x `size` where it is not yet.
+    """
+    after = _sequence([v2.RandomErasing(p=erasing)] if erasing else [])
+    if albumentations is not None:
+        return _SavedAugmentation(SavedPipeline(albumentations), size, _Normalize(mean, std), after)
+    crop = v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), antialias=True)
+    steps: list[torch.nn.Module] = []
+    if flip:
+        steps.append(v2.RandomHorizontalFlip(flip))
+    if any(color_jitter):
+        steps.append(v2.ColorJitter(*color_jitter))
+    if randaugment_ops:
+        grey = [round(255 * value) for value in mean]
+        steps.append(v2.RandAugment(randaugment_ops, randaugment_magnitude, fill=grey))
+    return _Augmentation(crop, _sequence(steps), _Normalize(mean, std), after)
+
+
+def eval_transform(
+    size: int, crop: float = 0.875, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Transform:
+    """Shorter side to int(size / crop), antialiased; the centre of size x size; normalised. The seed is not used."""
+    return _CentreCrop(size, int(size / crop), _Normalize(mean, std))
+
+
+class _Normalize:
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = list(mean), list(std)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        scaled = functional.to_dtype(pixels.contiguous(), torch.float32, scale=True)
+        return functional.normalize(scaled, self.mean, self.std, inplace=True)
+
+
+class _Augmentation:
+    def __init__(
+        self, crop: torch.nn.Module, steps: torch.nn.Module, normalize: _Normalize, after: torch.nn.Module
+    ) -> None:
+        self.crop, self.steps, self.normalize, self.after = crop, steps, normalize, after
+
+    def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
+        with _seeded(seed):
+            # Contiguous again after the crop: the steps on colour are a fifth faster so.
+            cropped = self.crop(_channels_first(rgb)).contiguous()
+            return self.after(self.normalize(self.steps(cropped)))
+
+
+class _SavedAugmentation:
+    def __init__(self, pipeline: SavedPipeline, size: int, normalize: _Normalize, after: torch.nn.Module) -> None:
+        self.pipeline, self.size, self.normalize, self.after = pipeline, size, normalize, after
+
+    def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
+        pixels = _channels_first(self.pipeline(rgb, seed))
+        if pixels.shape[1:] != (self.size, self.size):
+            pixels = functional.resize(pixels, [self.size, self.size], antialias=True)
+        ready = pixels.float().contiguous() if pixels.is_floating_point() else self.normalize(pixels)
+        with _seeded(seed):
+            return self.after(ready)
+
+
+class _CentreCrop:
+    def __init__(self, size: int, shorter_side: int, normalize: _Normalize) -> None:
+        self.size, self.shorter_side, self.normalize = size, shorter_side, normalize
+
+    def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
+        pixels = _channels_first(rgb)
+        height, width = pixels.shape[1:]
+        longest = _LARGEST_ASPECT * min(height, width)
+        if max(height, width) > longest:
+            pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
+        pixels = functional.resize(pixels, [self.shorter_side], antialias=True)
+        return self.normalize(functional.center_crop(pixels, [self.size, self.size]))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    # Only the CPU's generator is set: torch.manual_seed would set those of the GPUs too.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:
+    return v2.Compose(steps) if steps else torch.nn.Identity()
+
+
+def _channels_first(rgb: np.ndarray) -> Tensor:
+    # A view whose memory stays (H, W, 3): torchvision resizes that layout in a third of the time.
+    return torch.from_numpy(rgb).permute(2, 0, 1)

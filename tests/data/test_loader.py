@@ -1,0 +1,194 @@
+"""Batches: the same whatever the number of workers and processes, and after a resume."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shelfmark.core.contracts import Batch
+from shelfmark.core.errors import UserError
+from shelfmark.core.strings import Strings
+from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.images import UnreadableImage
+from shelfmark.data.loader import TrainLoader, eval_batches
+from shelfmark.data.samplers import build_order
+from shelfmark.data.table import Table
+from shelfmark.data.transforms import eval_transform, train_transform
+
+NUM_ROWS = 26
+LABELS = np.arange(NUM_ROWS) % 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for row in range(NUM_ROWS):
+        Image.fromarray(generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(root / f"{row}.png")
+    (root / "spoilt.png").write_bytes(b"spoilt")
+    return root
+
+
+def table(folder: Path, spoilt: tuple[int, ...] = ()) -> Table:
+    names = Strings.of("spoilt.png" if row in spoilt else f"{row}.png" for row in range(NUM_ROWS))
+    return Table(names, LABELS, names, 4, folder, "")
+
+
+def training(
+    folder: Path,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    spoilt: tuple[int, ...] = (),
+    on_bad_image: str = "error",
+    sampler: str = "class_balanced",
+) -> TrainLoader:
+    dataset = ImageDataset(
+        table(folder, spoilt), train_transform(8, erasing=0.3), seed=5, on_bad_image=on_bad_image, replace_bad=True
+    )
+    order = build_order(sampler, LABELS, 4, 8, seed=5, images_per_class=2, steps_per_epoch=5)
+    return TrainLoader(dataset, order, num_workers, rank=rank, world_size=world_size)
+
+
+def evaluation(folder: Path, spoilt: tuple[int, ...] = (), on_bad_image: str = "error") -> ImageDataset:
+    return ImageDataset(table(folder, spoilt), eval_transform(8), seed=5, on_bad_image=on_bad_image)
+
+
+def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.rows, other.rows)
+        assert one.bad == other.bad
+
+
+def test_a_batch_holds_images_labels_and_rows_that_belong_together(folder: Path) -> None:
+    loader = training(folder)
+    batches = list(loader.epoch(0))
+    assert len(batches) == loader.num_batches(0) == 5
+    for batch in batches:
+        assert batch.images.shape == (8, 3, 8, 8)
+        assert batch.images.dtype == torch.float32
+        assert batch.labels.dtype == batch.rows.dtype == torch.int64
+        np.testing.assert_array_equal(batch.labels, LABELS[batch.rows])
+
+
+def test_the_number_of_workers_changes_nothing_in_any_epoch_or_resume(folder: Path) -> None:
+    alone, two = training(folder), training(folder, num_workers=2)
+    whole = list(alone.epoch(0))
+    assert_equal(list(two.epoch(0)), whole)
+    assert_equal(list(two.epoch(1)), list(alone.epoch(1)))
+    assert_equal(list(two.epoch(0, start_step=3)), whole[3:])
+    assert not torch.equal(next(alone.epoch(1)).images, whole[0].images)
+
+
+def test_two_processes_read_what_one_reads(folder: Path) -> None:
+    whole = list(training(folder).epoch(2))
+    shares = [list(training(folder, rank=rank, world_size=2).epoch(2)) for rank in range(2)]
+    for batch, first, second in zip(whole, *shares):
+        assert torch.equal(batch.images, torch.cat([first.images, second.images]))
+        assert torch.equal(batch.rows, torch.cat([first.rows, second.rows]))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_abandoned_epoch_leaves_the_loader_ready_for_the_next(folder: Path, num_workers: int) -> None:
+    loader = training(folder, num_workers=num_workers)
+    for batch in loader.epoch(0):
+        assert len(batch) == 8
+        break
+    assert_equal(list(loader.epoch(1)), list(training(folder).epoch(1)))
+
+
+def test_the_workers_live_from_epoch_to_epoch_and_end_with_the_loader(folder: Path) -> None:
+    before = {child.pid for child in multiprocessing.active_children()}
+    loader = training(folder, num_workers=1)
+    list(loader.epoch(0))
+    workers = {child.pid for child in multiprocessing.active_children()} - before
+    list(loader.epoch(1))
+    assert {child.pid for child in multiprocessing.active_children()} - before == workers
+    assert len(workers) == 1
+    del loader
+    assert not {child.pid for child in multiprocessing.active_children()} & workers
+    assert os.getpid() not in workers
+
+
+def test_reading_batches_leaves_the_global_generator_alone(folder: Path) -> None:
+    state = torch.get_rng_state()
+    list(training(folder).epoch(0))
+    list(training(folder, num_workers=1).epoch(0))
+    list(eval_batches(evaluation(folder), 10, num_workers=0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_picture_is_named_as_it_is_without_workers(folder: Path, num_workers: int) -> None:
+    loader = training(folder, num_workers=num_workers, spoilt=tuple(range(NUM_ROWS)))
+    with pytest.raises(UnreadableImage, match=f"^{folder / 'spoilt.png'} could not be read: not a JPEG"):
+        list(loader.epoch(0))
+    with pytest.raises(UnreadableImage):
+        list(eval_batches(evaluation(folder, spoilt=(3,)), 10, num_workers=num_workers))
+
+
+def test_any_error_for_the_user_passes_from_a_worker_as_it_is(folder: Path) -> None:
+    loader = training(folder, num_workers=1, spoilt=tuple(range(NUM_ROWS)), on_bad_image="skip")
+    with pytest.raises(UserError, match=rf"^{folder / 'spoilt.png'} .* nor could 20 other images in its place"):
+        list(loader.epoch(0))
+
+
+def test_batches_that_cannot_be_split_over_the_processes_are_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="over 3 processes"):
+        next(training(folder, rank=0, world_size=3).epoch(0))
+
+
+def test_skipped_pictures_keep_the_shape_and_classes_of_training_batches(folder: Path) -> None:
+    spoilt = (0, 5, 10)
+    whole = list(training(folder, sampler="pk").epoch(0))
+    loader = training(folder, num_workers=2, spoilt=spoilt, on_bad_image="skip", sampler="pk")
+    batches = list(loader.epoch(0))
+    assert_equal(batches, list(training(folder, spoilt=spoilt, on_bad_image="skip", sampler="pk").epoch(0)))
+    for batch, undisturbed in zip(batches, whole):
+        assert torch.equal(batch.labels, undisturbed.labels)
+        assert not set(batch.rows.tolist()) & set(spoilt)
+    assert {bad.row for batch in batches for bad in batch.bad} == set(spoilt)
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_evaluation_reads_every_row_once_and_in_order(folder: Path, num_workers: int) -> None:
+    batches = eval_batches(evaluation(folder), 10, num_workers=num_workers)
+    assert len(batches) == 3
+    assert [len(batch) for batch in batches] == [10, 10, 6]
+    assert torch.cat([batch.rows for batch in batches]).tolist() == list(range(NUM_ROWS))
+    np.testing.assert_array_equal(torch.cat([batch.labels for batch in batches]), LABELS)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 30])
+def test_the_shares_of_an_evaluation_are_all_rows_without_padding(folder: Path, world_size: int) -> None:
+    dataset = evaluation(folder)
+    shares = [list(eval_batches(dataset, 5, 0, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    rows = [row for share in shares for batch in share for row in batch.rows.tolist()]
+    assert rows == list(range(NUM_ROWS))
+
+
+@pytest.mark.parametrize("spoilt", [(0,), (25,), (3, 4, 5), (0, 1, 2), (24, 25), (0, 1, 2, 3, 4, 5, 9, 25)])
+def test_a_skipped_picture_is_missing_from_its_batch_and_no_batch_is_empty(folder: Path, spoilt: tuple) -> None:
+    batches = list(eval_batches(evaluation(folder, spoilt, "skip"), 3, num_workers=0))
+    assert all(len(batch) for batch in batches)
+    rows = [row for batch in batches for row in batch.rows.tolist()]
+    assert rows == [row for row in range(NUM_ROWS) if row not in spoilt]
+    assert [bad.row for batch in batches for bad in batch.bad] == list(spoilt)
+
+
+def test_where_no_picture_can_be_read_one_empty_batch_reports_them_all(folder: Path) -> None:
+    (batch,) = eval_batches(evaluation(folder, tuple(range(NUM_ROWS)), "skip"), 5, num_workers=0)
+    assert len(batch) == 0
+    assert [bad.row for bad in batch.bad] == list(range(NUM_ROWS))

@@ -1,0 +1,257 @@
+"""The order of an epoch, for every sampler, and its division over processes and resumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, chisquare
+
+from shelfmark.core.errors import UserError
+from shelfmark.data.samplers import SAMPLERS, Draw, EpochOrder, build_order, rank_batches
+from shelfmark.data.samplers.groups import Groups
+from shelfmark.data.samplers.shuffle import shuffled_within
+
+# Class 2 is empty, class 4 has one image; 3 rows have no label.
+LABELS = np.random.default_rng(0).permutation(np.repeat([-1, 0, 1, 3, 4, 5, 6], [3, 40, 20, 9, 1, 4, 3]))
+NUM_CLASSES = 8
+NUM_LABELLED = 77
+
+
+def order(name: str, batch_size: int = 8, seed: int = 0, **options: object) -> EpochOrder:
+    return build_order(name, LABELS, NUM_CLASSES, batch_size, seed, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+class TestEverySampler:
+    def test_an_epoch_has_as_many_whole_batches_as_there_are_labelled_images(self, name: str) -> None:
+        batches = order(name)
+        assert batches.num_batches == NUM_LABELLED // 8 == 9
+        assert batches.rows(0).shape == (9, 8)
+        assert batches.rows(0).dtype == np.int64
+
+    @pytest.mark.parametrize("steps", [1, 4, 40])
+    def test_the_number_of_steps_can_be_given(self, name: str, steps: int) -> None:
+        batches = order(name, steps_per_epoch=steps)
+        assert batches.num_batches == steps
+        assert batches.rows(3).shape == (steps, 8)
+
+    def test_rows_without_a_label_are_never_drawn(self, name: str) -> None:
+        rows = order(name, steps_per_epoch=60).rows(0)
+        assert rows.min() >= 0
+        assert (LABELS[rows] >= 0).all()
+
+    def test_the_order_is_a_function_of_seed_and_epoch_alone(self, name: str) -> None:
+        first = order(name)
+        expected = first.rows(3)
+        first.rows(4)
+        np.testing.assert_array_equal(first.rows(3), expected)
+        np.testing.assert_array_equal(order(name).rows(3), expected)
+        assert not np.array_equal(first.rows(4), expected)
+        assert not np.array_equal(order(name, seed=1).rows(3), expected)
+
+    def test_processes_share_each_batch_and_leave_nothing_out(self, name: str) -> None:
+        whole = list(rank_batches(order(name), 2))
+        shares = [list(rank_batches(order(name), 2, rank=rank, world_size=4)) for rank in range(4)]
+        assert [len(share) for share in shares] == [len(whole)] * 4
+        for step, batch in enumerate(whole):
+            assert [draw for share in shares for draw in share[step]] == batch
+
+    def test_a_resumed_epoch_continues_with_the_next_batch(self, name: str) -> None:
+        batches = order(name, steps_per_epoch=20)
+        whole = list(rank_batches(batches, 1, rank=1, world_size=2))
+        for done in (1, 7, 20):
+            assert list(rank_batches(batches, 1, start_step=done, rank=1, world_size=2)) == whole[done:]
+
+    def test_each_draw_of_a_row_in_an_epoch_has_its_own_number(self, name: str) -> None:
+        draws = [draw for batch in rank_batches(order(name, steps_per_epoch=30), 5) for draw in batch]
+        met: Counter[int] = Counter()
+        for draw in draws:
+            assert draw == Draw(draw.row, 5, met[draw.row])
+            met[draw.row] += 1
+        assert max(met.values()) > 1
+
+    def test_one_class_alone_can_be_trained_on(self, name: str) -> None:
+        batches = build_order(name, np.zeros(9, dtype=np.int64), 1, 4, 0)
+        assert batches.rows(0).shape == (2, 4)
+
+    def test_a_batch_larger_than_the_training_set_is_refused(self, name: str) -> None:
+        with pytest.raises(UserError, match=r"train.batch_size=80 .* 77 labelled images; take at most 77"):
+            order(name, batch_size=80)
+
+    def test_a_set_without_labels_is_refused(self, name: str) -> None:
+        for labels in (np.full(5, -1), np.zeros(0, dtype=np.int64)):
+            with pytest.raises(UserError, match="no labelled image"):
+                build_order(name, labels, 3, 4, 0)
+
+
+def test_an_unknown_sampler_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="Did you mean 'class_balanced'"):
+        order("class_balance")
+
+
+def test_a_label_outside_the_classes_is_our_mistake() -> None:
+    with pytest.raises(ValueError, match="label 7 must be below num_classes=7"):
+        build_order("instance", np.array([7, 1]), 7, 1, 0)
+
+
+# instance
+
+
+def test_instance_draws_no_image_twice_and_leaves_out_less_than_a_batch() -> None:
+    rows = order("instance").rows(0).ravel()
+    assert len(np.unique(rows)) == len(rows) == 72
+
+
+def test_instance_leaves_out_other_images_in_each_epoch() -> None:
+    seen = np.unique([order("instance").rows(epoch) for epoch in range(6)])
+    assert len(seen) == NUM_LABELLED
+
+
+def test_a_long_instance_epoch_goes_round_again() -> None:
+    counts = np.bincount(order("instance", steps_per_epoch=20).rows(0).ravel(), minlength=len(LABELS))
+    # 160 draws of 77 images: two passes and 6 more.
+    assert sorted(np.bincount(counts[LABELS >= 0]).tolist()) == [0, 0, 6, 71]
+
+
+# class_balanced and reverse
+
+
+@pytest.mark.parametrize(("name", "power"), [("class_balanced", 0), ("reverse", -1)])
+def test_classes_are_drawn_with_their_probability(name: str, power: int) -> None:
+    counts = np.bincount(LABELS[LABELS >= 0], minlength=NUM_CLASSES)
+    present = counts > 0
+    weights = counts[present] ** float(power)
+    drawn = np.bincount(LABELS[order(name, steps_per_epoch=125_000).rows(0).ravel()], minlength=NUM_CLASSES)
+    assert drawn[~present].sum() == 0
+    assert drawn.sum() == 10**6
+    assert chisquare(drawn[present], 10**6 * weights / weights.sum()).pvalue > 1e-3
+
+
+def test_successive_draws_are_of_independent_classes() -> None:
+    classes = LABELS[order("class_balanced", steps_per_epoch=12_500).rows(0).ravel()]
+    _, codes = np.unique(classes, return_inverse=True)
+    pairs = np.bincount(codes[:-1] * 6 + codes[1:], minlength=36).reshape(6, 6)
+    assert chi2_contingency(pairs).pvalue > 1e-3
+
+
+def test_every_image_of_a_class_is_as_likely() -> None:
+    rows = np.concatenate([order("class_balanced", seed=seed).rows(0).ravel() for seed in range(400)])
+    of_largest = np.bincount(rows, minlength=len(LABELS))[LABELS == 0]
+    assert chisquare(of_largest).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ["class_balanced", "reverse"])
+@pytest.mark.parametrize("steps", [3, 9, 50])
+def test_the_draws_of_a_class_are_spread_evenly_over_its_images(name: str, steps: int) -> None:
+    counts = np.bincount(order(name, steps_per_epoch=steps).rows(0).ravel(), minlength=len(LABELS))
+    for label in np.unique(LABELS[LABELS >= 0]):
+        assert np.ptp(counts[np.equal(LABELS, label)]) <= 1
+
+
+# pk
+
+
+def test_every_pk_batch_has_p_distinct_classes_with_k_images_each() -> None:
+    for batch in LABELS[order("pk", steps_per_epoch=200).rows(0)]:
+        assert len(set(batch[::4])) == 2
+        np.testing.assert_array_equal(batch, np.repeat(batch[::4], 4))
+
+
+def test_the_images_of_a_class_in_a_pk_batch_are_distinct_while_it_has_them() -> None:
+    sizes = np.bincount(LABELS[LABELS >= 0], minlength=NUM_CLASSES)
+    for visit in order("pk", steps_per_epoch=200).rows(0).reshape(-1, 4):
+        assert len(set(visit.tolist())) == min(4, sizes[LABELS[visit[0]]])
+
+
+def test_pk_meets_every_class_about_equally_often_and_in_changing_company() -> None:
+    batches = LABELS[order("pk", batch_size=8, steps_per_epoch=300).rows(0)][:, ::4]
+    met = np.bincount(batches.ravel(), minlength=NUM_CLASSES)[[0, 1, 3, 5, 6]]
+    # 5 classes, 2 a batch: each cycle of 2 batches drops one class at random.
+    assert met.sum() == 600
+    assert np.ptp(met) < 40
+    assert len({frozenset(pair) for pair in batches.tolist()}) == 10
+
+
+def test_pk_uses_up_a_deck_before_an_image_comes_again() -> None:
+    labels = np.repeat(np.arange(4), 12)
+    counts = np.bincount(build_order("pk", labels, 4, 8, 0, steps_per_epoch=6).rows(0).ravel(), minlength=48)
+    # 6 batches of 2 classes are 3 cycles of all 4 classes: 3 visits of 4 images each are all 12.
+    assert (counts == 1).all()
+
+
+def test_pk_leaves_out_classes_of_one_image_while_enough_others_are_there() -> None:
+    assert order("pk").classes.tolist() == [0, 1, 3, 5, 6]  # type: ignore[attr-defined]
+    assert order("pk", batch_size=24).classes.tolist() == [0, 1, 3, 4, 5, 6]  # type: ignore[attr-defined]
+    assert order("pk", images_per_class=1, batch_size=2).classes.tolist() == [0, 1, 3, 4, 5, 6]  # type: ignore[attr-defined]
+
+
+def test_pk_says_which_numbers_do_not_fit() -> None:
+    with pytest.raises(UserError, match=r"images_per_class=3 does not divide train.batch_size=8"):
+        order("pk", images_per_class=3)
+    with pytest.raises(UserError, match=r"= 8 classes in a batch, but only 6 .* at most 24"):
+        order("pk", batch_size=32)
+
+
+# stages
+
+
+def test_the_last_stage_that_has_begun_rules_wherever_a_run_resumes() -> None:
+    staged = order("instance", stages=[(2, "class_balanced"), (5, "pk")])
+    for epoch, name in [(0, "instance"), (1, "instance"), (2, "class_balanced"), (4, "class_balanced"), (9, "pk")]:
+        np.testing.assert_array_equal(staged.rows(epoch), order(name).rows(epoch))
+        resumed = order("instance", stages=[(2, "class_balanced"), (5, "pk")])
+        np.testing.assert_array_equal(resumed.rows(epoch), staged.rows(epoch))
+    assert staged.num_batches == 9
+
+
+def test_a_stage_that_cannot_be_built_is_found_at_the_start() -> None:
+    with pytest.raises(UserError, match="images_per_class=3"):
+        order("instance", images_per_class=3, stages=[(30, "pk")])
+
+
+# processes
+
+
+def test_a_batch_that_does_not_divide_by_the_processes_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train.batch_size=8 .* over 3 processes; take 6 or 9"):
+        next(rank_batches(order("instance"), 0, rank=0, world_size=3))
+
+
+def test_impossible_ranks_and_steps_are_our_mistake() -> None:
+    with pytest.raises(ValueError, match="rank=2"):
+        next(rank_batches(order("instance"), 0, rank=2, world_size=2))
+    with pytest.raises(ValueError, match=r"start_step=10 must lie in 0..9"):
+        next(rank_batches(order("instance"), 0, start_step=10))
+
+
+# the parts
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-1, 5), max_size=40))
+def test_groups_list_each_class(labels: list[int]) -> None:
+    groups = Groups.of(np.array(labels, dtype=np.int64), 6)
+    for label in range(6):
+        assert groups.of_class(label).tolist() == [row for row, other in enumerate(labels) if other == label]
+    assert len(groups) == sum(label >= 0 for label in labels)
+    np.testing.assert_array_equal(np.array(labels)[groups.rows], groups.classes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=10), st.integers(0, 99))
+def test_shuffling_keeps_every_segment_in_its_place(sizes: list[int], seed: int) -> None:
+    segments = np.repeat(np.arange(len(sizes)), sizes)
+    shuffled = shuffled_within(segments, np.random.default_rng(seed))
+    np.testing.assert_array_equal(segments[shuffled], segments)
+    np.testing.assert_array_equal(np.sort(shuffled), np.arange(len(segments)))
+
+
+def test_every_permutation_of_a_segment_is_as_likely() -> None:
+    generator = np.random.default_rng(0)
+    shuffled = shuffled_within(np.repeat(np.arange(6000), 4), generator).reshape(-1, 4) % 4
+    assert chisquare(list(Counter(map(tuple, shuffled.tolist())).values())).pvalue > 1e-3
+    assert len({tuple(row) for row in shuffled.tolist()}) == 24
