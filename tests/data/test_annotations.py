@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations, read_test_set
 from shelfmark.data.converters import prepare_aliproducts, prepare_folder, prepare_grocery

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from shelfmark.core.errors import UserError
 from shelfmark.data import annotations
 from shelfmark.data.annotations import read_annotations

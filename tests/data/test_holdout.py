@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.holdout import hold_out, leaked_rows, stratified_draw

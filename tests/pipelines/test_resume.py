@@ -30,9 +30,22 @@ SMALL = [
     "train.checkpoint_every_steps=3",
     "train.log_every_steps=1",
     "eval.every_epochs=2",
+    "data.val_json=val_small.json",
+    "data.retrieval_json=retrieval_small.json",
     "optim.lr=0.05",
+    "optim.schedule.warmup_epochs=0",
 ]
 UNTIMED = ("images_per_s", "data_wait_share")
+
+
+@pytest.fixture
+def small(workplace: Path) -> Path:
+    """The workplace, with the pictures of twenty classes to evaluate on."""
+    for name in ("val", "retrieval"):
+        document = json.loads(Path(f"dataset/shop/{name}.json").read_text())
+        document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 20]
+        Path(f"{name}_small.json").write_text(json.dumps(document))
+    return workplace
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -57,29 +70,28 @@ def _killed_in_mid_epoch(checkout: Path, workplace: Path, at_step: int) -> Path:
     return folder
 
 
-def test_a_killed_run_goes_on_in_mid_epoch_and_ends_with_the_same_digits(workplace: Path, checkout: Path) -> None:
+def test_a_killed_run_goes_on_in_mid_epoch_and_ends_with_the_same_digits(small: Path, checkout: Path) -> None:
     assert main(["train", *SMALL, "name=whole"]) == 0
-    folder = _killed_in_mid_epoch(checkout, workplace, at_step=14)
+    folder = _killed_in_mid_epoch(checkout, small, at_step=14)
     stopped_at = load_checkpoint(folder / "last").manifest["step"]
     assert 12 <= stopped_at < 20, "the kill came after the run had ended"
     assert main(["train", "--RESUME_MODEL", str(folder / "last")]) == 0
-    assert _records(folder) == _records(workplace / "log" / "whole")
-    summaries = [json.loads((workplace / "log" / name / "summary.json").read_text()) for name in ("whole", "killed")]
+    assert _records(folder) == _records(small / "log" / "whole")
+    summaries = [json.loads((small / "log" / name / "summary.json").read_text()) for name in ("whole", "killed")]
     assert summaries[0] == summaries[1]
-    assert not (workplace / "log" / "killed_2").exists()
+    assert not (small / "log" / "killed_2").exists()
 
 
 def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main(["train", *SMALL, "name=base", "train.num_epochs=1"]) == 0
-    argv = ["train", "--RESUME_MODEL", "log/base/best_model", "--DATASET_TRAIN_JSON", "dataset/shop/val.json"]
+    argv = ["train", "--RESUME_MODEL", "log/base/best_model", "--DATASET_TRAIN_JSON", "val_small.json"]
     assert main([*argv, "train.steps_per_epoch=4"]) == 0
-    printed = capsys.readouterr().out
-    assert "finetuning log/base/best_model" in printed
-    assert "held out of training" in printed
+    assert "finetuning log/base/best_model" in caplog.text
+    assert "held out of training" in caplog.text
     manifest = load_checkpoint(Path("log/base_finetune/last")).manifest
-    total = len(json.loads(Path("dataset/shop/val.json").read_text())["annotations"])
+    total = len(json.loads(Path("val_small.json").read_text())["annotations"])
     held_out = json.loads(Path("log/base_finetune/summary.json").read_text())["num_images"]
     assert manifest["step"] == 4
     assert 0.1 * total < held_out < 0.3 * total
@@ -87,13 +99,13 @@ def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
 
 
 @pytest.mark.dist
-def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(workplace: Path, checkout: Path) -> None:
+def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Path, checkout: Path) -> None:
     same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "train.num_epochs=1", "optim.lr=0.01"]
     assert main(["train", *same, "name=one"]) == 0
     command = [sys.executable, str(checkout / "main.py"), *same, "name=two", "--num-gpus", "2"]
-    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=small, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (_records(workplace / "log" / name) for name in ("one", "two"))
+    one, two = (_records(small / "log" / name) for name in ("one", "two"))
     assert [record["step"] for record in one] == [record["step"] for record in two]
     for ours, theirs in zip(one, two):
         for name in ("loss", "cross_entropy", "smooth_ap"):

@@ -29,11 +29,11 @@ def test_every_config_runs_small(workplace: Path, name: str) -> None:
 
 
 def test_a_dry_run_goes_through_every_phase_and_keeps_nothing(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+    workplace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     argv = ["train", "--dry-run", "model.backbone=test_resnet", "data.input_size_px=32", "data.num_workers=0"]
     assert main(argv) == 0
-    assert "dry run passed" in capsys.readouterr().out
+    assert "dry run passed" in caplog.text
     assert not (workplace / "log").exists()
 
 
