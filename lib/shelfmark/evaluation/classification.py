@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,33 +30,25 @@ def scores(logits: Array, labels: Array, counts: Counts | None = None, many: int
     return class_counts.scores(counts, many, few)
 
 
-def scores_from_features(
+def count_from_features(
     features: Array,
     labels: Array,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    counts: Counts | None = None,
-    many: int = 100,
-    few: int = 20,
-) -> Scores:
-    """`scores` of a linear classifier on stored features, without N x C logits in memory."""
-    return count_from_features(features, labels, weight, bias).scores(counts, many, few)
+    logits: Callable[[Tensor], Tensor],
+    num_classes: int,
+    device: torch.device | str = "cpu",
+) -> ClassCounts:
+    """Per-class counts of a classifier on stored features (N, D), without N x C logits in memory.
 
-
-def count_from_features(features: Array, labels: Array, weight: Tensor, bias: Tensor | None = None) -> ClassCounts:
-    """Per-class counts of a linear classifier on features (N, D), computed in float32 on the weight's device.
-
-    weight: (C, D). bias: (C,) or None. labels: (N,), -1 leaves an image out.
+    logits: features (n, D) float32 on `device` to logits (n, C). labels: (N,), -1 leaves an image out.
     """
-    class_counts = ClassCounts(len(weight))
+    class_counts = ClassCounts(num_classes)
     labels = torch.as_tensor(labels)
     if len(labels) != len(features):
         raise ValueError(f"{len(features)} features and {len(labels)} labels")
-    block_rows = max(1, _BLOCK_LOGITS // len(weight))
+    block_rows = max(1, _BLOCK_LOGITS // num_classes)
     for start in range(0, len(features), block_rows):
-        block = torch.as_tensor(features[start : start + block_rows]).to(weight.device, torch.float32)
-        logits = torch.nn.functional.linear(block, weight.float(), None if bias is None else bias.float())
-        class_counts.add(logits, labels[start : start + block_rows])
+        block = torch.as_tensor(features[start : start + block_rows]).to(device, torch.float32)
+        class_counts.add(logits(block), labels[start : start + block_rows])
     return class_counts
 
 

@@ -13,13 +13,10 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification, retrieval
-from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.splits import read_val_and_retrieval
 from shelfmark.recipe import Recipe
-
-ROWS_PER_BLOCK = 2048
 
 
 def evaluate(opened: OpenedModel, folder: Path) -> dict[str, Any]:
@@ -36,7 +33,14 @@ def evaluate_on(opened: OpenedModel, val: Table, retrieval_table: Table | None, 
         found = _features(opened, retrieval_table, folder / "embeddings" / "retrieval")
     summary: dict[str, Any] = {}
     if dist.is_main():
-        counted = _count_classes(opened, val_features)
+        with torch.inference_mode():
+            counted = classification.count_from_features(
+                val_features.features,
+                val_features.labels,
+                opened.network.logits,
+                opened.num_classes,
+                opened.precision.device,
+            )
         recipe = opened.recipe
         summary = counted.scores(opened.counts, many=recipe.eval.many, few=recipe.eval.few)
         summary |= retrieval_scores(recipe, found, retrieval_table)
@@ -65,17 +69,6 @@ def retrieval_scores(recipe: Recipe, features: Embeddings, table: Table | None) 
         query_ids=features.rows[is_query],
         gallery_ids=features.rows[is_gallery],
     )
-
-
-def _count_classes(opened: OpenedModel, features: Embeddings) -> ClassCounts:
-    """Hits and totals of every class, from stored features: O(C) memory."""
-    counted = ClassCounts(opened.num_classes)
-    for start in range(0, len(features), ROWS_PER_BLOCK):
-        rows = slice(start, start + ROWS_PER_BLOCK)
-        block = torch.from_numpy(features.features[rows]).to(opened.precision.device)
-        with torch.inference_mode():
-            counted.add(opened.network.logits(block), torch.from_numpy(features.labels[rows]))
-    return counted
 
 
 def _features(opened: OpenedModel, table: Table, folder: Path) -> Embeddings:
