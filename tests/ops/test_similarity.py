@@ -49,9 +49,16 @@ def test_the_gradient_is_as_exact(vectors, fast_matmul):
 def test_the_program_s_switches_are_put_back_also_after_an_error(vectors, fast_matmul):
     before = switches()
     dot_products(vectors, vectors)
-    with pytest.raises(RuntimeError, match="on purpose"), full_precision(vectors.device):
-        assert torch.get_float32_matmul_precision() == "highest"
-        raise RuntimeError("on purpose")
+    inside = []
+
+    def fail() -> None:
+        with full_precision(vectors.device):
+            inside.append(torch.get_float32_matmul_precision())
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail()
+    assert inside == ["highest"]
     assert torch.get_float32_matmul_precision() == "medium"
     assert switches() == before
 

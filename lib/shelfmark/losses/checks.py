@@ -1,0 +1,11 @@
+"""The checks that several losses make of their options."""
+
+from __future__ import annotations
+
+import math
+
+
+def require_positive(name: str, value: float, hint: str = "") -> None:
+    """Raises a ValueError unless `value` is a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}={value} must be a finite number above 0{hint and '; '}{hint}")

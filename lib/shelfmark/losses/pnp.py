@@ -1,0 +1,181 @@
+"""PNP: penalise the negatives before each positive. Legend: N batch, D embedding; `ahead` is the formulas' N."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.core.errors import nearest
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.config import LossConfig, LossContext
+from shelfmark.ops.soft_rank import RankScore, soft_rank_loss
+
+VARIANTS = ("O", "I_u", "I_b", "D_s", "D_q")
+
+
+@dataclass(frozen=True)
+class PNP:
+    """The mean over queries of the mean over positives of f(N), N the soft number of negatives before the positive.
+
+    variant     f(N)                        f'(N)
+    O           N                           1
+    I_u         (1 + N) ln(1 + N)           1 + ln(1 + N)
+    I_b         (b N - ln(1 + b N)) / b^2   N / (1 + b N)
+    D_s         ln(1 + N)                   1 / (1 + N)
+    D_q         1 - (1 + N)^-alpha          alpha (1 + N)^(-alpha - 1)
+
+    variant: also as `PNP-D_q` or `Dq`, in any case. temperature: width of the smoothing, in units of the similarity.
+    alpha: of D_q, above 0. b: of I_b, not negative; 0 is the limit N^2 / 2.
+    include_self: count a query as its own positive, and every row as a query, as the authors' code does.
+    Source: Li et al., "Rethinking the Optimization of Average Precision: Only Penalizing Negative
+    Instances before Positive Ones is Enough", AAAI 2022.
+    """
+
+    variant: str = "D_q"
+    temperature: float = 0.01
+    alpha: float = 1.0
+    b: float = 2.0
+    include_self: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "variant", _variant(self.variant))
+        require_positive("temperature", self.temperature)
+        require_positive("alpha", self.alpha)
+        if not (math.isfinite(self.b) and self.b >= 0):
+            raise ValueError(f"b={self.b} must be a finite number, 0 or above: I_b of a negative b has no value")
+
+    def __call__(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        """embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none. 0-dim."""
+        return soft_rank_loss(
+            embedding,
+            labels,
+            embedding,
+            labels,
+            torch.arange(len(labels), device=labels.device),
+            score=self.score,
+            temperature=self.temperature,
+            include_self=self.include_self,
+        )
+
+    @property
+    def score(self) -> RankScore:
+        """The variant's f and f'."""
+        scores: dict[str, _Penalty] = {
+            "O": _Linear(),
+            "I_u": _Unbounded(),
+            "I_b": _Bounded(self.b),
+            "D_s": _Slow(),
+            "D_q": _Quick(self.alpha),
+        }
+        return scores[self.variant]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PNPConfig(LossConfig):
+    """`{name: pnp, head: ...}`"""
+
+    global_batch: ClassVar[bool] = True
+
+    name: Literal["pnp"] = "pnp"
+    variant: str = "D_q"
+    """O, I_u, I_b, D_s or D_q; also as `PNP-D_q` or `Dq`"""
+    temperature: float = 0.01
+    """width of the smoothing, in units of the similarity"""
+    alpha: float = 1.0
+    """of D_q: how soon the penalty levels off, above 0"""
+    b: float = 2.0
+    """of I_b: how soon the slope reaches its bound 1 / b, 0 or above"""
+    include_self: bool = False
+    """count a query as its own positive, and every row as a query, as the authors' code does"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss()
+
+    def build(self, context: LossContext) -> PNP:
+        return self._loss()
+
+    def _loss(self) -> PNP:
+        return PNP(self.variant, self.temperature, self.alpha, self.b, self.include_self)
+
+
+def _variant(text: str) -> str:
+    """The variant that `PNP-D_q`, `D_q`, `dq` ... means."""
+    by_short_name = {variant.replace("_", "").lower(): variant for variant in VARIANTS}
+    short_name = text.lower().removeprefix("pnp").replace("-", "").replace("_", "")
+    if short_name not in by_short_name:
+        close = nearest(short_name, by_short_name)
+        hint = f" Did you mean {by_short_name[close]!r}?" if close else ""
+        raise ValueError(f"variant={text!r} is not one of: {', '.join(VARIANTS)}.{hint}")
+    return by_short_name[short_name]
+
+
+class _Penalty:
+    """f and f' of the number of negatives ahead; the rank among the positives plays no part."""
+
+    uses_rank = False
+
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+        return self.slope(ahead), torch.zeros_like(rank)
+
+
+class _Linear(_Penalty):
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        return ahead
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        return torch.ones_like(ahead)
+
+
+class _Unbounded(_Penalty):
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        return (1 + ahead) * ahead.log1p()
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        return 1 + ahead.log1p()
+
+
+@dataclass(frozen=True)
+class _Bounded(_Penalty):
+    b: float
+
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        # (bN - ln(1 + bN)) / b^2 = N^2 g(bN) with g(x) = (x - ln(1 + x)) / x^2, which is 1/2 at 0.
+        x = self.b * ahead
+        is_small = x < 0.05
+        # The difference loses all digits at small x: there its series 1/2 - x/3 + x^2/4 - ...
+        series = sum((-x) ** power / (power + 2) for power in range(9))
+        beyond = torch.where(is_small, 1, x)
+        return ahead.square() * torch.where(is_small, series, (beyond - beyond.log1p()) / beyond.square())
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        return ahead / (1 + self.b * ahead)
+
+
+class _Slow(_Penalty):
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        return ahead.log1p()
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        return 1 / (1 + ahead)
+
+
+@dataclass(frozen=True)
+class _Quick(_Penalty):
+    alpha: float
+
+    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+        return -torch.expm1(-self.alpha * ahead.log1p())
+
+    def slope(self, ahead: Tensor) -> Tensor:
+        return self.alpha * torch.exp((-self.alpha - 1) * ahead.log1p())

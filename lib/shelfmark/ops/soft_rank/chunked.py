@@ -1,0 +1,148 @@
+"""The soft-rank loss in plain torch, tile by tile.
+
+Legend: Q queries, M gallery rows, D embedding, P positives a query, c queries of a block.
+
+A query's loss needs only its pairs (positive, gallery row): P * M of the M * M that a formula over all triples
+has. And because the loss is one number, its gradient is known as soon as a tile is: no tile is kept. The memory is
+that of one block of similarity rows (c, M), one tile and the gradients (Q, D) and (M, D).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shelfmark.ops.similarity import full_precision
+from shelfmark.ops.soft_rank.groups import QueryGroup, group_queries
+from shelfmark.ops.soft_rank.score import RankScore
+from shelfmark.ops.soft_rank.tiles import Block, Tiles
+
+_MIN_BLOCK_ROWS = 32
+
+
+@dataclass(frozen=True)
+class WorkingMemory:
+    """Bytes of a block of similarity rows, and of one of a tile's buffers. They change the speed, not the result."""
+
+    block: int
+    tile: int
+
+    @classmethod
+    def of(cls, device: torch.device) -> WorkingMemory:
+        """On a CPU a tile fits a core's cache; elsewhere it must outweigh the start of a kernel."""
+        return cls(block=2**22, tile=2**20) if device.type == "cpu" else cls(block=2**28, tile=2**27)
+
+
+def soft_rank_loss(
+    query: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    self_index: Tensor,
+    *,
+    score: RankScore,
+    temperature: float,
+    include_self: bool,
+    memory: WorkingMemory | None = None,
+) -> Tensor:
+    """The loss of `shelfmark.ops.soft_rank.soft_rank_loss`, for inputs that it has checked."""
+    num_queries, groups = group_queries(query_labels, gallery_labels, self_index, include_self)
+    engine = _Engine(
+        query=query.detach(),
+        query_labels=query_labels,
+        gallery=gallery.detach(),
+        gallery_labels=gallery_labels,
+        groups=groups,
+        num_queries=num_queries,
+        score=score,
+        temperature=temperature,
+        memory=memory or WorkingMemory.of(query.device),
+    )
+    one_batch = gallery is query
+    if not torch.is_grad_enabled():
+        # A function's `needs_input_grad` does not know of no_grad.
+        query, gallery = engine.query, engine.gallery
+    return _SoftRankLoss.apply(query, None if one_batch else gallery, engine)
+
+
+class _SoftRankLoss(torch.autograd.Function):
+    """gallery: None where the queries are the gallery; the gradients of the two parts then share one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, gallery: Tensor | None, engine: _Engine) -> Tensor:
+        wants_query, wants_gallery = ctx.needs_input_grad[:2]
+        query_gradient = torch.zeros_like(query) if wants_query else None
+        gallery_gradient = torch.zeros_like(gallery) if gallery is not None and wants_gallery else None
+        with full_precision(query.device):
+            loss = engine.loss(query_gradient, query_gradient if gallery is None else gallery_gradient)
+        ctx.save_for_backward(query_gradient, gallery_gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "the soft-rank losses have no second derivative (a backward pass with create_graph=True reached one):"
+                " leave them out of the gradient penalty, or use shelfmark.ops.soft_rank.reference on small batches."
+            )
+        query_gradient, gallery_gradient = ctx.saved_tensors
+        return _scaled(query_gradient, upstream[0]), _scaled(gallery_gradient, upstream[0]), None
+
+
+def _scaled(gradient: Tensor | None, factor: Tensor) -> Tensor | None:
+    return None if gradient is None else gradient * factor
+
+
+@dataclass(frozen=True)
+class _Engine:
+    query: Tensor
+    query_labels: Tensor
+    gallery: Tensor
+    gallery_labels: Tensor
+    groups: list[QueryGroup]
+    num_queries: int
+    score: RankScore
+    temperature: float
+    memory: WorkingMemory
+
+    def loss(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
+        """The loss, 0-dim. Its gradients are added to the tensors given, which may be one and the same."""
+        with_gradient = query_gradient is not None or gallery_gradient is not None
+        losses = self.query.new_zeros(len(self.query))
+        num_rows = max(_MIN_BLOCK_ROWS, self.memory.block // (max(1, len(self.gallery)) * self.query.element_size()))
+        for group in self.groups:
+            tiles = None
+            for part in group.blocks(num_rows):
+                columns = part.columns()
+                block = self._block(part, columns, with_gradient)
+                pair_weight = 1 / (self.num_queries * group.num_positives)
+                tiles = tiles or Tiles(self.score, block, pair_weight, self.memory.tile)
+                losses[part.rows] = tiles.losses(block)
+                if block.gradient is not None and block.positive_gradient is not None:
+                    block.gradient.scatter_(1, columns, block.positive_gradient).div_(self.temperature)
+                    self._add_gradients(part, block.gradient, query_gradient, gallery_gradient)
+        return losses.sum()
+
+    def _block(self, part: QueryGroup, columns: Tensor, with_gradient: bool) -> Block:
+        scaled = (self.query[part.rows] @ self.gallery.T).div_(self.temperature)
+        positives = scaled.gather(1, columns)
+        is_negative = self.gallery_labels != self.query_labels[part.rows, None]
+        return Block(
+            scaled,
+            positives,
+            is_negative.to(scaled.dtype)[:, None],
+            torch.zeros_like(scaled) if with_gradient else None,
+            torch.zeros_like(positives) if with_gradient else None,
+        )
+
+    def _add_gradients(
+        self, part: QueryGroup, by_similarity: Tensor, query_gradient: Tensor | None, gallery_gradient: Tensor | None
+    ) -> None:
+        """by_similarity: (c, M), the loss's derivatives."""
+        if query_gradient is not None:
+            query_gradient.index_add_(0, part.rows, by_similarity @ self.gallery)
+        if gallery_gradient is not None:
+            gallery_gradient.addmm_(by_similarity.T, self.query[part.rows])
