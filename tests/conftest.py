@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# As the command line does, before anything imports torch.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 CHECKOUT = Path(__file__).parents[1]
 sys.path.insert(0, str(CHECKOUT / "tests"))

@@ -31,6 +31,7 @@ class Rhythm:
     evaluate_every_epochs: int
 
 
+@dataclass(kw_only=True)
 class Trainer:
     """Trains from `progress` to the last epoch.
 
@@ -38,32 +39,17 @@ class Trainer:
     metric: the score that chooses `best_model`; higher is better unless its name ends in `error`.
     """
 
-    def __init__(
-        self,
-        *,
-        step: TrainStep,
-        loader: TrainLoader,
-        learning_rate: LearningRate,
-        rhythm: Rhythm,
-        metric: str,
-        validate: Callable[[], Mapping[str, float | None]],
-        save: Callable[[str, dict[str, Any]], None],
-        progress: Progress,
-        journal: Journal,
-        display: Display,
-        bad_images: BadImageLog,
-    ) -> None:
-        self.step = step
-        self.loader = loader
-        self.learning_rate = learning_rate
-        self.rhythm = rhythm
-        self.metric = metric
-        self.validate = validate
-        self.save = save
-        self.progress = progress
-        self.journal = journal
-        self.display = display
-        self.bad_images = bad_images
+    step: TrainStep
+    loader: TrainLoader
+    learning_rate: LearningRate
+    rhythm: Rhythm
+    metric: str
+    validate: Callable[[], Mapping[str, float | None]]
+    save: Callable[[str, dict[str, Any]], None]
+    progress: Progress
+    journal: Journal
+    display: Display
+    bad_images: BadImageLog
 
     def fit(self) -> None:
         """Runs every epoch that is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,30 +22,21 @@ from shelfmark.recipe import Recipe, assemble
 RETRIEVAL_SCORES = ("recall@", "map", "r_precision")
 
 
+@dataclass(frozen=True)
 class Validation:
     """Called after an epoch; returns scores by the names of summary.json.
 
     Classification is counted as the pass goes. Retrieval is searched only where `eval.metric` is one of its
-    scores: it costs a second pass, and the end of the run reports it anyway.
+    scores: it costs a second pass, and the end of the run reports it anyway. counts: (C,) training images a class.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        recipe: Recipe,
-        val: Table,
-        retrieval_table: Table | None,
-        counts: np.ndarray,
-        precision: Precision,
-        bad_images: BadImageLog,
-    ) -> None:
-        self.network = network
-        self.recipe = recipe
-        self.val = val
-        self.retrieval_table = retrieval_table
-        self.counts = counts
-        self.precision = precision
-        self.bad_images = bad_images
+    network: Network
+    recipe: Recipe
+    val: Table
+    retrieval_table: Table | None
+    counts: np.ndarray
+    precision: Precision
+    bad_images: BadImageLog
 
     def __call__(self) -> dict[str, float | None]:
         self.network.eval()
