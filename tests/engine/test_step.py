@@ -55,9 +55,8 @@ def test_the_loss_is_the_weighted_sum_of_the_terms() -> None:
     outputs = network(_batch().images)
     square, absolute = outputs.logits.square().mean(), outputs.embedding.abs().sum()
     losses = _step(network, TERMS)(_batch(), learning_rate=0.0).losses
-    assert float(losses["square"]) == pytest.approx(float(square))
-    assert float(losses["absolute"]) == pytest.approx(float(absolute))
-    assert float(losses["loss"]) == pytest.approx(float(0.5 * square + 0.25 * absolute))
+    expected = [square.item(), absolute.item(), (0.5 * square + 0.25 * absolute).item()]
+    assert [float(losses[name]) for name in ("square", "absolute", "loss")] == pytest.approx(expected)
 
 
 def test_the_step_goes_down_the_gradient_at_the_given_rate_and_the_groups_factor() -> None:

@@ -100,7 +100,8 @@ def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
 
 @pytest.mark.dist
 def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Path, checkout: Path) -> None:
-    same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "train.num_epochs=1", "optim.lr=0.01"]
+    # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.
+    same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "train.num_epochs=1", "losses.1.temperature=0.1"]
     assert main(["train", *same, "name=one"]) == 0
     command = [sys.executable, str(checkout / "main.py"), *same, "name=two", "--num-gpus", "2"]
     done = subprocess.run(command, cwd=small, capture_output=True, text=True, timeout=300)
