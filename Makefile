@@ -1,7 +1,6 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread a core for the tests' many small tensors; two runners share the machine.
 .PHONY: demo test test-slow check format bench-samplers clean
 
 .venv/installed: pyproject.toml constraints.txt
@@ -15,8 +14,9 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not slow"
 
+# pytest ends with 5 where no test is marked slow.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow || test $$? -eq 5
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -48,3 +48,14 @@ def workplace(tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "configs").symlink_to(CHECKOUT / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where there is none; nothing else is."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))

@@ -26,9 +26,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_does_not_wait_for_torch_and_timm(checkout: Path) -> None:
-    code = (
-        "import sys, shelfmark.cli as cli; cli.main(['--help']); print({'torch', 'timm'} & set(sys.modules))"
-    )
+    code = "import sys, shelfmark.cli as cli; cli.main(['--help']); print({'torch', 'timm'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=checkout / "lib")
     assert done.stdout.splitlines()[-1] == "set()", done.stderr
 

@@ -12,40 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.journal import read_journal
 
-# A backbone of a third of a million weights at 32 px: seconds on one core, and every part of the road is in it.
-SMALL = [
-    "model.backbone=test_resnet",
-    "model.heads.rank.dim=16",
-    "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank, weight: 0.5}]",
-    "data.input_size_px=32",
-    "data.num_workers=0",
-    "train.batch_size=32",
-    "train.num_epochs=2",
-    "train.steps_per_epoch=10",
-    "train.checkpoint_every_steps=3",
-    "train.log_every_steps=1",
-    "eval.every_epochs=2",
-    "data.val_json=val_small.json",
-    "data.retrieval_json=retrieval_small.json",
-    "optim.lr=0.05",
-    "optim.schedule.warmup_epochs=0",
-]
 UNTIMED = ("images_per_s", "data_wait_share")
-
-
-@pytest.fixture
-def small(workplace: Path) -> Path:
-    """The workplace, with the pictures of twenty classes to evaluate on."""
-    for name in ("val", "retrieval"):
-        document = json.loads(Path(f"dataset/shop/{name}.json").read_text())
-        document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 20]
-        Path(f"{name}_small.json").write_text(json.dumps(document))
-    return workplace
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

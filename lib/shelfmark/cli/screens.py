@@ -46,9 +46,11 @@ def demo(result: Demo) -> None:
     """Everything that the demo made."""
     columns = {"trained": result.trained, **_before_and_after(result.recalibrated)}
     del columns["unmodified"]
-    _show("The shop", columns, [result.run, result.recalibrated.folder])
+    console = Console(highlight=False, record=True)
+    _show("The shop", columns, [result.run, result.recalibrated.folder], console)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
-    say(f"\n{sum(result.seconds.values()):.0f} s in all: {times}")
+    console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}", soft_wrap=True)
+    console.save_svg(str(result.run / "demo.svg"), title="make demo")
 
 
 def dry_run_passed() -> None:
@@ -56,10 +58,12 @@ def dry_run_passed() -> None:
     say("dry run passed: two batches of each phase went through; nothing was kept")
 
 
-def _show(title: str, columns: Mapping[str, Mapping[str, Any]], folders: Sequence[Path]) -> None:
+def _show(
+    title: str, columns: Mapping[str, Mapping[str, Any]], folders: Sequence[Path], console: Console | None = None
+) -> None:
     from shelfmark.reports.tables import score_table
 
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print()
     console.print(score_table(title, columns))
     console.print(_files(folders))
