@@ -1,0 +1,70 @@
+"""Pictures that cannot be read: an error that names them, or counted, listed and limited."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from small_recipe import SMALL
+
+from shelfmark.cli import main
+
+SHORT = [*SMALL, "train.num_epochs=1", "eval.every_epochs=1", "data.train_json=some.json", "data.root=pictures"]
+
+
+@pytest.fixture
+def some_broken(small: Path, request: pytest.FixtureRequest) -> list[str]:
+    """400 training pictures, of which the first `request.param` are cut off in the middle."""
+    document = json.loads(Path("dataset/shop/train.json").read_text())
+    document["annotations"] = document["annotations"][:400]
+    broken = [record["fpath"] for record in document["annotations"][: request.param]]
+    Path("some.json").write_text(json.dumps(document))
+    for folder in ("train", "val", "novel"):
+        Path("pictures", folder).mkdir(parents=True)
+        for picture in Path("dataset/shop", folder).iterdir():
+            Path("pictures", folder, picture.name).symlink_to(picture.resolve())
+    for name in broken:
+        content = Path("pictures", name).read_bytes()
+        Path("pictures", name).unlink()
+        Path("pictures", name).write_bytes(content[: len(content) // 2])
+    return broken
+
+
+@pytest.mark.parametrize("some_broken", [3], indirect=True)
+def test_by_default_the_first_unreadable_picture_ends_the_run_with_its_path(
+    some_broken: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SHORT, "train.steps_per_epoch=0"]) == 2
+    error = capsys.readouterr().err
+    assert any(name in error for name in some_broken)
+    assert "truncated" in error or "cut" in error
+
+
+@pytest.mark.parametrize("some_broken", [3], indirect=True)
+def test_skipped_pictures_are_counted_by_reason_and_listed(some_broken: list[str]) -> None:
+    assert main(["train", *SHORT, "train.steps_per_epoch=0", "data.on_bad_image=skip", "name=skips"]) == 0
+    with open("log/skips/bad_images.csv", newline="") as stream:
+        listed = list(csv.DictReader(stream))
+    assert {row["path"].split("pictures/")[1] for row in listed} <= set(some_broken)
+    assert len(listed) >= 2
+    assert all(row["reason"] for row in listed)
+
+
+@pytest.mark.parametrize("some_broken", [8], indirect=True)
+def test_more_than_one_in_a_hundred_end_the_run(some_broken: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SHORT, "train.num_epochs=3", "data.on_bad_image=skip", "train.steps_per_epoch=0"]) == 2
+    assert "of 400 images could not be read, more than 1%" in capsys.readouterr().err
+
+
+def test_an_unreadable_photograph_leaves_no_submission(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "name=tiny", "train.num_epochs=1", "train.steps_per_epoch=1"]) == 0
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    (photographs / "empty.jpg").write_bytes(b"")
+    assert main(["test", "--RESUME_MODEL", "log/tiny/last", "--images", str(photographs)]) == 2
+    assert "empty.jpg" in capsys.readouterr().err
+    assert not list(Path("log/tiny").glob("submission*"))
