@@ -69,6 +69,29 @@ def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
     assert manifest["step"] == 4
     assert 0.1 * total < held_out < 0.3 * total
     assert sum(manifest["counts"]) == total - held_out
+    assert main(["evaluate", "--RESUME_MODEL", "log/base_finetune/last", "--out", "scores"]) == 0
+    assert json.loads(Path("scores/summary.json").read_text())["num_images"] == held_out
+
+
+def test_freezing_the_backbone_is_finetuning_and_a_resume_says_so(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
+    argv = ["train", "--RESUME_MODEL", "log/base/last.pth", "--BACKBONE_FREEZE"]
+    assert main(argv) == 2
+    assert "--mode finetune" in capsys.readouterr().err
+    assert main([*argv, "--mode", "finetune", "optim.lr=0.5"]) == 0
+    before, after = (load_checkpoint(Path("log", name, "last")).model for name in ("base", "base_finetune"))
+    changed = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
+    assert changed == {"classifier", "heads"}
+
+
+def test_resuming_a_complete_run_says_so_and_reports_it_again(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
+    before = Path("log/base/summary.json").read_text()
+    assert main(["train", "--RESUME_MODEL", "log/base/last"]) == 0
+    assert "has all its 1 epochs; train.num_epochs=N would add some" in caplog.text
+    assert Path("log/base/summary.json").read_text() == before
 
 
 @pytest.mark.dist

@@ -15,7 +15,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.display import Display
 from shelfmark.engine.journal import Journal
-from shelfmark.engine.progress import Progress
+from shelfmark.engine.progress import Progress, random_state
 from shelfmark.engine.step import StepResult, TrainStep
 from shelfmark.optim import LearningRate
 
@@ -129,8 +129,9 @@ class Trainer:
 
     def _checkpoint(self, name: str) -> None:
         self._require_finite({key: float(total) for key, total in self.progress.sums.items()})
+        state = self._state()
         if dist.is_main():
-            self.save(name, self._state())
+            self.save(name, state)
         dist.barrier()
 
     def _state(self) -> dict[str, Any]:
@@ -139,6 +140,7 @@ class Trainer:
             "scaler": self.step.scaler.state_dict(),
             "progress": self.progress.state_dict(),
             "bad_images": self.bad_images.state_dict(),
+            "random": dist.gather_objects(random_state()),
         }
 
     def _require_finite(self, losses: Mapping[str, float]) -> None:

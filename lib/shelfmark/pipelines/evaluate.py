@@ -15,13 +15,13 @@ from shelfmark.data.table import Table
 from shelfmark.evaluation import classification, retrieval
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.splits import read_val_and_retrieval
+from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe import Recipe
 
 
 def evaluate(opened: OpenedModel, folder: Path) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`."""
-    val, gallery = read_val_and_retrieval(opened.recipe)
+    val, gallery = read_evaluation(opened)
     return evaluate_on(opened, val, gallery, folder)
 
 

@@ -11,6 +11,7 @@ from shelfmark.data.annotations import require_same_classes
 from shelfmark.data.holdout import hold_out, leaked_rows
 from shelfmark.data.table import Table
 from shelfmark.pipelines.limits import two_batches
+from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.recipe import Recipe, assemble
 
 HELD_OUT_PART = 0.2
@@ -18,11 +19,15 @@ HELD_OUT_PART = 0.2
 
 @dataclass(frozen=True)
 class Splits:
-    """retrieval: the query and gallery rows, None where the recipe has none."""
+    """retrieval: the query and gallery rows, None where the recipe has none.
+
+    val_is_held_out: val is not the file's, but what of it was kept out of training.
+    """
 
     train: Table
     val: Table
     retrieval: Table | None
+    val_is_held_out: bool = False
 
 
 def read_splits(recipe: Recipe, small: bool = False) -> Splits:
@@ -46,7 +51,15 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
     if small:
         val = two_batches(val, recipe.eval.batch_size)
         retrieval = None if retrieval is None else two_batches(retrieval, recipe.eval.batch_size)
-    return Splits(train, val, retrieval)
+    return Splits(train, val, retrieval, bool(len(leaked)))
+
+
+def read_evaluation(opened: OpenedModel) -> tuple[Table, Table | None]:
+    """The val and retrieval tables of a trained model: of val only what it was not trained on."""
+    if opened.checkpoint.manifest["val_is_held_out"]:
+        splits = read_splits(opened.recipe)
+        return splits.val, splits.retrieval
+    return read_val_and_retrieval(opened.recipe)
 
 
 def read_val_and_retrieval(recipe: Recipe) -> tuple[Table, Table | None]:

@@ -57,6 +57,8 @@ def decide_start(recipe: Recipe, train: Table, checkpoint: Checkpoint | None, mo
     folder = checkpoint.folder.parent if checkpoint.folder.name == "last" else None
     done = checkpoint.manifest["step"]
     reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
+    if checkpoint.manifest["epoch"] >= recipe.train.num_epochs:
+        reason = f"{checkpoint.folder} has all its {recipe.train.num_epochs} epochs; train.num_epochs=N would add some"
     return Start("resume", reason, recipe.name, folder, checkpoint)
 
 

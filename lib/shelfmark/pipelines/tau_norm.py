@@ -16,7 +16,7 @@ from shelfmark.core.log import say
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.splits import read_val_and_retrieval
+from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe.tree import TauNorm as TauNormOptions
 from shelfmark.reports.plots import tau_curve
 from shelfmark.reports.tables import write_table
@@ -39,7 +39,7 @@ def tau_norm(opened: OpenedModel) -> Recalibrated:
     recipe = opened.recipe
     if recipe.model.classifier.type == "cosine":
         raise UserError("tau-norm rescales the rows of a linear classifier; a cosine classifier's have no length.")
-    val, _ = read_val_and_retrieval(recipe)
+    val, _ = read_evaluation(opened)
     features = features_of(
         opened.network,
         recipe,

@@ -25,7 +25,7 @@ from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from shelfmark.engine.display import Display
 from shelfmark.engine.journal import Journal, read_journal
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.progress import Progress, random_state, restore_random_state
+from shelfmark.engine.progress import Progress, restore_random_state
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Rhythm, Trainer
 from shelfmark.models import Network, load_matching
@@ -80,6 +80,8 @@ def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -
     learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
     terms = assemble.loss_terms(recipe, splits.train, device)
     step = TrainStep(network, terms, assemble.optimizer(recipe, network), precision, recipe.optim.clip_norm)
+    if start.resumed:
+        _restore_optimizer(step, start.resumed)
     return _Parts(network, step, loader, learning_rate)
 
 
@@ -129,15 +131,25 @@ def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
     return network
 
 
+def _restore_optimizer(step: TrainStep, checkpoint: Checkpoint) -> None:
+    try:
+        step.optimizer.load_state_dict(checkpoint.state["optimizer"])
+    except ValueError as error:
+        raise UserError(
+            f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
+            " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
+        ) from None
+    step.scaler.load_state_dict(checkpoint.state["scaler"])
+
+
 def _restore(trainer: Trainer, checkpoint: Checkpoint, same_data: bool) -> None:
     state = checkpoint.state
-    trainer.step.optimizer.load_state_dict(state["optimizer"])
-    trainer.step.scaler.load_state_dict(state["scaler"])
     trainer.bad_images.load_state_dict(state["bad_images"])
     trainer.progress = Progress.from_state(state["progress"])
     if not same_data:
         trainer.progress.step_in_epoch, trainer.progress.sums = 0, {}
-    restore_random_state(state["random"])
+    # Another number of processes than before has no state of its own for each; the first one's is as good.
+    restore_random_state(state["random"][dist.rank() % len(state["random"])])
 
 
 def _saver(folder: Path, network: Network, recipe: Recipe, splits: Splits) -> Any:
@@ -149,13 +161,14 @@ def _saver(folder: Path, network: Network, recipe: Recipe, splits: Splits) -> An
         "class_names": table.class_names,
         "counts": table.counts,
         "train_sha256": table.sha256,
+        "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
     }
 
     def save(name: str, state: dict[str, Any]) -> None:
         progress = state["progress"]
         now = {name: progress[name] for name in ("step", "epoch", "best_score", "best_epoch")}
-        save_checkpoint(folder / name, network.state_dict(), {**state, "random": random_state()}, {**facts, **now})
+        save_checkpoint(folder / name, network.state_dict(), state, {**facts, **now})
 
     return save
 
