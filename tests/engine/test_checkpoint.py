@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shelfmark.core.errors import UserError
-from shelfmark.engine.checkpoint import checkpoint_folder, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint import checkpoint_folder, copy_checkpoint, load_checkpoint, save_checkpoint
 
 MODEL = {"classifier.weight": torch.arange(6.0).reshape(2, 3), "backbone.bn.num_batches_tracked": torch.tensor(7)}
 STATE = {"progress": {"epoch": 3, "sums": {}}, "optimizer": {"lr": 0.1, "buffers": [torch.ones(2)]}}
@@ -116,3 +116,10 @@ def test_a_failed_save_keeps_the_former_checkpoint(saved: Path) -> None:
 def test_a_kill_between_the_two_renames_loses_nothing(saved: Path) -> None:
     saved.rename(saved.with_name("last.old"))
     assert load_checkpoint(saved).manifest["step"] == 12
+
+
+def test_a_copy_is_a_checkpoint_of_its_own(saved: Path) -> None:
+    copy_checkpoint(saved, saved.with_name("best_model"))
+    save_checkpoint(saved, MODEL, STATE, FACTS | {"step": 13})
+    assert load_checkpoint(saved.with_name("best_model")).manifest["step"] == 12
+    assert load_checkpoint(saved).manifest["step"] == 13

@@ -73,7 +73,7 @@ def _trainer(
         rhythm=Rhythm(**rhythm),
         metric=changes.get("metric", "top1"),
         validate=lambda: {changes.get("metric", "top1"): next(remaining), "few": None},
-        save=lambda name, state: saved.append((name, state["progress"]["step"], state["progress"]["epoch"])),
+        save=lambda names, state: saved.append((*names, state["progress"]["step"], state["progress"]["epoch"])),
         progress=changes.get("progress", Progress()),
         journal=Journal(tmp_path),
         display=Display(Console(file=io.StringIO())),
@@ -85,7 +85,7 @@ def _trainer(
 def test_the_best_epoch_is_kept_and_the_last_always_saved(tmp_path: Path) -> None:
     trainer, saved = _trainer(tmp_path, [0.2, 0.5, 0.4])
     trainer.fit()
-    assert saved == [("best_model", 5, 1), ("last", 5, 1), ("best_model", 10, 2), ("last", 10, 2), ("last", 15, 3)]
+    assert saved == [("best_model", "last", 5, 1), ("best_model", "last", 10, 2), ("last", 15, 3)]
     assert (trainer.progress.best_score, trainer.progress.best_epoch) == (0.5, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Rhythm:
 class Trainer:
     """Trains from `progress` to the last epoch.
 
-    validate: () -> scores of the network on val. save: (name, trainer state) writes the checkpoint `name`.
+    validate: () -> scores of the network on val. save: (names, trainer state) writes one checkpoint under these names.
     metric: the score that chooses `best_model`; higher is better unless its name ends in `error`.
     """
 
@@ -45,7 +45,7 @@ class Trainer:
     rhythm: Rhythm
     metric: str
     validate: Callable[[], Mapping[str, float | None]]
-    save: Callable[[str, dict[str, Any]], None]
+    save: Callable[[Sequence[str], dict[str, Any]], None]
     progress: Progress
     journal: Journal
     display: Display
@@ -58,10 +58,7 @@ class Trainer:
             improved = self._evaluate() if self._is_due(self.rhythm.evaluate_every_epochs) else False
             saves = self._is_due(self.rhythm.checkpoint_every_epochs)
             self.progress.next_epoch()
-            if improved:
-                self._checkpoint("best_model")
-            if saves:
-                self._checkpoint("last")
+            self._checkpoint([name for name, due in (("best_model", improved), ("last", saves)) if due])
 
     def _train_epoch(self) -> None:
         progress, rhythm = self.progress, self.rhythm
@@ -79,7 +76,7 @@ class Trainer:
                 self._log(result, rate)
             self.display.step(len(batch) * dist.world_size(), wait_s=got_at - asked_at, loss=result.losses["loss"])
             if self._is_mid_epoch_checkpoint(num_steps):
-                self._checkpoint("last")
+                self._checkpoint(["last"])
             asked_at = time.perf_counter()
         self._end_epoch(num_steps)
 
@@ -127,11 +124,13 @@ class Trainer:
     def _is_better(self, score: float, best: float) -> bool:
         return score < best if self.metric.endswith("error") else score > best
 
-    def _checkpoint(self, name: str) -> None:
+    def _checkpoint(self, names: Sequence[str]) -> None:
+        if not names:
+            return
         self._require_finite({key: float(total) for key, total in self.progress.sums.items()})
         state = self._state()
         if dist.is_main():
-            self.save(name, state)
+            self.save(names, state)
         dist.barrier()
 
     def _state(self) -> dict[str, Any]:

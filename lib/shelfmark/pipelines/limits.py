@@ -8,7 +8,7 @@ from shelfmark.config.load import Override
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe
 
-SMOKE_EVAL_BATCH = 32
+SMOKE_EVAL_BATCH = 16
 SHOP = "dataset/shop"
 
 

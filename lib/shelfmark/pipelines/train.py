@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
-from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint import Checkpoint, copy_checkpoint, load_checkpoint, save_checkpoint
 from shelfmark.engine.display import Display
 from shelfmark.engine.journal import Journal, read_journal
 from shelfmark.engine.precision import Precision
@@ -152,7 +153,9 @@ def _restore(trainer: Trainer, checkpoint: Checkpoint, same_data: bool) -> None:
     restore_random_state(state["random"][dist.rank() % len(state["random"])])
 
 
-def _saver(folder: Path, network: Network, recipe: Recipe, splits: Splits) -> Any:
+def _saver(
+    folder: Path, network: Network, recipe: Recipe, splits: Splits
+) -> Callable[[Sequence[str], dict[str, Any]], None]:
     table = splits.train
     facts = {
         "shelfmark": __version__,
@@ -165,10 +168,13 @@ def _saver(folder: Path, network: Network, recipe: Recipe, splits: Splits) -> An
         "metric": recipe.eval.metric,
     }
 
-    def save(name: str, state: dict[str, Any]) -> None:
+    def save(names: Sequence[str], state: dict[str, Any]) -> None:
         progress = state["progress"]
         now = {name: progress[name] for name in ("step", "epoch", "best_score", "best_epoch")}
-        save_checkpoint(folder / name, network.state_dict(), state, {**facts, **now})
+        first, *others = names
+        save_checkpoint(folder / first, network.state_dict(), state, {**facts, **now})
+        for other in others:
+            copy_checkpoint(folder / first, folder / other)
 
     return save
 

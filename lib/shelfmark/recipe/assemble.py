@@ -27,10 +27,15 @@ from shelfmark.recipe.tree import Recipe
 
 
 def make_data(recipe: Recipe) -> None:
-    """Generates the shop where the recipe asks for it and it is not there yet."""
-    if recipe.data.generated == "shop" and dist.is_main() and not is_complete(recipe.data.root):
-        say(f"generating the shop in {recipe.data.root} ...")
-        generate_shop(recipe.data.root)
+    """Generates the shop where the recipe asks for it, trains on it, and it is not there yet.
+
+    A user who names other annotations on top of such a recipe brings the data too.
+    """
+    data = recipe.data
+    wants_shop = data.generated == "shop" and data.train_json == data.root / "train.json"
+    if wants_shop and dist.is_main() and not is_complete(data.root):
+        say(f"generating the shop in {data.root} ...")
+        generate_shop(data.root)
     dist.barrier()
 
 

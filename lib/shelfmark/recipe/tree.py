@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 class Data(Section):
     generated: Literal["", "shop"] = _option(
-        "", "`shop`: make the generated catalogue under data.root if it is missing"
+        "", "`shop`: make the generated catalogue in data.root, if train_json lies there and is missing"
     )
     root: Path = _option(Path("dataset/shop"), "folder that the annotations' fpath is relative to")
     test_root: Path | None = _option(None, "folder of the test images; data.root where it is not given")
