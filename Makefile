@@ -11,8 +11,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/shelfmark demo
 
+# Two runners of one thread each: the demo keeps one of them busy for most of the time.
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # pytest ends with 5 where no test is marked slow.
 test-slow: .venv/installed

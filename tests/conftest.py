@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # As the command line does, before anything imports torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -32,11 +33,16 @@ def grocery_root() -> Path:
 
 @pytest.fixture(scope="session")
 def shop_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated shop, made once for all tests."""
-    from shelfmark.data.shop import generate_shop
+    """The generated shop, made once for all tests of all runners."""
+    from shelfmark.data.shop import generate_shop, is_complete
 
-    root = tmp_path_factory.mktemp("shop") / "shop"
-    generate_shop(root)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    root = folder / "shared_shop" / "shop"
+    with FileLock(folder / "shared_shop.lock"):
+        if not is_complete(root):
+            generate_shop(root)
     return root
 
 
@@ -51,9 +57,10 @@ def workplace(tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are skipped where there is none; nothing else is."""
+    """The demo first, because it is the longest. Tests marked `gpu` are skipped where there is none; nothing else is."""
     import torch
 
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
     if torch.cuda.is_available():
         return
     for item in items:
