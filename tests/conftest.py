@@ -57,7 +57,7 @@ def workplace(tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo first, because it is the longest. Tests marked `gpu` are skipped where there is none; nothing else is."""
+    """The longest, the demo, first. Tests marked `gpu` are skipped where there is none; nothing else is."""
     import torch
 
     items.sort(key=lambda item: item.path.name != "test_demo.py")
