@@ -129,3 +129,14 @@ def test_options_that_do_not_fit_leave_no_run_folder(
 ) -> None:
     assert expected in _error(["train", *overrides], capsys)
     assert not (workplace / "log" / "shop").exists()
+
+
+def test_own_annotations_without_a_config_do_not_ask_for_the_shop(
+    tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = ["--DATASET_TRAIN_JSON", f"{shop_root}/train.json", "--DATASET_VALID_JSON", f"{shop_root}/val.json"]
+    small = ["--BACKBONE", "test_resnet", "--INPUT_SIZE", "32", "--MAX_EPOCH", "2", "--SAMPLER_TYPE", "class_balance"]
+    short = ["train.steps_per_epoch=2", "--DECAY_STEP", "1,2", "--DATASET_ROOT", str(shop_root)]
+    assert main(["train", *own, *small, *short, "--BATCH_SIZE", "16", "--NUM_WORKERS", "0"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]

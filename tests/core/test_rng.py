@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from shelfmark.core.rng import derive_seed, numpy_generator, torch_generator
+from shelfmark.core.rng import derive_seed, numpy_generator
 
 
 def test_a_draw_is_the_same_whenever_it_is_asked_for():
@@ -37,9 +37,7 @@ def test_numpy_integers_are_the_integers_they_hold():
 
 
 def test_generators_repeat_and_are_independent_of_each_other():
-    assert torch.equal(
-        torch.rand(4, generator=torch_generator(0, "a", 1)), torch.rand(4, generator=torch_generator(0, "a", 1))
-    )
+    assert np.array_equal(numpy_generator(0, "a", 1).random(4), numpy_generator(0, "a", 1).random(4))
     assert not np.array_equal(numpy_generator(0, "a", 1).random(4), numpy_generator(0, "a", 2).random(4))
 
 
@@ -53,5 +51,4 @@ def test_the_first_draws_of_neighbouring_indices_are_not_correlated():
 def test_no_global_generator_is_touched():
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
     numpy_generator(0, "a").random(3)
-    torch.rand(3, generator=torch_generator(0, "a"))
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before

@@ -204,7 +204,18 @@ def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
         from shelfmark.pipelines.opened import config_overrides
 
         return None, config_overrides(load_checkpoint(checkpoint))
-    return _default_config(), []
+    return _default_config(), _without_the_shop(args.overrides)
+
+
+def _without_the_shop(overrides: list[Override]) -> list[Override]:
+    """Who brings training annotations, and names no config, does not want the shop's other files beside them."""
+    from shelfmark.config.load import Override
+
+    if not any(override.key == "data.train_json" for override in overrides):
+        return []
+    shop_only = ("val_json", "test_json", "test_root", "retrieval_json")
+    cleared = [Override(f"data.{name}", None, "own data.train_json") for name in shop_only]
+    return [Override("data.generated", "", "own data.train_json"), *cleared]
 
 
 def _default_config() -> Path:

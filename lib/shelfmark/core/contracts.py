@@ -1,4 +1,4 @@
-"""What flows between the floors. Legend: N rows, C classes, D embedding, K neighbours."""
+"""What flows between the floors. Legend: N rows, C classes, D embedding."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Embeddings:
     """Features of one set of images, un-normalised, row by row.
 
     features: (N, D) float32, often memory-mapped. labels: (N,) int64, -1 where there is none.
-    manifest: how they were made (config hash, checkpoint hash, annotations hash).
+    manifest: how they were made (config hash, checkpoint hash, rows hash).
     rows: (N,) int64, each image's row in the annotation table; some are missing where images could not be
     read. Counted from 0 where nothing is given.
     """
@@ -83,14 +83,3 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The K best gallery rows of each of N queries, best first.
-
-    scores: (N, K). rows: (N, K) int64 into the gallery; -1 where fewer than K exist.
-    """
-
-    scores: np.ndarray
-    rows: np.ndarray

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import torch
 
 
 def derive_seed(seed: int, role: str, *indices: int) -> int:
@@ -21,8 +20,3 @@ def derive_seed(seed: int, role: str, *indices: int) -> int:
 def numpy_generator(seed: int, role: str, *indices: int) -> np.random.Generator:
     """A fresh numpy generator for one draw."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, role, *indices)))
-
-
-def torch_generator(seed: int, role: str, *indices: int) -> torch.Generator:
-    """A fresh CPU torch generator for one draw."""
-    return torch.Generator().manual_seed(derive_seed(seed, role, *indices))
