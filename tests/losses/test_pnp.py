@@ -107,7 +107,7 @@ def test_the_bounded_variant_keeps_its_digits_at_small_and_large_counts(exponent
             else:
                 expected = (x - math.log1p(x)) / b**2
             tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-            assert float(score.value(count, count)) == pytest.approx(expected, rel=tolerance, abs=0)
+            assert float(score.value(count, count, 1)) == pytest.approx(expected, rel=tolerance, abs=0)
 
 
 def test_the_bounded_variant_with_b_zero_is_half_the_squared_count():
@@ -117,15 +117,15 @@ def test_the_bounded_variant_with_b_zero_is_half_the_squared_count():
     assert float(value) == pytest.approx(float(near), rel=1e-7)
     torch.testing.assert_close(gradient, near_gradient, rtol=1e-6, atol=1e-9)
     ones = torch.full((1,), 3.0)
-    assert float(PNP("I_b", b=0.0).score.value(ones, ones)) == 4.5
+    assert float(PNP("I_b", b=0.0).score.value(ones, ones, 1)) == 4.5
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_slope_is_the_derivative_of_its_value(variant):
     score = PNP(variant, alpha=3.0, b=2.0).score
     ahead = torch.logspace(-6, 4, 60, dtype=torch.float64).requires_grad_()
-    (expected,) = torch.autograd.grad(score.value(ahead, torch.ones_like(ahead)).sum(), ahead)
-    torch.testing.assert_close(score.slopes(ahead.detach(), torch.ones(60))[0], expected, rtol=1e-9, atol=1e-12)
+    (expected,) = torch.autograd.grad(score.value(ahead, torch.ones_like(ahead), 1).sum(), ahead)
+    torch.testing.assert_close(score.slopes(ahead.detach(), torch.ones(60), 1)[0], expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

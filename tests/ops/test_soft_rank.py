@@ -23,11 +23,12 @@ class CountAhead:
     """PNP-O: the number of negatives ahead."""
 
     uses_rank = False
+    needs_negatives = True
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
         return ahead
 
-    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         return torch.ones_like(ahead), torch.zeros_like(rank)
 
 
@@ -35,11 +36,12 @@ class Imprecision:
     """Smooth-AP: N / (R + N)."""
 
     uses_rank = True
+    needs_negatives = True
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
         return ahead / (rank + ahead)
 
-    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         return rank / (rank + ahead) ** 2, -ahead / (rank + ahead) ** 2
 
 
@@ -56,6 +58,11 @@ def batch(labels: list[int] | Tensor, dim: int = 6, seed: int = 0) -> tuple[Tens
 def in_batch(x: Tensor, labels: Tensor, score=SCORES[1], temperature: float = 0.05, **options) -> Tensor:
     rows = torch.arange(len(labels))
     return soft_rank_loss(x, labels, x, labels, rows, score=score, temperature=temperature, **options)
+
+
+def twin_loss(twin, *arguments: Tensor, **options) -> Tensor:
+    total, num_queries = twin.soft_rank_total(*arguments, **options)
+    return total / max(1, num_queries)
 
 
 def gradients(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -89,8 +96,8 @@ def test_chunked_and_reference_agree_for_queries_partly_in_the_gallery(
     arguments = (query, labels, gallery, all_labels, self_index)
     for score in SCORES:
         options = {"score": score, "temperature": temperature, "include_self": include_self}
-        expected = reference.soft_rank_loss(*arguments, **options)
-        loss = chunked.soft_rank_loss(*arguments, **options, memory=WorkingMemory(block=1, tile=tile))
+        expected = twin_loss(reference, *arguments, **options)
+        loss = twin_loss(chunked, *arguments, **options, memory=WorkingMemory(block=1, tile=tile))
         torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-15)
         for ours, theirs in zip(gradients(loss, query, gallery), gradients(expected, query, gallery)):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -102,8 +109,8 @@ def test_the_working_memory_does_not_change_the_result(score, memory):
     x, labels = batch([0] * 40 + [1] * 3 + [2] * 2 + [3] + [4] * 30)
     rows = torch.arange(len(labels))
     options = {"score": score, "temperature": 0.05, "include_self": False}
-    expected = reference.soft_rank_loss(x, labels, x, labels, rows, **options)
-    loss = chunked.soft_rank_loss(x, labels, x, labels, rows, **options, memory=WorkingMemory(*memory))
+    expected = twin_loss(reference, x, labels, x, labels, rows, **options)
+    loss = twin_loss(chunked, x, labels, x, labels, rows, **options, memory=WorkingMemory(*memory))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(gradients(loss, x)[0], gradients(expected, x)[0], rtol=1e-9, atol=1e-12)
 
@@ -139,7 +146,7 @@ def test_no_tensor_outgrows_the_working_memory_however_large_a_class_is(sizes):
     rows, memory = torch.arange(200), WorkingMemory(block=2**15, tile=2**15)
     options = {"score": SCORES[1], "temperature": 0.05, "include_self": False, "memory": memory}
     with Witness() as witness:
-        chunked.soft_rank_loss(x, labels, x, labels, rows, **options).backward()
+        twin_loss(chunked, x, labels, x, labels, rows, **options).backward()
     # A block has 32 rows of similarities at least; one query of the large class alone has 99 * 200 pairs.
     assert witness.num_elements <= 32 * 200
 
@@ -210,7 +217,8 @@ def test_a_gallery_row_without_a_label_takes_no_part_and_the_others_keep_their_o
         query, labels, gallery, gallery_labels, torch.tensor([2, 3, 4, 5]), score=SCORES[1], temperature=0.05
     )
     kept = torch.tensor([1, 2, 3, 4])
-    expected = reference.soft_rank_loss(
+    expected = twin_loss(
+        reference,
         query[:3],
         labels[:3],
         gallery[kept],
@@ -362,7 +370,7 @@ def test_a_second_derivative_is_refused_and_the_reference_has_it():
     with pytest.raises(NotImplementedError, match="no second derivative"):
         torch.autograd.grad(in_batch(x, labels), x, create_graph=True)
     options = {"score": SCORES[1], "temperature": 0.3, "include_self": False}
-    loss = reference.soft_rank_loss(x, labels, x, labels, torch.arange(4), **options)
+    loss = twin_loss(reference, x, labels, x, labels, torch.arange(4), **options)
     (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
     assert torch.autograd.grad(gradient.square().sum(), x)[0].isfinite().all()
 

@@ -118,19 +118,23 @@ class _Penalty:
     """f and f' of the number of negatives ahead; the rank among the positives plays no part."""
 
     uses_rank = False
+    needs_negatives = True
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         raise NotImplementedError
 
     def slope(self, ahead: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
+        return self.penalty(ahead)
+
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         return self.slope(ahead), torch.zeros_like(rank)
 
 
 class _Linear(_Penalty):
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         return ahead
 
     def slope(self, ahead: Tensor) -> Tensor:
@@ -138,7 +142,7 @@ class _Linear(_Penalty):
 
 
 class _Unbounded(_Penalty):
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         return (1 + ahead) * ahead.log1p()
 
     def slope(self, ahead: Tensor) -> Tensor:
@@ -149,7 +153,7 @@ class _Unbounded(_Penalty):
 class _Bounded(_Penalty):
     b: float
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         # (bN - ln(1 + bN)) / b^2 = N^2 g(bN) with g(x) = (x - ln(1 + x)) / x^2, which is 1/2 at 0.
         x = self.b * ahead
         is_small = x < 0.05
@@ -163,7 +167,7 @@ class _Bounded(_Penalty):
 
 
 class _Slow(_Penalty):
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         return ahead.log1p()
 
     def slope(self, ahead: Tensor) -> Tensor:
@@ -174,7 +178,7 @@ class _Slow(_Penalty):
 class _Quick(_Penalty):
     alpha: float
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def penalty(self, ahead: Tensor) -> Tensor:
         return -torch.expm1(-self.alpha * ahead.log1p())
 
     def slope(self, ahead: Tensor) -> Tensor:

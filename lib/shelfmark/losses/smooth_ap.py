@@ -68,10 +68,11 @@ class _Imprecision:
     """1 - R / (R + N), without the cancellation."""
 
     uses_rank = True
+    needs_negatives = True
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
         return ahead / (rank + ahead)
 
-    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         squared = (rank + ahead).square()
         return rank / squared, -ahead / squared

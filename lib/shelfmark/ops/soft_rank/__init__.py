@@ -18,7 +18,7 @@ from shelfmark.ops.similarity import compute_dtype
 from shelfmark.ops.soft_rank import chunked
 from shelfmark.ops.soft_rank.score import RankScore
 
-__all__ = ["UNLABELLED", "RankScore", "soft_rank_loss"]
+__all__ = ["UNLABELLED", "RankScore", "soft_rank_loss", "soft_rank_total"]
 
 UNLABELLED = -1
 """Rows with this label take no part: they are neither queries nor positives nor negatives."""
@@ -37,14 +37,42 @@ def soft_rank_loss(
 ) -> Tensor:
     """The mean, over the queries that have a positive, of the mean penalty of their positives; 0-dim.
 
+    Arguments and errors are those of `soft_rank_total`. Without any positive the loss is 0 and its gradient zeros.
+    """
+    total, num_queries = soft_rank_total(
+        query,
+        query_labels,
+        gallery,
+        gallery_labels,
+        self_index,
+        score=score,
+        temperature=temperature,
+        include_self=include_self,
+    )
+    return total / max(1, num_queries)
+
+
+def soft_rank_total(
+    query: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    self_index: Tensor,
+    *,
+    score: RankScore,
+    temperature: float,
+    include_self: bool = False,
+) -> tuple[Tensor, int]:
+    """The sum over queries of the mean penalty of their positives, 0-dim, and how many queries have a positive.
+
     query: (Q, D), gallery: (M, D), not normalised here. query_labels: (Q,), gallery_labels: (M,), integers.
     self_index: (Q,) int64, each query's own row in the gallery, -1 where it is not there.
     score: the penalty of a positive's place. A negative j stands before a positive i by
     sg((s_qj - s_qi) / temperature), with s the dot product and sg the logistic step, constant beyond 50.
     include_self: whether a query is its own positive (as the losses' first authors have it) or out of its ranking.
 
-    float64 stays float64; anything else is computed and returned in float32, whatever autocast says. Without any
-    positive the loss is 0 and its gradient zeros. There is no second derivative.
+    float64 stays float64; anything else is computed and returned in float32, whatever autocast says. There is no
+    second derivative.
     UserError: a vector that is not finite, or so long that a dot product could overflow.
     """
     _check_shapes(query, query_labels, gallery, gallery_labels, self_index)
@@ -59,7 +87,7 @@ def soft_rank_loss(
         self_index = _rows_among(is_listed, self_index)[is_ranked]
         query, query_labels = query[is_ranked], query_labels[is_ranked]
         gallery, gallery_labels = query if one_batch else gallery[is_listed], gallery_labels[is_listed]
-    return chunked.soft_rank_loss(
+    return chunked.soft_rank_total(
         query,
         query_labels,
         gallery,

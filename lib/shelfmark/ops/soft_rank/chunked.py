@@ -36,7 +36,7 @@ class WorkingMemory:
         return cls(block=2**22, tile=2**20) if device.type == "cpu" else cls(block=2**28, tile=2**27)
 
 
-def soft_rank_loss(
+def soft_rank_total(
     query: Tensor,
     query_labels: Tensor,
     gallery: Tensor,
@@ -47,16 +47,15 @@ def soft_rank_loss(
     temperature: float,
     include_self: bool,
     memory: WorkingMemory | None = None,
-) -> Tensor:
-    """The loss of `shelfmark.ops.soft_rank.soft_rank_loss`, for inputs that it has checked."""
-    num_queries, groups = group_queries(query_labels, gallery_labels, self_index, include_self)
+) -> tuple[Tensor, int]:
+    """The result of `shelfmark.ops.soft_rank.soft_rank_total`, for inputs that it has checked."""
+    num_queries, groups = group_queries(query_labels, gallery_labels, self_index, include_self, score.needs_negatives)
     engine = _Engine(
         query=query.detach(),
         query_labels=query_labels,
         gallery=gallery.detach(),
         gallery_labels=gallery_labels,
         groups=groups,
-        num_queries=num_queries,
         score=score,
         temperature=temperature,
         memory=memory or WorkingMemory.of(query.device),
@@ -65,10 +64,10 @@ def soft_rank_loss(
     if not torch.is_grad_enabled():
         # A function's `needs_input_grad` does not know of no_grad.
         query, gallery = engine.query, engine.gallery
-    return _SoftRankLoss.apply(query, None if one_batch else gallery, engine)
+    return _SoftRankTotal.apply(query, None if one_batch else gallery, engine), num_queries
 
 
-class _SoftRankLoss(torch.autograd.Function):
+class _SoftRankTotal(torch.autograd.Function):
     """gallery: None where the queries are the gallery; the gradients of the two parts then share one tensor."""
 
     @staticmethod
@@ -77,9 +76,9 @@ class _SoftRankLoss(torch.autograd.Function):
         query_gradient = torch.zeros_like(query) if wants_query else None
         gallery_gradient = torch.zeros_like(gallery) if gallery is not None and wants_gallery else None
         with full_precision(query.device):
-            loss = engine.loss(query_gradient, query_gradient if gallery is None else gallery_gradient)
+            total = engine.total(query_gradient, query_gradient if gallery is None else gallery_gradient)
         ctx.save_for_backward(query_gradient, gallery_gradient)
-        return loss
+        return total
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -103,28 +102,26 @@ class _Engine:
     gallery: Tensor
     gallery_labels: Tensor
     groups: list[QueryGroup]
-    num_queries: int
     score: RankScore
     temperature: float
     memory: WorkingMemory
 
-    def loss(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
-        """The loss, 0-dim. Its gradients are added to the tensors given, which may be one and the same."""
+    def total(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
+        """The sum of the penalties, 0-dim. Its gradients are added to the tensors, which may be one and the same."""
         with_gradient = query_gradient is not None or gallery_gradient is not None
-        losses = self.query.new_zeros(len(self.query))
+        penalties = self.query.new_zeros(len(self.query))
         num_rows = max(_MIN_BLOCK_ROWS, self.memory.block // (max(1, len(self.gallery)) * self.query.element_size()))
         for group in self.groups:
             tiles = None
             for part in group.blocks(num_rows):
                 columns = part.columns()
                 block = self._block(part, columns, with_gradient)
-                pair_weight = 1 / (self.num_queries * group.num_positives)
-                tiles = tiles or Tiles(self.score, block, pair_weight, self.memory.tile)
-                losses[part.rows] = tiles.losses(block)
+                tiles = tiles or Tiles(self.score, block, self.memory.tile)
+                penalties[part.rows] = tiles.penalties(block)
                 if block.gradient is not None and block.positive_gradient is not None:
                     block.gradient.scatter_(1, columns, block.positive_gradient).div_(self.temperature)
                     self._add_gradients(part, block.gradient, query_gradient, gallery_gradient)
-        return losses.sum()
+        return penalties.sum()
 
     def _block(self, part: QueryGroup, columns: Tensor, with_gradient: bool) -> Block:
         scaled = (self.query[part.rows] @ self.gallery.T).div_(self.temperature)

@@ -36,11 +36,12 @@ class QueryGroup:
 
 
 def group_queries(
-    query_labels: Tensor, gallery_labels: Tensor, self_index: Tensor, include_self: bool
+    query_labels: Tensor, gallery_labels: Tensor, self_index: Tensor, include_self: bool, needs_negatives: bool = True
 ) -> tuple[int, list[QueryGroup]]:
-    """How many queries have a positive, and those of them that have a negative too, grouped by number of positives.
+    """How many queries have a positive, and which they are, grouped by number of positives.
 
     query_labels: (Q,). gallery_labels: (M,). self_index: (Q,) each query's own row in the gallery, or -1.
+    needs_negatives: leave queries without a negative out of the groups; they are counted all the same.
     """
     sorted_labels, order = gallery_labels.sort(stable=True)
     begin = torch.searchsorted(sorted_labels, query_labels)
@@ -51,9 +52,12 @@ def group_queries(
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         num_positives = num_same - in_gallery.long()
         gap = torch.where(in_gallery, place[self_index.clamp_min(0)] - begin, num_same)
-    ranked = (num_positives > 0) & (num_same < len(order))
+    ranked = num_positives > 0
+    num_queries = int(ranked.sum())
+    if needs_negatives:
+        ranked &= num_same < len(order)
     groups = []
     for size in num_positives[ranked].unique().tolist():
         rows = (ranked & (num_positives == size)).nonzero()[:, 0]
         groups.append(QueryGroup(rows, size, order, begin[rows], gap[rows]))
-    return int((num_positives > 0).sum()), groups
+    return num_queries, groups

@@ -14,7 +14,7 @@ from shelfmark.ops.soft_rank.score import RankScore
 from shelfmark.ops.soft_rank.steps import SATURATION
 
 
-def soft_rank_loss(
+def soft_rank_total(
     query: Tensor,
     query_labels: Tensor,
     gallery: Tensor,
@@ -24,8 +24,8 @@ def soft_rank_loss(
     score: RankScore,
     temperature: float,
     include_self: bool,
-) -> Tensor:
-    """The loss of `shelfmark.ops.soft_rank.soft_rank_loss`, for inputs that it has checked."""
+) -> tuple[Tensor, int]:
+    """The result of `shelfmark.ops.soft_rank.soft_rank_total`, for inputs that it has checked."""
     rows = torch.arange(len(gallery), device=gallery.device)
     same = query_labels[:, None] == gallery_labels
     positive = same if include_self else same & (rows != self_index[:, None])
@@ -35,6 +35,6 @@ def soft_rank_loss(
     step = 1 / (1 + (-difference).clamp(-SATURATION, SATURATION).exp())
     ahead = (step * ~same[:, None, :]).sum(2)
     rank = 1 + (step * (positive[:, None, :] & (rows[:, None] != rows))).sum(2)
-    penalties = torch.where(positive, score.value(ahead, rank), 0).sum(1)
     num_positives = positive.sum(1)
-    return (penalties / num_positives.clamp_min(1)).sum() / (num_positives > 0).sum().clamp_min(1)
+    penalties = torch.where(positive, score.value(ahead, rank, num_positives.clamp_min(1)[:, None]), 0).sum(1)
+    return (penalties / num_positives.clamp_min(1)).sum(), int((num_positives > 0).sum())

@@ -12,16 +12,22 @@ class RankScore(Protocol):
 
     ahead: the soft number of negatives before the positive, >= 0.
     rank: its soft rank among the query's positives, >= 1.
-    Where no negative is ahead, the penalty must be 0 whatever the rank: a query whose gallery holds no negative
-    is left uncomputed.
+    num_positives: how many positives the query has, >= 1; a number, or a tensor that broadcasts.
     """
 
     @property
     def uses_rank(self) -> bool:
         """Whether the penalty depends on `rank`; where not, `rank` is ones and costs nothing."""
 
-    def value(self, ahead: Tensor, rank: Tensor) -> Tensor:
+    @property
+    def needs_negatives(self) -> bool:
+        """Whether the penalty is 0, whatever the rank, where no negative is ahead.
+
+        Where so, a query whose gallery holds no negative is left uncomputed.
+        """
+
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
         """The penalty; differentiable by autograd, for the reference twin."""
 
-    def slopes(self, ahead: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         """The penalty's derivatives by `ahead` and by `rank`."""

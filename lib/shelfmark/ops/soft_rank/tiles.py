@@ -32,15 +32,14 @@ class Block:
 
 
 class Tiles:
-    """Losses and gradients of blocks that have the same P and M, in working memory that they share."""
+    """Penalties and gradients of blocks that have the same P and M, in working memory that they share."""
 
-    def __init__(self, score: RankScore, largest: Block, pair_weight: float, tile_bytes: int) -> None:
-        """largest: a block with as many queries as any. pair_weight: of one pair's penalty in the loss."""
+    def __init__(self, score: RankScore, largest: Block, tile_bytes: int) -> None:
+        """largest: a block with as many queries as any."""
         num_queries, num_gallery = largest.scaled.shape
         num_positives = largest.positives.shape[1]
         num_pairs = max(1, tile_bytes // (num_gallery * largest.scaled.element_size()))
         self._score = score
-        self._pair_weight = pair_weight
         self._num_queries = min(num_queries, max(1, num_pairs // num_positives))
         self._num_candidates = min(num_pairs, num_positives)
         num_pairs = self._num_queries * self._num_candidates
@@ -48,12 +47,12 @@ class Tiles:
         self._steps = SoftSteps(num_pairs * num_gallery, largest.scaled, with_slope)
         self._rank_steps = SoftSteps(num_pairs * num_positives * score.uses_rank, largest.scaled, with_slope)
 
-    def losses(self, block: Block) -> Tensor:
-        """Each query's part of the loss: (c,). The block's gradients are complete afterwards."""
-        losses = block.positives.new_zeros(len(block.positives))
+    def penalties(self, block: Block) -> Tensor:
+        """Each query's mean penalty: (c,). The block's gradients are complete afterwards."""
+        penalties = block.positives.new_zeros(len(block.positives))
         for queries, chosen in self._slices(*block.positives.shape):
-            losses[queries] += self._tile(block, queries, chosen)
-        return losses
+            penalties[queries] += self._tile(block, queries, chosen)
+        return penalties
 
     def _slices(self, num_queries: int, num_positives: int) -> Iterator[tuple[slice, slice]]:
         for first in range(0, num_queries, self._num_queries):
@@ -61,21 +60,21 @@ class Tiles:
                 yield slice(first, first + self._num_queries), slice(begin, begin + self._num_candidates)
 
     def _tile(self, block: Block, queries: slice, chosen: slice) -> Tensor:
-        candidates = block.positives[queries, chosen]
+        candidates, num_positives = block.positives[queries, chosen], block.positives.shape[1]
         step, slope = self._steps(candidates, block.scaled[queries], block.is_negative[queries])
         ahead, rank, rank_slope = step.sum(-1), torch.ones_like(candidates), None
         if self._score.uses_rank:
-            place = torch.arange(block.positives.shape[1], device=candidates.device)
+            place = torch.arange(num_positives, device=candidates.device)
             is_other = (place[chosen, None] != place).to(candidates.dtype)
             rank_step, rank_slope = self._rank_steps(candidates, block.positives[queries], is_other)
             rank += rank_step.sum(-1)
         if block.gradient is not None and block.positive_gradient is not None:
-            by_ahead, by_rank = self._score.slopes(ahead, rank)
+            by_ahead, by_rank = self._score.slopes(ahead, rank, num_positives)
             by_candidate = block.positive_gradient[queries, chosen]
-            _add_gradient(block.gradient[queries], by_candidate, by_ahead * self._pair_weight, slope)
+            _add_gradient(block.gradient[queries], by_candidate, by_ahead / num_positives, slope)
             if rank_slope is not None:
-                _add_gradient(block.positive_gradient[queries], by_candidate, by_rank * self._pair_weight, rank_slope)
-        return self._score.value(ahead, rank).sum(1) * self._pair_weight
+                _add_gradient(block.positive_gradient[queries], by_candidate, by_rank / num_positives, rank_slope)
+        return self._score.value(ahead, rank, num_positives).sum(1) / num_positives
 
 
 def _add_gradient(by_competitor: Tensor, by_candidate: Tensor, by_count: Tensor, slope: Tensor) -> None:
