@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.step import LossTerm, TrainStep
+from shelfmark.losses import ComparingLoss, Comparison, Sums
 
 FP32 = Precision("fp32", torch.device("cpu"))
 
@@ -30,8 +31,11 @@ def _mean_square(vectors: Tensor, labels: Tensor) -> Tensor:
     return vectors.square().mean()
 
 
-def _absolute(vectors: Tensor, labels: Tensor) -> Tensor:
-    return vectors.abs().sum()
+class _Absolute(ComparingLoss):
+    """Its rows do not compare, but it goes the way of the losses that do."""
+
+    def sums(self, comparison: Comparison) -> Sums:
+        return Sums(comparison.query.abs().sum()[None], torch.ones(1))
 
 
 def _batch() -> Batch:
@@ -46,7 +50,7 @@ def _step(network: nn.Module, terms: list[LossTerm], clip_norm: float = 0.0, lr_
 
 TERMS = [
     LossTerm("square", "classifier", 0.5, _mean_square, global_batch=False),
-    LossTerm("absolute", "rank", 0.25, _absolute, global_batch=True),
+    LossTerm("absolute", "rank", 0.25, _Absolute(), global_batch=True),
 ]
 
 

@@ -48,7 +48,7 @@ class Step:
         self.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         self.scaler = torch.amp.GradScaler("cpu", enabled=False)
 
-    def __call__(self, batch: Batch, learning_rate: float, measure_gradients: bool) -> StepResult:
+    def __call__(self, batch: Batch, learning_rate: float, step: int, measure_gradients: bool) -> StepResult:
         self.rates.append(learning_rate)
         value = self.losses.get(len(self.rates), float(len(self.rates)))
         return StepResult({"loss": torch.tensor(value)}, {"ce": torch.tensor(0.5)} if measure_gradients else {})

@@ -44,20 +44,30 @@ class Batch:
         )
 
 
+class Proxies(NamedTuple):
+    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, K, d) for K proxies a class."""
+
+    vectors: Tensor
+    weight: Tensor
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a network returns.
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
-    heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors.
+    heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head
+    its Proxies.
     """
 
     embedding: Tensor
-    heads: Mapping[str, Tensor]
+    heads: Mapping[str, Tensor | Proxies]
 
     @property
     def logits(self) -> Tensor:
-        return self.heads["classifier"]
+        logits = self.heads["classifier"]
+        assert isinstance(logits, Tensor)
+        return logits
 
 
 @dataclass(frozen=True)

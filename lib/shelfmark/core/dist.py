@@ -101,19 +101,83 @@ def gather_rows(value: Tensor) -> Tensor:
     return value if world_size() == 1 else _GatherRows.apply(value)
 
 
+def gather_keys(value: Tensor) -> tuple[Tensor, int]:
+    """(N, ...) of every rank to (sum of N, ...), in rank order, and where this rank's rows begin in it.
+
+    Gradients: every rank is taken to compute another part of a sum (see `sum_of_parts`), so the gradients that
+    the ranks' parts have by this rank's rows are added up (reduce-scatter).
+    """
+    if world_size() == 1:
+        return value, 0
+    sizes = _sizes(value)
+    return _GatherKeys.apply(value, sizes), sum(sizes[: rank()])
+
+
+def sum_of_parts(part: Tensor) -> Tensor:
+    """The sum of every rank's part, on every rank, with the gradient of this rank's part times the number of ranks.
+
+    So gradients of parameters are those of the sum once they are averaged over ranks, as DistributedDataParallel does.
+    """
+    return part if world_size() == 1 else _SumOfParts.apply(part)
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
-        dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
-        sizes = [int(count) for count in counts]
+        sizes = _sizes(value)
         ctx.start, ctx.length = sum(sizes[: rank()]), len(value)
-        padded = value.new_zeros((max(sizes), *value.shape[1:]))
-        padded[: len(value)] = value
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+        return _gathered(value, sizes)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         return grad_outputs[0][ctx.start : ctx.start + ctx.length] * world_size()
+
+
+class _GatherKeys(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        return _gathered(value, sizes)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return _reduce_scattered(grad_outputs[0], ctx.sizes), None
+
+
+class _SumOfParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        return sum_over_ranks(part)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0] * world_size()
+
+
+def _sizes(value: Tensor) -> list[int]:
+    """How many rows each rank's tensor has."""
+    counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
+    return [int(count) for count in counts]
+
+
+def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
+    # Collectives want equal shapes: short parts are padded on the way.
+    padded = value.new_zeros((max(sizes), *value.shape[1:]))
+    padded[: len(value)] = value
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+
+def _reduce_scattered(value: Tensor, sizes: list[int]) -> Tensor:
+    """This rank's rows of the sum of every rank's (sum of sizes, ...)."""
+    if dist.get_backend() != "nccl":
+        # gloo has no reduce-scatter in every torch that we run on.
+        return sum_over_ranks(value).split(sizes)[rank()]
+    padded = value.new_zeros((len(sizes), max(sizes), *value.shape[1:]))
+    for place, part in zip(padded, value.split(sizes)):
+        place[: len(part)] = part
+    own = torch.empty_like(padded[0])
+    dist.reduce_scatter_tensor(own, padded)
+    return own[: sizes[rank()]]

@@ -10,27 +10,40 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shelfmark.core import dist
-from shelfmark.core.contracts import Batch, Outputs
+from shelfmark.core.contracts import Batch, Outputs, Proxies
 from shelfmark.engine.precision import Precision
-from shelfmark.losses import LossFunction
+from shelfmark.losses import LossFunction, Takes
+from shelfmark.ops.proxies import proxy_cosines
 
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One entry of `losses:`, built. `global_batch`: it compares rows, so it sees those of every process."""
+    """One entry of `losses:`, built.
+
+    takes: what the function wants of the head's output. global_batch: its rows' parts depend on other rows, so it
+    sees those of every process. scale: of a cosine classifier's logits, which a loss of cosines does without.
+    """
 
     name: str
     head: str
     weight: float
     function: LossFunction
     global_batch: bool
+    takes: Takes = "logits"
+    scale: float = 1.0
 
-    def value(self, outputs: Outputs, labels: Tensor) -> Tensor:
+    def value(self, outputs: Outputs, labels: Tensor, step: int) -> Tensor:
         """The unweighted loss, 0-dim; the same on every process for a global loss."""
-        vectors = outputs.heads[self.head]
+        output = outputs.heads[self.head]
+        if isinstance(output, Proxies) and self.takes == "proxies":
+            return self.function(output.vectors, labels, output.weight)
+        if isinstance(output, Proxies):
+            output = proxy_cosines(output.vectors, output.weight)
+        elif self.takes == "cosines":
+            output = output / self.scale
         if self.global_batch:
-            return self.function(dist.gather_rows(vectors), dist.gather_rows(labels))
-        return self.function(vectors, labels)
+            return self.function.over_ranks(output, labels, step=step)  # type: ignore[attr-defined]
+        return self.function(output, labels)
 
 
 @dataclass(frozen=True)
@@ -61,10 +74,13 @@ class TrainStep:
         self.scaler = precision.gradient_scaler()
         self._forward = _distributed(network, precision.device)
 
-    def __call__(self, batch: Batch, learning_rate: float, measure_gradients: bool = False) -> StepResult:
+    def __call__(
+        self, batch: Batch, learning_rate: float, step: int = 0, measure_gradients: bool = False
+    ) -> StepResult:
         """Updates the network by one batch.
 
-        learning_rate: of this step, before each parameter group's own factor.
+        learning_rate: of this step, before each parameter group's own factor. step: how many came before, which
+        decides the losses' random draws.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_factor", 1.0)
@@ -72,7 +88,7 @@ class TrainStep:
         images = batch.images.to(self.precision.device, non_blocking=True)
         with self.precision.autocast():
             outputs = self._forward(images)
-            losses = {term.name: term.value(outputs, labels) for term in self.terms}
+            losses = {term.name: term.value(outputs, labels, step) for term in self.terms}
         norms = self._gradient_norms(losses, outputs.embedding) if measure_gradients else {}
         total = torch.stack([term.weight * losses[term.name].float() for term in self.terms]).sum()
         self._update(total)

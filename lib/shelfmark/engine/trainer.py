@@ -70,7 +70,7 @@ class Trainer:
             self.bad_images.add(batch.bad)
             rate = self.learning_rate.at(progress.step)
             is_logged = (progress.step + 1) % rhythm.log_every_steps == 0
-            result = self.step(batch, rate, measure_gradients=is_logged)
+            result = self.step(batch, rate, progress.step, measure_gradients=is_logged)
             progress.add(result.losses)
             if is_logged:
                 self._log(result, rate)

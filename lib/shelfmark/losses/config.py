@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""`loss(logits or embedding, labels)` -> 0-dim tensor."""
+LossFunction = Callable[..., Tensor]
+"""`loss(head's output, labels)` -> 0-dim tensor."""
+
+Takes = Literal["logits", "vectors", "cosines", "proxies"]
+"""What a loss wants of its head: a classifier's logits (N, C); a metric head's vectors (N, D); the cosines of a cosine
+classifier or a proxy head, (N, C) or (N, C, K) for K proxies a class; or a proxy head's vectors and weight."""
 
 
 @dataclass(frozen=True)
 class LossContext:
-    """What a loss may need to know of the run. counts: (C,) int64, training images a class."""
+    """What a loss may need to know of the run. counts: (C,) int64, training images a class. seed: of random mining."""
 
     counts: Tensor
     device: torch.device
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,9 @@ class LossConfig:
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
+    takes: ClassVar[Takes] = "logits"
     global_batch: ClassVar[bool] = False
-    """Whether the loss compares rows with each other, and so must see the batch of all processes."""
+    """Whether a row's part of the loss depends on other rows, so that the built loss has a method `over_ranks`."""
 
     head: str
     """whose output the loss takes: `classifier`, or the name of a metric head"""
@@ -45,3 +51,22 @@ class LossConfig:
 
     def build(self, context: LossContext) -> LossFunction:
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparingLossConfig(LossConfig):
+    """An entry whose loss is a `ComparingLoss`."""
+
+    takes: ClassVar[Takes] = "vectors"
+    global_batch: ClassVar[bool] = True
+
+    memory_rows: int = 0
+    """vectors of earlier batches that this one is compared with too (a cross-batch memory); 0 is none"""
+    memory_from_step: int = 0
+    """first optimizer step that looks into the memory: while the network changes fast its contents mislead"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("memory_rows", "memory_from_step"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 or above")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from shelfmark.core.errors import nearest
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossConfig, LossContext
-from shelfmark.ops.soft_rank import RankScore, soft_rank_loss
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.ranking import RankingLoss
+from shelfmark.ops.soft_rank import RankScore
 
 VARIANTS = ("O", "I_u", "I_b", "D_s", "D_q")
 
 
 @dataclass(frozen=True)
-class PNP:
+class PNP(RankingLoss):
     """The mean over queries of the mean over positives of f(N), N the soft number of negatives before the positive.
 
     variant     f(N)                        f'(N)
@@ -48,19 +49,6 @@ class PNP:
         if not (math.isfinite(self.b) and self.b >= 0):
             raise ValueError(f"b={self.b} must be a finite number, 0 or above: I_b of a negative b has no value")
 
-    def __call__(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none. 0-dim."""
-        return soft_rank_loss(
-            embedding,
-            labels,
-            embedding,
-            labels,
-            torch.arange(len(labels), device=labels.device),
-            score=self.score,
-            temperature=self.temperature,
-            include_self=self.include_self,
-        )
-
     @property
     def score(self) -> RankScore:
         """The variant's f and f'."""
@@ -75,10 +63,8 @@ class PNP:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PNPConfig(LossConfig):
+class PNPConfig(ComparingLossConfig):
     """`{name: pnp, head: ...}`"""
-
-    global_batch: ClassVar[bool] = True
 
     name: Literal["pnp"] = "pnp"
     variant: str = "D_q"

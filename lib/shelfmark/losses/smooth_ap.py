@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossConfig, LossContext
-from shelfmark.ops.soft_rank import soft_rank_loss
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.ranking import RankingLoss
+from shelfmark.ops.soft_rank import RankScore
 
 
 @dataclass(frozen=True)
-class SmoothAP:
+class SmoothAP(RankingLoss):
     """1 - average precision, on smoothed ranks: the mean over queries of the mean over positives of N / (R + N).
 
     N: the soft number of negatives before the positive. R: its soft rank among the positives. See docs/losses.md.
@@ -30,25 +30,14 @@ class SmoothAP:
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)
 
-    def __call__(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none. 0-dim."""
-        return soft_rank_loss(
-            embedding,
-            labels,
-            embedding,
-            labels,
-            torch.arange(len(labels), device=labels.device),
-            score=_Imprecision(),
-            temperature=self.temperature,
-            include_self=self.include_self,
-        )
+    @property
+    def score(self) -> RankScore:
+        return _Imprecision()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothAPConfig(LossConfig):
+class SmoothAPConfig(ComparingLossConfig):
     """`{name: smooth_ap, head: ...}`"""
-
-    global_batch: ClassVar[bool] = True
 
     name: Literal["smooth_ap"] = "smooth_ap"
     temperature: float = 0.01

@@ -80,7 +80,7 @@ def _heads_without_loss(recipe: Recipe) -> list[str]:
 
 def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossTerm]:
     """The losses, named uniquely: a name that stands twice gets its head's name behind it."""
-    context = LossContext(counts=torch.from_numpy(table.counts), device=device)
+    context = LossContext(counts=torch.from_numpy(table.counts), device=device, seed=recipe.seed)
     terms: list[LossTerm] = []
     for config in recipe.losses:
         name: str = config.name
@@ -88,7 +88,17 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossT
             name = f"{config.name}@{config.head}"
         if any(term.name == name for term in terms):
             raise UserError(f"losses: {config.name} stands twice on head {config.head}; add up their weights instead.")
-        terms.append(LossTerm(name, config.head, config.weight, config.build(context), config.global_batch))
+        terms.append(
+            LossTerm(
+                name,
+                config.head,
+                config.weight,
+                config.build(context),
+                config.global_batch,
+                config.takes,
+                recipe.model.classifier.scale if config.head == "classifier" else 1.0,
+            )
+        )
     return terms
 
 

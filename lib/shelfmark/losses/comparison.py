@@ -1,0 +1,87 @@
+"""Losses that compare rows with each other, on one process or on many.
+
+Legend: Q queries, M gallery rows, D embedding, K terms of a loss.
+
+A query's part of such a loss needs the query and the gallery alone. So each process computes its own queries' parts
+against everybody's rows, and the parts add up to the loss that one process with the whole batch would find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+
+UNLABELLED = -1
+"""Rows with this label take no part: they are neither queries nor positives nor negatives."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Queries, and the gallery that they are compared with: the batch of all processes, then a memory if there is one.
+
+    query: (Q, D), query_labels: (Q,), gallery: (M, D), gallery_labels: (M,); labels int64, -1 where there is none.
+    self_index: (Q,) int64, each query's own row in the gallery, which is its row in the global batch too.
+    step: of the optimizer; with a loss's seed and `self_index` it decides random draws.
+    """
+
+    query: Tensor
+    query_labels: Tensor
+    gallery: Tensor
+    gallery_labels: Tensor
+    self_index: Tensor
+    step: int = 0
+
+
+class Sums(NamedTuple):
+    """A loss in parts that add up over queries: the sum over its K terms of total / max(count, 1).
+
+    totals: (K,), with gradient. counts: (K,), what each total is a sum over, without gradient.
+    """
+
+    totals: Tensor
+    counts: Tensor
+
+    def mean(self) -> Tensor:
+        return (self.totals / self.counts.clamp_min(1)).sum()
+
+
+class ComparingLoss:
+    """Base of the losses that compare rows: a subclass says what its queries' parts are."""
+
+    def sums(self, comparison: Comparison) -> Sums:
+        """The parts of these queries. They must not depend on which other queries are given."""
+        raise NotImplementedError
+
+    def __call__(self, embedding: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of this batch alone, 0-dim.
+
+        embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none.
+        """
+        rows = torch.arange(len(labels), device=labels.device)
+        return self.sums(Comparison(embedding, labels, embedding, labels, rows, step)).mean()
+
+    def over_ranks(
+        self, embedding: Tensor, labels: Tensor, step: int = 0, memory: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """The loss of the batch of all processes, 0-dim, the same on each; embedding and labels are this one's part.
+
+        The gradient is that of `dist.sum_of_parts`: once parameter gradients are averaged over processes, as
+        DistributedDataParallel does, it is that of one process with the whole batch.
+        memory: (S, D) vectors and (S,) labels of earlier steps, the same on every process, for the gallery's end.
+        """
+        if dist.world_size() == 1 and memory is None:
+            return self(embedding, labels, step)
+        gallery, first_row = dist.gather_keys(embedding)
+        gallery_labels = dist.gather_rows(labels)
+        if memory is not None:
+            gallery = torch.cat([gallery, memory[0].to(gallery.dtype)])
+            gallery_labels = torch.cat([gallery_labels, memory[1]])
+        self_index = first_row + torch.arange(len(labels), device=labels.device)
+        sums = self.sums(Comparison(embedding, labels, gallery, gallery_labels, self_index, step))
+        counts = dist.sum_over_ranks(sums.counts)
+        return dist.sum_of_parts(Sums(sums.totals, counts).mean())

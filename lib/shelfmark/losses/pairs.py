@@ -1,0 +1,149 @@
+"""Losses over pairs (query, gallery row), a block of queries at a time.
+
+Legend: Q queries, M gallery rows, D embedding, c queries of a block, K terms of a loss.
+
+The tensors over pairs are (c, M) and never (Q, M) once that is large: the blocks are computed once for the value and
+again, with gradient, in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shelfmark.losses.comparison import UNLABELLED, ComparingLoss, Comparison, Sums
+from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable, require_finite
+
+_SMALLEST_SQUARED_DISTANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A block of queries and the whole gallery.
+
+    query: (c, D). gallery: (M, D). query_labels: (c,), gallery_labels: (M,). self_index: (c,) int64, each query's row
+    in the global batch, which is its row in the gallery. step: of the optimizer.
+    """
+
+    query: Tensor
+    query_labels: Tensor
+    gallery: Tensor
+    gallery_labels: Tensor
+    self_index: Tensor
+    step: int
+
+    @cached_property
+    def positive(self) -> Tensor:
+        """Whether a gallery row has the query's label and is not the query itself: (c, M) bool."""
+        columns = torch.arange(len(self.gallery_labels), device=self.gallery_labels.device)
+        same = self.query_labels[:, None] == self.gallery_labels
+        return same & (columns != self.self_index[:, None]) & self._is_labelled
+
+    @cached_property
+    def negative(self) -> Tensor:
+        """Whether a gallery row has another label than the query: (c, M) bool."""
+        different = self.query_labels[:, None] != self.gallery_labels
+        return different & self._is_labelled & (self.gallery_labels != UNLABELLED)
+
+    @cached_property
+    def similarity(self) -> Tensor:
+        """Dot products in full precision: (c, M)."""
+        return dot_products(self.query, self.gallery)
+
+    @cached_property
+    def squared_distance(self) -> Tensor:
+        """Squared Euclidean distances, at least 1e-12: (c, M)."""
+        lengths = self.query.square().sum(1)[:, None] + self.gallery.square().sum(1)
+        return (lengths - 2 * self.similarity).clamp_min(_SMALLEST_SQUARED_DISTANCE)
+
+    @cached_property
+    def distance(self) -> Tensor:
+        """Euclidean distances, at least 1e-6: (c, M)."""
+        return self.squared_distance.sqrt()
+
+    @property
+    def _is_labelled(self) -> Tensor:
+        return (self.query_labels != UNLABELLED)[:, None]
+
+
+class PairLoss(ComparingLoss):
+    """Base of the losses whose parts follow from a block of pairs."""
+
+    def pair_sums(self, pairs: Pairs) -> Sums:
+        """The parts of one block's queries, by plain autograd."""
+        raise NotImplementedError
+
+    def sums(self, comparison: Comparison) -> Sums:
+        """float64 stays float64; anything else is computed in float32, whatever autocast says.
+
+        ValueError: shapes that do not fit. UserError: vectors that are not finite, with their rows.
+        """
+        require_comparable(comparison.query, comparison.query_labels, comparison.gallery, comparison.gallery_labels)
+        dtype = compute_dtype(comparison.query)
+        query, gallery = comparison.query.to(dtype), comparison.gallery.to(dtype)
+        require_finite(gallery, "embedding")
+        with torch.autocast(query.device.type, enabled=False):
+            return _blocked_sums(self.pair_sums, query, gallery, comparison)
+
+
+_BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
+"""Bytes of one (c, M) tensor; a loss holds some ten of them."""
+
+
+def _blocked_sums(pair_sums: Callable[[Pairs], Sums], query: Tensor, gallery: Tensor, comparison: Comparison) -> Sums:
+    block_bytes = _BLOCK_BYTES.get(query.device.type, _BLOCK_BYTES["cpu"])
+    num_rows = max(1, block_bytes // max(1, len(gallery) * query.element_size()))
+    blocks = _Blocks(comparison, num_rows)
+    if len(query) <= num_rows:
+        return pair_sums(blocks.pairs(query, gallery, slice(None)))
+    return Sums(*_BlockedSums.apply(query, gallery, pair_sums, blocks))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    comparison: Comparison
+    num_rows: int
+
+    def __iter__(self) -> Iterator[slice]:
+        for first in range(0, len(self.comparison.query), self.num_rows):
+            yield slice(first, first + self.num_rows)
+
+    def pairs(self, query: Tensor, gallery: Tensor, rows: slice) -> Pairs:
+        """`query`: those of the block alone."""
+        whole = self.comparison
+        return Pairs(query, whole.query_labels[rows], gallery, whole.gallery_labels, whole.self_index[rows], whole.step)
+
+
+class _BlockedSums(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, gallery: Tensor, pair_sums: Callable[[Pairs], Sums], blocks: _Blocks
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(query, gallery)
+        ctx.pair_sums, ctx.blocks = pair_sums, blocks
+        parts = [pair_sums(blocks.pairs(query[rows], gallery, rows)) for rows in blocks]
+        totals = torch.stack([part.totals for part in parts]).sum(0)
+        counts = torch.stack([part.counts for part in parts]).sum(0)
+        ctx.mark_non_differentiable(counts)
+        return totals, counts
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError("a loss over pairs has no second derivative once its batch is cut into blocks")
+        query, gallery = ctx.saved_tensors
+        query_gradient, gallery_gradient = torch.empty_like(query), torch.zeros_like(gallery)
+        keys = gallery.detach().requires_grad_()
+        for rows in ctx.blocks:
+            block = query[rows].detach().requires_grad_()
+            with torch.enable_grad(), torch.autocast(query.device.type, enabled=False):
+                totals = ctx.pair_sums(ctx.blocks.pairs(block, keys, rows)).totals
+            by_block, by_keys = torch.autograd.grad(totals, (block, keys), upstream[0], materialize_grads=True)
+            query_gradient[rows] = by_block
+            gallery_gradient += by_keys
+        return query_gradient, gallery_gradient, None, None

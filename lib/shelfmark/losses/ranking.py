@@ -1,0 +1,31 @@
+"""Base of the losses on smoothed ranks. Legend: N batch, D embedding."""
+
+from __future__ import annotations
+
+from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
+from shelfmark.ops.soft_rank import RankScore, soft_rank_total
+
+
+class RankingLoss(ComparingLoss):
+    """The mean over the queries that have a positive of the mean penalty of their positives' places."""
+
+    temperature: float
+    include_self: bool
+
+    @property
+    def score(self) -> RankScore:
+        """The penalty of a place."""
+        raise NotImplementedError
+
+    def sums(self, comparison: Comparison) -> Sums:
+        total, num_queries = soft_rank_total(
+            comparison.query,
+            comparison.query_labels,
+            comparison.gallery,
+            comparison.gallery_labels,
+            comparison.self_index,
+            score=self.score,
+            temperature=self.temperature,
+            include_self=self.include_self,
+        )
+        return Sums(total[None], total.new_full((1,), num_queries))

@@ -1,0 +1,98 @@
+"""The Recall@k surrogate. Legend: N batch, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.ranking import RankingLoss
+
+
+@dataclass(frozen=True)
+class RecallAtK(RankingLoss):
+    """1 - the mean over `ks` of a smooth Recall@k: how many of a query's positives stand among the first k.
+
+    Recall@k = (1 / min(k, |P|)) sum_i sg((k - r_i) / rank_temperature), with r_i the soft rank of positive i among
+    all rows, 1 for the first. A perfect ranking does not reach 0: at r = k the step counts one half.
+    temperature: width of the step between similarities. rank_temperature: width of the step at rank k.
+    include_self: count a query as its own positive, and every row as a query.
+    Source: Patel, Tolias, Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, eq. 4-6.
+    """
+
+    ks: Sequence[int] = (1, 2, 4, 8, 16)
+    temperature: float = 0.01
+    rank_temperature: float = 1.0
+    include_self: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ks", tuple(self.ks))
+        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError(f"ks={list(self.ks)} must be different whole numbers of 1 or above, at least one")
+        require_positive("temperature", self.temperature)
+        require_positive("rank_temperature", self.rank_temperature)
+
+    @property
+    def score(self) -> _MissedRecall:
+        return _MissedRecall(tuple(self.ks), self.rank_temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallAtKConfig(ComparingLossConfig):
+    """`{name: recall_at_k, head: ...}`"""
+
+    name: Literal["recall_at_k"] = "recall_at_k"
+    ks: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """the cut-offs k; their recalls are averaged"""
+    temperature: float = 0.01
+    """width of the smoothing, in units of the similarity"""
+    rank_temperature: float = 1.0
+    """width of the step at rank k, in ranks"""
+    include_self: bool = False
+    """count a query as its own positive, and every row as a query"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss()
+
+    def build(self, context: LossContext) -> RecallAtK:
+        return self._loss()
+
+    def _loss(self) -> RecallAtK:
+        return RecallAtK(self.ks, self.temperature, self.rank_temperature, self.include_self)
+
+
+@dataclass(frozen=True)
+class _MissedRecall:
+    """1 - the mean over k of |P| / min(k, |P|) sg((k - r) / T): its mean over positives is 1 - the mean Recall@k."""
+
+    ks: tuple[int, ...]
+    temperature: float
+
+    uses_rank = True
+    needs_negatives = False
+
+    def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
+        recalls = [self._share(k, num_positives) * self._step(k, ahead + rank) for k in self.ks]
+        return 1 - sum(recalls, torch.zeros_like(rank)) / len(self.ks)
+
+    def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
+        slope = torch.zeros_like(rank)
+        for k in self.ks:
+            step = self._step(k, ahead + rank)
+            slope += self._share(k, num_positives) * step * (1 - step)
+        slope /= self.temperature * len(self.ks)
+        return slope, slope
+
+    def _step(self, k: int, rank: Tensor) -> Tensor:
+        return torch.sigmoid((k - rank) / self.temperature)
+
+    def _share(self, k: int, num_positives: Tensor | int) -> Tensor | float:
+        if isinstance(num_positives, Tensor):
+            return num_positives / num_positives.clamp_max(k)
+        return num_positives / min(k, num_positives)
