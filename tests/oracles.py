@@ -53,7 +53,7 @@ def pnp(
 ) -> tuple[float, np.ndarray]:
     """Value and gradient (B, D)."""
 
-    def penalty(ahead: float, rank: float) -> tuple[float, float, float]:
+    def penalty(ahead: float, rank: float, num_positives: int) -> tuple[float, float, float]:
         return *pnp_penalty(variant, ahead, alpha, b), 0.0
 
     return soft_rank(embedding, labels, temperature, include_self, penalty)
@@ -64,8 +64,30 @@ def smooth_ap(
 ) -> tuple[float, np.ndarray]:
     """Value and gradient (B, D)."""
 
-    def penalty(ahead: float, rank: float) -> tuple[float, float, float]:
+    def penalty(ahead: float, rank: float, num_positives: int) -> tuple[float, float, float]:
         return ahead / (rank + ahead), rank / (rank + ahead) ** 2, -ahead / (rank + ahead) ** 2
+
+    return soft_rank(embedding, labels, temperature, include_self, penalty)
+
+
+def recall_at_k(
+    embedding: np.ndarray,
+    labels: Sequence[int],
+    ks: Sequence[int],
+    temperature: float,
+    rank_temperature: float,
+    include_self: bool = False,
+) -> tuple[float, np.ndarray]:
+    """Value and gradient (B, D) of 1 - the mean over k of the smooth Recall@k."""
+
+    def penalty(ahead: float, rank: float, num_positives: int) -> tuple[float, float, float]:
+        value, slope = 1.0, 0.0
+        for k in ks:
+            share = num_positives / min(k, num_positives) / len(ks)
+            inside = 1 / (1 + math.exp(min((ahead + rank - k) / rank_temperature, 700)))
+            value -= share * inside
+            slope += share * inside * (1 - inside) / rank_temperature
+        return value, slope, slope
 
     return soft_rank(embedding, labels, temperature, include_self, penalty)
 
@@ -75,9 +97,9 @@ def soft_rank(
     labels: Sequence[int],
     temperature: float,
     include_self: bool,
-    penalty: Callable[[float, float], tuple[float, float, float]],
+    penalty: Callable[[float, float, int], tuple[float, float, float]],
 ) -> tuple[float, np.ndarray]:
-    """Value and gradient of the mean over queries of the mean over positives of `penalty(N, R)`.
+    """Value and gradient of the mean over queries of the mean over positives of `penalty(N, R, |P|)`.
 
     penalty: its value and its derivatives by N and R. Rows labelled -1 are no rows at all.
     """
@@ -96,7 +118,7 @@ def soft_rank(
             u = {j: (similarity[q, j] - similarity[q, i]) / temperature for j in negatives + others}
             ahead = sum(step(u[j]) for j in negatives)
             rank = 1 + sum(step(u[j]) for j in others)
-            value, by_ahead, by_rank = penalty(ahead, rank)
+            value, by_ahead, by_rank = penalty(ahead, rank, len(positives[q]))
             total += weight * value
             for group, by_count in ((negatives, by_ahead), (others, by_rank)):
                 for j in group:
