@@ -151,6 +151,18 @@ def test_no_tensor_outgrows_the_working_memory_however_large_a_class_is(sizes):
     assert witness.num_elements <= 32 * 200
 
 
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("temperature", [0.001, 0.004, 0.02, 10.0])
+def test_float32_keeps_its_digits_at_any_temperature(temperature, score):
+    for seed in range(10):
+        x, labels = batch(torch.arange(5).repeat_interleave(7), dim=64, seed=seed)
+        coarse = x.detach().float().requires_grad_()
+        (ours,) = gradients(in_batch(coarse, labels, score, temperature), coarse)
+        fine = coarse.detach().double().requires_grad_()
+        (exact,) = gradients(in_batch(fine, labels, score, temperature), fine)
+        assert (ours - exact).abs().max() < 2e-5 * exact.abs().max()
+
+
 # --- properties ---
 
 

@@ -21,6 +21,8 @@ from shelfmark.ops.soft_rank.score import RankScore
 from shelfmark.ops.soft_rank.tiles import Block, Tiles
 
 _MIN_BLOCK_ROWS = 32
+_FINE_TEMPERATURE = 0.01
+"""Below it float32 similarities, at an error of 1e-7 each, would lose the fourth digit of the gradient."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def soft_rank_total(
         query=query.detach(),
         query_labels=query_labels,
         gallery=gallery.detach(),
+        keys=gallery.detach().to(torch.float64 if temperature < _FINE_TEMPERATURE else gallery.dtype),
         gallery_labels=gallery_labels,
         groups=groups,
         score=score,
@@ -97,9 +100,12 @@ def _scaled(gradient: Tensor | None, factor: Tensor) -> Tensor | None:
 
 @dataclass(frozen=True)
 class _Engine:
+    """keys: the gallery in the dtype that similarities are computed in."""
+
     query: Tensor
     query_labels: Tensor
     gallery: Tensor
+    keys: Tensor
     gallery_labels: Tensor
     groups: list[QueryGroup]
     score: RankScore
@@ -124,15 +130,14 @@ class _Engine:
         return penalties.sum()
 
     def _block(self, part: QueryGroup, columns: Tensor, with_gradient: bool) -> Block:
-        scaled = (self.query[part.rows] @ self.gallery.T).div_(self.temperature)
-        positives = scaled.gather(1, columns)
-        is_negative = self.gallery_labels != self.query_labels[part.rows, None]
+        scaled = (self.query[part.rows].to(self.keys.dtype) @ self.keys.T).div_(self.temperature)
+        is_negative = (self.gallery_labels != self.query_labels[part.rows, None]).to(self.query.dtype)
         return Block(
             scaled,
-            positives,
-            is_negative.to(scaled.dtype)[:, None],
-            torch.zeros_like(scaled) if with_gradient else None,
-            torch.zeros_like(positives) if with_gradient else None,
+            scaled.gather(1, columns),
+            is_negative[:, None],
+            torch.zeros_like(is_negative) if with_gradient else None,
+            torch.zeros_like(columns, dtype=self.query.dtype) if with_gradient else None,
         )
 
     def _add_gradients(

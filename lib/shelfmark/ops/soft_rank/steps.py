@@ -22,7 +22,7 @@ class SoftSteps:
     def __call__(self, candidates: Tensor, competitors: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
         """sg(u) and sg'(u) for u = competitor - candidate; both (c, p, m).
 
-        candidates: (c, p), competitors: (c, m): similarities over temperature.
+        candidates: (c, p), competitors: (c, m): similarities over temperature; they may be finer than the buffers.
         counted: 1 or 0, broadcast over the tile; 0 makes both 0.
         The results live until the next call; without slopes the second is the first.
         sg(u) = 1 / (1 + exp(-clip(u, -50, 50))). Its slope is taken as exp(-u) sg(u)^2 because sg (1 - sg)

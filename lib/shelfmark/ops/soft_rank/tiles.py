@@ -19,9 +19,9 @@ from shelfmark.ops.soft_rank.steps import SoftSteps
 class Block:
     """Queries that have equally many positives.
 
-    scaled: (c, M) similarities over temperature. positives: (c, P), those of the positives. is_negative: (c, 1, M),
-    1 or 0. gradient, positive_gradient: the loss's derivatives by `scaled` and `positives`, which grow tile by tile;
-    None where no gradient is wanted.
+    scaled: (c, M) similarities over temperature. positives: (c, P), those of the positives. Both may be float64 where
+    the rest is float32: only their differences are small. is_negative: (c, 1, M), 1 or 0. gradient, positive_gradient:
+    the loss's derivatives by `scaled` and `positives`, which grow tile by tile; None where no gradient is wanted.
     """
 
     scaled: Tensor
@@ -38,18 +38,18 @@ class Tiles:
         """largest: a block with as many queries as any."""
         num_queries, num_gallery = largest.scaled.shape
         num_positives = largest.positives.shape[1]
-        num_pairs = max(1, tile_bytes // (num_gallery * largest.scaled.element_size()))
+        num_pairs = max(1, tile_bytes // (num_gallery * largest.is_negative.element_size()))
         self._score = score
         self._num_queries = min(num_queries, max(1, num_pairs // num_positives))
         self._num_candidates = min(num_pairs, num_positives)
         num_pairs = self._num_queries * self._num_candidates
         with_slope = largest.gradient is not None
-        self._steps = SoftSteps(num_pairs * num_gallery, largest.scaled, with_slope)
-        self._rank_steps = SoftSteps(num_pairs * num_positives * score.uses_rank, largest.scaled, with_slope)
+        self._steps = SoftSteps(num_pairs * num_gallery, largest.is_negative, with_slope)
+        self._rank_steps = SoftSteps(num_pairs * num_positives * score.uses_rank, largest.is_negative, with_slope)
 
     def penalties(self, block: Block) -> Tensor:
         """Each query's mean penalty: (c,). The block's gradients are complete afterwards."""
-        penalties = block.positives.new_zeros(len(block.positives))
+        penalties = block.is_negative.new_zeros(len(block.positives))
         for queries, chosen in self._slices(*block.positives.shape):
             penalties[queries] += self._tile(block, queries, chosen)
         return penalties
@@ -62,10 +62,11 @@ class Tiles:
     def _tile(self, block: Block, queries: slice, chosen: slice) -> Tensor:
         candidates, num_positives = block.positives[queries, chosen], block.positives.shape[1]
         step, slope = self._steps(candidates, block.scaled[queries], block.is_negative[queries])
-        ahead, rank, rank_slope = step.sum(-1), torch.ones_like(candidates), None
+        ahead, rank_slope = step.sum(-1), None
+        rank = torch.ones_like(ahead)
         if self._score.uses_rank:
             place = torch.arange(num_positives, device=candidates.device)
-            is_other = (place[chosen, None] != place).to(candidates.dtype)
+            is_other = (place[chosen, None] != place).to(ahead.dtype)
             rank_step, rank_slope = self._rank_steps(candidates, block.positives[queries], is_other)
             rank += rank_step.sum(-1)
         if block.gradient is not None and block.positive_gradient is not None:
