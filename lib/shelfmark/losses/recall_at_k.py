@@ -78,21 +78,16 @@ class _MissedRecall:
     needs_negatives = False
 
     def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
-        recalls = [self._share(k, num_positives) * self._step(k, ahead + rank) for k in self.ks]
-        return 1 - sum(recalls, torch.zeros_like(rank)) / len(self.ks)
+        inside, share = self._steps(ahead + rank, num_positives)
+        return 1 - (inside * share).mean(-1)
 
     def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
-        slope = torch.zeros_like(rank)
-        for k in self.ks:
-            step = self._step(k, ahead + rank)
-            slope += self._share(k, num_positives) * step * (1 - step)
-        slope /= self.temperature * len(self.ks)
+        inside, share = self._steps(ahead + rank, num_positives)
+        slope = (inside * (1 - inside) * share).mean(-1) / self.temperature
         return slope, slope
 
-    def _step(self, k: int, rank: Tensor) -> Tensor:
-        return torch.sigmoid((k - rank) / self.temperature)
-
-    def _share(self, k: int, num_positives: Tensor | int) -> Tensor | float:
-        if isinstance(num_positives, Tensor):
-            return num_positives / num_positives.clamp_max(k)
-        return num_positives / min(k, num_positives)
+    def _steps(self, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
+        """Whether a positive is among the first k, smoothly, and what that is worth: (..., K) each."""
+        ks = torch.tensor(self.ks, dtype=rank.dtype, device=rank.device)
+        total = torch.as_tensor(num_positives, dtype=rank.dtype, device=rank.device)[..., None]
+        return torch.sigmoid((ks - rank[..., None]) / self.temperature), total / torch.minimum(ks, total)
