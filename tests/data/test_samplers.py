@@ -152,6 +152,46 @@ def test_the_draws_of_a_class_are_spread_evenly_over_its_images(name: str, steps
         assert np.ptp(counts[np.equal(LABELS, label)]) <= 1
 
 
+# power, progressive and class_aware
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 1.5])
+def test_power_draws_a_class_by_a_power_of_its_size(power: float) -> None:
+    counts = np.bincount(LABELS[LABELS >= 0], minlength=NUM_CLASSES)
+    present = counts > 0
+    weights = counts[present] ** power
+    rows = order("power", steps_per_epoch=12_500, power=power).rows(0)
+    drawn = np.bincount(LABELS[rows.ravel()], minlength=NUM_CLASSES)
+    assert chisquare(drawn[present], 10**5 * weights / weights.sum()).pvalue > 1e-3
+
+
+def test_progressive_goes_from_images_to_classes_over_the_epochs() -> None:
+    counts = np.bincount(LABELS[LABELS >= 0], minlength=NUM_CLASSES)
+    present = counts > 0
+    by_image, by_class = counts[present] / counts.sum(), 1 / present.sum()
+    batches = order("progressive", steps_per_epoch=12_500, num_epochs=5)
+    # The epochs beyond the last, if a run is prolonged, stay class-balanced.
+    for epoch, progress in ((0, 0.0), (1, 0.25), (3, 0.75), (4, 1.0), (9, 1.0)):
+        drawn = np.bincount(LABELS[batches.rows(epoch).ravel()], minlength=NUM_CLASSES)[present]
+        expected = (1 - progress) * by_image + progress * by_class
+        assert chisquare(drawn, 10**5 * expected).pvalue > 1e-3
+
+
+def test_class_aware_meets_every_class_once_a_cycle_with_its_images_in_a_row() -> None:
+    classes = LABELS[order("class_aware", batch_size=6, steps_per_epoch=80, images_per_class=2).rows(0).ravel()]
+    visits = classes.reshape(-1, 2)
+    assert (visits[:, 0] == visits[:, 1]).all()
+    cycles = visits[:, 0].reshape(-1, 6)
+    assert (np.sort(cycles, axis=1) == [0, 1, 3, 4, 5, 6]).all()
+    assert len(np.unique(cycles, axis=0)) > 20
+
+
+def test_class_aware_deals_the_images_of_a_class_evenly() -> None:
+    counts = np.bincount(order("class_aware", steps_per_epoch=60).rows(0).ravel(), minlength=len(LABELS))
+    for label in (0, 1, 5):
+        assert np.ptp(counts[np.equal(LABELS, label)]) <= 1
+
+
 # pk
 
 

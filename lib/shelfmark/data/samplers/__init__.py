@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.data.samplers.class_aware import ClassAwareOrder
 from shelfmark.data.samplers.class_weighted import ClassWeightedOrder
 from shelfmark.data.samplers.groups import Groups
 from shelfmark.data.samplers.instance import InstanceOrder
@@ -17,7 +19,7 @@ from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
 
 __all__ = ["SAMPLERS", "Draw", "EpochOrder", "Groups", "build_order", "rank_batches", "rank_share"]
 
-SAMPLERS = ("instance", "class_balanced", "reverse", "pk")
+SAMPLERS = ("instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk")
 
 
 def build_order(
@@ -29,11 +31,14 @@ def build_order(
     images_per_class: int = 4,
     steps_per_epoch: int = 0,
     stages: Sequence[tuple[int, str]] = (),
+    power: float = 0.5,
+    num_epochs: int = 1,
 ) -> EpochOrder:
     """The order of every epoch: the sampler `name`, and from epoch e on each (e, name) of `stages`.
 
     labels: (N,) int64, -1 for rows without a label, which are never drawn. batch_size: of all processes
-    together. images_per_class: K of pk. steps_per_epoch: 0 takes as many whole batches as there are
+    together. images_per_class: K of pk and class_aware. power: of `power`. num_epochs: over which `progressive`
+    goes from instance sampling to class-balanced. steps_per_epoch: 0 takes as many whole batches as there are
     labelled images, with every sampler, so a switch changes neither the schedule nor the epoch's length.
     """
     groups = Groups.of(labels, num_classes)
@@ -50,15 +55,26 @@ def build_order(
         match choose("sampling.type", sampler, SAMPLERS):
             case "instance":
                 return InstanceOrder(groups, num_batches, batch_size, seed)
-            case "class_balanced":
-                balanced = sampling_probabilities(groups.counts, power=0.0)
-                return ClassWeightedOrder(groups, balanced, num_batches, batch_size, seed, sampler)
-            case "reverse":
-                reverse = reverse_probabilities(groups.counts)
-                return ClassWeightedOrder(groups, reverse, num_batches, batch_size, seed, sampler)
-            case _:
+            case "class_aware":
+                return ClassAwareOrder(groups, num_batches, batch_size, seed, images_per_class)
+            case "pk":
                 return PKOrder(groups, num_batches, batch_size, seed, images_per_class)
+            case _:
+                probabilities = _class_probabilities(sampler, groups.counts, power, num_epochs)
+                return ClassWeightedOrder(groups, probabilities, num_batches, batch_size, seed, sampler)
 
     if not stages:
         return build(name)
     return StagedOrder([(0, build(name)), *((first_epoch, build(sampler)) for first_epoch, sampler in stages)])
+
+
+def _class_probabilities(sampler: str, counts: np.ndarray, power: float, num_epochs: int) -> Callable[[int], Tensor]:
+    """The probability of each class, as a function of the epoch."""
+    if sampler == "progressive":
+        last_epoch = max(1, num_epochs - 1)
+        return lambda epoch: sampling_probabilities(counts, progress=min(1.0, epoch / last_epoch))
+    if sampler == "reverse":
+        fixed = reverse_probabilities(counts)
+    else:
+        fixed = sampling_probabilities(counts, power=power if sampler == "power" else 0.0)
+    return lambda epoch: fixed

@@ -1,6 +1,8 @@
-"""A class by its probability, then an image of it: class-balanced and reverse sampling."""
+"""A class by its probability, then an image of it: power-weighted, progressive and reverse sampling."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +15,7 @@ from shelfmark.data.samplers.shuffle import shuffled_within
 class ClassWeightedOrder:
     """Independent draws of classes; a class's draws of an epoch are spread over its images evenly.
 
-    probabilities: (C,), 0 for a class without images. An image is drawn a second time in an epoch only
+    probabilities: of an epoch, (C,), 0 for a class without images. An image is drawn a second time in an epoch only
     when its class has no image left that was not drawn, so n draws of a class with n images are distinct.
 
     Independent draws in a random order are the same as a multinomial count for each class, dealt out
@@ -21,10 +23,16 @@ class ClassWeightedOrder:
     """
 
     def __init__(
-        self, groups: Groups, probabilities: Tensor, num_batches: int, batch_size: int, seed: int, role: str
+        self,
+        groups: Groups,
+        probabilities: Callable[[int], Tensor],
+        num_batches: int,
+        batch_size: int,
+        seed: int,
+        role: str,
     ) -> None:
         self.groups = groups
-        self.probabilities = probabilities.double().numpy()
+        self.probabilities = probabilities
         self.num_batches = num_batches
         self.batch_size = batch_size
         self.seed = seed
@@ -32,7 +40,8 @@ class ClassWeightedOrder:
 
     def rows(self, epoch: int) -> np.ndarray:
         generator = numpy_generator(self.seed, f"sampler_{self.role}", epoch)
-        num_draws = generator.multinomial(self.num_batches * self.batch_size, self.probabilities)
+        probabilities = self.probabilities(epoch).double().numpy()
+        num_draws = generator.multinomial(self.num_batches * self.batch_size, probabilities)
         rows = _dealt(self.groups, num_draws, generator)
         generator.shuffle(rows)
         return rows.reshape(self.num_batches, self.batch_size)

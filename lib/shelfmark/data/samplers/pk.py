@@ -6,8 +6,8 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.data.samplers.decks import dealt_visits
 from shelfmark.data.samplers.groups import Groups
-from shelfmark.data.samplers.shuffle import shuffled_within
 
 
 class PKOrder:
@@ -39,7 +39,7 @@ class PKOrder:
     def rows(self, epoch: int) -> np.ndarray:
         generator = numpy_generator(self.seed, "sampler_pk", epoch)
         visits = self._companies(generator).ravel()
-        return self._images(visits, generator).reshape(self.num_batches, -1)
+        return dealt_visits(self.groups, visits, self.images_per_class, generator).reshape(self.num_batches, -1)
 
     def _classes(self) -> np.ndarray:
         counts, wanted = self.groups.counts, self.classes_per_batch
@@ -60,35 +60,3 @@ class PKOrder:
         cycles = generator.permuted(np.tile(self.classes, (num_cycles, 1)), axis=1)
         used = cycles[:, : batches_per_cycle * self.classes_per_batch]
         return used.reshape(-1, self.classes_per_batch)[: self.num_batches]
-
-    def _images(self, visits: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """K rows for each visit of a class: (V, K)."""
-        groups, size = self.groups, self.images_per_class
-        visits_per_deck = np.maximum(groups.counts // size, 1)
-        num_visits = np.bincount(visits, minlength=len(groups.counts))
-        num_decks = -(-num_visits // visits_per_deck)
-        deck_classes = np.repeat(np.arange(len(num_decks)), num_decks)
-        cards, deck_starts = _decks(groups, deck_classes, generator)
-
-        earlier = _earlier_visits(visits, num_visits)
-        deck = (np.cumsum(num_decks) - num_decks)[visits] + earlier // visits_per_deck[visits]
-        first_card = earlier % visits_per_deck[visits] * size
-        place = (first_card[:, None] + np.arange(size)) % groups.counts[visits][:, None]
-        return cards[deck_starts[deck][:, None] + place]
-
-
-def _decks(groups: Groups, classes: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """For each entry of `classes` all its rows, shuffled: (cards, where each deck starts in them)."""
-    sizes = groups.counts[classes]
-    starts = np.cumsum(sizes) - sizes
-    deck_of_card = np.repeat(np.arange(len(classes)), sizes)
-    shuffled = shuffled_within(deck_of_card, generator)
-    return groups.rows[shuffled + (groups.starts[classes] - starts)[deck_of_card]], starts
-
-
-def _earlier_visits(visits: np.ndarray, num_visits: np.ndarray) -> np.ndarray:
-    """How many earlier visits each visit's class had: (V,)."""
-    by_class = np.argsort(visits, kind="stable")
-    earlier = np.empty_like(visits)
-    earlier[by_class] = np.arange(len(visits)) - np.repeat(np.cumsum(num_visits) - num_visits, num_visits)
-    return earlier
