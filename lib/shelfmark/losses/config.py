@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+
+from shelfmark.losses.checks import require_not_negative
 
 LossFunction = Callable[..., Tensor]
 """`loss(head's output, labels)` -> 0-dim tensor."""
@@ -46,8 +47,7 @@ class LossConfig:
     """factor of this loss in the sum"""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"weight={self.weight} must be a finite number, 0 or above")
+        require_not_negative("weight", self.weight)
 
     def build(self, context: LossContext) -> LossFunction:
         raise NotImplementedError
@@ -68,5 +68,4 @@ class ComparingLossConfig(LossConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("memory_rows", "memory_from_step"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be 0 or above")
+            require_not_negative(name, getattr(self, name))

@@ -85,7 +85,8 @@ class PairLoss(ComparingLoss):
         """
         require_comparable(comparison.query, comparison.query_labels, comparison.gallery, comparison.gallery_labels)
         dtype = compute_dtype(comparison.query)
-        query, gallery = comparison.query.to(dtype), comparison.gallery.to(dtype)
+        query = comparison.query.to(dtype)
+        gallery = query if comparison.gallery is comparison.query else comparison.gallery.to(dtype)
         require_finite(gallery, "embedding")
         with torch.autocast(query.device.type, enabled=False):
             return _blocked_sums(self.pair_sums, query, gallery, comparison)

@@ -1,0 +1,110 @@
+"""The circle loss over pairs, and pair CosFace, which is without its weights. Legend: c queries, M gallery rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from shelfmark.losses.checks import require_not_negative, require_positive
+from shelfmark.losses.comparison import UNLABELLED, Sums
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
+
+
+@dataclass(frozen=True)
+class CircleLoss(PairLoss):
+    """log(1 + sum_P e^(-scale a_p (s_p - 1 + margin)) sum_N e^(scale a_n (s_n - margin))), mean over labelled rows.
+
+    a_p = max(0, 1 + margin - s_p) and a_n = max(0, s_n + margin): the further a similarity is from its optimum, the
+    more it weighs. They are constants to the gradient. A row without a positive or without a negative adds 0.
+    margin: 0 or above. scale: sharpness, above 0.
+    Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 5 and 6.
+    """
+
+    margin: float = 0.25
+    scale: float = 128.0
+
+    def __post_init__(self) -> None:
+        _require_margin_and_scale(self.margin, self.scale)
+
+    def pair_sums(self, pairs: Pairs) -> Sums:
+        similarity = pairs.similarity
+        constant = similarity.detach()
+        positive_weight = (1 + self.margin - constant).relu()
+        negative_weight = (constant + self.margin).relu()
+        return _contrast(
+            pairs,
+            -self.scale * positive_weight * (similarity - (1 - self.margin)),
+            self.scale * negative_weight * (similarity - self.margin),
+        )
+
+
+@dataclass(frozen=True)
+class PairCosFaceLoss(PairLoss):
+    """log(1 + sum_P e^(-scale s_p) sum_N e^(scale (s_n + margin))), mean over labelled rows.
+
+    A row without a positive or without a negative adds 0. margin: what each positive should be ahead of each
+    negative, 0 or above. scale: sharpness, above 0.
+    Source: Sun et al., CVPR 2020, eq. 1: the unified loss, whose classification form is that of CosFace.
+    """
+
+    margin: float = 0.25
+    scale: float = 32.0
+
+    def __post_init__(self) -> None:
+        _require_margin_and_scale(self.margin, self.scale)
+
+    def pair_sums(self, pairs: Pairs) -> Sums:
+        similarity = pairs.similarity
+        return _contrast(pairs, -self.scale * similarity, self.scale * (similarity + self.margin))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircleConfig(ComparingLossConfig):
+    """`{name: circle, head: ...}`"""
+
+    name: Literal["circle"] = "circle"
+    margin: float = 0.25
+    """positives should be above 1 - margin, negatives below margin"""
+    scale: float = 128.0
+    """sharpness, above 0"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        CircleLoss(self.margin, self.scale)
+
+    def build(self, context: LossContext) -> CircleLoss:
+        return CircleLoss(self.margin, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCosFaceConfig(ComparingLossConfig):
+    """`{name: pair_cosface, head: ...}`"""
+
+    name: Literal["pair_cosface"] = "pair_cosface"
+    margin: float = 0.25
+    """what each positive should be ahead of each negative, in units of the similarity"""
+    scale: float = 32.0
+    """sharpness, above 0"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        PairCosFaceLoss(self.margin, self.scale)
+
+    def build(self, context: LossContext) -> PairCosFaceLoss:
+        return PairCosFaceLoss(self.margin, self.scale)
+
+
+def _contrast(pairs: Pairs, positive_logits: Tensor, negative_logits: Tensor) -> Sums:
+    """log(1 + the sum over positives times the sum over negatives), over labelled rows; logits: (c, M)."""
+    pull = masked_log_sum_exp(positive_logits, pairs.positive)
+    push = masked_log_sum_exp(negative_logits, pairs.negative)
+    return Sums(log1p_exp(pull + push).sum()[None], (pairs.query_labels != UNLABELLED).sum()[None])
+
+
+def _require_margin_and_scale(margin: float, scale: float) -> None:
+    require_not_negative("margin", margin)
+    require_positive("scale", scale)

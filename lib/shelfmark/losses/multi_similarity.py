@@ -1,0 +1,75 @@
+"""Multi-similarity: soft maxima over positives and over negatives. Legend: c queries of a block, M gallery rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.comparison import UNLABELLED, Sums
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.miners import Miner, mined_pairs, require_miner
+from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
+
+
+@dataclass(frozen=True)
+class MultiSimilarityLoss(PairLoss):
+    """log(1 + sum_P e^(-alpha (s_p - base))) / alpha + log(1 + sum_N e^(beta (s_n - base))) / beta.
+
+    The mean over labelled rows; a sum over nothing, or over nothing that the miner keeps, is 0.
+    alpha: sharpness over the positives P. beta: over the negatives N. base: similarity that parts the two.
+    miner: which pairs count. epsilon: of the miner `multi_similarity`, in units of the similarity. seed: of random
+    mining.
+    Source: Wang, Han, Huang, Dong, Scott, "Multi-Similarity Loss with General Pair Weighting for Deep Metric
+    Learning", CVPR 2019, eq. 15; its mining of pairs is `miner="multi_similarity"`.
+    """
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 0.5
+    miner: Miner = "none"
+    epsilon: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive("alpha", self.alpha)
+        require_positive("beta", self.beta)
+        if not math.isfinite(self.base):
+            raise ValueError(f"base={self.base} must be a finite number")
+        require_miner(self.miner, self.epsilon)
+
+    def pair_sums(self, pairs: Pairs) -> Sums:
+        positive, negative = mined_pairs(pairs, self.miner, epsilon=self.epsilon, seed=self.seed)
+        above = pairs.similarity - self.base
+        pull = log1p_exp(masked_log_sum_exp(-self.alpha * above, positive)) / self.alpha
+        push = log1p_exp(masked_log_sum_exp(self.beta * above, negative)) / self.beta
+        return Sums((pull + push).sum()[None], (pairs.query_labels != UNLABELLED).sum()[None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiSimilarityConfig(ComparingLossConfig):
+    """`{name: multi_similarity, head: ...}`"""
+
+    name: Literal["multi_similarity"] = "multi_similarity"
+    alpha: float = 2.0
+    """sharpness over the positives, above 0"""
+    beta: float = 50.0
+    """sharpness over the negatives, above 0"""
+    base: float = 0.5
+    """similarity that positives should be above and negatives below"""
+    miner: Miner = "none"
+    """which pairs count: none (all), hard, semihard, multi_similarity (the paper's) or distance_weighted"""
+    epsilon: float = 0.1
+    """of the miner multi_similarity: how much easier than the hardest a pair may be, in units of the similarity"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss(seed=0)
+
+    def build(self, context: LossContext) -> MultiSimilarityLoss:
+        return self._loss(context.seed)
+
+    def _loss(self, seed: int) -> MultiSimilarityLoss:
+        return MultiSimilarityLoss(self.alpha, self.beta, self.base, self.miner, self.epsilon, seed)
