@@ -59,7 +59,7 @@ def test_losses_that_compare_rows_ask_for_the_batch_of_all_processes():
         ({"name": "cross_entropy", "smoothing_form": "other"}, "'uniform' or 'others'"),
         ({"name": "cross_entropy", "weight": -1}, "weight=-1.0 must be a finite number, 0 or above"),
         ({"name": "pnp", "head": "rank", "weight": float("nan")}, "weight=nan"),
-        ({"name": "tripletloss", "head": "rank"}, "'cross_entropy', 'smooth_ap', 'pnp'"),
+        ({"name": "tripletloss", "head": "rank"}, "'smooth_ap', 'sup_con', 'triplet'"),
     ],
 )
 def test_a_wrong_entry_is_refused_with_the_reason(options, text):

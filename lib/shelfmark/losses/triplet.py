@@ -1,0 +1,155 @@
+"""The triplet loss. Legend: c queries, M gallery rows, P most positives of a query."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from shelfmark.losses.comparison import Sums
+from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.miners import (
+    distance_weighted_negatives,
+    positive_columns,
+    semihard_negatives,
+    with_positive_and_negative,
+)
+from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.log_sum_exp import log1p_exp
+
+Mining = Literal["all", "semihard", "hard", "soft", "distance_weighted"]
+Distance = Literal["euclidean", "squared_euclidean", "cosine"]
+
+
+@dataclass(frozen=True)
+class TripletLoss(PairLoss):
+    """The mean over triplets of [margin + d_p - d_n]+, or with margin 0 of the soft margin ln(1 + exp(d_p - d_n)).
+
+    d_p, d_n: the query's distances to a positive and to a negative. Queries that lack either have no triplet.
+
+    mining               triplets                                                       mean over
+    all                  each positive with each negative                               triplets above 0
+    semihard             each positive with the nearest negative that is farther than
+                         it, and where there is none with the farthest                  positives
+    hard                 the farthest positive with the nearest negative                queries
+    soft                 sum_p w_p d_p and sum_n w_n d_n for d_p and d_n, with w the
+                         softmax of d over positives, of -d over negatives; the
+                         gradient takes the weights along                               queries
+    distance_weighted    each positive with a random negative of near or middling
+                         distance, see `distance_weighted_negatives`                    positives
+
+    distance: euclidean; squared_euclidean; or cosine, 2 - 2 s, which is the square for vectors of length 1.
+    seed: of the random negatives, with the optimizer step and the query's row.
+    Sources: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015 (semihard); Hermans, Beyer, Leibe, "In Defense of the
+    Triplet Loss for Person Re-Identification", 2017 (all, hard, soft margin); Wu et al., "Sampling Matters in Deep
+    Embedding Learning", ICCV 2017 (distance_weighted).
+    """
+
+    margin: float = 0.3
+    mining: Mining = "all"
+    distance: Distance = "euclidean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise ValueError(f"margin={self.margin} must be a finite number, 0 or above; 0 is the soft margin")
+        for name, value, choices in (("mining", self.mining, Mining), ("distance", self.distance, Distance)):
+            if value not in get_args(choices):
+                raise ValueError(f"{name}={value!r} is not one of: {', '.join(get_args(choices))}")
+
+    def pair_sums(self, pairs: Pairs) -> Sums:
+        pairs = with_positive_and_negative(pairs)
+        distance = self._distance(pairs)
+        if not len(distance):
+            return Sums(distance.sum()[None], pairs.self_index.new_zeros(1))
+        if self.mining == "all":
+            return _hinge_sums(pairs, distance, self.margin) if self.margin else _soft_margin_sums(pairs, distance)
+        to_positive, to_negative = self._mined(pairs, distance)
+        excess = to_positive - to_negative
+        losses = F.relu(excess + self.margin) if self.margin else log1p_exp(excess)
+        return Sums(losses.sum()[None], pairs.self_index.new_full((1,), len(losses)))
+
+    def _distance(self, pairs: Pairs) -> Tensor:
+        if self.distance == "cosine":
+            return 2 - 2 * pairs.similarity
+        return pairs.distance if self.distance == "euclidean" else pairs.squared_distance
+
+    def _mined(self, pairs: Pairs, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """d_p and d_n of the triplets, in the same order."""
+        if self.mining == "hard":
+            farthest = distance.masked_fill(~pairs.positive, -math.inf).max(1).values
+            return farthest, distance.masked_fill(~pairs.negative, math.inf).min(1).values
+        if self.mining == "soft":
+            return _weighted(distance, distance, pairs.positive), _weighted(distance, -distance, pairs.negative)
+        columns, is_positive = positive_columns(pairs.positive)
+        if self.mining == "semihard":
+            negatives = semihard_negatives(distance.detach(), columns, pairs.negative)
+        else:
+            negatives = distance_weighted_negatives(pairs, columns.shape[1], self.seed)
+        return distance.gather(1, columns)[is_positive], distance.gather(1, negatives)[is_positive]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletConfig(ComparingLossConfig):
+    """`{name: triplet, head: ...}`"""
+
+    name: Literal["triplet"] = "triplet"
+    margin: float = 0.3
+    """how much farther than a positive a negative must be; 0 is the soft margin"""
+    mining: Mining = "all"
+    """which triplets: all, semihard, hard, soft or distance_weighted"""
+    distance: Distance = "euclidean"
+    """euclidean, squared_euclidean, or cosine (2 - 2 s)"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss(seed=0)
+
+    def build(self, context: LossContext) -> TripletLoss:
+        return self._loss(context.seed)
+
+    def _loss(self, seed: int) -> TripletLoss:
+        return TripletLoss(self.margin, self.mining, self.distance, seed)
+
+
+def _hinge_sums(pairs: Pairs, distance: Tensor, margin: float) -> Sums:
+    """Of every triplet's [margin + d_p - d_n]+, without a list of them.
+
+    Between its kinks the sum is linear in the distances, and counts are its coefficients: how many negatives lie below
+    each bound margin + d_p, and how many bounds above each negative.
+    """
+    columns, is_positive = positive_columns(pairs.positive)
+    bounds = (distance.gather(1, columns) + margin).masked_fill(~is_positive, -math.inf).sort(1).values
+    place = torch.searchsorted(bounds.detach(), distance.detach(), right=True)
+    bounds_above = (bounds.shape[1] - place).masked_fill(~pairs.negative, 0)
+    negatives_at = place.new_zeros(len(place), bounds.shape[1] + 1).scatter_add_(1, place, pairs.negative.long())
+    negatives_below = negatives_at.cumsum(1)[:, :-1]
+    total = (bounds.masked_fill(negatives_below == 0, 0) * negatives_below).sum() - (distance * bounds_above).sum()
+    return Sums(total[None], bounds_above.sum()[None])
+
+
+def _soft_margin_sums(pairs: Pairs, distance: Tensor) -> Sums:
+    """Of every triplet's soft margin, with one (c, M) tensor at a time: one positive of each query that has so many."""
+    columns, is_positive = positive_columns(pairs.positive)
+    to_positive = distance.gather(1, columns)
+    total = distance.new_zeros(1)
+    for place, num_queries in enumerate(is_positive.sum(0).tolist()):
+        # The queries with the most positives come first.
+        block = to_positive[:num_queries, place, None], distance[:num_queries], pairs.negative[:num_queries]
+        total = total + checkpoint(_soft_margin_total, *block, use_reentrant=False, preserve_rng_state=False)
+    num_triplets = (is_positive.sum(1) * pairs.negative.sum(1)).sum()
+    return Sums(total, num_triplets[None])
+
+
+def _soft_margin_total(to_positive: Tensor, distance: Tensor, negative: Tensor) -> Tensor:
+    return (log1p_exp(to_positive - distance) * negative).sum()
+
+
+def _weighted(distance: Tensor, logits: Tensor, among: Tensor) -> Tensor:
+    """Each row's mean distance among some columns, weighted by the softmax of the logits there: (c,)."""
+    return (logits.masked_fill(~among, -math.inf).softmax(1) * distance).sum(1)
