@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from shelfmark.losses.angular import AngularConfig, AngularLoss
+from shelfmark.losses.balanced_softmax import BalancedSoftmax, BalancedSoftmaxConfig
+from shelfmark.losses.cdt import CDT, CDTConfig
 from shelfmark.losses.circle import CircleConfig, CircleLoss, PairCosFaceConfig, PairCosFaceLoss
+from shelfmark.losses.class_weights import DeferredWeights
+from shelfmark.losses.classification import ClassificationLoss
 from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
 from shelfmark.losses.config import ComparingLossConfig, LossConfig, LossContext, LossFunction, Takes
 from shelfmark.losses.contrastive import ContrastiveConfig, ContrastiveLoss
 from shelfmark.losses.cross_entropy import CrossEntropy, CrossEntropyConfig
+from shelfmark.losses.focal import FocalConfig, FocalLoss
+from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
+from shelfmark.losses.ldam import LDAM, LDAMConfig
 from shelfmark.losses.lifted_structure import LiftedStructureConfig, LiftedStructureLoss
+from shelfmark.losses.logit_adjusted import LogitAdjusted, LogitAdjustedConfig
 from shelfmark.losses.multi_similarity import MultiSimilarityConfig, MultiSimilarityLoss
 from shelfmark.losses.n_pair import NPairConfig, NPairLoss
 from shelfmark.losses.nt_xent import NTXentConfig, NTXentLoss
@@ -16,15 +24,22 @@ from shelfmark.losses.pnp import PNP, PNPConfig
 from shelfmark.losses.ranked_list import RankedListConfig, RankedListLoss
 from shelfmark.losses.recall_at_k import RecallAtK, RecallAtKConfig
 from shelfmark.losses.smooth_ap import SmoothAP, SmoothAPConfig
+from shelfmark.losses.softmax_eql import SoftmaxEQL, SoftmaxEQLConfig
 from shelfmark.losses.sup_con import SupConConfig, SupConLoss
 from shelfmark.losses.triplet import TripletConfig, TripletLoss
 
 LossUnion = (
     AngularConfig
+    | BalancedSoftmaxConfig
+    | CDTConfig
     | CircleConfig
     | ContrastiveConfig
     | CrossEntropyConfig
+    | FocalConfig
+    | LDAMConfig
+    | LabelAwareSmoothingConfig
     | LiftedStructureConfig
+    | LogitAdjustedConfig
     | MultiSimilarityConfig
     | NPairConfig
     | NTXentConfig
@@ -33,17 +48,24 @@ LossUnion = (
     | RankedListConfig
     | RecallAtKConfig
     | SmoothAPConfig
+    | SoftmaxEQLConfig
     | SupConConfig
     | TripletConfig
 )
 """Every loss that a config can name, told apart by `name`."""
 
 __all__ = [
+    "CDT",
+    "LDAM",
     "PNP",
     "AngularConfig",
     "AngularLoss",
+    "BalancedSoftmax",
+    "BalancedSoftmaxConfig",
+    "CDTConfig",
     "CircleConfig",
     "CircleLoss",
+    "ClassificationLoss",
     "ComparingLoss",
     "ComparingLossConfig",
     "Comparison",
@@ -51,8 +73,16 @@ __all__ = [
     "ContrastiveLoss",
     "CrossEntropy",
     "CrossEntropyConfig",
+    "DeferredWeights",
+    "FocalConfig",
+    "FocalLoss",
+    "LDAMConfig",
+    "LabelAwareSmoothing",
+    "LabelAwareSmoothingConfig",
     "LiftedStructureConfig",
     "LiftedStructureLoss",
+    "LogitAdjusted",
+    "LogitAdjustedConfig",
     "LossConfig",
     "LossContext",
     "LossFunction",
@@ -72,6 +102,8 @@ __all__ = [
     "RecallAtKConfig",
     "SmoothAP",
     "SmoothAPConfig",
+    "SoftmaxEQL",
+    "SoftmaxEQLConfig",
     "Sums",
     "SupConConfig",
     "SupConLoss",

@@ -39,7 +39,7 @@ class LossConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
     takes: ClassVar[Takes] = "logits"
     global_batch: ClassVar[bool] = False
-    """Whether a row's part of the loss depends on other rows, so that the built loss has a method `over_ranks`."""
+    """Whether the loss is that of the batch of all processes, which the built loss gives by a method `over_ranks`."""
 
     head: str
     """whose output the loss takes: `classifier`, or the name of a metric head"""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from shelfmark.ops.similarity import compute_dtype, dot_products
 
 _SMALLEST_NORM = 1e-6
 
@@ -12,13 +13,36 @@ _SMALLEST_NORM = 1e-6
 def proxy_cosines(vectors: Tensor, weight: Tensor) -> Tensor:
     """The cosine of every vector with every proxy: (N, C) where a class has one proxy, else (N, C, K).
 
-    vectors: (N, D), weight: (C, K, D), of any length. At least float32, whatever autocast says: a margin loss takes
-    the angle, which near 0 is ten times less exact than the cosine.
+    vectors: (N, D), weight: (C, K, D), of any length. True float32 products (float64 for float64), whatever autocast
+    and TF32 say: a margin loss takes the angle, which near 0 is ten times less exact than the cosine.
     """
-    num_classes, num_proxies, dim = weight.shape
-    dtype = torch.promote_types(vectors.dtype, torch.float32)
-    with torch.autocast(vectors.device.type, enabled=False):
-        unit_vectors = F.normalize(vectors.to(dtype), dim=1, eps=_SMALLEST_NORM)
-        unit_proxies = F.normalize(weight.to(dtype), dim=2, eps=_SMALLEST_NORM)
-        cosines = unit_vectors @ unit_proxies.view(num_classes * num_proxies, dim).T
+    require_proxies(vectors, weight)
+    num_classes, num_proxies, _ = weight.shape
+    unit_vectors = F.normalize(vectors.to(compute_dtype(vectors)), dim=1, eps=_SMALLEST_NORM)
+    cosines = dot_products(unit_vectors, unit_proxies(weight).flatten(0, 1).to(unit_vectors.dtype))
     return cosines if num_proxies == 1 else cosines.view(len(vectors), num_classes, num_proxies)
+
+
+def unit_proxies(weight: Tensor) -> Tensor:
+    """The proxies at length 1, in float32 (float64 for float64): (C, K, D) to (C, K, D)."""
+    return F.normalize(weight.to(compute_dtype(weight)), dim=2, eps=_SMALLEST_NORM)
+
+
+def require_proxies(vectors: Tensor, weight: Tensor) -> None:
+    """Raises a ValueError unless these are vectors (N, D) and proxies (C, K, D)."""
+    if vectors.ndim != 2 or weight.ndim != 3 or vectors.shape[1] != weight.shape[2]:
+        raise ValueError(
+            "vectors must be (rows, dimensions) and proxies (classes, proxies a class, dimensions), not"
+            f" {tuple(vectors.shape)} and {tuple(weight.shape)}"
+        )
+
+
+def require_class_labels(labels: Tensor, num_rows: int, num_classes: int) -> None:
+    """Raises a ValueError unless labels are `num_rows` whole numbers in -1..num_classes - 1."""
+    if labels.shape != (num_rows,) or labels.is_floating_point():
+        raise ValueError(f"labels must be {num_rows} whole numbers, not {labels.dtype} {tuple(labels.shape)}")
+    # Labels on a GPU are left unread: it would stall the step.
+    if labels.device.type == "cpu" and len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"labels lie in {int(labels.min())}..{int(labels.max())}; {num_classes} classes allow -1..{num_classes - 1}"
+        )

@@ -1,0 +1,52 @@
+"""CDT: logits at a temperature of their class in training. Legend: N batch, C classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from shelfmark.losses.checks import require_not_negative
+from shelfmark.losses.class_weights import ClassificationLossConfig
+from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
+from shelfmark.losses.config import LossContext
+from shelfmark.ops.longtail import Counts, log_prior
+
+
+@dataclass(frozen=True, eq=False)
+class CDT(ClassificationLoss):
+    """Cross-entropy of z_c / (n_max / n_c)^gamma, with z the logits and n the class counts; the prediction is z's.
+
+    A rare class needs larger logits in training, which makes up for its features, that deviate at test time.
+    counts: (C,) training images a class. A class without images counts as one with a single image.
+    gamma: 0 or above; 0 is cross-entropy. weight: (C,) class weights, see `ClassificationLoss`.
+    Source: Ye et al., "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning", 2020.
+    """
+
+    counts: Counts
+    gamma: float
+    weight: Tensor | None = None
+    factors: Tensor = field(init=False, repr=False)
+    """(C,) float64, (n_c / n_max)^gamma"""
+
+    def __post_init__(self) -> None:
+        require_not_negative("gamma", self.gamma)
+        require_weight(self.weight)
+        prior = log_prior(self.counts)
+        object.__setattr__(self, "factors", (self.gamma * (prior - prior.max())).exp())
+
+    def losses(self, logits: Tensor, targets: Targets) -> Tensor:
+        return targets.negative_log_likelihood(logits * self.factors.to(logits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDTConfig(ClassificationLossConfig):
+    """`{name: cdt, gamma: ...}`"""
+
+    name: Literal["cdt"] = "cdt"
+    gamma: float
+    """logits are divided by (n_max / n)^gamma, 0 or above; 0 is cross-entropy"""
+
+    def loss(self, context: LossContext, weight: Tensor | None) -> CDT:
+        return CDT(context.counts.to(context.device), self.gamma, weight)

@@ -1,0 +1,95 @@
+"""Label-aware smoothing: a target gives the more away the more images its class has. Legend: N batch, C classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from shelfmark.core.errors import nearest
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.class_weights import ClassificationLossConfig
+from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
+from shelfmark.losses.config import LossContext
+from shelfmark.ops.longtail import Counts, checked_counts
+
+SmoothingShape = Literal["concave", "linear", "convex", "exp"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelAwareSmoothing(ClassificationLoss):
+    """Cross-entropy with a target of 1 - eps_y at the label y and eps_y / (C - 1) at each other class.
+
+    eps_y = tail + (head - tail) f(x), with x = (n_y - n_min) / (n_max - n_min) of the class counts n and f by shape:
+    concave sin(pi x / 2), linear x, convex 1 - cos(pi x / 2), exp x^exponent.
+    counts: (C,) training images a class. Where all have the same, eps is `head`; n_min is that of the rarest class
+    with images, and a class without has `tail`. head, tail: 0 to below 1. exponent: of exp, above 0.
+    weight: (C,) class weights, see `ClassificationLoss`. With one class there is no other, and the loss is 0.
+    Source: Zhong et al., "Improving Calibration for Long-Tailed Recognition", CVPR 2021.
+    """
+
+    counts: Counts
+    head: float = 0.3
+    tail: float = 0.0
+    shape: SmoothingShape = "concave"
+    exponent: float = 2.0
+    weight: Tensor | None = None
+    smoothing: Tensor = field(init=False, repr=False)
+    """(C,) float64, eps"""
+
+    def __post_init__(self) -> None:
+        for name in ("head", "tail"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        shapes = get_args(SmoothingShape)
+        if self.shape not in shapes:
+            close = nearest(self.shape, shapes)
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise ValueError(f"shape={self.shape!r} is not one of: {', '.join(shapes)}.{hint}")
+        require_positive("exponent", self.exponent)
+        require_weight(self.weight)
+        rise = self._rise(_places(checked_counts(self.counts)))
+        object.__setattr__(self, "smoothing", self.tail + (self.head - self.tail) * rise)
+
+    def losses(self, logits: Tensor, targets: Targets) -> Tensor:
+        log_probabilities = logits.log_softmax(1)
+        at_label = targets.at(log_probabilities)
+        at_others = log_probabilities.sum(1, keepdim=True) - at_label
+        smoothing = targets.at(self.smoothing.to(logits))
+        return -(1 - smoothing) * at_label - smoothing / max(1, logits.shape[1] - 1) * at_others
+
+    def _rise(self, places: Tensor) -> Tensor:
+        """f: 0 to 1 for 0 to 1."""
+        if self.shape == "concave":
+            return (math.pi / 2 * places).sin()
+        if self.shape == "convex":
+            return 1 - (math.pi / 2 * places).cos()
+        return places if self.shape == "linear" else places**self.exponent
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAwareSmoothingConfig(ClassificationLossConfig):
+    """`{name: label_aware_smoothing}`"""
+
+    name: Literal["label_aware_smoothing"] = "label_aware_smoothing"
+    head_smoothing: float = 0.3
+    """what the target of the most frequent class gives away, 0 to below 1"""
+    tail_smoothing: float = 0.0
+    """what the target of the rarest class gives away, 0 to below 1"""
+    shape: SmoothingShape = "concave"
+    """how it rises in between with the number of images"""
+    exponent: float = 2.0
+    """of shape exp, above 0"""
+
+    def loss(self, context: LossContext, weight: Tensor | None) -> LabelAwareSmoothing:
+        counts = context.counts.to(context.device)
+        return LabelAwareSmoothing(counts, self.head_smoothing, self.tail_smoothing, self.shape, self.exponent, weight)
+
+
+def _places(counts: Tensor) -> Tensor:
+    """Where each count stands between the least, 0, and the most, 1: (C,)."""
+    fewest, most = counts[counts > 0].min(), counts.max()
+    return torch.where(most > fewest, (counts.clamp_min(fewest) - fewest) / (most - fewest), 1)

@@ -1,0 +1,106 @@
+"""Label-aware smoothing against loops and values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import oracles_longtail as oracles
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
+
+COUNTS = [100, 50, 20, 10, 5, 2]
+SHAPES = ["concave", "linear", "convex", "exp"]
+
+
+def value_and_gradient(loss, logits, labels):
+    logits = logits.detach().clone().requires_grad_()
+    value = loss(logits, labels)
+    value.backward()
+    return float(value.detach()), logits.grad
+
+
+def random_logits(num_rows: int, seed: int) -> torch.Tensor:
+    return 3 * torch.randn(num_rows, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    labels=st.lists(st.integers(-1, 5), min_size=1, max_size=6),
+    head_and_tail=st.sampled_from([(0.3, 0.0), (0.4, 0.1), (0.0, 0.2)]),
+    shape=st.sampled_from(SHAPES),
+    weight=st.sampled_from([None, [1.0, 2.0, 0.5, 3.0, 0.25, 4.0]]),
+    seed=st.integers(0, 10**6),
+)
+def test_value_and_gradient_equal_the_loops(labels, head_and_tail, shape, weight, seed):
+    logits = random_logits(len(labels), seed)
+    weights = None if weight is None else torch.tensor(weight)
+    loss = LabelAwareSmoothing(COUNTS, *head_and_tail, shape, exponent=3.0, weight=weights)
+    value, gradient = value_and_gradient(loss, logits, torch.tensor(labels))
+    epsilon = oracles.smoothing(COUNTS, *head_and_tail, shape, exponent=3.0)
+    expected, expected_gradient = oracles.mean_over_rows(
+        lambda z, label: oracles.label_aware_smoothing(z, label, epsilon), logits.numpy(), labels, weight
+    )
+    assert value == pytest.approx(expected, rel=1e-10)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-12)
+
+
+def test_the_concave_shape_is_the_hand_check_s():
+    expected = [0.3, 0.2087, 0.0854, 0.0384, 0.0144, 0]
+    np.testing.assert_allclose(LabelAwareSmoothing(COUNTS).smoothing, expected, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "halfway"), [("concave", math.sqrt(0.5)), ("linear", 0.5), ("convex", 1 - math.sqrt(0.5)), ("exp", 0.25)]
+)
+def test_every_shape_goes_from_the_tail_to_the_head(shape, halfway):
+    smoothing = LabelAwareSmoothing([1, 3, 5], head=0.5, tail=0.1, shape=shape).smoothing
+    np.testing.assert_allclose(smoothing, [0.1, 0.1 + 0.4 * halfway, 0.5], rtol=1e-12)
+
+
+def test_the_label_keeps_the_rest_and_the_others_share_what_it_gives_away():
+    # p = 1/2, 1/4, 1/4; the most frequent class gives 0.2 away, 0.1 to each other.
+    logits = torch.tensor([[math.log(2.0), 0.0, 0.0]], dtype=torch.float64)
+    value = LabelAwareSmoothing([9, 1, 1], head=0.2)(logits, torch.tensor([0]))
+    assert float(value) == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_counts_smooth_every_class_as_the_head(shape):
+    logits, labels = random_logits(8, seed=2), torch.arange(8) % 6
+    value, gradient = value_and_gradient(LabelAwareSmoothing([7] * 6, 0.2, 0.1, shape), logits, labels)
+    expected, expected_gradient = value_and_gradient(CrossEntropy(0.2, "others"), logits, labels)
+    assert value == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_class_without_images_is_smoothed_as_the_rarest_that_has_some(shape):
+    smoothing = LabelAwareSmoothing([9, 0, 2, 5], 0.3, 0.05, shape).smoothing
+    without = LabelAwareSmoothing([9, 2, 5], 0.3, 0.05, shape).smoothing
+    assert torch.equal(smoothing[[0, 2, 3]], without)
+    assert float(smoothing[1]) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"head": 1.0}, r"head=1.0 must be at least 0 and below 1"),
+        ({"tail": -0.1}, r"tail=-0.1"),
+        ({"shape": "convexe"}, r"not one of: concave, linear, convex, exp. Did you mean 'convex'\?"),
+        ({"shape": "exp", "exponent": 0.0}, r"exponent=0.0 must be a finite number above 0"),
+    ],
+)
+def test_an_option_without_meaning_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        LabelAwareSmoothing(COUNTS, **options)
+
+
+def test_the_config_tells_the_smoothing_of_the_head_classes_from_the_head_of_the_model():
+    config = LabelAwareSmoothingConfig(head="classifier", head_smoothing=0.4, tail_smoothing=0.1, shape="linear")
+    assert (config.head, config.head_smoothing, config.tail_smoothing) == ("classifier", 0.4, 0.1)
