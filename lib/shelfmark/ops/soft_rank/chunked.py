@@ -10,18 +10,17 @@ that of one block of similarity rows (c, M), one tile and the gradients (Q, D) a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from shelfmark.ops.similarity import full_precision
 from shelfmark.ops.soft_rank.groups import QueryGroup, group_queries
+from shelfmark.ops.soft_rank.one_pass import one_pass_total
 from shelfmark.ops.soft_rank.score import RankScore
 from shelfmark.ops.soft_rank.tiles import Block, Tiles
 
 _MIN_BLOCK_ROWS = 32
-_FINE_TEMPERATURE = 0.01
+FINE_TEMPERATURE = 0.01
 """Below it float32 similarities, at an error of 1e-7 each, would lose the fourth digit of the gradient."""
 
 
@@ -56,46 +55,14 @@ def soft_rank_total(
         query=query.detach(),
         query_labels=query_labels,
         gallery=gallery.detach(),
-        keys=gallery.detach().to(torch.float64 if temperature < _FINE_TEMPERATURE else gallery.dtype),
+        keys=gallery.detach().to(torch.float64 if temperature < FINE_TEMPERATURE else gallery.dtype),
         gallery_labels=gallery_labels,
         groups=groups,
         score=score,
         temperature=temperature,
         memory=memory or WorkingMemory.of(query.device),
     )
-    one_batch = gallery is query
-    if not torch.is_grad_enabled():
-        # A function's `needs_input_grad` does not know of no_grad.
-        query, gallery = engine.query, engine.gallery
-    return _SoftRankTotal.apply(query, None if one_batch else gallery, engine), num_queries
-
-
-class _SoftRankTotal(torch.autograd.Function):
-    """gallery: None where the queries are the gallery; the gradients of the two parts then share one tensor."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, gallery: Tensor | None, engine: _Engine) -> Tensor:
-        wants_query, wants_gallery = ctx.needs_input_grad[:2]
-        query_gradient = torch.zeros_like(query) if wants_query else None
-        gallery_gradient = torch.zeros_like(gallery) if gallery is not None and wants_gallery else None
-        with full_precision(query.device):
-            total = engine.total(query_gradient, query_gradient if gallery is None else gallery_gradient)
-        ctx.save_for_backward(query_gradient, gallery_gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        if torch.is_grad_enabled():
-            raise NotImplementedError(
-                "the soft-rank losses have no second derivative (a backward pass with create_graph=True reached one):"
-                " leave them out of the gradient penalty, or use shelfmark.ops.soft_rank.reference on small batches."
-            )
-        query_gradient, gallery_gradient = ctx.saved_tensors
-        return _scaled(query_gradient, upstream[0]), _scaled(gallery_gradient, upstream[0]), None
-
-
-def _scaled(gradient: Tensor | None, factor: Tensor) -> Tensor | None:
-    return None if gradient is None else gradient * factor
+    return one_pass_total(query, gallery, engine), num_queries
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,188 @@
+"""How the kernels are launched: padding, tiles, tables, and which part of the work a program has.
+
+Legend: Q queries, M gallery rows, D embedding, P the most positives of a query, c queries of a strip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from shelfmark.core.errors import UserError
+from shelfmark.ops.soft_rank.pairs import Pairs
+
+_NUM_PROGRAMS = 512
+"""As many fill a large GPU. Where there are fewer blocks of queries, several programs count for each."""
+
+_STRIP_ROWS = 2048
+_STRIP_ELEMENTS = 2**27
+"""A strip of derivatives has at most so many rows and elements; but one block of queries at least."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The shape of the similarity tile that a program holds, and how the program is run."""
+
+    queries: int
+    gallery_rows: int
+    dims: int
+    num_warps: int
+    num_stages: int
+
+    @classmethod
+    def of(cls, dim: int) -> Tile:
+        """Long vectors want large tiles, which load less for each product; short ones many programs at a time."""
+        if dim <= 128:
+            return cls(queries=64, gallery_rows=64, dims=32, num_warps=4, num_stages=3)
+        return cls(queries=128, gallery_rows=128, dims=32, num_warps=8, num_stages=3)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The kernels' work on queries and a gallery.
+
+    positive_columns: (P, Q) int32, as in `Pairs`. shared: the arguments that both kernels take.
+    """
+
+    num_queries: int
+    num_gallery: int
+    tile: Tile
+    one_batch: bool
+    temperature: float
+    positive_columns: Tensor
+    shared: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        query: Tensor,
+        query_labels: Tensor,
+        gallery: Tensor,
+        gallery_labels: Tensor,
+        *,
+        pairs: Pairs,
+        positives: Tensor,
+        one_batch: bool,
+        temperature: float,
+    ) -> Programs:
+        """The work on float32 (Q, D) and (M, D), the same where `one_batch`; positives: (Q, P) similarities."""
+        tile = Tile.of(query.shape[1])
+        padded = _padded(query, tile.dims)
+        _, classes = torch.cat([query_labels, gallery_labels]).unique(return_inverse=True)
+        query_classes, gallery_classes = classes.int().split([len(query), len(gallery)])
+        shared = {
+            "query": padded,
+            "gallery": padded if one_batch else _padded(gallery, tile.dims),
+            "query_classes": query_classes,
+            "gallery_classes": gallery_classes,
+            "num_positives": pairs.num_positives.int(),
+            "positives": positives.T.contiguous(),
+            "num_gallery": len(gallery),
+            "dim": padded.shape[1],
+            "scale": 1 / temperature,
+            "precision": _precision(query.device),
+            "block_q": tile.queries,
+            "block_m": tile.gallery_rows,
+            "block_d": tile.dims,
+            "num_warps": tile.num_warps,
+            "num_stages": tile.num_stages,
+        }
+        columns = pairs.columns.T.int().contiguous()
+        return cls(len(query), len(gallery), tile, one_batch, temperature, columns, shared)
+
+    def ahead(self) -> tuple[Tensor, Tensor]:
+        """The steps of the negatives ahead of each positive, summed, and the sums of their slopes: (Q, P) both."""
+        num_blocks = _ceil_div(self.num_queries, self.tile.queries)
+        num_tiles = _ceil_div(self.num_gallery, self.tile.gallery_rows)
+        tiles_a_split = _ceil_div(num_tiles, max(1, _NUM_PROGRAMS // num_blocks))
+        num_splits = _ceil_div(num_tiles, tiles_a_split)
+        num_places = len(self.positive_columns)
+        block_p = max(4, 1 << (num_places - 1).bit_length())
+        ahead, slopes = self.shared["positives"].new_empty(2, num_splits, block_p, self.num_queries)
+        with _launching_on(ahead.device):
+            _kernels().count_ahead[num_blocks, num_splits](
+                **self.shared,
+                ahead=ahead,
+                slopes=slopes,
+                num_queries=self.num_queries,
+                columns_per_split=tiles_a_split * self.tile.gallery_rows,
+                block_p=block_p,
+            )
+        return ahead.sum(0)[:num_places].T, slopes.sum(0)[:num_places].T
+
+    def gradient_strips(self, by_ahead: Tensor, by_positive: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Which queries, and the total's derivatives by their similarities, (c, M), strip by strip.
+
+        by_ahead, by_positive: (Q, P), as in `Penalties`. Where the queries are the gallery, the derivatives by s_qj and
+        s_jq, which are one number, are added up. A strip lives until the next.
+        """
+        tables = [(table.T / self.temperature).contiguous() for table in (by_ahead, by_positive)]
+        num_rows = min(self.num_queries, _STRIP_ROWS, max(self.tile.queries, _STRIP_ELEMENTS // self.num_gallery))
+        buffer = by_ahead.new_empty(num_rows, self.num_gallery)
+        num_tiles = _ceil_div(self.num_gallery, self.tile.gallery_rows)
+        for first in range(0, self.num_queries, num_rows):
+            end = min(first + num_rows, self.num_queries)
+            strip = buffer[: end - first]
+            with _launching_on(strip.device):
+                _kernels().similarity_gradient[_ceil_div(end - first, self.tile.queries), num_tiles](
+                    **self.shared,
+                    positive_columns=self.positive_columns,
+                    by_ahead=tables[0],
+                    by_positive=tables[1],
+                    gradient=strip,
+                    first_row=first,
+                    end_row=end,
+                    num_queries=self.num_queries,
+                    symmetric=self.one_batch,
+                )
+            yield slice(first, end), strip
+
+
+def require(device: torch.device) -> None:
+    """UserError unless the kernels can run on vectors of this device."""
+    try:
+        interprets = _kernels().INTERPRETS
+    except ImportError as error:
+        raise UserError(
+            f"twin='triton' needs the package triton, which cannot be imported here ({error}). It comes with torch's"
+            " CUDA builds for Linux. Use twin='chunked', or 'auto', which takes what there is."
+        ) from error
+    if device.type != "cuda" and not interprets:
+        raise UserError(
+            f"twin='triton' needs vectors on a CUDA device; these are on {device.type!r}. Use twin='chunked', or"
+            " 'auto', which takes what there is. Tests can set TRITON_INTERPRET=1 before Python starts."
+        )
+
+
+def _kernels() -> ModuleType:
+    from shelfmark.ops.soft_rank import kernels
+
+    return kernels
+
+
+def _precision(device: torch.device) -> str:
+    """How kernels multiply float32: where there is TF32 in three products of it, which together keep all digits."""
+    has_tf32 = torch.version.cuda and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32x3" if has_tf32 else "ieee"
+
+
+def _launching_on(device: torch.device) -> AbstractContextManager[Any]:
+    """Triton launches on the current device, wherever its arguments are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _padded(vectors: Tensor, multiple: int) -> Tensor:
+    """The rows, one behind the other, with zeros up to a multiple of so many dimensions."""
+    missing = -vectors.shape[1] % multiple
+    return pad(vectors, (0, missing)) if missing else vectors.contiguous()
+
+
+def _ceil_div(count: int, size: int) -> int:
+    return -(-count // size)
