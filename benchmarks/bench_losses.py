@@ -418,10 +418,10 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     images = torch.randn(batch_size, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
     one_batch = Batch(images.to(device), labels.to(device), torch.arange(batch_size))
     precision = Precision.resolve("auto", device)
-    classes = LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy(), global_batch=False)
+    classes = LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy())
     steps: dict[str, Callable[[], object]] = {}
     for name, loss in {"cross-entropy": None, "Smooth-AP": SmoothAP(), "PNP-D_q": PNP("D_q")}.items():
-        ranking = [LossTerm("ranking", "metric", 1.0, loss, global_batch=True)] if loss else []
+        ranking = [LossTerm("ranking", "metric", 1.0, loss, takes="vectors")] if loss else []
         heads = {term.head: DIM for term in ranking}
         network = build_network(backbone="resnet50", num_classes=NUM_CLASSES, heads=heads).to(device)
         groups = parameter_groups(network, lr=LEARNING_RATE, weight_decay=1e-4)

@@ -36,6 +36,26 @@ with dist.process_group(torch.device("cpu")):
     rows = torch.tensor([[1.0], [2.0]] if rank == 0 else [[3.0], [4.0], [5.0]], dtype=torch.float64)
     gathered = dist.gather_rows(rows * weight)
     (COEFFICIENTS * gathered[:, 0] ** 2).sum().backward()
+
+    def key_gradient(num_rows, first):
+        # Each rank's part is another function of all rows.
+        rows = torch.arange(first, first + num_rows, dtype=torch.float64)[:, None].repeat(1, 2).requires_grad_()
+        keys, first_row = dist.gather_keys(rows)
+        # Transposed on one rank alone: its gradient comes in another layout.
+        powers = (keys.T if rank else keys) ** (rank + 2)
+        total = dist.sum_of_parts(powers.sum())
+        total.backward()
+        return {"value": total.item(), "first_row": first_row, "gradient": rows.grad.tolist()}
+
+    def reduce_scatter(own, parts):
+        own.copy_(dist.sum_over_ranks(torch.stack(parts))[rank])
+
+    def key_gradients():
+        return [key_gradient(2 + rank, first=1 + 2 * rank), key_gradient(5 * rank, first=1)]
+
+    keys = key_gradients()
+    torch.distributed.get_backend, torch.distributed.reduce_scatter = lambda: "nccl", reduce_scatter
+    keys_by_nccl = key_gradients()
     given = torch.full((2,), rank + 1)
     found = {
         "rank": rank,
@@ -48,6 +68,9 @@ with dist.process_group(torch.device("cpu")):
         "empty_on_rank_0": dist.gather_rows(torch.ones(rank, 2, dtype=torch.int64)).tolist(),
         "sum": dist.sum_over_ranks(given).tolist(),
         "given": given.tolist(),
+        "keys": keys,
+        "keys_by_nccl": keys_by_nccl,
+        "transposed_sum": dist.sum_over_ranks(torch.arange(6.0).reshape(2, 3).T if rank else torch.ones(3, 2)).tolist(),
         "objects": dist.gather_objects({"rank": rank}),
         "broadcast": dist.broadcast_object(f"from rank {rank}"),
     }
@@ -104,10 +127,27 @@ def test_the_mean_gradient_over_ranks_is_that_of_one_process(two_processes):
 
 
 @pytest.mark.dist
+@pytest.mark.parametrize("road", ["keys", "keys_by_nccl"])
+def test_keys_gather_the_gradients_of_every_ranks_part(two_processes, road):
+    rows = torch.arange(1, 6, dtype=torch.float64)[:, None].repeat(1, 2).requires_grad_()
+    total = (rows**2).sum() + (rows**3).sum()
+    total.backward()
+    assert rows.grad is not None
+    for one in two_processes[0]:
+        ragged, empty_on_rank_0 = one[road]
+        assert ragged["value"] == empty_on_rank_0["value"] == total.item()
+        assert (ragged["first_row"], empty_on_rank_0["first_row"]) == (2 * one["rank"], 0)
+        # Twice, because parameters' gradients are averaged over two ranks afterwards.
+        assert ragged["gradient"] == (2 * rows.grad.split([2, 3])[one["rank"]]).tolist()
+        assert empty_on_rank_0["gradient"] == (2 * rows.grad.split([0, 5])[one["rank"]]).tolist()
+
+
+@pytest.mark.dist
 def test_sums_objects_and_broadcasts_reach_every_rank(two_processes):
     for one in two_processes[0]:
         assert one["sum"] == [3, 3]
         assert one["given"] == [one["rank"] + 1] * 2
+        assert one["transposed_sum"] == [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
         assert one["objects"] == [{"rank": 0}, {"rank": 1}]
         assert one["broadcast"] == "from rank 0"
 
@@ -117,7 +157,9 @@ def test_one_process_needs_no_group():
     with dist.process_group(torch.device("cpu")):
         assert (dist.rank(), dist.world_size(), dist.is_main()) == (0, 1, True)
         assert dist.gather_rows(rows) is rows
+        assert dist.gather_keys(rows) == (rows, 0)
         assert dist.sum_over_ranks(rows) is rows
+        assert dist.sum_of_parts(rows) is rows
         assert dist.gather_objects("a") == ["a"]
         assert dist.broadcast_object("a") == "a"
         dist.barrier()

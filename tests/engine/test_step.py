@@ -27,13 +27,12 @@ class Linear(nn.Module):
         return Outputs(embedding, {"classifier": embedding @ self.weight.T, "rank": embedding})
 
 
-def _mean_square(vectors: Tensor, labels: Tensor) -> Tensor:
-    return vectors.square().mean()
+class _MeanSquare(ComparingLoss):
+    def sums(self, comparison: Comparison) -> Sums:
+        return Sums(comparison.query.square().sum()[None], torch.tensor([comparison.query.numel()]))
 
 
 class _Absolute(ComparingLoss):
-    """Its rows do not compare, but it goes the way of the losses that do."""
-
     def sums(self, comparison: Comparison) -> Sums:
         return Sums(comparison.query.abs().sum()[None], torch.ones(1))
 
@@ -49,8 +48,8 @@ def _step(network: nn.Module, terms: list[LossTerm], clip_norm: float = 0.0, lr_
 
 
 TERMS = [
-    LossTerm("square", "classifier", 0.5, _mean_square, global_batch=False),
-    LossTerm("absolute", "rank", 0.25, _Absolute(), global_batch=True),
+    LossTerm("square", "classifier", 0.5, _MeanSquare()),
+    LossTerm("absolute", "rank", 0.25, _Absolute()),
 ]
 
 

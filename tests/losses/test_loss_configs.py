@@ -43,10 +43,6 @@ def test_an_entry_s_defaults_are_the_loss_s_own():
     assert (built.label_smoothing, built.smoothing_form, built.weight) == (0.0, "uniform", None)
 
 
-def test_losses_are_those_of_the_batch_of_all_processes():
-    assert all(config.global_batch for config in (CrossEntropyConfig, SmoothAPConfig, PNPConfig))
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [

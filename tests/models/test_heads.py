@@ -1,4 +1,4 @@
-"""Classifiers and metric heads, by hand."""
+"""Classifiers, metric and proxy heads, by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from shelfmark.models.heads import CosineClassifier, LinearClassifier, MetricHead
+from shelfmark.models.heads import CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -37,6 +37,15 @@ def test_cosine_rows_start_with_length_one_per_class() -> None:
     weight = CosineClassifier(64, 5).weight
     assert weight.shape == (5, 64)
     assert torch.allclose(weight.norm(dim=1), torch.ones(5))
+
+
+def test_cosine_logits_are_float32_under_autocast() -> None:
+    classifier = CosineClassifier(64, 5, scale=64.0)
+    embedding = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = classifier(embedding)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, classifier(embedding))
 
 
 def test_a_scale_lets_the_loss_of_many_classes_fall() -> None:
@@ -79,3 +88,35 @@ def test_metric_vectors_are_normalised_in_float32_under_autocast() -> None:
 
 def test_float64_stays_float64() -> None:
     assert MetricHead(4)(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_a_proxy_head_gives_unit_vectors_and_its_weight_as_it_is() -> None:
+    head = ProxyHead(2, num_classes=3)
+    vectors, weight = head(torch.tensor([[3.0, 4.0]]))
+    assert torch.allclose(vectors, torch.tensor([[0.6, 0.8]]))
+    assert weight is head.weight
+    assert list(head.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize(("dim", "centers_per_class", "expected"), [(0, 1, (5, 1, 8)), (3, 2, (5, 2, 3))])
+def test_a_proxy_head_has_its_proxies_in_the_space_of_its_vectors(
+    dim: int, centers_per_class: int, expected: tuple[int, ...]
+) -> None:
+    head = ProxyHead(8, 5, dim, centers_per_class)
+    vectors, weight = head(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+    assert vectors.shape == (4, expected[2])
+    assert weight.shape == expected
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(4))
+
+
+def test_proxies_start_with_length_one_in_different_directions() -> None:
+    weight = ProxyHead(64, 5, centers_per_class=3).weight.detach().flatten(0, 1)
+    assert torch.allclose(weight.norm(dim=1), torch.ones(15))
+    assert float((weight @ weight.T - torch.eye(15)).abs().max()) < 0.7
+
+
+def test_a_proxy_head_is_float32_under_autocast() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors, weight = ProxyHead(512, 3, 128)(torch.randn(4, 512, generator=torch.Generator().manual_seed(0)))
+    assert vectors.dtype == weight.dtype == torch.float32
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-6)

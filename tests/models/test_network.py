@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shelfmark.core.contracts import Proxies
 from shelfmark.core.errors import UserError
 from shelfmark.models import Network, build_network
+from shelfmark.models.network import HeadOptions
 
 
 def network(**options: Any) -> Network:
@@ -38,6 +40,38 @@ def test_a_pass_gives_embedding_logits_and_metric_vectors() -> None:
         "small": (4, 8),
     }
     assert outputs.logits is outputs.heads["classifier"]
+
+
+def test_a_number_stands_for_a_metric_head_of_that_dimension() -> None:
+    by_number, by_options = network(heads={"rank": 8}), network(heads={"rank": HeadOptions(8, "metric")})
+    for name, value in by_number.state_dict().items():
+        assert torch.equal(value, by_options.state_dict()[name])
+
+
+def test_a_proxy_head_gives_vectors_and_the_proxies_of_every_class() -> None:
+    model = network(embedding_dim=16, heads={"proxies": HeadOptions(8, "proxy", centers_per_class=3)})
+    output = model(images()).heads["proxies"]
+    assert isinstance(output, Proxies)
+    assert output.vectors.shape == (4, 8)
+    assert output.weight.shape == (7, 3, 8)
+    assert [name for name in model.state_dict() if name.startswith("heads.")] == [
+        "heads.proxies.weight",
+        "heads.proxies.projection.weight",
+        "heads.proxies.projection.bias",
+    ]
+
+
+def test_proxies_follow_from_the_seed_and_the_heads_name() -> None:
+    heads = {"a": HeadOptions(8, "proxy"), "b": HeadOptions(8, "proxy")}
+    state, again = network(seed=4, heads=heads).state_dict(), network(seed=4, heads=heads).state_dict()
+    assert torch.equal(state["heads.a.weight"], again["heads.a.weight"])
+    assert not torch.equal(state["heads.a.weight"], state["heads.b.weight"])
+    assert not torch.equal(state["heads.a.weight"], network(seed=5, heads=heads).state_dict()["heads.a.weight"])
+
+
+def test_a_head_of_no_known_type_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.heads\.a\.type='proxies'.*Did you mean 'proxy'"):
+        network(heads={"a": HeadOptions(8, "proxies")})
 
 
 def test_names_in_the_state_dict_are_stable() -> None:
@@ -157,7 +191,7 @@ def test_freezing_everything_is_refused() -> None:
 @pytest.mark.parametrize("backbone", ["test_resnet", "resnest14d"])
 def test_one_image_cannot_train_batch_norm(backbone: str) -> None:
     model = network(backbone=backbone)
-    with pytest.raises(UserError, match=r"at least 2 per process, or set model\.freeze_bn=true"):
+    with pytest.raises(UserError, match=r"at least 2 per process.* or set model\.freeze_bn=true"):
         model(images(1))
     assert model(images(2)).logits.isfinite().all()
     assert model.eval()(images(1)).logits.shape == (1, 7)

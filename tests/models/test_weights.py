@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shelfmark.core.errors import UserError
 from shelfmark.models import Network, build_backbone, build_network, load_backbone_weights, load_matching
+from shelfmark.models.network import HeadOptions
 
 State = dict[str, Tensor]
 HUB_FOLDER = "models--timm--resnet18.a1_in1k"
@@ -238,6 +239,26 @@ def test_with_other_classes_only_the_classifier_stays_fresh() -> None:
     assert torch.equal(network.classifier.weight, fresh.weight)
     assert torch.equal(network.backbone.conv1[0].weight, other.backbone.conv1[0].weight)
     assert torch.equal(network.heads["metric"].projection.weight, other.heads["metric"].projection.weight)
+
+
+def test_proxies_of_other_classes_stay_fresh_and_their_projection_is_loaded() -> None:
+    heads = {"proxies": HeadOptions(4, "proxy", centers_per_class=2)}
+    network, other = small_network(num_classes=9, seed=1, heads=heads), small_network(seed=2, heads=heads)
+    fresh = load_matching(network, other.state_dict())
+    assert fresh == ["classifier.weight", "classifier.bias", "heads.proxies.weight"]
+    own = small_network(num_classes=9, seed=1, heads=heads)
+    assert torch.equal(network.heads["proxies"].weight, own.heads["proxies"].weight)
+    assert torch.equal(network.heads["proxies"].projection.weight, other.heads["proxies"].projection.weight)
+    same = small_network(seed=1, heads=heads)
+    assert load_matching(same, other.state_dict()) == []
+    assert torch.equal(same.heads["proxies"].weight, other.heads["proxies"].weight)
+
+
+def test_proxies_of_another_number_a_class_are_refused() -> None:
+    network = small_network(num_classes=9, heads={"proxies": HeadOptions(4, "proxy", centers_per_class=3)})
+    state = small_network(heads={"proxies": HeadOptions(4, "proxy", centers_per_class=2)}).state_dict()
+    with pytest.raises(UserError, match=r"heads\.proxies\.weight \[5, 2, 4\] where the model has \[9, 3, 4\]"):
+        load_matching(network, state)
 
 
 def test_half_a_classifier_is_not_taken() -> None:

@@ -94,6 +94,18 @@ def test_resuming_a_complete_run_says_so_and_reports_it_again(small: Path, caplo
     assert Path("log/base/summary.json").read_text() == before
 
 
+def test_a_run_that_goes_on_from_its_best_model_keeps_it_until_a_better_one_comes(small: Path) -> None:
+    one_epoch = [*SMALL, "model.freeze_bn=true", "train.num_epochs=1", "train.steps_per_epoch=2", "eval.every_epochs=1"]
+    assert main(["train", *one_epoch, "name=base"]) == 0
+    resumed = ["train", "--RESUME_MODEL", "log/base/best_model", "train.num_epochs=2"]
+    # At a rate so low nothing moves, and an evaluation as good as the first is not better.
+    assert main([*resumed, "optim.lr=1e-12"]) == 0
+    kept = load_checkpoint(Path("log/base_2/best_model"))
+    assert kept.manifest["step"] == 2
+    assert kept.weights_hash == load_checkpoint(Path("log/base/best_model")).weights_hash
+    assert load_checkpoint(Path("log/base_2/last")).manifest["step"] == 4
+
+
 @pytest.mark.dist
 def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Path, checkout: Path) -> None:
     # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.

@@ -86,7 +86,8 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     """The sum of every rank's tensor (same shape everywhere), on every rank; no gradient."""
     if world_size() == 1:
         return value
-    total = value.clone()
+    # Collectives add in the order of memory, and a gradient may be transposed on one rank alone.
+    total = value.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
 
@@ -158,7 +159,7 @@ def _sizes(value: Tensor) -> list[int]:
     """How many rows each rank's tensor has."""
     counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
-    return [int(count) for count in counts]
+    return torch.cat(counts).tolist()
 
 
 def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
@@ -179,5 +180,5 @@ def _reduce_scattered(value: Tensor, sizes: list[int]) -> Tensor:
     for place, part in zip(padded, value.split(sizes)):
         place[: len(part)] = part
     own = torch.empty_like(padded[0])
-    dist.reduce_scatter_tensor(own, padded)
+    dist.reduce_scatter(own, list(padded))
     return own[: sizes[rank()]]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from shelfmark.core.errors import choose
 from shelfmark.data.saved_pipeline import SavedPipeline
 
 Transform = Callable[[np.ndarray, int], Tensor]
@@ -71,6 +72,24 @@ def eval_transform(
     return _CentreCrop(size, int(size / crop), _Normalize(mean, std))
 
 
+NUM_VIEWS = {"centre": 1, "flip": 2, "five_crop": 5, "ten_crop": 10}
+
+
+def view_transform(
+    size: int,
+    views: str,
+    crop: float = 0.875,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Transform:
+    """As `eval_transform`, but several views of each picture: (V, 3, size, size).
+
+    views: `centre` (V = 1); `flip`, the centre and its mirror image (2); `five_crop`, the four corners and the centre
+    of the resized picture (5); `ten_crop`, these and their mirror images (10).
+    """
+    return _Views(_CentreCrop(size, int(size / crop), _Normalize(mean, std)), choose("predict.views", views, NUM_VIEWS))
+
+
 class _Normalize:
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = list(mean), list(std)
@@ -111,13 +130,28 @@ class _CentreCrop:
         self.size, self.shorter_side, self.normalize = size, shorter_side, normalize
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
+        return self.normalize(functional.center_crop(self.resized(rgb), [self.size, self.size]))
+
+    def resized(self, rgb: np.ndarray) -> Tensor:
         pixels = _channels_first(rgb)
         height, width = pixels.shape[1:]
         longest = _LARGEST_ASPECT * min(height, width)
         if max(height, width) > longest:
             pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
-        pixels = functional.resize(pixels, [self.shorter_side], antialias=True)
-        return self.normalize(functional.center_crop(pixels, [self.size, self.size]))
+        return functional.resize(pixels, [self.shorter_side], antialias=True)
+
+
+class _Views:
+    def __init__(self, centre: _CentreCrop, views: str) -> None:
+        self.centre, self.views = centre, views
+
+    def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
+        pixels, size = self.centre.resized(rgb), [self.centre.size, self.centre.size]
+        crops = functional.five_crop(pixels, size) if "crop" in self.views else [functional.center_crop(pixels, size)]
+        images = [self.centre.normalize(crop) for crop in crops]
+        if self.views in ("flip", "ten_crop"):
+            images += [image.flip(-1) for image in images]
+        return torch.stack(images)
 
 
 @contextmanager

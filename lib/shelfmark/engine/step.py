@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Outputs, Proxies
+from shelfmark.core.log import say
+from shelfmark.engine.grad_cache import CachedNetwork
+from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
 from shelfmark.losses import LossFunction, Takes
+from shelfmark.models import Network
 from shelfmark.ops.proxies import proxy_cosines
 
 
@@ -20,30 +25,36 @@ from shelfmark.ops.proxies import proxy_cosines
 class LossTerm:
     """One entry of `losses:`, built.
 
-    takes: what the function wants of the head's output. global_batch: its rows' parts depend on other rows, so it
-    sees those of every process. scale: of a cosine classifier's logits, which a loss of cosines does without.
+    takes: what the function wants of the head's output. scale: of a cosine classifier's logits, which a loss of
+    cosines does without. memory: rows of earlier steps that a loss which compares rows compares this batch with too.
     """
 
     name: str
     head: str
     weight: float
     function: LossFunction
-    global_batch: bool
     takes: Takes = "logits"
     scale: float = 1.0
+    memory: CrossBatchMemory | None = None
 
     def value(self, outputs: Outputs, labels: Tensor, step: int) -> Tensor:
-        """The unweighted loss, 0-dim; the same on every process for a global loss."""
+        """The unweighted loss of the batch of all processes, 0-dim, the same on each."""
         output = outputs.heads[self.head]
         if isinstance(output, Proxies) and self.takes == "proxies":
-            return self.function(output.vectors, labels, output.weight)
+            return self.function.over_ranks(output.vectors, labels, output.weight, step=step)
+        remembered = self.memory.rows_at(step) if self.memory is not None else None
+        memory = {"memory": remembered} if remembered is not None else {}
+        return self.function.over_ranks(self._input(output), labels, step=step, **memory)
+
+    def remember(self, outputs: Outputs, labels: Tensor) -> None:
+        """Adds this batch to the memory, if there is one."""
+        if self.memory is not None:
+            self.memory.add(self._input(outputs.heads[self.head]), labels)
+
+    def _input(self, output: Tensor | Proxies) -> Tensor:
         if isinstance(output, Proxies):
-            output = proxy_cosines(output.vectors, output.weight)
-        elif self.takes == "cosines":
-            output = output / self.scale
-        if self.global_batch:
-            return self.function.over_ranks(output, labels, step=step)  # type: ignore[attr-defined]
-        return self.function(output, labels)
+            return proxy_cosines(output.vectors, output.weight)
+        return output / self.scale if self.takes == "cosines" else output
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,19 @@ class StepResult:
 
 
 class TrainStep:
-    """Forward, losses, backward, clip, update."""
+    """Forward, losses, backward, clip, update.
+
+    grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
+    """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         terms: Sequence[LossTerm],
         optimizer: torch.optim.Optimizer,
         precision: Precision,
         clip_norm: float = 0.0,
+        grad_cache: int = 0,
     ) -> None:
         self.network = network
         self.terms = list(terms)
@@ -72,7 +87,8 @@ class TrainStep:
         self.precision = precision
         self.clip_norm = clip_norm
         self.scaler = precision.gradient_scaler()
-        self._forward = _distributed(network, precision.device)
+        whole_pass = CachedNetwork(network, grad_cache, precision) if grad_cache else network
+        self._forward = _distributed(whole_pass, precision.device)
 
     def __call__(
         self, batch: Batch, learning_rate: float, step: int = 0, measure_gradients: bool = False
@@ -92,7 +108,29 @@ class TrainStep:
         norms = self._gradient_norms(losses, outputs.embedding) if measure_gradients else {}
         total = torch.stack([term.weight * losses[term.name].float() for term in self.terms]).sum()
         self._update(total)
+        for term in self.terms:
+            term.remember(outputs, labels)
         return StepResult(_means({**losses, "loss": total}), _means(norms))
+
+    def state_dict(self) -> dict[str, Any]:
+        """optimizer, scaler; memories: by the term's name, its head and what its memory holds."""
+        memories = {
+            term.name: {"head": term.head, **term.memory.state_dict()} for term in self.terms if term.memory is not None
+        }
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "memories": memories}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state_dict()`. A memory that it lacks, or that another head filled, starts empty."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for term in self.terms:
+            if term.memory is None:
+                continue
+            saved = state.get("memories", {}).get(term.name)
+            if saved is not None and saved["head"] == term.head:
+                term.memory.load_state_dict(saved)
+            else:
+                say(f"the memory of {term.name} starts empty: there is none of head {term.head} to go on from")
 
     def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

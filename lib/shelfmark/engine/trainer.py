@@ -134,9 +134,9 @@ class Trainer:
         dist.barrier()
 
     def _state(self) -> dict[str, Any]:
+        """`state.pt`: the keys of `TrainStep.state_dict`; progress, bad_images; random: one of each process."""
         return {
-            "optimizer": self.step.optimizer.state_dict(),
-            "scaler": self.step.scaler.state_dict(),
+            **self.step.state_dict(),
             "progress": self.progress.state_dict(),
             "bad_images": self.bad_images.state_dict(),
             "random": dist.gather_objects(random_state()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -43,8 +43,6 @@ class DeferredWeights:
 @dataclass(frozen=True, kw_only=True)
 class ClassificationLossConfig(LossConfig):
     """An entry whose loss is a `ClassificationLoss`; a subclass says which in `loss`."""
-
-    global_batch: ClassVar[bool] = True
 
     head: str = "classifier"
     """whose logits the loss takes"""

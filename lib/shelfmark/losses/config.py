@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
 
-LossFunction = Callable[..., Tensor]
-"""`loss(head's output, labels)` -> 0-dim tensor."""
-
 Takes = Literal["logits", "vectors", "cosines", "proxies"]
 """What a loss wants of its head: a classifier's logits (N, C); a metric head's vectors (N, D); the cosines of a cosine
 classifier or a proxy head, (N, C) or (N, C, K) for K proxies a class; or a proxy head's vectors and weight."""
+
+
+class LossFunction(Protocol):
+    """A built loss: called with what a head gives for some rows and their labels, it is the loss of these rows alone.
+
+    Of `proxies` it takes vectors, labels and the weight.
+    """
+
+    @property
+    def over_ranks(self) -> Callable[..., Tensor]:
+        """As the call, but the loss of the rows of all processes: 0-dim, the same on each.
+
+        Once parameter gradients are averaged over processes, as DistributedDataParallel does, the gradient is that of
+        one process with all rows. `step=` is that of the optimizer and decides random draws.
+        """
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,9 @@ class LossConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
     takes: ClassVar[Takes] = "logits"
-    global_batch: ClassVar[bool] = False
-    """Whether the loss is that of the batch of all processes, which the built loss gives by a method `over_ranks`."""
 
     head: str
-    """whose output the loss takes: `classifier`, or the name of a metric head"""
+    """whose output the loss takes: `classifier`, or the name of a metric or proxy head"""
     weight: float = 1.0
     """factor of this loss in the sum"""
 
@@ -58,7 +68,6 @@ class ComparingLossConfig(LossConfig):
     """An entry whose loss is a `ComparingLoss`."""
 
     takes: ClassVar[Takes] = "vectors"
-    global_batch: ClassVar[bool] = True
 
     memory_rows: int = 0
     """vectors of earlier batches that this one is compared with too (a cross-batch memory); 0 is none"""

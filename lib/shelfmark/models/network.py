@@ -1,4 +1,4 @@
-"""The network: backbone, embedding, classifier and metric heads.
+"""The network: backbone, embedding, classifier, metric and proxy heads.
 
 Legend: N batch, H x W pixels, F backbone features, D embedding, C classes.
 """
@@ -6,6 +6,8 @@ Legend: N batch, H x W pixels, F backbone features, D embedding, C classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +16,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError, choose, nearest
 from shelfmark.models.backbones import build_backbone
-from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead
+from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
+
+HeadType = Literal["metric", "proxy"]
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What a head is built with. dim: 0 takes the embedding itself. centers_per_class: of a proxy head."""
+
+    dim: int = 0
+    type: HeadType = "metric"
+    centers_per_class: int = 1
 
 
 class Network(nn.Module):
@@ -56,16 +69,23 @@ class Network(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Outputs:
-        if self.training and len(images) == 1:
-            self._refuse_statistics_of_one_image()
-        embedding = self.embed(images)
-        heads = {name: head(embedding) for name, head in self.heads.items()}
-        return Outputs(embedding, {"classifier": self.logits(embedding), **heads})
+        return self.outputs(self.embed(images))
 
     def embed(self, images: Tensor) -> Tensor:
         """The embedding (N, D), un-normalised, float32 under autocast too."""
+        if len(images) == 1 and self.learns_statistics:
+            raise UserError(
+                "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
+                " Raise train.batch_size to at least 2 per process (and train.grad_cache, if it is on, to at least 3),"
+                " or set model.freeze_bn=true."
+            )
         features = self.backbone(images.contiguous(memory_format=self.memory_format))
         return at_least_float32(self.embedding(features))
+
+    def outputs(self, embedding: Tensor) -> Outputs:
+        """What the classifier and the heads make of an embedding (N, D)."""
+        heads = {name: head(embedding) for name, head in self.heads.items()}
+        return Outputs(embedding, {"classifier": self.logits(embedding), **heads})
 
     def logits(self, embedding: Tensor) -> Tensor:
         """Class scores (N, C) of an embedding (N, D).
@@ -78,6 +98,11 @@ class Network(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             return self.classifier(embedding)
 
+    @property
+    def learns_statistics(self) -> bool:
+        """Whether a batch norm normalises by the batch and counts it in."""
+        return any(module.training for module in _batch_norms(self))
+
     def train(self, mode: bool = True) -> Network:
         """Training mode for all that learns; what is frozen stays in eval mode."""
         super().train(mode)
@@ -87,13 +112,6 @@ class Network(nn.Module):
             for module in _batch_norms(self):
                 module.eval()
         return self
-
-    def _refuse_statistics_of_one_image(self) -> None:
-        if any(module.training for module in _batch_norms(self)):
-            raise UserError(
-                "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
-                " Raise train.batch_size to at least 2 per process, or set model.freeze_bn=true."
-            )
 
 
 def build_network(
@@ -105,7 +123,7 @@ def build_network(
     classifier: str = "linear",
     bias: bool = True,
     scale: float = 16.0,
-    heads: Mapping[str, int] | None = None,
+    heads: Mapping[str, HeadOptions | int] | None = None,
     freeze: Sequence[str] = (),
     freeze_bn: bool = False,
     channels_last: bool = False,
@@ -114,8 +132,8 @@ def build_network(
     """A network on the CPU, in training mode; each part's first weights follow from the seed and its name alone.
 
     weights: see `load_backbone_weights`. embedding_dim: 0 takes the backbone's features as the embedding.
-    classifier: `linear` (with or without bias) or `cosine` (with scale). heads: metric heads, name to dimension,
-    0 for the embedding's own. Raises UserError for what does not exist or does not fit.
+    classifier: `linear` (with or without bias) or `cosine` (with scale). heads: by name; a number stands for a metric
+    head of that dimension. Raises UserError for what does not exist or does not fit.
     """
     if num_classes < 1:
         raise UserError(f"data.num_classes={num_classes}: a classifier needs at least one class.")
@@ -130,7 +148,7 @@ def build_network(
         body,
         embedding,
         classes,
-        {name: _build_metric_head(name, dim, head_dim, seed) for name, head_dim in (heads or {}).items()},
+        {name: _build_head(name, options, dim, num_classes, seed) for name, options in (heads or {}).items()},
         freeze=freeze,
         freeze_bn=freeze_bn,
         channels_last=channels_last,
@@ -144,12 +162,19 @@ def _build_classifier(kind: str, num_features: int, num_classes: int, bias: bool
     return LinearClassifier(num_features, num_classes, bias)
 
 
-def _build_metric_head(name: str, num_features: int, dim: int, seed: int) -> MetricHead:
+def _build_head(
+    name: str, options: HeadOptions | int, num_features: int, num_classes: int, seed: int
+) -> MetricHead | ProxyHead:
     # A dot would break the names in a state_dict, and words such as `keys` are nn.ModuleDict's own.
     if not name.isidentifier() or name == "classifier" or hasattr(nn.ModuleDict, name):
-        raise UserError(f"model.heads: {name!r} cannot be a metric head's name; take a plain word such as 'metric'.")
+        raise UserError(f"model.heads: {name!r} cannot be a head's name; take a plain word such as 'metric'.")
+    if isinstance(options, int):
+        options = HeadOptions(options)
+    choose(f"model.heads.{name}.type", options.type, get_args(HeadType))
     with seeded(seed, f"model.heads.{name}"):
-        return MetricHead(num_features, dim)
+        if options.type == "proxy":
+            return ProxyHead(num_features, num_classes, options.dim, options.centers_per_class)
+        return MetricHead(num_features, options.dim)
 
 
 def _submodule(network: nn.Module, name: str) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.models.backbones import backbone_name
+from shelfmark.models.heads import ProxyHead
 from shelfmark.models.hub import hub_name, hub_weights
 
 PUBLISHED = {
@@ -55,24 +56,38 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str, folder: 
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Loads `state`, but for a classifier of other shape; returns the names that kept their fresh values.
+    """Loads `state`, but for a classifier of other shape and proxies of other classes; returns the names that kept
+    their fresh values.
 
-    For finetuning with other classes. Raises UserError where anything but the classifier differs.
+    For finetuning with other classes. Raises UserError where anything else differs.
     """
     own = network.state_dict()
     classifier = {key for key in [*own, *state] if key.startswith("classifier.")}
     # Half a classifier is of no use: it is taken whole or not at all.
     fits = all(key in own and key in state and own[key].shape == state[key].shape for key in classifier)
-    wanted = {key: tensor for key, tensor in state.items() if fits or key not in classifier}
-    fresh = [] if fits else [key for key in own if key in classifier]
+    unfit = _proxies_of_other_classes(network, state) | (set() if fits else classifier)
+    wanted = {key: tensor for key, tensor in state.items() if key not in unfit}
+    fresh = [key for key in own if key in unfit]
     mismatch = _compare({key: tensor for key, tensor in own.items() if key not in fresh}, wanted)
     if mismatch:
         raise UserError(
             f"the checkpoint is of another network than model.* describes: {mismatch}."
-            " Only the classifier may differ; give the options of model that it was trained with."
+            " Only the classifier and the number of classes may differ; give the options of model that it was trained"
+            " with."
         )
     network.load_state_dict(wanted, strict=False)
     return fresh
+
+
+def _proxies_of_other_classes(network: nn.Module, state: Mapping[str, Tensor]) -> set[str]:
+    proxies = {
+        f"{name}.weight": module.weight for name, module in network.named_modules() if isinstance(module, ProxyHead)
+    }
+    return {
+        key
+        for key, weight in proxies.items()
+        if key in state and len(weight) != len(state[key]) and weight.shape[1:] == state[key].shape[1:]
+    }
 
 
 class _Mismatch(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Literal
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import unused_path
+from shelfmark.core.files import read_json, unused_path
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpoint import Checkpoint
+from shelfmark.engine.checkpoint import MANIFEST, Checkpoint
 from shelfmark.recipe import Recipe
 
 Mode = Literal["resume", "finetune"]
@@ -73,3 +73,17 @@ def open_run_folder(start: Start, log_root: Path) -> Path:
     if dist.is_main():
         folder.mkdir(parents=True)
     return dist.broadcast_object(folder)
+
+
+def best_so_far(checkpoint: Checkpoint) -> Path | None:
+    """The folder of the best model that the checkpoint's run had until then: itself or its sibling, if they still are.
+
+    A run that goes on from here in another folder takes it along, or else its best score would have no model.
+    """
+    best_epoch = checkpoint.manifest["best_epoch"]
+    for folder in (checkpoint.folder, checkpoint.folder.parent / "best_model"):
+        file = folder / MANIFEST
+        # A checkpoint of the best epoch is written once that epoch is closed.
+        if best_epoch is not None and file.is_file() and read_json(file)["epoch"] == best_epoch + 1:
+            return folder
+    return None

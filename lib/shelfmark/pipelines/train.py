@@ -18,7 +18,7 @@ from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
@@ -34,7 +34,7 @@ from shelfmark.optim import LearningRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.splits import Splits, read_splits
-from shelfmark.pipelines.start import Mode, Start, decide_start, open_run_folder
+from shelfmark.pipelines.start import Mode, Start, best_so_far, decide_start, open_run_folder
 from shelfmark.pipelines.validation import Validation
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.reports.plots import curves
@@ -80,9 +80,17 @@ def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -
     loader = assemble.train_loader(recipe, splits.train, device)
     learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
     terms = assemble.loss_terms(recipe, splits.train, device)
-    step = TrainStep(network, terms, assemble.optimizer(recipe, network), precision, recipe.optim.clip_norm)
+    step = TrainStep(
+        network,
+        terms,
+        assemble.optimizer(recipe, network),
+        precision,
+        clip_norm=recipe.optim.clip_norm,
+        grad_cache=recipe.train.grad_cache,
+    )
+    _warn_of_parts(recipe, network)
     if start.resumed:
-        _restore_optimizer(step, start.resumed)
+        _restore_step(step, start.resumed, same_data=_has_same_data(start.resumed, splits))
     return _Parts(network, step, loader, learning_rate)
 
 
@@ -115,8 +123,17 @@ def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder
         bad_images=BadImageLog(folder / "bad_images.csv", num_images=len(splits.train)),
     )
     if start.resumed:
-        _restore(trainer, start.resumed, same_data=start.resumed.manifest["train_sha256"] == splits.train.sha256)
+        _restore(trainer, start.resumed, same_data=_has_same_data(start.resumed, splits))
+        if start.folder is None:
+            _take_best_along(trainer, best_so_far(start.resumed), folder)
     return trainer
+
+
+def _take_best_along(trainer: Trainer, best: Path | None, folder: Path) -> None:
+    if best is None:
+        trainer.progress.best_score = trainer.progress.best_epoch = None
+    elif dist.is_main():
+        copy_checkpoint(best, folder / "best_model")
 
 
 def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
@@ -132,15 +149,29 @@ def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
     return network
 
 
-def _restore_optimizer(step: TrainStep, checkpoint: Checkpoint) -> None:
+def _warn_of_parts(recipe: Recipe, network: Network) -> None:
+    num_images = recipe.train.grad_cache
+    if 0 < num_images < recipe.train.batch_size // dist.world_size() and network.learns_statistics:
+        warn(
+            f"train.grad_cache={num_images}: batch norm normalises each part of at most {num_images} images by itself,"
+            " so training differs from that of whole batches; model.freeze_bn=true makes them equal."
+        )
+
+
+def _has_same_data(checkpoint: Checkpoint, splits: Splits) -> bool:
+    return checkpoint.manifest["train_sha256"] == splits.train.sha256
+
+
+def _restore_step(step: TrainStep, checkpoint: Checkpoint, same_data: bool) -> None:
+    # Other annotations may mean other classes by the same labels, so a memory of these would mislead.
+    state = checkpoint.state if same_data else {**checkpoint.state, "memories": {}}
     try:
-        step.optimizer.load_state_dict(checkpoint.state["optimizer"])
+        step.load_state_dict(state)
     except ValueError as error:
         raise UserError(
             f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
             " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
         ) from None
-    step.scaler.load_state_dict(checkpoint.state["scaler"])
 
 
 def _restore(trainer: Trainer, checkpoint: Checkpoint, same_data: bool) -> None:

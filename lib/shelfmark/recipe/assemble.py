@@ -18,10 +18,12 @@ from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.samplers import build_order, rank_share
 from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import eval_transform, train_transform
+from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, train_transform, view_transform
+from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.step import LossTerm
-from shelfmark.losses import LossContext
+from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext
 from shelfmark.models import Network, build_network
+from shelfmark.models.network import HeadOptions
 from shelfmark.optim import LearningRate, build_optimizer, parameter_groups
 from shelfmark.recipe.tree import Recipe
 
@@ -63,7 +65,7 @@ def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Netw
         classifier=model.classifier.type,
         bias=model.classifier.bias,
         scale=model.classifier.scale,
-        heads={name: head.dim for name, head in model.heads.items()},
+        heads={name: HeadOptions(head.dim, head.type, head.centers_per_class) for name, head in model.heads.items()},
         freeze=[*model.freeze, *_heads_without_loss(recipe)],
         freeze_bn=model.freeze_bn,
         channels_last=model.channels_last,
@@ -94,12 +96,18 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossT
                 config.head,
                 config.weight,
                 config.build(context),
-                config.global_batch,
                 config.takes,
                 recipe.model.classifier.scale if config.head == "classifier" else 1.0,
+                _memory(config, device),
             )
         )
     return terms
+
+
+def _memory(config: LossConfig, device: torch.device) -> CrossBatchMemory | None:
+    if not isinstance(config, ComparingLossConfig) or not config.memory_rows:
+        return None
+    return CrossBatchMemory(config.memory_rows, config.memory_from_step, device)
 
 
 def optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
@@ -165,6 +173,8 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         images_per_class=sampling.images_per_class,
         steps_per_epoch=recipe.train.steps_per_epoch,
         stages=[(stage.from_epoch, stage.type) for stage in sampling.stages],
+        power=sampling.power,
+        num_epochs=recipe.train.num_epochs,
     )
     dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True)
     return TrainLoader(
@@ -184,10 +194,27 @@ def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | N
     """
     data = recipe.data
     transform = eval_transform(data.input_size_px, data.eval_crop, data.mean, data.std)
+    return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images)
+
+
+def prediction_batches(recipe: Recipe, table: Table, bad_images: BadImageLog) -> list[Iterator[Batch]]:
+    """For each size to predict at, the same batches of rows with the views of their images: (n, V, 3, S, S)."""
+    data, views = recipe.data, recipe.predict.views
+    batch_size = max(1, recipe.eval.batch_size // NUM_VIEWS[views])
+    streams = []
+    for index, size in enumerate(recipe.predict.sizes_px or (data.input_size_px,)):
+        transform = view_transform(size, views, data.eval_crop, data.mean, data.std)
+        # What cannot be read cannot be read at any size: it is listed once.
+        streams.append(_batches(recipe, table, transform, batch_size, bad_images if index == 0 else None))
+    return streams
+
+
+def _batches(
+    recipe: Recipe, table: Table, transform: Transform, batch_size: int, bad_images: BadImageLog | None
+) -> Iterator[Batch]:
+    data = recipe.data
     dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False)
-    batches = eval_batches(
-        dataset, recipe.eval.batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size()
-    )
+    batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
     for batch in batches:
         if bad_images is not None:
             bad_images.add(batch.bad)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from shelfmark.losses import CrossEntropyConfig, LossUnion
+from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
 
-SamplerName = Literal["instance", "class_balanced", "reverse", "pk"]
+SamplerName = Literal["instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk"]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -87,7 +87,8 @@ class SamplingStage(Section):
 
 class Sampling(Section):
     type: SamplerName = _option("instance", "how a batch's images are drawn")
-    images_per_class: Positive = _option(4, "K of the pk sampler; batch_size / K classes are in a batch")
+    images_per_class: Positive = _option(4, "K of pk (batch_size / K classes are in a batch) and of class_aware")
+    power: float = _option(0.5, "of the power sampler: a class is drawn by count**power; 0.5 is square-root sampling")
     stages: tuple[SamplingStage, ...] = _option((), "switches of the sampler: the last stage that has begun rules")
 
     @model_validator(mode="after")
@@ -104,8 +105,18 @@ class Classifier(Section):
     scale: float = _option(16.0, "the cosine classifier's factor; without one its loss cannot fall", gt=0)
 
 
-class MetricHead(Section):
+class Head(Section):
+    type: Literal["metric", "proxy"] = _option(
+        "metric", "metric: vectors of length 1; proxy: those, and learned points of each class"
+    )
     dim: NotNegative = _option(0, "dimension of a linear projection before the norm; 0 takes the embedding itself")
+    centers_per_class: Positive = _option(1, "of a proxy head: learned points for each class")
+
+    @model_validator(mode="after")
+    def _only_proxies_have_centers(self) -> Head:
+        if self.type != "proxy" and self.centers_per_class != 1:
+            raise ValueError(f"centers_per_class={self.centers_per_class} is an option of proxy heads; add type: proxy")
+        return self
 
 
 class Model(Section):
@@ -113,16 +124,22 @@ class Model(Section):
     weights: str = _option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
     embedding_dim: NotNegative = _option(0, "width of the embedding layer; 0 takes the backbone's features as they are")
     classifier: Classifier = Classifier()
-    heads: dict[str, MetricHead] = _option({}, "metric heads on the embedding, by name")
+    heads: dict[str, Head] = _option({}, "metric and proxy heads on the embedding, by name")
     freeze: tuple[str, ...] = _option((), "module names whose parameters and BN statistics stay: `backbone`, ...")
     freeze_bn: bool = _option(False, "keep all batch-norm statistics; scale and shift still learn")
     channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
 
     @model_validator(mode="after")
-    def _classifier_is_not_a_metric_head(self) -> Model:
+    def _classifier_is_not_a_head(self) -> Model:
         if "classifier" in self.heads:
-            raise ValueError("heads: `classifier` is the classifier's own name; call the metric head something else")
+            raise ValueError("heads: `classifier` is the classifier's own name; call the head something else")
         return self
+
+    def gives(self, head: str) -> tuple[Takes, ...]:
+        """What a loss may take from this head."""
+        if head != "classifier":
+            return ("cosines", "proxies") if self.heads[head].type == "proxy" else ("vectors",)
+        return ("logits", "cosines") if self.classifier.type == "cosine" else ("logits",)
 
 
 class Schedule(Section):
@@ -160,6 +177,11 @@ class Train(Section):
         BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
     ] = _option("auto", "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32; apex's O0..O3 are accepted")
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "auto: a GPU where there is one")
+    grad_cache: NotNegative = _option(
+        0,
+        "images per process that go through the backbone at a time, so that a batch of any size fits; costs one more"
+        " forward pass, and batch norm in training mode normalises each such part by itself; 0 is off",
+    )
     log_every_steps: Positive = _option(20, "steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = _option(0, "steps between two checkpoints within an epoch; 0: epochs only")
     checkpoint_every_epochs: Positive = _option(1, "epochs between two checkpoints")
@@ -173,6 +195,13 @@ class Eval(Section):
     few: Positive = _option(20, "a class with fewer training images than this is few-shot")
     recall_at: tuple[Positive, ...] = _option((1, 5, 10), "K of Recall@K")
     retrieval_metric: Literal["cosine", "euclidean", "dot"] = _option("cosine", "similarity for the search")
+
+
+class Predict(Section):
+    views: Literal["centre", "flip", "five_crop", "ten_crop"] = _option(
+        "centre", "views of each test image whose class probabilities are averaged"
+    )
+    sizes_px: tuple[Positive, ...] = _option((), "sides of the square to predict at, averaged; () is input_size_px")
 
 
 class TauNorm(Section):
@@ -203,6 +232,7 @@ class Recipe(Section):
     optim: Optim = Optim()
     train: Train = Train()
     eval: Eval = Eval()
+    predict: Predict = Predict()
     tau_norm: TauNorm = TauNorm()
     output: Output = Output()
 
@@ -211,8 +241,24 @@ class Recipe(Section):
         heads = {"classifier", *self.model.heads}
         for index, loss in enumerate(self.losses):
             if loss.head not in heads:
+                head = "{type: proxy}" if loss.takes in ("cosines", "proxies") else "{}"
                 raise ValueError(
                     f"losses.{index}.head={loss.head!r} is not a head of the model; there are:"
-                    f" {', '.join(sorted(heads))}. Add it with model.heads: {{{loss.head}: {{}}}}"
+                    f" {', '.join(sorted(heads))}. Add it with model.heads: {{{loss.head}: {head}}}"
+                )
+            gives = self.model.gives(loss.head)
+            if loss.takes not in gives:
+                raise ValueError(
+                    f"losses.{index}.head={loss.head!r} gives {' and '.join(gives)}, but {loss.name} takes"
+                    f" {loss.takes}. {_HEADS_THAT_GIVE[loss.takes]}"
                 )
         return self
+
+
+_HEADS_THAT_GIVE: dict[Takes, str] = {
+    "logits": "Write head: classifier.",
+    "vectors": "Write head: rank, with model.heads: {rank: {dim: 128}}.",
+    "cosines": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}, or head: classifier, with"
+    " model.classifier.type: cosine.",
+    "proxies": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}.",
+}

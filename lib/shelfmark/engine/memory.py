@@ -1,0 +1,51 @@
+"""A cross-batch memory: rows of earlier batches. Legend: n rows of this process's batch, S rows held, d dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+
+
+class CrossBatchMemory:
+    """The newest `num_rows` vectors of a head with their labels, oldest first; every process holds the same.
+
+    from_step: first optimizer step at which a loss may look into it; it is filled from the start.
+    Source: Wang, Zhang, Huang, Scott, "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+    """
+
+    def __init__(self, num_rows: int, from_step: int = 0, device: torch.device | None = None) -> None:
+        self.num_rows = num_rows
+        self.from_step = from_step
+        self._vectors = torch.empty((0, 0), device=device)
+        self._labels = torch.empty(0, dtype=torch.int64, device=device)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def rows_at(self, step: int) -> tuple[Tensor, Tensor] | None:
+        """Vectors (S, d) float32 without gradient and labels (S,) int64, or None: it is too early, or S is 0."""
+        return (self._vectors, self._labels) if len(self) and step >= self.from_step else None
+
+    def add(self, vectors: Tensor, labels: Tensor) -> None:
+        """Takes in the batch of all processes, of which these are this one's (n, d) and (n,); the oldest rows go.
+
+        The rows are copied: what a loss was given before does not change.
+        """
+        vectors, labels = dist.gather_rows(vectors.detach().float()), dist.gather_rows(labels)
+        held = self._vectors if len(self) else vectors[:0]
+        self._vectors = torch.cat([held, vectors])[-self.num_rows :]
+        self._labels = torch.cat([self._labels, labels])[-self.num_rows :]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        # A slice would be saved with all that it is a slice of.
+        return {"vectors": self._vectors.cpu().clone(), "labels": self._labels.cpu().clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Another `num_rows` than the saved one's keeps the newest rows that fit."""
+        device = self._labels.device
+        self._vectors = state["vectors"][-self.num_rows :].to(device)
+        self._labels = state["labels"][-self.num_rows :].to(device)

@@ -1,0 +1,144 @@
+"""Any loss of pytorch-metric-learning that owns no parameters. Legend: N batch, D embedding."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError, choose
+from shelfmark.core.rng import derive_seed
+from shelfmark.losses.config import LossConfig, LossContext, Takes
+from shelfmark.ops.similarity import compute_dtype, full_precision, require_comparable, require_finite
+
+OUR_NAMES = {
+    "ArcFaceLoss": "arcface",
+    "CosFaceLoss": "cosface",
+    "NormalizedSoftmaxLoss": "proxy_nca",
+    "ProxyAnchorLoss": "proxy_anchor",
+    "ProxyNCALoss": "proxy_nca",
+    "SoftTripleLoss": "soft_triple",
+    "SubCenterArcFaceLoss": "arcface",
+}
+"""Its losses that own proxies or class weights, and the entry of ours that takes them from a head."""
+
+
+@dataclass(frozen=True, eq=False)
+class PytorchMetricLearning:
+    """A loss object of pytorch-metric-learning, and perhaps a miner's, called as a loss of ours.
+
+    Rows with label -1 are dropped; without any other row the loss is 0. The denominator is the loss's own.
+    Whatever the two draw from torch's generators follows from `seed` and the step, and is put back afterwards.
+    """
+
+    loss: Callable[..., Tensor]
+    miner: Callable[..., Any] | None = None
+    seed: int = 0
+
+    def __call__(self, embedding: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of this batch alone, 0-dim. embedding: (N, D). labels: (N,) int64, -1 where there is none.
+
+        float64 stays float64, anything else is computed in float32. UserError: vectors that are not finite.
+        """
+        require_comparable(embedding, labels, embedding, labels)
+        require_finite(embedding, "embedding")
+        is_labelled = labels != -1
+        vectors, labels = embedding[is_labelled].to(compute_dtype(embedding)), labels[is_labelled]
+        if not len(labels):
+            return vectors.sum()
+        with full_precision(vectors.device), _seeded(derive_seed(self.seed, "losses.pml", step), vectors.device):
+            mined = self.miner(vectors, labels) if self.miner else None
+            return self.loss(vectors, labels, mined)
+
+    def over_ranks(self, embedding: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of the batch of all processes, 0-dim; embedding and labels are this one's part.
+
+        Every process computes all of it, with the gradient of `dist.gather_rows`.
+        """
+        return self(dist.gather_rows(embedding), dist.gather_rows(labels), step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PmlConfig(LossConfig):
+    """`{name: pml, head: ..., loss: NTXentLoss}`"""
+
+    takes: ClassVar[Takes] = "vectors"
+
+    name: Literal["pml"] = "pml"
+    loss: str
+    """a class of pytorch_metric_learning.losses"""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """what it is made with, by name"""
+    miner: str = ""
+    """a class of pytorch_metric_learning.miners; '' is none"""
+    miner_arguments: dict[str, Any] = field(default_factory=dict)
+    """what the miner is made with, by name"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.miner_arguments and not self.miner:
+            raise ValueError(f"miner_arguments={self.miner_arguments} need a miner: name it with miner=")
+
+    def build(self, context: LossContext) -> PytorchMetricLearning:
+        """UserError where the package is missing, has no such class, or the class owns parameters."""
+        losses, miners = _library()
+        if self.loss in OUR_NAMES:
+            raise UserError(_owns_parameters(self.loss))
+        loss = _made("loss", losses, losses.BaseMetricLossFunction, self.loss, self.arguments)
+        if any(True for _ in loss.parameters()):
+            raise UserError(_owns_parameters(self.loss))
+        miner = _made("miner", miners, miners.BaseMiner, self.miner, self.miner_arguments) if self.miner else None
+        return PytorchMetricLearning(loss, miner, context.seed)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, what torch draws on the CPU and on `device` follows from the seed."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield
+
+
+def _library() -> tuple[ModuleType, ModuleType]:
+    """Its modules of losses and of miners."""
+    try:
+        from pytorch_metric_learning import losses, miners
+    except ImportError as error:
+        raise UserError(
+            f"losses: pml needs a package that cannot be imported ({error}): pip install pytorch-metric-learning"
+        ) from error
+    return losses, miners
+
+
+def _made(option: str, module: ModuleType, base: type, name: str, arguments: Mapping[str, Any]) -> Any:
+    """An object of the class `name` of the module, one that derives from `base`."""
+    classes = {key: one for key, one in inspect.getmembers(module, inspect.isclass) if base in one.__mro__[1:]}
+    made = classes[choose(f"losses: pml: {option}", name, classes)]
+    try:
+        return made(**arguments)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"losses: pml: {name} cannot be made with {dict(arguments)}: {error}. It takes: {inspect.signature(made)}"
+        ) from error
+
+
+def _owns_parameters(name: str) -> str:
+    ours = OUR_NAMES.get(name)
+    instead = (
+        f"Ours takes them from a head: losses: [{{name: {ours}, head: proxies}}] with"
+        " model.heads: {proxies: {type: proxy, dim: 128}}"
+        if ours
+        else "Choose one without, such as NTXentLoss, or make them numbers, as with learn_beta: false"
+    )
+    return f"losses: pml: {name} owns parameters, which neither the optimizer nor a checkpoint would see. {instead}."

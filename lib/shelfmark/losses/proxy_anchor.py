@@ -1,0 +1,96 @@
+"""Proxy Anchor: each class proxy against the whole batch.
+
+Legend: N batch, C classes, K proxies a class, W processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.losses.checks import require_not_negative, require_positive
+from shelfmark.losses.config import LossConfig, LossContext, Takes
+from shelfmark.ops.log_sum_exp import masked_log_sum_exp
+from shelfmark.ops.margins import sub_center
+from shelfmark.ops.proxies import require_class_labels
+from shelfmark.ops.similarity import compute_dtype
+
+
+@dataclass(frozen=True)
+class ProxyAnchorLoss:
+    """How far the rows of a class are from its proxy, and how near the others, the hardest most.
+
+    The mean over the classes in the batch of ln(1 + sum over their rows of exp(-alpha (cosine - margin))), and the
+    mean over all C classes of ln(1 + sum over the other rows of exp(alpha (cosine + margin))). With K proxies a class
+    the nearest counts. Rows with label -1 take no part; without any other row the loss is 0. See docs/losses.md.
+    Source: Kim, Kim, Cho, Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020, eq. 4.
+    """
+
+    margin: float = 0.1
+    alpha: float = 32.0
+
+    def __post_init__(self) -> None:
+        require_not_negative("margin", self.margin)
+        require_positive("alpha", self.alpha)
+
+    def __call__(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of this batch alone: 0-dim, float64 for float64, else float32.
+
+        cosine: (N, C) or (N, C, K). labels: (N,) int64, -1 where there is none. step: no matter here.
+        """
+        log_sums, sizes = self._over_rows(cosine, labels)
+        return _mean_over_classes(log_sums[None], sizes)
+
+    def over_ranks(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of the batch of all processes, 0-dim, the same on each; cosine and labels are this one's part.
+
+        The gradient is that of `dist.gather_rows`: once parameter gradients are averaged over processes, it is that
+        of one process with the whole batch. What travels is (2, C), whatever the number of rows.
+        """
+        log_sums, sizes = self._over_rows(cosine, labels)
+        return _mean_over_classes(dist.gather_rows(log_sums[None]), dist.sum_over_ranks(sizes))
+
+    def _over_rows(self, cosine: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithms of the sums over this process's rows, of a class's own and of the others: (2, C).
+
+        And how many rows each class has: (C,).
+        """
+        cosine = sub_center(cosine).to(compute_dtype(cosine))
+        if cosine.ndim != 2:
+            raise ValueError(f"cosines must be (rows, classes) or (rows, classes, proxies), not {tuple(cosine.shape)}")
+        require_class_labels(labels, *cosine.shape)
+        is_own = labels[:, None] == torch.arange(cosine.shape[1], device=labels.device)
+        is_other = ~is_own & (labels != -1)[:, None]
+        pulled = masked_log_sum_exp(-self.alpha * (cosine - self.margin).T, is_own.T)
+        pushed = masked_log_sum_exp(self.alpha * (cosine + self.margin).T, is_other.T)
+        return torch.stack([pulled, pushed]), is_own.sum(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyAnchorConfig(LossConfig):
+    """`{name: proxy_anchor, head: ...}`"""
+
+    takes: ClassVar[Takes] = "cosines"
+
+    name: Literal["proxy_anchor"] = "proxy_anchor"
+    margin: float = 0.1
+    """how far beyond 0 both cosines are to come, 0 or above"""
+    alpha: float = 32.0
+    """sharpness: a larger one looks at the hardest rows alone"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ProxyAnchorLoss(self.margin, self.alpha)
+
+    def build(self, context: LossContext) -> ProxyAnchorLoss:
+        return ProxyAnchorLoss(self.margin, self.alpha)
+
+
+def _mean_over_classes(log_sums: Tensor, sizes: Tensor) -> Tensor:
+    """The loss. log_sums: (W, 2, C), of each process. sizes: (C,) rows of each class on all of them."""
+    pulled, pushed = torch.cat([torch.zeros_like(log_sums[:1]), log_sums]).logsumexp(0)
+    return pulled.sum() / (sizes > 0).sum().clamp_min(1) + pushed.mean()

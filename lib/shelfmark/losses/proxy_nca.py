@@ -1,0 +1,49 @@
+"""ProxyNCA++: a softmax over distances to class proxies. Legend: N batch, C classes, K proxies a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.config import LossContext
+from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.ops.margins import sub_center
+from shelfmark.ops.similarity import compute_dtype
+
+
+@dataclass(frozen=True)
+class ProxyNCALoss(CosineSoftmax):
+    """-ln of the softmax, at the label, of -d^2 / temperature, with d the distance of unit vectors from proxies.
+
+    As d^2 = 2 - 2 cosine, this is cross-entropy of 2 * cosine / temperature. All classes stand in the denominator, the
+    label's too: the softmax form, which ProxyNCA++ improved on ProxyNCA. With K proxies a class the nearest counts.
+    Source: Teh, DeVries, Taylor, "ProxyNCA++: Revisiting and Revitalizing Proxy Neighborhood Component Analysis", ECCV
+    2020.
+    """
+
+    temperature: float = 1 / 9
+
+    def __post_init__(self) -> None:
+        require_positive("temperature", self.temperature)
+
+    def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
+        return 2 / self.temperature * sub_center(cosine).to(compute_dtype(cosine))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyNCAConfig(CosineSoftmaxConfig):
+    """`{name: proxy_nca, head: ...}`"""
+
+    name: Literal["proxy_nca"] = "proxy_nca"
+    temperature: float = 1 / 9
+    """what squared distances are divided by in the softmax; smaller is sharper"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ProxyNCALoss(self.temperature)
+
+    def build(self, context: LossContext) -> ProxyNCALoss:
+        return ProxyNCALoss(self.temperature)

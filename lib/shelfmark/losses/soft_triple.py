@@ -1,0 +1,103 @@
+"""SoftTriple: a softmax over classes with several centres each. Legend: N batch, C classes, K centres, D embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.losses.checks import require_not_negative, require_positive
+from shelfmark.losses.config import LossConfig, LossContext, Takes
+from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.ops.margins import cosface
+from shelfmark.ops.proxies import proxy_cosines, unit_proxies
+from shelfmark.ops.similarity import full_precision
+
+_SMALLEST_SQUARED_DISTANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class SoftTripleLoss:
+    """Cross-entropy of scale * similarity with the classes, and tau * the mean distance between a class's centres.
+
+    A class's similarity is the mean of a vector's cosines with its K centres, weighted by their softmax at temperature
+    gamma; the label's is `margin` smaller than it is. The second part lets superfluous centres merge; it is the sum of
+    the distances of each pair of unit centres over C K (K - 1), 0 where K is 1.
+    The mean of the first part is over the rows with a label; without any it is 0. See docs/losses.md.
+    Source: Qian et al., "SoftTriple Loss: Deep Metric Learning Without Triplet Sampling", ICCV 2019, eq. 7
+    and 8 and the regulariser for an adaptive number of centres.
+    """
+
+    scale: float = 20.0
+    gamma: float = 0.1
+    margin: float = 0.01
+    tau: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_positive("scale", self.scale)
+        require_positive("gamma", self.gamma)
+        require_not_negative("margin", self.margin)
+        require_not_negative("tau", self.tau)
+
+    def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        """vectors: (N, D), weight: (C, K, D), of any length. labels: (N,) int64, -1 where there is none. 0-dim."""
+        return CrossEntropy()(self._logits(vectors, labels, weight), labels) + self._spread(weight)
+
+    def over_ranks(self, vectors: Tensor, labels: Tensor, weight: Tensor, step: int = 0) -> Tensor:
+        """The loss of the batch of all processes, 0-dim: see `CrossEntropy.over_ranks`."""
+        return CrossEntropy().over_ranks(self._logits(vectors, labels, weight), labels) + self._spread(weight)
+
+    def _logits(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        return cosface(self._similarity(vectors, weight), labels, self.margin, self.scale)
+
+    def _spread(self, weight: Tensor) -> Tensor:
+        return self.tau * _mean_distance_between(unit_proxies(weight))
+
+    def _similarity(self, vectors: Tensor, weight: Tensor) -> Tensor:
+        """(N, C)."""
+        cosines = proxy_cosines(vectors, weight)
+        if cosines.ndim == 2:
+            return cosines
+        return ((cosines / self.gamma).softmax(2) * cosines).sum(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTripleConfig(LossConfig):
+    """`{name: soft_triple, head: ...}`"""
+
+    takes: ClassVar[Takes] = "proxies"
+
+    name: Literal["soft_triple"] = "soft_triple"
+    scale: float = 20.0
+    """factor of the similarities in the softmax"""
+    gamma: float = 0.1
+    """temperature of the softmax over a class's centres; smaller looks at the nearest alone"""
+    margin: float = 0.01
+    """what is taken off the similarity at the label, 0 or above"""
+    tau: float = 0.2
+    """factor of the mean distance between a class's centres, 0 or above"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._loss()
+
+    def build(self, context: LossContext) -> SoftTripleLoss:
+        return self._loss()
+
+    def _loss(self) -> SoftTripleLoss:
+        return SoftTripleLoss(self.scale, self.gamma, self.margin, self.tau)
+
+
+def _mean_distance_between(centres: Tensor) -> Tensor:
+    """Half the mean distance of two centres of a class: (C, K, D) of length 1 to a 0-dim tensor."""
+    num_classes, num_centres, _ = centres.shape
+    if num_centres == 1:
+        return centres.new_zeros(())
+    first, second = torch.triu_indices(num_centres, num_centres, offset=1, device=centres.device)
+    with full_precision(centres.device):
+        products = (centres @ centres.mT)[:, first, second]
+    # The slope of a distance of 0 would be without bound.
+    distances = (2 - 2 * products).clamp_min(_SMALLEST_SQUARED_DISTANCE).sqrt()
+    return distances.sum() / (num_classes * num_centres * (num_centres - 1))

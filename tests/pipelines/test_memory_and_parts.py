@@ -1,0 +1,86 @@
+"""A cross-batch memory and GradCache in a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_recipe import SMALL
+
+from shelfmark.cli import main
+from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.journal import read_journal
+
+WITH_MEMORY = [
+    *SMALL,
+    "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank, weight: 0.5, memory_rows: 80, memory_from_step: 4}]",
+    "train.steps_per_epoch=6",
+    "optim.schedule.name=constant",
+]
+
+
+def _train_records(name: str) -> list[dict[str, Any]]:
+    return [record for record in read_journal(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
+
+
+def _memory(name: str) -> Any:
+    return load_checkpoint(Path("log", name, "last")).state["memories"]["smooth_ap"]
+
+
+def test_a_resumed_run_goes_on_with_its_memory_to_the_same_digits(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["train", *WITH_MEMORY, "name=whole"]) == 0
+    assert main(["train", *WITH_MEMORY, "name=halves", "train.num_epochs=1"]) == 0
+    assert len(_memory("halves")["labels"]) == 80
+    assert main(["train", "--RESUME_MODEL", "log/halves/last", "train.num_epochs=2"]) == 0
+    assert _train_records("halves") == _train_records("whole")
+    assert _memory("halves")["vectors"].equal(_memory("whole")["vectors"])
+    assert "starts empty" not in caplog.text
+
+
+def test_from_its_step_on_a_memory_changes_the_loss_and_other_images_start_without_it(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_memory, without = [*WITH_MEMORY, "train.num_epochs=1"], [*SMALL, *WITH_MEMORY[-2:], "train.num_epochs=1"]
+    assert main(["train", *with_memory, "name=memory"]) == 0
+    assert main(["train", *without, "name=none"]) == 0
+    pairs = list(zip(_train_records("memory"), _train_records("none"), strict=True))
+    same = [ours["smooth_ap"] == theirs["smooth_ap"] for ours, theirs in pairs]
+    assert same == [True] * 4 + [False] * 2
+    argv = ["train", "--RESUME_MODEL", "log/memory/last", "train.steps_per_epoch=1"]
+    assert main([*argv, "--mode", "finetune"]) == 0
+    # One batch of 32: nothing was there before.
+    assert len(_memory("memory_finetune")["labels"]) == 32
+    document = json.loads(Path("dataset/shop/train.json").read_text())
+    document["annotations"].pop()
+    Path("fewer.json").write_text(json.dumps(document))
+    assert main([*argv, "--mode", "resume", "data.train_json=fewer.json", "train.num_epochs=2"]) == 0
+    assert len(_memory("memory")["labels"]) == 32
+    assert "the memory of smooth_ap starts empty" in caplog.text
+
+
+def test_training_in_parts_is_training_where_batch_norm_is_frozen_and_else_warns(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = [*SMALL, "train.num_epochs=1", "train.steps_per_epoch=4", "train.precision=fp32"]
+    # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.
+    frozen = [*short, "model.freeze_bn=true", "losses.1.temperature=0.1"]
+    assert main(["train", *frozen, "name=whole"]) == 0
+    assert main(["train", *frozen, "name=parts", "train.grad_cache=10"]) == 0
+    for ours, theirs in zip(_train_records("parts"), _train_records("whole"), strict=True):
+        for name in ("loss", "cross_entropy", "smooth_ap"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+        for name in ("grad_norm/cross_entropy", "grad_norm/smooth_ap"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-2)
+    assert main(["train", *short, "name=large_parts", "train.steps_per_epoch=1", "train.grad_cache=32"]) == 0
+    assert "warning" not in caplog.text
+    assert main(["train", *short, "name=warned", "train.steps_per_epoch=1", "train.grad_cache=10"]) == 0
+    assert caplog.text.count("train.grad_cache=10: batch norm normalises each part") == 1
+
+
+def test_a_negative_number_of_images_is_refused(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL, "train.grad_cache=-1"]) == 2
+    assert "train.grad_cache=-1" in capsys.readouterr().err

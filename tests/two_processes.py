@@ -1,0 +1,28 @@
+"""Runs a function of a test in two gloo processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def on_two_processes(function: Callable[[], Any], folder: Path) -> list[Any]:
+    """What `function()`, defined at the top of a test file, returns in each of two processes, in rank order.
+
+    folder: an empty one. The results are tensors, numbers, and dicts and lists of such.
+    """
+    torch.multiprocessing.spawn(_run, args=(function, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+def _run(rank: int, function: Callable[[], Any], folder: Path) -> None:
+    torch.set_num_threads(1)
+    meeting_point = f"file://{folder.resolve()}/meeting_point"
+    torch.distributed.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=2)
+    try:
+        torch.save(function(), folder / f"{rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
