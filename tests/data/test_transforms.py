@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform
+from shelfmark.data.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform, view_transform
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 WHOLE = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
@@ -225,3 +225,31 @@ def test_without_the_albumentations_package_the_error_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "albumentations", None)
     with pytest.raises(UserError, match=r"pip install 'shelfmark\[albumentations\]'"):
         train_transform(24, albumentations=tmp_path / "pipeline.json")
+
+
+# views
+
+
+def test_one_view_is_the_picture_of_the_evaluation() -> None:
+    picture = ramp(90, 70)
+    views = view_transform(32, "centre", 0.8)(picture, 0)
+    assert torch.equal(views, eval_transform(32, 0.8)(picture, 0)[None])
+
+
+def test_five_crops_are_the_corners_and_the_centre_and_ten_their_mirror_images_too() -> None:
+    # 40 / 0.8 = 50: the picture of 50 x 60 stays as it is.
+    rgb = ramp(50, 60)
+    pixels = torch.from_numpy(rgb).permute(2, 0, 1) / 255
+    five = view_transform(40, "five_crop", 0.8, **PLAIN)(rgb, 0)
+    corners = [(0, 0), (0, 20), (10, 0), (10, 20), (5, 10)]
+    expected = torch.stack([pixels[:, top : top + 40, left : left + 40] for top, left in corners])
+    torch.testing.assert_close(five, expected, atol=1e-6, rtol=0)
+    ten = view_transform(40, "ten_crop", 0.8, **PLAIN)(rgb, 0)
+    assert torch.equal(ten, torch.cat([five, five.flip(-1)]))
+    flipped = view_transform(40, "flip", 0.8, **PLAIN)(rgb, 0)
+    assert torch.equal(flipped, torch.stack([five[4], five[4].flip(-1)]))
+
+
+def test_unknown_views_are_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="predict.views='ten_crops' .* Did you mean 'ten_crop'"):
+        view_transform(32, "ten_crops")

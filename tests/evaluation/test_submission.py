@@ -10,7 +10,7 @@ import torch
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.evaluation import submission
-from shelfmark.evaluation.submission import read_submission, write_submission, write_topk
+from shelfmark.evaluation.submission import read_submission, read_topk, write_submission, write_topk
 
 AWKWARD = ["1849756.jpg", "a,b.jpg", 'say "hi".png', "größe/ü.webp", "two\r\nlines", " space ", "lone\udcff"]
 
@@ -37,6 +37,33 @@ def test_the_best_k_keep_every_digit_of_their_scores(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, scores.numpy())
     assert table["class_3"].tolist() == [2, 6, 10]
     assert (tmp_path / "top.csv").read_bytes().splitlines()[2] == b"b,4,,5,,6,,7,"
+
+
+def test_the_best_k_are_read_back_as_written(tmp_path: Path) -> None:
+    scores = torch.rand(len(AWKWARD), 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores[3] = torch.nan
+    classes = torch.arange(2 * len(AWKWARD)).view(-1, 2)
+    write_topk(tmp_path / "top.csv", AWKWARD, classes, scores)
+    ids, read_classes, read_scores = read_topk(tmp_path / "top.csv")
+    assert list(ids) == AWKWARD
+    np.testing.assert_array_equal(read_classes, classes.numpy())
+    np.testing.assert_array_equal(read_scores, scores.numpy())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,predicted\r\na,1\r\n", "begins with 'id,predicted'; a top-k file begins with"),
+        ("", "begins with ''"),
+        ("id,class_1,score_1\r\na,1,0.5\r\nb,1\r\n", "row 2: 'b,1' is not an image id and 1 classes"),
+        ("id,class_1,score_1\r\na,x,0.5\r\n", "row 1: 'a,x,0.5'"),
+        ("id,class_1,score_1\r\na,-1,0.5\r\n", "row 1: 'a,-1,0.5'"),
+    ],
+)
+def test_a_file_that_is_no_list_of_the_best_k_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "top.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_topk(tmp_path / "top.csv")
 
 
 def test_an_empty_test_set_gives_the_header_alone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from shelfmark.config.load import load
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.journal import read_journal
+from shelfmark.evaluation.submission import read_topk
 from shelfmark.recipe import Recipe
 
 
@@ -146,6 +147,30 @@ def test_photographs_of_any_folder_are_predicted_by_sorted_relative_path(demo, t
     assert [row["class_1"] for row in best] == [row[1] for row in rows]
     scores = [[float(row[f"score_{place}"]) for place in range(1, 6)] for row in best]
     assert all(line == sorted(line, reverse=True) and 0 < sum(line) <= 1.0001 for line in scores)
+
+
+def test_views_of_a_photograph_are_averaged(demo, tmp_path: Path) -> None:
+    val = json.loads((demo.folder / "dataset" / "shop" / "val.json").read_text())["annotations"][:8]
+    for record in val:
+        picture = demo.folder / "dataset" / "shop" / record["fpath"]
+        (tmp_path / picture.name).write_bytes(picture.read_bytes())
+    argv = ["test", "--RESUME_MODEL", "log/shop/best_model", "--images", str(tmp_path), "--topk", "120"]
+    scores = {}
+    with contextlib.chdir(demo.folder):
+        for name, options in {
+            "plain": [],
+            "flip": ["--tta", "flip"],
+            "ten": ["--tta", "ten_crop", "data.eval_crop=0.9"],
+            "sizes": ["predict.sizes_px=[64, 96]"],
+            "large": ["predict.sizes_px=[96]"],
+        }.items():
+            assert main([*argv, *options, "--out", str(tmp_path / f"{name}.csv")]) == 0
+            _, classes, values = read_topk(tmp_path / f"{name}_top120.csv")
+            scores[name] = np.take_along_axis(values, classes.argsort(1), axis=1)
+    np.testing.assert_allclose(scores["sizes"], (scores["plain"] + scores["large"]) / 2, atol=2e-6)
+    for name in ("flip", "ten", "large"):
+        np.testing.assert_allclose(scores[name].sum(1), 1, atol=1e-4)
+        assert np.abs(scores[name] - scores["plain"]).max() > 1e-3
 
 
 def test_nothing_is_overwritten_by_a_second_submission(demo) -> None:

@@ -40,10 +40,21 @@ def train(args: argparse.Namespace) -> int:
 
 
 def test(args: argparse.Namespace) -> int:
+    from shelfmark.config.load import Override
+
+    if args.tta:
+        args.overrides.append(Override("predict.views", args.tta, "--tta"))
     opened = _opened(args)
     from shelfmark.pipelines.predict import predict
 
     predict(opened, images=args.images, topk=args.topk, out=args.out)
+    return 0
+
+
+def ensemble(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.ensemble import ensemble as run
+
+    run(args.files, args.weights, args.out)
     return 0
 
 
@@ -118,10 +129,23 @@ COMMANDS = {
         [
             RESUME,
             option("--images", "predict every photograph under this folder instead", type=Path, metavar="DIR"),
+            option(
+                "--tta", "predict several views of each image and average", choices=["flip", "five_crop", "ten_crop"]
+            ),
             option("--topk", "also write the best K classes with probabilities", type=int, default=0, metavar="K"),
             option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
             option("--gpu_ids", "GPU to use", metavar="ID"),
         ],
+    ),
+    "ensemble": Command(
+        "join the top-k files of several models into one submission",
+        ensemble,
+        [
+            option("files", "files that `test --topk K` wrote", type=Path, nargs="+", metavar="CSV"),
+            option("--weights", "one number a file (default: all equal)", type=float, nargs="+", metavar="W"),
+            option("--out", "submission file", type=Path, default=Path("ensemble.csv"), metavar="FILE"),
+        ],
+        takes_config=False,
     ),
     "tau-norm": Command(
         "recalibrate the classifier; the same as `python tau_norm.py`",

@@ -42,14 +42,45 @@ def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Array, s
         raise ValueError(f"scores are {values.shape} for {len(image_ids)} images; expected (N, K)")
     labels = _classes(classes, values.shape)
     _check_ids(image_ids)
-    header = ["id", *(f"{name}_{place}" for place in range(1, values.shape[1] + 1) for name in ("class", "score"))]
 
     def rows() -> Iterator[list[str]]:
         for one, row_labels, row_values in zip(image_ids, labels, values):
             cells = zip(row_labels.tolist(), row_values)
             yield [one, *(text for label, value in cells for text in (str(label), _score_text(value)))]
 
-    _write_checked(path, header, rows)
+    _write_checked(path, _topk_header(values.shape[1]), rows)
+
+
+def read_topk(path: Path) -> tuple[Strings, np.ndarray, np.ndarray]:
+    """Image ids, (N, K) int64 classes and (N, K) float64 scores of a file that `write_topk` wrote.
+
+    A score that is left empty is NaN. A UserError names the first line that does not fit.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist. Write it with `python test.py --topk K`.")
+    rows = _rows(path)
+    header = next(rows, [])
+    num_places = len(header) // 2
+    if not num_places or header != _topk_header(num_places):
+        raise UserError(f"{path} begins with {','.join(header)!r}; a top-k file begins with 'id,class_1,score_1,...'.")
+    ids: list[str] = []
+    classes: list[list[int]] = []
+    scores: list[list[float]] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            cells = iter(row[1:])
+            pairs = [(int(label), float(score or "nan")) for label, score in zip(cells, cells, strict=True)]
+            if len(pairs) != num_places or min(label for label, _ in pairs) < 0:
+                raise ValueError
+        except ValueError:
+            raise UserError(
+                f"{path}, row {number}: {','.join(row)!r} is not an image id and {num_places} classes with scores."
+            ) from None
+        ids.append(row[0])
+        classes.append([label for label, _ in pairs])
+        scores.append([score for _, score in pairs])
+    shape = (len(ids), num_places)
+    return Strings.of(ids), np.array(classes, dtype=np.int64).reshape(shape), np.array(scores).reshape(shape)
 
 
 def read_submission(path: Path) -> tuple[Strings, np.ndarray]:
@@ -83,6 +114,10 @@ def _write_checked(path: Path, header: list[str], rows: _RowMaker) -> None:
         for number, (expected, row) in enumerate(zip_longest(rows(), found), start=1):
             if expected != row:
                 raise UserError(f"{path}, row {number}: wrote {expected}, read back {row}. Check the disk.")
+
+
+def _topk_header(num_places: int) -> list[str]:
+    return ["id", *(f"{name}_{place}" for place in range(1, num_places + 1) for name in ("class", "score"))]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
@@ -64,16 +66,30 @@ def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tupl
     classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
     log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
-    for batch in assemble.evaluation_batches(opened.recipe, table, log):
-        with torch.inference_mode():
-            with opened.precision.autocast():
-                embedding = opened.network.embed(batch.images.to(opened.precision.device))
-            probabilities = opened.network.logits(embedding).softmax(dim=1)
+    for rows, probabilities in _probabilities(opened, table, log):
         best = probabilities.topk(k, dim=1)
-        rows = batch.rows.numpy()
         classes[rows], scores[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
     unread = int(np.isnan(scores[:, 0]).sum())
     if unread:
         guess = opened.class_name(int(opened.counts.argmax()))
         warn(f"{unread} images could not be read; they are given the most frequent class, {guess}")
     return classes, scores
+
+
+def _probabilities(opened: OpenedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
+    for batches in zip(*assemble.prediction_batches(opened.recipe, table, log)):
+        if not len(batches[0]):
+            continue
+        parts = [_mean_over_views(opened, batch.images) for batch in batches]
+        yield batches[0].rows.numpy(), torch.stack(parts).mean(dim=0)
+
+
+def _mean_over_views(opened: OpenedModel, images: Tensor) -> Tensor:
+    """images: (n, V, 3, S, S). Returns (n, C)."""
+    num_images, num_views = images.shape[:2]
+    with torch.inference_mode():
+        with opened.precision.autocast():
+            embedding = opened.network.embed(images.flatten(0, 1).to(opened.precision.device))
+        probabilities = opened.network.logits(embedding).softmax(dim=1)
+    return probabilities.view(num_images, num_views, -1).mean(dim=1)
