@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.calibration import TauNorm, tau_norm, tau_normalized
-from shelfmark.calibration.tau_norm import stratified_folds
+from shelfmark.calibration import TauNorm, calibrated, tau_normalized
+from shelfmark.calibration.folds import stratified_folds
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation import classification
 
@@ -55,7 +55,7 @@ def test_a_common_scale_of_the_weights_never_changes_a_prediction(tau: float, sc
 def test_the_table_holds_what_each_recalibrated_classifier_scores(
     bias_mode: str, with_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tau_norm, "_BLOCK_LOGITS", 6 * 17)
+    monkeypatch.setattr(calibrated, "_BLOCK_LOGITS", 6 * 17)
     features, labels, weight, bias = _case()
     labels[:5] = -1
     counts = [500, 101, 100, 20, 19, 1]
@@ -125,17 +125,10 @@ def test_the_cross_validated_score_is_what_the_rule_earns_on_images_it_did_not_s
     expected = classification.scores(logits, labels)
     assert fitted.cross_validated_["mean_class_accuracy"] == pytest.approx(expected["mean_class_accuracy"])
     assert fitted.cross_validated_["top1"] == pytest.approx(expected["top1"])
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), num_images=st.integers(1, 60), folds=st.integers(2, 7))
-def test_folds_are_even_in_all_and_within_every_class(seed: int, num_images: int, folds: int) -> None:
-    labels = np.random.default_rng(seed).integers(4, size=num_images)
-    fold = stratified_folds(labels, folds, seed)
-    for part in (fold, *(fold[labels == label] for label in range(4))):
-        sizes = np.bincount(part, minlength=folds)
-        assert sizes.max() - sizes.min() <= 1
-    np.testing.assert_array_equal(fold, stratified_folds(labels, folds, seed))
+    parts = list(fitted.held_out(features, labels))
+    assert torch.cat([rows for rows, _ in parts]).sort().values.tolist() == list(range(90))
+    for rows, classifier in parts:
+        torch.testing.assert_close(classifier.logits(features[rows]), logits[rows])
 
 
 def test_an_unsampled_class_with_a_zero_row_gives_no_nan() -> None:

@@ -1,5 +1,31 @@
-"""What is set after training, from stored features. Each `fit(...)` returns self; learned values end in `_`."""
+"""What is set after training, from stored features. Each `fit(...)` returns self; learned values end in `_`.
 
+Each fitted method is `Calibrated`: `logits(features)`, and `held_out(features, labels)` for an honest score.
+"""
+
+from shelfmark.calibration.calibrated import Calibrated, Linear
+from shelfmark.calibration.comparison import Comparison, compare
+from shelfmark.calibration.crt import CRT
+from shelfmark.calibration.intervals import bootstrap_intervals
+from shelfmark.calibration.logit_adjustment import LogitAdjustment
+from shelfmark.calibration.lws import LWS
+from shelfmark.calibration.ncm import NearestClassMean
+from shelfmark.calibration.pc_softmax import PCSoftmax
 from shelfmark.calibration.tau_norm import TauNorm, tau_normalized
+from shelfmark.calibration.temperature import Temperature
 
-__all__ = ["TauNorm", "tau_normalized"]
+__all__ = [
+    "CRT",
+    "LWS",
+    "Calibrated",
+    "Comparison",
+    "Linear",
+    "LogitAdjustment",
+    "NearestClassMean",
+    "PCSoftmax",
+    "TauNorm",
+    "Temperature",
+    "bootstrap_intervals",
+    "compare",
+    "tau_normalized",
+]

@@ -6,21 +6,16 @@ Legend: N images, C classes, D embedding, T taus. Source: Kang et al. 2020, sect
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks
+from shelfmark.calibration.folds import choose_by_folds, fold_rows, hit_scores, labelled, require_folds
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.rng import numpy_generator
-from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
-from shelfmark.ops.rank_metrics import mean_or_none
-
-Array = Tensor | np.ndarray
-_BLOCK_LOGITS = 1 << 24  # 64 MB of float32 logits at a time, and as much again for their rescaled copy
-_SAME_SCORE = 1e-12
+from shelfmark.ops.class_metrics import Counts, Scores
 
 
 def tau_normalized(weight: Tensor, tau: float) -> Tensor:
@@ -30,7 +25,7 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
     return (weight.double() * _row_scales(weight, tau)[:, None]).to(weight.dtype)
 
 
-class TauNorm:
+class TauNorm(Linear):
     """Chooses tau on validation features by mean class accuracy. The unmodified classifier is a candidate too.
 
     The candidates are the unmodified weight and bias, and for each tau the normalised weight with the bias
@@ -48,7 +43,6 @@ class TauNorm:
     tau_: float
     chosen_is_unmodified_: bool
     weight_: Tensor
-    bias_: Tensor | None
     table_: list[dict[str, float | str | None]]
     cross_validated_: Scores
     fold_taus_: list[float | None]
@@ -78,28 +72,28 @@ class TauNorm:
         labels: (N,), -1 leaves an image out. bias: (C,) or None. counts: (C,) training images a class, for
         the many-, medium- and few-shot columns of the table. Computed in float32 on the weight's device.
         """
-        features, labels = _labelled(features, labels, weight, self.folds)
+        features, labels = labelled(features, labels, weight.shape[1], len(weight), "tau-norm")
+        require_folds(labels, self.folds, "tau-norm's tau", "tau_norm.folds")
         hits = self._hits(features, labels, weight, bias)
-        groups = (counts, many, few)
+        groups = (labels, len(weight), counts, many, few)
         candidates: list[float | None] = [None, *self.taus]
         self.table_ = [
-            {"model": "unmodified" if tau is None else "tau-norm", "tau": tau, **_scores(row, labels, weight, *groups)}
+            {"model": "unmodified" if tau is None else "tau-norm", "tau": tau, **hit_scores(row, *groups)}
             for tau, row in zip(candidates, hits)
         ]
-        best = _winner(hits, labels)
-        self.chosen_is_unmodified_ = best == 0
-        self.tau_ = candidates[best] or 0.0
-        self.weight_ = weight.detach().clone() if best == 0 else tau_normalized(weight.detach(), self.tau_)
-        self.bias_ = None if bias is None else bias.detach().clone()
-        if self.bias_ is not None and best > 0 and self.bias == "zero":
-            self.bias_.zero_()
-
-        held_out = stratified_folds(labels.numpy(), self.folds, self.seed)
-        winners = [_winner(hits[:, held_out != fold], labels[held_out != fold]) for fold in range(self.folds)]
-        pooled = hits[torch.tensor(winners)[held_out], torch.arange(len(labels))]
-        self.fold_taus_ = [candidates[winner] for winner in winners]
-        self.cross_validated_ = _scores(pooled, labels, weight, *groups)
+        choice = choose_by_folds(hits, labels, self.folds, self.seed)
+        self.chosen_is_unmodified_ = choice.best == 0
+        self.tau_ = candidates[choice.best] or 0.0
+        self._unmodified = weight.detach().clone(), None if bias is None else bias.detach().clone()
+        self.weight_, self.bias_ = self._classifier(candidates[choice.best])
+        self.fold_taus_ = [candidates[winner] for winner in choice.fold_winners]
+        self.cross_validated_ = hit_scores(choice.held_out_hits, *groups)
         return self
+
+    def held_out(self, features: Array, labels: Array) -> Iterator[tuple[Tensor, Calibrated]]:
+        """The images of each fold with the winner of the other folds."""
+        for rows, tau in zip(fold_rows(labels, self.folds, self.seed), self.fold_taus_):
+            yield rows, Linear(*self._classifier(tau))
 
     @property
     def summary_(self) -> dict[str, object]:
@@ -113,6 +107,12 @@ class TauNorm:
             "fold_taus": self.fold_taus_,
         }
 
+    def _classifier(self, tau: float | None) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self._unmodified
+        if tau is None:
+            return weight, bias
+        return tau_normalized(weight, tau), bias if bias is None or self.bias == "keep" else torch.zeros_like(bias)
+
     def _hits(self, features: Array, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(1 + T, N) bool: whether each candidate is right; the unmodified one first."""
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
@@ -122,9 +122,7 @@ class TauNorm:
         largest = torch.finfo(dtype).max
         scales = [_row_scales(weight, tau).clamp(max=largest).to(dtype) for tau in self.taus]
         hits = torch.empty(1 + len(scales), len(labels), dtype=torch.bool)
-        block_rows = max(1, _BLOCK_LOGITS // len(rows))
-        for start in range(0, len(labels), block_rows):
-            block = slice(start, start + block_rows)
+        for block in blocks(len(labels), len(rows)):
             products = torch.as_tensor(features[block]).to(rows) @ rows.T
             if products.amax(dim=1).isnan().any():
                 raise UserError("tau-norm: features or classifier weights hold NaN. Take an earlier checkpoint.")
@@ -137,59 +135,7 @@ class TauNorm:
         return hits
 
 
-def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """(N,) the fold of each image, 0..folds-1. Folds differ by at most one image, in all and within a class."""
-    shuffled = numpy_generator(seed, "folds").permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    fold = np.empty(len(labels), dtype=np.int64)
-    fold[by_class] = np.arange(len(labels)) % folds
-    return fold
-
-
-def _labelled(features: Array, labels: Array, weight: Tensor, folds: int) -> tuple[Array, Tensor]:
-    wanted = torch.as_tensor(labels).cpu()
-    if features.ndim != 2 or len(features) != len(wanted) or features.shape[1] != weight.shape[1]:
-        raise ValueError(
-            f"features {tuple(features.shape)}, labels {tuple(wanted.shape)} and weight {tuple(weight.shape)} "
-            "do not fit as (N, D), (N,) and (C, D)"
-        )
-    if len(wanted) and int(wanted.max()) >= len(weight):
-        raise UserError(f"tau-norm: label {int(wanted.max())} is outside the classifier's {len(weight)} classes.")
-    is_labelled = wanted >= 0
-    if int(is_labelled.sum()) < folds:
-        raise UserError(
-            f"tau-norm chooses tau in tau_norm.folds={folds} parts, but val has {int(is_labelled.sum())} labelled "
-            "images. Lower tau_norm.folds or give more images."
-        )
-    if not is_labelled.all():
-        features = features[is_labelled.to(features.device) if isinstance(features, Tensor) else is_labelled.numpy()]
-    return features, wanted[is_labelled].long()
-
-
 def _row_scales(weight: Tensor, tau: float) -> Tensor:
     """(C,) float64 |w|**-tau of each row; 1 for a row of zeros, which no factor could change."""
     norms = torch.linalg.vector_norm(weight.detach(), dim=1, dtype=torch.float64)
     return norms.masked_fill(norms == 0, 1).pow(-tau)
-
-
-def _class_accuracy(hits: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """(C,) float64, NaN for a class without an image."""
-    right = torch.bincount(labels[hits], minlength=num_classes)
-    return right.double() / torch.bincount(labels, minlength=num_classes).double()
-
-
-def _winner(hits: Tensor, labels: Tensor) -> int:
-    """The row of hits with the greatest mean class accuracy, the first of equal ones."""
-    num_classes = int(labels.max()) + 1
-    scores = [mean_or_none(_class_accuracy(row, labels, num_classes)) or 0.0 for row in hits]
-    # Sums in another order may differ in the last digit where the scores are equal.
-    return next(row for row, score in enumerate(scores) if score >= max(scores) - _SAME_SCORE)
-
-
-def _scores(hits: Tensor, labels: Tensor, weight: Tensor, counts: Counts | None, many: int, few: int) -> Scores:
-    accuracy = _class_accuracy(hits, labels, len(weight))
-    return {
-        "top1": mean_or_none(hits),
-        "mean_class_accuracy": mean_or_none(accuracy),
-        **group_accuracies(accuracy, counts, many, few),
-    }

@@ -1,0 +1,80 @@
+"""Training on stored features with every class as frequent as any other. Legend: N images, C classes, D embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shelfmark.calibration.calibrated import Array, rows_of
+from shelfmark.core.errors import UserError
+from shelfmark.core.rng import derive_seed
+from shelfmark.data.samplers import build_order
+from shelfmark.losses import CrossEntropy
+from shelfmark.optim import LearningRate
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancedTraining:
+    """Cross-entropy on class-balanced batches by SGD with momentum, its rate half a cosine wave down to 0.
+
+    A batch's classes are drawn evenly from those with images, as by the sampler `class_balanced`; an epoch has the
+    batches that all images fill. num_epochs: lengthened until they make min_steps, for small sets. lr: the first rate,
+    relative to what the curvature of the loss allows, so that it depends neither on the features' scale nor on C.
+    Everything follows from the seed.
+    """
+
+    num_epochs: int = 10
+    min_steps: int = 500
+    batch_size: int = 512
+    lr: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_epochs", 1), ("min_steps", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be {least} or above")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr={self.lr} must be a finite number above 0; usual is 1")
+
+    def run(
+        self,
+        role: str,
+        parameters: Sequence[Tensor],
+        logits: Callable[[Tensor], Tensor],
+        mean_square: float,
+        features: Array,
+        labels: Tensor,
+        num_classes: int,
+    ) -> None:
+        """Changes `parameters` so that `logits`, which reads them, tell the labels of the features.
+
+        role: what the draws are for. logits: features (n, D) to (n, C). mean_square: of the vectors or numbers that
+        the parameters are multiplied by in a logit. features: (N, D). labels: (N,) in 0..C-1, on the CPU.
+        """
+        batch_size = min(self.batch_size, len(labels))
+        steps_per_epoch = len(labels) // batch_size
+        num_epochs = max(self.num_epochs, math.ceil(self.min_steps / steps_per_epoch))
+        # A class has a share 1 / C of a balanced batch, and the loss's curvature in its row is at most about that.
+        base = self.lr * len(labels.unique()) / mean_square
+        rate = LearningRate(base, "cosine", steps_per_epoch, num_epochs)
+        optimizer = torch.optim.SGD(parameters, lr=base, momentum=_MOMENTUM)
+        order = build_order("class_balanced", labels.numpy(), num_classes, batch_size, derive_seed(self.seed, role))
+        like, loss = parameters[0], CrossEntropy()
+        batches = (rows for epoch in range(num_epochs) for rows in torch.from_numpy(order.rows(epoch)))
+        for step, rows in enumerate(batches):
+            batch = torch.as_tensor(rows_of(features, rows)).to(like.device, like.dtype)
+            optimizer.param_groups[0]["lr"] = rate.at(step)
+            optimizer.zero_grad()
+            with torch.enable_grad(), torch.autocast(like.device.type, enabled=False):
+                loss(logits(batch), labels[rows].to(like.device)).backward()
+            optimizer.step()
+        if not all(parameter.isfinite().all() for parameter in parameters):
+            raise UserError(
+                f"{role}: the training has diverged, or the features hold NaN; lr={self.lr} may be too high."
+            )

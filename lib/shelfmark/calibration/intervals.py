@@ -1,0 +1,69 @@
+"""How far scores would move with other images of the same kind. Legend: N images, C classes, R resamples.
+
+Source of the percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.core.rng import numpy_generator
+from shelfmark.ops.class_metrics import GROUPS, Counts, group_accuracies
+from shelfmark.ops.rank_metrics import mean_or_none
+
+Interval = tuple[float, float] | None
+
+
+def bootstrap_intervals(
+    hits: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    counts: Counts | None = None,
+    many: int = 100,
+    few: int = 20,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """(low, high) of top1, mean_class_accuracy, many, medium and few: percentiles over R resamples of the N images.
+
+    hits: (N,) bool, whether each image is right. labels: (N,) in 0..C-1. counts: (C,) training images a class, for
+    the groups, as in `group_accuracies`. level: share of the resamples inside. None for a score that cannot be given.
+
+    Images are drawn with replacement from all, not class by class: of a class with one image every resample within
+    the class is the same, and the interval would shrink to nothing. A class that a resample misses is left out of
+    its mean, as an absent class always is; a resample without any class of a group is left out of the group.
+    """
+    if labels.ndim != 1 or hits.shape != labels.shape:
+        raise ValueError(f"hits {tuple(hits.shape)} and labels {tuple(labels.shape)} must both be (N,)")
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples} must be 1 or above")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must lie between 0 and 1, such as 0.95")
+    counts = None if counts is None else torch.as_tensor(counts)
+    names = ("top1", "mean_class_accuracy", *GROUPS)
+    if not len(labels):
+        return dict.fromkeys(names)
+    # Two cells a class: its wrong and its right images.
+    cells = 2 * labels.cpu().numpy() + hits.cpu().numpy().astype(bool)
+    generator = numpy_generator(seed, "bootstrap")
+    scores = np.full((resamples, len(names)), np.nan)
+    for row in scores:
+        drawn = cells[generator.integers(len(cells), size=len(cells))]
+        wrong, right = torch.from_numpy(np.bincount(drawn, minlength=2 * num_classes)).view(num_classes, 2).T
+        accuracy = right / (wrong + right).double()
+        groups = group_accuracies(accuracy, counts, many, few)
+        found = (int(right.sum()) / len(cells), mean_or_none(accuracy), *groups.values())
+        row[:] = [np.nan if score is None else score for score in found]
+    tail = 50 * (1 - level)
+    return {name: _interval(column, tail) for name, column in zip(names, scores.T)}
+
+
+def _interval(scores: np.ndarray, tail_percent: float) -> Interval:
+    known = scores[~np.isnan(scores)]
+    if not len(known):
+        return None
+    low, high = np.percentile(known, [tail_percent, 100 - tail_percent])
+    return float(low), float(high)
