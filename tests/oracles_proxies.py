@@ -25,15 +25,15 @@ def gradient(function: Callable[[np.ndarray], float], at: np.ndarray, step: floa
 
 
 def arcface_logits(
-    cosine: np.ndarray, labels: Sequence[int], margins: Sequence[float], scale: float
+    cosine: np.ndarray, labels: Sequence[int], margins: Sequence[float], scale: float, monotone: bool = True
 ) -> list[list[float]]:
-    """margins: one a row."""
+    """margins: one a row. monotone: beyond pi go on in a straight line."""
     logits = [[scale * c for c in row] for row in cosine.tolist()]
     for row, label in enumerate(labels):
         if label == -1:
             continue
         angle = math.acos(cosine[row, label]) + margins[row]
-        if angle <= math.pi:
+        if angle <= math.pi or not monotone:
             logits[row][label] = scale * math.cos(angle)
         else:
             logits[row][label] = scale * (cosine[row, label] - margins[row] * math.sin(margins[row]))

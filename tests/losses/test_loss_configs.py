@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, get_args
 
 import pytest
 import torch
@@ -68,6 +69,16 @@ def test_a_config_is_described_in_the_schema_for_editors():
     schema = entry.json_schema()["$defs"]["PNPConfig"]["properties"]
     assert "PNP-D_q" in schema["variant"]["description"]
     assert schema["temperature"]["default"] == 0.01
+
+
+@pytest.mark.parametrize("config", get_args(LossUnion))
+def test_every_loss_and_its_options_are_documented(config, checkout):
+    text = (checkout / "docs" / "losses.md").read_text()
+    section = text.split(f"### `{config.name}`: ")[1].split("\n### ")[0]
+    own = {one.name for one in fields(config)} - {"name", "head", "weight", "memory_rows", "memory_from_step"}
+    of_all_classifiers = {"class_weights", "beta", "power", "class_weights_from_step"}
+    for option in own - (of_all_classifiers if config.takes == "logits" or config.name == "ldam" else set()):
+        assert f"| `{option}` |" in section, option
 
 
 def test_the_base_config_builds_nothing():

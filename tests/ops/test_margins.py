@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import oracles_proxies as oracles
@@ -28,11 +29,11 @@ CASES = {
 
 
 @settings(max_examples=25, deadline=None)
-@given(**CASES)
-def test_arcface_adds_the_margin_to_the_angle_at_the_label(labels, margin, scale, seed):
+@given(**CASES, monotone=st.booleans())
+def test_arcface_adds_the_margin_to_the_angle_at_the_label(labels, margin, scale, seed, monotone):
     cosine = random_cosines(len(labels), 4, seed=seed)
-    expected = oracles.arcface_logits(cosine.numpy(), labels, [margin] * len(labels), scale)
-    logits = arcface(cosine, torch.tensor(labels, dtype=torch.int64), margin, scale)
+    expected = oracles.arcface_logits(cosine.numpy(), labels, [margin] * len(labels), scale, monotone)
+    logits = arcface(cosine, torch.tensor(labels, dtype=torch.int64), margin, scale, monotone)
     np.testing.assert_allclose(logits / scale, np.reshape(expected, (-1, 4)) / scale, rtol=0, atol=1e-12)
 
 
@@ -56,7 +57,11 @@ def test_circle_gives_each_logit_a_pace_of_its_own(labels, margin, scale, seed):
 
 LABELS = [2, -1, 0, 0, 3, 1, 2, -1]
 FORMS = {
-    "arcface": (arcface, lambda c, at: oracles.arcface_logits(c, LABELS, [0.5] * 8, 3.0)),
+    "arcface": (arcface, lambda c, at: oracles.arcface_logits(c, LABELS, [0.5] * 8, 3.0, monotone=False)),
+    "monotone arcface": (
+        partial(arcface, monotone=True),
+        lambda c, at: oracles.arcface_logits(c, LABELS, [0.5] * 8, 3.0),
+    ),
     "cosface": (cosface, lambda c, at: oracles.cosface_logits(c, LABELS, 0.5, 3.0)),
     "circle": (circle, lambda c, at: oracles.circle_logits(c, LABELS, 0.5, 3.0, at)),
 }
@@ -109,9 +114,9 @@ def test_at_an_angle_of_zero_arcface_is_the_cosine_of_the_margin():
 
 
 @pytest.mark.parametrize("margin", [0.1, 0.5, 1.0, math.pi / 2])
-def test_a_nearer_row_never_has_the_smaller_logit(margin):
+def test_monotone_a_nearer_row_never_has_the_smaller_logit(margin):
     cosine = torch.linspace(-1, 1, 20_001, dtype=torch.float64)[:, None]
-    logits = arcface(cosine, torch.zeros(20_001, dtype=torch.int64), margin, 1.0)
+    logits = arcface(cosine, torch.zeros(20_001, dtype=torch.int64), margin, 1.0, monotone=True)
     assert (logits.diff(dim=0) >= 0).all()
 
 

@@ -42,7 +42,7 @@ class AdaptiveMarginLoss(CosineSoftmax):
             raise ValueError(f"cosines are {tuple(cosine.shape)}; counts have {len(self.margins)} classes")
         require_class_labels(labels, len(cosine), len(self.margins))
         margin = self.margins[labels.clamp_min(0)]
-        return arcface(sub_center(cosine), labels, margin, self.scale)
+        return arcface(sub_center(cosine), labels, margin, self.scale, monotone=True)
 
 
 @dataclass(frozen=True, kw_only=True)

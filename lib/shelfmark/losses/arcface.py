@@ -32,7 +32,7 @@ class ArcFaceLoss(CosineSoftmax):
         require_positive("scale", self.scale)
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
-        return arcface(sub_center(cosine), labels, self.margin, self.scale)
+        return arcface(sub_center(cosine), labels, self.margin, self.scale, monotone=True)
 
 
 @dataclass(frozen=True, kw_only=True)

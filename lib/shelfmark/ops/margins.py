@@ -13,20 +13,21 @@ from shelfmark.ops.proxies import require_class_labels
 from shelfmark.ops.similarity import compute_dtype
 
 
-def arcface(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float) -> Tensor:
+def arcface(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float, monotone: bool = False) -> Tensor:
     """scale * cos(angle + margin) at the label, scale * cosine elsewhere: (N, C).
 
     cosine: (N, C). labels: (N,) int64. margin: radians in 0..pi/2, one for all rows or (N,).
-    Where angle + margin exceeds pi it is scale * (cosine - margin * sin(margin)), so that a nearer row never has the
-    smaller logit. The slope of the angle is without bound as the cosine nears 1; at 1 and beyond, where rounding may
-    lead, the angle counts as constant and the slope is cos(margin).
+    Where angle + margin exceeds pi the cosine rises again; `monotone` takes scale * (cosine - margin * sin(margin))
+    there, so that a nearer row never has the smaller logit. The slope of the angle is without bound as the cosine nears
+    1; at 1 and beyond, where rounding may lead, the angle counts as constant and the slope is cos(margin).
     Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3.
     """
     cosine, own = _with_own(cosine, labels)
     margins = _column(margin, own)
     sine = ((1 - own) * (1 + own)).clamp_min(torch.finfo(own.dtype).eps ** 2).sqrt()
     turned = own * margins.cos() - sine * margins.sin()
-    turned = torch.where(own > -margins.cos(), turned, own - margins * margins.sin())
+    if monotone:
+        turned = torch.where(own > -margins.cos(), turned, own - margins * margins.sin())
     return _put_at_labels(scale * cosine, labels, scale * turned, scale * own)
 
 

@@ -70,4 +70,7 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> OpenedMod
 def _told(manifest: dict[str, Any]) -> str:
     told = f"step {manifest['step']}, {manifest['num_classes']} classes"
     calibration = manifest.get("calibration")
-    return f"{told}, {calibration['method']} with tau {calibration['tau']:g}" if calibration else told
+    if not calibration:
+        return told
+    tau = f" with tau {calibration['tau']:g}" if "tau" in calibration else ""
+    return f"{told}, {calibration['method']}{tau}"
