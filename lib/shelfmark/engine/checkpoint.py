@@ -115,7 +115,7 @@ def _check_file(file: Path, facts: Mapping[str, Any]) -> None:
 
 def _nearby(path: Path) -> str:
     for parent in (path.parent, path.parent.parent):
-        found = sorted(str(file.parent) for file in parent.glob(f"**/{MANIFEST}")) if parent.is_dir() else []
+        found = sorted(str(file.parent) for file in parent.glob(f"**/{MODEL}")) if parent.is_dir() else []
         # The folder of all runs is where people look; the whole disk is not.
         if found and parent != Path():
             return f" Nearby: {', '.join(found[:5])}."
