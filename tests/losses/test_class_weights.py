@@ -138,7 +138,7 @@ def test_an_entry_stands_on_the_classifier_and_takes_the_batch_of_all_processes(
         ({"class_weights": "effectiv"}, "'none', 'effective_number' or 'power'"),
         ({"beta": 1.0}, "beta=1.0 must be at least 0 and below 1"),
         ({"power": -1.0}, "power=-1.0 must be a finite number, 0 or above"),
-        ({"class_weights_from_step": -1}, "class_weights_from_step=-1 must be 0 or above"),
+        ({"class_weights_from_step": -1}, "class_weights_from_step=-1 must be a finite number, 0 or above"),
         ({"weight": -1.0}, "weight=-1.0"),
     ],
 )

@@ -65,6 +65,13 @@ def test_a_wrong_entry_is_refused_with_the_reason(options, text):
     assert text in str(error.value)
 
 
+@pytest.mark.parametrize("config", get_args(LossUnion))
+def test_every_option_is_described_in_the_schema_for_editors(config):
+    options = TypeAdapter(config).json_schema()["properties"]
+    assert {"head", "weight"} < set(options)
+    assert [name for name, option in options.items() if name != "name" and "description" not in option] == []
+
+
 def test_a_config_is_described_in_the_schema_for_editors():
     schema = entry.json_schema()["$defs"]["PNPConfig"]["properties"]
     assert "PNP-D_q" in schema["variant"]["description"]

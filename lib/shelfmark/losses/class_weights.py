@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
 from shelfmark.losses.classification import ClassificationLoss
-from shelfmark.losses.config import LossConfig, LossContext
+from shelfmark.losses.config import LossConfig, LossContext, described
 from shelfmark.ops.longtail import effective_number_weights, power_weights
 
 ClassWeights = Literal["none", "effective_number", "power"]
@@ -44,24 +44,23 @@ class DeferredWeights:
 class ClassificationLossConfig(LossConfig):
     """An entry whose loss is a `ClassificationLoss`; a subclass says which in `loss`."""
 
-    head: str = "classifier"
-    """whose logits the loss takes"""
-    class_weights: ClassWeights = "none"
-    """weights of the classes by their n training images: effective_number is (1 - beta) / (1 - beta^n), power n^-power;
-    both are scaled so that the mean over classes is 1, and a class without images gets 0"""
-    beta: float = 0.9999
-    """of effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1"""
-    power: float = 1.0
-    """of power, 0 or above: 0 weighs all classes alike"""
-    class_weights_from_step: int = 0
-    """first optimizer step with class weights (deferred re-weighting); before it all classes weigh the same"""
+    head: str = described("whose logits the loss takes", "classifier")
+    class_weights: ClassWeights = described(
+        "weights of the classes by their n training images: effective_number is (1 - beta) / (1 - beta^n), power"
+        " n^-power; both are scaled so that the mean over classes is 1, and a class without images gets 0",
+        "none",
+    )
+    beta: float = described("of effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1", 0.9999)
+    power: float = described("of power, 0 or above: 0 weighs all classes alike", 1.0)
+    class_weights_from_step: int = described(
+        "first optimizer step with class weights (deferred re-weighting); before it all classes weigh the same", 0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         effective_number_weights([1], self.beta)
         require_not_negative("power", self.power)
-        if self.class_weights_from_step < 0:
-            raise ValueError(f"class_weights_from_step={self.class_weights_from_step} must be 0 or above")
+        require_not_negative("class_weights_from_step", self.class_weights_from_step)
         # What the loss refuses is refused here already, before there are counts.
         self.loss(LossContext(torch.ones(1, dtype=torch.int64), torch.device("cpu")), None)
 

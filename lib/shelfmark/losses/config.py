@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from dataclasses import MISSING, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -40,21 +40,25 @@ class LossContext:
     seed: int = 0
 
 
+def described(text: str, default: Any = MISSING) -> Any:
+    """A field whose description subclasses inherit: pydantic reads the docstrings of a class's own fields only."""
+    return field(default=default, metadata={"description": text})
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """One entry of `losses:`. Subclasses add `name: Literal[...]` and their own options.
 
-    The string under such an option is its description in `shelfmark config --schema`. Bad values raise ValueError
-    in `__post_init__`; the config loader adds file, line and key.
+    The string under such an option is its description in `shelfmark config --schema`; an option that subclasses
+    inherit has it by `described`. Bad values raise ValueError in `__post_init__`; the config loader adds file, line
+    and key.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
     takes: ClassVar[Takes] = "logits"
 
-    head: str
-    """whose output the loss takes: `classifier`, or the name of a metric or proxy head"""
-    weight: float = 1.0
-    """factor of this loss in the sum"""
+    head: str = described("whose output the loss takes: `classifier`, or the name of a metric or proxy head")
+    weight: float = described("factor of this loss in the sum", 1.0)
 
     def __post_init__(self) -> None:
         require_not_negative("weight", self.weight)
@@ -69,10 +73,12 @@ class ComparingLossConfig(LossConfig):
 
     takes: ClassVar[Takes] = "vectors"
 
-    memory_rows: int = 0
-    """vectors of earlier batches that this one is compared with too (a cross-batch memory); 0 is none"""
-    memory_from_step: int = 0
-    """first optimizer step that looks into the memory: while the network changes fast its contents mislead"""
+    memory_rows: int = described(
+        "vectors of earlier batches that this one is compared with too (a cross-batch memory); 0 is none", 0
+    )
+    memory_from_step: int = described(
+        "first optimizer step that looks into the memory: while the network changes fast its contents mislead", 0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
