@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,26 @@ def test_the_step_goes_down_the_gradient_at_the_given_rate_and_the_groups_factor
     (0.5 * outputs.logits.square().mean() + 0.25 * outputs.embedding.abs().sum()).backward()
     for ours, theirs in zip(network.parameters(), twin.parameters()):
         torch.testing.assert_close(ours, theirs - 0.02 * theirs.grad)
+
+
+def test_a_term_counts_from_its_first_step_to_its_end_and_is_logged_always() -> None:
+    late = [TERMS[0], replace(TERMS[1], first_step=3, end_step=5)]
+    for step, counts in ((0, False), (2, False), (3, True), (4, True), (5, False)):
+        losses = _step(Linear(), late)(_batch(), learning_rate=0.0, step=step).losses
+        assert losses["absolute"] > 0
+        assert float(losses["loss"]) == pytest.approx(
+            float(0.5 * losses["square"] + 0.25 * losses["absolute"] * counts)
+        )
+
+
+def test_mixing_comes_before_the_forward_pass() -> None:
+    def blank(images: Tensor, labels: Tensor, step: int, rank: int) -> tuple[Tensor, Tensor]:
+        assert (step, rank) == (7, 0)
+        return torch.zeros_like(images), torch.eye(2)[labels]
+
+    groups = [{"params": list(Linear().parameters())}]
+    step = TrainStep(Linear(), TERMS[:1], torch.optim.SGD(groups, lr=1.0), FP32, mixing=blank)
+    assert float(step(_batch(), learning_rate=0.0, step=7).losses["square"]) == 0
 
 
 def test_clipping_bounds_the_whole_update() -> None:

@@ -19,7 +19,7 @@ from shelfmark.engine.journal import Journal, read_journal
 from shelfmark.engine.progress import Progress
 from shelfmark.engine.step import StepResult
 from shelfmark.engine.trainer import Rhythm, Trainer
-from shelfmark.optim import LearningRate
+from shelfmark.optim import LearningRate, StagedRate
 
 NUM_STEPS = 5
 
@@ -67,10 +67,12 @@ def _trainer(
         "evaluate_every_epochs": 1,
     } | {name: value for name, value in changes.items() if name in Rhythm.__dataclass_fields__}
     remaining = iter(scores)
+    only = step or Step()
     trainer = Trainer(
-        step=step or Step(),  # type: ignore[arg-type]
+        step=only,  # type: ignore[arg-type]
+        step_for=changes.get("step_for", lambda epoch: only),
         loader=Loader(),  # type: ignore[arg-type]
-        learning_rate=LearningRate(1.0, "constant", steps_per_epoch=NUM_STEPS, num_epochs=10),
+        learning_rate=StagedRate(((0, LearningRate(1.0, "constant", steps_per_epoch=NUM_STEPS, num_epochs=10)),)),
         rhythm=Rhythm(**rhythm),
         metric=changes.get("metric", "top1"),
         validate=lambda: {changes.get("metric", "top1"): next(remaining), "few": None},
@@ -88,6 +90,14 @@ def test_the_best_epoch_is_kept_and_the_last_always_saved(tmp_path: Path) -> Non
     trainer.fit()
     assert saved == [("best_model", "last", 5, 1), ("best_model", "last", 10, 2), ("last", 15, 3)]
     assert (trainer.progress.best_score, trainer.progress.best_epoch) == (0.5, 1)
+
+
+def test_each_epoch_is_trained_by_the_step_of_its_stage(tmp_path: Path) -> None:
+    first, second = Step(), Step()
+    trainer, _ = _trainer(tmp_path, [0.1, 0.2, 0.3], first, step_for=lambda epoch: first if epoch < 2 else second)
+    trainer.fit()
+    assert (len(first.rates), len(second.rates)) == (2 * NUM_STEPS, NUM_STEPS)
+    assert trainer.step is second
 
 
 def test_of_equal_scores_the_first_stays_the_best(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_weights_by_a_power_of_the_count_sum_to_the_classes(name):
 @each_entry
 def test_deferred_weights_come_in_with_their_step(name):
     options = {"class_weights": "power", "power": 1.0}
-    loss = built(name, **options, class_weights_from_step=100)
+    loss = built(name, **options, class_weights_from_epoch=100)
     assert isinstance(loss, DeferredWeights)
     logits = torch.randn(12, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     labels = torch.arange(12) % 6
@@ -91,7 +91,7 @@ def test_deferred_weights_come_in_with_their_step(name):
 
 
 def test_deferred_weights_are_shared_by_the_processes(monkeypatch):
-    loss = built("cross_entropy", class_weights="power", class_weights_from_step=5)
+    loss = built("cross_entropy", class_weights="power", class_weights_from_epoch=5)
     monkeypatch.setattr(dist, "world_size", lambda: 2)
     monkeypatch.setattr(dist, "sum_over_ranks", lambda of_rank: 2 * of_rank)
     monkeypatch.setattr(dist, "sum_of_parts", lambda part: 2 * part)
@@ -102,7 +102,7 @@ def test_deferred_weights_are_shared_by_the_processes(monkeypatch):
 
 def test_weights_from_the_first_step_need_no_second_loss():
     assert isinstance(built("ldam", class_weights="power"), LDAM)
-    assert isinstance(built("ldam", class_weights="none", class_weights_from_step=100), LDAM)
+    assert isinstance(built("ldam", class_weights="none", class_weights_from_epoch=100), LDAM)
 
 
 def test_a_class_without_images_has_no_weight():
@@ -138,7 +138,7 @@ def test_an_entry_stands_on_the_classifier_and_takes_the_batch_of_all_processes(
         ({"class_weights": "effectiv"}, "'none', 'effective_number' or 'power'"),
         ({"beta": 1.0}, "beta=1.0 must be at least 0 and below 1"),
         ({"power": -1.0}, "power=-1.0 must be a finite number, 0 or above"),
-        ({"class_weights_from_step": -1}, "class_weights_from_step=-1 must be a finite number, 0 or above"),
+        ({"class_weights_from_epoch": -1}, "class_weights_from_epoch=-1 must be a finite number, 0 or above"),
         ({"weight": -1.0}, "weight=-1.0"),
     ],
 )

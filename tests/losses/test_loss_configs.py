@@ -82,8 +82,16 @@ def test_a_config_is_described_in_the_schema_for_editors():
 def test_every_loss_and_its_options_are_documented(config, checkout):
     text = (checkout / "docs" / "losses.md").read_text()
     section = text.split(f"### `{config.name}`: ")[1].split("\n### ")[0]
-    own = {one.name for one in fields(config)} - {"name", "head", "weight", "memory_rows", "memory_from_step"}
-    of_all_classifiers = {"class_weights", "beta", "power", "class_weights_from_step"}
+    own = {one.name for one in fields(config)} - {
+        "name",
+        "head",
+        "weight",
+        "from_epoch",
+        "until_epoch",
+        "memory_rows",
+        "memory_from_step",
+    }
+    of_all_classifiers = {"class_weights", "beta", "power", "class_weights_from_epoch"}
     for option in own - (of_all_classifiers if config.takes == "logits" or config.name == "ldam" else set()):
         assert f"| `{option}` |" in section, option
 

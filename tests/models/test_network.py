@@ -147,6 +147,36 @@ def test_freezing_a_stage_leaves_the_others_learning() -> None:
     assert all(parameter.requires_grad for parameter in model.backbone.layer2.parameters())
 
 
+def test_what_is_frozen_can_change_and_what_never_learned_stays_so() -> None:
+    model = network(freeze=["backbone"])
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    model.freeze(["classifier"])
+    assert all(parameter.requires_grad for parameter in model.backbone.parameters())
+    assert not model.classifier.weight.requires_grad
+    assert model.backbone.training
+    assert not model.classifier.training
+    backbone = nn.Linear(4, 4)
+    backbone.bias.requires_grad_(False)
+    fixed = Network(backbone, nn.Identity(), network().classifier, {})
+    fixed.freeze([])
+    assert backbone.weight.requires_grad
+    assert not backbone.bias.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_classifier_begins_anew_from_seed_and_role_alone(kind: str) -> None:
+    one, two = network(classifier=kind), network(classifier=kind, seed=1)
+    before = one.classifier.weight.clone()
+    with torch.no_grad():
+        two.classifier.weight.mul_(3)
+    for model in (one, two):
+        model.restart_classifier(5, "stage")
+    assert torch.equal(one.classifier.weight, two.classifier.weight)
+    assert not torch.equal(one.classifier.weight, before)
+    one.restart_classifier(5, "another stage")
+    assert not torch.equal(one.classifier.weight, two.classifier.weight)
+
+
 def test_freezing_survives_a_turn_of_evaluation() -> None:
     model = network(freeze=["backbone.layer1"])
     model.eval()

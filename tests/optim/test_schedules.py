@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from shelfmark.core.errors import UserError
-from shelfmark.optim import LearningRate
+from shelfmark.optim import LearningRate, StagedRate
 
 
 def rates_of_torch(scheduler_class: type[LRScheduler], base: float, num_steps: int, **options: Any) -> list[float]:
@@ -125,3 +125,12 @@ def test_a_training_of_one_step_uses_the_base() -> None:
 def test_a_schedule_that_cannot_be_meant_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         LearningRate(0.1, steps_per_epoch=5, num_epochs=2, **options)
+
+
+def test_each_stage_counts_its_steps_from_its_own_beginning() -> None:
+    first = LearningRate(1.0, "cosine", steps_per_epoch=4, num_epochs=2)
+    second = LearningRate(0.2, "multistep", steps_per_epoch=4, num_epochs=3, milestones_epochs=(1.0,))
+    staged = StagedRate(((0, first), (8, second)))
+    assert [staged.at(step) for step in range(8)] == [first.at(step) for step in range(8)]
+    assert [staged.at(step) for step in range(8, 24)] == [second.at(step) for step in range(16)]
+    assert (staged.at(8), staged.at(12)) == (0.2, pytest.approx(0.02))

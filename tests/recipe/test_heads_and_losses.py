@@ -64,7 +64,7 @@ def batch() -> Batch:
 def test_every_loss_trains_on_the_head_that_gives_what_it_takes(loss: str, cosine: bool) -> None:
     config = recipe(*SMALL, f"losses=[{loss}]", f"model.classifier.type={'cosine' if cosine else 'linear'}")
     network = assemble.network(config, num_classes=3)
-    terms = assemble.loss_terms(config, table(), CPU)
+    terms = assemble.loss_terms(config, table(), CPU, steps_per_epoch=1)
     head = network.classifier if terms[0].head == "classifier" else network.heads[terms[0].head]
     step = TrainStep(network, terms, assemble.optimizer(config, network), Precision("fp32", CPU))
     before = [parameter.clone() for parameter in head.parameters()]
@@ -163,7 +163,10 @@ def test_a_proxy_head_without_a_loss_stays_as_it_is() -> None:
 
 def test_a_cosine_classifier_hands_over_its_cosines_without_the_scale() -> None:
     config = recipe(*SMALL, "losses=[{name: arcface, head: classifier}]", "model.classifier={type: cosine, scale: 30}")
-    network, [term] = assemble.network(config, num_classes=3), assemble.loss_terms(config, table(), CPU)
+    network, [term] = (
+        assemble.network(config, num_classes=3),
+        assemble.loss_terms(config, table(), CPU, steps_per_epoch=1),
+    )
     outputs, labels = network(batch().images), batch().labels
     cosines = outputs.logits / 30
     assert float(cosines.detach().abs().max()) <= 1

@@ -14,7 +14,7 @@ from shelfmark.core.rng import derive_seed, numpy_generator
 from shelfmark.data.images import UnreadableImage, read_rgb
 from shelfmark.data.samplers import Draw, Groups
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import Transform
+from shelfmark.data.transforms import SizedTransforms, Transform
 
 NUM_SUBSTITUTES = 20
 
@@ -37,7 +37,13 @@ class ImageDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, table: Table, transform: Transform, *, seed: int, on_bad_image: str = "error", replace_bad: bool = False
+        self,
+        table: Table,
+        transform: Transform | SizedTransforms,
+        *,
+        seed: int,
+        on_bad_image: str = "error",
+        replace_bad: bool = False,
     ) -> None:
         self.table = table
         self.transform = transform
@@ -50,7 +56,7 @@ class ImageDataset(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         try:
-            return self._sample(draw.row, self._augmentation_seed(draw))
+            return self._sample(draw.row, self._augmentation_seed(draw), draw.epoch)
         except UnreadableImage as failure:
             if not self.skips:
                 raise
@@ -63,8 +69,9 @@ class ImageDataset(Dataset[Sample]):
         repeats = (draw.occurrence,) if draw.occurrence else ()
         return derive_seed(self.seed, "augment", draw.epoch, draw.row, *repeats)
 
-    def _sample(self, row: int, seed: int) -> Sample:
-        image = self.transform(read_rgb(self.table.path(row)), seed)
+    def _sample(self, row: int, seed: int, epoch: int) -> Sample:
+        transform = self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform
+        image = transform(read_rgb(self.table.path(row)), seed)
         return Sample(image, int(self.table.labels[row]), row)
 
     def _substitute(self, draw: Draw, bad: BadImage, groups: Groups) -> Sample:
@@ -72,7 +79,7 @@ class ImageDataset(Dataset[Sample]):
         for row in self._candidates(draw, groups):
             try:
                 seed = derive_seed(self.seed, "augment_substitute", *draw)
-                return self._sample(row, seed)._replace(bad=tuple(failures))
+                return self._sample(row, seed, draw.epoch)._replace(bad=tuple(failures))
             except UnreadableImage as failure:
                 failures.append(BadImage(row, failure.path, failure.reason))
         raise UserError(

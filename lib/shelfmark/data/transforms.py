@@ -6,7 +6,7 @@ one picture and put back as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +70,20 @@ def eval_transform(
 ) -> Transform:
     """Shorter side to int(size / crop), antialiased; the centre of size x size; normalised. The seed is not used."""
     return _CentreCrop(size, int(size / crop), _Normalize(mean, std))
+
+
+class SizedTransforms:
+    """A transform whose size changes with the epoch: `at(epoch)`.
+
+    size: before the first of `sizes`, which are by first epoch. make: size -> transform.
+    """
+
+    def __init__(self, size: int, sizes: Mapping[int, int], make: Callable[[int], Transform]) -> None:
+        by_size = {one: make(one) for one in {size, *sizes.values()}}
+        self._stages = [(epoch, by_size[one]) for epoch, one in sorted({0: size, **sizes}.items())]
+
+    def at(self, epoch: int) -> Transform:
+        return [transform for first_epoch, transform in self._stages if first_epoch <= epoch][-1]
 
 
 NUM_VIEWS = {"centre": 1, "flip": 2, "five_crop": 5, "ten_crop": 10}

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Outputs, Proxies
 from shelfmark.core.log import say
+from shelfmark.data.mixing import Mixing
 from shelfmark.engine.grad_cache import CachedNetwork
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
@@ -27,6 +28,7 @@ class LossTerm:
 
     takes: what the function wants of the head's output. scale: of a cosine classifier's logits, which a loss of
     cosines does without. memory: rows of earlier steps that a loss which compares rows compares this batch with too.
+    first_step, end_step: the steps that count it, up to the end where that is None; at others it is logged only.
     """
 
     name: str
@@ -36,6 +38,13 @@ class LossTerm:
     takes: Takes = "logits"
     scale: float = 1.0
     memory: CrossBatchMemory | None = None
+    first_step: int = 0
+    end_step: int | None = None
+
+    def weight_at(self, step: int) -> float:
+        """Its factor in the sum of losses."""
+        counts = self.first_step <= step and (self.end_step is None or step < self.end_step)
+        return self.weight if counts else 0.0
 
     def value(self, outputs: Outputs, labels: Tensor, step: int) -> Tensor:
         """The unweighted loss of the batch of all processes, 0-dim, the same on each."""
@@ -70,6 +79,7 @@ class TrainStep:
     """Forward, losses, backward, clip, update.
 
     grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
+    mixing: mixes images and labels first.
     """
 
     def __init__(
@@ -80,12 +90,14 @@ class TrainStep:
         precision: Precision,
         clip_norm: float = 0.0,
         grad_cache: int = 0,
+        mixing: Mixing | None = None,
     ) -> None:
         self.network = network
         self.terms = list(terms)
         self.optimizer = optimizer
         self.precision = precision
         self.clip_norm = clip_norm
+        self.mixing = mixing
         self.scaler = precision.gradient_scaler()
         whole_pass = CachedNetwork(network, grad_cache, precision) if grad_cache else network
         self._forward = _distributed(whole_pass, precision.device)
@@ -102,11 +114,13 @@ class TrainStep:
             group["lr"] = learning_rate * group.get("lr_factor", 1.0)
         labels = batch.labels.to(self.precision.device, non_blocking=True)
         images = batch.images.to(self.precision.device, non_blocking=True)
+        if self.mixing is not None:
+            images, labels = self.mixing(images, labels, step, dist.rank())
         with self.precision.autocast():
             outputs = self._forward(images)
             losses = {term.name: term.value(outputs, labels, step) for term in self.terms}
-        norms = self._gradient_norms(losses, outputs.embedding) if measure_gradients else {}
-        total = torch.stack([term.weight * losses[term.name].float() for term in self.terms]).sum()
+        norms = self._gradient_norms(losses, outputs.embedding, step) if measure_gradients else {}
+        total = torch.stack([term.weight_at(step) * losses[term.name].float() for term in self.terms]).sum()
         self._update(total)
         for term in self.terms:
             term.remember(outputs, labels)
@@ -141,14 +155,14 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _gradient_norms(self, losses: Mapping[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
+    def _gradient_norms(self, losses: Mapping[str, Tensor], embedding: Tensor, step: int) -> dict[str, Tensor]:
         # Taken at the embedding: it costs no pass through the backbone, and shows which loss leads it.
         if not embedding.requires_grad:
             return {}
         norms = {}
         for term in self.terms:
             (gradient,) = torch.autograd.grad(
-                term.weight * losses[term.name], embedding, retain_graph=True, allow_unused=True
+                term.weight_at(step) * losses[term.name], embedding, retain_graph=True, allow_unused=True
             )
             squared = gradient.float().pow(2).sum() if gradient is not None else embedding.new_zeros(())
             # Each process holds the gradient of its own rows, scaled as DistributedDataParallel expects.

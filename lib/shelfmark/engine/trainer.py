@@ -17,7 +17,7 @@ from shelfmark.engine.display import Display
 from shelfmark.engine.journal import Journal
 from shelfmark.engine.progress import Progress, random_state
 from shelfmark.engine.step import StepResult, TrainStep
-from shelfmark.optim import LearningRate
+from shelfmark.optim import StagedRate
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Trainer:
     """Trains from `progress` to the last epoch.
 
     validate: () -> scores of the network on val. save: (names, trainer state) writes one checkpoint under these names.
+    step_for: epoch -> the step that trains it: the same as before, or that of a stage which begins with this epoch.
     metric: the score that chooses `best_model`; higher is better unless its name ends in `error`.
     """
 
     step: TrainStep
+    step_for: Callable[[int], TrainStep]
     loader: TrainLoader
-    learning_rate: LearningRate
+    learning_rate: StagedRate
     rhythm: Rhythm
     metric: str
     validate: Callable[[], Mapping[str, float | None]]
@@ -54,6 +56,7 @@ class Trainer:
     def fit(self) -> None:
         """Runs every epoch that is left."""
         while self.progress.epoch < self.rhythm.num_epochs:
+            self.step = self.step_for(self.progress.epoch)
             self._train_epoch()
             improved = self._evaluate() if self._is_due(self.rhythm.evaluate_every_epochs) else False
             saves = self._is_due(self.rhythm.checkpoint_every_epochs)

@@ -36,6 +36,10 @@ class DeferredWeights:
         """As the loss of that step: see `ClassificationLoss`."""
         return self._loss(step).over_ranks(logits, labels, step)
 
+    @property
+    def takes_probabilities(self) -> bool:
+        return self.late.takes_probabilities
+
     def _loss(self, step: int) -> ClassificationLoss:
         return self.early if step < self.from_step else self.late
 
@@ -52,15 +56,15 @@ class ClassificationLossConfig(LossConfig):
     )
     beta: float = described("of effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1", 0.9999)
     power: float = described("of power, 0 or above: 0 weighs all classes alike", 1.0)
-    class_weights_from_step: int = described(
-        "first optimizer step with class weights (deferred re-weighting); before it all classes weigh the same", 0
+    class_weights_from_epoch: int = described(
+        "first epoch (from 0) with class weights (deferred re-weighting); before it all classes weigh the same", 0
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         effective_number_weights([1], self.beta)
         require_not_negative("power", self.power)
-        require_not_negative("class_weights_from_step", self.class_weights_from_step)
+        require_not_negative("class_weights_from_epoch", self.class_weights_from_epoch)
         # What the loss refuses is refused here already, before there are counts.
         self.loss(LossContext(torch.ones(1, dtype=torch.int64), torch.device("cpu")), None)
 
@@ -71,9 +75,10 @@ class ClassificationLossConfig(LossConfig):
     def build(self, context: LossContext) -> ClassificationLoss | DeferredWeights:
         weight = self._class_weights(context)
         weighted = self.loss(context, weight)
-        if weight is None or self.class_weights_from_step == 0:
+        if weight is None or self.class_weights_from_epoch == 0:
             return weighted
-        return DeferredWeights(self.loss(context, None), weighted, self.class_weights_from_step)
+        first_step = self.class_weights_from_epoch * context.steps_per_epoch
+        return DeferredWeights(self.loss(context, None), weighted, first_step)
 
     def _class_weights(self, context: LossContext) -> Tensor | None:
         counts = context.counts.to(context.device)

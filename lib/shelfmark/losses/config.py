@@ -33,11 +33,12 @@ class LossFunction(Protocol):
 
 @dataclass(frozen=True)
 class LossContext:
-    """What a loss may need to know of the run. counts: (C,) int64, training images a class. seed: of random mining."""
+    """What a loss may need to know of the run. counts: (C,) int64, training images a class. seed: of random draws."""
 
     counts: Tensor
     device: torch.device
     seed: int = 0
+    steps_per_epoch: int = 1
 
 
 def described(text: str, default: Any = MISSING) -> Any:
@@ -59,9 +60,14 @@ class LossConfig:
 
     head: str = described("whose output the loss takes: `classifier`, or the name of a metric or proxy head")
     weight: float = described("factor of this loss in the sum", 1.0)
+    from_epoch: int = described("first epoch (from 0) that counts it; before, it is logged only", 0)
+    until_epoch: int = described("first epoch that counts it no more; 0: it counts to the end", 0)
 
     def __post_init__(self) -> None:
         require_not_negative("weight", self.weight)
+        require_not_negative("from_epoch", self.from_epoch)
+        if self.until_epoch and self.until_epoch <= self.from_epoch:
+            raise ValueError(f"until_epoch={self.until_epoch} must be above from_epoch={self.from_epoch}, or 0")
 
     def build(self, context: LossContext) -> LossFunction:
         raise NotImplementedError

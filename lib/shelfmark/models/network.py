@@ -5,6 +5,7 @@ Legend: N batch, H x W pixels, F backbone features, D embedding, C classes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -57,16 +58,31 @@ class Network(nn.Module):
         self.embedding = embedding
         self.classifier = classifier
         self.heads = nn.ModuleDict(heads)
-        self.frozen = tuple(freeze)
         self.freeze_bn = freeze_bn
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        # Some backbones hold parameters that are never to learn.
+        self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        self.freeze(freeze)
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Freezes these modules, and no others. UserError: an unknown name, or nothing left to train."""
+        self.frozen = tuple(names)
+        for name in self._learning:
+            self.get_parameter(name).requires_grad_(True)
         for name in self.frozen:
             _submodule(self, name).requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise UserError(f"model.freeze={list(self.frozen)} leaves nothing to train; take out a name.")
         self.train()
+
+    def restart_classifier(self, seed: int, role: str) -> None:
+        """Gives the classifier fresh first weights, which follow from seed and role alone."""
+        fresh = copy.deepcopy(self.classifier).cpu()
+        with seeded(seed, role):
+            fresh.reset_parameters()
+        self.classifier.load_state_dict(fresh.state_dict())
 
     def forward(self, images: Tensor) -> Outputs:
         return self.outputs(self.embed(images))

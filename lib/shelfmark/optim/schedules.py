@@ -82,6 +82,21 @@ class LearningRate:
         return self.gamma if isinstance(self.gamma, tuple) else (self.gamma,) * len(self.milestones_epochs)
 
 
+@dataclass(frozen=True)
+class StagedRate:
+    """Rates that take turns: the last stage that has begun rules, with steps counted from its own beginning.
+
+    stages: (first step, rate), rising, the first of them from step 0.
+    """
+
+    stages: tuple[tuple[int, LearningRate], ...]
+
+    def at(self, step: int) -> float:
+        """The rate of optimizer step `step`, before a parameter group's own factor."""
+        first_step, rate = next(stage for stage in reversed(self.stages) if stage[0] <= step)
+        return rate.at(step - first_step)
+
+
 def _check_milestones(epochs: tuple[float, ...]) -> None:
     if not epochs:
         raise UserError(

@@ -30,7 +30,7 @@ from shelfmark.engine.progress import Progress, restore_random_state
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Rhythm, Trainer
 from shelfmark.models import Network, load_matching
-from shelfmark.optim import LearningRate
+from shelfmark.optim import StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.splits import Splits, read_splits
@@ -55,7 +55,7 @@ def train(
         parts = _build(recipe, splits, start, device)
         folder = open_run_folder(start, recipe.output.log_root)
         _write_circumstances(folder, loaded)
-        say(f"{recipe.model.backbone} on {device}, {parts.step.precision.name}, {_processes()}; writing to {folder}")
+        say(f"{recipe.model.backbone} on {device}, {parts.steps.precision.name}, {_processes()}; writing to {folder}")
         trainer = _trainer(recipe, splits, start, parts, folder)
         try:
             trainer.fit()
@@ -68,35 +68,68 @@ def train(
 @dataclass(frozen=True)
 class _Parts:
     network: Network
-    step: TrainStep
+    steps: _Steps
     loader: TrainLoader
-    learning_rate: LearningRate
+    learning_rate: StagedRate
+
+
+class _Steps:
+    """The training step of each stage: `train.stages` gives every stage an optimizer of its own."""
+
+    def __init__(self, recipe: Recipe, splits: Splits, network: Network, steps_per_epoch: int, device: torch.device):
+        self.recipe = recipe
+        self.network = network
+        self.precision = Precision.resolve(recipe.train.precision, device)
+        self.terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
+        self.mixing = assemble.mixing(recipe, splits.train)
+        self.stage, self.current = 0, self._step()
+
+    def go_on_from(self, checkpoint: Checkpoint, same_data: bool) -> None:
+        """The step of the last epoch that the checkpoint trained in, with its optimizer; weights stay as loaded."""
+        progress = checkpoint.state["progress"]
+        self.stage = assemble.stage_of(self.recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
+        assemble.enter_stage(self.recipe, self.network, self.stage, anew=False)
+        self.current = self._step()
+        _restore_step(self.current, checkpoint, same_data)
+
+    def at(self, epoch: int) -> TrainStep:
+        """The step that trains an epoch; where a stage begins with it, a new one."""
+        stage = assemble.stage_of(self.recipe, epoch)
+        if stage != self.stage:
+            say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
+            self.stage = stage
+            assemble.enter_stage(self.recipe, self.network, stage, anew=True)
+            self.current = self._step()
+        return self.current
+
+    def _step(self) -> TrainStep:
+        return TrainStep(
+            self.network,
+            self.terms,
+            assemble.optimizer(self.recipe, self.network),
+            self.precision,
+            clip_norm=self.recipe.optim.clip_norm,
+            grad_cache=self.recipe.train.grad_cache,
+            mixing=self.mixing,
+        )
 
 
 def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
     network = _network(recipe, splits.train.num_classes, start).to(device)
-    precision = Precision.resolve(recipe.train.precision, device)
     loader = assemble.train_loader(recipe, splits.train, device)
     learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
-    terms = assemble.loss_terms(recipe, splits.train, device)
-    step = TrainStep(
-        network,
-        terms,
-        assemble.optimizer(recipe, network),
-        precision,
-        clip_norm=recipe.optim.clip_norm,
-        grad_cache=recipe.train.grad_cache,
-    )
+    steps = _Steps(recipe, splits, network, loader.num_batches(0), device)
     _warn_of_parts(recipe, network)
     if start.resumed:
-        _restore_step(step, start.resumed, same_data=_has_same_data(start.resumed, splits))
-    return _Parts(network, step, loader, learning_rate)
+        steps.go_on_from(start.resumed, same_data=_has_same_data(start.resumed, splits))
+    return _Parts(network, steps, loader, learning_rate)
 
 
 def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path) -> Trainer:
     trainer = Trainer(
-        step=parts.step,
+        step=parts.steps.current,
+        step_for=parts.steps.at,
         loader=parts.loader,
         learning_rate=parts.learning_rate,
         rhythm=Rhythm(
@@ -113,7 +146,7 @@ def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder
             splits.val,
             splits.retrieval,
             splits.train.counts,
-            parts.step.precision,
+            parts.steps.precision,
             BadImageLog(folder / "val_bad_images.csv", num_images=len(splits.val)),
         ),
         save=_saver(folder, parts.network, recipe, splits),

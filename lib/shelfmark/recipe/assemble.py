@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,18 +15,27 @@ from shelfmark.core.log import say
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader, eval_batches
+from shelfmark.data.mixing import Mixing
 from shelfmark.data.samplers import build_order, rank_share
 from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, train_transform, view_transform
+from shelfmark.data.transforms import (
+    NUM_VIEWS,
+    SizedTransforms,
+    Transform,
+    eval_transform,
+    train_transform,
+    view_transform,
+)
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.step import LossTerm
 from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext
 from shelfmark.models import Network, build_network
 from shelfmark.models.network import HeadOptions
-from shelfmark.optim import LearningRate, build_optimizer, parameter_groups
-from shelfmark.recipe.tree import Recipe
+from shelfmark.optim import LearningRate, StagedRate, build_optimizer, parameter_groups
+from shelfmark.recipe.tree import Recipe, Schedule
 
 
 def make_data(recipe: Recipe) -> None:
@@ -42,16 +52,21 @@ def make_data(recipe: Recipe) -> None:
 
 
 def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
-    """The table of `train`, `val` or `retrieval`, checked. num_classes: None takes data.num_classes."""
+    """The table of `train`, `val` or `retrieval`, checked; that of train as `data.lists` correct it.
+
+    num_classes: None takes data.num_classes.
+    """
     file: Path | None = getattr(recipe.data, f"{split}_json")
     if file is None:
         raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
-    return read_annotations(
+    table = read_annotations(
         file,
         recipe.data.root,
         extra_roots=recipe.data.extra_roots,
         num_classes=recipe.data.num_classes if num_classes is None else num_classes,
     )
+    lists = recipe.data.lists
+    return apply_lists(table, lists.keep, lists.drop, lists.relabel) if split == "train" else table
 
 
 def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Network:
@@ -80,14 +95,16 @@ def _heads_without_loss(recipe: Recipe) -> list[str]:
     return [module for name, module in modules.items() if name not in used]
 
 
-def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossTerm]:
-    """The losses, named uniquely: a name that stands twice gets its head's name behind it."""
-    context = LossContext(counts=torch.from_numpy(table.counts), device=device, seed=recipe.seed)
+def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epoch: int) -> list[LossTerm]:
+    """The losses, named uniquely: a name that stands twice gets its head's name behind it, or its first epoch."""
+    context = LossContext(
+        counts=torch.from_numpy(table.counts), device=device, seed=recipe.seed, steps_per_epoch=steps_per_epoch
+    )
     terms: list[LossTerm] = []
     for config in recipe.losses:
         name: str = config.name
         if any(term.name == name for term in terms):
-            name = f"{config.name}@{config.head}"
+            name = f"{config.name}@{config.from_epoch or config.head}"
         if any(term.name == name for term in terms):
             raise UserError(f"losses: {config.name} stands twice on head {config.head}; add up their weights instead.")
         terms.append(
@@ -99,6 +116,8 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device) -> list[LossT
                 config.takes,
                 recipe.model.classifier.scale if config.head == "classifier" else 1.0,
                 _memory(config, device),
+                config.from_epoch * steps_per_epoch,
+                config.until_epoch * steps_per_epoch or None,
             )
         )
     return terms
@@ -131,14 +150,26 @@ def optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     )
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
-    """The learning rate as a function of the step."""
-    schedule = recipe.optim.schedule
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> StagedRate:
+    """The learning rate as a function of the step: each stage's schedule, from its beginning to its end."""
+    train, optim = recipe.train, recipe.optim
+    begins = [0, *(stage.from_epoch for stage in train.stages)]
+    ends = [*begins[1:], train.num_epochs]
+    plans = [(optim.lr, optim.schedule), *((stage.lr or optim.lr, stage.schedule) for stage in train.stages)]
+    return StagedRate(
+        tuple(
+            (begin * steps_per_epoch, _rate(lr, schedule, steps_per_epoch, end - begin))
+            for begin, end, (lr, schedule) in zip(begins, ends, plans)
+        )
+    )
+
+
+def _rate(lr: float, schedule: Schedule, steps_per_epoch: int, num_epochs: int) -> LearningRate:
     return LearningRate(
-        recipe.optim.lr,
+        lr,
         schedule.name,
         steps_per_epoch=steps_per_epoch,
-        num_epochs=recipe.train.num_epochs,
+        num_epochs=num_epochs,
         milestones_epochs=schedule.milestones_epochs,
         gamma=schedule.gamma,
         final_factor=schedule.final_factor,
@@ -147,11 +178,40 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
     )
 
 
+def stage_of(recipe: Recipe, epoch: int) -> int:
+    """Which stage an epoch belongs to: 0 before the first of train.stages begins."""
+    return sum(stage.from_epoch <= epoch for stage in recipe.train.stages)
+
+
+def enter_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> None:
+    """Freezes what a stage freezes. anew: the stage begins here, so that its classifier may begin anew."""
+    stage = recipe.train.stages[number - 1] if number else None
+    freeze = recipe.model.freeze if stage is None or stage.freeze is None else stage.freeze
+    network.freeze([*freeze, *_heads_without_loss(recipe)])
+    if anew and stage is not None and stage.classifier == "restart":
+        network.restart_classifier(recipe.seed, f"model.classifier.stage{number}")
+
+
+def mixing(recipe: Recipe, table: Table) -> Mixing | None:
+    """What mixes training images, if anything does. UserError: a loss that cannot take mixed labels."""
+    augment = recipe.augment
+    if not (augment.mixup or augment.cutmix):
+        return None
+    for config in recipe.losses:
+        loss = config.build(LossContext(torch.from_numpy(table.counts), torch.device("cpu")))
+        if not getattr(loss, "takes_probabilities", False):
+            raise UserError(
+                f"augment.mixup and cutmix give an image two labels, which the loss {config.name} cannot take;"
+                " leave it out, or set both to 0."
+            )
+    return Mixing(augment.mixup, augment.cutmix, augment.remix, table.counts, recipe.seed)
+
+
 def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
     """Augmented training batches, this process's part of each."""
     data, augment, sampling = recipe.data, recipe.augment, recipe.sampling
-    transform = train_transform(
-        data.input_size_px,
+    transform_at = partial(
+        train_transform,
         crop_scale=augment.crop_scale,
         crop_ratio=augment.crop_ratio,
         flip=augment.flip,
@@ -163,6 +223,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         std=data.std,
         albumentations=augment.albumentations,
     )
+    transform = SizedTransforms(data.input_size_px, {s.from_epoch: s.size_px for s in augment.sizes}, transform_at)
     rank_share(recipe.train.batch_size, dist.world_size())
     order = build_order(
         sampling.type,
@@ -172,7 +233,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         recipe.seed,
         images_per_class=sampling.images_per_class,
         steps_per_epoch=recipe.train.steps_per_epoch,
-        stages=[(stage.from_epoch, stage.type) for stage in sampling.stages],
+        stages=_sampling_stages(recipe),
         power=sampling.power,
         num_epochs=recipe.train.num_epochs,
     )
@@ -185,6 +246,20 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         world_size=dist.world_size(),
         pin_memory=device.type == "cuda",
     )
+
+
+def _sampling_stages(recipe: Recipe) -> list[tuple[int, str]]:
+    """The sampler's switches: where a stage of train.stages names one, that rules until the stage ends."""
+    switches = {stage.from_epoch: stage.type for stage in recipe.sampling.stages}
+    begins = [stage.from_epoch for stage in recipe.train.stages]
+    for stage, end in zip(recipe.train.stages, [*begins[1:], recipe.train.num_epochs]):
+        if stage.sampling is not None:
+            before = [epoch for epoch in switches if epoch <= end]
+            after = switches[max(before)] if before else recipe.sampling.type
+            switches = {epoch: name for epoch, name in switches.items() if not stage.from_epoch <= epoch < end}
+            switches[stage.from_epoch] = stage.sampling
+            switches.setdefault(end, after)
+    return sorted(switches.items())
 
 
 def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:

@@ -27,6 +27,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+class Lists(Section):
+    keep: tuple[Path, ...] = _option((), "files of image ids, one a line; if any are given, all other images go")
+    drop: tuple[Path, ...] = _option((), "files of image ids, one a line, that go whatever other lists say")
+    relabel: tuple[Path, ...] = _option((), "CSV files `image_id,label` of corrected labels; the later line holds")
+
+
 class Data(Section):
     generated: Literal["", "shop"] = _option(
         "", "`shop`: make the generated catalogue in data.root, if train_json lies there and is missing"
@@ -38,6 +44,7 @@ class Data(Section):
     val_json: Path | None = _option(None, "validation annotations")
     test_json: Path | None = _option(None, "test set: {'images': [{'image_id': ...}]}")
     retrieval_json: Path | None = _option(None, "annotations with is_query and is_gallery; else val leave-one-out")
+    lists: Lists = Field(default=Lists(), description="lists that correct the training annotations, see `clean`")
     num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
@@ -54,7 +61,18 @@ class RandAugment(Section):
     magnitude: Annotated[int, Field(ge=0, le=30)] = _option(9, "strength, 0..30")
 
 
+class SizeStage(Section):
+    from_epoch: NotNegative = _option(..., "first epoch (from 0) at this size")
+    size_px: Positive = _option(..., "side of the square that training images are cropped to")
+
+
 class Augment(Section):
+    sizes: tuple[SizeStage, ...] = _option(
+        (), "training sizes by epoch, such as 112, 160, 224; before the first, data.input_size_px"
+    )
+    mixup: float = _option(0.0, "alpha of mixup's Beta(alpha, alpha); 0 is off", ge=0)
+    cutmix: float = _option(0.0, "alpha of CutMix's Beta(alpha, alpha); 0 is off. With mixup a step draws one", ge=0)
+    remix: float = _option(0.0, "kappa of Remix: a class so many times rarer takes the whole label; 0 is off", ge=0)
     crop_scale: tuple[float, float] = _option((0.08, 1.0), "area of the random resized crop, as a part of the image")
     crop_ratio: tuple[float, float] = _option((0.75, 4 / 3), "aspect ratio (width / height) of the random resized crop")
     flip: Fraction = _option(0.5, "probability of a horizontal flip")
@@ -69,6 +87,13 @@ class Augment(Section):
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Augment:
+        epochs = [stage.from_epoch for stage in self.sizes]
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"sizes begin at epochs {epochs}; give them in rising order, each once")
+        if self.remix and not (self.mixup or self.cutmix):
+            raise ValueError(f"remix={self.remix} shifts the labels of mixed images; set mixup or cutmix too")
+        if 0 < self.remix < 1:
+            raise ValueError(f"remix={self.remix} is how many times rarer a class must be: 1 or above, usual is 3")
         for name in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -168,6 +193,15 @@ PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 """NVIDIA apex's levels. All of its mixed modes become torch.amp with the dtype that the device does best."""
 
 
+class TrainStage(Section):
+    from_epoch: Positive = _option(..., "first epoch (from 0) of this stage; it lasts until the next one begins")
+    freeze: tuple[str, ...] | None = _option(None, "modules that are frozen from here on; null: those of model.freeze")
+    classifier: Literal["keep", "restart"] = _option("keep", "restart: the classifier begins anew, as in cRT")
+    sampling: SamplerName | None = _option(None, "sampler of this stage; null: what sampling says")
+    lr: float | None = _option(None, "learning rate of this stage; null: optim.lr", gt=0)
+    schedule: Schedule = _option(Schedule(), "shape of the rate over this stage; epochs count from its beginning")
+
+
 class Train(Section):
     num_epochs: Positive = _option(100, "passes over the training set")
     steps_per_epoch: NotNegative = _option(0, "0: as many whole batches as the training set has")
@@ -177,6 +211,10 @@ class Train(Section):
         BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
     ] = _option("auto", "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32; apex's O0..O3 are accepted")
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "auto: a GPU where there is one")
+    stages: tuple[TrainStage, ...] = _option(
+        (),
+        "later stages, each with a fresh optimizer and rate; optim.schedule ends where the first begins",
+    )
     grad_cache: NotNegative = _option(
         0,
         "images per process that go through the backbone at a time, so that a batch of any size fits; costs one more"
@@ -185,6 +223,16 @@ class Train(Section):
     log_every_steps: Positive = _option(20, "steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = _option(0, "steps between two checkpoints within an epoch; 0: epochs only")
     checkpoint_every_epochs: Positive = _option(1, "epochs between two checkpoints")
+
+    @model_validator(mode="after")
+    def _stages_are_ordered(self) -> Train:
+        epochs = [stage.from_epoch for stage in self.stages]
+        if epochs != sorted(set(epochs)) or (epochs and epochs[-1] >= self.num_epochs):
+            raise ValueError(
+                f"stages begin at epochs {epochs}; give them in rising order, each once and below"
+                f" num_epochs={self.num_epochs}"
+            )
+        return self
 
 
 class Eval(Section):

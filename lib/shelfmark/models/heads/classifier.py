@@ -33,6 +33,11 @@ class CosineClassifier(nn.Module):
         self.register_parameter("bias", None)
         self.scale = scale
 
+    def reset_parameters(self) -> None:
+        """First weights as of a new classifier, drawn from torch's generator."""
+        with torch.no_grad():
+            self.weight.copy_(unit_rows(torch.randn(self.weight.shape)))
+
     def forward(self, embedding: Tensor) -> Tensor:
         with torch.autocast(embedding.device.type, enabled=False):
             return self.scale * F.linear(unit_rows(embedding), unit_rows(self.weight))
