@@ -12,15 +12,18 @@ from shelfmark.config.load import load
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.recipe import Recipe
 
+FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
-    path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.yaml") if "base" not in path.stem
+    path.relative_to(FOLDER).as_posix().removesuffix(".yaml")
+    for path in FOLDER.rglob("*.yaml")
+    if "base" not in path.stem
 )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_runs_small(workplace: Path, name: str) -> None:
     assert main(["train", "--config", f"configs/{name}.yaml", "--smoke"]) == 0
-    folder = workplace / "log" / f"{name}_smoke"
+    folder = workplace / "log" / f"{name.replace('/', '_')}_smoke"
     manifest = load_checkpoint(folder / "last").manifest
     assert (manifest["step"], manifest["epoch"]) == (8, 2)
     backbone = load(Recipe, workplace / "configs" / f"{name}.yaml").config.model.backbone

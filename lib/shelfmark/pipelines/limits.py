@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from shelfmark.config.load import Override
@@ -42,7 +44,8 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "train.log_every_steps": 2,
             "train.checkpoint_every_steps": 0,
             "eval.batch_size": SMOKE_EVAL_BATCH,
-            "optim.schedule.warmup_epochs": min(1.0, recipe.optim.schedule.warmup_epochs),
+            "train.stages": _second_epoch(recipe),
+            "optim.schedule.warmup_epochs": 0 if recipe.train.stages else min(1.0, recipe.optim.schedule.warmup_epochs),
         }.items()
     ]
 
@@ -57,6 +60,15 @@ def dry_run_overrides(log_root: str) -> list[Override]:
             "train.steps_per_epoch": 2,
             "train.log_every_steps": 1,
             "train.checkpoint_every_steps": 0,
+            "train.stages": [],
             "optim.schedule.warmup_epochs": 0,
         }.items()
     ]
+
+
+def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
+    """The last of the recipe's stages, so that a small run enters one too."""
+    if not recipe.train.stages:
+        return []
+    stage = recipe.train.stages[-1].model_dump(mode="json")
+    return [{**stage, "from_epoch": 1, "schedule": {**stage["schedule"], "warmup_epochs": 0}}]
