@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test test-slow check format bench-losses bench-samplers clean
+.PHONY: demo test test-slow check format bench-clean bench-losses bench-samplers clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -27,6 +27,9 @@ check: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-clean: .venv/installed
+	$(BIN)/python benchmarks/bench_clean.py
 
 bench-losses: .venv/installed
 	$(BIN)/python benchmarks/bench_losses.py

@@ -28,6 +28,8 @@ class Section(BaseModel):
 
 
 class Lists(Section):
+    """Corrections of the training annotations; `shelfmark clean` writes lists to start from."""
+
     keep: tuple[Path, ...] = _option((), "files of image ids, one a line; if any are given, all other images go")
     drop: tuple[Path, ...] = _option((), "files of image ids, one a line, that go whatever other lists say")
     relabel: tuple[Path, ...] = _option((), "CSV files `image_id,label` of corrected labels; the later line holds")
@@ -44,7 +46,7 @@ class Data(Section):
     val_json: Path | None = _option(None, "validation annotations")
     test_json: Path | None = _option(None, "test set: {'images': [{'image_id': ...}]}")
     retrieval_json: Path | None = _option(None, "annotations with is_query and is_gallery; else val leave-one-out")
-    lists: Lists = Field(default=Lists(), description="lists that correct the training annotations, see `clean`")
+    lists: Lists = Lists()
     num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
@@ -260,6 +262,13 @@ class TauNorm(Section):
     folds: Annotated[int, Field(ge=2)] = _option(5, "parts of val: tau is chosen on the others, scored on each")
 
 
+class Calibrate(Section):
+    folds: Annotated[int, Field(ge=2)] = _option(5, "parts of val: a method is fitted on the others, scored on each")
+    target_prior: Path | None = _option(
+        None, "JSON list of each class's share or count where the model is used, for pc_softmax; None: all the same"
+    )
+
+
 class Output(Section):
     log_root: Path = _option(Path("log"), "run folders are made here")
     tau_root: Path = _option(Path("log_tau"), "recalibrated models are written here")
@@ -282,6 +291,7 @@ class Recipe(Section):
     eval: Eval = Eval()
     predict: Predict = Predict()
     tau_norm: TauNorm = TauNorm()
+    calibrate: Calibrate = Calibrate()
     output: Output = Output()
 
     @model_validator(mode="after")

@@ -1,0 +1,142 @@
+"""Lists that a person edits, applied to an annotation table: images to keep, to drop, and to label anew.
+
+    keep.txt, drop.txt   one image_id a line (fpath where a record has none)
+    relabel.csv          image_id,label with that header line
+
+Empty lines, and lines that begin with `# `, are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.files import write_text
+from shelfmark.core.log import say
+from shelfmark.data.table import Table
+
+RELABEL_HEADER = ["image_id", "label"]
+
+
+def apply_lists(
+    table: Table, keep: Sequence[Path] = (), drop: Sequence[Path] = (), relabel: Sequence[Path] = ()
+) -> Table:
+    """The table as the lists want it; its sha256 is a new one where they change anything.
+
+    keep: only these images stay, those of all files together. drop: these go, even if `keep` has them or `relabel`
+    names them. relabel: of two files, or two lines, that name an image, the later holds.
+    Raises a UserError for an image that the table does not have, or has more than one picture for.
+    """
+    labels = table.labels.copy()
+    new_labels: dict[str, int] = {}
+    source: dict[str, Path] = {}
+    for file in relabel:
+        read = read_relabels(file, table.num_classes)
+        new_labels |= read
+        source |= dict.fromkeys(read, file)
+    for one, rows in _rows_of(table, source).items():
+        labels[rows] = new_labels[one]
+    stays = ~_listed(table, drop)
+    if keep:
+        stays &= _listed(table, keep)
+    if not stays.any():
+        raise UserError(f"data.lists leave none of the {len(table)} images; correct the keep and drop lists.")
+    return _changed(table, labels, stays)
+
+
+def read_image_ids(file: Path) -> list[str]:
+    """The image ids of a keep or drop list, in its order."""
+    return [line for line in _lines(file) if not _is_passed_over(line)]
+
+
+def read_relabels(file: Path, num_classes: int) -> dict[str, int]:
+    """The new label of each image id of a relabel list; a UserError names the first line that is wrong."""
+    rows = list(csv.reader(_lines(file)))
+    if not rows or rows[0] != RELABEL_HEADER:
+        raise UserError(f"{file} must begin with the line {','.join(RELABEL_HEADER)}.")
+    found: dict[str, int] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row or _is_passed_over(row[0]):
+            continue
+        if len(row) != 2 or not row[1].strip().isdecimal() or int(row[1]) >= num_classes:
+            wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
+            raise UserError(f"{file}, line {number}: {','.join(row)!r}; {wanted}.")
+        found[row[0]] = int(row[1])
+    return found
+
+
+def write_image_ids(file: Path, image_ids: Iterable[str]) -> None:
+    """Writes a keep or drop list."""
+    write_text(file, "".join(f"{one}\n" for one in image_ids))
+
+
+def write_relabels(file: Path, labels: Iterable[tuple[str, int]]) -> None:
+    """Writes a relabel list of image ids and labels."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([RELABEL_HEADER, *labels])
+    write_text(file, text.getvalue())
+
+
+def _listed(table: Table, files: Sequence[Path]) -> np.ndarray:
+    """(N,) bool, whether an image is on one of the lists."""
+    named: dict[str, Path] = {one: file for file in files for one in read_image_ids(file)}
+    listed = np.zeros(len(table), dtype=bool)
+    for rows in _rows_of(table, named).values():
+        listed[rows] = True
+    return listed
+
+
+def _rows_of(table: Table, named: Mapping[str, Path]) -> dict[str, list[int]]:
+    """The rows of each image id that a list names; named: the list, for the error where there is no such image."""
+    rows: dict[str, list[int]] = {one: [] for one in named}
+    for row, one in enumerate(table.image_ids):
+        if one in rows:
+            rows[one].append(row)
+    unknown = [one for one in rows if not rows[one]]
+    if unknown:
+        first, more = unknown[0], f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        close = nearest(first, table.image_ids)
+        hint = f" Did you mean {close!r}?" if close else ""
+        raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
+    for one, found in rows.items():
+        paths = {table.paths[row] for row in found}
+        if len(paths) > 1:
+            some = ", ".join(sorted(paths)[:3])
+            raise UserError(
+                f"{named[one]} names {one!r}, but {len(paths)} pictures have that image_id: {some}."
+                " Give each its own in the annotations."
+            )
+    return rows
+
+
+def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
+    if stays.all() and np.array_equal(labels, table.labels):
+        return table
+    # Of the effect, not of the files: the order of lines and the comments of a person change nothing.
+    digest = hashlib.sha256(table.sha256.encode() + np.packbits(stays).tobytes() + labels[stays].tobytes())
+    changed = replace(table, labels=labels, sha256=digest.hexdigest()).take(stays)
+    num_new = int((labels != table.labels)[stays].sum())
+    emptied = np.flatnonzero((table.counts > 0) & (changed.counts == 0))
+    lost = f"; no image is left of {len(emptied)} classes: {', '.join(map(str, emptied[:5]))}" if len(emptied) else ""
+    say(f"data.lists: {len(table) - len(changed)} images left out, {num_new} labelled anew{lost}")
+    return changed
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        # Windows programs begin a UTF-8 file with a mark that would belong to the first image's id.
+        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"data.lists: {file} cannot be read: {error.strerror}.") from None
+    return text.split("\n")
+
+
+def _is_passed_over(line: str) -> bool:
+    return not line.strip() or line.startswith("# ")

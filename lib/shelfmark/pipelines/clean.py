@@ -1,0 +1,102 @@
+"""`shelfmark clean`: training images whose label is in doubt, and lists to start from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path, write_text
+from shelfmark.core.log import say
+from shelfmark.data.annotations import read_annotations
+from shelfmark.data.lists import write_image_ids, write_relabels
+from shelfmark.data.table import Table
+from shelfmark.evaluation.suspects import Suspects, find_suspects, images_to_leave
+from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.recipe import assemble
+
+_HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "prototype", "confidence"]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """folder: with suspects.csv, drop.txt and relabel.csv. embeddings: what the suspects were judged by, in order."""
+
+    folder: Path
+    embeddings: Embeddings
+    suspects: Suspects
+    leaves: np.ndarray
+
+
+def clean(
+    opened: OpenedModel,
+    out: Path | None = None,
+    annotations: Path | None = None,
+    *,
+    keep_accuracy: float = 0.92,
+    min_suspicion: float = 0.7,
+) -> Cleaned:
+    """Judges the labels of the recipe's training images, or of `annotations`, and writes what it finds.
+
+    out: a folder that gets a number where it exists; default `clean` in the run folder.
+    suspects.csv: every judged image, most suspicious first; `row` is that of the training table, so after data.lists.
+    drop.txt: `images_to_leave`. relabel.csv: those of them for which both judges suggest one class; an image on both
+    lists is dropped, so take from drop.txt what relabel.csv is right about.
+    """
+    for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
+        if not 0 <= part <= 1:
+            raise UserError(f"{option}={part} must lie in 0..1.")
+    table = _table(opened, annotations)
+    folder = unused_path(out or opened.run_folder / "clean")
+    features = features_of(
+        opened.network,
+        opened.recipe,
+        table,
+        opened.run_folder / "embeddings" / (f"clean_{annotations.stem}" if annotations else "train"),
+        checkpoint_hash=opened.checkpoint.weights_hash,
+        precision=opened.precision,
+    )
+    suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
+    leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
+    cleaned = Cleaned(folder, features, suspects, leaves)
+    write_lists(cleaned)
+    return cleaned
+
+
+def _table(opened: OpenedModel, annotations: Path | None) -> Table:
+    if annotations is None:
+        return assemble.read_table(opened.recipe, "train")
+    data = opened.recipe.data
+    return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
+
+
+def write_lists(cleaned: Cleaned) -> None:
+    """Writes suspects.csv, drop.txt and relabel.csv, each with the most suspicious image first."""
+    suspects, image_ids = cleaned.suspects, cleaned.embeddings.image_ids
+    ranked = suspects.ranking
+    listed = ranked[cleaned.leaves[ranked]]
+    renamed = listed[suspects.agreed[listed]]
+    write_text(cleaned.folder / "suspects.csv", _suspects_csv(cleaned))
+    write_image_ids(cleaned.folder / "drop.txt", (image_ids[row] for row in listed))
+    write_relabels(cleaned.folder / "relabel.csv", ((image_ids[row], int(suspects.suggested[row])) for row in renamed))
+    say(f"{len(ranked)} labels judged, most suspicious first: {cleaned.folder / 'suspects.csv'}")
+    say(f"{len(listed)} images to drop: drop.txt; a new label for {len(renamed)} of them: relabel.csv")
+    say(f"look at them, edit them, then train with data.lists.drop=[{cleaned.folder / 'drop.txt'}]")
+
+
+def _suspects_csv(cleaned: Cleaned) -> str:
+    suspects, embeddings = cleaned.suspects, cleaned.embeddings
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_HEADER)
+    for row in suspects.ranking:
+        named = (embeddings.rows[row], embeddings.image_ids[row], embeddings.paths[row])
+        parts = (suspects.suspicion[row], suspects.prototype[row], suspects.confidence[row])
+        rows.writerow([*named, suspects.labels[row], suspects.suggested[row], *(f"{part:.6f}" for part in parts)])
+    return text.getvalue()

@@ -1,0 +1,83 @@
+"""`shelfmark pseudo-label`: confident predictions as training annotations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path, write_text
+from shelfmark.core.log import say
+from shelfmark.data.documents import annotations_json, read_document
+from shelfmark.data.table import canonical_path
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.predict import Predicted, predict
+
+
+def pseudo_label(
+    opened: OpenedModel,
+    out: Path,
+    images: Path | None = None,
+    min_confidence: float = 0.9,
+    with_train: bool = False,
+) -> Path:
+    """Writes annotations of the images whose best class has a probability of `min_confidence`; returns their path.
+
+    Each record has `source: "pseudo"` and its `confidence`. images: a folder; default the recipe's test set.
+    with_train: the records of data.train_json come first, so that one file trains on both.
+    The predictions of all images lie beside, as a submission. An existing file is never overwritten.
+    """
+    if not 0 < min_confidence <= 1:
+        raise UserError(f"--min-confidence={min_confidence} must lie in 0..1, 0 excluded.")
+    document = _train_document(opened) if with_train else {}
+    file = unused_path(out)
+    predicted = predict(opened, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
+    # The score of an image that could not be read is NaN, and so never confident.
+    confident = np.flatnonzero(predicted.scores[:, 0] >= min_confidence)
+    if not len(confident):
+        best = np.nanmax(predicted.scores, initial=0.0)
+        raise UserError(
+            f"no image is predicted with a probability of {min_confidence:g}; the greatest is {best:.3f}."
+            " Lower --min-confidence."
+        )
+    records = _records(predicted, confident, opened.recipe.data.root)
+    written = annotations_json(
+        [*document.get("annotations", []), *records],
+        opened.num_classes,
+        opened.class_names or (),
+        document.get("groups", ()),
+    )
+    write_text(file, written.decode())
+    say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
+    _tell_extra_root(opened, predicted)
+    return file
+
+
+def _train_document(opened: OpenedModel) -> dict[str, Any]:
+    file = opened.recipe.data.train_json
+    if file is None:
+        raise UserError("--with-train needs the training annotations; give data.train_json=FILE.")
+    return read_document(file, "annotations")[0]
+
+
+def _records(predicted: Predicted, rows: np.ndarray, root: Path) -> Iterator[dict[str, Any]]:
+    base = os.path.abspath(root)
+    for row in rows:
+        yield {
+            "category_id": int(predicted.classes[row, 0]),
+            "fpath": canonical_path(os.path.abspath(predicted.table.path(row)), base),
+            "image_id": predicted.table.image_ids[row],
+            "source": "pseudo",
+            "confidence": round(float(predicted.scores[row, 0]), 6),
+        }
+
+
+def _tell_extra_root(opened: OpenedModel, predicted: Predicted) -> None:
+    data, folder = opened.recipe.data, Path(os.path.abspath(predicted.table.root))
+    allowed = [Path(os.path.abspath(root)) for root in (data.root, *data.extra_roots)]
+    if not any(folder.is_relative_to(root) for root in allowed):
+        say(f"the images lie outside data.root: train on them with data.extra_roots=[{folder}]")

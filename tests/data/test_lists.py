@@ -1,0 +1,146 @@
+"""Lists that correct a table: what stays, with which label, and what a list may not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.strings import Strings
+from shelfmark.data.lists import apply_lists, read_image_ids, read_relabels, write_image_ids, write_relabels
+from shelfmark.data.table import Table
+
+IDS = ["a", "b ", "商品, 1", 'd"', "e"]
+LABELS = [0, 0, 1, 2, -1]
+
+
+def table(ids: list[str] | None = None) -> Table:
+    """Five images with confidences 0, 0.1 ... that tell which rows are left."""
+    ids = IDS if ids is None else ids
+    paths = Strings.of(f"{row}.jpg" for row in range(len(ids)))
+    confidence = np.arange(len(ids), dtype=np.float32) / 10
+    return Table(paths, np.array(LABELS), Strings.of(ids), 3, Path("/shop"), sha256="file", confidence=confidence)
+
+
+def listed(folder: Path, name: str, text: str) -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_without_lists_or_effect_the_table_is_the_very_same(tmp_path: Path) -> None:
+    empty = listed(tmp_path, "drop.txt", "# nothing yet\n\n")
+    same = listed(tmp_path, "relabel.csv", "image_id,label\na,0\n")
+    original = table()
+    assert apply_lists(original) is original
+    assert apply_lists(original, drop=[empty], relabel=[same]) is original
+
+
+def test_dropped_images_go_and_the_rest_keep_their_order_and_columns(tmp_path: Path) -> None:
+    changed = apply_lists(table(), drop=[listed(tmp_path, "drop.txt", '# seen by Ann\nd"\n\na\n')])
+    assert list(changed.image_ids) == ["b ", "商品, 1", "e"]
+    assert list(changed.paths) == ["1.jpg", "2.jpg", "4.jpg"]
+    assert changed.labels.tolist() == [0, 1, -1]
+    np.testing.assert_array_equal(changed.confidence, np.float32([0.1, 0.2, 0.4]))
+    assert changed.counts.tolist() == [1, 1, 0]
+
+
+def test_only_kept_images_stay_and_drop_wins(tmp_path: Path) -> None:
+    keep = [listed(tmp_path, "keep.txt", "a\ne\n"), listed(tmp_path, "more.txt", "b \n")]
+    drop = [listed(tmp_path, "drop.txt", "e\n")]
+    assert list(apply_lists(table(), keep=keep).image_ids) == ["a", "b ", "e"]
+    assert list(apply_lists(table(), keep=keep, drop=drop).image_ids) == ["a", "b "]
+
+
+def test_labels_are_corrected_also_where_there_was_none_and_the_later_line_holds(tmp_path: Path) -> None:
+    first = listed(tmp_path, "first.csv", 'image_id,label\n"商品, 1",0\n# e may be 2\ne,1\na,1\na,2\n')
+    second = listed(tmp_path, "second.csv", "image_id,label\ne, 2\n")
+    original = table()
+    assert apply_lists(original, relabel=[first, second]).labels.tolist() == [2, 0, 0, 2, 2]
+    assert original.labels.tolist() == LABELS
+
+
+def test_rows_of_one_picture_change_together(tmp_path: Path) -> None:
+    one = Strings.of(["x.jpg", "y.jpg", "x.jpg"])
+    twice = Table(one, np.array([0, 1, 0]), one, 3, Path("/shop"), sha256="file")
+    changed = apply_lists(twice, relabel=[listed(tmp_path, "relabel.csv", "image_id,label\nx.jpg,2\n")])
+    assert changed.labels.tolist() == [2, 1, 2]
+
+
+def test_the_hash_tells_the_effect_of_lists_and_not_their_wording(tmp_path: Path) -> None:
+    by_drop = apply_lists(table(), drop=[listed(tmp_path, "1.txt", "a\ne\n")])
+    reworded = apply_lists(table(), drop=[listed(tmp_path, "2.txt", "# v2\ne\na\na\n")])
+    by_keep = apply_lists(table(), keep=[listed(tmp_path, "3.txt", 'b \n商品, 1\nd"\n')])
+    assert by_drop.sha256 == reworded.sha256 == by_keep.sha256
+    other_rows = apply_lists(table(), drop=[listed(tmp_path, "4.txt", "b \ne\n")])
+    relabelled = apply_lists(table(), relabel=[listed(tmp_path, "5.csv", "image_id,label\na,1\n")])
+    otherwise = apply_lists(table(), relabel=[listed(tmp_path, "6.csv", "image_id,label\na,2\n")])
+    hashes = {"file", by_drop.sha256, other_rows.sha256, relabelled.sha256, otherwise.sha256}
+    assert len(hashes) == 5
+    assert all(len(one) == 64 for one in hashes - {"file"})
+
+
+def test_what_was_done_is_told_with_the_classes_that_lost_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    relabel = listed(tmp_path, "relabel.csv", "image_id,label\na,1\n")
+    apply_lists(table(), drop=[listed(tmp_path, "drop.txt", 'd"\n')], relabel=[relabel])
+    assert caplog.messages == ["data.lists: 1 images left out, 1 labelled anew; no image is left of 1 classes: 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("drop.txt", "a\nbb\nzzzzz\n", r"drop.txt names 'bb' and 1 more, which the training annotations do not have"),
+        ("drop.txt", "b\n", r"drop.txt names 'b', .* Did you mean 'b '\?"),
+        ("keep.txt", "nowhere\n", r"keep.txt names 'nowhere', which"),
+        ("keep.txt", "", "data.lists leave none of the 5 images"),
+        ("relabel.csv", "image_id,label\nq,1\n", r"relabel.csv names 'q', which"),
+        ("relabel.csv", "a,1\n", r"relabel.csv must begin with the line image_id,label"),
+        ("relabel.csv", "", r"relabel.csv must begin with the line image_id,label"),
+        ("relabel.csv", "image_id,label\na,1\ne,3\n", r"relabel.csv, line 3: 'e,3'; .* a label of 0..2"),
+        ("relabel.csv", "image_id,label\na,-1\n", r"line 2: 'a,-1'"),
+        ("relabel.csv", "image_id,label\na,1,2\n", r"line 2: 'a,1,2'"),
+        ("relabel.csv", "image_id,label\na\n", r"line 2: 'a'"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        apply_lists(table(), **{name.split(".")[0]: [listed(tmp_path, name, text)]})
+
+
+def test_an_id_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    same = table(["a", "a", "b", "c", "d"])
+    with pytest.raises(UserError, match=r"names 'a', but 2 pictures have that image_id: 0.jpg, 1.jpg"):
+        apply_lists(same, drop=[listed(tmp_path, "drop.txt", "a\n")])
+    assert len(apply_lists(same, drop=[listed(tmp_path, "drop.txt", "b\n")])) == 4
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.lists: .*none.txt cannot be read: No such file"):
+        apply_lists(table(), drop=[tmp_path / "none.txt"])
+
+
+def test_a_list_saved_on_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "drop.txt"
+    file.write_bytes(b"\xef\xbb\xbfa\r\ne\r\n")
+    assert read_image_ids(file) == ["a", "e"]
+
+
+# No image id holds a line break, and none of a list begins as a comment does.
+image_ids = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1).filter(
+    lambda one: one.strip() and not one.startswith("# ")
+)
+
+
+@example(labels={"x\x85y": 1, "\u2028y": 2, '"q", "': 3})
+@settings(deadline=None, max_examples=15)
+@given(st.dictionaries(image_ids, st.integers(0, 9), max_size=8))
+def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, int]) -> None:
+    folder = tmp_path_factory.mktemp("lists")
+    write_image_ids(folder / "drop.txt", labels)
+    write_relabels(folder / "relabel.csv", labels.items())
+    assert read_image_ids(folder / "drop.txt") == list(labels)
+    assert read_relabels(folder / "relabel.csv", 10) == labels
