@@ -46,6 +46,25 @@ def test_the_run_folder_holds_what_it_should(demo) -> None:
     }
 
 
+def test_trained_and_recalibrated_models_come_with_their_pictures(demo) -> None:
+    pictures = ["accuracy_by_frequency.png", "weight_norms.png", "reliability.png", "confused_pairs.png"]
+    for folder in (demo.run, demo.recalibrated):
+        assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+        with open(folder / "confused_pairs.csv", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert 0 < len(rows) <= 50
+        assert all(int(row["images"]) <= int(row["images_of_class"]) for row in rows)
+
+
+def test_the_scores_of_the_groups_come_with_intervals(demo) -> None:
+    summary = demo.summary
+    for name in ("top1", "mean_class_accuracy", "many", "medium", "few"):
+        assert summary[f"{name}_low"] < summary[name] < summary[f"{name}_high"]
+    assert 0 < summary["ece"] < 1
+    limits = f"({100 * summary['top1_low']:.1f} - {100 * summary['top1_high']:.1f})"
+    assert f"{100 * summary['top1']:.1f}% {limits}" in demo.printed
+
+
 def test_the_summary_uses_the_fixed_names_as_fractions(demo) -> None:
     names = ["top1", "top5", "mean_class_accuracy", "mean_class_error", "many", "medium", "few", "recall@1", "map"]
     values = [demo.summary[name] for name in names]

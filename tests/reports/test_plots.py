@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import has_color, pixels
 
 from shelfmark.reports.plots import curves, tau_curve
 
@@ -28,20 +27,11 @@ def _table(taus: list[float]) -> list[dict]:
     return [{"tau": None, "mean_class_accuracy": 0.3, **scores}, *rows]
 
 
-def _pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
-
-
-def _has_color(path: Path, color: str) -> bool:
-    wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
-    return bool((np.abs(_pixels(path) - wanted).sum(axis=2) < 12).any())
-
-
 def test_curves_show_loss_score_and_rate(tmp_path: Path) -> None:
     curves(_records(), tmp_path / "curves.png")
-    assert _pixels(tmp_path / "curves.png").shape == (840, 900, 3)
+    assert pixels(tmp_path / "curves.png").shape == (840, 900, 3)
     for color in ("#2b6cb0", "#2f855a", "#6b46c1", "#c53030"):
-        assert _has_color(tmp_path / "curves.png", color)
+        assert has_color(tmp_path / "curves.png", color)
 
 
 @pytest.mark.parametrize(
@@ -56,22 +46,22 @@ def test_curves_show_loss_score_and_rate(tmp_path: Path) -> None:
 )
 def test_curves_of_a_run_that_has_barely_begun_are_drawn(tmp_path: Path, records: list[dict]) -> None:
     curves(records, tmp_path / "curves.png", metric="few")
-    assert _pixels(tmp_path / "curves.png").shape == (840, 900, 3)
+    assert pixels(tmp_path / "curves.png").shape == (840, 900, 3)
 
 
 def test_the_unmodified_line_and_the_chosen_tau_are_marked(tmp_path: Path) -> None:
     table = _table([0.0, 0.5, 1.0])
     tau_curve(table, tmp_path / "chosen.png", chosen=0.5)
     tau_curve(table, tmp_path / "unmodified.png", chosen=None)
-    assert _has_color(tmp_path / "chosen.png", "#c53030")
-    assert not _has_color(tmp_path / "unmodified.png", "#c53030")
+    assert has_color(tmp_path / "chosen.png", "#c53030")
+    assert not has_color(tmp_path / "unmodified.png", "#c53030")
     # The few-shot line is left out where no class is few-shot; the unmodified line crosses the whole plot.
-    assert not _has_color(tmp_path / "chosen.png", "#dd6b20")
-    dark = (_pixels(tmp_path / "chosen.png").sum(axis=2) < 250).sum(axis=1)
+    assert not has_color(tmp_path / "chosen.png", "#dd6b20")
+    dark = (pixels(tmp_path / "chosen.png").sum(axis=2) < 250).sum(axis=1)
     assert dark.max() > 400
 
 
 def test_one_tau_is_enough_for_a_plot(tmp_path: Path) -> None:
     tau_curve(_table([0.7]), tmp_path / "one.png", chosen=0.7)
-    assert _has_color(tmp_path / "one.png", "#2b6cb0")
+    assert has_color(tmp_path / "one.png", "#2b6cb0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from shelfmark.reports.tables import score_name, score_table, score_text, write_table
 
@@ -31,13 +32,17 @@ def test_scores_have_names_that_people_use() -> None:
 
 def test_a_table_has_a_row_for_every_score_of_any_column() -> None:
     table = score_table("scores", {"before": {"top1": 0.25, "few": None}, "after": {"top1": 0.5, "map": 0.1}})
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(table)
-    cells = [
-        [part.strip() for part in line.strip("│").split("│")] for line in capture.get().splitlines() if line[0] == "│"
+    assert _cells(table) == [["top-1", "25.0%", "50.0%"], ["few-shot", "n/a", ""], ["mAP", "", "10.0%"]]
+
+
+def test_an_interval_stands_behind_its_score() -> None:
+    interval = {"top1": 0.464, "top1_low": 0.428, "top1_high": 0.501, "few": None, "few_low": None, "few_high": None}
+    table = score_table("scores", {"val": interval, "again": {"top1": 0.5, "price_low": 0.25}})
+    assert _cells(table) == [
+        ["top-1", "46.4% (42.8 - 50.1)", "50.0%"],
+        ["few-shot", "n/a", ""],
+        ["price low", "", "25.0%"],
     ]
-    assert cells == [["top-1", "25.0%", "50.0%"], ["few-shot", "n/a", ""], ["mAP", "", "10.0%"]]
 
 
 def test_a_table_file_keeps_six_digits_and_says_what_is_not_available(tmp_path: Path) -> None:
@@ -52,3 +57,16 @@ def test_a_table_file_keeps_six_digits_and_says_what_is_not_available(tmp_path: 
             ["unmodified", "n/a", "0.333333", "12"],
             ["tau-norm", "0.05", "0.5", "1"],
         ]
+
+
+def test_a_table_file_without_rows_still_names_its_columns(tmp_path: Path) -> None:
+    write_table(tmp_path / "none.csv", [], ["class_id", "images"])
+    assert (tmp_path / "none.csv").read_text() == "class_id,images\n"
+
+
+def _cells(table: Table) -> list[list[str]]:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table)
+    rows = [line for line in capture.get().splitlines() if line[0] == "│"]
+    return [[part.strip() for part in line.strip("│").split("│")] for line in rows]

@@ -67,11 +67,36 @@ def tau_norm(args: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate(args: argparse.Namespace) -> int:
+    opened = _opened(args)
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.calibrate import calibrate as run
+
+    screens.calibrated(run(opened, args.method.split(","), args.out))
+    return 0
+
+
 def embed(args: argparse.Namespace) -> int:
     opened = _opened(args)
     from shelfmark.pipelines.embed import embed as run
 
     run(opened, args.out, split=args.split, annotations=args.annotations, images=args.images)
+    return 0
+
+
+def clean(args: argparse.Namespace) -> int:
+    opened = _opened(args)
+    from shelfmark.pipelines.clean import clean as run
+
+    run(opened, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
+    return 0
+
+
+def pseudo_label(args: argparse.Namespace) -> int:
+    opened = _opened(args)
+    from shelfmark.pipelines.pseudo_label import pseudo_label as run
+
+    run(opened, args.out, images=args.images, min_confidence=args.min_confidence, with_train=args.with_train)
     return 0
 
 
@@ -152,6 +177,21 @@ COMMANDS = {
         tau_norm,
         [RESUME, option("--gpu_ids", "GPU to use", metavar="ID")],
     ),
+    "calibrate": Command(
+        "recalibrate the classifier in many ways from one feature pass, and keep the best",
+        calibrate,
+        [
+            RESUME,
+            option(
+                "--method",
+                "all, or one or more of tau_norm,logit_adjustment,pc_softmax,ncm,temperature,lws,crt (default: all)",
+                default="all",
+                metavar="NAMES",
+            ),
+            option("--out", "folder for the table and the checkpoint", type=Path, metavar="DIR"),
+            option("--gpu_ids", "GPU to use", metavar="ID"),
+        ],
+    ),
     "evaluate": Command(
         "score a checkpoint on val and on query and gallery pictures",
         evaluate,
@@ -166,6 +206,34 @@ COMMANDS = {
             option("--split", "which annotations of the config", choices=["train", "val", "retrieval"], default="val"),
             option("--annotations", "another annotation file", type=Path, metavar="FILE"),
             option("--images", "a folder of photographs", type=Path, metavar="DIR"),
+        ],
+    ),
+    "clean": Command(
+        "rank training images by the doubt about their label, and propose lists for data.lists",
+        clean,
+        [
+            RESUME,
+            option("--annotations", "judge these instead of the training annotations", type=Path, metavar="FILE"),
+            option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
+            option(
+                "--keep-accuracy",
+                "a class with this part of its images right loses none",
+                type=float,
+                default=0.92,
+                metavar="PART",
+            ),
+            option("--min-suspicion", "least suspicion of what is listed", type=float, default=0.7, metavar="S"),
+        ],
+    ),
+    "pseudo-label": Command(
+        "write confident predictions of unlabelled images as annotations",
+        pseudo_label,
+        [
+            RESUME,
+            option("--images", "every photograph under this folder (default: the test set)", type=Path, metavar="DIR"),
+            option("--min-confidence", "least probability of a label", type=float, default=0.9, metavar="P"),
+            option("--with-train", "put the training annotations in front", action="store_true"),
+            option("--out", "annotation file", type=Path, metavar="FILE", required=True),
         ],
     ),
     "prepare": Command(

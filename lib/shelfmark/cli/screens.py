@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from shelfmark.core import dist
 from shelfmark.core.log import say
 
 if TYPE_CHECKING:
+    from shelfmark.pipelines.calibrate import Calibration
     from shelfmark.pipelines.demo import Demo
     from shelfmark.pipelines.tau_norm import Recalibrated
 
@@ -20,10 +22,15 @@ FILES = {
     "summary.json": "scores",
     "per_class.csv": "accuracy of each class",
     "curves.png": "loss, score and learning rate",
+    "accuracy_by_frequency.png": "class accuracy against training images",
+    "weight_norms.png": "lengths of the classifier's rows against training images",
+    "reliability.png": "accuracy against confidence",
+    "confused_pairs.png": "classes taken for others, with pictures",
     "metrics.jsonl": "every logged step",
     "config.yaml": "the resolved config, to run again",
     "best_model": "checkpoint for test.py and tau_norm.py",
     "last": "checkpoint to resume",
+    "calibration.csv": "scores of each method",
     "tau_norm.csv": "scores of each tau",
     "tau_norm.png": "scores against tau",
     "submission.csv": "predicted classes of the test images",
@@ -39,6 +46,23 @@ def trained(folder: Path, summary: Mapping[str, Any]) -> None:
 def recalibrated(result: Recalibrated) -> None:
     """Before and after tau-norm, and the files."""
     _show("tau-norm, on val", _before_and_after(result), [result.folder])
+    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+
+
+def calibrated(result: Calibration) -> None:
+    """One row a method, with 95% intervals, and the files."""
+    console = Console(highlight=False)
+    console.print()
+    console.print(_method_table(result))
+    saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
+    for line in (
+        "below each score: its 95% interval; the best has the greatest mean class accuracy",
+        f"best: {result.chosen}; saved: {saved}",
+        f"the choice itself, cross-validated: {_scores_line(result.cross_validated)}",
+        "",
+    ):
+        console.print(line, soft_wrap=True)
+    console.print(_files([result.folder]))
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
 
 
@@ -67,6 +91,39 @@ def _show(
     console.print()
     console.print(score_table(title, columns))
     console.print(_files(folders))
+
+
+def _method_table(result: Calibration) -> Table:
+    from shelfmark.reports.tables import score_text
+
+    names = {
+        "top1": "top-1",
+        "mean_class_accuracy": "mean class",
+        "many": "many",
+        "medium": "medium",
+        "few": "few",
+        "ece": "ECE",
+    }
+    table = Table(title="Recalibrations, on val\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.show_edge, table.padding = False, (0, 0)
+    table.add_column("", no_wrap=True)
+    for heading in names.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.methods:
+        cells = (_two_lines(row, name, score_text(name, row[name])) for name in names)
+        table.add_row(row["method"], *cells, style="bold" if row["method"] == result.chosen else "")
+    return table
+
+
+def _two_lines(row: Mapping[str, Any], name: str, score: str) -> str:
+    low, high = (row.get(f"{name}_{limit}") for limit in ("low", "high"))
+    return score if low is None or high is None else f"{score}\n{100 * low:.1f}-{100 * high:.1f}"
+
+
+def _scores_line(scores: Mapping[str, Any]) -> str:
+    from shelfmark.reports.tables import score_name, score_text
+
+    return ", ".join(f"{score_name(name)} {score_text(name, score)}" for name, score in scores.items())
 
 
 def _before_and_after(result: Recalibrated) -> dict[str, Mapping[str, Any]]:

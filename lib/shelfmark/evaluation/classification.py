@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.ops.calibration_metrics import top_probability
 from shelfmark.ops.class_metrics import ClassCounts, Counts, Scores
 
 Array = Tensor | np.ndarray
@@ -30,26 +32,45 @@ def scores(logits: Array, labels: Array, counts: Counts | None = None, many: int
     return class_counts.scores(counts, many, few)
 
 
-def count_from_features(
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a classifier says of each of N images, and what that makes for each class.
+
+    labels: (N,) int64, -1 where there is none. predicted: (N,) int64, of equal logits the lower class.
+    confidence: (N,) float64, the predicted class's probability. class_counts: of the labelled images.
+    """
+
+    labels: Tensor
+    predicted: Tensor
+    confidence: Tensor
+    class_counts: ClassCounts
+
+
+def predict_from_features(
     features: Array,
     labels: Array,
     logits: Callable[[Tensor], Tensor],
     num_classes: int,
     device: torch.device | str = "cpu",
-) -> ClassCounts:
-    """Per-class counts of a classifier on stored features (N, D), without N x C logits in memory.
+) -> Predictions:
+    """The predictions of a classifier on stored features (N, D), without N x C logits in memory.
 
-    logits: features (n, D) float32 on `device` to logits (n, C). labels: (N,), -1 leaves an image out.
+    logits: features (n, D) float32 on `device` to logits (n, C). labels: (N,), -1 leaves an image out of the counts.
     """
-    class_counts = ClassCounts(num_classes)
     labels = torch.as_tensor(labels)
     if len(labels) != len(features):
         raise ValueError(f"{len(features)} features and {len(labels)} labels")
+    predicted = torch.empty(len(labels), dtype=torch.int64)
+    confidence = torch.empty(len(labels), dtype=torch.float64)
+    class_counts = ClassCounts(num_classes)
     block_rows = max(1, _BLOCK_LOGITS // num_classes)
     for start in range(0, len(features), block_rows):
-        block = torch.as_tensor(features[start : start + block_rows]).to(device, torch.float32)
-        class_counts.add(logits(block), labels[start : start + block_rows])
-    return class_counts
+        rows = slice(start, start + block_rows)
+        found = logits(torch.as_tensor(features[rows]).to(device, torch.float32))
+        class_counts.add(found, labels[rows])
+        sure, best = top_probability(found)
+        confidence[rows], predicted[rows] = sure.cpu(), best.cpu()
+    return Predictions(labels, predicted, confidence, class_counts)
 
 
 def write_per_class(

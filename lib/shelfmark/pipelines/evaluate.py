@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 
+from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification, retrieval
+from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.pipelines.features import features_of
-from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.opened import OpenedModel, open_model
+from shelfmark.pipelines.pictures import draw_evaluation
 from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe import Recipe
 
@@ -26,27 +29,52 @@ def evaluate(opened: OpenedModel, folder: Path) -> dict[str, Any]:
 
 
 def evaluate_on(opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path) -> dict[str, Any]:
-    """The names of summary.json. Writes summary.json, per_class.csv and embeddings/ into `folder`."""
+    """The names of summary.json. Writes summary.json, per_class.csv, the pictures and embeddings/ into `folder`."""
     val_features = _features(opened, val, folder / "embeddings" / "val")
     found = val_features
     if retrieval_table is not None:
         found = _features(opened, retrieval_table, folder / "embeddings" / "retrieval")
     summary: dict[str, Any] = {}
     if dist.is_main():
-        with torch.inference_mode():
-            counted = classification.count_from_features(
-                val_features.features,
-                val_features.labels,
-                opened.network.logits,
-                opened.num_classes,
-                opened.precision.device,
-            )
-        recipe = opened.recipe
-        summary = counted.scores(opened.counts, many=recipe.eval.many, few=recipe.eval.few)
-        summary |= retrieval_scores(recipe, found, retrieval_table)
+        predictions = _predictions(opened, val_features)
+        summary = class_scores(opened, predictions) | retrieval_scores(opened.recipe, found, retrieval_table)
         write_json(folder / "summary.json", summary)
-        classification.write_per_class(folder / "per_class.csv", counted, opened.counts, opened.class_names)
+        classification.write_per_class(
+            folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
+        )
+        weights = {"classifier": opened.network.classifier.weight}
+        draw_evaluation(opened, val, val_features, predictions, weights, folder)
     return dist.broadcast_object(summary)
+
+
+def draw_recalibrated(opened: OpenedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
+    """Writes the pictures of a recalibrated checkpoint beside it.
+
+    opened: the model it was made from. features: that model's, of val; the recalibrated one has the same.
+    """
+    recalibrated = open_model(checkpoint)
+    weights = {
+        "before": opened.network.classifier.weight,
+        "after recalibration": recalibrated.network.classifier.weight,
+    }
+    draw_evaluation(opened, val, features, _predictions(recalibrated, features), weights, checkpoint.parent)
+
+
+def class_scores(opened: OpenedModel, predictions: classification.Predictions) -> dict[str, float | None]:
+    """Classification scores, each of those that a bootstrap resamples followed by its 95% interval, and the `ece`."""
+    limits = opened.recipe.eval
+    is_labelled = predictions.labels >= 0
+    labels = predictions.labels[is_labelled]
+    hits = predictions.predicted[is_labelled] == labels
+    intervals = bootstrap_intervals(
+        hits, labels, opened.num_classes, opened.counts, limits.many, limits.few, seed=opened.recipe.seed
+    )
+    scores: dict[str, float | None] = {}
+    for name, score in predictions.class_counts.scores(opened.counts, limits.many, limits.few).items():
+        scores[name] = score
+        if name in intervals:
+            scores[f"{name}_low"], scores[f"{name}_high"] = intervals[name] or (None, None)
+    return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
 
 
 def retrieval_scores(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
@@ -69,6 +97,13 @@ def retrieval_scores(recipe: Recipe, features: Embeddings, table: Table | None) 
         query_ids=features.rows[is_query],
         gallery_ids=features.rows[is_gallery],
     )
+
+
+def _predictions(opened: OpenedModel, features: Embeddings) -> classification.Predictions:
+    with torch.inference_mode():
+        return classification.predict_from_features(
+            features.features, features.labels, opened.network.logits, opened.num_classes, opened.precision.device
+        )
 
 
 def _features(opened: OpenedModel, table: Table, folder: Path) -> Embeddings:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from shelfmark.calibration import TauNorm
+from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
-from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.recalibration import classifier_tensors, run_features, save_recalibrated
 from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe.tree import TauNorm as TauNormOptions
 from shelfmark.reports.plots import tau_curve
@@ -36,31 +37,34 @@ class Recalibrated:
 def tau_norm(opened: OpenedModel) -> Recalibrated:
     """Sweeps tau over stored val features, chooses it by k-fold, writes the recalibrated checkpoint beside
     the table and plot, under `output.tau_root/<run>`."""
-    recipe = opened.recipe
-    if recipe.model.classifier.type == "cosine":
-        raise UserError("tau-norm rescales the rows of a linear classifier; a cosine classifier's have no length.")
+    require_row_lengths(opened, "tau-norm")
     val, _ = read_evaluation(opened)
-    features = features_of(
-        opened.network,
-        recipe,
-        val,
-        opened.run_folder / "embeddings" / "val",
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )
-    classifier = opened.network.classifier
-    fitted = TauNorm(
-        taus(recipe.tau_norm), bias=recipe.tau_norm.bias, folds=recipe.tau_norm.folds, seed=recipe.seed
-    ).fit(
-        torch.from_numpy(np.array(features.features)),
-        torch.from_numpy(features.labels),
-        classifier.weight.detach().cpu(),
-        None if classifier.bias is None else classifier.bias.detach().cpu(),
+    features = run_features(opened, val, "val")
+    result = _write(opened, fit_tau_norm(opened, features))
+    draw_recalibrated(opened, result.checkpoint, val, features)
+    return result
+
+
+def require_row_lengths(opened: OpenedModel, method: str) -> None:
+    """Raises a UserError where the lengths of the classifier's rows mean nothing."""
+    if opened.recipe.model.classifier.type == "cosine":
+        raise UserError(f"{method} rescales the rows of a linear classifier; a cosine classifier's have no length.")
+
+
+def fit_tau_norm(opened: OpenedModel, val: Embeddings) -> TauNorm:
+    """The sweep over the val features, by the options under `tau_norm`."""
+    recipe = opened.recipe
+    weight, bias = classifier_tensors(opened)
+    options = recipe.tau_norm
+    return TauNorm(taus(options), bias=options.bias, folds=options.folds, seed=recipe.seed).fit(
+        val.features,
+        torch.from_numpy(val.labels),
+        weight,
+        bias,
         counts=torch.from_numpy(opened.counts),
         many=recipe.eval.many,
         few=recipe.eval.few,
     )
-    return _write(opened, fitted)
 
 
 def taus(options: TauNormOptions) -> list[float]:
@@ -71,33 +75,35 @@ def taus(options: TauNormOptions) -> list[float]:
     return [round(options.start + index * options.step, 10) for index in range(number)]
 
 
+def calibration_facts(opened: OpenedModel, fitted: TauNorm) -> dict[str, object]:
+    """What the manifest of the recalibrated checkpoint says of it."""
+    unmodified = fitted.chosen_is_unmodified_
+    return {
+        "method": "tau_norm",
+        "tau": float(fitted.tau_),
+        "bias": "keep" if unmodified else opened.recipe.tau_norm.bias,
+        "unmodified": unmodified,
+    }
+
+
+def write_sweep(fitted: TauNorm, folder: Path) -> None:
+    """Writes tau_norm.csv and tau_norm.png."""
+    write_table(folder / "tau_norm.csv", fitted.table_)
+    tau_curve(fitted.table_, folder / "tau_norm.png", chosen=_chosen_tau(fitted))
+
+
 def _write(opened: OpenedModel, fitted: TauNorm) -> Recalibrated:
     recipe = opened.recipe
     folder = unused_path(recipe.output.tau_root / opened.run_folder.name)
-    tau = None if fitted.chosen_is_unmodified_ else float(fitted.tau_)
+    tau = _chosen_tau(fitted)
     summary = {"tau": tau, "bias": recipe.tau_norm.bias, "checkpoint": opened.checkpoint.folder, **fitted.summary_}
     checkpoint = folder / "best_model"
-    _save(opened, fitted, tau, checkpoint)
-    write_table(folder / "tau_norm.csv", fitted.table_)
-    tau_curve(fitted.table_, folder / "tau_norm.png", chosen=tau)
+    save_recalibrated(opened, checkpoint, fitted, calibration_facts(opened, fitted))
+    write_sweep(fitted, folder)
     write_json(folder / "summary.json", summary)
     say(f"recalibrated: {'the unmodified model is best' if tau is None else f'tau {tau:g}'}; written to {folder}")
     return Recalibrated(folder, checkpoint, tau, summary, fitted.table_)
 
 
-def _save(opened: OpenedModel, fitted: TauNorm, tau: float | None, folder: Path) -> None:
-    model = dict(opened.checkpoint.model)
-    model["classifier.weight"] = fitted.weight_.to(model["classifier.weight"])
-    if fitted.bias_ is not None:
-        model["classifier.bias"] = fitted.bias_.to(model["classifier.bias"])
-    facts = {name: value for name, value in opened.checkpoint.manifest.items() if name != "files"}
-    facts["calibration"] = {
-        "method": "tau_norm",
-        "tau": 0.0 if tau is None else tau,
-        "bias": "keep" if tau is None else opened.recipe.tau_norm.bias,
-        "unmodified": tau is None,
-        "from_checkpoint_sha256": opened.checkpoint.weights_hash,
-    }
-    # No optimizer state: these weights are no point of any training run, so they finetune but never resume.
-    save_checkpoint(folder, model, {}, facts)
-    load_checkpoint(folder)
+def _chosen_tau(fitted: TauNorm) -> float | None:
+    return None if fitted.chosen_is_unmodified_ else float(fitted.tau_)

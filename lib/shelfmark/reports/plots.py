@@ -1,4 +1,4 @@
-"""Plots of a run and of a tau sweep, as PNG files. The one file that knows matplotlib."""
+"""Plots of a run and of a tau sweep, as PNG files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.core.files import atomic_path
+from shelfmark.reports.figures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, legend, new_figure, save, style
 from shelfmark.reports.tables import score_name
 
 Record = Mapping[str, Any]
-_INK, _GRID, _FAINT = "#2b2f36", "#d9dce1", "#9aa1ab"
-_BLUE, _ORANGE, _GREEN, _PURPLE, _RED = "#2b6cb0", "#dd6b20", "#2f855a", "#6b46c1", "#c53030"
 
 
 def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accuracy") -> None:
@@ -22,25 +20,25 @@ def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accu
     records: lines of metrics.jsonl, with kind train, epoch or val, step and epoch (from 0).
     """
     epochs = _epochs_of(records)
-    figure = _figure(height_in=8.4)
+    figure = new_figure(height_in=8.4)
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
-    _draw(loss, records, "train", "loss", epochs, color=_FAINT, linewidth=1, label="at a step")
-    _draw(loss, records, "epoch", "loss", epochs, color=_BLUE, linewidth=2, marker="o", label="mean of the epoch")
+    _draw(loss, records, "train", "loss", epochs, color=FAINT, linewidth=1, label="at a step")
+    _draw(loss, records, "epoch", "loss", epochs, color=BLUE, linewidth=2, marker="o", label="mean of the epoch")
     loss.set_ylabel("training loss")
-    _legend(loss)
+    legend(loss)
     _draw_score(score, records, metric, epochs)
-    _draw(rate, records, "train", "lr", epochs, color=_PURPLE, linewidth=2) or _draw(
-        rate, records, "epoch", "lr", epochs, color=_PURPLE, linewidth=2, marker="o"
+    _draw(rate, records, "train", "lr", epochs, color=PURPLE, linewidth=2) or _draw(
+        rate, records, "epoch", "lr", epochs, color=PURPLE, linewidth=2, marker="o"
     )
     rate.set_ylabel("learning rate")
     rate.set_ylim(bottom=0)
     rate.set_xlabel("epochs done" if _num_epochs(records) else "optimizer steps")
     for axes in (loss, score, rate):
-        _style(axes)
+        style(axes)
     rate.set_xlim(left=0)
     rate.xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels()
-    _save(figure, path)
+    save(figure, path)
 
 
 def tau_curve(table: Sequence[Record], path: Path, chosen: float | None) -> None:
@@ -54,14 +52,14 @@ def tau_curve(table: Sequence[Record], path: Path, chosen: float | None) -> None
     taus = [row["tau"] for row in sweep]
     # A line through one point is invisible.
     marker = "o" if len(taus) < 6 else None
-    figure = _figure(height_in=5.2)
+    figure = new_figure(height_in=5.2)
     axes = figure.subplots()
     for name, color, width in (
-        ("many", _GREEN, 1.2),
-        ("medium", _PURPLE, 1.2),
-        ("few", _ORANGE, 1.2),
-        ("top1", _FAINT, 1.6),
-        ("mean_class_accuracy", _BLUE, 2.6),
+        ("many", GREEN, 1.2),
+        ("medium", PURPLE, 1.2),
+        ("few", ORANGE, 1.2),
+        ("top1", FAINT, 1.6),
+        ("mean_class_accuracy", BLUE, 2.6),
     ):
         if any(row.get(name) is not None for row in sweep):
             levels = [_percent(row.get(name)) for row in sweep]
@@ -69,15 +67,15 @@ def tau_curve(table: Sequence[Record], path: Path, chosen: float | None) -> None
     if unmodified is not None:
         level = _percent(unmodified["mean_class_accuracy"])
         label = f"unmodified: mean class accuracy {level:.1f}%"
-        axes.axhline(level, color=_INK, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
+        axes.axhline(level, color=INK, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
     _mark_chosen(axes, sweep, unmodified, chosen)
     axes.set_xlabel(r"$\tau$   (each class row divided by its length to the power $\tau$)")
     axes.set_ylabel("accuracy on val (%)")
     if len(taus) > 1:
         axes.set_xlim(min(taus), max(taus))
-    _style(axes)
+    style(axes)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, chosen: float | None) -> None:
@@ -88,24 +86,24 @@ def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, 
     if chosen is None:
         axes.plot([], [], " ", label="chosen: the unmodified classifier")
         return
-    axes.axvline(chosen, color=_RED, linewidth=1, alpha=0.5)
+    axes.axvline(chosen, color=RED, linewidth=1, alpha=0.5)
     label = rf"chosen: $\tau$ = {chosen:g}, {level:.1f}%"
-    axes.plot([chosen], [level], "o", color=_RED, markersize=8, zorder=5, clip_on=False, label=label)
+    axes.plot([chosen], [level], "o", color=RED, markersize=8, zorder=5, clip_on=False, label=label)
 
 
 def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Callable[[float], float]) -> None:
     points = _points(records, "val", metric, epochs)
     axes.set_ylabel(f"val {score_name(metric)} (%)")
     if not points:
-        axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
+        axes.text(0.5, 0.5, "no evaluation yet", transform=axes.transAxes, ha="center", va="center", color=FAINT)
         return
     x, y = zip(*((at, 100 * value) for at, value in points))
-    axes.plot(x, y, color=_GREEN, linewidth=2, marker="o", markersize=4)
+    axes.plot(x, y, color=GREEN, linewidth=2, marker="o", markersize=4)
     best = int(np.argmin(y) if metric.endswith("error") else np.argmax(y))
     axes.plot(
-        x[best], y[best], "o", color=_RED, markersize=8, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
+        x[best], y[best], "o", color=RED, markersize=8, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
     )
-    _legend(axes)
+    legend(axes)
 
 
 def _draw(
@@ -141,30 +139,3 @@ def _epochs_of(records: Sequence[Record]) -> Callable[[float], float]:
 
 def _percent(value: float | None) -> float:
     return float("nan") if value is None else 100 * value
-
-
-def _figure(height_in: float) -> Any:
-    # A Figure of its own, without pyplot, opens no window and keeps no global state.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(9, height_in), layout="constrained", facecolor="white")
-
-
-def _style(axes: Any) -> None:
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=10)
-    axes.xaxis.label.set(color=_INK, fontsize=11)
-    axes.yaxis.label.set(color=_INK, fontsize=11)
-
-
-def _legend(axes: Any) -> None:
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize=9)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=100, format="png")

@@ -1,0 +1,178 @@
+"""`shelfmark calibrate`: many recalibrations from one feature pass, compared on val; the best becomes a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfmark.calibration import Calibrated, Comparison, TauNorm, compare
+from shelfmark.core.errors import UserError, choose
+from shelfmark.core.files import read_json, unused_path, write_json
+from shelfmark.core.log import say, warn
+from shelfmark.data.table import Table
+from shelfmark.ops.class_metrics import Scores
+from shelfmark.pipelines.calibration_methods import (
+    LEARN_FROM_TRAINING,
+    METHODS,
+    UNMODIFIED,
+    Given,
+    Stored,
+    stored,
+    temperature_helps,
+    unmodified,
+)
+from shelfmark.pipelines.evaluate import draw_recalibrated
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.recalibration import run_features, save_recalibrated
+from shelfmark.pipelines.splits import read_evaluation, read_splits
+from shelfmark.pipelines.tau_norm import write_sweep
+from shelfmark.reports.tables import write_table
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """checkpoint: the folder that test.py takes. It holds `saved`, the best method that such a checkpoint can hold.
+
+    methods: one row a method, see `compare`. chosen: the best of all. cross_validated: scores of that choice.
+    left_out: why a method could not be fitted, by name.
+    """
+
+    folder: Path
+    checkpoint: Path
+    methods: list[dict[str, Any]]
+    chosen: str
+    saved: str
+    cross_validated: Scores
+    left_out: dict[str, str]
+
+
+def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
+    """Fits methods on stored features, scores each on val images that it has not learned from, keeps the best.
+
+    methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
+    """
+    wanted = _wanted(methods)
+    target_prior = _target_prior(opened)
+    val, train = _tables(opened, wanted)
+    val_features = run_features(opened, val, "val")
+    train_features = None if train is None else run_features(opened, train, "train")
+    given = Given(opened, val_features, train_features, target_prior)
+    fitted, left_out = _fit(given, wanted)
+    comparison = _compare(given, fitted)
+    storable = {name: kept for name, method in fitted.items() if (kept := stored(given, name, method))}
+    saved = comparison.chosen
+    if saved not in storable:
+        saved = _compare(given, {name: fitted[name] for name in storable}).chosen
+    folder = unused_path(out or opened.recipe.output.tau_root / opened.run_folder.name)
+    result = Calibration(
+        folder=folder,
+        checkpoint=folder / "best_model",
+        # The unmodified classifier is shown first, wherever it stands among equals.
+        methods=sorted(comparison.table, key=lambda row: row["method"] != UNMODIFIED),
+        chosen=comparison.chosen,
+        saved=saved,
+        cross_validated=comparison.cross_validated,
+        left_out=left_out,
+    )
+    _write(opened, result, storable[saved], fitted.get("tau_norm"))
+    draw_recalibrated(opened, result.checkpoint, val, val_features)
+    return result
+
+
+def _wanted(methods: Sequence[str]) -> list[str]:
+    named = [choose("--method", name, ["all", *METHODS]) for name in methods]
+    return [name for name in METHODS if name in named or "all" in named]
+
+
+def _tables(opened: OpenedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
+    """The val images, and the training images where a method learns from them: none is in both."""
+    if not set(wanted) & set(LEARN_FROM_TRAINING):
+        val, _ = read_evaluation(opened)
+        return val, None
+    splits = read_splits(opened.recipe)
+    return splits.val, splits.train
+
+
+def _target_prior(opened: OpenedModel) -> np.ndarray:
+    """(C,) shares or counts of the classes where the model is used."""
+    file, num_classes = opened.recipe.calibrate.target_prior, opened.num_classes
+    if file is None:
+        return np.ones(num_classes)
+    try:
+        prior = np.asarray(read_json(file), dtype=np.float64)
+    except (TypeError, ValueError):
+        prior = np.empty(0)
+    if prior.shape != (num_classes,) or not np.isfinite(prior).all() or prior.min() < 0 or not prior.any():
+        raise UserError(
+            f"calibrate.target_prior={file} must hold a JSON list of {num_classes} numbers of 0 or above, not all 0:"
+            " each class's share, or count, where the model is used."
+        )
+    return prior
+
+
+def _fit(given: Given, wanted: Sequence[str]) -> tuple[dict[str, Calibrated], dict[str, str]]:
+    """The fitted methods, of equal ones the preferred first, and why others could not be fitted."""
+    fitted: dict[str, Calibrated] = {UNMODIFIED: unmodified(given)}
+    left_out: dict[str, str] = {}
+    for name in wanted:
+        began = time.perf_counter()
+        try:
+            fitted |= METHODS[name](given)
+        except UserError as error:
+            left_out[name] = str(error)
+            continue
+        say(f"{name}: fitted in {time.perf_counter() - began:.1f} s")
+    if len(left_out) == len(wanted):
+        raise UserError(" ".join(left_out.values()))
+    for name, reason in left_out.items():
+        warn(f"{name} is left out: {reason}")
+    # A temperature changes no prediction: it is worth taking where it makes the probabilities better.
+    if temperature_helps(fitted):
+        fitted = {"temperature": fitted["temperature"], **fitted}
+    return fitted, left_out
+
+
+def _compare(given: Given, fitted: Mapping[str, Calibrated]) -> Comparison:
+    opened, recipe = given.opened, given.opened.recipe
+    return compare(
+        fitted,
+        given.val.features,
+        given.val.labels,
+        opened.num_classes,
+        opened.counts,
+        many=recipe.eval.many,
+        few=recipe.eval.few,
+        folds=recipe.calibrate.folds,
+        seed=recipe.seed,
+    )
+
+
+def _write(opened: OpenedModel, result: Calibration, kept: Stored, swept: Calibrated | None) -> None:
+    save_recalibrated(opened, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
+    if isinstance(swept, TauNorm):
+        write_sweep(swept, result.folder)
+    write_table(result.folder / "calibration.csv", result.methods)
+    write_json(
+        result.folder / "summary.json",
+        {
+            "checkpoint": opened.checkpoint.folder,
+            "chosen": result.chosen,
+            "saved": result.saved,
+            "cross_validated": result.cross_validated,
+            "left_out": result.left_out,
+            "methods": result.methods,
+        },
+    )
+    classifier = opened.recipe.model.classifier
+    if result.saved != result.chosen:
+        warn(
+            f"{result.chosen} is best, but a checkpoint with a {classifier.type} classifier cannot hold it:"
+            f" {result.saved} is saved, the best of those that it can"
+        )
+    if kept.classifier.bias_ is not None and not classifier.bias:
+        say(f"{result.saved} needs a bias, which the classifier had not: the saved one has model.classifier.bias=true")

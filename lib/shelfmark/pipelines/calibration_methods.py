@@ -1,0 +1,190 @@
+"""The recalibrations of `shelfmark calibrate`, fitted for an opened model. Legend: N images, C classes, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.calibration import (
+    CRT,
+    LWS,
+    Calibrated,
+    Linear,
+    LogitAdjustment,
+    NearestClassMean,
+    PCSoftmax,
+    TauNorm,
+    Temperature,
+)
+from shelfmark.calibration.calibrated import Array
+from shelfmark.calibration.ncm import FORMS
+from shelfmark.core.contracts import Embeddings
+from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.recalibration import classifier_tensors
+from shelfmark.pipelines.tau_norm import calibration_facts, fit_tau_norm, require_row_lengths
+
+UNMODIFIED = "unmodified"
+LEARN_FROM_TRAINING = ("ncm", "lws", "crt")
+
+
+class OnDirections(Calibrated):
+    """A fitted method that sees each feature divided by its length, as a cosine classifier does."""
+
+    def __init__(self, method: Calibrated) -> None:
+        self.method = method
+
+    def logits(self, features: Array) -> Tensor:
+        return self.method.logits(unit_rows(torch.as_tensor(features)))
+
+    def held_out(self, features: Array, labels: Array) -> Iterator[tuple[Tensor, Calibrated]]:
+        for rows, classifier in self.method.held_out(unit_rows(torch.as_tensor(features)), labels):
+            yield rows, OnDirections(classifier)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the methods learn from. train: None where no method asks for it. target_prior: (C,) for PC softmax."""
+
+    opened: OpenedModel
+    val: Embeddings
+    train: Embeddings | None
+    target_prior: np.ndarray
+
+    @property
+    def is_cosine(self) -> bool:
+        return self.opened.recipe.model.classifier.type == "cosine"
+
+    @property
+    def training(self) -> Embeddings:
+        assert self.train is not None, "only methods of LEARN_FROM_TRAINING ask for it"
+        return self.train
+
+    @cached_property
+    def classifier(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (C, D) and bias (C,) or None that map `seen` features to logits."""
+        weight, bias = classifier_tensors(self.opened)
+        return (
+            (self.opened.recipe.model.classifier.scale * unit_rows(weight), None) if self.is_cosine else (weight, bias)
+        )
+
+    @cached_property
+    def seen(self) -> Array:
+        """(N, D) val features as the classifier sees them."""
+        return unit_rows(torch.as_tensor(self.val.features)) if self.is_cosine else self.val.features
+
+    def of_seen(self, method: Calibrated) -> Calibrated:
+        """A method that was fitted on `seen` features, to be used on features as they are stored."""
+        return OnDirections(method) if self.is_cosine else method
+
+
+def unmodified(given: Given) -> Calibrated:
+    """The classifier as it was trained."""
+    return given.of_seen(Linear(*given.classifier))
+
+
+def temperature_helps(fitted: Mapping[str, Calibrated]) -> bool:
+    """Whether a temperature was fitted, and makes the confidence fit the accuracy better."""
+    found = fitted.get("temperature")
+    method = found.method if isinstance(found, OnDirections) else found
+    return isinstance(method, Temperature) and (method.ece_after_ or 0.0) < (method.ece_before_ or 0.0)
+
+
+def _tau_norm(given: Given) -> dict[str, Calibrated]:
+    require_row_lengths(given.opened, "tau-norm")
+    return {"tau_norm": fit_tau_norm(given.opened, given.val)}
+
+
+def _logit_adjustment(given: Given) -> dict[str, Calibrated]:
+    recipe = given.opened.recipe
+    method = LogitAdjustment(given.opened.counts, folds=recipe.calibrate.folds, seed=recipe.seed).fit(
+        given.seen, given.val.labels, *given.classifier, many=recipe.eval.many, few=recipe.eval.few
+    )
+    return {"logit_adjustment": given.of_seen(method)}
+
+
+def _pc_softmax(given: Given) -> dict[str, Calibrated]:
+    method = PCSoftmax(given.opened.counts, given.target_prior)
+    return {"pc_softmax": given.of_seen(method.fit(*given.classifier))}
+
+
+def _ncm(given: Given) -> dict[str, Calibrated]:
+    features, labels, num_classes = given.training.features, given.training.labels, given.opened.num_classes
+    return {f"ncm_{form}": NearestClassMean(form).fit(features, labels, num_classes) for form in FORMS}
+
+
+def _temperature(given: Given) -> dict[str, Calibrated]:
+    recipe = given.opened.recipe
+    method = Temperature(folds=recipe.calibrate.folds, seed=recipe.seed)
+    return {"temperature": given.of_seen(method.fit(given.seen, given.val.labels, *given.classifier))}
+
+
+def _lws(given: Given) -> dict[str, Calibrated]:
+    require_row_lengths(given.opened, "LWS")
+    method = LWS(seed=given.opened.recipe.seed)
+    return {"lws": method.fit(given.training.features, given.training.labels, *given.classifier)}
+
+
+def _crt(given: Given) -> dict[str, Calibrated]:
+    opened = given.opened
+    method = CRT(seed=opened.recipe.seed)
+    features, labels = given.training.features, given.training.labels
+    return {"crt": method.fit(features, labels, opened.num_classes, device=opened.precision.device)}
+
+
+METHODS: Mapping[str, Callable[[Given], dict[str, Calibrated]]] = {
+    "tau_norm": _tau_norm,
+    "logit_adjustment": _logit_adjustment,
+    "pc_softmax": _pc_softmax,
+    "ncm": _ncm,
+    "temperature": _temperature,
+    "lws": _lws,
+    "crt": _crt,
+}
+"""Each gives its fitted forms by name, for features as they are stored. A UserError says why one cannot be fitted."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a checkpoint holds a method. classifier: `weight_` None where it stays. scale: a cosine classifier's new one.
+
+    calibration: what the manifest says of it.
+    """
+
+    classifier: Linear
+    calibration: dict[str, object]
+    scale: float | None = None
+
+
+def stored(given: Given, name: str, method: Calibrated) -> Stored | None:
+    """None where the checkpoint's kind of classifier cannot hold the method.
+
+    A linear classifier holds any method that is linear in the features; a cosine one, which has neither bias nor row
+    lengths, only another scale.
+    """
+    fitted = method.method if isinstance(method, OnDirections) else method
+    calibration = _told(given.opened, name, fitted)
+    if given.is_cosine:
+        if isinstance(fitted, Temperature):
+            scale = given.opened.recipe.model.classifier.scale / fitted.temperature_
+            return Stored(Linear(None), calibration, scale)
+        return Stored(Linear(None), calibration) if name == UNMODIFIED else None
+    if isinstance(fitted, NearestClassMean) and fitted.form == "plain":
+        return Stored(Linear(fitted.weight_, fitted.bias_), calibration)
+    return Stored(fitted, calibration) if isinstance(fitted, Linear) else None
+
+
+def _told(opened: OpenedModel, name: str, fitted: Calibrated) -> dict[str, object]:
+    if isinstance(fitted, TauNorm):
+        return calibration_facts(opened, fitted)
+    told: dict[str, object] = {"method": name, "unmodified": name == UNMODIFIED}
+    if isinstance(fitted, LogitAdjustment):
+        told["tau"] = fitted.tau_
+    if isinstance(fitted, Temperature):
+        told["temperature"] = fitted.temperature_
+    return told

@@ -1,0 +1,65 @@
+"""What every recalibration starts from, and how its result becomes a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from shelfmark.calibration import Linear
+from shelfmark.core.contracts import Embeddings
+from shelfmark.data.table import Table
+from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
+from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.opened import OpenedModel
+
+
+def run_features(opened: OpenedModel, table: Table, split: str) -> Embeddings:
+    """The split's embeddings in the checkpoint's run folder: read where they fit, else extracted and left there."""
+    return features_of(
+        opened.network,
+        opened.recipe,
+        table,
+        opened.run_folder / "embeddings" / split,
+        checkpoint_hash=opened.checkpoint.weights_hash,
+        precision=opened.precision,
+    )
+
+
+def classifier_tensors(opened: OpenedModel) -> tuple[Tensor, Tensor | None]:
+    """The classifier's weight (C, D) and bias (C,) or None, on the model's device."""
+    classifier = opened.network.classifier
+    return classifier.weight.detach(), None if classifier.bias is None else classifier.bias.detach()
+
+
+def save_recalibrated(
+    opened: OpenedModel,
+    folder: Path,
+    classifier: Linear,
+    calibration: Mapping[str, object],
+    scale: float | None = None,
+) -> None:
+    """Writes the opened checkpoint with another classifier, and reads it back.
+
+    classifier: weight_ (C, D), None where it stays as it is; bias_ (C,), which is added where the network has none.
+    calibration: how it came about, for the manifest. scale: of a cosine classifier, where that has changed.
+    """
+    checkpoint = opened.checkpoint
+    model = dict(checkpoint.model)
+    facts = {name: value for name, value in checkpoint.manifest.items() if name != "files"}
+    facts["config"] = copy.deepcopy(facts["config"])
+    options = facts["config"]["model"]["classifier"]
+    like = model["classifier.weight"]
+    if classifier.weight_ is not None:
+        model["classifier.weight"] = classifier.weight_.to(like)
+    if classifier.bias_ is not None:
+        model["classifier.bias"] = classifier.bias_.to(like)
+        options["bias"] = True
+    if scale is not None:
+        options["scale"] = scale
+    facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash}
+    # No optimizer state: these weights are no point of any training run, so they finetune but never resume.
+    save_checkpoint(folder, model, {}, facts)
+    load_checkpoint(folder)

@@ -1,0 +1,50 @@
+"""Figures and their common look. The one file that knows matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from shelfmark.core.files import atomic_path
+
+INK, MUTED, FAINT, GRID = "#2b2f36", "#6b7280", "#9aa1ab", "#d9dce1"
+BLUE, ORANGE, GREEN, PURPLE, RED = "#2b6cb0", "#dd6b20", "#2f855a", "#6b46c1", "#c53030"
+PIXELS_PER_INCH = 100
+
+
+def new_figure(height_in: float, width_in: float = 9, layout: Literal["constrained"] | None = "constrained") -> Any:
+    """An empty white figure. layout: None leaves every place to the caller."""
+    # A Figure of its own, without pyplot, opens no window and keeps no global state.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), dpi=PIXELS_PER_INCH, layout=layout, facecolor="white")
+
+
+def style(axes: Any) -> None:
+    """Gives axes the common look: a faint grid behind, no frame above and to the right."""
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=10)
+    axes.xaxis.label.set(color=INK, fontsize=11)
+    axes.yaxis.label.set(color=INK, fontsize=11)
+
+
+def legend(axes: Any) -> None:
+    """Draws a legend where anything has a label."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def columns_of_pixels(figure: Any, left: float, width: float) -> Any:
+    """The part of a figure between two columns of pixels, for `clip_box`."""
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_bounds(left, 0, width, figure.bbox.height)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Writes a PNG file, whole or not at all."""
+    with atomic_path(path) as beside:
+        figure.savefig(beside, dpi=PIXELS_PER_INCH, format="png")
