@@ -8,10 +8,11 @@ from typing import Literal
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.comparison import UNLABELLED, Sums
+from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.pairs import PairLoss, Pairs
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
+from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)

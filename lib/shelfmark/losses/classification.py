@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.losses.comparison import UNLABELLED
 from shelfmark.ops.proxies import require_class_labels
 from shelfmark.ops.similarity import compute_dtype
+from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ from torch import Tensor
 
 from shelfmark.core import dist
 
-UNLABELLED = -1
-"""Rows with this label take no part: they are neither queries nor positives nor negatives."""
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.comparison import UNLABELLED, Sums
+from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.nt_xent import NTXentLoss
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shelfmark.losses.comparison import UNLABELLED, ComparingLoss, Comparison, Sums
+from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
 from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable, require_finite
+from shelfmark.ops.soft_rank import UNLABELLED
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12
 
