@@ -1,7 +1,7 @@
 """Slow, plain definitions that the tests compare with. Imports nothing of the package.
 
 Here: ranking losses, cross-entropy, metrics. Beside it, a file a family: oracles_pairs, oracles_softmax,
-oracles_proxies, oracles_longtail, oracles_calibration.
+oracles_proxies, oracles_contrast, oracles_longtail, oracles_calibration.
 
 Legend: B rows, G rows a class, C classes. Ranking losses are loops over (query, positive, row) in float64.
 """

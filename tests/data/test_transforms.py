@@ -100,6 +100,47 @@ def test_crops_keep_to_the_scale_and_the_ratio() -> None:
         assert 0.5 * 0.9 < width / height < 2.0 * 1.1
 
 
+def test_a_padded_crop_is_a_window_of_the_picture_in_a_black_frame() -> None:
+    transform = train_transform(32, crop_padding_px=4, flip=0.0, **PLAIN)
+    picture = np.random.default_rng(0).integers(1, 256, (32, 32, 3), dtype=np.uint8)
+    framed = np.pad(picture, ((4, 4), (4, 4), (0, 0))).transpose(2, 0, 1)
+    windows = {framed[:, top : top + 32, left : left + 32].tobytes() for top in range(9) for left in range(9)}
+    assert len(windows) == 81
+    images = ((transform(picture, seed) * 255).round().byte() for seed in range(1000))
+    found = {image.numpy().tobytes() for image in images}
+    # Each of 81 windows is missed by 1000 draws with a probability of 4e-6.
+    assert found == windows
+
+
+def test_the_frame_of_a_padded_crop_is_black_before_the_normalisation() -> None:
+    transform = train_transform(8, crop_padding_px=8, flip=0.0)
+    white = np.full((8, 8, 3), 255, dtype=np.uint8)
+    black = (0 - np.array(IMAGENET_MEAN)) / IMAGENET_STD
+    images = torch.stack([transform(white, seed) for seed in range(50)])
+    lowest, highest = images.amin(dim=(0, 2, 3)), images.amax(dim=(0, 2, 3))
+    np.testing.assert_allclose(lowest, black, rtol=1e-5)
+    np.testing.assert_allclose(highest, (1 - np.array(IMAGENET_MEAN)) / IMAGENET_STD, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (90, 90), (40, 90), (17, 5), (1, 3000)])
+def test_a_padded_crop_of_another_size_is_cut_from_the_picture_resized(shape: tuple[int, int]) -> None:
+    image = train_transform(24, crop_padding_px=3, **HEAVY)(ramp(*shape), 1)
+    assert image.shape == (3, 24, 24)
+    tall = train_transform(30, crop_padding_px=1, flip=0.0, **PLAIN)
+    expected = np.pad(resized(ramp(90, 90), 30, 30), ((0, 0), (1, 1), (1, 1)))
+    windows = [expected[:, top : top + 30, left : left + 30] for top in range(3) for left in range(3)]
+    errors = [np.abs(window - tall(ramp(90, 90), 5).numpy()).max() for window in windows]
+    assert min(errors) <= 1.5 / 255
+
+
+def test_a_padded_crop_follows_from_the_seed_alone() -> None:
+    transform = train_transform(24, crop_padding_px=4, **HEAVY)
+    images = [transform(ramp(24, 24), seed) for seed in (5, 6, 5)]
+    assert torch.equal(images[0], images[2])
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(ramp(24, 24), 5), images[0])
+
+
 def test_erasing_blanks_a_rectangle_after_the_normalisation() -> None:
     options = {**WHOLE, "flip": 0.0}
     whole = train_transform(32, **options)(ramp(64, 64), 5)

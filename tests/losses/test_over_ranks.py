@@ -23,7 +23,10 @@ from shelfmark.losses.circle import CircleLoss, PairCosFaceLoss
 from shelfmark.losses.circle_softmax import CircleSoftmaxLoss
 from shelfmark.losses.contrastive import ContrastiveLoss
 from shelfmark.losses.cosface import CosFaceLoss
+from shelfmark.losses.expert_diversity import ExpertDiversity
 from shelfmark.losses.focal import FocalLoss
+from shelfmark.losses.gpaco import GPaCo
+from shelfmark.losses.inverse_softmax import InverseSoftmax
 from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing
 from shelfmark.losses.ldam import LDAM
 from shelfmark.losses.lifted_structure import LiftedStructureLoss
@@ -40,7 +43,7 @@ from shelfmark.losses.softmax_eql import SoftmaxEQL
 from shelfmark.losses.sup_con import SupConLoss
 from shelfmark.losses.triplet import TripletLoss
 
-Kind = Literal["vectors", "cosines", "logits", "proxies"]
+Kind = Literal["vectors", "cosines", "logits", "proxies", "logits_and_vectors", "experts"]
 COUNTS = torch.tensor([40, 30, 20, 10, 8, 6, 4, 3, 2, 1])
 WEIGHT = 1 / COUNTS
 CONTEXT = LossContext(counts=COUNTS, device=torch.device("cpu"))
@@ -60,7 +63,10 @@ LOSSES: dict[str, tuple[Kind, Any]] = {
     "contrastive drawn": ("vectors", ContrastiveLoss(miner="distance_weighted", seed=3)),
     "cosface": ("cosines", CosFaceLoss()),
     "cross_entropy": ("logits", CrossEntropy(label_smoothing=0.1, weight=WEIGHT)),
+    "expert_diversity": ("experts", ExpertDiversity(COUNTS)),
     "focal": ("logits", FocalLoss(gamma=2.0, weight=WEIGHT)),
+    "gpaco": ("logits_and_vectors", GPaCo(COUNTS, alpha=0.3)),
+    "inverse_softmax": ("logits", InverseSoftmax(COUNTS)),
     "label_aware_smoothing": ("logits", LabelAwareSmoothing(COUNTS)),
     "ldam": ("cosines", LDAM(COUNTS)),
     "lifted_structure": ("vectors", LiftedStructureLoss()),
@@ -93,6 +99,7 @@ LOSSES: dict[str, tuple[Kind, Any]] = {
     "triplet drawn": ("vectors", TripletLoss(mining="distance_weighted", seed=3)),
 }
 
+COMPARING = [name for name, (_, loss) in LOSSES.items() if isinstance(loss, ComparingLoss | GPaCo)]
 STEP = 5
 MEMORY_LABELS = [3, 0, 4, 1, -1, 2]
 
@@ -134,6 +141,15 @@ def proxies(dtype: torch.dtype) -> Tensor:
     return torch.randn(10, 2, 6, generator=torch.Generator().manual_seed(98), dtype=torch.float64).to(dtype)
 
 
+def arguments(kind: Kind, rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What a loss is called with before the labels and after them, all of it made of the rows."""
+    if kind == "logits_and_vectors":
+        return 3 * rows @ proxies(rows.dtype)[:, 0].T, (rows,)
+    if kind == "experts":
+        return 3 * torch.einsum("nd,ced->nec", rows, proxies(rows.dtype)), ()
+    return rows, (proxies(rows.dtype),) if kind == "proxies" else ()
+
+
 def memory_rows() -> tuple[Tensor, Tensor]:
     """Vectors (S, 6) float32 and labels (S,) of earlier steps."""
     generator = torch.Generator().manual_seed(99)
@@ -148,9 +164,9 @@ def value_and_gradient(name: str, case: Case) -> tuple[Tensor, Tensor]:
         own = slice(case.first, None) if dist.rank() else slice(case.first)
         rows, labels = rows[own], labels[own]
     rows.requires_grad_()
-    takes_memory = case.with_memory and isinstance(loss, ComparingLoss)
-    weight = (proxies(case.dtype),) if kind == "proxies" else ()
-    value = loss.over_ranks(rows, labels, *weight, step=STEP, **({"memory": memory_rows()} if takes_memory else {}))
+    takes_memory = case.with_memory and name in COMPARING
+    first, more = arguments(kind, rows)
+    value = loss.over_ranks(first, labels, *more, step=STEP, **({"memory": memory_rows()} if takes_memory else {}))
     value.backward()
     assert rows.grad is not None
     return value.detach(), rows.grad / dist.world_size()
@@ -167,9 +183,6 @@ def found_by_this_process() -> Found:
 def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, list[Found]]:
     two = on_two_processes(found_by_this_process, tmp_path_factory.mktemp("two"))
     return found_by_this_process(), two
-
-
-COMPARING = [name for name, (_, loss) in LOSSES.items() if isinstance(loss, ComparingLoss)]
 
 
 @pytest.mark.dist
@@ -205,8 +218,8 @@ def test_every_loss_stands_in_the_table() -> None:
 def test_on_one_process_the_loss_of_all_is_the_batchs_own(name: str) -> None:
     kind, loss = LOSSES[name]
     rows, labels = batch(kind, CASES["even"])
-    if kind == "proxies":
-        weight = proxies(rows.dtype)
-        assert loss.over_ranks(rows, labels, weight, step=STEP) == loss(rows, labels, weight)
+    if kind in ("proxies", "logits_and_vectors", "experts"):
+        first, more = arguments(kind, rows)
+        assert loss.over_ranks(first, labels, *more, step=STEP) == loss(first, labels, *more)
     else:
         assert loss.over_ranks(rows, labels, step=STEP) == loss(rows, labels, step=STEP)

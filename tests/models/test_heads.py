@@ -69,6 +69,18 @@ def test_a_head_without_projection_has_no_parameters() -> None:
     assert torch.allclose(MetricHead(2)(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
 
 
+@pytest.mark.parametrize("head", [MetricHead(8, 3, hidden_dim=5), ProxyHead(8, 2, 3, hidden_dim=5)])
+def test_a_hidden_layer_stands_before_the_projection(head: MetricHead | ProxyHead) -> None:
+    embedding = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    state = head.state_dict()
+    hidden = (embedding @ state["projection.0.weight"].T + state["projection.0.bias"]).clamp_min(0)
+    expected = hidden @ state["projection.2.weight"].T + state["projection.2.bias"]
+    found = head(embedding)
+    vectors = found if isinstance(found, torch.Tensor) else found.vectors
+    assert hidden.shape == (4, 5)
+    torch.testing.assert_close(vectors, expected / expected.norm(dim=1, keepdim=True))
+
+
 def test_a_zero_vector_stays_finite_in_value_and_gradient() -> None:
     embedding = torch.zeros(2, 4, requires_grad=True)
     vectors = MetricHead(4)(embedding)

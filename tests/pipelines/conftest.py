@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from shelfmark.cli import main
+from shelfmark.engine.checkpoint import save_checkpoint
+from shelfmark.pipelines import train
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,17 @@ def small(workplace: Path) -> Path:
         document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 20]
         Path(f"{name}_small.json").write_text(json.dumps(document))
     return workplace
+
+
+@pytest.fixture
+def kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Path]:
+    """Every checkpoint that a run writes, by its step."""
+    folders: dict[int, Path] = {}
+
+    def keep(folder: Path, model: Any, state: Any, facts: Any) -> None:
+        save_checkpoint(folder, model, state, facts)
+        folders[facts["step"]] = small / "points" / str(facts["step"])
+        shutil.copytree(folder, folders[facts["step"]], dirs_exist_ok=True)
+
+    monkeypatch.setattr(train, "save_checkpoint", keep)
+    return folders

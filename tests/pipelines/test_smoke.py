@@ -10,6 +10,7 @@ import pytest
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.pipelines.limits import smoke_overrides
 from shelfmark.recipe import Recipe
 
 FOLDER = Path(__file__).parents[2] / "configs"
@@ -29,6 +30,16 @@ def test_every_config_runs_small(workplace: Path, name: str) -> None:
     backbone = load(Recipe, workplace / "configs" / f"{name}.yaml").config.model.backbone
     assert manifest["config"]["model"]["backbone"] == backbone
     assert 0 <= json.loads((folder / "summary.json").read_text())["top1"] <= 1
+
+
+def test_a_small_run_of_two_stages_has_the_losses_of_both(checkout: Path) -> None:
+    file = checkout / "configs" / "longtail" / "mislas.yaml"
+    small = load(Recipe, file, smoke_overrides(load(Recipe, file).config)).config
+    assert [(loss.name, loss.from_epoch, loss.until_epoch) for loss in small.losses] == [
+        ("cross_entropy", 0, 1),
+        ("label_aware_smoothing", 1, 0),
+    ]
+    assert [(stage.from_epoch, stage.classifier, stage.mixup) for stage in small.train.stages] == [(1, "scale", 0)]
 
 
 def test_a_dry_run_goes_through_every_phase_and_keeps_nothing(

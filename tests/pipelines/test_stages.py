@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import torch
 from small_recipe import SMALL
 
 from shelfmark.cli import main
-from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
 from shelfmark.engine.journal import read_journal
-from shelfmark.pipelines import train
 
 STAGES = [
     *SMALL,
@@ -29,20 +27,6 @@ STAGES = [
 
 def _train_records(folder: Path) -> dict[int, Any]:
     return {record["step"]: record for record in read_journal(folder / "metrics.jsonl") if record["kind"] == "train"}
-
-
-@pytest.fixture
-def kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Path]:
-    """Every checkpoint that a run writes, by its step."""
-    folders: dict[int, Path] = {}
-
-    def keep(folder: Path, model: Any, state: Any, facts: Any) -> None:
-        save_checkpoint(folder, model, state, facts)
-        folders[facts["step"]] = small / "points" / str(facts["step"])
-        shutil.copytree(folder, folders[facts["step"]], dirs_exist_ok=True)
-
-    monkeypatch.setattr(train, "save_checkpoint", keep)
-    return folders
 
 
 def _backbone(checkpoint: Checkpoint) -> torch.Tensor:
@@ -77,13 +61,36 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
     [
         (["train.stages=[{from_epoch: 2}, {from_epoch: 1}]"], "stages begin at epochs [2, 1]"),
         (["train.stages=[{from_epoch: 2}]"], "below num_epochs=2"),
-        (["train.stages=[{from_epoch: 1, classifier: scale}]"], "train.stages.0.classifier='scale'"),
+        (["train.stages=[{from_epoch: 1, classifier: scales}]"], "train.stages.0.classifier='scales'"),
         (
             ["augment.sizes=[{from_epoch: 1, size_px: 32}, {from_epoch: 1, size_px: 40}]"],
             "sizes begin at epochs [1, 1]",
         ),
         (["augment.remix=3"], "set mixup or cutmix too"),
         (["augment.mixup=0.2"], "which the loss smooth_ap cannot take"),
+        (["train.stages=[{from_epoch: 1, mixup: 0.2}]"], "which the loss smooth_ap cannot take"),
+        (["train.stages=[{from_epoch: 1, remix: 3}]"], "train.stages.0.remix=3.0 shifts the labels"),
+        (["train.stages=[{from_epoch: 1, cutmix: 1, remix: 0.3}]"], "how many times rarer a class must be"),
+        (
+            ["augment.mixup=0.2", "losses=[{name: focal, from_epoch: 1}]", "train.stages=[{from_epoch: 1, mixup: 0}]"],
+            "none counts in epochs 0 to 0",
+        ),
+        (
+            ["train.stages=[{from_epoch: 1, classifier: scale, freeze: [classifier]}]"],
+            "take `classifier` out of freeze",
+        ),
+        (
+            ["train.stages=[{from_epoch: 1, classifier: scale}]", "model.classifier.type=cosine"],
+            "model.classifier.type=linear",
+        ),
+        (
+            ["train.stages=[{from_epoch: 1, classifier: scale}]", "losses=[{name: smooth_ap, head: rank}]"],
+            "a loss of head classifier, and there is none",
+        ),
+        (
+            ["train.stages=[{from_epoch: 1, update_batch_norm: true}]", "model.freeze_bn=true"],
+            "train.stages.0.update_batch_norm=true learns the statistics",
+        ),
         (["losses=[{name: cross_entropy, from_epoch: 3, until_epoch: 2}]"], "until_epoch=2 must be above from_epoch=3"),
     ],
 )

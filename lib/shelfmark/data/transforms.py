@@ -34,6 +34,7 @@ def train_transform(
     *,
     crop_scale: Sequence[float] = (0.08, 1.0),
     crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
+    crop_padding_px: int = 0,
     flip: float = 0.5,
     color_jitter: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
     randaugment_ops: int = 0,
@@ -43,8 +44,10 @@ def train_transform(
     std: Sequence[float] = IMAGENET_STD,
     albumentations: Path | None = None,
 ) -> Transform:
-    """Random resized crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
+    """Random crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
 
+    crop_scale, crop_ratio: of a random resized crop. crop_padding_px: above 0, there is none: the shorter side is
+    resized to `size`, so many pixels of black are put around, and a random window of `size` x `size` is cut out.
     flip, erasing: probabilities. color_jitter: strengths of brightness, contrast, saturation and hue.
     albumentations: a pipeline saved by albumentations.save(), as .json or .yaml, that takes the place of
     crop, flip, jitter and RandAugment. Its uint8 result is normalised here; a float result is taken as
@@ -53,7 +56,11 @@ def train_transform(
     after = _sequence([v2.RandomErasing(p=erasing)] if erasing else [])
     if albumentations is not None:
         return _SavedAugmentation(SavedPipeline(albumentations), size, _Normalize(mean, std), after)
-    crop = v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), antialias=True)
+    crop: torch.nn.Module = (
+        _PaddedCrop(size, crop_padding_px)
+        if crop_padding_px
+        else v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), antialias=True)
+    )
     steps: list[torch.nn.Module] = []
     if flip:
         steps.append(v2.RandomHorizontalFlip(flip))
@@ -113,6 +120,16 @@ class _Normalize:
         return functional.normalize(scaled, self.mean, self.std, inplace=True)
 
 
+class _PaddedCrop(torch.nn.Module):
+    def __init__(self, size: int, padding_px: int) -> None:
+        super().__init__()
+        self.size = size
+        self.crop = v2.RandomCrop(size, padding=padding_px)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.crop(_resized(pixels, self.size))
+
+
 class _Augmentation:
     def __init__(
         self, crop: torch.nn.Module, steps: torch.nn.Module, normalize: _Normalize, after: torch.nn.Module
@@ -147,12 +164,7 @@ class _CentreCrop:
         return self.normalize(functional.center_crop(self.resized(rgb), [self.size, self.size]))
 
     def resized(self, rgb: np.ndarray) -> Tensor:
-        pixels = _channels_first(rgb)
-        height, width = pixels.shape[1:]
-        longest = _LARGEST_ASPECT * min(height, width)
-        if max(height, width) > longest:
-            pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
-        return functional.resize(pixels, [self.shorter_side], antialias=True)
+        return _resized(_channels_first(rgb), self.shorter_side)
 
 
 class _Views:
@@ -174,6 +186,14 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def _resized(pixels: Tensor, shorter_side: int) -> Tensor:
+    height, width = pixels.shape[1:]
+    longest = _LARGEST_ASPECT * min(height, width)
+    if max(height, width) > longest:
+        pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
+    return functional.resize(pixels, [shorter_side], antialias=True)
 
 
 def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:

@@ -41,6 +41,9 @@ class CachedNetwork(nn.Module):
         # Parts of even size: a last part of one image would have no batch-norm statistics.
         parts = images.tensor_split(math.ceil(len(images) / self.num_images))
         trained = [parameter for parameter in self._embedding_modules.parameters() if parameter.requires_grad]
+        if not trained:
+            # There will be no backward pass, so this one is final, and keeps no activations anyway.
+            return self.network.outputs(torch.cat([self.embed(part) for part in parts]))
         return self.network.outputs(_EmbeddingInParts.apply(self, parts, *trained))
 
     def embed(self, part: Tensor) -> Tensor:

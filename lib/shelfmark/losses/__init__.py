@@ -17,7 +17,10 @@ from shelfmark.losses.config import ComparingLossConfig, LossConfig, LossContext
 from shelfmark.losses.contrastive import ContrastiveConfig, ContrastiveLoss
 from shelfmark.losses.cosface import CosFaceConfig, CosFaceLoss
 from shelfmark.losses.cross_entropy import CrossEntropy, CrossEntropyConfig
+from shelfmark.losses.expert_diversity import ExpertDiversity, ExpertDiversityConfig
 from shelfmark.losses.focal import FocalConfig, FocalLoss
+from shelfmark.losses.gpaco import GPaCo, GPaCoConfig
+from shelfmark.losses.inverse_softmax import InverseSoftmax, InverseSoftmaxConfig
 from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
 from shelfmark.losses.ldam import LDAM, LDAMConfig
 from shelfmark.losses.lifted_structure import LiftedStructureConfig, LiftedStructureLoss
@@ -49,7 +52,10 @@ LossUnion = (
     | ContrastiveConfig
     | CosFaceConfig
     | CrossEntropyConfig
+    | ExpertDiversityConfig
     | FocalConfig
+    | GPaCoConfig
+    | InverseSoftmaxConfig
     | LDAMConfig
     | LabelAwareSmoothingConfig
     | LiftedStructureConfig
@@ -102,8 +108,14 @@ __all__ = [
     "CrossEntropy",
     "CrossEntropyConfig",
     "DeferredWeights",
+    "ExpertDiversity",
+    "ExpertDiversityConfig",
     "FocalConfig",
     "FocalLoss",
+    "GPaCo",
+    "GPaCoConfig",
+    "InverseSoftmax",
+    "InverseSoftmaxConfig",
     "LDAMConfig",
     "LabelAwareSmoothing",
     "LabelAwareSmoothingConfig",

@@ -1,6 +1,6 @@
 """Losses that compare rows with each other, on one process or on many.
 
-Legend: Q queries, M gallery rows, D embedding, K terms of a loss.
+Legend: Q queries, M gallery rows, D embedding, K terms of a loss, E numbers that a query brings besides its vector.
 
 A query's part of such a loss needs the query and the gallery alone. So each process computes its own queries' parts
 against everybody's rows, and the parts add up to the loss that one process with the whole batch would find.
@@ -24,6 +24,7 @@ class Comparison:
     query: (Q, D), query_labels: (Q,), gallery: (M, D), gallery_labels: (M,); labels int64, -1 where there is none.
     self_index: (Q,) int64, each query's own row in the gallery, which is its row in the global batch too.
     step: of the optimizer; with a loss's seed and `self_index` it decides random draws.
+    query_terms: (Q, E), what a loss knows of its queries besides their vectors, with gradient; None for nothing.
     """
 
     query: Tensor
@@ -32,6 +33,7 @@ class Comparison:
     gallery_labels: Tensor
     self_index: Tensor
     step: int = 0
+    query_terms: Tensor | None = None
 
 
 class Sums(NamedTuple):
@@ -54,16 +56,22 @@ class ComparingLoss:
         """The parts of these queries. They must not depend on which other queries are given."""
         raise NotImplementedError
 
-    def __call__(self, embedding: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+    def __call__(self, embedding: Tensor, labels: Tensor, step: int = 0, query_terms: Tensor | None = None) -> Tensor:
         """The loss of this batch alone, 0-dim.
 
-        embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none.
+        embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none. query_terms: (N, E),
+        for a loss that wants them, see `Comparison`.
         """
         rows = torch.arange(len(labels), device=labels.device)
-        return self.sums(Comparison(embedding, labels, embedding, labels, rows, step)).mean()
+        return self.sums(Comparison(embedding, labels, embedding, labels, rows, step, query_terms)).mean()
 
     def over_ranks(
-        self, embedding: Tensor, labels: Tensor, step: int = 0, memory: tuple[Tensor, Tensor] | None = None
+        self,
+        embedding: Tensor,
+        labels: Tensor,
+        step: int = 0,
+        memory: tuple[Tensor, Tensor] | None = None,
+        query_terms: Tensor | None = None,
     ) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each; embedding and labels are this one's part.
 
@@ -72,13 +80,13 @@ class ComparingLoss:
         memory: (S, D) vectors and (S,) labels of earlier steps, the same on every process, for the gallery's end.
         """
         if dist.world_size() == 1 and memory is None:
-            return self(embedding, labels, step)
+            return self(embedding, labels, step, query_terms)
         gallery, first_row = dist.gather_keys(embedding)
         gallery_labels = dist.gather_rows(labels)
         if memory is not None:
             gallery = torch.cat([gallery, memory[0].to(gallery.dtype)])
             gallery_labels = torch.cat([gallery_labels, memory[1]])
         self_index = first_row + torch.arange(len(labels), device=labels.device)
-        sums = self.sums(Comparison(embedding, labels, gallery, gallery_labels, self_index, step))
+        sums = self.sums(Comparison(embedding, labels, gallery, gallery_labels, self_index, step, query_terms))
         counts = dist.sum_over_ranks(sums.counts)
         return dist.sum_of_parts(Sums(sums.totals, counts).mean())

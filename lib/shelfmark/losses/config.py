@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -11,15 +11,17 @@ from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
 
-Takes = Literal["logits", "vectors", "cosines", "proxies"]
+Takes = Literal["logits", "vectors", "cosines", "proxies", "logits_and_vectors", "experts"]
 """What a loss wants of its head: a classifier's logits (N, C); a metric head's vectors (N, D); the cosines of a cosine
-classifier or a proxy head, (N, C) or (N, C, K) for K proxies a class; or a proxy head's vectors and weight."""
+classifier or a proxy head, (N, C) or (N, C, K) for K proxies a class; a proxy head's vectors and weight; the logits of
+one head and the vectors of another; or the logits of all experts together, (N, E, C). A loss that takes logits, on
+head `experts`, is handed those of every expert as rows of their own."""
 
 
 class LossFunction(Protocol):
     """A built loss: called with what a head gives for some rows and their labels, it is the loss of these rows alone.
 
-    Of `proxies` it takes vectors, labels and the weight.
+    Of `proxies` it takes vectors, labels and the weight; of `logits_and_vectors` logits, labels and vectors.
     """
 
     @property
@@ -68,6 +70,10 @@ class LossConfig:
         require_not_negative("from_epoch", self.from_epoch)
         if self.until_epoch and self.until_epoch <= self.from_epoch:
             raise ValueError(f"until_epoch={self.until_epoch} must be above from_epoch={self.from_epoch}, or 0")
+
+    def wants(self) -> Mapping[str, tuple[str, Takes]]:
+        """For each option that names a head, the head and what the loss takes of it."""
+        return {"head": (self.head, self.takes)}
 
     def build(self, context: LossContext) -> LossFunction:
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """Losses over pairs (query, gallery row), a block of queries at a time.
 
-Legend: Q queries, M gallery rows, D embedding, c queries of a block, K terms of a loss.
+Legend: Q queries, M gallery rows, D embedding, c queries of a block, K terms of a loss, E numbers that a query brings
+besides its vector.
 
 The tensors over pairs are (c, M) and never (Q, M) once that is large: the blocks are computed once for the value and
 again, with gradient, in the backward pass.
@@ -28,7 +29,8 @@ class Pairs:
     """A block of queries and the whole gallery.
 
     query: (c, D). gallery: (M, D). query_labels: (c,), gallery_labels: (M,). self_index: (c,) int64, each query's row
-    in the global batch, which is its row in the gallery. step: of the optimizer.
+    in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (c, E), what the queries
+    bring besides their vectors, for a loss that was given some.
     """
 
     query: Tensor
@@ -37,6 +39,7 @@ class Pairs:
     gallery_labels: Tensor
     self_index: Tensor
     step: int
+    query_terms: Tensor | None = None
 
     @cached_property
     def positive(self) -> Tensor:
@@ -89,21 +92,24 @@ class PairLoss(ComparingLoss):
         query = comparison.query.to(dtype)
         gallery = query if comparison.gallery is comparison.query else comparison.gallery.to(dtype)
         require_finite(gallery, "embedding")
+        terms = query.new_empty(len(query), 0) if comparison.query_terms is None else comparison.query_terms.to(dtype)
         with torch.autocast(query.device.type, enabled=False):
-            return _blocked_sums(self.pair_sums, query, gallery, comparison)
+            return _blocked_sums(self.pair_sums, query, gallery, terms, comparison)
 
 
 _BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
 """Bytes of one (c, M) tensor; a loss holds some ten of them."""
 
 
-def _blocked_sums(pair_sums: Callable[[Pairs], Sums], query: Tensor, gallery: Tensor, comparison: Comparison) -> Sums:
+def _blocked_sums(
+    pair_sums: Callable[[Pairs], Sums], query: Tensor, gallery: Tensor, terms: Tensor, comparison: Comparison
+) -> Sums:
     block_bytes = _BLOCK_BYTES.get(query.device.type, _BLOCK_BYTES["cpu"])
     num_rows = max(1, block_bytes // max(1, len(gallery) * query.element_size()))
     blocks = _Blocks(comparison, num_rows)
     if len(query) <= num_rows:
-        return pair_sums(blocks.pairs(query, gallery, slice(None)))
-    return Sums(*_BlockedSums.apply(query, gallery, pair_sums, blocks))
+        return pair_sums(blocks.pairs(query, gallery, terms, slice(None)))
+    return Sums(*_BlockedSums.apply(query, gallery, terms, pair_sums, blocks))
 
 
 @dataclass(frozen=True)
@@ -115,37 +121,41 @@ class _Blocks:
         for first in range(0, len(self.comparison.query), self.num_rows):
             yield slice(first, first + self.num_rows)
 
-    def pairs(self, query: Tensor, gallery: Tensor, rows: slice) -> Pairs:
-        """`query`: those of the block alone."""
+    def pairs(self, query: Tensor, gallery: Tensor, terms: Tensor, rows: slice) -> Pairs:
+        """`query` and `terms`: those of the block alone."""
         whole = self.comparison
-        return Pairs(query, whole.query_labels[rows], gallery, whole.gallery_labels, whole.self_index[rows], whole.step)
+        labels, own = whole.query_labels[rows], whole.self_index[rows]
+        return Pairs(query, labels, gallery, whole.gallery_labels, own, whole.step, terms)
 
 
 class _BlockedSums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, gallery: Tensor, pair_sums: Callable[[Pairs], Sums], blocks: _Blocks
+        ctx: Any, query: Tensor, gallery: Tensor, terms: Tensor, pair_sums: Callable[[Pairs], Sums], blocks: _Blocks
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(query, gallery)
+        ctx.save_for_backward(query, gallery, terms)
         ctx.pair_sums, ctx.blocks = pair_sums, blocks
-        parts = [pair_sums(blocks.pairs(query[rows], gallery, rows)) for rows in blocks]
+        parts = [pair_sums(blocks.pairs(query[rows], gallery, terms[rows], rows)) for rows in blocks]
         totals = torch.stack([part.totals for part in parts]).sum(0)
         counts = torch.stack([part.counts for part in parts]).sum(0)
         ctx.mark_non_differentiable(counts)
         return totals, counts
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         if torch.is_grad_enabled():
             raise NotImplementedError("a loss over pairs has no second derivative once its batch is cut into blocks")
-        query, gallery = ctx.saved_tensors
-        query_gradient, gallery_gradient = torch.empty_like(query), torch.zeros_like(gallery)
+        query, gallery, terms = ctx.saved_tensors
+        query_gradient, terms_gradient = torch.empty_like(query), torch.empty_like(terms)
+        gallery_gradient = torch.zeros_like(gallery)
         keys = gallery.detach().requires_grad_()
         for rows in ctx.blocks:
-            block = query[rows].detach().requires_grad_()
+            block, known = query[rows].detach().requires_grad_(), terms[rows].detach().requires_grad_()
             with torch.enable_grad(), torch.autocast(query.device.type, enabled=False):
-                totals = ctx.pair_sums(ctx.blocks.pairs(block, keys, rows)).totals
-            by_block, by_keys = torch.autograd.grad(totals, (block, keys), upstream[0], materialize_grads=True)
-            query_gradient[rows] = by_block
+                totals = ctx.pair_sums(ctx.blocks.pairs(block, keys, known, rows)).totals
+            by_block, by_keys, by_known = torch.autograd.grad(
+                totals, (block, keys, known), upstream[0], materialize_grads=True
+            )
+            query_gradient[rows], terms_gradient[rows] = by_block, by_known
             gallery_gradient += by_keys
-        return query_gradient, gallery_gradient, None, None
+        return query_gradient, gallery_gradient, terms_gradient, None, None

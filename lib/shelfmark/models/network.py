@@ -17,21 +17,28 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError, choose, nearest
 from shelfmark.models.backbones import build_backbone
+from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
+from shelfmark.ops.experts import expert_logits
 
 HeadType = Literal["metric", "proxy"]
 
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """What a head is built with. dim: 0 takes the embedding itself. centers_per_class: of a proxy head."""
+    """What a head is built with.
+
+    dim: 0 takes the embedding itself. centers_per_class: of a proxy head. hidden_dim: width of a layer before the
+    projection, 0 is none.
+    """
 
     dim: int = 0
     type: HeadType = "metric"
     centers_per_class: int = 1
+    hidden_dim: int = 0
 
 
 class Network(nn.Module):
@@ -39,7 +46,8 @@ class Network(nn.Module):
 
     freeze: names of modules whose parameters keep their values and which stay in eval mode, so that
     batch-norm statistics do not drift and dropout is off. freeze_bn: every batch norm's statistics stay;
-    its scale and shift still learn.
+    its scale and shift still learn. num_experts: E; above 1 the embedding is that of the experts side by side, and the
+    heads of the experts' logits come beside that of the classifier, see `ops.experts`.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Network(nn.Module):
         freeze: Sequence[str] = (),
         freeze_bn: bool = False,
         channels_last: bool = False,
+        num_experts: int = 1,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -59,6 +68,7 @@ class Network(nn.Module):
         self.classifier = classifier
         self.heads = nn.ModuleDict(heads)
         self.freeze_bn = freeze_bn
+        self.num_experts = num_experts
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -66,11 +76,19 @@ class Network(nn.Module):
         self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.freeze(freeze)
 
-    def freeze(self, names: Sequence[str]) -> None:
-        """Freezes these modules, and no others. UserError: an unknown name, or nothing left to train."""
-        self.frozen = tuple(names)
+    def freeze(self, names: Sequence[str], update_batch_norm: bool = False) -> None:
+        """Freezes these modules, and no others. UserError: an unknown name, or nothing left to train.
+
+        update_batch_norm: their batch norms go on to normalise by the batch and to learn its statistics. While the
+        classifier has class factors, these learn and its weight and bias do not.
+        """
+        self.frozen, self.update_batch_norm = tuple(names), update_batch_norm
         for name in self._learning:
             self.get_parameter(name).requires_grad_(True)
+        scale = self.classifier.class_scale
+        if scale is not None:
+            self.classifier.requires_grad_(False)
+            scale.requires_grad_(True)
         for name in self.frozen:
             _submodule(self, name).requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.parameters()):
@@ -83,6 +101,17 @@ class Network(nn.Module):
         with seeded(seed, role):
             fresh.reset_parameters()
         self.classifier.load_state_dict(fresh.state_dict())
+
+    def scale_classifier(self) -> None:
+        """Gives the classifier a factor for each class, 1 at first; `freeze` then lets these learn alone."""
+        if not isinstance(self.classifier, LinearClassifier):
+            raise UserError("class factors scale a linear classifier; a cosine classifier's rows have no length.")
+        self.classifier.begin_scale()
+
+    def fold_class_scale(self) -> None:
+        """Makes the class factors, if there are some, part of the classifier's weight and bias: the scores stay."""
+        if isinstance(self.classifier, LinearClassifier):
+            self.classifier.fold_scale()
 
     def forward(self, images: Tensor) -> Outputs:
         return self.outputs(self.embed(images))
@@ -101,7 +130,14 @@ class Network(nn.Module):
     def outputs(self, embedding: Tensor) -> Outputs:
         """What the classifier and the heads make of an embedding (N, D)."""
         heads = {name: head(embedding) for name, head in self.heads.items()}
+        if self.num_experts > 1:
+            heads.update(self._expert_heads(embedding))
         return Outputs(embedding, {"classifier": self.logits(embedding), **heads})
+
+    def _expert_heads(self, embedding: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.classifier, LinearClassifier)
+        logits = expert_logits(embedding, *self.classifier.scoring_tensors(), self.num_experts)
+        return {"experts": logits, **{f"expert_{n}": one for n, one in enumerate(logits.unbind(1), start=1)}}
 
     def logits(self, embedding: Tensor) -> Tensor:
         """Class scores (N, C) of an embedding (N, D).
@@ -124,6 +160,9 @@ class Network(nn.Module):
         super().train(mode)
         for name in self.frozen:
             _submodule(self, name).eval()
+            if self.update_batch_norm:
+                for module in _batch_norms(_submodule(self, name)):
+                    module.train(mode)
         if self.freeze_bn:
             for module in _batch_norms(self):
                 module.eval()
@@ -143,21 +182,28 @@ def build_network(
     freeze: Sequence[str] = (),
     freeze_bn: bool = False,
     channels_last: bool = False,
+    experts: int = 1,
+    expert_stages: int = 2,
     seed: int = 0,
 ) -> Network:
     """A network on the CPU, in training mode; each part's first weights follow from the seed and its name alone.
 
     weights: see `load_backbone_weights`. embedding_dim: 0 takes the backbone's features as the embedding.
     classifier: `linear` (with or without bias) or `cosine` (with scale). heads: by name; a number stands for a metric
-    head of that dimension. Raises UserError for what does not exist or does not fit.
+    head of that dimension. experts: each has the last `expert_stages` stages of the backbone, and an embedding layer,
+    of its own. Raises UserError for what does not exist or does not fit.
     """
     if num_classes < 1:
         raise UserError(f"data.num_classes={num_classes}: a classifier needs at least one class.")
+    if experts > 1 and classifier == "cosine":
+        raise UserError(f"model.experts={experts} share a linear classifier; set model.classifier.type=linear.")
     body, num_features = build_backbone(backbone, seed)
     load_backbone_weights(body, backbone, weights)
+    if experts > 1:
+        body = _expert_backbone(body, backbone, experts, expert_stages, seed, pretrained=bool(weights))
     with seeded(seed, "model.embedding"):
-        embedding = nn.Linear(num_features, embedding_dim) if embedding_dim else nn.Identity()
-    dim = embedding_dim or num_features
+        embedding = _build_embedding(num_features, embedding_dim, experts)
+    dim = experts * (embedding_dim or num_features)
     with seeded(seed, "model.classifier"):
         classes = _build_classifier(classifier, dim, num_classes, bias, scale)
     return Network(
@@ -168,7 +214,24 @@ def build_network(
         freeze=freeze,
         freeze_bn=freeze_bn,
         channels_last=channels_last,
+        num_experts=experts,
     )
+
+
+def _expert_backbone(
+    body: nn.Module, name: str, num_experts: int, num_stages: int, seed: int, pretrained: bool
+) -> ExpertBackbone:
+    others = range(2, num_experts + 1)
+    if pretrained:
+        return ExpertBackbone([body, *(copy.deepcopy(body) for _ in others)], num_stages)
+    roles = [f"model.backbone.expert{number}" for number in others]
+    return ExpertBackbone([body, *(build_backbone(name, seed, role)[0] for role in roles)], num_stages)
+
+
+def _build_embedding(num_features: int, dim: int, num_experts: int) -> nn.Module:
+    if num_experts > 1:
+        return ExpertEmbedding(num_experts, num_features, dim)
+    return nn.Linear(num_features, dim) if dim else nn.Identity()
 
 
 def _build_classifier(kind: str, num_features: int, num_classes: int, bias: bool, scale: float) -> Classifier:
@@ -189,8 +252,8 @@ def _build_head(
     choose(f"model.heads.{name}.type", options.type, get_args(HeadType))
     with seeded(seed, f"model.heads.{name}"):
         if options.type == "proxy":
-            return ProxyHead(num_features, num_classes, options.dim, options.centers_per_class)
-        return MetricHead(num_features, options.dim)
+            return ProxyHead(num_features, num_classes, options.dim, options.centers_per_class, options.hidden_dim)
+        return MetricHead(num_features, options.dim, options.hidden_dim)
 
 
 def _submodule(network: nn.Module, name: str) -> nn.Module:

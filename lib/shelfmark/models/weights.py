@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.models.backbones import backbone_name
-from shelfmark.models.heads import ProxyHead
+from shelfmark.models.heads import LinearClassifier, ProxyHead
+from shelfmark.models.heads.classifier import CLASS_SCALE
 from shelfmark.models.hub import hub_name, hub_weights
 
 PUBLISHED = {
@@ -59,8 +60,11 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Loads `state`, but for a classifier of other shape and proxies of other classes; returns the names that kept
     their fresh values.
 
-    For finetuning with other classes. Raises UserError where anything else differs.
+    For finetuning with other classes. Class factors come with the state. Raises UserError where anything else differs.
     """
+    for name, module in network.named_modules():
+        if isinstance(module, LinearClassifier) and f"{name}.{CLASS_SCALE}" in state:
+            module.begin_scale()
     own = network.state_dict()
     classifier = {key for key in [*own, *state] if key.startswith("classifier.")}
     # Half a classifier is of no use: it is taken whole or not at all.

@@ -31,6 +31,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "data.test_root": f"{SHOP}/test",
             "data.extra_roots": [],
             "data.train_json": f"{SHOP}/train.json",
+            "data.more_train_json": [f"{SHOP}/val.json"] if recipe.data.more_train_json else [],
             "data.val_json": f"{SHOP}/val.json",
             "data.test_json": f"{SHOP}/test.json",
             "data.retrieval_json": f"{SHOP}/retrieval.json",
@@ -40,11 +41,12 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "model.weights": "",
             "train.num_epochs": 2,
             "train.steps_per_epoch": 4,
-            "train.batch_size": 8,
+            "train.batch_size": 8 * recipe.augment.views,
             "train.log_every_steps": 2,
             "train.checkpoint_every_steps": 0,
             "eval.batch_size": SMOKE_EVAL_BATCH,
             "train.stages": _second_epoch(recipe),
+            "losses": _losses_of_two_epochs(recipe),
             "optim.schedule.warmup_epochs": 0 if recipe.train.stages else min(1.0, recipe.optim.schedule.warmup_epochs),
         }.items()
     ]
@@ -72,3 +74,14 @@ def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
         return []
     stage = recipe.train.stages[-1].model_dump(mode="json")
     return [{**stage, "from_epoch": 1, "schedule": {**stage["schedule"], "warmup_epochs": 0}}]
+
+
+def _losses_of_two_epochs(recipe: Recipe) -> list[dict[str, Any]]:
+    """The recipe's losses; those that begin or end with its last stage do so with the second epoch."""
+    losses: list[dict[str, Any]] = recipe.model_dump(mode="json")["losses"]
+    if recipe.train.stages:
+        begin = recipe.train.stages[-1].from_epoch
+        for loss in losses:
+            loss["from_epoch"] = int(loss["from_epoch"] >= begin)
+            loss["until_epoch"] = int(0 < loss["until_epoch"] <= begin)
+    return losses

@@ -41,6 +41,11 @@ class OpenedModel:
         return None if names is None else tuple(names)
 
     @property
+    def recalibrations(self) -> list[dict[str, Any]]:
+        """What each recalibration of the checkpoint changed, the first one first; those that changed nothing too."""
+        return recalibrations(self.checkpoint.manifest)
+
+    @property
     def run_folder(self) -> Path:
         return self.checkpoint.folder.parent
 
@@ -62,15 +67,29 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> OpenedMod
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(checkpoint.model)
+    # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
+    network.fold_class_scale()
     precision = Precision.resolve(recipe.train.precision, device)
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return OpenedModel(checkpoint, recipe, network.to(device).eval(), precision)
 
 
+def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a manifest says of the recalibrations of its model, the first one first."""
+    steps = []
+    step = manifest.get("calibration")
+    while step:
+        steps.append({name: value for name, value in step.items() if name != "earlier"})
+        step = step.get("earlier")
+    return steps[::-1]
+
+
 def _told(manifest: dict[str, Any]) -> str:
+    steps = [_step_told(step) for step in recalibrations(manifest)]
     told = f"step {manifest['step']}, {manifest['num_classes']} classes"
-    calibration = manifest.get("calibration")
-    if not calibration:
-        return told
+    return f"{told}, {', then '.join(steps)}" if steps else told
+
+
+def _step_told(calibration: dict[str, Any]) -> str:
     tau = f" with tau {calibration['tau']:g}" if "tau" in calibration else ""
-    return f"{told}, {calibration['method']}{tau}"
+    return f"{calibration['method']}{tau}"

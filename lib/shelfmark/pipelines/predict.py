@@ -38,7 +38,7 @@ def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out:
     topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
     the run folder. An existing file is never overwritten: the next free number is used.
     """
-    table = folder_table(images) if images else _test_set(opened)
+    table = folder_table(images) if images else test_set(opened)
     num_classes = opened.num_classes
     if topk > num_classes:
         raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
@@ -54,7 +54,8 @@ def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out:
     return Predicted(table, classes, scores, file, topk_file)
 
 
-def _test_set(opened: OpenedModel) -> Table:
+def test_set(opened: OpenedModel) -> Table:
+    """The images of data.test_json, which have no labels."""
     data = opened.recipe.data
     if data.test_json is None:
         raise UserError("there is nothing to predict: give --images DIR, or data.test_json=FILE (--DATASET_TEST_JSON).")

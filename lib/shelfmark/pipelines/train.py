@@ -81,8 +81,10 @@ class _Steps:
         self.network = network
         self.precision = Precision.resolve(recipe.train.precision, device)
         self.terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
-        self.mixing = assemble.mixing(recipe, splits.train)
-        self.stage, self.current = 0, self._step()
+        stages = range(1 + len(recipe.train.stages))
+        self.mixing = [assemble.mixing(recipe, splits.train, stage) for stage in stages]
+        self.stage = 0
+        self.current = self._step()
 
     def go_on_from(self, checkpoint: Checkpoint, same_data: bool) -> None:
         """The step of the last epoch that the checkpoint trained in, with its optimizer; weights stay as loaded."""
@@ -110,7 +112,7 @@ class _Steps:
             self.precision,
             clip_norm=self.recipe.optim.clip_norm,
             grad_cache=self.recipe.train.grad_cache,
-            mixing=self.mixing,
+            mixing=self.mixing[self.stage],
         )
 
 
@@ -179,6 +181,8 @@ def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
             )
         if fresh:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
+        if start.kind == "finetune":
+            network.fold_class_scale()
     return network
 
 

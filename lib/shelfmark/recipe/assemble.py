@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.rng import derive_seed
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
@@ -29,13 +30,14 @@ from shelfmark.data.transforms import (
     train_transform,
     view_transform,
 )
+from shelfmark.data.union import union
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.step import LossTerm
-from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext
+from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
 from shelfmark.models import Network, build_network
 from shelfmark.models.network import HeadOptions
 from shelfmark.optim import LearningRate, StagedRate, build_optimizer, parameter_groups
-from shelfmark.recipe.tree import Recipe, Schedule
+from shelfmark.recipe.tree import Head, Recipe, Schedule
 
 
 def make_data(recipe: Recipe) -> None:
@@ -52,21 +54,21 @@ def make_data(recipe: Recipe) -> None:
 
 
 def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
-    """The table of `train`, `val` or `retrieval`, checked; that of train as `data.lists` correct it.
+    """The table of `train`, `val` or `retrieval`, checked; that of train with `data.more_train_json`, as `data.lists`
+    correct it.
 
     num_classes: None takes data.num_classes.
     """
     file: Path | None = getattr(recipe.data, f"{split}_json")
     if file is None:
         raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
-    table = read_annotations(
-        file,
-        recipe.data.root,
-        extra_roots=recipe.data.extra_roots,
-        num_classes=recipe.data.num_classes if num_classes is None else num_classes,
-    )
-    lists = recipe.data.lists
-    return apply_lists(table, lists.keep, lists.drop, lists.relabel) if split == "train" else table
+    data = recipe.data
+    files = [file, *data.more_train_json] if split == "train" else [file]
+    num_classes = data.num_classes if num_classes is None else num_classes
+    tables = [read_annotations(one, data.root, data.extra_roots, num_classes) for one in files]
+    if split != "train":
+        return tables[0]
+    return apply_lists(union(tables, files), data.lists.keep, data.lists.drop, data.lists.relabel)
 
 
 def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Network:
@@ -80,17 +82,25 @@ def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Netw
         classifier=model.classifier.type,
         bias=model.classifier.bias,
         scale=model.classifier.scale,
-        heads={name: HeadOptions(head.dim, head.type, head.centers_per_class) for name, head in model.heads.items()},
+        heads={name: _head_options(head) for name, head in model.heads.items()},
         freeze=[*model.freeze, *_heads_without_loss(recipe)],
         freeze_bn=model.freeze_bn,
         channels_last=model.channels_last,
+        experts=model.experts,
+        expert_stages=model.expert_stages,
         seed=recipe.seed,
     )
 
 
+def _head_options(head: Head) -> HeadOptions:
+    return HeadOptions(head.dim, head.type, head.centers_per_class, head.hidden_dim)
+
+
 def _heads_without_loss(recipe: Recipe) -> list[str]:
     # What no loss trains would only decay, and DistributedDataParallel would wait for its gradient.
-    used = {loss.head for loss in recipe.losses}
+    used = {head for loss in recipe.losses for head, _ in loss.wants().values()}
+    if not used.isdisjoint(recipe.model.expert_heads):
+        used.add("classifier")  # an expert's logits are those of a block of its weight
     modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}
     return [module for name, module in modules.items() if name not in used]
 
@@ -118,6 +128,7 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
                 _memory(config, device),
                 config.from_epoch * steps_per_epoch,
                 config.until_epoch * steps_per_epoch or None,
+                getattr(config, "vectors_head", ""),
             )
         )
     return terms
@@ -184,46 +195,55 @@ def stage_of(recipe: Recipe, epoch: int) -> int:
 
 
 def enter_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> None:
-    """Freezes what a stage freezes. anew: the stage begins here, so that its classifier may begin anew."""
+    """Freezes and scales what a stage does. anew: the stage begins here, so that its classifier may begin anew."""
     stage = recipe.train.stages[number - 1] if number else None
     freeze = recipe.model.freeze if stage is None or stage.freeze is None else stage.freeze
-    network.freeze([*freeze, *_heads_without_loss(recipe)])
     if anew and stage is not None and stage.classifier == "restart":
         network.restart_classifier(recipe.seed, f"model.classifier.stage{number}")
+    if stage is not None and stage.classifier == "scale":
+        network.scale_classifier()
+    else:
+        network.fold_class_scale()
+    network.freeze(
+        [*freeze, *_heads_without_loss(recipe)],
+        update_batch_norm=stage is not None and stage.update_batch_norm,
+    )
 
 
-def mixing(recipe: Recipe, table: Table) -> Mixing | None:
-    """What mixes training images, if anything does. UserError: a loss that cannot take mixed labels."""
-    augment = recipe.augment
-    if not (augment.mixup or augment.cutmix):
+def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
+    """What mixes a stage's training images, if anything does.
+
+    UserError: a loss that counts in the stage and cannot take mixed labels.
+    """
+    mixup, cutmix, remix = recipe.mixing_of(stage)
+    if not (mixup or cutmix):
         return None
-    for config in recipe.losses:
+    for config in _counting_losses(recipe, stage):
         loss = config.build(LossContext(torch.from_numpy(table.counts), torch.device("cpu")))
         if not getattr(loss, "takes_probabilities", False):
             raise UserError(
                 f"augment.mixup and cutmix give an image two labels, which the loss {config.name} cannot take;"
-                " leave it out, or set both to 0."
+                " leave it out, set both to 0, or let it count (from_epoch, until_epoch) only in stages of train.stages"
+                " that do not mix."
             )
-    return Mixing(augment.mixup, augment.cutmix, augment.remix, table.counts, recipe.seed)
+    return Mixing(mixup, cutmix, remix, table.counts, recipe.seed)
+
+
+def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossUnion]:
+    """The losses that are part of the sum in some epoch of a stage."""
+    begins = [0, *(later.from_epoch for later in recipe.train.stages), recipe.train.num_epochs]
+    begin, end = begins[stage], begins[stage + 1]
+    counting = [loss for loss in recipe.losses if loss.from_epoch < end and (loss.until_epoch or end) > begin]
+    if not counting:
+        raise UserError(f"losses: none counts in epochs {begin} to {end - 1} (from 0); see from_epoch, until_epoch.")
+    return counting
 
 
 def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
     """Augmented training batches, this process's part of each."""
     data, augment, sampling = recipe.data, recipe.augment, recipe.sampling
-    transform_at = partial(
-        train_transform,
-        crop_scale=augment.crop_scale,
-        crop_ratio=augment.crop_ratio,
-        flip=augment.flip,
-        color_jitter=augment.color_jitter,
-        randaugment_ops=augment.randaugment.num_ops,
-        randaugment_magnitude=augment.randaugment.magnitude,
-        erasing=augment.erasing,
-        mean=data.mean,
-        std=data.std,
-        albumentations=augment.albumentations,
-    )
-    transform = SizedTransforms(data.input_size_px, {s.from_epoch: s.size_px for s in augment.sizes}, transform_at)
+    sizes = {stage.from_epoch: stage.size_px for stage in augment.sizes}
+    transform = SizedTransforms(data.input_size_px, sizes, _augmentation(recipe))
     rank_share(recipe.train.batch_size, dist.world_size())
     order = build_order(
         sampling.type,
@@ -236,6 +256,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         stages=_sampling_stages(recipe),
         power=sampling.power,
         num_epochs=recipe.train.num_epochs,
+        views=augment.views,
     )
     dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True)
     return TrainLoader(
@@ -245,6 +266,25 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         rank=dist.rank(),
         world_size=dist.world_size(),
         pin_memory=device.type == "cuda",
+    )
+
+
+def _augmentation(recipe: Recipe) -> Callable[[int], Transform]:
+    """The training augmentation at a size in pixels."""
+    data, augment = recipe.data, recipe.augment
+    return partial(
+        train_transform,
+        crop_scale=augment.crop_scale,
+        crop_ratio=augment.crop_ratio,
+        crop_padding_px=augment.crop_padding_px,
+        flip=augment.flip,
+        color_jitter=augment.color_jitter,
+        randaugment_ops=augment.randaugment.num_ops,
+        randaugment_magnitude=augment.randaugment.magnitude,
+        erasing=augment.erasing,
+        mean=data.mean,
+        std=data.std,
+        albumentations=augment.albumentations,
     )
 
 
@@ -274,21 +314,38 @@ def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | N
 
 def prediction_batches(recipe: Recipe, table: Table, bad_images: BadImageLog) -> list[Iterator[Batch]]:
     """For each size to predict at, the same batches of rows with the views of their images: (n, V, 3, S, S)."""
-    data, views = recipe.data, recipe.predict.views
-    batch_size = max(1, recipe.eval.batch_size // NUM_VIEWS[views])
-    streams = []
-    for index, size in enumerate(recipe.predict.sizes_px or (data.input_size_px,)):
-        transform = view_transform(size, views, data.eval_crop, data.mean, data.std)
-        # What cannot be read cannot be read at any size: it is listed once.
-        streams.append(_batches(recipe, table, transform, batch_size, bad_images if index == 0 else None))
-    return streams
+    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
+    # What cannot be read cannot be read at any size: it is listed once.
+    logs = [bad_images, *[None] * (len(sizes) - 1)]
+    return [view_batches(recipe, table, recipe.predict.views, size, log) for size, log in zip(sizes, logs)]
+
+
+def view_batches(
+    recipe: Recipe, table: Table, views: str, size_px: int, bad_images: BadImageLog | None = None
+) -> Iterator[Batch]:
+    """As `evaluation_batches`, at one size, with the views of their images: (n, V, 3, S, S)."""
+    data = recipe.data
+    transform = view_transform(size_px, views, data.eval_crop, data.mean, data.std)
+    return _batches(recipe, table, transform, max(1, recipe.eval.batch_size // NUM_VIEWS[views]), bad_images)
+
+
+def augmented_batches(recipe: Recipe, table: Table, view: int, bad_images: BadImageLog | None) -> Iterator[Batch]:
+    """As `evaluation_batches`, but each image augmented as in training; each `view` has draws of its own."""
+    transform = _augmentation(recipe)(recipe.data.input_size_px)
+    seed = derive_seed(recipe.seed, "augmented_view", view)
+    return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images, seed)
 
 
 def _batches(
-    recipe: Recipe, table: Table, transform: Transform, batch_size: int, bad_images: BadImageLog | None
+    recipe: Recipe,
+    table: Table,
+    transform: Transform,
+    batch_size: int,
+    bad_images: BadImageLog | None,
+    seed: int = 0,
 ) -> Iterator[Batch]:
     data = recipe.data
-    dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=False)
+    dataset = ImageDataset(table, transform, seed=seed, on_bad_image=data.on_bad_image, replace_bad=False)
     batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
     for batch in batches:
         if bad_images is not None:

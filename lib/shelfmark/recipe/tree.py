@@ -6,6 +6,7 @@ in the name. Loss options stand with their losses (`shelfmark.losses`), everythi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,9 @@ class Data(Section):
     test_root: Path | None = _option(None, "folder of the test images; data.root where it is not given")
     extra_roots: tuple[Path, ...] = _option((), "further folders that an absolute fpath may lie under")
     train_json: Path | None = _option(None, "training annotations")
+    more_train_json: tuple[Path, ...] = _option(
+        (), "further training annotations of the same classes; what of them is in val_json too is partly held out"
+    )
     val_json: Path | None = _option(None, "validation annotations")
     test_json: Path | None = _option(None, "test set: {'images': [{'image_id': ...}]}")
     retrieval_json: Path | None = _option(None, "annotations with is_query and is_gallery; else val leave-one-out")
@@ -69,6 +73,11 @@ class SizeStage(Section):
 
 
 class Augment(Section):
+    views: Positive = _option(
+        1,
+        "how often each drawn image stands in the batch, each time augmented differently: train.batch_size / views"
+        " images are distinct, and an epoch, as long as a pass over all images, has so many times the steps",
+    )
     sizes: tuple[SizeStage, ...] = _option(
         (), "training sizes by epoch, such as 112, 160, 224; before the first, data.input_size_px"
     )
@@ -77,6 +86,9 @@ class Augment(Section):
     remix: float = _option(0.0, "kappa of Remix: a class so many times rarer takes the whole label; 0 is off", ge=0)
     crop_scale: tuple[float, float] = _option((0.08, 1.0), "area of the random resized crop, as a part of the image")
     crop_ratio: tuple[float, float] = _option((0.75, 4 / 3), "aspect ratio (width / height) of the random resized crop")
+    crop_padding_px: NotNegative = _option(
+        0, "black pixels around the image before a random crop, in place of the random resized one; 0 is off"
+    )
     flip: Fraction = _option(0.5, "probability of a horizontal flip")
     color_jitter: tuple[float, float, float, float] = _option(
         (0.0, 0.0, 0.0, 0.0), "strengths of brightness, contrast, saturation and hue"
@@ -94,8 +106,7 @@ class Augment(Section):
             raise ValueError(f"sizes begin at epochs {epochs}; give them in rising order, each once")
         if self.remix and not (self.mixup or self.cutmix):
             raise ValueError(f"remix={self.remix} shifts the labels of mixed images; set mixup or cutmix too")
-        if 0 < self.remix < 1:
-            raise ValueError(f"remix={self.remix} is how many times rarer a class must be: 1 or above, usual is 3")
+        _require_remix_ratio(self.remix)
         for name in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -137,6 +148,7 @@ class Head(Section):
         "metric", "metric: vectors of length 1; proxy: those, and learned points of each class"
     )
     dim: NotNegative = _option(0, "dimension of a linear projection before the norm; 0 takes the embedding itself")
+    hidden_dim: NotNegative = _option(0, "width of a layer with ReLU before the projection; 0 is none")
     centers_per_class: Positive = _option(1, "of a proxy head: learned points for each class")
 
     @model_validator(mode="after")
@@ -145,11 +157,21 @@ class Head(Section):
             raise ValueError(f"centers_per_class={self.centers_per_class} is an option of proxy heads; add type: proxy")
         return self
 
+    @model_validator(mode="after")
+    def _a_hidden_layer_needs_one_behind_it(self) -> Head:
+        if self.hidden_dim and not self.dim:
+            raise ValueError(f"hidden_dim={self.hidden_dim} stands before a projection; set dim too, such as dim: 128")
+        return self
+
 
 class Model(Section):
-    backbone: str = _option("resnet50", "a timm model, or a 2020 name (res50, resnest50 ...)")
+    backbone: str = _option("resnet50", "a timm model, resnet32_cifar, or a 2020 name (res50, resnest50 ...)")
     weights: str = _option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
     embedding_dim: NotNegative = _option(0, "width of the embedding layer; 0 takes the backbone's features as they are")
+    experts: Positive = _option(
+        1, "parts that share the backbone's early stages, each with logits of its own, which are averaged (RIDE, SADE)"
+    )
+    expert_stages: Positive = _option(2, "last stages of the backbone that each of several experts has of its own")
     classifier: Classifier = Classifier()
     heads: dict[str, Head] = _option({}, "metric and proxy heads on the embedding, by name")
     freeze: tuple[str, ...] = _option((), "module names whose parameters and BN statistics stay: `backbone`, ...")
@@ -162,8 +184,27 @@ class Model(Section):
             raise ValueError("heads: `classifier` is the classifier's own name; call the head something else")
         return self
 
+    @model_validator(mode="after")
+    def _experts_fit(self) -> Model:
+        if self.experts > 1 and self.classifier.type == "cosine":
+            raise ValueError(
+                f"experts={self.experts} share one linear classifier; set classifier.type: linear, or experts: 1"
+            )
+        for head in self.expert_heads:
+            if head in self.heads:
+                raise ValueError(f"heads: `{head}` is the name of experts' logits; call the head something else")
+        return self
+
+    @property
+    def expert_heads(self) -> tuple[str, ...]:
+        """The heads of the experts' logits: all together, then one by one; none where there is one expert."""
+        numbers = range(1, self.experts + 1) if self.experts > 1 else ()
+        return ("experts", *(f"expert_{number}" for number in numbers)) if numbers else ()
+
     def gives(self, head: str) -> tuple[Takes, ...]:
         """What a loss may take from this head."""
+        if head in self.expert_heads:
+            return ("logits", "experts") if head == "experts" else ("logits",)
         if head != "classifier":
             return ("cosines", "proxies") if self.heads[head].type == "proxy" else ("vectors",)
         return ("logits", "cosines") if self.classifier.type == "cosine" else ("logits",)
@@ -191,6 +232,11 @@ class Optim(Section):
     schedule: Schedule = Schedule()
 
 
+def _require_remix_ratio(remix: float | None) -> None:
+    if remix is not None and 0 < remix < 1:
+        raise ValueError(f"remix={remix} is how many times rarer a class must be: 1 or above, usual is 3")
+
+
 PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 """NVIDIA apex's levels. All of its mixed modes become torch.amp with the dtype that the device does best."""
 
@@ -198,10 +244,25 @@ PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 class TrainStage(Section):
     from_epoch: Positive = _option(..., "first epoch (from 0) of this stage; it lasts until the next one begins")
     freeze: tuple[str, ...] | None = _option(None, "modules that are frozen from here on; null: those of model.freeze")
-    classifier: Literal["keep", "restart"] = _option("keep", "restart: the classifier begins anew, as in cRT")
+    classifier: Literal["keep", "restart", "scale"] = _option(
+        "keep",
+        "restart: the classifier begins anew, as in cRT; scale: its weight and bias are fixed and a factor for each"
+        " class learns, as in LWS",
+    )
+    update_batch_norm: bool = _option(
+        False, "batch norms of frozen modules go on to normalise by the batch and to learn its statistics, as in MiSLAS"
+    )
     sampling: SamplerName | None = _option(None, "sampler of this stage; null: what sampling says")
+    mixup: float | None = _option(None, "augment.mixup in this stage, 0 is off; null: as there", ge=0)
+    cutmix: float | None = _option(None, "augment.cutmix in this stage, 0 is off; null: as there", ge=0)
+    remix: float | None = _option(None, "augment.remix in this stage, 0 is off; null: as there", ge=0)
     lr: float | None = _option(None, "learning rate of this stage; null: optim.lr", gt=0)
     schedule: Schedule = _option(Schedule(), "shape of the rate over this stage; epochs count from its beginning")
+
+    @model_validator(mode="after")
+    def _remix_is_a_ratio(self) -> TrainStage:
+        _require_remix_ratio(self.remix)
+        return self
 
 
 class Train(Section):
@@ -294,23 +355,99 @@ class Recipe(Section):
     calibrate: Calibrate = Calibrate()
     output: Output = Output()
 
+    def mixing_of(self, stage: int) -> tuple[float, float, float]:
+        """mixup, cutmix and remix in a stage; stage 0 is the one before train.stages begin."""
+        options = self.train.stages[stage - 1] if stage else self.augment
+        chosen = [getattr(options, name) for name in ("mixup", "cutmix", "remix")]
+        general = (self.augment.mixup, self.augment.cutmix, self.augment.remix)
+        mixup, cutmix, remix = (there if here is None else here for here, there in zip(chosen, general))
+        return mixup, cutmix, remix
+
     @model_validator(mode="after")
-    def _parts_fit(self) -> Recipe:
-        heads = {"classifier", *self.model.heads}
-        for index, loss in enumerate(self.losses):
-            if loss.head not in heads:
-                head = "{type: proxy}" if loss.takes in ("cosines", "proxies") else "{}"
+    def _stages_fit(self) -> Recipe:
+        for index, stage in enumerate(self.train.stages):
+            place = f"train.stages.{index}"
+            if stage.classifier == "scale":
+                self._require_something_to_scale(place, stage)
+            if stage.update_batch_norm and self.model.freeze_bn:
                 raise ValueError(
-                    f"losses.{index}.head={loss.head!r} is not a head of the model; there are:"
-                    f" {', '.join(sorted(heads))}. Add it with model.heads: {{{loss.head}: {head}}}"
+                    f"{place}.update_batch_norm=true learns the statistics that model.freeze_bn=true keeps; leave one"
+                    " out"
                 )
-            gives = self.model.gives(loss.head)
-            if loss.takes not in gives:
+            if stage.remix and not any(self.mixing_of(index + 1)[:2]):
                 raise ValueError(
-                    f"losses.{index}.head={loss.head!r} gives {' and '.join(gives)}, but {loss.name} takes"
-                    f" {loss.takes}. {_HEADS_THAT_GIVE[loss.takes]}"
+                    f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too"
                 )
         return self
+
+    def _require_something_to_scale(self, place: str, stage: TrainStage) -> None:
+        if self.model.classifier.type == "cosine":
+            raise ValueError(
+                f"{place}.classifier='scale' gives the classes of a linear classifier factors; the logits of a cosine"
+                " one are cosines, which losses rely on. Take restart, or model.classifier.type=linear"
+            )
+        if "classifier" in (self.model.freeze if stage.freeze is None else stage.freeze):
+            raise ValueError(
+                f"{place}.classifier='scale' learns factors of the classifier, which freeze keeps as it is; take"
+                " `classifier` out of freeze: its weight and bias stay anyway"
+            )
+        if all(loss.head in self.model.heads for loss in self.losses):
+            raise ValueError(f"{place}.classifier='scale' learns from a loss of head classifier, and there is none")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        heads = {"classifier", *self.model.expert_heads, *self.model.heads}
+        wanted = [
+            (f"losses.{index}.{option}", loss.name, head, takes)
+            for index, loss in enumerate(self.losses)
+            for option, (head, takes) in loss.wants().items()
+        ]
+        for option, name, head, takes in wanted:
+            if head not in heads:
+                raise ValueError(
+                    f"{option}={head!r} is not a head of the model; there are:"
+                    f" {', '.join(sorted(heads))}. {_line_that_adds(head, takes, self.model.experts)}"
+                )
+            gives = self.model.gives(head)
+            if takes not in gives:
+                line = _HEADS_THAT_GIVE[takes].replace("head:", f"{option.rpartition('.')[2]}:")
+                raise ValueError(f"{option}={head!r} gives {' and '.join(gives)}, but {name} takes {takes}. {line}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_expert_learns(self) -> Recipe:
+        experts = self.model.expert_heads
+        used = {head for loss in self.losses for head, _ in loss.wants().values()}
+        taught = {loss.head for loss in self.losses if loss.takes != "experts"}
+        missing = [head for head in experts[1:] if head not in taught]
+        if used & {*experts} and missing and not taught & {"classifier", "experts"}:
+            raise ValueError(
+                f"losses: none teaches {' or '.join(missing)} the classes; add one, such as"
+                f" {{name: cross_entropy, head: {missing[0] if taught else 'experts'}}}"
+            )
+        if any(loss.takes == "logits_and_vectors" and loss.head == "experts" for loss in self.losses):
+            raise ValueError("losses: one that compares vectors too takes one expert's logits; write head: expert_1")
+        return self
+
+    @model_validator(mode="after")
+    def _views_fill_the_batch(self) -> Recipe:
+        views, batch_size = self.augment.views, self.train.batch_size
+        if batch_size % views:
+            lower = batch_size // views * views
+            fitting = f"{lower} or {lower + views}" if lower else f"{views}"
+            raise ValueError(
+                f"train.batch_size={batch_size} cannot be filled with augment.views={views} of each image;"
+                f" take a batch of {fitting}"
+            )
+        return self
+
+
+def _line_that_adds(head: str, takes: Takes, num_experts: int) -> str:
+    if re.fullmatch(r"experts|expert_\d+", head):
+        if num_experts > 1:
+            return f"Experts are numbered from 1 to model.experts, which is {num_experts}"
+        return "Add it with model.experts: 3"
+    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if takes in ('cosines', 'proxies') else '{}'}}}"
 
 
 _HEADS_THAT_GIVE: dict[Takes, str] = {
@@ -319,4 +456,5 @@ _HEADS_THAT_GIVE: dict[Takes, str] = {
     "cosines": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}, or head: classifier, with"
     " model.classifier.type: cosine.",
     "proxies": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}.",
+    "experts": "Write head: experts, with model.experts: 3.",
 }

@@ -14,6 +14,7 @@ from shelfmark.data.samplers.groups import Groups
 from shelfmark.data.samplers.instance import InstanceOrder
 from shelfmark.data.samplers.order import Draw, EpochOrder, rank_batches, rank_share
 from shelfmark.data.samplers.pk import PKOrder
+from shelfmark.data.samplers.repeated import RepeatedOrder
 from shelfmark.data.samplers.staged import StagedOrder
 from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
 
@@ -33,6 +34,7 @@ def build_order(
     stages: Sequence[tuple[int, str]] = (),
     power: float = 0.5,
     num_epochs: int = 1,
+    views: int = 1,
 ) -> EpochOrder:
     """The order of every epoch: the sampler `name`, and from epoch e on each (e, name) of `stages`.
 
@@ -40,32 +42,37 @@ def build_order(
     together. images_per_class: K of pk and class_aware. power: of `power`. num_epochs: over which `progressive`
     goes from instance sampling to class-balanced. steps_per_epoch: 0 takes as many whole batches as there are
     labelled images, with every sampler, so a switch changes neither the schedule nor the epoch's length.
+    views: how often each drawn image stands in its batch, which so has batch_size / views distinct draws.
     """
+    assert batch_size % views == 0, "the recipe refuses it"
+    num_draws = batch_size // views
+    size_option = "train.batch_size" if views == 1 else "train.batch_size / augment.views"
     groups = Groups.of(labels, num_classes)
     if not len(groups):
         raise UserError("the training set has no labelled image, so there is nothing to train on; see data.train_json.")
-    if batch_size > len(groups):
+    if num_draws > len(groups):
         raise UserError(
-            f"train.batch_size={batch_size} is larger than the training set, which has {len(groups)} labelled images;"
+            f"{size_option}={num_draws} is larger than the training set, which has {len(groups)} labelled images;"
             f" take at most {len(groups)}."
         )
-    num_batches = steps_per_epoch or len(groups) // batch_size
+    num_batches = steps_per_epoch or len(groups) // num_draws
 
     def build(sampler: str) -> EpochOrder:
         match choose("sampling.type", sampler, SAMPLERS):
             case "instance":
-                return InstanceOrder(groups, num_batches, batch_size, seed)
+                return InstanceOrder(groups, num_batches, num_draws, seed)
             case "class_aware":
-                return ClassAwareOrder(groups, num_batches, batch_size, seed, images_per_class)
+                return ClassAwareOrder(groups, num_batches, num_draws, seed, images_per_class)
             case "pk":
-                return PKOrder(groups, num_batches, batch_size, seed, images_per_class)
+                return PKOrder(groups, num_batches, num_draws, seed, images_per_class, size_option)
             case _:
                 probabilities = _class_probabilities(sampler, groups.counts, power, num_epochs)
-                return ClassWeightedOrder(groups, probabilities, num_batches, batch_size, seed, sampler)
+                return ClassWeightedOrder(groups, probabilities, num_batches, num_draws, seed, sampler)
 
-    if not stages:
-        return build(name)
-    return StagedOrder([(0, build(name)), *((first_epoch, build(sampler)) for first_epoch, sampler in stages)])
+    order: EpochOrder = build(name)
+    if stages:
+        order = StagedOrder([(0, order), *((first_epoch, build(sampler)) for first_epoch, sampler in stages)])
+    return order if views == 1 else RepeatedOrder(order, views)
 
 
 def _class_probabilities(sampler: str, counts: np.ndarray, power: float, num_epochs: int) -> Callable[[int], Tensor]:

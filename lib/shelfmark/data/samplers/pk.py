@@ -21,12 +21,22 @@ class PKOrder:
 
     Classes with a single image form no pair of different images. They are left out, unless fewer than P
     classes have two; then every class that has an image takes part. `classes` holds those that do.
+
+    size_option: what errors call the batch size.
     """
 
-    def __init__(self, groups: Groups, num_batches: int, batch_size: int, seed: int, images_per_class: int) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        num_batches: int,
+        batch_size: int,
+        seed: int,
+        images_per_class: int,
+        size_option: str = "train.batch_size",
+    ) -> None:
         if batch_size % images_per_class:
             raise UserError(
-                f"sampling.images_per_class={images_per_class} does not divide train.batch_size={batch_size};"
+                f"sampling.images_per_class={images_per_class} does not divide {size_option}={batch_size};"
                 " the pk sampler fills a batch with whole classes. Change one of them."
             )
         self.groups = groups
@@ -34,6 +44,7 @@ class PKOrder:
         self.seed = seed
         self.images_per_class = images_per_class
         self.classes_per_batch = batch_size // images_per_class
+        self.size_option = size_option
         self.classes = self._classes()
 
     def rows(self, epoch: int) -> np.ndarray:
@@ -48,8 +59,8 @@ class PKOrder:
             if len(classes) >= wanted:
                 return classes
         raise UserError(
-            f"the pk sampler needs train.batch_size / sampling.images_per_class = {wanted} classes in a batch,"
-            f" but only {len(classes)} classes have training images. Lower train.batch_size to at most"
+            f"the pk sampler needs {self.size_option} / sampling.images_per_class = {wanted} classes in a batch,"
+            f" but only {len(classes)} classes have training images. Lower {self.size_option} to at most"
             f" {len(classes) * self.images_per_class} or raise sampling.images_per_class."
         )
 

@@ -1,13 +1,15 @@
-"""Backbones by name, through timm. Legend: N batch, F features."""
+"""Backbones by name: timm's, and one of our own. Legend: N batch, F features."""
 
 from __future__ import annotations
 
 import difflib
+from functools import partial
 
 import timm
 from torch import nn
 
 from shelfmark.core.errors import UserError
+from shelfmark.models.backbones.cifar_resnet import CifarResNet
 from shelfmark.models.seeding import seeded
 
 FORMER_NAMES = {
@@ -18,37 +20,37 @@ FORMER_NAMES = {
     "resnest101": "resnest101e",
     "resnest200": "resnest200e",
     "resnest269": "resnest269e",
+    "res32_cifar": "resnet32_cifar",
 }
-"""The 2020 system's names, and timm's names for the same architectures."""
+"""The 2020 system's names, and today's names for the same architectures."""
+
+OWN = {"resnet32_cifar": partial(CifarResNet, blocks_per_stage=5)}
+"""What timm does not have."""
 
 
 def backbone_name(name: str) -> str:
-    """timm's name of the backbone that `name` means. Raises UserError with the nearest names."""
+    """Today's name of the backbone that `name` means. Raises UserError with the nearest names."""
     name = FORMER_NAMES.get(name, name)
-    if name == "res32_cifar":
-        raise UserError(
-            "model.backbone='res32_cifar' is not offered: it was made for 32 px CIFAR pictures and gives 64 features,"
-            " too few to tell products apart. The smallest of its kind here is resnet18."
-        )
-    if timm.is_model(name):
+    if name in OWN or timm.is_model(name):
         return name
-    close = difflib.get_close_matches(name.lower(), [*FORMER_NAMES, *timm.list_models()], n=3)
+    close = difflib.get_close_matches(name.lower(), [*FORMER_NAMES, *OWN, *timm.list_models()], n=3)
     meant = f" Nearest: {', '.join(close)}." if close else ""
     raise UserError(
-        f"model.backbone={name!r} is not a timm model nor a 2020 name ({', '.join(FORMER_NAMES)}).{meant}"
+        f"model.backbone={name!r} is not a timm model nor a 2020 name ({', '.join(FORMER_NAMES)}) nor one of ours"
+        f" ({', '.join(OWN)}).{meant}"
         " timm.list_models('*net*') lists what there is."
     )
 
 
-def build_backbone(name: str, seed: int) -> tuple[nn.Module, int]:
-    """A network from images (N, 3, H, W) to pooled features (N, F), and F; its weights follow from the seed.
+def build_backbone(name: str, seed: int, role: str = "model.backbone") -> tuple[nn.Module, int]:
+    """A network from images (N, 3, H, W) to pooled features (N, F), and F; weights by seed and role.
 
     Raises UserError for an unknown name.
     """
     known = backbone_name(name)
-    with seeded(seed, "model.backbone"):
+    with seeded(seed, role):
         try:
-            backbone = timm.create_model(known, pretrained=False, num_classes=0)
+            backbone = OWN[known]() if known in OWN else timm.create_model(known, pretrained=False, num_classes=0)
         except RuntimeError as error:
             raise UserError(f"model.backbone={name!r} cannot be built: {error}") from error
     # Some models (MobileNetV3, VGG) widen their features after `num_features`.

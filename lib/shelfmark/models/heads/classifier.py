@@ -2,18 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shelfmark.models.heads.unit_rows import unit_rows
 
+CLASS_SCALE = "class_scale"
+"""The parameter of a classifier whose class factors learn; a state_dict that holds it makes it."""
+
 
 class LinearClassifier(nn.Linear):
-    """Logits w.x + b: (N, D) to (N, C). weight: (C, D). bias: (C,) or None."""
+    """Logits w.x + b: (N, D) to (N, C). weight: (C, D). bias: (C,) or None.
+
+    class_scale: (C,) factors of the classes' logits, s (w.x + b), or None. A network that has some learns them instead
+    of weight and bias: LWS of Kang et al. 2020. They multiply the bias too, as in `calibration.LWS`.
+    """
+
+    class_scale: nn.Parameter | None
 
     def __init__(self, num_features: int, num_classes: int, bias: bool = True) -> None:
         super().__init__(num_features, num_classes, bias)
+
+    def reset_parameters(self) -> None:
+        """First weights as of a new classifier, drawn from torch's generator; there are no class factors."""
+        self.register_parameter(CLASS_SCALE, None)
+        super().reset_parameters()
+
+    def begin_scale(self) -> None:
+        """Gives every class a factor of 1, where there are none yet."""
+        if self.class_scale is None:
+            self.class_scale = nn.Parameter(torch.ones_like(self.weight[:, 0]))
+
+    def fold_scale(self) -> None:
+        """Multiplies the factors into weight and bias, which score the same to the last digit; there are none left."""
+        if self.class_scale is None:
+            return
+        with torch.no_grad():
+            weight, bias = self.scoring_tensors()
+            self.weight.copy_(weight)
+            if bias is not None:
+                self.bias.copy_(bias)
+        self.class_scale = None
+
+    def scoring_tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (C, D) and bias (C,) or None that make the logits: the factors are in them."""
+        if self.class_scale is None:
+            return self.weight, self.bias
+        scale = self.class_scale
+        return scale[:, None] * self.weight, None if self.bias is None else scale * self.bias
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        # The products, not the logits, are scaled: so a folded classifier is the same arithmetic.
+        return F.linear(embedding, *self.scoring_tensors())
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}{CLASS_SCALE}" in state_dict:
+            self.begin_scale()
+        else:
+            self.class_scale = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class CosineClassifier(nn.Module):
@@ -25,6 +76,7 @@ class CosineClassifier(nn.Module):
     """
 
     bias: None
+    class_scale: None = None
 
     def __init__(self, num_features: int, num_classes: int, scale: float = 16.0) -> None:
         super().__init__()

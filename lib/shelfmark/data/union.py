@@ -1,0 +1,100 @@
+"""Several annotation files as one training set."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say
+from shelfmark.core.strings import Strings
+from shelfmark.data.annotations import require_same_classes
+from shelfmark.data.table import Table, canonical_path
+
+
+def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
+    """The images of all tables, file after file; each image that several files list once, and the log says how many.
+
+    tables: at least one, with one root. files: where they were read, for messages.
+    Class names and groups are those of the first table that has some. sha256: of the tables' sha256 in their order; a
+    single table keeps its own.
+    Raises a UserError where two files number their classes differently, or label one image differently.
+    """
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    for number, (table, file) in enumerate(zip(tables, files)):
+        for earlier in tables[:number]:
+            require_same_classes(earlier, table, str(file))
+    joined = replace(
+        first,
+        paths=_joined_strings([table.paths for table in tables]),
+        labels=np.concatenate([table.labels for table in tables]),
+        image_ids=_joined_strings([table.image_ids for table in tables]),
+        sha256=hashlib.sha256("".join(table.sha256 for table in tables).encode()).hexdigest(),
+        class_names=next((table.class_names for table in tables if table.class_names), None),
+        groups=next((table.groups for table in tables if table.groups), None),
+        is_query=_joined(tables, "is_query", False),
+        is_gallery=_joined(tables, "is_gallery", False),
+        roles=_joined_texts(tables, "roles"),
+        sources=_joined_texts(tables, "sources"),
+        confidence=_joined(tables, "confidence", np.float32(np.nan)),
+        weights=_joined(tables, "weights", np.float32(1)),
+        true_labels=_joined(tables, "true_labels", np.int64(-1)),
+    )
+    return joined.take(_stays(joined, np.repeat(np.arange(len(tables)), [len(table) for table in tables]), files))
+
+
+def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarray:
+    """(N,) bool, without the rows of an image that an earlier file, or another one with its label, lists too.
+
+    file_of: (N,) which file a row is from. What one file lists twice is its own affair, and stays.
+    """
+    base = os.path.abspath(table.root)
+    stays = np.ones(len(table), dtype=bool)
+    keeper: dict[str, int] = {}
+    for row, path in enumerate(table.paths):
+        image = canonical_path(path, base)
+        earlier = keeper.setdefault(image, row)
+        ours, theirs = table.labels[earlier], table.labels[row]
+        if file_of[earlier] == file_of[row]:
+            if ours < 0 <= theirs:
+                keeper[image] = row
+            continue
+        if ours >= 0 and theirs >= 0 and ours != theirs:
+            raise UserError(
+                f"{image} has category_id={theirs} in {files[file_of[row]]}, but {ours} in {files[file_of[earlier]]};"
+                " keep the record with the right label and delete the other."
+            )
+        if ours < 0 <= theirs:
+            keeper[image], row = row, earlier
+        stays[row] = False
+    if not stays.all():
+        say(f"note: {int((~stays).sum()):,} images stand in several files of training annotations: each is taken once")
+    return stays
+
+
+def _joined_strings(parts: Sequence[Strings]) -> Strings:
+    starts = np.cumsum([0, *(len(part.data) for part in parts)])
+    ends = [part.offsets[1:] + start for part, start in zip(parts, starts)]
+    return Strings(np.concatenate([part.data for part in parts]), np.concatenate([[0], *ends]).astype(np.int64))
+
+
+def _joined(tables: Sequence[Table], column: str, absent: object) -> np.ndarray | None:
+    """A column of all tables; `absent` stands in for those that do not have it."""
+    found = [getattr(table, column) for table in tables]
+    if all(part is None for part in found):
+        return None
+    return np.concatenate([np.full(len(t), absent) if part is None else part for t, part in zip(tables, found)])
+
+
+def _joined_texts(tables: Sequence[Table], column: str) -> Strings | None:
+    found = [getattr(table, column) for table in tables]
+    if all(part is None for part in found):
+        return None
+    return _joined_strings([Strings.of([""] * len(t)) if part is None else part for t, part in zip(tables, found)])

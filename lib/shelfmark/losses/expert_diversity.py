@@ -1,0 +1,110 @@
+"""Diversity of experts: a reward for experts that spread their doubt differently.
+
+Legend: N batch, E experts, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.losses.checks import require_positive
+from shelfmark.losses.config import LossConfig, LossContext, Takes, described
+from shelfmark.ops.longtail import Counts, checked_counts
+from shelfmark.ops.similarity import compute_dtype
+from shelfmark.ops.soft_rank import UNLABELLED
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertDiversity:
+    """-1/(N E (E - 1)) sum_n sum_e sum_{f != e} KL(p_ne || p_nf), with p_ne the softmax over classes of z_nec / T_c.
+
+    So it is 0 where the experts agree and negative where they do not: a positive weight rewards difference. The
+    gradient goes through both sides of KL; nothing is detached. It has no lower bound, and only a classification loss
+    of the same experts keeps it in place.
+    T_c = temperature * b_c / max b, b_c = count_share * n_c / mean n + 1 - count_share: the most frequent class has
+    `temperature`, rarer ones less, so that the experts are pushed apart most on the rare classes. The paper's
+    T_c = temperature * (b_c + 1 - max b) has the same value for the most frequent class, but falls to 0 and below in a
+    long tail.
+    counts: (C,) training images a class. temperature: above 0. count_share: 0 to below 1; 0 is one T for all.
+    Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3;
+    there the sum over the experts, here their mean, as the classification losses on head `experts` have it.
+    """
+
+    takes_probabilities: ClassVar[bool] = True
+
+    counts: Counts
+    temperature: float = 1.0
+    count_share: float = 0.05
+    temperatures: Tensor = field(init=False, repr=False)
+    """(C,) float64"""
+
+    def __post_init__(self) -> None:
+        require_positive("temperature", self.temperature)
+        if not 0 <= self.count_share < 1:
+            raise ValueError(f"count_share={self.count_share} must be at least 0 and below 1")
+        counts = checked_counts(self.counts)
+        balance = self.count_share * counts / counts.mean() + 1 - self.count_share
+        object.__setattr__(self, "temperatures", self.temperature * balance / balance.max())
+
+    def __call__(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of this batch alone: 0-dim, float64 for float64, else float32, whatever autocast says.
+
+        logits: (N, E, C), E of 2 or more. labels: (N,) int64, -1 where there is none, or probabilities (N, C), all 0
+        where there is none; they say only which rows count.
+        """
+        total, num_rows = self._sums(logits, labels)
+        return total / num_rows.clamp_min(1)
+
+    def over_ranks(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """The loss of the batch of all processes, 0-dim, the same on each: see `ClassificationLoss.over_ranks`."""
+        if dist.world_size() == 1:
+            return self(logits, labels, step)
+        total, num_rows = self._sums(logits, labels)
+        return dist.sum_of_parts(total / dist.sum_over_ranks(num_rows).clamp_min(1))
+
+    def _sums(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over labelled rows, and their number; 0-dim."""
+        self._require_fitting(logits, labels)
+        logits = logits.to(compute_dtype(logits))
+        with torch.autocast(logits.device.type, enabled=False):
+            log_p = (logits / self.temperatures.to(logits)).log_softmax(2)
+            num_others = logits.shape[1] - 1
+            # The mean over the others of KL needs of them the mean of ln p alone.
+            others = (log_p.sum(1, keepdim=True) - log_p) / num_others
+            divergence = (log_p.exp() * (log_p - others)).sum(2).mean(1)
+            counted = (labels.sum(1) > 0) if labels.is_floating_point() else labels != UNLABELLED
+            return -(divergence * counted).sum(), counted.sum().to(logits)
+
+    def _require_fitting(self, logits: Tensor, labels: Tensor) -> None:
+        if logits.ndim != 3 or logits.shape[1] < 2:
+            raise ValueError(f"logits must be (rows, experts, classes) of 2 or more experts, not {tuple(logits.shape)}")
+        if labels.shape != ((logits.shape[0], logits.shape[2]) if labels.is_floating_point() else logits.shape[:1]):
+            raise ValueError(f"labels {labels.dtype} {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}")
+        if len(self.temperatures) != logits.shape[2]:
+            raise ValueError(f"counts has {len(self.temperatures)} class counts, the logits have {logits.shape[2]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertDiversityConfig(LossConfig):
+    """`{name: expert_diversity, weight: 0.2}`"""
+
+    takes: ClassVar[Takes] = "experts"
+
+    name: Literal["expert_diversity"] = "expert_diversity"
+    head: str = described("whose logits of all experts the loss takes", "experts")
+    temperature: float = 1.0
+    """of the softmax, for the most frequent class, above 0"""
+    count_share: float = 0.05
+    """how much lower the temperature of a rarer class is, 0 to below 1; 0: as high for all"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.build(LossContext(torch.ones(1, dtype=torch.int64), torch.device("cpu")))
+
+    def build(self, context: LossContext) -> ExpertDiversity:
+        return ExpertDiversity(context.counts.to(context.device), self.temperature, self.count_share)

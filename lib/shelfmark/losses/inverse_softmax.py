@@ -1,0 +1,66 @@
+"""Inverse softmax: cross-entropy for a world where the rare classes are frequent. Legend: N batch, C classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shelfmark.losses.checks import require_not_negative
+from shelfmark.losses.class_weights import ClassificationLossConfig
+from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
+from shelfmark.losses.config import LossContext
+from shelfmark.ops.longtail import Counts, log_prior
+
+
+@dataclass(frozen=True, eq=False)
+class InverseSoftmax(ClassificationLoss):
+    """Cross-entropy of z + ln pi - strength * ln rho, with z the logits, pi the classes' shares of the images, and rho
+    the same shares in reversed order: the rarest class has the largest.
+
+    So the largest z is the best guess where the classes' shares are about rho^strength; strength=0 is
+    `BalancedSoftmax`, whose guess is for equal shares. Classes with equally many images have equal adjustments: the
+    mean of those of their places in the order.
+    counts: (C,) training images a class. A class without images counts as one with a single image.
+    strength: 0 or above; the authors' lambda. weight: (C,) class weights, see `ClassificationLoss`.
+    Source: Zhang et al., "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
+    NeurIPS 2022, section 4.1.
+    """
+
+    counts: Counts
+    strength: float = 2.0
+    weight: Tensor | None = None
+    adjustment: Tensor = field(init=False, repr=False)
+    """(C,) float64, ln pi - strength * ln rho"""
+
+    def __post_init__(self) -> None:
+        require_not_negative("strength", self.strength)
+        require_weight(self.weight)
+        own = log_prior(self.counts)
+        object.__setattr__(self, "adjustment", own - self.strength * _reversed_order(own))
+
+    def losses(self, logits: Tensor, targets: Targets) -> Tensor:
+        return targets.negative_log_likelihood(logits + self.adjustment.to(logits))
+
+
+def _reversed_order(values: Tensor) -> Tensor:
+    """(C,): the values, the largest for the smallest and so on; the mean of their places for those that are equal."""
+    ordered, places = values.sort()
+    reversed_values = torch.empty_like(values).scatter_(0, places, ordered.flip(0))
+    _, group, sizes = values.unique(return_inverse=True, return_counts=True)
+    means = torch.zeros(len(sizes), dtype=values.dtype, device=values.device).scatter_add_(0, group, reversed_values)
+    return (means / sizes)[group]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSoftmaxConfig(ClassificationLossConfig):
+    """`{name: inverse_softmax, head: expert_3}`"""
+
+    name: Literal["inverse_softmax"] = "inverse_softmax"
+    strength: float = 2.0
+    """power of the reversed class prior, 0 or above: 0 is balanced softmax"""
+
+    def loss(self, context: LossContext, weight: Tensor | None) -> InverseSoftmax:
+        return InverseSoftmax(context.counts.to(context.device), self.strength, weight)

@@ -1,0 +1,418 @@
+"""A small model of the shop, an index of it, and photographs that it has and has not seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import resource
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_recipe import SMALL
+
+from shelfmark import retrieval
+from shelfmark.cli import main
+from shelfmark.core import log
+from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
+from shelfmark.pipelines import index as pipeline
+from shelfmark.pipelines.index import Source
+from shelfmark.pipelines.opened import open_model
+from shelfmark.pipelines.recognise import combined, recognise
+from shelfmark.pipelines.search import Neighbour, _candidates, search
+from shelfmark.retrieval.index_files import read_index
+
+NUM_CLASSES = 20
+MODEL = Path("log/small/best_model")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, shop_root: Path) -> Path:
+    """A working folder with a trained model, and `index`, an index of some training images of twenty classes."""
+    folder = tmp_path_factory.mktemp("index")
+    (folder / "dataset").mkdir()
+    (folder / "dataset" / "shop").symlink_to(shop_root)
+    checkout = Path(__file__).parents[2]
+    (folder / "configs").symlink_to(checkout / "configs")
+    with contextlib.chdir(folder):
+        for split, per_class in [("train", 5), ("val", 2), ("retrieval", 2)]:
+            document = json.loads(Path(f"dataset/shop/{split}.json").read_text())
+            kept = [one for one in document["annotations"] if one["category_id"] < NUM_CLASSES]
+            seen = dict.fromkeys(range(NUM_CLASSES), 0)
+            document["annotations"] = []
+            for one in kept:
+                seen[one["category_id"]] += 1
+                if split == "retrieval" or seen[one["category_id"]] <= per_class:
+                    document["annotations"].append(one)
+            Path(f"{split}_small.json").write_text(json.dumps(document))
+        short = ["name=small", "train.num_epochs=1", "train.steps_per_epoch=4", "eval.every_epochs=1"]
+        assert main(["train", *SMALL, *short, "train.precision=fp32"]) == 0
+        built = ["--annotations", "train_small.json", "--out", "index"]
+        assert main(["index", "build", "--RESUME_MODEL", str(MODEL), *built]) == 0
+    return folder
+
+
+@pytest.fixture
+def at(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def own_index(at: Path, tmp_path: Path) -> Path:
+    """A copy of the index, to be changed."""
+    return Path(shutil.copytree("index", tmp_path / "index"))
+
+
+def photographs(split: str) -> list[Path]:
+    annotations = json.loads(Path(f"{split}_small.json").read_text())["annotations"]
+    return [Path("dataset/shop", one["fpath"]) for one in annotations]
+
+
+def printed_json(argv: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(argv) == 2
+    return capsys.readouterr().err
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A black PNG of one bit a pixel, without ever holding its pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    row, packer = bytes(1 + (width + 7) // 8), zlib.compressobj(1)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def test_build_says_which_kind_and_why_and_info_shows_it(
+    at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    out = str(tmp_path / "again")
+    shutil.copytree("index_features", tmp_path / "again_features")
+    argv = ["index", "build", "--RESUME_MODEL", str(MODEL), "--annotations", "train_small.json", "--out"]
+    assert main([*argv, out]) == 0
+    assert "kind: flat; 100 vectors of 96 dimensions take 38.4 kB, at most 100 MB" in caplog.text
+    assert "fit this model and these images" in caplog.text
+    assert main(["index", "info", "--index", out]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ["flat", "cosine", "num_images", "100", "best_model"])
+    assert "exists; an index is not built over another" in error([*argv, out], capsys)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_flat"])
+def test_a_gallery_photograph_finds_itself_in_every_kind(at: Path, tmp_path: Path, kind: str) -> None:
+    shutil.copytree("index_features", tmp_path / "index_features")
+    pipeline.build(open_model(MODEL), tmp_path / "index", Source(annotations=Path("train_small.json")), kind)
+    photos = photographs("train")[::7]
+    for photo, answer in zip(photos, search(tmp_path / "index", photos, k=5)):
+        assert answer.error is None
+        nearest = [one for one in answer.neighbours if Path(one.path).samefile(photo)]
+        assert nearest
+        assert nearest[0].score == pytest.approx(1, abs=1e-4)
+
+
+def test_an_unseen_photograph_gets_the_products_of_its_nearest_gallery_images(
+    at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = photographs("val")
+    answers = printed_json(["search", "--index", "index", *map(str, photos)], capsys)
+    assert (
+        main(["embed", "--RESUME_MODEL", str(MODEL), "--annotations", "val_small.json", "--out", "val_features"]) == 0
+    )
+    query, gallery = read_embeddings(Path("val_features")), read_embeddings(Path("index_features"))
+    scores, rows = retrieval.search(query.features, gallery.features, 10, metric="cosine")
+    names = json.loads(Path("train_small.json").read_text())["class_names"]
+    assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
+    for answer, expected_scores, expected_rows in zip(answers, scores, rows):
+        found = [one["score"] for one in answer["neighbours"]]
+        np.testing.assert_allclose(found, expected_scores, atol=1e-4)
+        assert answer["neighbours"][0]["id"] == gallery.image_ids[expected_rows[0]]
+        candidates = answer["candidates"]
+        assert [one["score"] for one in candidates] == sorted((one["score"] for one in candidates), reverse=True)
+        assert sum(one["num_neighbours"] for one in candidates) == 10
+        assert candidates[0]["label"] == answer["neighbours"][0]["label"]
+        assert candidates[0]["name"] == names[candidates[0]["label"]]
+        assert all(Path(one["path"]).is_file() for one in candidates)
+
+
+def test_tables_show_products_scores_and_paths(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = photographs("val")[0]
+    assert main(["index", "search", "--index", "index", str(photo), "data.num_workers=0"]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in [photo.name, "product", "score", "nearest gallery image"])
+    assert main(["recognise", "--index", "index", "--RESUME_MODEL", str(MODEL), str(photo)]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in [photo.name, "probability", "classifier", "neighbours"])
+
+
+@pytest.mark.parametrize("command", ["search", "recognise"])
+def test_what_cannot_be_read_is_reported_and_the_others_are_answered(
+    at: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = photographs("val")[0]
+    data = good.read_bytes()
+    Image.open(good).convert("RGB").save(tmp_path / "whole.jpg")
+    jpeg = (tmp_path / "whole.jpg").read_bytes()
+    files = {
+        "cut.jpg": jpeg[: len(jpeg) // 2],
+        "text.jpg": b"this is no picture\n" * 100,
+        "empty.png": b"",
+        "huge.png": png_of(20_000, 20_000),
+        "long.png": png_of(20_000, 30),
+        "wide.png": png_of(20_000, 1_000),
+        "copy.png": data,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    photos = [str(tmp_path / name) for name in [*files, "missing.jpg"]]
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    capsys.readouterr()
+    assert main([command, "--index", "index", *photos, str(good), "--json"]) == 1
+    # The huge picture alone would be 1.2 GB; the wide one is 60 MB, a few times over.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 600_000
+    printed = capsys.readouterr()
+    answers = {Path(one["photo"]).name: one for one in json.loads(printed.out)}
+    reasons = {name: one["error"] for name, one in answers.items() if one["error"] is not None}
+    assert reasons == {
+        "cut.jpg": "truncated",
+        "text.jpg": "not a JPEG, PNG, WebP, BMP or GIF image",
+        "empty.png": "empty file",
+        "huge.png": "too many pixels",
+        "missing.jpg": "missing",
+    }
+    assert "text.jpg could not be read: not a JPEG" in printed.err
+    found = "candidates" if command == "search" else "products"
+    assert all(bool(one[found]) == (one["error"] is None) for one in answers.values())
+    assert answers["copy.png"][found] == answers[good.name][found]
+
+
+def test_where_nothing_can_be_read_that_is_said(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    for command in ("search", "recognise"):
+        [answer] = printed_json([command, "--index", "index", str(tmp_path / "text.jpg")], capsys, status=1)
+        assert answer["error"] == "not a JPEG, PNG, WebP, BMP or GIF image"
+
+
+def test_a_folder_stands_for_its_photographs(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, photo in enumerate(photographs("val")[:3]):
+        shutil.copy(photo, tmp_path / f"{number}{photo.suffix}")
+    answers = printed_json(["search", "--index", "index", str(tmp_path)], capsys)
+    assert len(answers) == 3
+    (tmp_path / "none").mkdir()
+    assert "there is no photograph in" in error(["search", "--index", "index", str(tmp_path / "none")], capsys)
+
+
+def test_with_json_standard_output_holds_nothing_else(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = log._StdoutHandler()
+    logging.getLogger("shelfmark").addHandler(handler)
+    try:
+        answers = printed_json(["search", "--index", "index", str(photographs("val")[0])], capsys)
+        assert main(["search", "--index", "index", str(photographs("val")[0])]) == 0
+    finally:
+        logging.getLogger("shelfmark").removeHandler(handler)
+    assert len(answers) == 1
+    # Without --json what is said stands there.
+    assert "model: " in capsys.readouterr().out
+
+
+def test_another_checkpoint_than_the_indexs_is_refused(
+    at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = load_checkpoint(MODEL)
+    facts = {name: value for name, value in checkpoint.manifest.items() if name not in ("files", "format_version")}
+    changed = {
+        name: tensor * 1.01 if tensor.is_floating_point() else tensor for name, tensor in checkpoint.model.items()
+    }
+    save_checkpoint(tmp_path / "other", changed, {}, facts)
+    photo = str(photographs("val")[0])
+    other = ["--RESUME_MODEL", str(tmp_path / "other")]
+    for argv in (
+        ["search", "--index", "index", *other, photo],
+        ["recognise", "--index", "index", *other, photo],
+        ["index", "add", "--index", "index", *other, "--annotations", "val_small.json"],
+    ):
+        said = error(argv, capsys)
+        assert "index was built with another checkpoint" in said
+        assert "shelfmark index build" in said
+    built = ["index", "build", *other, "--embeddings", "index_features", "--out", str(tmp_path / "index")]
+    assert "were made by another checkpoint" in error(built, capsys)
+
+
+def test_pictures_prepared_in_another_way_are_refused(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error(["search", "--index", "index", str(photographs("val")[0]), "data.input_size_px=48"], capsys)
+    assert "data.input_size_px=32 (now 48)" in said
+
+
+def test_a_checkpoint_that_was_moved_can_be_named(
+    own_index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((own_index / "manifest.json").read_text())
+    manifest["facts"]["checkpoint"] = "/nowhere/best_model"
+    (own_index / "manifest.json").write_text(json.dumps(manifest))
+    photo = str(photographs("val")[0])
+    said = error(["search", "--index", str(own_index), photo], capsys)
+    assert "which is gone; say where it is now with --RESUME_MODEL" in said
+    shutil.copytree(MODEL, tmp_path / "moved")
+    moved = ["--RESUME_MODEL", str(tmp_path / "moved")]
+    assert printed_json(["search", "--index", str(own_index), *moved, photo], capsys)[0]["candidates"]
+
+
+def test_a_new_product_is_added_recognised_and_removed(
+    own_index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    new = tmp_path / "moon tea"
+    new.mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 60, size=(40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels + np.array([190, 0, 190], np.uint8)).save(new / f"{number}.png")
+    (tmp_path / "photo").mkdir()
+    photo = tmp_path / "photo" / "photo.png"
+    shutil.move(new / "3.png", photo)
+    add = [
+        "index",
+        "add",
+        "--index",
+        str(own_index),
+        "--images",
+        str(new),
+        "--label",
+        "120",
+        "--class-name",
+        "Moon tea",
+    ]
+    assert main(add) == 0
+    assert "3 images added" in caplog.text
+    assert "'moon tea/0.png' is there already" in error(add, capsys)
+    [answer] = printed_json(["recognise", "--index", str(own_index), str(photo), "--k", "3"], capsys)
+    best = answer["products"][0]
+    assert (best["label"], best["name"], best["classifier"], best["neighbours"]) == (120, "Moon tea", 0.0, 1.0)
+    assert best["probability"] == pytest.approx(0.5)
+    assert Path(best["path"]).parent == new
+    [answer] = printed_json(["search", "--index", str(own_index), str(photo), "--k", "4"], capsys)
+    assert answer["candidates"][0]["num_neighbours"] == 3
+    remove = ["index", "remove", "--index", str(own_index)]
+    assert main([*remove, "--ids", "moon tea/1.png"]) == 0
+    assert "which now holds 102" in caplog.text
+    assert main([*remove, "--labels", "120", "0"]) == 0
+    assert "which now holds 95" in caplog.text
+    assert set(read_index(own_index).records.labels.tolist()) == set(range(1, NUM_CLASSES))
+    assert "has the label 120. Nothing was removed." in error([*remove, "--labels", "1", "120"], capsys)
+    assert "has the id 'moon'" in error([*remove, "--ids", "moon"], capsys)
+    assert len(read_index(own_index)) == 95
+
+
+def test_an_index_of_stored_features_is_that_of_their_images(at: Path, tmp_path: Path) -> None:
+    pipeline.build(open_model(MODEL), tmp_path / "index", Source(embeddings=Path("index_features")))
+    one, other = read_index(tmp_path / "index"), read_index(Path("index"))
+    np.testing.assert_array_equal(one.vectors(), other.vectors())
+    for column in ("ids", "paths"):
+        assert list(getattr(one.records, column)) == list(getattr(other.records, column))
+    assert one.records.names == other.records.names
+
+
+def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only_searched(
+    at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = pipeline.build(open_model(MODEL), tmp_path / "index", Source(split="retrieval"))
+    document = json.loads(Path("retrieval_small.json").read_text())
+    assert len(index) == sum(bool(one.get("is_gallery")) for one in document["annotations"])
+    assert len(index) < len(document["annotations"])
+    [answer] = search(tmp_path / "index", photographs("retrieval")[:1])
+    assert answer.candidates[0].name == document["class_names"][answer.candidates[0].label]
+    photo = str(photographs("retrieval")[0])
+    said = error(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
+    assert "numbers its classes by another list than the model" in said
+
+
+def test_what_is_added_must_number_its_classes_as_the_model_does_where_the_index_does(
+    own_index: Path, tmp_path: Path
+) -> None:
+    document = json.loads(Path("val_small.json").read_text())
+    document["class_names"][3] = "Something else"
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    before = (own_index / "manifest.json").read_text()
+    with pytest.raises(UserError, match="call class 3 'Something else', the checkpoint calls it"):
+        pipeline.add(own_index, Source(annotations=tmp_path / "other.json"))
+    assert (own_index / "manifest.json").read_text() == before
+    assert len(pipeline.add(own_index, Source(annotations=Path("val_small.json")))) == 140
+
+
+def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["index", "export", "--index", "index", "--out", str(tmp_path / "out")]
+    assert main(argv) == 0
+    assert np.load(tmp_path / "out" / "vectors.npy").shape[0] == 100
+    assert "exists; nothing is overwritten" in error(argv, capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["index"], "`shelfmark index` wants one of: build, add, remove, info, export, search."),
+        (["index", "bulid"], "wants one of: build"),
+        (["index", "build", "--out", "x"], "--RESUME_MODEL is missing"),
+        (["index", "add", "--index", "index", "--label", "3"], "--images DIR, which is not given"),
+        (["index", "add", "--index", "index", "--images", "a", "--annotations", "b"], "--annotations and --images"),
+        (["index", "add", "--index", "index", "--images", "a", "--split", "val"], "--split and another source"),
+        (["index", "remove", "--index", "index"], "say what to remove"),
+        (["index", "info", "--index", "log"], "log is not an index: it has no manifest.json"),
+        (["search", "--index", "nowhere", "a.jpg"], "nowhere is not an index: it does not exist"),
+        (["search", "--index", "index", "eval.retrieval_metric=dot"], "no photograph is given"),
+        (["search", "--index", "index", "a.jpg", "--k", "0"], "at least one neighbour"),
+        (["recognise", "--index", "index", "a.jpg", "--weight", "2"], "--weight 2 is not within 0"),
+        (["recognise", "--index", "index", "a.jpg", "--temperature", "0"], "--temperature 0 must be above 0"),
+        (["recognise", "--index", "index", "a.jpg", "--topk", "0"], "at least one product"),
+    ],
+)
+def test_commands_that_do_not_fit_are_explained(
+    at: Path, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in error(argv, capsys)
+
+
+def test_weight_0_is_the_classifier_alone_and_weight_1_the_neighbours(at: Path) -> None:
+    photo = photographs("val")[:1]
+    [classifier] = recognise(Path("index"), photo, weight=0, topk=120)
+    [both] = recognise(Path("index"), photo, topk=120)
+    [neighbours] = recognise(Path("index"), photo, weight=1, topk=120)
+    assert sum(one.probability for one in both.products) == pytest.approx(1)
+    assert all(one.probability == pytest.approx(one.classifier) for one in classifier.products)
+    assert all(one.probability == pytest.approx(one.neighbours) for one in neighbours.products)
+    for one in both.products:
+        assert one.probability == pytest.approx((one.classifier + one.neighbours) / 2)
+
+
+def test_the_combined_probability_of_a_case_worked_by_hand() -> None:
+    # exp(log(6)) = 6, exp(log(3)) = 3, exp(0) = 1: votes of 0.6, 0.3 and 0.1; labels 7 and 9 are new.
+    scores = np.log([[6.0, 3.0, 1.0], [6.0, 3.0, 1.0], [6.0, 3.0, 1.0]]) * 0.2
+    labels = np.array([[1, 7, 1], [-1, 9, 0], [-1, -1, -1]])
+    own = np.array([[0.75, 0.25], [0.5, 0.5], [0.9, 0.1]])
+    found, probabilities, votes = combined(own, scores, labels, weight=0.4, temperature=0.2)
+    assert found.tolist() == [0, 1, 7, 9]
+    np.testing.assert_allclose(votes, [[0, 0.7, 0.3, 0], [0.25, 0, 0, 0.75], [0, 0, 0, 0]], atol=1e-12)
+    expected = [[0.45, 0.15 + 0.28, 0.12, 0], [0.3 + 0.1, 0.3, 0, 0.3], [0.9, 0.1, 0, 0]]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-12)
+
+
+def test_a_product_is_scored_by_its_best_image_or_by_their_sum() -> None:
+    near = [Neighbour(score, str(score), label, "", str(score)) for score, label in [(0.9, 1), (0.8, 2), (0.5, 2)]]
+    near += [Neighbour(0.4, "", None, "", ""), Neighbour(-0.5, "", 1, "", "")]
+    by_best, by_sum = _candidates(near, "max"), _candidates(near, "sum")
+    assert [(one.label, one.score, one.path) for one in by_best] == [(1, 0.9, "0.9"), (2, 0.8, "0.8")]
+    assert [(one.label, one.score, one.num_neighbours) for one in by_sum] == [(2, 1.3, 2), (1, 0.9, 2)]
