@@ -153,7 +153,7 @@ def test_nothing_is_noted_without_need(argv):
         (["--LOSS_TYPE", "LDAM"], "--LOSS_TYPE LDAM: 'LDAM' is not one of: CrossEntropy."),
         (["--SAMPLER_TYPE", "instance"], "is not one of: instance_balance, class_balance, reverse. Did you mean"),
         (["--DECAY_STEP", "1,b"], "--DECAY_STEP 1,b: 'b' is not a number. Give epochs as 10,20,30."),
-        (["--DATASET", "IMBALANCECIFAR100"], "`shelfmark prepare folder`"),
+        (["--DATASET", "IMBALANCECIFAR100"], "`shelfmark prepare cifar100_lt`"),
         (["--DATASET", "ImageNet"], "--DATASET ImageNet: 'ImageNet' is not one of: AiProducts."),
         (["--BASE_LR"], "--BASE_LR needs a value: --BASE_LR VALUE sets optim.lr."),
         (["--BASE_LR", "--BATCH_SIZE", "3"], "--BASE_LR needs a value"),

@@ -128,8 +128,8 @@ def _choice(key: str, meanings: Mapping[str, Any]) -> Callable[[str], Reading]:
 def _dataset(text: str) -> Reading:
     if text.startswith("IMBALANCECIFAR"):
         raise ValueError(
-            "long-tailed CIFAR is not part of Shelfmark. Write its images as one folder a class, run "
-            "`shelfmark prepare folder`, and name the JSON files with --DATASET_TRAIN_JSON and --DATASET_VALID_JSON."
+            "the data is what data.train_json and its neighbours name. Make long-tailed CIFAR with "
+            "`shelfmark prepare cifar100_lt` or `cifar10_lt`, and take --config configs/longtail/cifar100_lt.yaml."
         )
     return _choice("", {"AiProducts": None})(text)
 
