@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ class Prepared:
     """
 
     files: Mapping[Path, str]
-    options: Mapping[str, Path]
+    options: Mapping[str, Path | str]
     notes: tuple[str, ...] = ()
 
     @property
@@ -26,7 +27,7 @@ class Prepared:
         """The lines to print: files, notes, and the options to copy."""
         lines = [f"wrote {path}: {content}" for path, content in self.files.items()]
         lines += [f"note: {note}" for note in self.notes]
-        options = " ".join(f"{name}={path}" for name, path in self.options.items())
+        options = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in self.options.items())
         return "\n".join([*lines, f"Use it with: {options}"])
 
 

@@ -1,0 +1,109 @@
+"""The pictures that a published list names: read from its lines, counted, and looked for on the disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from shelfmark.core.errors import UserError
+
+NUM_SHOWN = 20
+
+
+class Picture(NamedTuple):
+    """path: relative to data.root. name: of its class, as published. group: of the class, empty where there is none."""
+
+    path: str
+    name: str
+    group: str = ""
+
+
+class Counts(NamedTuple):
+    """Published sizes. images: None where sources differ, so that only the classes are compared."""
+
+    images: int | None
+    classes: int
+
+
+def list_rows(file: Path, columns: Sequence[str], where: str, header: str = "") -> list[list[str]]:
+    """The fields of each line of a published list, divided by spaces; empty lines are left out.
+
+    columns: what a line holds, for the errors. where: how to get the data set. header: the first word of the line
+    above the rows, which is the first or the second; empty where the rows begin at once.
+    Raises a UserError where the file is missing, is empty, or has other columns.
+    """
+    lines = list_lines(file, where)
+    first = 0
+    if header:
+        heads = [number for number, line in enumerate(lines[:2], start=1) if line.split()[:1] == [header]]
+        if not heads:
+            raise UserError(f"{file} has no line `{header} ...` at its top; is it the published list? {where}")
+        first = heads[0]
+    rows: list[list[str]] = []
+    wrong: list[str] = []
+    for number, line in enumerate(lines[first:], start=first + 1):
+        fields = line.split()
+        if len(fields) == len(columns):
+            rows.append(fields)
+        elif fields:
+            wrong.append(f"line {number}: {line}")
+    if wrong or not rows:
+        shown = "\n  ".join(wrong[:NUM_SHOWN]) or "it is empty"
+        raise UserError(f"{file}: {len(wrong)} lines are not `{' '.join(columns)}`:\n  {shown}")
+    return rows
+
+
+def list_lines(file: Path, where: str) -> list[str]:
+    """The lines of a published list. Raises a UserError where it is missing or is no UTF-8 text."""
+    if not file.is_file():
+        raise UserError(f"{file} is missing. {where}")
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text ({error}); is it the published list? {where}") from None
+
+
+def class_names(pictures: Iterable[Picture]) -> list[str]:
+    """Each class once, numbers within the names in the order of their value: 2 before 10."""
+    return sorted({picture.name for picture in pictures}, key=_natural)
+
+
+def class_groups(pictures: Iterable[Picture], names: Sequence[str]) -> list[str]:
+    """The group of each of `names`; an empty list where the data set has no groups."""
+    groups = {picture.name: picture.group for picture in pictures}
+    return [groups[name] for name in names] if any(groups.values()) else []
+
+
+def count_notes(parts: Mapping[str, Sequence[Picture]], published: Mapping[str, Counts]) -> Iterator[str]:
+    """A line for each part whose size is not the published one: what was expected, and what was found."""
+    for name, expected in published.items():
+        images = len(parts[name])
+        classes = len({picture.name for picture in parts[name]})
+        if classes != expected.classes or (expected.images is not None and images != expected.images):
+            size = f"{expected.classes:,} classes"
+            size = size if expected.images is None else f"{expected.images:,} images in {size}"
+            yield (
+                f"{name}: expected {size}, as published, but found {images:,} images in {classes:,} classes;"
+                " scores on another set cannot be compared with published ones."
+            )
+
+
+def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> None:
+    """Raises a UserError where a picture is missing, lies outside `base`, or is in two classes."""
+    names: dict[str, str] = {}
+    for path, name, _ in pictures:
+        if names.setdefault(path, name) != name:
+            raise UserError(f"{base / path} is listed in two classes, {names[path]} and {name}. {where}")
+    outside = [path for path in names if path.startswith("/") or ".." in PurePosixPath(path).parts]
+    if outside:
+        raise UserError(f"{base} lists {outside[0]}, which leads out of its folder. Every path must stay within it.")
+    missing = [path for path in names if not (base / path).is_file()]
+    if missing:
+        shown = "\n  ".join(missing[:NUM_SHOWN])
+        raise UserError(f"{base} lacks {len(missing):,} of its {len(names):,} pictures. {where}\n  {shown}")
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
