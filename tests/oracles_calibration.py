@@ -155,3 +155,27 @@ def resampled_scores(hits: Sequence[bool], labels: Sequence[int], resamples: int
             by_class.setdefault(labels[row], []).append(hits[row])
         rows.append((np.mean([hits[row] for row in drawn]), np.mean([np.mean(own) for own in by_class.values()])))
     return np.array(rows)
+
+
+def resampled_gains(
+    hits: Sequence[Sequence[bool]],
+    baseline: Sequence[Sequence[bool]],
+    labels: Sequence[int],
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """(R,) mean over the runs of the difference in mean class accuracy, each resample the same images for all."""
+    generator = np.random.RandomState(seed)
+    rows = []
+    for _ in range(resamples):
+        drawn = generator.choice(len(labels), size=len(labels))
+        present = sorted({labels[row] for row in drawn})
+        differences = []
+        for ours, theirs in zip(hits, baseline):
+            scores = []
+            for run in (ours, theirs):
+                of_class = {label: [run[row] for row in drawn if labels[row] == label] for label in present}
+                scores.append(sum(sum(own) / len(own) for own in of_class.values()) / len(present))
+            differences.append(scores[0] - scores[1])
+        rows.append(sum(differences) / len(differences))
+    return np.array(rows)

@@ -22,13 +22,15 @@ from shelfmark.pipelines.calibration_methods import (
     UNMODIFIED,
     Given,
     Stored,
+    learned,
+    learned_text,
     stored,
     temperature_helps,
     unmodified,
 )
 from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.recalibration import run_features, save_recalibrated
+from shelfmark.pipelines.recalibration import run_features, save_recalibrated, warn_of_earlier
 from shelfmark.pipelines.splits import read_evaluation, read_splits
 from shelfmark.pipelines.tau_norm import write_sweep
 from shelfmark.reports.tables import write_table
@@ -38,7 +40,8 @@ from shelfmark.reports.tables import write_table
 class Calibration:
     """checkpoint: the folder that test.py takes. It holds `saved`, the best method that such a checkpoint can hold.
 
-    methods: one row a method, see `compare`. chosen: the best of all. cross_validated: scores of that choice.
+    methods: one row a method, see `compare`, with what it has learned as `learned`. chosen: the best of all.
+    cross_validated: scores of that choice.
     left_out: why a method could not be fitted, by name.
     """
 
@@ -51,37 +54,60 @@ class Calibration:
     left_out: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """methods: by name, of equally good ones the preferred first. val: the images of `given.val`.
+
+    left_out: why a method could not be fitted, by name.
+    """
+
+    given: Given
+    val: Table
+    methods: dict[str, Calibrated]
+    left_out: dict[str, str]
+
+
 def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
     """Fits methods on stored features, scores each on val images that it has not learned from, keeps the best.
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
+    fitted = fit_methods(opened, methods)
+    given = fitted.given
+    comparison = _compare(given, fitted.methods)
+    storable = {name: kept for name, method in fitted.methods.items() if (kept := stored(given, name, method))}
+    saved = comparison.chosen
+    if saved not in storable:
+        saved = _compare(given, {name: fitted.methods[name] for name in storable}).chosen
+    folder = unused_path(out or opened.recipe.output.tau_root / opened.run_folder.name)
+    result = Calibration(
+        folder=folder,
+        checkpoint=folder / "best_model",
+        methods=_rows(comparison, fitted.methods),
+        chosen=comparison.chosen,
+        saved=saved,
+        cross_validated=comparison.cross_validated,
+        left_out=fitted.left_out,
+    )
+    _write(opened, result, storable[saved], fitted.methods.get("tau_norm"))
+    draw_recalibrated(opened, result.checkpoint, fitted.val, given.val)
+    return result
+
+
+def fit_methods(opened: OpenedModel, methods: Sequence[str] = ("all",)) -> Fitted:
+    """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
+
+    methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
+    """
     wanted = _wanted(methods)
     target_prior = _target_prior(opened)
+    warn_of_earlier(opened)
     val, train = _tables(opened, wanted)
     val_features = run_features(opened, val, "val")
     train_features = None if train is None else run_features(opened, train, "train")
     given = Given(opened, val_features, train_features, target_prior)
     fitted, left_out = _fit(given, wanted)
-    comparison = _compare(given, fitted)
-    storable = {name: kept for name, method in fitted.items() if (kept := stored(given, name, method))}
-    saved = comparison.chosen
-    if saved not in storable:
-        saved = _compare(given, {name: fitted[name] for name in storable}).chosen
-    folder = unused_path(out or opened.recipe.output.tau_root / opened.run_folder.name)
-    result = Calibration(
-        folder=folder,
-        checkpoint=folder / "best_model",
-        # The unmodified classifier is shown first, wherever it stands among equals.
-        methods=sorted(comparison.table, key=lambda row: row["method"] != UNMODIFIED),
-        chosen=comparison.chosen,
-        saved=saved,
-        cross_validated=comparison.cross_validated,
-        left_out=left_out,
-    )
-    _write(opened, result, storable[saved], fitted.get("tau_norm"))
-    draw_recalibrated(opened, result.checkpoint, val, val_features)
-    return result
+    return Fitted(given, val, fitted, left_out)
 
 
 def _wanted(methods: Sequence[str]) -> list[str]:
@@ -152,11 +178,18 @@ def _compare(given: Given, fitted: Mapping[str, Calibrated]) -> Comparison:
     )
 
 
+def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict[str, Any]]:
+    """The table, the unmodified classifier first, wherever it stands among equals."""
+    rows = [{**row, "learned": learned(fitted[str(row["method"])])} for row in comparison.table]
+    return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
+
+
 def _write(opened: OpenedModel, result: Calibration, kept: Stored, swept: Calibrated | None) -> None:
     save_recalibrated(opened, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
     if isinstance(swept, TauNorm):
         write_sweep(swept, result.folder)
-    write_table(result.folder / "calibration.csv", result.methods)
+    table = [{**row, "learned": learned_text(row["learned"])} for row in result.methods]
+    write_table(result.folder / "calibration.csv", table)
     write_json(
         result.folder / "summary.json",
         {

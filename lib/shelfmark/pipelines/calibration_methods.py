@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from shelfmark.calibration import (
 from shelfmark.calibration.calibrated import Array
 from shelfmark.calibration.ncm import FORMS
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
 from shelfmark.models.heads.unit_rows import unit_rows
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.recalibration import classifier_tensors
@@ -91,7 +93,7 @@ def unmodified(given: Given) -> Calibrated:
 def temperature_helps(fitted: Mapping[str, Calibrated]) -> bool:
     """Whether a temperature was fitted, and makes the confidence fit the accuracy better."""
     found = fitted.get("temperature")
-    method = found.method if isinstance(found, OnDirections) else found
+    method = None if found is None else _itself(found)
     return isinstance(method, Temperature) and (method.ece_after_ or 0.0) < (method.ece_before_ or 0.0)
 
 
@@ -109,6 +111,12 @@ def _logit_adjustment(given: Given) -> dict[str, Calibrated]:
 
 
 def _pc_softmax(given: Given) -> dict[str, Calibrated]:
+    for step in given.opened.recalibrations:
+        if step["method"] not in (UNMODIFIED, "temperature") and not step["unmodified"]:
+            raise UserError(
+                "PC softmax moves a classifier from the classes' shares in training to others, but this checkpoint has"
+                f" left the former: {step['method']} made it. Take the checkpoint that it was made from."
+            )
     method = PCSoftmax(given.opened.counts, given.target_prior)
     return {"pc_softmax": given.of_seen(method.fit(*given.classifier))}
 
@@ -119,6 +127,7 @@ def _ncm(given: Given) -> dict[str, Calibrated]:
 
 
 def _temperature(given: Given) -> dict[str, Calibrated]:
+    _require_all_classes(given, "temperature")
     recipe = given.opened.recipe
     method = Temperature(folds=recipe.calibrate.folds, seed=recipe.seed)
     return {"temperature": given.of_seen(method.fit(given.seen, given.val.labels, *given.classifier))}
@@ -126,6 +135,7 @@ def _temperature(given: Given) -> dict[str, Calibrated]:
 
 def _lws(given: Given) -> dict[str, Calibrated]:
     require_row_lengths(given.opened, "LWS")
+    _require_all_classes(given, "LWS")
     method = LWS(seed=given.opened.recipe.seed)
     return {"lws": method.fit(given.training.features, given.training.labels, *given.classifier)}
 
@@ -135,6 +145,17 @@ def _crt(given: Given) -> dict[str, Calibrated]:
     method = CRT(seed=opened.recipe.seed)
     features, labels = given.training.features, given.training.labels
     return {"crt": method.fit(features, labels, opened.num_classes, device=opened.precision.device)}
+
+
+def _require_all_classes(given: Given, method: str) -> None:
+    """Raises a UserError where an earlier recalibration left classes out, as the nearest class mean does empty ones."""
+    _, bias = given.classifier
+    never = 0 if bias is None else int(bias.isneginf().sum())
+    if never:
+        raise UserError(
+            f"{method} cannot follow on a classifier that never chooses {never} of the {given.opened.num_classes}"
+            " classes: their bias is -inf. Take the checkpoint that it was made from."
+        )
 
 
 METHODS: Mapping[str, Callable[[Given], dict[str, Calibrated]]] = {
@@ -167,7 +188,7 @@ def stored(given: Given, name: str, method: Calibrated) -> Stored | None:
     A linear classifier holds any method that is linear in the features; a cosine one, which has neither bias nor row
     lengths, only another scale.
     """
-    fitted = method.method if isinstance(method, OnDirections) else method
+    fitted = _itself(method)
     calibration = _told(given.opened, name, fitted)
     if given.is_cosine:
         if isinstance(fitted, Temperature):
@@ -179,12 +200,45 @@ def stored(given: Given, name: str, method: Calibrated) -> Stored | None:
     return Stored(fitted, calibration) if isinstance(fitted, Linear) else None
 
 
+def learned(method: Calibrated) -> dict[str, Any]:
+    """The few numbers by which a fitted method can be told; empty where it has none, as class means.
+
+    fold_taus, fold_temperatures: what the other folds chose for each; a tau of None is the unmodified classifier.
+    least_scale, greatest_scale: of LWS's factors.
+    """
+    fitted = _itself(method)
+    if isinstance(fitted, TauNorm):
+        tau = None if fitted.chosen_is_unmodified_ else float(fitted.tau_)
+        return {"tau": tau, "bias": fitted.bias, "fold_taus": fitted.fold_taus_}
+    if isinstance(fitted, LogitAdjustment):
+        return {"tau": fitted.tau_, "fold_taus": fitted.fold_taus_}
+    if isinstance(fitted, Temperature):
+        return {"temperature": fitted.temperature_, "fold_temperatures": fitted.fold_temperatures_}
+    if isinstance(fitted, LWS):
+        return {"least_scale": float(fitted.scales_.min()), "greatest_scale": float(fitted.scales_.max())}
+    return {}
+
+
+def learned_text(values: Mapping[str, Any]) -> str:
+    """What `learned` says, in a word or two: tau 0.35."""
+    if "tau" in values:
+        return "unmodified" if values["tau"] is None else f"tau {values['tau']:g}"
+    if "temperature" in values:
+        return f"T {values['temperature']:.3g}"
+    if "least_scale" in values:
+        return f"{values['least_scale']:.2g} to {values['greatest_scale']:.2g}"
+    return ""
+
+
+def _itself(method: Calibrated) -> Calibrated:
+    """The method that was fitted, whatever kind of features it was fitted on."""
+    return method.method if isinstance(method, OnDirections) else method
+
+
 def _told(opened: OpenedModel, name: str, fitted: Calibrated) -> dict[str, object]:
     if isinstance(fitted, TauNorm):
         return calibration_facts(opened, fitted)
     told: dict[str, object] = {"method": name, "unmodified": name == UNMODIFIED}
-    if isinstance(fitted, LogitAdjustment):
-        told["tau"] = fitted.tau_
-    if isinstance(fitted, Temperature):
-        told["temperature"] = fitted.temperature_
+    if isinstance(fitted, LogitAdjustment | Temperature):
+        told |= {what: value for what, value in learned(fitted).items() if not what.startswith("fold_")}
     return told

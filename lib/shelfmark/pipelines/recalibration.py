@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shelfmark.calibration import Linear
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.log import warn
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines.features import features_of
@@ -26,6 +27,17 @@ def run_features(opened: OpenedModel, table: Table, split: str) -> Embeddings:
         checkpoint_hash=opened.checkpoint.weights_hash,
         precision=opened.precision,
     )
+
+
+def warn_of_earlier(opened: OpenedModel) -> None:
+    """Says where the checkpoint is recalibrated already, and what that means for the scores."""
+    steps = [step["method"] for step in opened.recalibrations if not step["unmodified"]]
+    if steps:
+        warn(
+            f"{opened.checkpoint.folder} is recalibrated already ({', then '.join(steps)}): what is learned now comes"
+            " on top. Where val images had a say in that, scores on them are a little too good now; for a fair"
+            " comparison recalibrate the checkpoint that it was made from"
+        )
 
 
 def classifier_tensors(opened: OpenedModel) -> tuple[Tensor, Tensor | None]:
@@ -47,7 +59,8 @@ def save_recalibrated(
     calibration: how it came about, for the manifest. scale: of a cosine classifier, where that has changed.
     """
     checkpoint = opened.checkpoint
-    model = dict(checkpoint.model)
+    # Of the network, whose class factors are folded, and not of the checkpoint, where they may stand by themselves.
+    model = opened.network.state_dict()
     facts = {name: value for name, value in checkpoint.manifest.items() if name != "files"}
     facts["config"] = copy.deepcopy(facts["config"])
     options = facts["config"]["model"]["classifier"]
@@ -59,7 +72,9 @@ def save_recalibrated(
         options["bias"] = True
     if scale is not None:
         options["scale"] = scale
-    facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash}
+    # A model that was recalibrated before keeps what was said of it.
+    earlier = {"earlier": facts["calibration"]} if facts.get("calibration") else {}
+    facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash, **earlier}
     # No optimizer state: these weights are no point of any training run, so they finetune but never resume.
     save_checkpoint(folder, model, {}, facts)
     load_checkpoint(folder)
