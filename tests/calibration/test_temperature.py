@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.calibration import Temperature, calibrated, temperature
+from shelfmark.calibration import Linear, Temperature, calibrated, temperature
 from shelfmark.calibration.folds import stratified_folds
 from shelfmark.core.errors import UserError
 
@@ -115,14 +115,53 @@ def test_errors_far_surer_or_far_less_sure_than_the_right_images_are_no_trouble(
     assert fitted.temperature_ == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_few_passes_over_the_images_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = []
-    monkeypatch.setattr(
-        temperature, "_slope", lambda *given, slope=temperature._slope: passes.append(1) or slope(*given)
-    )
+def _seen_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of each product that is made from now on."""
+    seen: list[int] = []
+
+    def noted(classifier: Linear, features: torch.Tensor, logits=Linear.logits) -> torch.Tensor:
+        seen.append(len(features))
+        return logits(classifier, features)
+
+    monkeypatch.setattr(Linear, "logits", noted)
+    return seen
+
+
+def test_a_few_passes_over_the_images_are_enough_for_all_and_for_every_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _seen_rows(monkeypatch)
     for scale in (1e-3, 1.0, 1e3):
-        Temperature().fit(*_case(scale=scale))
-    assert len(passes) <= 3 * 8
+        assert len(set(Temperature().fit(*_case(scale=scale)).fold_temperatures_)) == 5
+    assert seen.count(60) <= 3 * 6
+
+
+def test_of_many_images_a_part_tells_where_to_begin_and_two_passes_do_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = _case(9000)
+    seen = _seen_rows(monkeypatch)
+    fitted = Temperature().fit(logits, labels)
+    assert seen.count(9000) == 2
+    monkeypatch.setattr(temperature, "_LEAST_ROUGH", 10**6)
+    exact = Temperature().fit(logits, labels)
+    assert fitted.temperature_ == pytest.approx(exact.temperature_, rel=1e-10)
+    assert fitted.fold_temperatures_ == pytest.approx(exact.fold_temperatures_, rel=1e-10)
+    assert fitted.nll_after_ == pytest.approx(exact.nll_after_, rel=1e-12)
+    assert fitted.ece_after_ == pytest.approx(exact.ece_after_, rel=1e-8)
+
+
+def test_a_part_that_has_no_best_temperature_is_no_hindrance() -> None:
+    # All of the images 0, 16, 32, ... are right, but not all images.
+    labels = torch.zeros(9000, dtype=torch.int64)
+    labels[5::160] = 1
+    logits = torch.tensor([[3.0, 0.0]], dtype=torch.float64).expand(9000, 2)
+    share = float(labels.double().mean())
+    fitted = Temperature().fit(logits, labels)
+    assert fitted.temperature_ == pytest.approx(3 / math.log((1 - share) / share), rel=1e-9)
+
+
+def test_the_given_logits_stay_as_they_are() -> None:
+    logits, labels = _case()
+    given = logits.clone()
+    Temperature().fit(logits, labels)
+    assert torch.equal(logits, given)
 
 
 def test_features_with_their_classifier_give_the_same_as_their_logits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ Each fitted method is `Calibrated`: `logits(features)`, and `held_out(features, 
 from shelfmark.calibration.calibrated import Calibrated, Linear
 from shelfmark.calibration.comparison import Comparison, compare
 from shelfmark.calibration.crt import CRT
+from shelfmark.calibration.expert_weights import ExpertWeights
 from shelfmark.calibration.intervals import bootstrap_intervals
 from shelfmark.calibration.logit_adjustment import LogitAdjustment
 from shelfmark.calibration.lws import LWS
 from shelfmark.calibration.ncm import NearestClassMean
+from shelfmark.calibration.paired import paired_gains, paired_intervals
 from shelfmark.calibration.pc_softmax import PCSoftmax
 from shelfmark.calibration.tau_norm import TauNorm, tau_normalized
 from shelfmark.calibration.temperature import Temperature
@@ -19,6 +21,7 @@ __all__ = [
     "LWS",
     "Calibrated",
     "Comparison",
+    "ExpertWeights",
     "Linear",
     "LogitAdjustment",
     "NearestClassMean",
@@ -27,5 +30,7 @@ __all__ = [
     "Temperature",
     "bootstrap_intervals",
     "compare",
+    "paired_gains",
+    "paired_intervals",
     "tau_normalized",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 from shelfmark.calibration.calibrated import Array, Calibrated, blocks, rows_of
 from shelfmark.calibration.folds import choose_by_folds, hit_scores, require_folds
 from shelfmark.calibration.intervals import bootstrap_intervals
+from shelfmark.calibration.sweep import tiles
 from shelfmark.ops.calibration_metrics import reliability, top_probability
 from shelfmark.ops.class_metrics import Counts, Scores
 
@@ -77,10 +78,12 @@ def held_out_predictions(method: Calibrated, features: Array, labels: Array, num
     confidence = torch.full((len(wanted),), torch.nan, dtype=torch.float64)
     for rows, classifier in method.held_out(features, wanted):
         for block in blocks(len(rows), num_classes):
-            inside = rows[block]
-            sure, predicted = top_probability(classifier.logits(rows_of(features, inside)))
-            hits[inside] = predicted.cpu() == wanted[inside]
-            confidence[inside] = sure.cpu()
+            logits = classifier.logits(rows_of(features, rows[block]))
+            for tile in tiles(logits):
+                inside = rows[block][tile]
+                sure, predicted = top_probability(logits[tile])
+                hits[inside] = predicted.cpu() == wanted[inside]
+                confidence[inside] = sure.cpu()
     is_labelled = wanted >= 0
     return Predictions(hits[is_labelled], confidence[is_labelled], wanted[is_labelled])
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.rng import numpy_generator
+from shelfmark.ops.bootstrap import Interval, percentile_interval
 from shelfmark.ops.class_metrics import GROUPS, Counts, group_accuracies
 from shelfmark.ops.rank_metrics import mean_or_none
-
-Interval = tuple[float, float] | None
 
 
 def bootstrap_intervals(
@@ -57,13 +56,4 @@ def bootstrap_intervals(
         groups = group_accuracies(accuracy, counts, many, few)
         found = (int(right.sum()) / len(cells), mean_or_none(accuracy), *groups.values())
         row[:] = [np.nan if score is None else score for score in found]
-    tail = 50 * (1 - level)
-    return {name: _interval(column, tail) for name, column in zip(names, scores.T)}
-
-
-def _interval(scores: np.ndarray, tail_percent: float) -> Interval:
-    known = scores[~np.isnan(scores)]
-    if not len(known):
-        return None
-    low, high = np.percentile(known, [tail_percent, 100 - tail_percent])
-    return float(low), float(high)
+    return {name: percentile_interval(column, level) for name, column in zip(names, scores.T)}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks, copied
 from shelfmark.calibration.folds import choose_by_folds, fold_rows, hit_scores, labelled, require_folds
+from shelfmark.calibration.sweep import Candidate, sweep_hits
 from shelfmark.core.errors import UserError
 from shelfmark.ops.class_metrics import Counts, Scores
 from shelfmark.ops.longtail import sampling_probabilities
@@ -92,16 +93,13 @@ class LogitAdjustment(Linear):
     def _hits(self, features: Array, labels: Tensor) -> Tensor:
         """(T, N) bool: whether the label has the greatest logit at each tau."""
         products_of = Linear(self.weight_)
-        biases = [self._bias_at(tau) for tau in self.taus]
-        hits = torch.empty(len(biases), len(labels), dtype=torch.bool)
+        like = products_of.logits(features[:1])
+        candidates = [Candidate(bias=self._bias_at(tau).to(like)) for tau in self.taus]
+        hits = torch.empty(len(candidates), len(labels), dtype=torch.bool)
         for block in blocks(len(labels), len(self._log_prior)):
             products = products_of.logits(features[block])
-            if products.amax(dim=1).isnan().any():
-                raise UserError("logit adjustment: features or weights hold NaN. Take an earlier checkpoint.")
-            wanted, logits = labels[block].to(products.device), torch.empty_like(products)
-            for hit, bias in zip(hits, biases):
-                torch.add(products, bias.to(products), out=logits)
-                hit[block] = (logits.argmax(dim=1) == wanted).cpu()
+            wanted = labels[block].to(products.device)
+            hits[:, block] = sweep_hits(products, wanted, candidates, "logit adjustment").cpu()
         return hits
 
 

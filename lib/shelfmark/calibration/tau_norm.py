@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks
 from shelfmark.calibration.folds import choose_by_folds, fold_rows, hit_scores, labelled, require_folds
+from shelfmark.calibration.sweep import Candidate, sweep_hits
 from shelfmark.core.errors import UserError, choose
 from shelfmark.ops.class_metrics import Counts, Scores
 
@@ -22,7 +23,7 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
     """(C, D): each row w of weight as w / |w|**tau. tau=0 gives the same numbers; a row of zeros stays zero."""
     if weight.ndim != 2:
         raise ValueError(f"weight is {tuple(weight.shape)}; expected (C, D)")
-    return (weight.double() * _row_scales(weight, tau)[:, None]).to(weight.dtype)
+    return (weight.double() * _row_lengths(weight).pow(-tau)[:, None]).to(weight.dtype)
 
 
 class TauNorm(Linear):
@@ -117,25 +118,20 @@ class TauNorm(Linear):
         """(1 + T, N) bool: whether each candidate is right; the unmodified one first."""
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         rows = weight.detach().to(dtype)
-        offset = torch.zeros(len(rows), dtype=dtype, device=rows.device) if bias is None else bias.detach().to(rows)
-        kept = offset if self.bias == "keep" else torch.zeros_like(offset)
-        largest = torch.finfo(dtype).max
-        scales = [_row_scales(weight, tau).clamp(max=largest).to(dtype) for tau in self.taus]
-        hits = torch.empty(1 + len(scales), len(labels), dtype=torch.bool)
+        offset = None if bias is None else bias.detach().to(rows)
+        kept = offset if self.bias == "keep" else None
+        smallest, largest = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+        lengths = _row_lengths(weight)
+        scales = [lengths.pow(-tau).clamp(smallest, largest).to(dtype) for tau in self.taus]
+        candidates = [Candidate(bias=offset), *(Candidate(scale, kept) for scale in scales)]
+        hits = torch.empty(len(candidates), len(labels), dtype=torch.bool)
         for block in blocks(len(labels), len(rows)):
             products = torch.as_tensor(features[block]).to(rows) @ rows.T
-            if products.amax(dim=1).isnan().any():
-                raise UserError("tau-norm: features or classifier weights hold NaN. Take an earlier checkpoint.")
-            wanted = labels[block].to(rows.device)
-            hits[0, block] = ((products + offset).argmax(dim=1) == wanted).cpu()
-            scaled = torch.empty_like(products)
-            for candidate, scale in enumerate(scales, start=1):
-                torch.mul(products, scale, out=scaled).add_(kept)
-                hits[candidate, block] = (scaled.argmax(dim=1) == wanted).cpu()
+            hits[:, block] = sweep_hits(products, labels[block].to(rows.device), candidates, "tau-norm").cpu()
         return hits
 
 
-def _row_scales(weight: Tensor, tau: float) -> Tensor:
-    """(C,) float64 |w|**-tau of each row; 1 for a row of zeros, which no factor could change."""
-    norms = torch.linalg.vector_norm(weight.detach(), dim=1, dtype=torch.float64)
-    return norms.masked_fill(norms == 0, 1).pow(-tau)
+def _row_lengths(weight: Tensor) -> Tensor:
+    """(C,) float64 |w| of each row; 1 for a row of zeros, which no factor could change."""
+    lengths = torch.linalg.vector_norm(weight.detach(), dim=1, dtype=torch.float64)
+    return lengths.masked_fill(lengths == 0, 1)

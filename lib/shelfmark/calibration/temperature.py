@@ -6,21 +6,24 @@ section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks, copied, rows_of
-from shelfmark.calibration.folds import fold_rows, labelled, require_folds
+from shelfmark.calibration.calibrated import Array, Calibrated, Linear, copied, rows_of
+from shelfmark.calibration.folds import fold_rows, labelled, require_folds, stratified_folds
+from shelfmark.calibration.row_terms import RowTerms, row_terms
 from shelfmark.core.errors import UserError
-from shelfmark.ops.calibration_metrics import reliability, top_probability
+from shelfmark.ops.calibration_metrics import reliability
 
 _MOST_STEPS = 200
-_TOLERANCE = 1e-9  # relative, of the temperature
+_LAST_STEP = 1e-4  # relative, of 1 / T; what is left after it is about the third power of it
 _ROUNDING = 1e-12  # relative, of slopes that would be 0 in exact arithmetic
+_ROUGH_STRIDE = 16
+_LEAST_ROUGH = 512  # images
 
 
 class Temperature(Linear):
@@ -30,7 +33,8 @@ class Temperature(Linear):
     down to 0; or the logits tell nothing of the labels, so that it falls with rising T or does not change.
 
     Learned: temperature_; weight_ and bias_, divided by it (None where it was fitted on logits); nll_before_ and
-    ece_before_, of the images of `fit` with T = 1; nll_after_ and ece_after_, with temperature_.
+    ece_before_, of the images of `fit` with T = 1; nll_after_ and ece_after_, with temperature_; fold_temperatures_,
+    for each fold that of the images of the others, empty where there are fewer images than folds.
     """
 
     temperature_: float
@@ -38,6 +42,7 @@ class Temperature(Linear):
     nll_after_: float
     ece_before_: float | None
     ece_after_: float | None
+    fold_temperatures_: list[float]
 
     def __init__(self, folds: int = 5, seed: int = 0) -> None:
         if folds < 2:
@@ -46,16 +51,21 @@ class Temperature(Linear):
         self.seed = seed
 
     def fit(self, logits: Array, labels: Array, weight: Tensor | None = None, bias: Tensor | None = None) -> Self:
-        """logits: (N, C); with a weight (C, D) they are features (N, D). labels: (N,), -1 leaves an image out."""
+        """logits: (N, C); with a weight (C, D) they are features (N, D). labels: (N,), -1 leaves an image out.
+
+        All folds are fitted in the same passes over the images: two or three, and a few over every sixteenth.
+        """
         logits, labels = _labelled(logits, labels, weight)
         self._unmodified = Linear(copied(weight), copied(bias))
-        self.temperature_ = best_temperature(self._unmodified, logits, labels)
+        everything, *of_folds = _fits(self._unmodified, logits, labels, self._members(labels))
+        self.temperature_ = everything.temperature
+        self.fold_temperatures_ = [fit.temperature for fit in of_folds]
         self.weight_, self.bias_ = (
             None if part is None else part / self.temperature_
             for part in (self._unmodified.weight_, self._unmodified.bias_)
         )
-        self.nll_before_, self.ece_before_ = _scores(self._unmodified, logits, labels)
-        self.nll_after_, self.ece_after_ = _scores(self, logits, labels)
+        self.nll_before_, self.ece_before_ = everything.scores_before
+        self.nll_after_, self.ece_after_ = everything.scores
         return self
 
     def logits(self, features: Array) -> Tensor:
@@ -66,11 +76,16 @@ class Temperature(Linear):
         """The images of each fold with the temperature of the other folds."""
         parts = fold_rows(labels, self.folds, self.seed)
         require_folds(torch.cat(parts), self.folds, "the temperature", "folds")
-        wanted = torch.as_tensor(labels).cpu()
-        for number, rows in enumerate(parts):
-            others = torch.cat([part for other, part in enumerate(parts) if other != number])
-            temperature = best_temperature(self._unmodified, rows_of(features, others), wanted[others])
+        for rows, temperature in zip(parts, self.fold_temperatures_, strict=True):
             yield rows, _Divided(self._unmodified, temperature)
+
+    def _members(self, labels: Tensor) -> list[Tensor]:
+        """(N,) bool of each fit: all images, then all but each fold."""
+        members = [torch.ones(len(labels), dtype=torch.bool)]
+        if len(labels) >= self.folds:
+            fold = torch.from_numpy(stratified_folds(labels.numpy(), self.folds, self.seed))
+            members += [fold != number for number in range(self.folds)]
+        return members
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,73 +97,87 @@ class _Divided(Calibrated):
         return self.classifier.logits(features) / self.temperature
 
 
-def best_temperature(classifier: Linear, features: Array, labels: Tensor) -> float:
-    """The T above 0 with the least mean nll of the classifier's logits / T; 1 where no finite T is best.
+Scored = tuple[float, float | None]
+"""The mean nll and the ECE."""
 
-    features: (N, D). labels: (N,) in 0..C-1. The nll is convex in 1 / T: Newton's method between bounds, in float64,
-    one pass over the features a step.
+
+class _Fit:
+    """The search for the b = 1 / T above 0 with the least mean nll of some images; T = 1 where no finite T is best.
+
+    The nll is convex in b. Halley's method between bounds, in float64: a step takes one pass over the images.
     """
-    at_zero, spread = _end_slopes(classifier, features, labels)
-    at_infinity = at_zero + spread
-    if at_zero >= -_ROUNDING * spread or at_infinity <= _ROUNDING * spread:
-        return 1.0
-    low, high, inverse = 0.0, torch.inf, 1 / spread
+
+    def __init__(self, member: Tensor, terms: RowTerms, start: float | None) -> None:
+        self.member = member
+        self.inverse = 1.0
+        self._terms, self._known = terms, 1.0
+        self.scores_before = self.scores
+        self._low, self._high = 0.0, torch.inf
+        # The slope of the mean nll where b is 0, and how much greater it is where b is infinite.
+        at_zero = float((terms.mean - terms.own)[member].mean())
+        spread = float(-terms.mean[member].mean())
+        self.has_best = at_zero < -_ROUNDING * spread and at_zero + spread > _ROUNDING * spread
+        self.is_over = not self.has_best
+        if self.has_best:
+            self.inverse = start or 1 / spread
+
+    @property
+    def temperature(self) -> float:
+        return 1 / self.inverse
+
+    @property
+    def scores(self) -> Scored:
+        """At `inverse`, which is 1 until the search begins."""
+        return _scores(self._terms, self.member, self.inverse, self._known)
+
+    def step(self, terms: RowTerms) -> None:
+        """Goes on from terms that were made for `inverse`."""
+        here = self._known = self.inverse
+        self._terms = terms
+        first, curvature, third = (float(row[self.member].mean()) for row in terms.lse[here][1:])
+        slope = first - float(terms.own[self.member].mean())
+        self._low, self._high = (here, self._high) if slope < 0 else (self._low, here)
+        divisor = 2 * curvature**2 - slope * third
+        new = here - 2 * slope * curvature / divisor if curvature > 0 and divisor > 0 else torch.inf
+        if abs(new - here) <= _LAST_STEP * here:
+            self.inverse, self.is_over = new, True
+            return
+        # Where the nll is nearly a straight line, such a step leads anywhere.
+        furthest = min(self._high, 10 * here)
+        self.inverse = new if self._low < new < furthest else (self._low + furthest) / 2
+
+
+def _fits(classifier: Linear, features: Array, labels: Tensor, members: Sequence[Tensor]) -> list[_Fit]:
+    """One search for each (N,) member, all in the same passes. features: (N, D). labels: (N,) in 0..C-1."""
+    start = _rough_inverse(classifier, features, labels)
+    terms = row_terms(classifier, features, labels, [1.0, *([start] if start else [])])
+    fits = [_Fit(member, terms, start) for member in members]
     for _ in range(_MOST_STEPS):
-        slope, curvature = _slope(classifier, features, labels, inverse)
-        low, high = (inverse, high) if slope < 0 else (low, inverse)
-        step = inverse - slope / curvature if curvature > 0 else torch.inf
-        if abs(step - inverse) <= _TOLERANCE * inverse:
+        wanted = {fit.inverse for fit in fits if not fit.is_over}
+        if not wanted:
             break
-        # Where the nll is nearly a straight line, Newton's step leads anywhere.
-        furthest = min(high, 10 * inverse)
-        inverse = step if low < step < furthest else (low + furthest) / 2
-    return 1 / inverse
+        if not wanted <= terms.lse.keys():
+            terms = row_terms(classifier, features, labels, sorted(wanted))
+        for fit in fits:
+            if not fit.is_over:
+                fit.step(terms)
+    return fits
 
 
-def _end_slopes(classifier: Linear, features: Array, labels: Tensor) -> tuple[float, float]:
-    """The slope of the mean nll in 1 / T where that is 0, and how much greater it is where that is infinite."""
-    at_zero = spread = 0.0
-    for logits, wanted in _blocks(classifier, features, labels):
-        mean = logits.mean(dim=1)
-        at_zero += float((mean - _at(logits, wanted)).sum())
-        spread += float((-mean).sum())
-    return at_zero / len(labels), spread / len(labels)
+def _rough_inverse(classifier: Linear, features: Array, labels: Tensor) -> float | None:
+    """b of every sixteenth image, a start that is right to a percent or so; None for small sets, which need none."""
+    if len(labels) < _ROUGH_STRIDE * _LEAST_ROUGH:
+        return None
+    rows = torch.arange(0, len(labels), _ROUGH_STRIDE)
+    (fit,) = _fits(classifier, rows_of(features, rows), labels[rows], [torch.ones(len(rows), dtype=torch.bool)])
+    return fit.inverse if fit.has_best else None
 
 
-def _slope(classifier: Linear, features: Array, labels: Tensor, inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean nll in 1 / T."""
-    slope = curvature = 0.0
-    for logits, wanted in _blocks(classifier, features, labels):
-        probabilities = (inverse * logits).softmax(dim=1)
-        mean = (probabilities * logits).sum(dim=1)
-        slope += float((mean - _at(logits, wanted)).sum())
-        curvature += float((probabilities * (logits - mean[:, None]).square()).sum())
-    return slope / len(labels), curvature / len(labels)
-
-
-def _scores(classifier: Calibrated, features: Array, labels: Tensor) -> tuple[float, float | None]:
-    """The mean nll and the ECE."""
-    nll, confidences, hits = 0.0, [], []
-    for logits, wanted in _blocks(classifier, features, labels):
-        nll -= float(_at(logits.log_softmax(dim=1), wanted).sum())
-        confidence, predicted = top_probability(logits)
-        confidences.append(confidence)
-        hits.append(predicted == wanted)
-    return nll / len(labels), reliability(torch.cat(confidences), torch.cat(hits)).expected_error
-
-
-def _blocks(classifier: Calibrated, features: Array, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(n, C) float64 logits, less the greatest of each row, and their (n,) labels."""
-    num_classes = classifier.logits(features[:1]).shape[1]
-    for block in blocks(len(labels), num_classes):
-        logits = classifier.logits(features[block]).double()
-        if not logits.isfinite().all():
-            raise UserError("temperature: the logits hold NaN or infinity. Take an earlier checkpoint.")
-        yield logits - logits.amax(dim=1, keepdim=True), labels[block].to(logits.device)
-
-
-def _at(values: Tensor, labels: Tensor) -> Tensor:
-    return values.gather(1, labels[:, None])[:, 0]
+def _scores(terms: RowTerms, member: Tensor, inverse: float, known: float) -> Scored:
+    """Of the member's images at b = inverse, from terms that were made for b = known."""
+    lse = terms.lse_near(inverse, known)[member]
+    nll = float((lse - inverse * terms.own[member]).mean())
+    return nll, reliability((-lse).exp().clamp(max=1), terms.hits[member]).expected_error
 
 
 def _labelled(logits: Array, labels: Array, weight: Tensor | None) -> tuple[Array, Tensor]:
