@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import average_precision_score
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation import retrieval
+from shelfmark.ops import positive_ranks
 from shelfmark.retrieval import search
 
 
 def _slow_scores(
     query: np.ndarray, labels: np.ndarray, gallery: np.ndarray, gallery_labels: np.ndarray, ids: tuple, metric: str
 ) -> dict[str, float]:
-    lists = []
+    lists, kept = [], []
     for vector, label, own in zip(query, labels, ids[0]):
         allowed = [row for row in range(len(gallery)) if ids[1][row] != own]
         if metric == "euclidean":
@@ -26,11 +31,25 @@ def _slow_scores(
         hits = np.array([gallery_labels[row] == label for row in ranked], dtype=bool)
         if label >= 0 and hits.any():
             lists.append(hits)
+            kept.append(label)
     precisions = [np.cumsum(hits) / np.arange(1, len(hits) + 1) * hits for hits in lists]
     relevant = [hits.sum() for hits in lists]
+    at = {
+        k: {
+            f"recall@{k}": [hits[:k].any() for hits in lists],
+            f"cmc@{k}": [hits[:k].any() for hits in lists],
+            f"precision@{k}": [hits[:k].sum() / k for hits in lists],
+            f"map@{k}": [p[:k].sum() / min(r, k) for p, r in zip(precisions, relevant)],
+        }
+        for k in (1, 3)
+    }
+    classes = {label: [hits[0] for hits, own in zip(lists, kept) if own == label] for label in kept}
     mean = {
-        "recall@1": [hits[:1].any() for hits in lists],
-        "recall@3": [hits[:3].any() for hits in lists],
+        **at[1],
+        **at[3],
+        "mrr": [1 / (1 + hits.argmax()) for hits in lists],
+        "minp": [r / (1 + np.flatnonzero(hits)[-1]) for hits, r in zip(lists, relevant)],
+        "mean_class_recall@1": [np.mean(hits) for hits in classes.values()],
         "map": [p.sum() / r for p, r in zip(precisions, relevant)],
         "map@r": [p[:r].sum() / r for p, r in zip(precisions, relevant)],
         "r_precision": [hits[:r].mean() for hits, r in zip(lists, relevant)],
@@ -78,8 +97,8 @@ def test_scores_do_not_depend_on_blocks_and_agree_with_scikit_learn(monkeypatch:
     # Ragged classes: one image, two, a few, many.
     labels = torch.tensor([0] + [1] * 2 + [2] * 7 + [3] * 30 + [4] * 40)
     whole = retrieval.scores(features, labels, [1, 5])
-    monkeypatch.setattr(retrieval, "_BLOCK_SCORES", 80 * 3)
-    assert retrieval.scores(features, labels, [1, 5]) == whole
+    monkeypatch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 80 * 3})
+    assert retrieval.scores(features, labels, [1, 5]) == pytest.approx(whole, rel=1e-12)
     unit = torch.nn.functional.normalize(features)
     similarities = unit @ unit.T
     values = []
@@ -158,3 +177,127 @@ def test_nothing_to_score_gives_none() -> None:
 def test_bad_input_is_refused_with_its_reason(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         retrieval.scores(**{"features": torch.ones(3, 2), "labels": [0, 0, 1], "ks": [1], **change})
+
+
+def _ragged(num_classes: int = 12, seed: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(num_classes).repeat_interleave(torch.arange(num_classes) % 6 + 1)
+    centres = torch.randn(num_classes, 8, generator=generator)
+    return centres[labels] + torch.randn(len(labels), 8, generator=generator), labels
+
+
+def test_scores_of_many_positives_from_sorted_rows_are_those_from_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = _ragged()
+    counted = retrieval.scores(features, labels, [1, 3])
+    monkeypatch.setattr(positive_ranks, "_COUNTED_POSITIVES", 0)
+    assert retrieval.scores(features, labels, [1, 3]) == counted
+
+
+def test_scores_agree_with_pytorch_metric_learning() -> None:
+    features, labels = _ragged(40)
+    features = torch.nn.functional.normalize(features)
+    names = {
+        "recall@1": "precision_at_1",
+        "map": "mean_average_precision",
+        "map@r": "mean_average_precision_at_r",
+        "r_precision": "r_precision",
+        "mrr": "mean_reciprocal_rank",
+    }
+    calculator = AccuracyCalculator(include=tuple(names.values()), k=len(labels) - 1)
+    expected = calculator.get_accuracy(features, labels)
+    found = retrieval.scores(features, labels, [1])
+    assert found["num_queries_without_positive"] > 0
+    for name, peer in names.items():
+        assert found[name] == pytest.approx(expected[peer], abs=1e-6), name
+
+
+def test_the_same_k_twice_counts_once() -> None:
+    features, labels = _ragged()
+    assert retrieval.scores(features, labels, [1, 3, 3]) == retrieval.scores(features, labels, [1, 3])
+
+
+def test_a_precision_at_k_is_over_k_and_cmc_is_recall() -> None:
+    # Query 0 finds its only positive at place 2 of 3, query 1 at place 1; query 2 has none.
+    features, labels = torch.tensor([[1.0, 0], [0.6, 0.8], [0.8, 0.6]]), torch.tensor([0, 0, 1])
+    found = retrieval.scores(features, labels, [1, 2, 10])
+    assert (found["precision@1"], found["precision@10"]) == (0, pytest.approx(0.1))
+    assert (found["map@1"], found["map@2"], found["mrr"], found["minp"]) == (0, 0.5, 0.5, 0.5)
+    assert (found["cmc@1"], found["cmc@2"]) == (found["recall@1"], found["recall@2"]) == (0, 1)
+
+
+def test_the_recall_of_each_class_and_of_each_group_is_that_of_its_queries() -> None:
+    features, labels = _ragged()
+    found = retrieval.search_scores(features, labels, [1])
+    classes, counts, recalls = found.per_class()
+    # Classes 0 and 6 have a single image, whose query has no positive.
+    assert classes.tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert counts.tolist() == [2, 3, 4, 5, 6] * 2
+    hits = found.first_rank == 1
+    assert recalls.tolist() == pytest.approx([hits[labels.numpy() == label].mean() for label in classes])
+    assert found.means()["mean_class_recall@1"] == pytest.approx(recalls.mean())
+    groups = found.shot_groups(np.arange(12), many=8, few=3)
+    assert groups == {
+        "recall@1_many": pytest.approx(recalls[7:].mean()),
+        "recall@1_medium": pytest.approx(recalls[2:7].mean()),
+        "recall@1_few": pytest.approx(recalls[:2].mean()),
+    }
+    assert found.shot_groups(np.full(12, 500))["recall@1_few"] is None
+    with pytest.raises(UserError, match="outside the 5 classes"):
+        found.shot_groups(np.ones(5))
+
+
+def test_intervals_lie_about_the_scores_and_shrink_with_more_queries() -> None:
+    widths = []
+    for num_classes in (20, 200):
+        found = retrieval.search_scores(*_ragged(num_classes), [1, 5])
+        means, intervals = found.means(), found.intervals(resamples=200)
+        assert set(intervals) == {"recall@1", "recall@5", "map", "map@r", "r_precision", "mrr", "minp"}
+        for name, (low, high) in intervals.items():
+            assert 0 <= low < means[name] < high <= 1
+        widths.append(intervals["map"][1] - intervals["map"][0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_nothing_to_score_has_no_interval_and_no_class() -> None:
+    found = retrieval.search_scores(torch.randn(3, 2), torch.tensor([0, 1, 2]), [1])
+    assert set(found.intervals(resamples=5).values()) == {None}
+    assert found.shot_groups(np.ones(3)) == dict.fromkeys(["recall@1_many", "recall@1_medium", "recall@1_few"])
+    assert found.means()["mean_class_recall@1"] is None
+
+
+def test_memory_grows_neither_with_the_pairs_nor_with_the_classes() -> None:
+    # 2,000 x 2,000 scores would take 16 MB, 2,000 x 1,000 classes 8 MB.
+    features, labels = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)), torch.arange(2000) // 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 1 << 16})
+        largest = _largest_tensor(lambda: retrieval.scores(features, labels, [1, 10]))
+    assert largest < 1_000_000
+
+
+def _largest_tensor(work: Callable[[], object]) -> int:
+    """Bytes of the largest tensor that an operation of torch returned."""
+
+    class Watch(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            for one in found if isinstance(found, tuple | list) else [found]:
+                if isinstance(one, torch.Tensor):
+                    self.largest = max(self.largest, one.untyped_storage().nbytes())
+            return found
+
+    with Watch() as watch:
+        work()
+    return watch.largest
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("counted", [0, 32])
+def test_a_gpu_scores_as_the_cpu_does(metric: str, counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(positive_ranks, "_COUNTED_POSITIVES", counted)
+    features, labels = _ragged(60)
+    features[5:9] = features[4]
+    found = retrieval.scores(features.double().cuda(), labels, [1, 5], metric=metric)
+    assert found == pytest.approx(retrieval.scores(features.double(), labels, [1, 5], metric=metric))

@@ -1,8 +1,12 @@
-"""Scores of a search, exact over the whole ranking. Legend: Q queries, G gallery, R positives, D embedding."""
+"""Scores of a search, exact over the whole ranking. Legend: Q queries, G gallery, R positives, C classes, D embedding.
+
+One pass: a block of queries is compared with the whole gallery, the ranks of its positives are found, and every score
+is read from them. Neither Q x G nor Q x R values are ever held.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +14,24 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.ops.rank_metrics import mean_or_none, positive_ranks, scores_of_ranks
-from shelfmark.retrieval.exact import products
-from shelfmark.retrieval.vectors import Array, Ids, comparable, id_codes
+from shelfmark.evaluation.sides import RowsByKey, Sides
+from shelfmark.ops.bootstrap import Interval, mean_intervals
+from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
+from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
+from shelfmark.ops.rank_metrics import mean_or_none
+from shelfmark.retrieval.exact import products, squared_norms
+from shelfmark.retrieval.vectors import Array, Ids, comparable
 
-_BLOCK_SCORES = 1 << 24  # 64 MB of float32 scores at a time, and as much again for their sort
+# Scores at a time. On a CPU 32 MB and little else; a GPU needs larger blocks, of 512 MB, to be busy.
+_BLOCK_SCORES = {"cpu": 1 << 23, "cuda": 1 << 27}
 
-_MEANS = {"map": "average_precision", "map@r": "average_precision_at_r", "r_precision": "precision_at_r"}
+_OF_RANKS: dict[str, Callable[[PositiveRanks], Tensor]] = {
+    "map": PositiveRanks.average_precision,
+    "map@r": PositiveRanks.average_precision_at_r,
+    "r_precision": PositiveRanks.precision_at_r,
+    "mrr": lambda ranks: 1 / ranks.first_rank(),
+    "minp": PositiveRanks.inverse_negative_penalty,
+}
 
 
 def scores(
@@ -28,11 +43,12 @@ def scores(
     metric: str = "cosine",
     query_ids: Ids | None = None,
     gallery_ids: Ids | None = None,
-) -> dict[str, float | None]:
-    """recall@K for each of ks, map, map@r and r_precision, as fractions; None where no query has a positive.
+) -> Scores:
+    """Fractions: recall@K, cmc@K, precision@K and map@K for each of ks, map, map@r, r_precision, mrr, minp.
 
-    Also num_queries, which have a positive and were scored, num_queries_without_positive, which were left
-    out, and num_gallery. Formulas, ties and denominators: docs/definitions.md.
+    None where no query has a positive. Also mean_class_recall@1; num_queries, which have a positive and were scored;
+    num_queries_without_positive, which were left out; and num_gallery. cmc@K is recall@K under its name in
+    re-identification. Formulas, ties and denominators: docs/definitions.md.
 
     features: (Q, D) queries with labels (Q,). Without a gallery each is searched among all the others. A
     query is excluded from its own list by its id (without ids and gallery: its row), so exact duplicates of
@@ -40,103 +56,126 @@ def scores(
     euclidean or dot. Computed on the features' device, a block of scores in memory at a time.
     """
     ks = list(ks)
-    if not ks or min(ks) < 1:
-        raise UserError(f"ks={ks}: Recall@K needs at least one K, each at least 1.")
-    sides = _sides(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
-    query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
-    found = {
-        name: torch.full((len(features),), torch.nan, dtype=torch.float64) for name in ("first_rank", *_MEANS.values())
-    }
-    for rows, ranks in _ranks(query_vectors, gallery_vectors.to(query_vectors.device), sides, metric):
-        for name, values in scores_of_ranks(ranks).items():
-            found[name][rows] = values.cpu()
-    first_rank = found["first_rank"][~found["first_rank"].isnan()]
-    num_scored = len(first_rank)
-    return {
-        **{f"recall@{k}": mean_or_none(first_rank <= k) for k in ks},
-        **{name: mean_or_none(found[values]) for name, values in _MEANS.items()},
-        "num_queries": num_scored,
-        "num_queries_without_positive": len(features) - num_scored,
-        "num_gallery": len(gallery_vectors),
-    }
+    found = search_scores(features, labels, ks, gallery, gallery_labels, metric, query_ids, gallery_ids).means()
+    return found | {f"cmc@{k}": found[f"recall@{k}"] for k in ks}
 
 
 @dataclass(frozen=True)
-class _Sides:
-    """Labels and ids (as numbers) of both sides, int64; equal ids, equal numbers."""
+class SearchScores:
+    """What each query scored.
 
-    query_labels: np.ndarray
-    gallery_labels: np.ndarray
-    query_ids: np.ndarray
-    gallery_ids: np.ndarray
+    labels: (Q,) int64. first_rank: (Q,) float64 rank of the best positive. values: (Q,) float64 by name. All NaN for
+    a query without a positive. at_k: means of precision@K and map@K.
+    """
+
+    ks: tuple[int, ...]
+    labels: np.ndarray
+    first_rank: np.ndarray
+    values: Mapping[str, np.ndarray]
+    at_k: Mapping[str, float | None]
+    num_gallery: int
+
+    @property
+    def is_scored(self) -> np.ndarray:
+        """(Q,) bool: the query has a positive."""
+        return ~np.isnan(self.first_rank)
+
+    def means(self) -> Scores:
+        """The scores of `scores`, without cmc@K."""
+        scored = self.is_scored
+        first_rank = torch.from_numpy(self.first_rank[scored])
+        return {
+            **{f"recall@{k}": mean_or_none(first_rank <= k) for k in self.ks},
+            **{name: mean_or_none(torch.from_numpy(values)) for name, values in self.values.items()},
+            **self.at_k,
+            "mean_class_recall@1": mean_or_none(torch.from_numpy(self.per_class()[2])),
+            "num_queries": int(scored.sum()),
+            "num_queries_without_positive": int((~scored).sum()),
+            "num_gallery": self.num_gallery,
+        }
+
+    def intervals(self, seed: int = 0, resamples: int = 1000) -> dict[str, Interval]:
+        """95% intervals of recall@K, map, map@r, r_precision, mrr and minp over resamples of the scored queries."""
+        scored = self.is_scored
+        columns = {f"recall@{k}": self.first_rank <= k for k in self.ks} | dict(self.values)
+        found = mean_intervals(np.stack([column[scored] for column in columns.values()], axis=1), resamples, seed=seed)
+        return dict(zip(columns, found))
+
+    def per_class(self, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each class with a scored query, by rising label: the labels, the scored queries, and their mean value.
+
+        values: (Q,), by default whether the first place is a hit, so that the mean is Recall@1.
+        """
+        scored = self.is_scored
+        values = self.first_rank <= 1 if values is None else values
+        classes, index, count = np.unique(self.labels[scored], return_inverse=True, return_counts=True)
+        return classes, count, np.bincount(index, weights=values[scored], minlength=len(classes)) / count
+
+    def shot_groups(self, train_counts: Counts, many: int = 100, few: int = 20) -> Scores:
+        """recall@1_many, _medium and _few: mean Recall@1 of the classes with so many training images.
+
+        train_counts: (C,) training images of each class, whose number is its label.
+        """
+        counts = np.asarray(train_counts)
+        classes, _, recalls = self.per_class()
+        if len(classes) and classes[-1] >= len(counts):
+            raise UserError(
+                f"label {classes[-1]} of the evaluated images is outside the {len(counts)} classes with training "
+                "counts. Groups by training images need queries of the trained classes."
+            )
+        found = group_accuracies(torch.from_numpy(recalls), counts[classes], many, few)
+        return {f"recall@1_{name}": value for name, value in found.items()}
 
 
-def _sides(
+def search_scores(
     features: Array,
     labels: Array,
-    gallery: Array | None,
-    gallery_labels: Array | None,
-    query_ids: Ids | None,
-    gallery_ids: Ids | None,
-) -> _Sides:
-    if gallery is None:
-        if gallery_labels is not None or gallery_ids is not None:
-            raise UserError("gallery_labels and gallery_ids describe a gallery; give the gallery too.")
-        gallery, gallery_labels = features, labels
-        query_ids = gallery_ids = np.arange(len(features)) if query_ids is None else query_ids
-    if gallery_labels is None:
-        raise UserError("The gallery's vectors have no labels; give gallery_labels with gallery.")
-    if query_ids is None and gallery_ids is None:
-        query_ids, gallery_ids = np.arange(len(features)), np.arange(len(gallery)) + len(features)
-    if query_ids is None or gallery_ids is None:
-        raise UserError("Give query_ids and gallery_ids, or neither: a query is known in the gallery by its id.")
-    return _Sides(
-        _labels(labels, len(features), "query"),
-        _labels(gallery_labels, len(gallery), "gallery"),
-        *id_codes(query_ids, gallery_ids, len(features), len(gallery)),
-    )
+    ks: Iterable[int],
+    gallery: Array | None = None,
+    gallery_labels: Array | None = None,
+    metric: str = "cosine",
+    query_ids: Ids | None = None,
+    gallery_ids: Ids | None = None,
+) -> SearchScores:
+    """The same as `scores`, query by query, from one pass; for means, intervals, classes and groups."""
+    ks = tuple(dict.fromkeys(ks))
+    if not ks or min(ks) < 1:
+        raise UserError(f"ks={list(ks)}: Recall@K needs at least one K, each at least 1.")
+    sides = Sides.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
+    query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
+    gallery_vectors = gallery_vectors.to(query_vectors.device)
+    first_rank = np.full(len(features), np.nan)
+    values = {name: np.full(len(features), np.nan) for name in _OF_RANKS}
+    sums = {f"{name}@{k}": 0.0 for name in ("precision", "map") for k in ks}
+    for rows, ranks in _ranks(query_vectors, gallery_vectors, sides, metric):
+        first_rank[rows] = ranks.first_rank().cpu()
+        for name, of_ranks in _OF_RANKS.items():
+            values[name][rows] = of_ranks(ranks).cpu()
+        for k in ks:
+            sums[f"precision@{k}"] += float(ranks.precision_at_k(k).nansum())
+            sums[f"map@{k}"] += float(ranks.average_precision_at_k(k).nansum())
+    num_scored = int((~np.isnan(first_rank)).sum())
+    at_k = {name: total / num_scored if num_scored else None for name, total in sums.items()}
+    return SearchScores(ks, sides.query_labels, first_rank, values, at_k, len(gallery_vectors))
 
 
-def _labels(labels: Array, num_vectors: int, name: str) -> np.ndarray:
-    array = torch.as_tensor(labels).cpu().numpy()
-    if array.shape != (num_vectors,):
-        raise UserError(f"{name} labels are {array.shape} for {num_vectors} {name} vectors; each needs one label.")
-    return array.astype(np.int64)
-
-
-def _ranks(query: Tensor, gallery: Tensor, sides: _Sides, metric: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of query rows (q,) and the ranks (q, R) of their positives; queries whose class is absent never come."""
-    same_label, same_id = _RowsByKey(sides.gallery_labels), _RowsByKey(sides.gallery_ids)
+def _ranks(query: Tensor, gallery: Tensor, sides: Sides, metric: str) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
+    """Query rows (q,) and the ranks of their positives, in blocks; queries whose class is absent never come."""
+    same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
     num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
     # Queries with like numbers of positives stand together, so that the padding stays small.
     wanted = np.argsort(num_same, kind="stable")
     wanted = wanted[num_same[wanted] > 0]
-    block = max(1, _BLOCK_SCORES // max(1, len(gallery)))
+    block = max(1, _BLOCK_SCORES["cpu" if query.device.type == "cpu" else "cuda"] // max(1, len(gallery)))
+    squares = squared_norms(gallery) if metric == "euclidean" else None
+    memory = query.new_empty(min(block, len(wanted)), len(gallery))
     for rows in (wanted[start : start + block] for start in range(0, len(wanted), block)):
-        index = torch.from_numpy(rows)
-        block_scores = products(query[index.to(query.device)], gallery, metric)
+        block_scores = products(
+            query[torch.from_numpy(rows).to(query.device)], gallery, metric, squares, memory[: len(rows)]
+        )
         own = same_id.rows(sides.query_ids[rows])
         places, columns = np.nonzero(own >= 0)
         block_scores[torch.from_numpy(places), torch.from_numpy(own[places, columns])] = -torch.inf
         positives = same_label.rows(sides.query_labels[rows])
         positives[sides.gallery_ids[positives] == sides.query_ids[rows, None]] = -1
-        yield index, positive_ranks(block_scores, torch.from_numpy(positives).to(query.device))
-
-
-class _RowsByKey:
-    """The rows that hold a key, for many keys at once."""
-
-    def __init__(self, keys: np.ndarray) -> None:
-        self._order = np.argsort(keys, kind="stable")
-        self._sorted = keys[self._order]
-
-    def count(self, keys: np.ndarray) -> np.ndarray:
-        """(n,) how many rows hold each key."""
-        return np.searchsorted(self._sorted, keys, side="right") - np.searchsorted(self._sorted, keys)
-
-    def rows(self, keys: np.ndarray) -> np.ndarray:
-        """(n, most rows of one key) int64 rows in rising order, padded with -1."""
-        counts = self.count(keys)
-        steps = np.arange(counts.max(initial=0))
-        places = np.searchsorted(self._sorted, keys)[:, None] + steps
-        return np.where(steps < counts[:, None], self._order[np.minimum(places, len(self._order) - 1)], -1)
+        yield rows, positive_ranks(block_scores, torch.from_numpy(positives).to(query.device))

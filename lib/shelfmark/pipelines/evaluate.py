@@ -10,26 +10,30 @@ import torch
 from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
-from shelfmark.evaluation import classification, retrieval
+from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel, open_model
 from shelfmark.pipelines.pictures import draw_evaluation
+from shelfmark.pipelines.retrieval_scores import NOTHING_MORE, Asked, write_retrieval_scores
 from shelfmark.pipelines.splits import read_evaluation
-from shelfmark.recipe import Recipe
 
 
-def evaluate(opened: OpenedModel, folder: Path) -> dict[str, Any]:
+def evaluate(opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`."""
     val, gallery = read_evaluation(opened)
-    return evaluate_on(opened, val, gallery, folder)
+    return evaluate_on(opened, val, gallery, folder, asked)
 
 
-def evaluate_on(opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path) -> dict[str, Any]:
-    """The names of summary.json. Writes summary.json, per_class.csv, the pictures and embeddings/ into `folder`."""
+def evaluate_on(
+    opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path, asked: Asked = NOTHING_MORE
+) -> dict[str, Any]:
+    """The names of summary.json.
+
+    Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
+    """
     val_features = _features(opened, val, folder / "embeddings" / "val")
     found = val_features
     if retrieval_table is not None:
@@ -37,7 +41,8 @@ def evaluate_on(opened: OpenedModel, val: Table, retrieval_table: Table | None, 
     summary: dict[str, Any] = {}
     if dist.is_main():
         predictions = _predictions(opened, val_features)
-        summary = class_scores(opened, predictions) | retrieval_scores(opened.recipe, found, retrieval_table)
+        summary = class_scores(opened, predictions)
+        summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
         write_json(folder / "summary.json", summary)
         classification.write_per_class(
             folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
@@ -75,28 +80,6 @@ def class_scores(opened: OpenedModel, predictions: classification.Predictions) -
         if name in intervals:
             scores[f"{name}_low"], scores[f"{name}_high"] = intervals[name] or (None, None)
     return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
-
-
-def retrieval_scores(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
-    """Recall@K and mAP: queries against gallery where the table has them, else every row against all others."""
-    ks, metric = recipe.eval.recall_at, recipe.eval.retrieval_metric
-    if table is None:
-        return retrieval.scores(features.features, features.labels, ks, metric=metric)
-    if table.is_query is None or table.is_gallery is None:
-        raise UserError(
-            f"{recipe.data.retrieval_json} marks no queries or no gallery: records need is_query, is_gallery."
-        )
-    is_query, is_gallery = table.is_query[features.rows], table.is_gallery[features.rows]
-    return retrieval.scores(
-        features.features[is_query],
-        features.labels[is_query],
-        ks,
-        gallery=features.features[is_gallery],
-        gallery_labels=features.labels[is_gallery],
-        metric=metric,
-        query_ids=features.rows[is_query],
-        gallery_ids=features.rows[is_gallery],
-    )
 
 
 def _predictions(opened: OpenedModel, features: Embeddings) -> classification.Predictions:

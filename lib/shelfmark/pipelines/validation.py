@@ -15,11 +15,11 @@ from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.models import Network
 from shelfmark.ops.class_metrics import ClassCounts
-from shelfmark.pipelines.evaluate import retrieval_scores
 from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.retrieval_scores import retrieval_scores
 from shelfmark.recipe import Recipe, assemble
 
-RETRIEVAL_SCORES = ("recall@", "map", "r_precision")
+RETRIEVAL_SCORES = ("recall@", "precision@", "map", "r_precision", "mrr", "minp", "mean_class_recall@1")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Validation:
                 checkpoint_hash="in training",
                 precision=self.precision,
             )
-            scores = retrieval_scores(self.recipe, features, self.retrieval_table) if dist.is_main() else {}
+            device = self.precision.device
+            scores = retrieval_scores(self.recipe, features, self.retrieval_table, device) if dist.is_main() else {}
             dist.barrier()
         return dist.broadcast_object(scores)

@@ -25,6 +25,10 @@ _NAMES = {
     "map": "mAP",
     "map@r": "mAP@R",
     "r_precision": "R-precision",
+    "mrr": "MRR",
+    "minp": "mINP",
+    "nmi": "NMI",
+    "roc_auc": "area under ROC",
     "num_queries_without_positive": "queries without a positive",
 }
 
@@ -52,7 +56,8 @@ def score_name(name: str) -> str:
     """How a score of summary.json is called in running text: `map@r` is mAP@R."""
     if name in _NAMES:
         return _NAMES[name]
-    return name.replace("recall@", "Recall@").removeprefix("num_").replace("_", " ")
+    name = name.replace("recall@", "Recall@").replace("map@", "mAP@").replace("tpr@fpr=", "TPR at FPR ")
+    return name.removeprefix("num_").replace("_", " ")
 
 
 def score_text(name: str, value: float | None) -> str:

@@ -42,11 +42,25 @@ def pair_scores(query: Tensor, gallery: Tensor, rows: Tensor, metric: str) -> Te
     return scores
 
 
-def products(query: Tensor, gallery: Tensor, metric: str) -> Tensor:
-    """(Q, G) scores that rank a gallery for each query: the inner product, or for euclidean 2 q.g - |g|^2."""
-    scores = query @ gallery.T
+def products(
+    query: Tensor, gallery: Tensor, metric: str, squares: Tensor | None = None, out: Tensor | None = None
+) -> Tensor:
+    """(Q, G) scores that rank a gallery for each query: the inner product, or for euclidean 2 q.g - |g|^2.
+
+    For who compares many blocks with the same gallery: squares, its (G,) `squared_norms`, and out, (Q, G) memory to
+    write to, because the pages of a fresh block took a fifth of the time.
+    """
+    scores = torch.mm(query, gallery.T, out=out)
+    if metric != "euclidean":
+        return scores
     # The query's own norm is the same for the whole row, so the order does not need it.
-    return scores.mul_(2).sub_(gallery.square().sum(dim=1)) if metric == "euclidean" else scores
+    return scores.mul_(2).sub_(squared_norms(gallery) if squares is None else squares)
+
+
+def squared_norms(vectors: Tensor) -> Tensor:
+    """(N,) |v|^2, without a copy of all vectors at a time."""
+    found = [block.square().sum(dim=1) for block in vectors.split(_BLOCK_GALLERY)]
+    return torch.cat(found) if found else vectors.new_empty(0)
 
 
 def _best_of_block(query: Tensor, gallery: Tensor, k: int, metric: str) -> Tensor:

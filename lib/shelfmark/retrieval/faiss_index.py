@@ -1,14 +1,17 @@
-"""Exact search by faiss. The one file that knows it."""
+"""Exact search and k-means by faiss. The one file that knows it."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.rng import derive_seed
 
 
 def is_installed() -> bool:
@@ -26,13 +29,46 @@ def best_rows(query: Tensor, gallery: Tensor, k: int, metric: str) -> Tensor:
     import faiss
 
     kind = faiss.METRIC_L2 if metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
+    with _torch_threads():
+        _, rows = faiss.knn(_plain(query), _plain(gallery), k, metric=kind)
+    return torch.from_numpy(rows).to(query.device)
+
+
+def k_means(vectors: Tensor, num_clusters: int, seed: int = 0, iterations: int = 20) -> Tensor:
+    """(N,) int64 cluster of each vector by Lloyd's algorithm, from centres that the seed draws among the vectors.
+
+    vectors: (N, D), at least as many as clusters. All of them are used, however many a cluster. On the CPU.
+    """
+    if not is_installed():
+        raise UserError("Clusters need faiss: pip install faiss-cpu.")
+    if not 1 <= num_clusters <= len(vectors):
+        raise UserError(
+            f"{num_clusters} clusters of {len(vectors)} vectors: ask for 1 to as many as there are vectors."
+        )
+    import faiss
+
+    plain = _plain(vectors)
+    settings = {"niter": iterations, "seed": derive_seed(seed, "k-means") % 2**31}
+    # Lifts the limits on the vectors of a cluster: below the least it only warns, above the most it takes a sample.
+    settings |= {"min_points_per_centroid": 1, "max_points_per_centroid": len(plain)}
+    with _torch_threads():
+        engine = faiss.Kmeans(plain.shape[1], num_clusters, **settings)
+        engine.train(plain)
+        _, rows = engine.index.search(plain, 1)
+    return torch.from_numpy(rows[:, 0])
+
+
+@contextmanager
+def _torch_threads() -> Iterator[None]:
+    """faiss takes as many threads as torch."""
+    import faiss
+
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(torch.get_num_threads())
     try:
-        _, rows = faiss.knn(_plain(query), _plain(gallery), k, metric=kind)
+        yield
     finally:
         faiss.omp_set_num_threads(threads)
-    return torch.from_numpy(rows).to(query.device)
 
 
 def _plain(vectors: Tensor) -> np.ndarray:
