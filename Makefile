@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test test-slow check format bench-clean bench-losses bench-samplers clean
+.PHONY: demo test test-slow check format bench-clean bench-index bench-longtail bench-losses bench-retrieval bench-samplers table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -31,11 +31,24 @@ format: .venv/installed
 bench-clean: .venv/installed
 	$(BIN)/python benchmarks/bench_clean.py
 
+bench-index: .venv/installed
+	$(BIN)/python benchmarks/bench_index.py
+
+bench-longtail: .venv/installed
+	$(BIN)/python benchmarks/bench_longtail.py
+
 bench-losses: .venv/installed
 	$(BIN)/python benchmarks/bench_losses.py
 
+bench-retrieval: .venv/installed
+	$(BIN)/python benchmarks/bench_retrieval.py
+
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
+
+# Trains every recipe of the shop three times; stopped, it goes on where it was.
+table-longtail: .venv/installed
+	$(BIN)/python benchmarks/table_longtail.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache

@@ -112,7 +112,9 @@ def test_build_says_which_kind_and_why_and_info_shows_it(
     assert "fit this model and these images" in caplog.text
     assert main(["index", "info", "--index", out]) == 0
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ["flat", "cosine", "num_images", "100", "best_model"])
+    facts = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert (facts["kind"], facts["metric"], facts["num_images"], facts["num_labels"]) == ("flat", "cosine", "100", "20")
+    assert facts["checkpoint_sha256"] == load_checkpoint(MODEL).weights_hash
     assert "exists; an index is not built over another" in error([*argv, out], capsys)
 
 
@@ -160,6 +162,8 @@ def test_tables_show_products_scores_and_paths(at: Path, capsys: pytest.CaptureF
     assert main(["recognise", "--index", "index", "--RESUME_MODEL", str(MODEL), str(photo)]) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in [photo.name, "probability", "classifier", "neighbours"])
+    assert main(["search", "--index", "index", "nowhere.jpg"]) == 1
+    assert "nowhere.jpg: could not be read: missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["search", "recognise"])
@@ -327,6 +331,19 @@ def test_an_index_of_stored_features_is_that_of_their_images(at: Path, tmp_path:
     assert one.records.names == other.records.names
 
 
+def test_stored_features_take_their_names_from_the_annotations_that_they_were_made_of(at: Path, tmp_path: Path) -> None:
+    opened = open_model(MODEL)
+    first = pipeline.build(opened, tmp_path / "first", Source(split="retrieval"))
+    features = tmp_path / "first_features"
+    again = pipeline.build(opened, tmp_path / "again", Source(split="retrieval", embeddings=features), "ivf_flat")
+    assert not (tmp_path / "again_features").exists()
+    assert again.records.names == first.records.names
+    assert list(again.records.paths) == list(first.records.paths)
+    assert again.facts == first.facts
+    with pytest.raises(UserError, match="are of other images than the annotations"):
+        pipeline.build(opened, tmp_path / "other", Source(annotations=Path("val_small.json"), embeddings=features))
+
+
 def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only_searched(
     at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -369,7 +386,7 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
         (["index", "build", "--out", "x"], "--RESUME_MODEL is missing"),
         (["index", "add", "--index", "index", "--label", "3"], "--images DIR, which is not given"),
         (["index", "add", "--index", "index", "--images", "a", "--annotations", "b"], "--annotations and --images"),
-        (["index", "add", "--index", "index", "--images", "a", "--split", "val"], "--split and another source"),
+        (["index", "add", "--index", "index", "--images", "a", "--split", "val"], "--split and --images"),
         (["index", "remove", "--index", "index"], "say what to remove"),
         (["index", "info", "--index", "log"], "log is not an index: it has no manifest.json"),
         (["search", "--index", "nowhere", "a.jpg"], "nowhere is not an index: it does not exist"),

@@ -25,7 +25,8 @@ EVALUATE = ["evaluate", "--RESUME_MODEL", "log/base/last", "--out", "scores"]
 
 
 def test_each_step_has_its_row_and_its_features(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
+    short = ["name=base", "train.num_epochs=1", "train.steps_per_epoch=2", "train.precision=fp32"]
+    assert main(["train", *SMALL, *short]) == 0
     assert main([*EVALUATE, "--post", "scales"]) == 2
     assert not Path("scores").exists()
     steps = ["flip", "scales", "whiten", "alpha_qe,dba", "k_reciprocal"]
@@ -38,7 +39,7 @@ def test_each_step_has_its_row_and_its_features(small: Path, capsys: pytest.Capt
     summary = json.loads(Path("scores/summary.json").read_text())
     for name in ("recall@1", "map"):
         assert float(rows[0][name]) == pytest.approx(summary[name], abs=1e-6)
-        assert len({row[name] for row in rows}) > 3
+    assert len({row["map"] for row in rows}) == len(rows)
     assert all(float(row["seconds"]) > 0 for row in rows)
 
     folders = {folder.name for folder in Path("scores/embeddings").iterdir() if folder.is_dir()}

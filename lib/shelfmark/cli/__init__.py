@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage(COMMANDS))
         return 0
     try:
-        return _run(words[0], words[1:])
+        return _run(words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -35,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(name: str, argv: list[str]) -> int:
+def _run(words: list[str]) -> int:
+    # Some names are of two words, as `index build`.
+    length = 2 if " ".join(words[:2]) in COMMANDS else 1
+    name, argv = " ".join(words[:length]), words[length:]
     command = COMMANDS.get(name)
     if command is None:
+        if parts := [one.partition(" ")[2] for one in COMMANDS if one.startswith(f"{name} ")]:
+            raise UserError(f"`shelfmark {name}` wants one of: {', '.join(parts)}.")
         hint = nearest(name, COMMANDS)
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")

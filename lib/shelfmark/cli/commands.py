@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
 
@@ -76,6 +77,15 @@ def calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
+def weigh_experts(args: argparse.Namespace) -> int:
+    opened = _opened(args)
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.weigh_experts import weigh_experts as run
+
+    screens.weighed(run(opened, images=args.images))
+    return 0
+
+
 def embed(args: argparse.Namespace) -> int:
     opened = _opened(args)
     from shelfmark.pipelines.embed import embed as run
@@ -105,16 +115,22 @@ def evaluate(args: argparse.Namespace) -> int:
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
     from shelfmark.pipelines.evaluate import evaluate as run
+    from shelfmark.pipelines.post_processing import Plan, post_process
+    from shelfmark.pipelines.retrieval_scores import Asked
 
+    plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
     folder = unused_path(args.out or opened.run_folder / "evaluation")
-    screens.trained(folder, run(opened, folder))
+    asked = Asked(clusters=args.clusters, verification=args.verification, legacy=args.legacy_metrics)
+    screens.evaluated(folder, run(opened, folder, asked), args.legacy_metrics)
+    if plan.steps:
+        screens.post_processed(folder, post_process(opened, folder, plan))
     return 0
 
 
 def prepare(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.prepare import prepare as run
 
-    run(args.what, args.source, args.out, args.val_fraction, args.seed)
+    run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio)
     return 0
 
 
@@ -192,10 +208,34 @@ COMMANDS = {
             option("--gpu_ids", "GPU to use", metavar="ID"),
         ],
     ),
+    "weigh-experts": Command(
+        "weigh the experts of a model by unlabelled images, as SADE does",
+        weigh_experts,
+        [
+            RESUME,
+            option("--images", "every photograph under this folder (default: the test set)", type=Path, metavar="DIR"),
+            option("--gpu_ids", "GPU to use", metavar="ID"),
+        ],
+    ),
     "evaluate": Command(
         "score a checkpoint on val and on query and gallery pictures",
         evaluate,
-        [RESUME, option("--out", "folder for the scores", type=Path, metavar="DIR")],
+        [
+            RESUME,
+            option("--out", "folder for the scores", type=Path, metavar="DIR"),
+            option("--clusters", "also score k-means clusters of the features", action="store_true"),
+            option("--verification", "also tell same from different, at given false positives", action="store_true"),
+            option("--legacy-metrics", "also score as older code defines it", choices=["pnp", "fastreid"]),
+            option(
+                "--post",
+                "also score the search after each of these steps, one upon the other: flip, scales (those of"
+                " predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
+                nargs="+",
+                default=[],
+                metavar="STEP",
+            ),
+            option("--whiten-dim", "directions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+        ],
     ),
     "embed": Command(
         "write features of images to disk, once",
@@ -236,17 +276,31 @@ COMMANDS = {
             option("--out", "annotation file", type=Path, metavar="FILE", required=True),
         ],
     ),
+    **INDEX_COMMANDS,
     "prepare": Command(
         "convert or generate a dataset",
         prepare,
         [
-            option("what", "layout of the source", choices=["aliproducts", "grocery", "folder", "shop"]),
+            option(
+                "what",
+                "layout of the source",
+                choices=[
+                    *["aliproducts", "cifar10_lt", "cifar100_lt", "grocery", "folder", "shop"],
+                    *["sop", "cub", "cars196", "inshop", "inaturalist", "vehicleid", "products10k"],
+                ],
+            ),
             option("--source", "folder of the original data", type=Path, metavar="DIR"),
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
             option(
-                "--val-fraction", "folder: part of each class for validation", type=float, default=0.2, metavar="PART"
+                "--val-fraction",
+                "folder, products10k: part of each class for validation; the other retrieval sets: part of the"
+                " training classes (default: 0.2)",
+                type=float,
+                default=0.2,
+                metavar="PART",
             ),
-            option("--seed", "of the split or the shop", type=int, default=0),
+            option("--ratio", "cifar*_lt: largest class over smallest", type=float, default=100.0, metavar="R"),
+            option("--seed", "of the split, the draw or the shop", type=int, default=0),
         ],
         takes_config=False,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
     from shelfmark.pipelines.calibrate import Calibration
     from shelfmark.pipelines.demo import Demo
     from shelfmark.pipelines.tau_norm import Recalibrated
+    from shelfmark.pipelines.weigh_experts import Weighed
+
+# In summary.json, and on screen only where scores are all that was asked for.
+DETAILS = re.compile(r"(precision|map)@\d|recall@1_(many|medium|few)|mrr|mean_class_recall")
 
 FILES = {
     "summary.json": "scores",
     "per_class.csv": "accuracy of each class",
+    "retrieval_per_class.csv": "Recall@1 of each class",
+    "retrieval_groups.csv": "Recall@1 of each group of classes",
+    "post_processing.csv": "Recall@1 and mAP after each step of post-processing",
     "curves.png": "loss, score and learning rate",
     "accuracy_by_frequency.png": "class accuracy against training images",
     "weight_norms.png": "lengths of the classifier's rows against training images",
@@ -43,6 +51,36 @@ def trained(folder: Path, summary: Mapping[str, Any]) -> None:
         _show(f"Scores of {folder}", {"val": summary}, [folder])
 
 
+def evaluated(folder: Path, summary: Mapping[str, Any], legacy: str | None) -> None:
+    """As `trained`, with the scores by older definitions beside ours where they were asked for."""
+    prefix = f"{legacy}_"
+    ours = {name: score for name, score in summary.items() if not name.startswith(prefix)}
+    theirs = {name.removeprefix(prefix): score for name, score in summary.items() if name.startswith(prefix)}
+    if dist.is_main():
+        columns = {"val": ours, **({legacy: theirs} if legacy else {})}
+        _show(f"Scores of {folder}", columns, [folder], with_details=True)
+
+
+def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row a step of post-processing: the scores after it, and its seconds."""
+    from shelfmark.reports.tables import score_name, score_text
+
+    if not dist.is_main():
+        return
+    table = Table(title="Post-processing, step upon step\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("")
+    for name in ("recall@1", "map"):
+        table.add_column(score_name(name), justify="right")
+    table.add_column("seconds", justify="right")
+    for number, row in enumerate(rows):
+        scores = (score_text(name, row[name]) for name in ("recall@1", "map"))
+        table.add_row(f"+ {row['step']}" if number else row["step"], *scores, f"{row['seconds']:.1f}")
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    say(f"also written to {folder / 'post_processing.csv'}")
+
+
 def recalibrated(result: Recalibrated) -> None:
     """Before and after tau-norm, and the files."""
     _show("tau-norm, on val", _before_and_after(result), [result.folder])
@@ -56,12 +94,30 @@ def calibrated(result: Calibration) -> None:
     console.print(_method_table(result))
     saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
     for line in (
-        "below each score: its 95% interval; the best has the greatest mean class accuracy",
-        f"best: {result.chosen}; saved: {saved}",
+        "below each score: its 95% interval; below a method: what it learned",
+        f"best, by mean class accuracy: {result.chosen}; saved: {saved}",
         f"the choice itself, cross-validated: {_scores_line(result.cross_validated)}",
         "",
     ):
         console.print(line, soft_wrap=True)
+    console.print(_files([result.folder]))
+    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+
+
+def weighed(result: Weighed) -> None:
+    """One row an expert, and how well the two views agree."""
+    table = Table(title="Weights of the experts\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("weight", justify="right")
+    for number, weight in enumerate(result.weights, start=1):
+        table.add_row(f"expert_{number}", f"{weight:.3f}")
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    console.print(
+        f"agreement of two views: {result.stability:.4f}, with equal weights {result.equal_stability:.4f}",
+        soft_wrap=True,
+    )
     console.print(_files([result.folder]))
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
 
@@ -83,17 +139,27 @@ def dry_run_passed() -> None:
 
 
 def _show(
-    title: str, columns: Mapping[str, Mapping[str, Any]], folders: Sequence[Path], console: Console | None = None
+    title: str,
+    columns: Mapping[str, Mapping[str, Any]],
+    folders: Sequence[Path],
+    console: Console | None = None,
+    with_details: bool = False,
 ) -> None:
     from shelfmark.reports.tables import score_table
 
     console = console or Console(highlight=False)
+    if not with_details:
+        columns = {
+            heading: {name: score for name, score in scores.items() if not DETAILS.match(name)}
+            for heading, scores in columns.items()
+        }
     console.print()
     console.print(score_table(title, columns))
     console.print(_files(folders))
 
 
 def _method_table(result: Calibration) -> Table:
+    from shelfmark.pipelines.calibration_methods import learned_text
     from shelfmark.reports.tables import score_text
 
     names = {
@@ -111,7 +177,9 @@ def _method_table(result: Calibration) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result.methods:
         cells = (_two_lines(row, name, score_text(name, row[name])) for name in names)
-        table.add_row(row["method"], *cells, style="bold" if row["method"] == result.chosen else "")
+        told = learned_text(row["learned"])
+        name = f"{row['method']}\n  {told}" if told else row["method"]
+        table.add_row(name, *cells, style="bold" if row["method"] == result.chosen else "")
     return table
 
 
@@ -129,10 +197,11 @@ def _scores_line(scores: Mapping[str, Any]) -> str:
 def _before_and_after(result: Recalibrated) -> dict[str, Mapping[str, Any]]:
     """cross-validated is the figure to trust: tau was not chosen on the images that it scores."""
     chosen = "unmodified is best" if result.tau is None else f"tau {result.tau:g}"
+    headings = {"unmodified": "unmodified", "recalibrated": chosen, "cross_validated": "cross-validated"}
+    # Three columns with intervals are wider than a screen: those stand in summary.json.
     return {
-        "unmodified": result.summary["unmodified"],
-        chosen: result.summary["recalibrated"],
-        "cross-validated": result.summary["cross_validated"],
+        heading: {what: score for what, score in result.summary[name].items() if not what.endswith(("_low", "_high"))}
+        for name, heading in headings.items()
     }
 
 

@@ -57,8 +57,8 @@ class Outputs:
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
     heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head
-    its Proxies. With E experts, `experts` holds the logits of each, (N, E, C), `expert_1` ... `expert_E` (N, C) those of
-    one, and `classifier` their mean.
+    its Proxies. With E experts, `experts` holds the logits of each, (N, E, C), `expert_1` ... `expert_E` (N, C) those
+    of one, and `classifier` their mean.
     """
 
     embedding: Tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
@@ -30,12 +31,16 @@ def features_of(
     *,
     checkpoint_hash: str,
     precision: Precision,
+    views: str = "centre",
 ) -> Embeddings:
-    """The table's embeddings in `folder`: read where they fit this model and these images, else extracted."""
+    """The table's embeddings in `folder`: read where they fit this model and these images, else extracted.
+
+    views: of more than the centre, the mean of the views' embeddings, each of length 1.
+    """
     facts = {
         "checkpoint_sha256": checkpoint_hash,
         "rows_sha256": _rows_hash(table),
-        "config_sha256": sha256_json(_what_shapes_features(recipe, precision)),
+        "config_sha256": features_config_hash(recipe, precision, views),
     }
     if _fits(folder, facts):
         say(f"features: those in {folder} fit this model and these images")
@@ -47,25 +52,33 @@ def features_of(
         with torch.inference_mode(), precision.autocast():
             return network.embed(images.to(precision.device, non_blocking=True))
 
+    def embed_views(images: Tensor) -> Tensor:
+        units = normalize(embed(images.flatten(0, 1)).float(), dim=1)
+        return units.view(*images.shape[:2], -1).mean(dim=1)
+
+    if views == "centre":
+        batches = assemble.evaluation_batches(recipe, table, bad_images)
+    else:
+        batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
     return extract(
-        embed,
-        assemble.evaluation_batches(recipe, table, bad_images),
+        embed if views == "centre" else embed_views,
+        batches,
         table,
         folder=folder,
         manifest=facts,
     )
 
 
-def _what_shapes_features(recipe: Recipe, precision: Precision) -> dict[str, object]:
-    data = recipe.data
-    return {
-        "input_size_px": data.input_size_px,
-        "eval_crop": data.eval_crop,
-        "mean": data.mean,
-        "std": data.std,
-        "precision": precision.name,
-        "root": data.root.resolve(),
-    }
+def input_options(recipe: Recipe) -> dict[str, object]:
+    """The options, all of `data`, that say how a picture becomes the network's input."""
+    names = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean", "std")
+    return {name: getattr(recipe.data, name) for name in names}
+
+
+def features_config_hash(recipe: Recipe, precision: Precision, views: str = "centre") -> str:
+    """Of all options that shape features: `config_sha256` in their manifest."""
+    options = {**input_options(recipe), "precision": precision.name, "root": recipe.data.root.resolve()}
+    return sha256_json(options if views == "centre" else {**options, "views": views})
 
 
 def _rows_hash(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""Exact search and k-means by faiss. The one file that knows it."""
+"""Exact search and k-means by faiss."""
 
 from __future__ import annotations
 

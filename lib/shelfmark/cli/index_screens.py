@@ -1,0 +1,90 @@
+"""What the commands of an index show: tables, or the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from shelfmark.pipelines.recognise import Recognised
+    from shelfmark.pipelines.search import Answer
+
+
+def searched(answers: Sequence[Answer]) -> None:
+    """For each photograph its products; where no gallery image has a label, the images themselves."""
+    for answer in answers:
+        if answer.candidates:
+            rows = [
+                (_product(one.label, one.name), f"{one.score:.4f}", str(one.num_neighbours), _near(one.path))
+                for one in answer.candidates
+            ]
+            _show(answer.photo, ("product", "score", "images", "nearest gallery image"), rows, answer.error)
+        else:
+            images = [(one.id, f"{one.score:.4f}", _near(one.path)) for one in answer.neighbours]
+            _show(answer.photo, ("gallery image", "score", "path"), images, answer.error)
+
+
+def recognised(answers: Sequence[Recognised]) -> None:
+    """For each photograph its products, with both parts of the probability."""
+    columns = ("product", "probability", "classifier", "neighbours", "nearest gallery image")
+    for answer in answers:
+        rows = [
+            (
+                _product(one.label, one.name),
+                *(f"{value:.4f}" for value in (one.probability, one.classifier, one.neighbours)),
+                _near(one.path),
+            )
+            for one in answer.products
+        ]
+        _show(answer.photo, columns, rows, answer.error)
+
+
+def as_json(answers: Iterable[Answer] | Iterable[Recognised]) -> None:
+    """A list with an object a photograph, on standard output."""
+    json.dump([asdict(one) for one in answers], sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def described(facts: Mapping[str, Any]) -> None:
+    """One line a fact, whole: hashes and paths are to be copied."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        for line in value if isinstance(value, list) else [value]:
+            is_count = isinstance(line, int) and not isinstance(line, bool)
+            print(f"{name:<{width}}  {f'{line:,}' if is_count else line}")
+
+
+def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None) -> None:
+    console = Console(highlight=False)
+    console.print()
+    if error is not None:
+        console.print(Text(f"{photo}: could not be read: {error}"), soft_wrap=True)
+        return
+    table = Table(title=Text(f"{photo}\n"), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.show_edge = False
+    for column in columns:
+        is_number = column in ("score", "images", "probability", "classifier", "neighbours")
+        # A path that is cut cannot be opened: it goes on in the next line.
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _product(label: int, name: str) -> str:
+    return f"{name} ({label})" if name else str(label)
+
+
+def _near(path: str) -> str:
+    """The path from the working folder on, where it lies below it."""
+    here = os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)

@@ -1,0 +1,136 @@
+"""What each step of post-processing adds to the retrieval scores: one table, step after step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.data.table import Table
+from shelfmark.evaluation.post_processing import (
+    FEATURE_STEPS,
+    LAST_STEP,
+    VECTOR_STEPS,
+    Searched,
+    check_steps,
+    reranked_scores,
+    whitened,
+)
+from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.retrieval_scores import _search_arguments
+from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.recipe import Recipe
+from shelfmark.reports.tables import write_table
+
+FILE = "post_processing.csv"
+NOTHING = "plain"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps, in order. whiten_dim: directions that whitening keeps, 0 for all with variance."""
+
+    steps: tuple[str, ...]
+    whiten_dim: int = 0
+
+    @classmethod
+    def of(cls, words: Sequence[str], whiten_dim: int, recipe: Recipe) -> Plan:
+        """From the command's words, each a step or steps with commas between; a UserError for what cannot be."""
+        settings = [word for word in words if "=" in word]
+        if settings:
+            raise UserError(f"--post takes the words behind it: write {' '.join(settings)} before it.")
+        steps = check_steps([step for word in words for step in word.split(",") if step])
+        metric = recipe.eval.retrieval_metric
+        if steps and metric != "cosine":
+            raise UserError(f"--post compares by cosine; set eval.retrieval_metric=cosine instead of {metric}.")
+        if "scales" in steps and not recipe.predict.sizes_px:
+            raise UserError("--post scales: name the sizes, as predict.sizes_px=[192,224,256].")
+        if whiten_dim and "whiten" not in steps:
+            raise UserError(f"--whiten-dim {whiten_dim} has no use without the step whiten.")
+        return cls(tuple(steps), whiten_dim)
+
+
+def post_process(opened: OpenedModel, folder: Path, plan: Plan) -> list[dict[str, Any]]:
+    """A row for the plain search, and one for each step on top of those before it: step, recall@1, map, seconds.
+
+    seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
+    Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
+    """
+    val, table = read_evaluation(opened)
+    features = _Features(opened, val if table is None else table, folder / "embeddings")
+    vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
+    rows = []
+    searched: Searched | None = None
+    for number, step in enumerate((NOTHING, *plan.steps)):
+        start = time.perf_counter()
+        if step == NOTHING or step in FEATURE_STEPS:
+            found = features.of(plan.steps[:number])
+            searched = _searched(opened, found, table) if dist.is_main() else None
+        if searched is not None:
+            if step in vector_steps:
+                searched = vector_steps[step](searched)
+            scores = reranked_scores(searched) if step == LAST_STEP else searched.scores()
+            rows.append({"step": step, **scores, "seconds": time.perf_counter() - start})
+    if dist.is_main():
+        write_table(folder / FILE, rows)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Features of one table with more and more views, each pass in a folder of its own."""
+
+    opened: OpenedModel
+    table: Table
+    folder: Path
+
+    def of(self, steps: Sequence[str]) -> Embeddings:
+        """With the views and sizes that the steps ask for: the mean over sizes, each embedding of length 1."""
+        recipe = self.opened.recipe
+        views = "flip" if "flip" in steps else "centre"
+        sizes = recipe.predict.sizes_px if "scales" in steps else (recipe.data.input_size_px,)
+        passes = [self._pass(views, size) for size in sizes]
+        if len(passes) == 1:
+            return passes[0]
+        if any(not np.array_equal(one.rows, passes[0].rows) for one in passes):
+            raise UserError(f"--post scales: {self.folder} holds other images at each size: some were read only once.")
+        mean = np.zeros(passes[0].features.shape, dtype=np.float32)
+        for one in passes:
+            mean += F.normalize(torch.from_numpy(one.features), dim=1).numpy() / len(passes)
+        return replace(passes[0], features=mean)
+
+    def _pass(self, views: str, size_px: int) -> Embeddings:
+        recipe = self.opened.recipe
+        name = "val" if recipe.data.retrieval_json is None else "retrieval"
+        if (views, size_px) != ("centre", recipe.data.input_size_px):
+            name = f"{name}_{views}_{size_px}px"
+        sized = recipe.model_copy(update={"data": recipe.data.model_copy(update={"input_size_px": size_px})})
+        return features_of(
+            self.opened.network,
+            sized,
+            self.table,
+            self.folder / name,
+            checkpoint_hash=self.opened.checkpoint.weights_hash,
+            precision=self.opened.precision,
+            views=views,
+        )
+
+
+def _searched(opened: OpenedModel, features: Embeddings, table: Table | None) -> Searched:
+    arguments = _search_arguments(opened.recipe, features, table)
+    del arguments["metric"]  # always the cosine
+    if opened.precision.device.type == "cuda":
+        for side in {"features", "gallery"} & arguments.keys():
+            arguments[side] = torch.from_numpy(np.array(arguments[side])).to(opened.precision.device)
+    return Searched.of(**arguments)

@@ -1,0 +1,162 @@
+"""`shelfmark recognise`: the classifier and the nearest gallery images, in one probability.
+
+Legend: Q photographs, C classes of the model, K neighbours, X labels that only the index knows, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shelfmark.config.load import Override
+from shelfmark.core.errors import UserError
+from shelfmark.pipelines.index import open_index
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.search import Neighbour, embed_photos, listed, neighbours
+from shelfmark.retrieval.index import Index
+
+_BLOCK_PHOTOS = 256
+
+
+@dataclass(frozen=True)
+class Product:
+    """One answer. probability: the combined one; classifier and neighbours: its two parts before they are weighed.
+
+    path: the product's nearest gallery image, empty where none is among the neighbours.
+    """
+
+    label: int
+    name: str
+    probability: float
+    classifier: float
+    neighbours: float
+    path: str
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Of one photograph, best first. error: why it could not be read; then there is nothing else."""
+
+    photo: str
+    error: str | None = None
+    products: tuple[Product, ...] = ()
+
+
+def recognise(
+    folder: Path,
+    photos: Sequence[Path],
+    *,
+    checkpoint: Path | None = None,
+    overrides: Sequence[Override] = (),
+    k: int = 10,
+    weight: float = 0.5,
+    temperature: float = 0.1,
+    topk: int = 5,
+) -> list[Recognised]:
+    """An answer for each photograph, from the index in `folder` and the model that it was built with; see `combined`.
+
+    topk: products an answer. A folder among the photographs stands for those in it.
+    """
+    _check(k, weight, temperature, topk)
+    photos = listed(photos)
+    index, opened = open_index(folder, checkpoint, overrides)
+    if not index.facts["shares_classes"]:
+        raise UserError(
+            f"{folder} numbers its classes by another list than the model, so their answers cannot be joined. Search it"
+            " with `shelfmark search`, or build it of annotations with the model's class_names."
+        )
+    embedded = embed_photos(opened, photos)
+    answers = [Recognised(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
+    for start in range(0, len(embedded.rows), _BLOCK_PHOTOS):
+        block = slice(start, start + _BLOCK_PHOTOS)
+        features = embedded.features[block]
+        found = _products(opened, index, features, neighbours(index, features, k), weight, temperature, topk)
+        for row, products in zip(embedded.rows[block], found):
+            answers[row] = Recognised(str(photos[row]), None, products)
+    return answers
+
+
+def combined(
+    probabilities: np.ndarray, scores: np.ndarray, labels: np.ndarray, weight: float, temperature: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(C + X,) labels, (Q, C + X) combined probabilities, and (Q, C + X) the neighbours' part of them.
+
+    p = (1 - weight) softmax + weight vote; a label's vote is the sum of softmax(score / temperature) over its images
+    among the K neighbours. probabilities (Q, C): the classifier's. scores, labels (Q, K): of the neighbours; one
+    whose label is -1 does not vote, and where none votes the classifier decides alone.
+    Source: Khandelwal et al. 2020, equation 3; with similarities, as in Tip-Adapter (Zhang et al. 2022).
+    """
+    num_queries, num_classes = probabilities.shape
+    new = np.unique(labels[labels >= num_classes])
+    columns = np.where(labels < num_classes, labels, num_classes + np.searchsorted(new, labels))
+    votes_cast = labels >= 0
+    logits = np.where(votes_cast, scores / temperature, -np.inf)
+    best = logits.max(axis=1, keepdims=True, initial=-np.inf)
+    shares = np.exp(logits - np.where(np.isfinite(best), best, 0))
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    vote = np.zeros((num_queries, num_classes + len(new)))
+    np.add.at(vote, (np.arange(num_queries)[:, None], np.where(votes_cast, columns, 0)), shares)
+    own = np.pad(probabilities.astype(np.float64), [(0, 0), (0, len(new))])
+    weights = weight * votes_cast.any(axis=1, keepdims=True)
+    return np.concatenate([np.arange(num_classes), new]), (1 - weights) * own + weights * vote, vote
+
+
+def _products(
+    opened: OpenedModel,
+    index: Index,
+    features: np.ndarray,
+    near: Sequence[Sequence[Neighbour]],
+    weight: float,
+    temperature: float,
+    topk: int,
+) -> list[tuple[Product, ...]]:
+    with torch.inference_mode():
+        logits = opened.network.logits(torch.from_numpy(features).to(opened.precision.device))
+        own = logits.softmax(dim=1).cpu().numpy()
+    width = max(map(len, near))
+    scores, voted = np.zeros((len(near), width)), np.full((len(near), width), -1, dtype=np.int64)
+    for row, images in enumerate(near):
+        scores[row, : len(images)] = [one.score for one in images]
+        voted[row, : len(images)] = [-1 if one.label is None else one.label for one in images]
+    labels, probabilities, votes = combined(own, scores, voted, weight, temperature)
+    found = []
+    for row, images in enumerate(near):
+        paths: dict[int, str] = {}
+        for one in images:
+            if one.label is not None:
+                paths.setdefault(one.label, one.path)
+        best = np.argsort(-probabilities[row], kind="stable")[:topk]
+        found.append(
+            tuple(
+                Product(
+                    int(labels[place]),
+                    _name(opened, index, int(labels[place])),
+                    float(probabilities[row, place]),
+                    float(own[row, place]) if place < opened.num_classes else 0.0,
+                    float(votes[row, place]),
+                    paths.get(int(labels[place]), ""),
+                )
+                for place in best
+            )
+        )
+    return found
+
+
+def _name(opened: OpenedModel, index: Index, label: int) -> str:
+    names = opened.class_names or ()
+    return names[label] if label < len(names) else index.records.names.get(label, "")
+
+
+def _check(k: int, weight: float, temperature: float, topk: int) -> None:
+    if k < 1:
+        raise UserError(f"--k {k}: ask for at least one neighbour.")
+    if not 0 <= weight <= 1:
+        raise UserError(f"--weight {weight:g} is not within 0 (the classifier alone) and 1 (the neighbours alone).")
+    if not temperature > 0:
+        raise UserError(f"--temperature {temperature:g} must be above 0; near 0 only the nearest image votes.")
+    if topk < 1:
+        raise UserError(f"--topk {topk}: ask for at least one product.")

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.strings import Strings
+from shelfmark.retrieval import index_export, search
+from shelfmark.retrieval.index import Index, Records
+from shelfmark.retrieval.index_export import export_vectors
+from shelfmark.retrieval.index_files import read_index, write_index
+from shelfmark.retrieval.index_kinds import KINDS, choose_kind, parameters_for
+
+NUM_VECTORS, DIM = 1200, 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads link the nodes of hnsw in an order of their own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def vectors(num: int = NUM_VECTORS, seed: int = 0) -> np.ndarray:
+    """Rows about sixty centres, of uneven length."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(60, DIM))
+    rows = centres[generator.integers(60, size=num)] + 0.3 * generator.normal(size=(num, DIM))
+    return (rows * generator.uniform(0.5, 2, size=(num, 1))).astype(np.float32)
+
+
+def records(num: int = NUM_VECTORS, first: int = 0) -> Records:
+    numbers = range(first, first + num)
+    labels = np.array([number % 7 - 1 for number in numbers], dtype=np.int64)
+    ids, paths = Strings.of(f"id{number}" for number in numbers), Strings.of(f"ü/{number}.jpg" for number in numbers)
+    return Records(ids, labels, paths, {0: "tea", 5: "rice"})
+
+
+def nearest_ids(index: Index, query: np.ndarray, k: int = 5) -> list[list[str]]:
+    return [[index.records.ids[row] for row in rows if row >= 0] for rows in index.search(query, k)[1]]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_flat_gives_the_neighbours_and_scores_of_a_search_without_an_index(metric: str) -> None:
+    gallery, query = vectors(), vectors(9, seed=1)
+    gallery[700] = gallery[3]
+    query[0] = gallery[3]
+    index = Index.build(gallery, records(), kind="flat", metric=metric)
+    expected_scores, expected_rows = search(query, gallery, 8, metric=metric)
+    scores, rows = index.search(query, 8)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_allclose(scores, expected_scores, rtol=1e-5, atol=1e-5)
+    if metric != "dot":
+        assert rows[0, :2].tolist() == [3, 700]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize(("kind", "least_recall"), [("hnsw", 0.99), ("ivf_flat", 0.9), ("ivf_pq", 0.4)])
+def test_the_other_kinds_find_most_of_the_neighbours_and_nearly_their_scores(
+    kind: str, metric: str, least_recall: float
+) -> None:
+    gallery, query = vectors(), vectors(50, seed=1)
+    _, expected = search(query, gallery, 10, metric=metric)
+    index = Index.build(gallery, records(), kind=kind, metric=metric)
+    scores, rows = index.search(query, 10)
+    hits = [len(set(found) & set(right)) for found, right in zip(rows.tolist(), expected.tolist())]
+    assert sum(hits) / expected.size >= least_recall
+    assert (np.diff(scores, axis=1) <= 0).all()
+    if kind != "ivf_pq":
+        left, right = query[0].astype(np.float64), gallery[rows[0, 0]].astype(np.float64)
+        cosine = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+        wanted = cosine if metric == "cosine" else -np.linalg.norm(left - right)
+        assert scores[0, 0] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_is_read_back_gives_equal_results_and_goes_on_growing(kind: str, tmp_path: Path) -> None:
+    query = vectors(20, seed=1)
+    index = Index.build(vectors(), records(), kind=kind, facts={"checkpoint_sha256": "abc"})
+    write_index(tmp_path / "index", index)
+    again = read_index(tmp_path / "index")
+    for found, wanted in zip(again.search(query, 7), index.search(query, 7)):
+        np.testing.assert_array_equal(found, wanted)
+    assert (again.kind, again.metric, again.parameters, again.facts) == (kind, "cosine", index.parameters, index.facts)
+    assert again.records.names == {0: "tea", 5: "rice"}
+    assert again.records.paths[5] == "ü/5.jpg"
+    for one in (index, again):
+        one.add(vectors(30, seed=2), records(30, first=NUM_VECTORS))
+    for found, wanted in zip(again.search(query, 7), index.search(query, 7)):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_builds_the_same_index(kind: str, tmp_path: Path) -> None:
+    for name in "ab":
+        write_index(tmp_path / name, Index.build(vectors(), records(), kind=kind, seed=3))
+    first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in "ab")
+    assert first == second
+
+
+def test_the_seed_draws_the_sample_that_centres_are_learned_from() -> None:
+    indexes = [Index.build(vectors(), records(), kind="ivf_flat", seed=seed) for seed in (0, 1)]
+    centres = [index.structure.quantizer.reconstruct_n(0, index.parameters["num_lists"]) for index in indexes]
+    assert not np.array_equal(*centres)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_adding_in_parts_is_building_at_once(kind: str) -> None:
+    whole = Index.build(vectors(), records(), kind=kind)
+    parts = Index.build(vectors()[:500], records().take(np.arange(500)), kind=kind)
+    parts.add(vectors()[500:], records().take(np.arange(500, NUM_VECTORS)))
+    query = vectors(20, seed=1)
+    for found, wanted in zip(parts.search(query, 7), whole.search(query, 7)):
+        np.testing.assert_array_equal(found, wanted)
+    assert list(parts.records.ids) == list(whole.records.ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_removed_is_not_found_and_can_be_added_again(kind: str, tmp_path: Path) -> None:
+    index = Index.build(vectors(), records(), kind=kind)
+    query = vectors()[:40]
+    assert sum(f"id{row}" in ids for row, ids in enumerate(nearest_ids(index, query))) >= 35
+    index.remove(np.arange(20))
+    assert (len(index), len(index.vectors())) == (NUM_VECTORS - 20, NUM_VECTORS - 20)
+    write_index(tmp_path / "index", index)
+    for one in (index, read_index(tmp_path / "index")):
+        found = nearest_ids(one, query)
+        assert not {f"id{row}" for row in range(20)} & {name for ids in found for name in ids}
+        assert sum(f"id{row}" in found[row] for row in range(20, 40)) >= 16
+        one.add(vectors()[:20], records(20))
+        assert sum(f"id{row}" in ids for row, ids in enumerate(nearest_ids(one, query))) >= 35
+        assert one.records.ids[len(one) - 1] == "id19"
+
+
+def test_after_a_removal_flat_equals_a_build_of_what_is_left() -> None:
+    kept = np.flatnonzero(np.arange(NUM_VECTORS) % 3 != 1)
+    index = Index.build(vectors(), records(), kind="flat")
+    index.remove(np.arange(NUM_VECTORS) % 3 == 1)
+    fresh = Index.build(vectors()[kept], records().take(kept), kind="flat")
+    query = vectors(20, seed=1)
+    for found, wanted in zip(index.search(query, 7), fresh.search(query, 7)):
+        np.testing.assert_array_equal(found, wanted)
+    assert list(index.records.paths) == list(fresh.records.paths)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_come_back_as_they_are_compared(kind: str) -> None:
+    gallery = vectors()
+    unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    index = Index.build(gallery, records(), kind=kind)
+    index.remove(np.arange(10))
+    difference = np.linalg.norm(index.vectors() - unit[10:], axis=1)
+    assert difference.max() < (0.9 if kind == "ivf_pq" else 1e-6)
+    assert difference.mean() < (0.4 if kind == "ivf_pq" else 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_fewer_are_left_than_asked_for_the_rest_is_marked(kind: str) -> None:
+    index = Index.build(vectors(), records(), kind=kind)
+    index.remove(np.arange(3, NUM_VECTORS))
+    scores, rows = index.search(vectors()[:1], 5)
+    assert set(rows[0].tolist()) <= {0, 1, 2, -1}
+    assert rows[0, -2:].tolist() == [-1, -1]
+    assert np.isneginf(scores[0, -2:]).all()
+    index.remove(np.arange(3))
+    assert index.search(vectors()[:1], 2)[1].tolist() == [[-1, -1]]
+
+
+def test_hints_come_with_many_removed_nodes_and_with_lists_outgrown() -> None:
+    graph = Index.build(vectors(), records(), kind="hnsw")
+    graph.remove(np.arange(240))
+    assert graph.hints() == []
+    graph.remove(np.arange(1))
+    assert "241 of 1,200 vectors are removed" in graph.hints()[0]
+    lists = Index.build(vectors(100), records(100), kind="ivf_flat")
+    lists.add(vectors(300, seed=1), records(300, first=100))
+    assert lists.hints() == []
+    lists.add(vectors(1, seed=2), records(1, first=400))
+    assert "laid out for 100 vectors and hold 401" in lists.hints()[0]
+
+
+def test_an_addition_that_is_refused_leaves_the_index_as_it_was() -> None:
+    index = Index.build(vectors(50), records(50), kind="flat")
+    broken = vectors(2)
+    broken[1, 0] = np.nan
+    wrong_name = Records(Strings.of(["x"]), np.array([0]), Strings.of(["x"]), {0: "coffee"})
+    for added, said, text in [
+        (vectors(1), records(1, first=49), "'id49' is there already"),
+        (vectors(2), Records(Strings.of("xx"), np.zeros(2, int), Strings.of("ab")), "'x' is there already"),
+        (vectors(1), wrong_name, "'tea' in the index and 'coffee'"),
+        (broken, records(2, first=50), "NaN"),
+        (vectors(1)[:, :5], records(1, first=50), "holds vectors of 16 dimensions"),
+        (vectors(3), records(2, first=50), "3 vectors, 2 ids"),
+    ]:
+        with pytest.raises(UserError, match=text):
+            index.add(added, said)
+        assert (len(index), index.structure.ntotal) == (50, 50)
+
+
+def test_the_kind_follows_from_the_size_and_the_reason_names_it() -> None:
+    sizes = {10_000: "flat", 1_000_000: "hnsw", 10_000_000: "ivf_flat", 100_000_000: "ivf_pq"}
+    for num_vectors, kind in sizes.items():
+        chosen, reason = choose_kind(num_vectors, 128)
+        assert chosen == kind
+        assert f"{num_vectors:,} vectors of 128 dimensions" in reason
+    assert Index.build(vectors(40), records(40)).kind == "flat"
+
+
+def test_parameters_follow_from_the_size_and_can_be_given() -> None:
+    assert parameters_for("ivf_pq", 1_000_000, 128) == {"num_lists": 4096, "num_probes": 64, "num_bytes": 64}
+    assert parameters_for("ivf_flat", 100, 128) == {"num_lists": 2, "num_probes": 2}
+    assert parameters_for("hnsw", 100, 128, {"ef_search": 7})["ef_search"] == 7
+    with pytest.raises(UserError, match="'efsearch' is not one of: .*ef_search"):
+        parameters_for("hnsw", 100, 128, {"efsearch": 7})
+    with pytest.raises(UserError, match="needs as many vectors; there are 100"):
+        parameters_for("ivf_pq", 100, 128)
+    with pytest.raises(UserError, match="127 dimensions cannot be cut"):
+        parameters_for("ivf_pq", 1000, 127)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "rows.npz"])
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    write_index(tmp_path / "index", Index.build(vectors(50), records(50)))
+    data = bytearray((tmp_path / "index" / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "index" / name).write_bytes(data)
+    with pytest.raises(UserError, match=f"{name} does not match the SHA-256"):
+        read_index(tmp_path / "index")
+    (tmp_path / "index" / name).unlink()
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        read_index(tmp_path / "index")
+
+
+def test_what_is_no_index_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it does not exist"):
+        read_index(tmp_path / "nowhere")
+    (tmp_path / "manifest.json").write_text('{"format_version": 1, "num_rows": 3, "dim": 2}')
+    with pytest.raises(UserError, match="is of something else"):
+        read_index(tmp_path)
+    write_index(tmp_path / "index", Index.build(vectors(50), records(50)))
+    file = tmp_path / "index" / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format_version": 99}))
+    with pytest.raises(UserError, match="index format 99; this Shelfmark reads 1"):
+        read_index(tmp_path / "index")
+
+
+@pytest.mark.parametrize("moment", ["in the middle of the write", "between the two renames"])
+def test_a_killed_write_leaves_the_former_index(moment: str, tmp_path: Path) -> None:
+    write_index(tmp_path / "index", Index.build(vectors(50), records(50)))
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from shelfmark.retrieval import index_files
+
+moves = []
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def replace(source, target, move=os.replace):
+    moves.extend([source] if Path(source).is_dir() else [])
+    die() if len(moves) == 2 else move(source, target)
+
+folder = Path(sys.argv[1])
+index = index_files.read_index(folder)
+index.remove(np.arange(25))
+if {moment!r} == "between the two renames":
+    os.replace = replace
+else:
+    index_files.sha256_file = die
+index_files.write_index(folder, index)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (tmp_path / "index").exists() == (moment == "in the middle of the write")
+    again = read_index(tmp_path / "index")
+    assert len(again) == 50
+    again.remove(np.arange(25))
+    write_index(tmp_path / "index", again)
+    assert len(read_index(tmp_path / "index")) == 25
+
+
+def test_npy_export_has_the_vectors_and_a_line_for_each(tmp_path: Path) -> None:
+    index = Index.build(vectors(50), records(50), kind="flat")
+    export_vectors(index, tmp_path / "out", "npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "vectors.npy"), index.vectors())
+    with open(tmp_path / "out" / "rows.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 50
+    assert rows[1] == {"id": "id1", "label": "0", "name": "tea", "path": "ü/1.jpg"}
+    assert rows[0]["label"] == "-1"
+
+
+def test_parquet_export_without_pyarrow_names_the_extra_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_export, "has_parquet", lambda: False)
+    with pytest.raises(UserError, match=r"shelfmark\[parquet\]"):
+        export_vectors(Index.build(vectors(50), records(50)), tmp_path / "out.parquet", "parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_export_has_the_columns_and_the_vectors(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    index = Index.build(vectors(50), records(50), kind="flat")
+    export_vectors(index, tmp_path / "out.parquet", "parquet")
+    table = parquet.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["id", "label", "name", "path", "vector"]
+    assert table.column("id").to_pylist() == list(index.records.ids)
+    np.testing.assert_array_equal(np.array(table.column("vector").to_pylist(), np.float32), index.vectors())

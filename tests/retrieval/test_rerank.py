@@ -1,0 +1,232 @@
+"""alpha-QE, database augmentation and k-reciprocal re-ranking against plain dense definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from oracles_rerank import cosines, expanded, k_reciprocal_distances
+
+from shelfmark.core.errors import UserError
+from shelfmark.retrieval import rerank
+from shelfmark.retrieval.rerank import reciprocal
+from shelfmark.retrieval.rerank.sparse_rows import SparseRows
+
+TOLERANCE = {np.float32: 2e-6, np.float64: 1e-12}
+
+
+def clustered(num_vectors: int, dim: int, seed: int, dtype: type = np.float64) -> np.ndarray:
+    """Vectors around a few centres, of different lengths."""
+    generator = np.random.default_rng(seed)
+    centres = generator.normal(size=(max(2, num_vectors // 6), dim))
+    vectors = centres[generator.integers(len(centres), size=num_vectors)] + generator.normal(0, 0.4, (num_vectors, dim))
+    return (vectors * generator.uniform(0.5, 2, (num_vectors, 1))).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("num_query", "num_gallery", "alpha", "k"),
+    [(5, 12, 3.0, 5), (1, 1, 3.0, 5), (7, 3, 0.0, 4), (4, 30, 1.5, 40), (9, 20, 2.0, 1), (0, 6, 3.0, 3)],
+)
+def test_alpha_qe_equals_its_plain_definition(
+    dtype: type, num_query: int, num_gallery: int, alpha: float, k: int
+) -> None:
+    vectors = clustered(num_query + num_gallery, 6, seed=k, dtype=dtype)
+    query, gallery = rerank.alpha_qe(vectors[:num_query], vectors[num_query:], alpha, k)
+    wanted = expanded(vectors, alpha, k)
+    assert query.dtype == gallery.dtype == dtype
+    np.testing.assert_allclose(query, wanted[:num_query], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(gallery, wanted[num_query:], atol=TOLERANCE[dtype])
+
+
+def test_alpha_qe_by_hand() -> None:
+    # From 0 degrees 60 degrees is nearest (cosine 1/2, cubed 1/8); from 90 degrees the same at cosine sqrt(3)/2.
+    points = torch.tensor([[2.0, 0.0], [0.5, 0.75**0.5], [0.0, 1.0]], dtype=torch.float64)
+    query, gallery = rerank.alpha_qe(points[:1], points[1:], alpha=3.0, k=2)
+    cubed = 0.75**1.5
+    assert query.flatten().tolist() == pytest.approx([(2 + 0.5 / 8) / 2, 0.75**0.5 / 8 / 2])
+    assert gallery[0].tolist() == pytest.approx([0.25, (0.75**0.5 + cubed) / 2])
+    assert gallery[1].tolist() == pytest.approx([0.5 * cubed / 2, (1 + cubed * 0.75**0.5) / 2])
+
+
+def test_alpha_qe_of_one_neighbour_changes_nothing_and_leaves_its_input_alone() -> None:
+    vectors = torch.from_numpy(clustered(9, 4, 0))
+    before = vectors.clone()
+    query, gallery = rerank.alpha_qe(vectors[:4], vectors[4:], k=1)
+    assert torch.equal(torch.cat([query, gallery]), vectors)
+    rerank.alpha_qe(vectors[:4], vectors[4:])
+    assert torch.equal(vectors, before)
+
+
+def test_opposite_vectors_count_nothing_where_their_power_is_not_defined() -> None:
+    points = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    query, _ = rerank.alpha_qe(points[:1], points[1:], alpha=1.5, k=2)
+    assert query.tolist() == [[0.5, 0.0]]
+    query, _ = rerank.alpha_qe(points[:1], points[1:], alpha=3.0, k=2)
+    assert query.tolist() == [[1.0, 0.0]]
+
+
+def test_a_vector_is_its_own_neighbour_however_many_duplicates_stand_before_it() -> None:
+    vectors = np.tile(np.array([[3.0, 4.0]]), (12, 1))
+    vectors[11] *= 5
+    query, gallery = rerank.alpha_qe(vectors[:0], vectors, k=3)
+    assert len(query) == 0
+    np.testing.assert_allclose(gallery[:11], np.tile([3.0, 4.0], (11, 1)))
+    np.testing.assert_allclose(gallery[11], np.array([3.0, 4.0]) * 7 / 3)
+
+
+def test_the_database_is_augmented_from_itself_alone() -> None:
+    vectors = clustered(20, 5, 3)
+    np.testing.assert_allclose(rerank.augment_database(vectors, 3.0, 4), expanded(vectors, 3.0, 4), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    ("num_query", "num_gallery", "k1", "k2", "lambda_"),
+    [
+        (6, 40, 20, 6, 0.3),
+        (9, 31, 5, 3, 0.1),
+        (3, 4, 20, 6, 0.3),
+        (1, 1, 2, 2, 0.5),
+        (10, 25, 7, 1, 0.0),
+        (4, 20, 2, 9, 0),
+    ],
+)
+def test_k_reciprocal_distances_equal_their_plain_definition(
+    dtype: type, normalize: bool, num_query: int, num_gallery: int, k1: int, k2: int, lambda_: float
+) -> None:
+    vectors = clustered(num_query + num_gallery, 6, seed=k1, dtype=dtype)
+    query, gallery = vectors[:num_query], vectors[num_query:]
+    found = rerank.k_reciprocal(query, gallery, k1, k2, lambda_, normalize)
+    assert found.dtype == dtype
+    wanted = k_reciprocal_distances(query, gallery, k1, k2, lambda_, normalize)
+    np.testing.assert_allclose(found, wanted, atol=2 * TOLERANCE[dtype])
+
+
+def test_k_reciprocal_by_hand() -> None:
+    # Two pairs of equal points at right angles: with k1 = 1 each point's reciprocal neighbours are its own pair.
+    query = torch.tensor([[1.0, 0.0]])
+    gallery = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
+    found = rerank.k_reciprocal(query, gallery, k1=1, k2=1, lambda_=0.3)
+    assert found.flatten().tolist() == pytest.approx([1.0, 0.0, 1.0])
+    found = rerank.k_reciprocal(query, gallery, k1=1, k2=1, lambda_=0.3, normalize=True)
+    assert found.flatten().tolist() == pytest.approx([1.0, 0.0, 1.0])
+
+
+def test_a_neighbour_that_is_not_mutual_has_no_weight() -> None:
+    # On a line of angles 0, 10, 30, 31: 10's nearest is 0, and 0's is 10; 30 and 31 are a pair.
+    angles = np.deg2rad([0.0, 10.0, 30.0, 31.0])
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = rerank.k_reciprocal(points[1:2], points[[0, 2, 3]], k1=2, k2=1, lambda_=0.0)
+    # k1 = 2: 10 lists 0 and 30; 0 lists 10 and 30; 30 lists 31 and 10; 31 lists 30 and 10. So 10 and 30 are mutual,
+    # 10 and 0 are mutual, and 10 is no neighbour of 31's but the other way round.
+    weights = np.zeros((4, 4))
+    for row, members in enumerate([{0, 1}, {0, 1, 2}, {1, 2, 3}, {2, 3}]):
+        for member in members:
+            weights[row, member] = np.exp(-((points[row] - points[member]) ** 2).sum())
+    weights /= weights.sum(axis=1, keepdims=True)
+    wanted = [
+        1 - np.minimum(weights[1], weights[other]).sum() / np.maximum(weights[1], weights[other]).sum()
+        for other in (0, 2, 3)
+    ]
+    assert found[0].tolist() == pytest.approx(wanted)
+
+
+def test_lambda_one_is_the_original_distance() -> None:
+    vectors = clustered(30, 5, 1)
+    cosine = cosines(vectors)[:5, 5:]
+    np.testing.assert_allclose(rerank.k_reciprocal(vectors[:5], vectors[5:], lambda_=1.0), 1 - cosine, atol=1e-12)
+    squared = rerank.k_reciprocal(vectors[:5], vectors[5:], lambda_=1.0, normalize=True)
+    assert np.array_equal(np.argsort(squared, axis=1), np.argsort(-cosine, axis=1))
+    assert squared.max() <= 1
+
+
+def test_the_order_of_queries_and_their_lengths_change_nothing() -> None:
+    vectors = torch.from_numpy(clustered(40, 6, 2))
+    query, gallery = vectors[:8], vectors[8:]
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    found = rerank.k_reciprocal(query, gallery, 6, 3)
+    torch.testing.assert_close(rerank.k_reciprocal(query[order], 4 * gallery, 6, 3), found[order])
+
+
+def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.from_numpy(clustered(60, 6, 5))
+    query, gallery = vectors[:20], vectors[20:]
+    distances = rerank.k_reciprocal(query, gallery, 8, 4)
+    nearest = rerank.k_reciprocal_topk(query, gallery, 7, 8, 4)
+    monkeypatch.setattr(reciprocal, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(reciprocal, "_BLOCK_VALUES", 50)
+    monkeypatch.setattr(reciprocal, "_BLOCK_PAIRS", 50)
+    torch.testing.assert_close(rerank.k_reciprocal(query, gallery, 8, 4), distances, rtol=0, atol=1e-14)
+    for found, wanted in zip(rerank.k_reciprocal_topk(query, gallery, 7, 8, 4), nearest):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(("num_gallery", "k"), [(50, 10), (50, 50), (6, 9)])
+def test_the_nearest_are_the_least_of_all_distances(num_gallery: int, k: int, normalize: bool) -> None:
+    vectors = torch.from_numpy(clustered(15 + num_gallery, 6, seed=k))
+    query, gallery = vectors[:15], vectors[15:]
+    distances, rows = rerank.k_reciprocal_topk(query, gallery, k, 7, 3, normalize=normalize)
+    wanted = rerank.k_reciprocal(query, gallery, 7, 3, normalize=normalize).sort(dim=1)
+    found = min(k, num_gallery)
+    torch.testing.assert_close(distances[:, :found], wanted.values[:, :found], rtol=0, atol=1e-12)
+    assert torch.equal(rows[:, :found], wanted.indices[:, :found])
+    assert (rows[:, found:] == -1).all()
+    assert torch.isinf(distances[:, found:]).all()
+
+
+def test_many_duplicates_stand_at_equal_distances() -> None:
+    vectors = np.concatenate([np.tile([[1.0, 0.2]], (30, 1)), np.tile([[-0.5, 1.0]], (30, 1))])
+    distances = rerank.k_reciprocal(vectors[:1], vectors[1:], k1=4, k2=2)
+    assert np.isfinite(distances).all()
+    assert distances[0, :29].max() < distances[0, 29:].min()
+
+
+def test_an_empty_side_gives_an_empty_answer() -> None:
+    vectors = clustered(4, 3, 0)
+    assert rerank.k_reciprocal(vectors[:0], vectors).shape == (0, 4)
+    assert rerank.k_reciprocal(vectors, vectors[:0]).shape == (4, 0)
+    distances, rows = rerank.k_reciprocal_topk(vectors, vectors[:0], 2)
+    assert rows.tolist() == [[-1, -1]] * 4
+    assert np.isinf(distances).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: rerank.alpha_qe(x, x, k=0), "k=0"),
+        (lambda x: rerank.alpha_qe(x, x, alpha=-1.0), "alpha=-1.0"),
+        (lambda x: rerank.k_reciprocal(x, x, k1=0), "k1=0"),
+        (lambda x: rerank.k_reciprocal(x, x, k2=0), "k2=0"),
+        (lambda x: rerank.k_reciprocal(x, x, lambda_=1.5), "lambda_=1.5"),
+        (lambda x: rerank.k_reciprocal_topk(x, x, 0), "k=0"),
+        (lambda x: rerank.k_reciprocal(x, x[:, :1]), "2 dimensions and gallery vectors 1"),
+        (lambda x: rerank.alpha_qe(x * np.nan, x), "NaN or infinity"),
+        (lambda x: rerank.k_reciprocal(x[:0], x[:0]), "nothing to rank"),
+    ],
+)
+def test_what_cannot_be_is_said(call: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        call(np.ones((3, 2)))  # type: ignore[operator]
+
+
+def test_sparse_rows_hold_a_matrix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randint(0, 3, (5, 7), generator=generator).double()
+    matrix[2] = 0
+    rows, columns = matrix.nonzero(as_tuple=True)
+    twice = SparseRows.of_entries(
+        rows.repeat(2).flip(0), columns.repeat(2).flip(0), matrix[rows, columns].repeat(2).flip(0), 5, 7
+    )
+    asked = torch.tensor([4, 2, 2, 0])
+    place, column, value = twice.entries(asked)
+    dense = torch.zeros(4, 7, dtype=torch.float64)
+    dense[place, column] = value
+    assert torch.equal(dense, 2 * matrix[asked])
+    place, column, value = twice.columns_of(asked, 7).entries(torch.arange(7))
+    dense = torch.zeros(7, 4, dtype=torch.float64)
+    dense[place, column] = value
+    assert torch.equal(dense, 2 * matrix[asked].T)
+    assert torch.equal(SparseRows.stacked([twice, twice]).counts, twice.counts.repeat(2))
