@@ -31,10 +31,10 @@ def kl(p: Sequence[complex], q: Sequence[complex]) -> complex:
 
 
 def diversity_of_row(z: Sequence[Sequence[complex]], scale: Sequence[float]) -> complex:
-    """Minus the mean of KL over all ordered pairs of experts."""
+    """Minus the mean over the experts of KL from the mean of their probabilities."""
     p = [softmax([value / t for value, t in zip(expert, scale)]) for expert in z]
-    pairs = [(a, b) for a in range(len(p)) for b in range(len(p)) if a != b]
-    return -sum(kl(p[a], p[b]) for a, b in pairs) / len(pairs)
+    mean = [sum(column) / len(p) for column in zip(*p)]
+    return -sum(kl(one, mean) for one in p) / len(p)
 
 
 def expert_diversity(

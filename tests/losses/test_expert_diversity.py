@@ -50,10 +50,10 @@ def test_value_and_gradient_equal_the_loops(labels, num_experts, temperature, co
 
 
 def test_two_experts_of_two_classes_cost_what_was_worked_out_by_hand():
-    # Probabilities 3/4, 1/4 and 1/4, 3/4: KL is 1/2 ln 3 both ways.
+    # Probabilities 3/4, 1/4 and 1/4, 3/4, their mean 1/2, 1/2: KL is 3/4 ln 3/2 + 1/4 ln 1/2 for both.
     logits = torch.tensor([[[math.log(3), 0.0], [0.0, math.log(3)]]], dtype=torch.float64)
     value = ExpertDiversity([1, 1])(logits, torch.tensor([0]))
-    assert float(value) == pytest.approx(-0.5 * math.log(3), rel=1e-12)
+    assert float(value) == pytest.approx(-(0.75 * math.log(1.5) - 0.25 * math.log(2)), rel=1e-12)
 
 
 def test_the_most_frequent_class_has_the_temperature_and_an_empty_one_the_least():
@@ -99,11 +99,11 @@ def test_rows_count_by_their_label_alone_also_as_probabilities():
     assert not gradient.any()
 
 
-def test_certain_experts_keep_a_finite_gradient_and_half_precision_is_computed_in_float32():
+def test_the_reward_ends_at_the_logarithm_of_the_number_of_experts_and_half_precision_is_computed_in_float32():
     certain = torch.tensor([[[200.0, 0, 0, 0], [0, 200.0, 0, 0]]], requires_grad=True)
     value = ExpertDiversity(COUNTS, count_share=0.0)(certain, torch.tensor([0]))
     value.backward()
-    assert float(value.detach()) == pytest.approx(-200, rel=1e-6)
+    assert float(value.detach()) == pytest.approx(-math.log(2), rel=1e-6)
     assert bool(certain.grad.isfinite().all())
     half = random_logits(3, 2, seed=5, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -5,6 +5,7 @@ Legend: N batch, E experts, C classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -21,18 +22,19 @@ from shelfmark.ops.soft_rank import UNLABELLED
 
 @dataclass(frozen=True, eq=False)
 class ExpertDiversity:
-    """-1/(N E (E - 1)) sum_n sum_e sum_{f != e} KL(p_ne || p_nf), with p_ne the softmax over classes of z_nec / T_c.
+    """-1/(N E) sum_n sum_e KL(p_ne || mean_f p_nf), with p_ne the softmax over classes of z_nec / T_c.
 
-    So it is 0 where the experts agree and negative where they do not: a positive weight rewards difference. The
-    gradient goes through both sides of KL; nothing is detached. It has no lower bound, and only a classification loss
-    of the same experts keeps it in place.
+    So it is 0 where the experts agree and negative where they do not, -ln E at the least: a positive weight rewards
+    difference. KL from each other expert instead of their mean has no bound, and with logits that may grow it drives
+    the experts apart without end. The gradient goes through both sides of KL; nothing is detached.
     T_c = temperature * b_c / max b, b_c = count_share * n_c / mean n + 1 - count_share: the most frequent class has
     `temperature`, rarer ones less, so that the experts are pushed apart most on the rare classes. The paper's
     T_c = temperature * (b_c + 1 - max b) has the same value for the most frequent class, but falls to 0 and below in a
     long tail.
     counts: (C,) training images a class. temperature: above 0. count_share: 0 to below 1; 0 is one T for all.
-    Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3;
-    there the sum over the experts, here their mean, as the classification losses on head `experts` have it.
+    Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3,
+    with the mean of the experts in the place of each other one, and the mean over the experts instead of the sum, as
+    the classification losses on head `experts` have it.
     """
 
     takes_probabilities: ClassVar[bool] = True
@@ -73,10 +75,8 @@ class ExpertDiversity:
         logits = logits.to(compute_dtype(logits))
         with torch.autocast(logits.device.type, enabled=False):
             log_p = (logits / self.temperatures.to(logits)).log_softmax(2)
-            num_others = logits.shape[1] - 1
-            # The mean over the others of KL needs of them the mean of ln p alone.
-            others = (log_p.sum(1, keepdim=True) - log_p) / num_others
-            divergence = (log_p.exp() * (log_p - others)).sum(2).mean(1)
+            log_mean = log_p.logsumexp(1, keepdim=True) - math.log(logits.shape[1])
+            divergence = (log_p.exp() * (log_p - log_mean)).sum(2).mean(1)
             counted = (labels.sum(1) > 0) if labels.is_floating_point() else labels != UNLABELLED
             return -(divergence * counted).sum(), counted.sum().to(logits)
 
