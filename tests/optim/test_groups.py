@@ -89,3 +89,22 @@ def test_a_saved_optimizer_finds_its_groups_again() -> None:
     assert [group["lr_factor"] for group in fresh.param_groups] == [1.0, 1.0, 3, 3]
     weight = network.classifier.weight
     assert torch.equal(fresh.state[weight]["exp_avg"], optimizer.state[weight]["exp_avg"])
+
+
+def test_lower_layers_of_the_backbone_learn_slower_by_a_power_of_the_decay() -> None:
+    layers = {"0.weight": 2, "0.bias": 2, "1.weight": 1, "1.bias": 0}
+    options = {"lr": 0.1, "weight_decay": 0.01, "head_lr_factor": 5, "layer_decay": 0.5, "layers": layers}
+    assert members(Small(), **options) == {
+        "backbone.no_decay": ["backbone.1.bias"],
+        "backbone.below1.no_decay": ["backbone.1.weight"],
+        "backbone.below2": ["backbone.0.weight"],
+        "backbone.below2.no_decay": ["backbone.0.bias"],
+        "head": ["embedding.weight", "classifier.weight"],
+        "head.no_decay": ["embedding.bias", "classifier.bias", "heads.metric.weight", "heads.metric.bias"],
+    }
+    groups = parameter_groups(Small(), **options)
+    assert [group["lr_factor"] for group in groups] == [1.0, 0.5, 0.25, 0.25, 5, 5]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.05, 0.025, 0.025, 0.5, 0.5])
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.0, 0.01, 0.0, 0.01, 0.0]
+    # With the same rate everywhere the groups are those that a saved optimizer knows.
+    assert list(members(Small(), layers=layers)) == ["backbone", "backbone.no_decay", "head", "head.no_decay"]

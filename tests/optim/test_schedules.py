@@ -134,3 +134,74 @@ def test_each_stage_counts_its_steps_from_its_own_beginning() -> None:
     assert [staged.at(step) for step in range(8)] == [first.at(step) for step in range(8)]
     assert [staged.at(step) for step in range(8, 24)] == [second.at(step) for step in range(16)]
     assert (staged.at(8), staged.at(12)) == (0.2, pytest.approx(0.02))
+
+
+def rates_of_fastretri(base: float, smallest: float, epochs: int, steps: int, warmup_steps: int) -> list[float]:
+    """Step by step as that project does it: a warm-up by steps, and torch's cosine by epochs once past that."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
+    num_waves = epochs - -(-warmup_steps // steps)
+    cosine = CosineAnnealingLR(optimizer, T_max=num_waves, eta_min=smallest)
+    rates = []
+    for step in range(epochs * steps):
+        warm = min(1.0, 0.1 * (1 - step / warmup_steps) + step / warmup_steps)
+        rates.append(optimizer.param_groups[0]["lr"] * warm)
+        if (step + 1) % steps == 0 and step > warmup_steps:
+            optimizer.step()
+            cosine.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("base", "smallest", "epochs", "steps", "peak_epoch"),
+    [(0.02, 2e-5, 30, 45, 22), (0.05, 5e-4, 100, 62, 16), (0.003, 3e-5, 100, 465, 2), (0.003, 3e-5, 100, 202, 4)],
+    ids=["cub", "cars", "sop", "inshop"],
+)
+def test_warm_up_by_steps_and_cosine_by_epochs_are_fastretris(
+    base: float, smallest: float, epochs: int, steps: int, peak_epoch: int
+) -> None:
+    rate = LearningRate(
+        base,
+        "cosine",
+        steps_per_epoch=steps,
+        num_epochs=epochs,
+        final_factor=smallest / base,
+        warmup_steps=1000,
+        warmup_factor=0.1,
+        per_epoch=True,
+    )
+    oracle = rates_of_fastretri(base, smallest, epochs, steps, warmup_steps=1000)
+    assert [rate.at(step) for step in range(epochs * steps)] == pytest.approx(oracle, rel=1e-9, abs=1e-12)
+    # Worked out by hand: a tenth at first, more than half at step 500, the base within an epoch, the end in the last.
+    assert rate.at(0) == pytest.approx(0.1 * base)
+    assert rate.at(500) == pytest.approx(0.55 * base)
+    assert rate.at(1000) == base
+    assert 1000 // steps == peak_epoch
+    assert rate.at(steps * (epochs - 1)) == rate.at(steps * epochs - 1) == pytest.approx(smallest)
+
+
+def test_the_cosine_by_epochs_of_cub_worked_out_by_hand() -> None:
+    rate = LearningRate(
+        0.02, "cosine", steps_per_epoch=45, num_epochs=30, final_factor=0.001, warmup_steps=1000, per_epoch=True
+    )
+    # 30 - ceil(1000 / 45) = 7 falls, with cos(pi k / 7) for k = 1, 2 and 7: 0.9009689, 0.6234898 and -1.
+    # 0.00002 + 0.00999 * (1 + cos).
+    expected = [0.01901068, 0.01623866, 0.00002]
+    assert [rate.at(45 * epoch) for epoch in (23, 24, 29)] == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_a_warm_up_the_cosine_by_epochs_is_torchs() -> None:
+    rate = LearningRate(0.4, "cosine", steps_per_epoch=3, num_epochs=5, final_factor=0.1, per_epoch=True)
+    oracle = rates_of_torch(CosineAnnealingLR, 0.4, 5, T_max=5, eta_min=0.04)
+    assert [rate.at(3 * epoch + 2) for epoch in range(5)] == pytest.approx(oracle)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup_steps": 10}, r"warmup_steps=10 does not end within the 10 steps"),
+        ({"warmup_steps": 3, "warmup_epochs": 1}, r"warmup_steps=3 and warmup_epochs=1 both say"),
+    ],
+)
+def test_a_warm_up_in_steps_must_end_and_be_the_only_one(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        LearningRate(0.1, "cosine", steps_per_epoch=5, num_epochs=2, **options)

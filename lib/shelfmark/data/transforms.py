@@ -32,11 +32,14 @@ _LARGEST_ASPECT = 16
 def train_transform(
     size: int,
     *,
+    resize_px: Sequence[int] = (),
+    interpolation: str = "bilinear",
     crop_scale: Sequence[float] = (0.08, 1.0),
     crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
     crop_padding_px: int = 0,
     flip: float = 0.5,
     color_jitter: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    color_jitter_probability: float = 1.0,
     randaugment_ops: int = 0,
     randaugment_magnitude: int = 9,
     erasing: float = 0.0,
@@ -44,28 +47,35 @@ def train_transform(
     std: Sequence[float] = IMAGENET_STD,
     albumentations: Path | None = None,
 ) -> Transform:
-    """Random crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
+    """Resize, random crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
 
+    resize_px: () is none, (shorter side,) keeps the picture's shape, (height, width) does not. interpolation:
+    `bilinear` or `bicubic`, of resizing and of the random resized crop.
     crop_scale, crop_ratio: of a random resized crop. crop_padding_px: above 0, there is none: the shorter side is
     resized to `size`, so many pixels of black are put around, and a random window of `size` x `size` is cut out.
-    flip, erasing: probabilities. color_jitter: strengths of brightness, contrast, saturation and hue.
-    albumentations: a pipeline saved by albumentations.save(), as .json or .yaml, that takes the place of
+    flip, erasing: probabilities. color_jitter: strengths of brightness, contrast, saturation and hue, of all of them at
+    once with color_jitter_probability.
+    albumentations: a pipeline saved by albumentations.save(), as .json or .yaml, that takes the place of resize,
     crop, flip, jitter and RandAugment. Its uint8 result is normalised here; a float result is taken as
     normalised by the pipeline. Either is resized to `size` x `size` where it is not yet.
     """
     after = _sequence([v2.RandomErasing(p=erasing)] if erasing else [])
     if albumentations is not None:
         return _SavedAugmentation(SavedPipeline(albumentations), size, _Normalize(mean, std), after)
+    mode = _interpolation(interpolation)
     crop: torch.nn.Module = (
-        _PaddedCrop(size, crop_padding_px)
+        _PaddedCrop(size, crop_padding_px, mode)
         if crop_padding_px
-        else v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), antialias=True)
+        else v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), mode, antialias=True)
     )
+    if resize_px:
+        crop = torch.nn.Sequential(_Resize(resize_px, mode), crop)
     steps: list[torch.nn.Module] = []
     if flip:
         steps.append(v2.RandomHorizontalFlip(flip))
     if any(color_jitter):
-        steps.append(v2.ColorJitter(*color_jitter))
+        jitter = v2.ColorJitter(*color_jitter)
+        steps.append(jitter if color_jitter_probability == 1 else v2.RandomApply([jitter], color_jitter_probability))
     if randaugment_ops:
         grey = [round(255 * value) for value in mean]
         steps.append(v2.RandAugment(randaugment_ops, randaugment_magnitude, fill=grey))
@@ -73,10 +83,20 @@ def train_transform(
 
 
 def eval_transform(
-    size: int, crop: float = 0.875, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    size: int,
+    crop: float = 0.875,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    resize_px: Sequence[int] | None = None,
+    interpolation: str = "bilinear",
 ) -> Transform:
-    """Shorter side to int(size / crop), antialiased; the centre of size x size; normalised. The seed is not used."""
-    return _CentreCrop(size, int(size / crop), _Normalize(mean, std))
+    """Shorter side to int(size / crop), antialiased; the centre of size x size; normalised. The seed is not used.
+
+    resize_px: None is as said; (), (shorter side,) or (height, width) take its place, as in `train_transform`. Around a
+    smaller picture the centre has black pixels.
+    """
+    resize = _Resize([int(size / crop)] if resize_px is None else resize_px, _interpolation(interpolation))
+    return _CentreCrop(size, resize, _Normalize(mean, std))
 
 
 class SizedTransforms:
@@ -102,13 +122,16 @@ def view_transform(
     crop: float = 0.875,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    resize_px: Sequence[int] | None = None,
+    interpolation: str = "bilinear",
 ) -> Transform:
     """As `eval_transform`, but several views of each picture: (V, 3, size, size).
 
     views: `centre` (V = 1); `flip`, the centre and its mirror image (2); `five_crop`, the four corners and the centre
     of the resized picture (5); `ten_crop`, these and their mirror images (10).
     """
-    return _Views(_CentreCrop(size, int(size / crop), _Normalize(mean, std)), choose("predict.views", views, NUM_VIEWS))
+    resize = _Resize([int(size / crop)] if resize_px is None else resize_px, _interpolation(interpolation))
+    return _Views(_CentreCrop(size, resize, _Normalize(mean, std)), choose("predict.views", views, NUM_VIEWS))
 
 
 class _Normalize:
@@ -121,13 +144,28 @@ class _Normalize:
 
 
 class _PaddedCrop(torch.nn.Module):
-    def __init__(self, size: int, padding_px: int) -> None:
+    def __init__(self, size: int, padding_px: int, mode: v2.InterpolationMode) -> None:
         super().__init__()
-        self.size = size
+        self.resize = _Resize([size], mode)
         self.crop = v2.RandomCrop(size, padding=padding_px)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.crop(_resized(pixels, self.size))
+        return self.crop(self.resize(pixels))
+
+
+class _Resize(torch.nn.Module):
+    """To (), which is none, (shorter side,) or (height, width), antialiased."""
+
+    def __init__(self, resize_px: Sequence[int], mode: v2.InterpolationMode) -> None:
+        super().__init__()
+        self.resize_px, self.mode = list(resize_px), mode
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if not self.resize_px:
+            return pixels
+        if len(self.resize_px) == 1:
+            pixels = _without_long_ends(pixels)
+        return functional.resize(pixels, self.resize_px, self.mode, antialias=True)
 
 
 class _Augmentation:
@@ -157,14 +195,14 @@ class _SavedAugmentation:
 
 
 class _CentreCrop:
-    def __init__(self, size: int, shorter_side: int, normalize: _Normalize) -> None:
-        self.size, self.shorter_side, self.normalize = size, shorter_side, normalize
+    def __init__(self, size: int, resize: _Resize, normalize: _Normalize) -> None:
+        self.size, self.resize, self.normalize = size, resize, normalize
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
         return self.normalize(functional.center_crop(self.resized(rgb), [self.size, self.size]))
 
     def resized(self, rgb: np.ndarray) -> Tensor:
-        return _resized(_channels_first(rgb), self.shorter_side)
+        return self.resize(_channels_first(rgb))
 
 
 class _Views:
@@ -173,7 +211,12 @@ class _Views:
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
         pixels, size = self.centre.resized(rgb), [self.centre.size, self.centre.size]
-        crops = functional.five_crop(pixels, size) if "crop" in self.views else [functional.center_crop(pixels, size)]
+        if "crop" in self.views:
+            # Corners there are only in what is as large as the crop.
+            whole = [max(side, length) for side, length in zip(size, pixels.shape[1:])]
+            crops = functional.five_crop(functional.center_crop(pixels, whole), size)
+        else:
+            crops = [functional.center_crop(pixels, size)]
         images = [self.centre.normalize(crop) for crop in crops]
         if self.views in ("flip", "ten_crop"):
             images += [image.flip(-1) for image in images]
@@ -188,12 +231,16 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _resized(pixels: Tensor, shorter_side: int) -> Tensor:
+def _without_long_ends(pixels: Tensor) -> Tensor:
     height, width = pixels.shape[1:]
     longest = _LARGEST_ASPECT * min(height, width)
-    if max(height, width) > longest:
-        pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
-    return functional.resize(pixels, [shorter_side], antialias=True)
+    if max(height, width) <= longest:
+        return pixels
+    return functional.center_crop(pixels, [min(height, longest), min(width, longest)])
+
+
+def _interpolation(name: str) -> v2.InterpolationMode:
+    return v2.InterpolationMode(choose("data.interpolation", name, ["bilinear", "bicubic"]))
 
 
 def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:

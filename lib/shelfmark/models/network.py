@@ -6,6 +6,7 @@ Legend: N batch, H x W pixels, F backbone features, D embedding, C classes.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,10 +17,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError, choose, nearest
-from shelfmark.models.backbones import build_backbone
+from shelfmark.models.adapters import add_adapters
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
+from shelfmark.models.backbones.shape import BackboneShape
 from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 from shelfmark.models.heads.unit_rows import at_least_float32
+from shelfmark.models.neck import BatchNormNeck
 from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
 from shelfmark.ops.experts import expert_logits
@@ -41,13 +44,23 @@ class HeadOptions:
     hidden_dim: int = 0
 
 
+@dataclass(frozen=True)
+class AdapterOptions:
+    """Low-rank adapters of the backbone, see `add_adapters`. rank: 0 is none."""
+
+    rank: int = 0
+    alpha: float = 16.0
+    modules: tuple[str, ...] = ()
+
+
 class Network(nn.Module):
     """Images (N, 3, H, W) to Outputs.
 
     freeze: names of modules whose parameters keep their values and which stay in eval mode, so that
-    batch-norm statistics do not drift and dropout is off. freeze_bn: every batch norm's statistics stay;
-    its scale and shift still learn. num_experts: E; above 1 the embedding is that of the experts side by side, and the
-    heads of the experts' logits come beside that of the classifier, see `ops.experts`.
+    batch-norm statistics do not drift and dropout is off. freeze_bn: the statistics of every batch norm but the neck's
+    stay; its scale and shift still learn, unless freeze_bn_affine, which keeps those of the backbone.
+    num_experts: E; above 1 the embedding is that of the experts side by side, and the heads of the experts' logits come
+    beside that of the classifier, see `ops.experts`.
     """
 
     def __init__(
@@ -59,6 +72,7 @@ class Network(nn.Module):
         *,
         freeze: Sequence[str] = (),
         freeze_bn: bool = False,
+        freeze_bn_affine: bool = False,
         channels_last: bool = False,
         num_experts: int = 1,
     ) -> None:
@@ -72,7 +86,10 @@ class Network(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        # Some backbones hold parameters that are never to learn.
+        if freeze_bn_affine:
+            for module in _batch_norms(backbone):
+                module.requires_grad_(False)
+        # Some parameters are never to learn: these, a neck's shift, what has adapters, and some of a backbone's own.
         self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.freeze(freeze)
 
@@ -122,7 +139,7 @@ class Network(nn.Module):
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
                 " Raise train.batch_size to at least 2 per process (and train.grad_cache, if it is on, to at least 3),"
-                " or set model.freeze_bn=true."
+                " or set model.freeze_bn=true (which leaves model.neck=bn to learn)."
             )
         features = self.backbone(images.contiguous(memory_format=self.memory_format))
         return at_least_float32(self.embedding(features))
@@ -165,7 +182,8 @@ class Network(nn.Module):
                     module.train(mode)
         if self.freeze_bn:
             for module in _batch_norms(self):
-                module.eval()
+                if not isinstance(module, BatchNormNeck):
+                    module.eval()
         return self
 
 
@@ -174,13 +192,17 @@ def build_network(
     backbone: str,
     num_classes: int,
     weights: str = "",
+    shape: BackboneShape = BackboneShape(),  # noqa: B008
+    adapters: AdapterOptions = AdapterOptions(),
     embedding_dim: int = 0,
+    neck: str = "none",
     classifier: str = "linear",
     bias: bool = True,
     scale: float = 16.0,
     heads: Mapping[str, HeadOptions | int] | None = None,
     freeze: Sequence[str] = (),
     freeze_bn: bool = False,
+    freeze_bn_affine: bool = False,
     channels_last: bool = False,
     experts: int = 1,
     expert_stages: int = 2,
@@ -188,21 +210,27 @@ def build_network(
 ) -> Network:
     """A network on the CPU, in training mode; each part's first weights follow from the seed and its name alone.
 
-    weights: see `load_backbone_weights`. embedding_dim: 0 takes the backbone's features as the embedding.
-    classifier: `linear` (with or without bias) or `cosine` (with scale). heads: by name; a number stands for a metric
-    head of that dimension. experts: each has the last `expert_stages` stages of the backbone, and an embedding layer,
-    of its own. Raises UserError for what does not exist or does not fit.
+    weights: see `load_backbone_weights`. embedding_dim: 0 takes the backbone's features as the embedding. neck: `none`,
+    or `bn`: the embedding is what a batch norm makes of that. classifier: `linear` (with or without bias) or `cosine`
+    (with scale). heads: by name; a number stands for a metric head of that dimension. experts: each has the last
+    `expert_stages` stages of the backbone, and an embedding layer, of its own. Raises UserError for what does not exist
+    or does not fit.
     """
     if num_classes < 1:
         raise UserError(f"data.num_classes={num_classes}: a classifier needs at least one class.")
     if experts > 1 and classifier == "cosine":
         raise UserError(f"model.experts={experts} share a linear classifier; set model.classifier.type=linear.")
-    body, num_features = build_backbone(backbone, seed)
+    if experts > 1 and neck != "none":
+        raise UserError(f"model.neck={neck} normalises one embedding; set model.experts=1, or model.neck=none.")
+    body, num_features = shape.build(backbone, seed)
     load_backbone_weights(body, backbone, weights)
+    body = shape.finish(body)
     if experts > 1:
-        body = _expert_backbone(body, backbone, experts, expert_stages, seed, pretrained=bool(weights))
+        body = _expert_backbone(body, backbone, shape, experts, expert_stages, seed, pretrained=bool(weights))
+    if adapters.rank:
+        body = add_adapters(body, adapters.rank, adapters.alpha, adapters.modules, seed)
     with seeded(seed, "model.embedding"):
-        embedding = _build_embedding(num_features, embedding_dim, experts)
+        embedding = _build_embedding(num_features, embedding_dim, experts, neck)
     dim = experts * (embedding_dim or num_features)
     with seeded(seed, "model.classifier"):
         classes = _build_classifier(classifier, dim, num_classes, bias, scale)
@@ -213,25 +241,35 @@ def build_network(
         {name: _build_head(name, options, dim, num_classes, seed) for name, options in (heads or {}).items()},
         freeze=freeze,
         freeze_bn=freeze_bn,
+        freeze_bn_affine=freeze_bn_affine,
         channels_last=channels_last,
         num_experts=experts,
     )
 
 
 def _expert_backbone(
-    body: nn.Module, name: str, num_experts: int, num_stages: int, seed: int, pretrained: bool
+    body: nn.Module,
+    name: str,
+    shape: BackboneShape,
+    num_experts: int,
+    num_stages: int,
+    seed: int,
+    pretrained: bool,
 ) -> ExpertBackbone:
     others = range(2, num_experts + 1)
     if pretrained:
         return ExpertBackbone([body, *(copy.deepcopy(body) for _ in others)], num_stages)
     roles = [f"model.backbone.expert{number}" for number in others]
-    return ExpertBackbone([body, *(build_backbone(name, seed, role)[0] for role in roles)], num_stages)
+    return ExpertBackbone([body, *(shape.finish(shape.build(name, seed, role)[0]) for role in roles)], num_stages)
 
 
-def _build_embedding(num_features: int, dim: int, num_experts: int) -> nn.Module:
+def _build_embedding(num_features: int, dim: int, num_experts: int, neck: str) -> nn.Module:
     if num_experts > 1:
         return ExpertEmbedding(num_experts, num_features, dim)
-    return nn.Linear(num_features, dim) if dim else nn.Identity()
+    layer = nn.Linear(num_features, dim) if dim else nn.Identity()
+    if choose("model.neck", neck, ["none", "bn"]) == "none":
+        return layer
+    return nn.Sequential(OrderedDict(layer=layer, neck=BatchNormNeck(dim or num_features)))
 
 
 def _build_classifier(kind: str, num_features: int, num_classes: int, bias: bool, scale: float) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,8 @@ def parameter_groups(
     weight_decay: float,
     decay_norm_and_bias: bool = False,
     head_lr_factor: float = 1.0,
+    layer_decay: float = 1.0,
+    layers: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for an optimizer: `backbone`, `backbone.no_decay`, `head`, `head.no_decay`, those that are not empty.
 
@@ -20,27 +23,31 @@ def parameter_groups(
     (the schedule's rate times this is the group's) and `weight_decay`. head: everything outside `backbone`.
     no_decay: what has one dimension or none, that is norm layers and biases; empty with decay_norm_and_bias.
     Frozen parameters are left out.
+    layers: of each of the backbone's parameters, by its name there, the number of layers above its own. Where
+    layer_decay is not 1, these are groups of their own, `backbone.below3` and so on, whose lr_factor is
+    layer_decay ** layers, as in BEiT (Bao et al., ICLR 2022).
     """
-    members: dict[str, list[nn.Parameter]] = {
-        "backbone": [],
-        "backbone.no_decay": [],
-        "head": [],
-        "head.no_decay": [],
-    }
+    below = layers if layers is not None and layer_decay != 1 else {}
+    factors = {"backbone": 1.0}
+    factors |= {f"backbone.below{number}": layer_decay**number for number in sorted({*below.values()} - {0})}
+    factors |= {"head": head_lr_factor}
+    members: dict[str, list[nn.Parameter]] = {f"{part}{end}": [] for part in factors for end in ("", ".no_decay")}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            part = "backbone" if name.startswith("backbone.") else "head"
+            part = "head"
+            if name.startswith("backbone."):
+                number = below.get(name.removeprefix("backbone."), 0)
+                part = f"backbone.below{number}" if number else "backbone"
             decays = decay_norm_and_bias or parameter.ndim > 1
             members[part if decays else f"{part}.no_decay"].append(parameter)
     return [
-        _group(name, parameters, lr, weight_decay, head_lr_factor) for name, parameters in members.items() if parameters
+        _group(name, parameters, lr, weight_decay, factors[name.removesuffix(".no_decay")])
+        for name, parameters in members.items()
+        if parameters
     ]
 
 
-def _group(
-    name: str, parameters: list[nn.Parameter], lr: float, weight_decay: float, head_lr_factor: float
-) -> dict[str, Any]:
-    factor = head_lr_factor if name.startswith("head") else 1.0
+def _group(name: str, parameters: list[nn.Parameter], lr: float, weight_decay: float, factor: float) -> dict[str, Any]:
     return {
         "params": parameters,
         "name": name,

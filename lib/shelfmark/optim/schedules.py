@@ -15,12 +15,17 @@ SCHEDULES = ("multistep", "cosine", "constant")
 class LearningRate:
     """The rate of every step, counted from 0; a step past the end has the last step's.
 
-    With W = warm-up steps and L = the last step, all epochs rounded to whole steps:
+    With W = warm-up steps (warmup_steps, or those of warmup_epochs) and L = the last step, all epochs rounded to whole
+    steps:
     - step < W: base * (warmup_factor + (1 - warmup_factor) * step / W), whatever the name;
     - constant: base;
     - multistep: base times the gamma of every milestone reached (one gamma each, or one for all); milestones
       are counted from step 0, so that milestone m rules from the first step of epoch m; one past the end never does;
-    - cosine: base at step W, base * final_factor at step L, half a cosine wave between.
+    - cosine: base at step W, base * final_factor at step L, half a cosine wave between. per_epoch: one rate from W on
+      for each epoch e (from 0) of E: base until the epoch in which the warm-up ends is over, base * final_factor in the
+      last, at the k-th after that epoch the wave at k / (E - ceil(W / steps_per_epoch)). Without a warm-up the first
+      epoch stands for that of its end, and the last is one short of the wave's end, as with torch's own
+      CosineAnnealingLR of E epochs.
     """
 
     base: float
@@ -32,6 +37,8 @@ class LearningRate:
     final_factor: float = 0.0
     warmup_epochs: float = 0.0
     warmup_factor: float = 0.01
+    warmup_steps: int = 0
+    per_epoch: bool = False
 
     def __post_init__(self) -> None:
         choose("optim.schedule.name", self.name, SCHEDULES)
@@ -44,6 +51,16 @@ class LearningRate:
             raise UserError(
                 f"optim.schedule.warmup_epochs={self.warmup_epochs:g} does not end within"
                 f" train.num_epochs={self.num_epochs}; make it shorter."
+            )
+        if self.warmup_steps > self._last_step:
+            raise UserError(
+                f"optim.schedule.warmup_steps={self.warmup_steps} does not end within the {self._last_step + 1} steps"
+                f" of train.num_epochs={self.num_epochs}; make it shorter."
+            )
+        if self.warmup_steps and self.warmup_epochs:
+            raise UserError(
+                f"optim.schedule.warmup_steps={self.warmup_steps} and warmup_epochs={self.warmup_epochs:g} both say how"
+                " long the warm-up lasts; set one of them to 0."
             )
 
     def at(self, step: int) -> float:
@@ -62,8 +79,17 @@ class LearningRate:
     def _cosine_factor(self, step: int) -> float:
         if self._last_step <= self._warmup_steps:
             return 1.0
-        progress = (step - self._warmup_steps) / (self._last_step - self._warmup_steps)
+        progress = self._progress_by_epochs(step) if self.per_epoch else self._progress(step)
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+    def _progress(self, step: int) -> float:
+        return (step - self._warmup_steps) / (self._last_step - self._warmup_steps)
+
+    def _progress_by_epochs(self, step: int) -> float:
+        epochs_with_warmup = math.ceil(self._warmup_steps / self.steps_per_epoch)
+        epochs_since = step // self.steps_per_epoch - max(epochs_with_warmup, 1) + 1
+        # At least one: the warm-up may end within the last epoch, which then keeps the base.
+        return max(epochs_since, 0) / max(self.num_epochs - epochs_with_warmup, 1)
 
     @cached_property
     def _last_step(self) -> int:
@@ -71,7 +97,7 @@ class LearningRate:
 
     @cached_property
     def _warmup_steps(self) -> int:
-        return round(self.warmup_epochs * self.steps_per_epoch)
+        return self.warmup_steps or round(self.warmup_epochs * self.steps_per_epoch)
 
     @cached_property
     def _milestones(self) -> list[int]:

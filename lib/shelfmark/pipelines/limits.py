@@ -8,6 +8,7 @@ import numpy as np
 
 from shelfmark.config.load import Override
 from shelfmark.data.table import Table
+from shelfmark.models.backbones import narrow_options
 from shelfmark.recipe import Recipe
 
 SMOKE_EVAL_BATCH = 16
@@ -39,6 +40,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "data.input_size_px": min(64, recipe.data.input_size_px),
             "data.num_workers": 0,
             "model.weights": "",
+            "model.backbone_options": {**recipe.model.backbone_options, **narrow_options(recipe.model.backbone)},
             "train.num_epochs": 2,
             "train.steps_per_epoch": 4,
             "train.batch_size": 8 * recipe.augment.views,
@@ -48,6 +50,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "train.stages": _second_epoch(recipe),
             "losses": _losses_of_two_epochs(recipe),
             "optim.schedule.warmup_epochs": 0 if recipe.train.stages else min(1.0, recipe.optim.schedule.warmup_epochs),
+            "optim.schedule.warmup_steps": 0 if recipe.train.stages else min(4, recipe.optim.schedule.warmup_steps),
         }.items()
     ]
 
@@ -64,6 +67,7 @@ def dry_run_overrides(log_root: str) -> list[Override]:
             "train.checkpoint_every_steps": 0,
             "train.stages": [],
             "optim.schedule.warmup_epochs": 0,
+            "optim.schedule.warmup_steps": 0,
         }.items()
     ]
 
@@ -73,7 +77,7 @@ def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
     if not recipe.train.stages:
         return []
     stage = recipe.train.stages[-1].model_dump(mode="json")
-    return [{**stage, "from_epoch": 1, "schedule": {**stage["schedule"], "warmup_epochs": 0}}]
+    return [{**stage, "from_epoch": 1, "schedule": {**stage["schedule"], "warmup_epochs": 0, "warmup_steps": 0}}]
 
 
 def _losses_of_two_epochs(recipe: Recipe) -> list[dict[str, Any]]:

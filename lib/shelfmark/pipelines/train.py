@@ -31,6 +31,7 @@ from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Rhythm, Trainer
 from shelfmark.models import Network, load_matching
 from shelfmark.optim import StagedRate
+from shelfmark.pipelines.class_means import begin_with_class_means
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.splits import Splits, read_splits
@@ -122,6 +123,8 @@ def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -
     loader = assemble.train_loader(recipe, splits.train, device)
     learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
     steps = _Steps(recipe, splits, network, loader.num_batches(0), device)
+    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
+        begin_with_class_means(network, recipe, splits.train, steps.precision)
     _warn_of_parts(recipe, network)
     if start.resumed:
         steps.go_on_from(start.resumed, same_data=_has_same_data(start.resumed, splits))

@@ -35,7 +35,9 @@ from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.step import LossTerm
 from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
 from shelfmark.models import Network, build_network
-from shelfmark.models.network import HeadOptions
+from shelfmark.models.backbones.layers import layers_below_the_top
+from shelfmark.models.backbones.shape import BackboneShape
+from shelfmark.models.network import AdapterOptions, HeadOptions
 from shelfmark.optim import LearningRate, StagedRate, build_optimizer, parameter_groups
 from shelfmark.recipe.tree import Head, Recipe, Schedule
 
@@ -78,13 +80,19 @@ def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Netw
         backbone=model.backbone,
         num_classes=num_classes,
         weights=model.weights if load_weights else "",
+        shape=BackboneShape(
+            model.pooling.name, model.pooling.p, model.pooling.trainable, model.last_stride, model.backbone_options
+        ),
+        adapters=AdapterOptions(model.adapters.rank, model.adapters.alpha, model.adapters.modules),
         embedding_dim=model.embedding_dim,
+        neck=model.neck,
         classifier=model.classifier.type,
         bias=model.classifier.bias,
         scale=model.classifier.scale,
         heads={name: _head_options(head) for name, head in model.heads.items()},
         freeze=[*model.freeze, *_heads_without_loss(recipe)],
         freeze_bn=model.freeze_bn,
+        freeze_bn_affine=model.freeze_bn_affine,
         channels_last=model.channels_last,
         experts=model.experts,
         expert_stages=model.expert_stages,
@@ -149,6 +157,8 @@ def optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
         weight_decay=optim.weight_decay,
         decay_norm_and_bias=optim.decay_norm_and_bias,
         head_lr_factor=optim.head_lr_factor,
+        layer_decay=optim.layer_decay,
+        layers=layers_below_the_top(network.backbone) if optim.layer_decay != 1 else None,
     )
     return build_optimizer(
         optim.name,
@@ -186,6 +196,8 @@ def _rate(lr: float, schedule: Schedule, steps_per_epoch: int, num_epochs: int) 
         final_factor=schedule.final_factor,
         warmup_epochs=schedule.warmup_epochs,
         warmup_factor=schedule.warmup_factor,
+        warmup_steps=schedule.warmup_steps,
+        per_epoch=schedule.per_epoch,
     )
 
 
@@ -274,11 +286,14 @@ def _augmentation(recipe: Recipe) -> Callable[[int], Transform]:
     data, augment = recipe.data, recipe.augment
     return partial(
         train_transform,
+        resize_px=augment.resize_px,
+        interpolation=data.interpolation,
         crop_scale=augment.crop_scale,
         crop_ratio=augment.crop_ratio,
         crop_padding_px=augment.crop_padding_px,
         flip=augment.flip,
         color_jitter=augment.color_jitter,
+        color_jitter_probability=augment.color_jitter_probability,
         randaugment_ops=augment.randaugment.num_ops,
         randaugment_magnitude=augment.randaugment.magnitude,
         erasing=augment.erasing,
@@ -308,7 +323,9 @@ def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | N
     bad_images: counts and lists what could not be read, and ends the run when that is too much.
     """
     data = recipe.data
-    transform = eval_transform(data.input_size_px, data.eval_crop, data.mean, data.std)
+    transform = eval_transform(
+        data.input_size_px, data.eval_crop, data.mean, data.std, data.eval_resize_px, data.interpolation
+    )
     return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images)
 
 
@@ -325,7 +342,10 @@ def view_batches(
 ) -> Iterator[Batch]:
     """As `evaluation_batches`, at one size, with the views of their images: (n, V, 3, S, S)."""
     data = recipe.data
-    transform = view_transform(size_px, views, data.eval_crop, data.mean, data.std)
+    resize_px = data.eval_resize_px
+    if resize_px is not None:
+        resize_px = tuple(round(side * size_px / data.input_size_px) for side in resize_px)
+    transform = view_transform(size_px, views, data.eval_crop, data.mean, data.std, resize_px, data.interpolation)
     return _batches(recipe, table, transform, max(1, recipe.eval.batch_size // NUM_VIEWS[views]), bad_images)
 
 

@@ -54,6 +54,10 @@ class Data(Section):
     num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
+    eval_resize_px: tuple[Positive, ...] | None = _option(
+        None, "in place of eval_crop: [] is no resize, [256] the shorter side, [256, 256] both", max_length=2
+    )
+    interpolation: Literal["bilinear", "bicubic"] = _option("bilinear", "of every resize, in training and evaluation")
     num_workers: NotNegative = _option(1, "loader processes per rank; 0 reads in the training process")
     on_bad_image: Literal["error", "skip"] = _option(
         "error", "an unreadable image ends the run, or is counted and left"
@@ -84,6 +88,9 @@ class Augment(Section):
     mixup: float = _option(0.0, "alpha of mixup's Beta(alpha, alpha); 0 is off", ge=0)
     cutmix: float = _option(0.0, "alpha of CutMix's Beta(alpha, alpha); 0 is off. With mixup a step draws one", ge=0)
     remix: float = _option(0.0, "kappa of Remix: a class so many times rarer takes the whole label; 0 is off", ge=0)
+    resize_px: tuple[Positive, ...] = _option(
+        (), "before the crop: [] is no resize, [256] the shorter side, [256, 256] both", max_length=2
+    )
     crop_scale: tuple[float, float] = _option((0.08, 1.0), "area of the random resized crop, as a part of the image")
     crop_ratio: tuple[float, float] = _option((0.75, 4 / 3), "aspect ratio (width / height) of the random resized crop")
     crop_padding_px: NotNegative = _option(
@@ -93,10 +100,11 @@ class Augment(Section):
     color_jitter: tuple[float, float, float, float] = _option(
         (0.0, 0.0, 0.0, 0.0), "strengths of brightness, contrast, saturation and hue"
     )
+    color_jitter_probability: Fraction = _option(1.0, "how often an image is jittered at all")
     randaugment: RandAugment = RandAugment()
     erasing: Fraction = _option(0.0, "probability of random erasing")
     albumentations: Path | None = _option(
-        None, "a pipeline saved with albumentations.save(); replaces crop, flip, jitter and RandAugment"
+        None, "a pipeline saved with albumentations.save(); replaces resize, crop, flip, jitter and RandAugment"
     )
 
     @model_validator(mode="after")
@@ -141,6 +149,15 @@ class Classifier(Section):
     type: Literal["linear", "cosine"] = _option("linear", "linear: w.x + b; cosine: scale * cos(w, x)")
     bias: bool = _option(True, "whether the linear classifier has a bias")
     scale: float = _option(16.0, "the cosine classifier's factor; without one its loss cannot fall", gt=0)
+    init: Literal["random", "class_means"] = _option(
+        "random", "first weights; class_means: of a cosine classifier on a pretrained backbone, a pass over the images"
+    )
+
+    @model_validator(mode="after")
+    def _only_directions_begin_with_means(self) -> Classifier:
+        if self.init == "class_means" and self.type != "cosine":
+            raise ValueError(f"init=class_means gives each class a direction; type={self.type} needs type: cosine")
+        return self
 
 
 class Head(Section):
@@ -164,10 +181,41 @@ class Head(Section):
         return self
 
 
+class Pooling(Section):
+    name: Literal["backbone", "avg", "max", "gem"] = _option(
+        "backbone", "how the backbone's last map becomes its features; backbone: its own way"
+    )
+    p: float = _option(3.0, "gem: the power; 1 is the average, and the larger, the nearer the maximum", gt=0)
+    trainable: bool = _option(False, "gem: p begins there and learns")
+
+    @model_validator(mode="after")
+    def _only_gem_learns(self) -> Pooling:
+        if self.trainable and self.name != "gem":
+            raise ValueError(f"trainable=true is an option of gem; name={self.name} has nothing that learns")
+        return self
+
+
+class Adapters(Section):
+    rank: NotNegative = _option(0, "dimensions of each adapter; 0 is none. The rest of the backbone is frozen")
+    alpha: float = _option(16.0, "alpha / rank is the factor of what the adapters add", gt=0)
+    modules: tuple[str, ...] = _option(
+        ("qkv", "fc1", "fc2"), "linear layers that get an adapter, by the end of their name", min_length=1
+    )
+
+
 class Model(Section):
     backbone: str = _option("resnet50", "a timm model, resnet32_cifar, or a 2020 name (res50, resnest50 ...)")
     weights: str = _option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
+    backbone_options: dict[str, bool | int | float | str] = _option(
+        {}, "arguments of the timm model: {drop_path_rate: 0.1}, of a transformer {global_pool: avg} ..."
+    )
+    adapters: Adapters = Adapters()
+    last_stride: Literal[1, 2] = _option(2, "of a ResNet's last stage; 1 gives a map of twice the height and width")
+    pooling: Pooling = Pooling()
     embedding_dim: NotNegative = _option(0, "width of the embedding layer; 0 takes the backbone's features as they are")
+    neck: Literal["none", "bn"] = _option(
+        "none", "bn: a batch norm without shift behind the embedding layer; the embedding is what comes out of it"
+    )
     experts: Positive = _option(
         1, "parts that share the backbone's early stages, each with logits of its own, which are averaged (RIDE, SADE)"
     )
@@ -175,13 +223,20 @@ class Model(Section):
     classifier: Classifier = Classifier()
     heads: dict[str, Head] = _option({}, "metric and proxy heads on the embedding, by name")
     freeze: tuple[str, ...] = _option((), "module names whose parameters and BN statistics stay: `backbone`, ...")
-    freeze_bn: bool = _option(False, "keep all batch-norm statistics; scale and shift still learn")
+    freeze_bn: bool = _option(False, "keep all batch-norm statistics but the neck's; scale and shift still learn")
+    freeze_bn_affine: bool = _option(False, "with freeze_bn: scale and shift of the backbone's batch norms stay too")
     channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
 
     @model_validator(mode="after")
     def _classifier_is_not_a_head(self) -> Model:
         if "classifier" in self.heads:
             raise ValueError("heads: `classifier` is the classifier's own name; call the head something else")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_scales_have_frozen_statistics(self) -> Model:
+        if self.freeze_bn_affine and not self.freeze_bn:
+            raise ValueError("freeze_bn_affine=true keeps scale and shift where freeze_bn=true keeps the statistics")
         return self
 
     @model_validator(mode="after")
@@ -216,7 +271,20 @@ class Schedule(Section):
     gamma: float | tuple[float, ...] = _option(0.1, "multistep: the factor, or one factor for each milestone")
     final_factor: Fraction = _option(0.0, "cosine: the last rate, as a part of optim.lr")
     warmup_epochs: float = _option(0.0, "linear rise from warmup_factor to 1", ge=0)
+    warmup_steps: NotNegative = _option(0, "the same in steps; set one of the two")
     warmup_factor: Fraction = _option(0.01, "first rate of the warm-up, as a part of optim.lr")
+    per_epoch: bool = _option(False, "cosine: one rate for each epoch after the warm-up, the last in the last one")
+
+    @model_validator(mode="after")
+    def _one_length_and_one_shape(self) -> Schedule:
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} and warmup_epochs={self.warmup_epochs:g} both say how long the"
+                " warm-up lasts; set one of them to 0"
+            )
+        if self.per_epoch and self.name != "cosine":
+            raise ValueError(f"per_epoch=true is an option of cosine; name={self.name} has no rate for each step")
+        return self
 
 
 class Optim(Section):
@@ -228,6 +296,9 @@ class Optim(Section):
     weight_decay: float = _option(1e-4, "on every parameter that it reaches (see decay_norm_and_bias)", ge=0)
     decay_norm_and_bias: bool = _option(False, "whether weight decay reaches norm layers and biases too")
     head_lr_factor: float = _option(1.0, "factor on lr for everything but the backbone", gt=0)
+    layer_decay: float = _option(
+        1.0, "each layer of the backbone learns so many times as fast as the one above it; usual is 0.75", gt=0, le=1
+    )
     clip_norm: float = _option(0.0, "largest L2 norm of the whole gradient; 0 is off", ge=0)
     schedule: Schedule = Schedule()
 

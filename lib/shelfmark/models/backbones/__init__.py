@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import timm
 from torch import nn
@@ -42,16 +45,47 @@ def backbone_name(name: str) -> str:
     )
 
 
-def build_backbone(name: str, seed: int, role: str = "model.backbone") -> tuple[nn.Module, int]:
+def build_backbone(
+    name: str, seed: int, role: str = "model.backbone", options: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, int]:
     """A network from images (N, 3, H, W) to pooled features (N, F), and F; weights by seed and role.
 
-    Raises UserError for an unknown name.
+    options: of timm.create_model. A transformer takes images of any size that its patches fill, as long as its
+    positions can be interpolated. Raises UserError for an unknown name, or an option that the backbone has not.
     """
     known = backbone_name(name)
-    with seeded(seed, role):
-        try:
-            backbone = OWN[known]() if known in OWN else timm.create_model(known, pretrained=False, num_classes=0)
-        except RuntimeError as error:
-            raise UserError(f"model.backbone={name!r} cannot be built: {error}") from error
+    try:
+        backbone: Any = _built(known, seed, role, dict(options or {}))
+    except RuntimeError as error:
+        raise UserError(f"model.backbone={name!r} cannot be built: {error}") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        if not options:
+            raise
+        raise UserError(
+            f"model.backbone_options={dict(options)}: {name} cannot be built with them ({error}). They are"
+            " arguments of its architecture in timm; drop_path_rate, and of a transformer global_pool, are usual ones."
+        ) from error
     # Some models (MobileNetV3, VGG) widen their features after `num_features`.
     return backbone, getattr(backbone, "head_hidden_size", None) or backbone.num_features
+
+
+def narrow_options(name: str) -> dict[str, Any]:
+    """Options that make a vision transformer narrow, with all its blocks, for a trial run; none for other backbones."""
+    return {"embed_dim": 96, "num_heads": 3} if _is_vision_transformer(backbone_name(name)) else {}
+
+
+def _built(name: str, seed: int, role: str, options: dict[str, Any]) -> nn.Module:
+    if name in OWN:
+        with seeded(seed, role):
+            return OWN[name](**options)
+    if _is_vision_transformer(name) and "dynamic_img_size" not in options:
+        # Some of them cannot take images of any size; what else is wrong comes up below.
+        with suppress(TypeError):
+            return _built(name, seed, role, {**options, "dynamic_img_size": True})
+    with seeded(seed, role):
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
+
+
+def _is_vision_transformer(name: str) -> bool:
+    """Whether it is one of timm's plain ones, which have one width through all blocks."""
+    return name not in OWN and name.startswith(("vit_", "deit", "eva02_", "beit"))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shelfmark.models.backbones.pooling import GlobalPooling
+
 _STAGE_CHANNELS = (16, 32, 64)
 
 
@@ -30,7 +32,7 @@ class CifarResNet(nn.Module):
         self.layer1 = _stage(first, _STAGE_CHANNELS[0], blocks_per_stage, stride=1)
         self.layer2 = _stage(_STAGE_CHANNELS[0], _STAGE_CHANNELS[1], blocks_per_stage, stride=2)
         self.layer3 = _stage(_STAGE_CHANNELS[1], _STAGE_CHANNELS[2], blocks_per_stage, stride=2)
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.global_pool = GlobalPooling()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,0 +1,44 @@
+"""Low-rank adapters in a backbone's linear layers, through the extra `peft`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from shelfmark.core.errors import UserError
+from shelfmark.models.seeding import seeded
+
+
+def add_adapters(backbone: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int) -> nn.Module:
+    """The backbone with adapters of so many dimensions beside its linear layers; they alone learn.
+
+    A layer's output becomes W x + alpha / rank * B A x, with B zero at first. modules: how the layers' names end.
+    Raises UserError without peft, and where no layer is called so.
+    Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
+    """
+    peft = _peft()
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
+    with seeded(seed, "model.adapters"):
+        try:
+            return peft.inject_adapter_in_model(config, backbone)
+        except ValueError as error:
+            linear = sorted(
+                {name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+            )
+            raise UserError(
+                f"model.adapters.modules={list(modules)}: peft cannot put adapters there ({error})."
+                f" Linear layers of this backbone: {', '.join(linear) or 'none'}."
+            ) from error
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError(
+            f"model.adapters needs peft, which cannot be imported ({error}). Install it with"
+            " pip install 'shelfmark[adapters]', or set model.adapters.rank=0 to train the backbone itself."
+        ) from error
+    return peft

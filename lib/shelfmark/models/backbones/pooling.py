@@ -1,0 +1,77 @@
+"""The step from a backbone's last map to its features. Legend: N batch, F channels, H x W pixels of the map."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from timm.layers import SelectAdaptivePool2d
+from torch import Tensor, nn
+
+from shelfmark.core.errors import UserError, choose
+from shelfmark.ops import pooling
+
+PoolingName = Literal["avg", "max", "gem"]
+
+
+class GlobalPooling(nn.Module):
+    """Maps (N, F, H, W) to (N, F), or to (N, F, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
+
+    p: of gem. learnable: p is a parameter that begins there, else it is a number and in no state_dict.
+    """
+
+    def __init__(self, name: PoolingName = "avg", p: float = 3.0, learnable: bool = False, flatten: bool = True):
+        super().__init__()
+        self.name = choose("model.pooling.name", name, get_args(PoolingName))
+        self.p = nn.Parameter(torch.tensor([float(p)])) if name == "gem" and learnable else p
+        self.flatten = flatten
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.autocast(maps.device.type, enabled=False):
+            pooled = self._pooled(maps)
+        return pooled if self.flatten else pooled[:, :, None, None]
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        match self.name:
+            case "avg":
+                return pooling.avg(maps)
+            case "max":
+                return pooling.max(maps)
+            case _:
+                return pooling.gem(maps, self.p)
+
+    def extra_repr(self) -> str:
+        return f"name={self.name}" + (f", p={float(self.p):g}" if self.name == "gem" else "")
+
+
+def replace_pooling(backbone: nn.Module, name: PoolingName, p: float = 3.0, learnable: bool = False) -> None:
+    """Puts such a pooling in the place of the backbone's own; what stands behind that stays.
+
+    Raises UserError for a backbone that does not pool a map (N, F, H, W).
+    """
+    found = [
+        (place, module)
+        for place, module in backbone.named_modules()
+        if place.rpartition(".")[2] == "global_pool" and isinstance(module, (SelectAdaptivePool2d, GlobalPooling))
+    ]
+    if len(found) != 1 or not _pools_channels_first(found[0][1]):
+        raise UserError(
+            f"model.pooling.name={name}: {type(backbone).__name__} has no map of channels and pixels that is pooled."
+            " A transformer's features are a token, or the mean of its tokens: choose with"
+            " model.backbone_options.global_pool=token or avg, and set model.pooling.name=backbone. Backbones with a"
+            " map are the families of ResNet, RegNet, EfficientNet, ConvNeXt and others."
+        )
+    place, former = found[0]
+    parent, _, attribute = place.rpartition(".")
+    flatten = former.flatten if isinstance(former, GlobalPooling) else _flattens(former)
+    setattr(backbone.get_submodule(parent), attribute, GlobalPooling(name, p, learnable, flatten))
+
+
+def _pools_channels_first(module: nn.Module) -> bool:
+    """timm says in which order it pools by the dimensions of its fast pools; the others know one order only."""
+    return tuple(getattr(getattr(module, "pool", None), "dim", (2, 3))) == (2, 3)
+
+
+def _flattens(module: SelectAdaptivePool2d) -> bool:
+    probe = torch.zeros(1, 1, 2, 2)
+    return bool(module(probe).ndim == 2)
