@@ -1,0 +1,35 @@
+"""A classifier that starts from what a pretrained backbone already tells apart. Legend: C classes, D embedding."""
+
+from __future__ import annotations
+
+import torch
+
+from shelfmark.core import dist
+from shelfmark.core.log import say
+from shelfmark.data.table import Table
+from shelfmark.engine.precision import Precision
+from shelfmark.models import Network
+from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.recipe import Recipe, assemble
+
+
+def begin_with_class_means(network: Network, recipe: Recipe, table: Table, precision: Precision) -> None:
+    """Gives each class of the cosine classifier the mean direction of its images, without augmentation.
+
+    A class without images keeps its first direction. Without a text tower this is how LIFT begins: Shi et al.,
+    "Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts", ICML 2024, section 4.3.
+    """
+    weight = network.classifier.weight
+    sums = torch.zeros(weight.shape, dtype=torch.float64, device=weight.device)
+    say(f"the classifier begins with the class means of {len(table):,} training images")
+    network.eval()
+    for batch in assemble.evaluation_batches(recipe, table):
+        labels = batch.labels.to(weight.device)
+        with torch.inference_mode(), precision.autocast():
+            directions = unit_rows(network.embed(batch.images.to(precision.device)))
+        sums.index_add_(0, labels[labels >= 0], directions[labels >= 0].double())
+    network.train()
+    sums = dist.sum_over_ranks(sums)
+    is_known = sums.any(dim=1)
+    with torch.no_grad():
+        weight[is_known] = unit_rows(sums[is_known]).to(weight)
