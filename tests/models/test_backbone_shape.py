@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -220,51 +219,38 @@ def test_layers_count_from_the_last_norm_down_to_the_stem() -> None:
         layers_below_the_top(build_backbone("resnet32_cifar", 0)[0])
 
 
-# --- adapters: peft is an extra that the tests do without; a stand-in shows what it is asked for ---
+# --- adapters ---
 
 
-class Adapted(nn.Module):
-    """A linear layer with a low-rank part beside it, as LoRA's is."""
-
-    def __init__(self, layer: nn.Linear, rank: int) -> None:
-        super().__init__()
-        self.base_layer = layer
-        self.lora_A = nn.Linear(layer.in_features, rank, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.base_layer(x) + 0 * self.lora_A(x).sum()
-
-
-def inject(config: SimpleNamespace, model: nn.Module) -> nn.Module:
-    found = [name for name, _ in model.named_modules() if name.rpartition(".")[2] in config.target_modules]
-    if not found:
-        raise ValueError("Target modules not found in the base model.")
-    model.requires_grad_(False)
-    for name in found:
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, Adapted(model.get_submodule(name), config.r))
-    return model
-
-
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    peft = ModuleType("peft")
-    peft.LoraConfig, peft.inject_adapter_in_model = SimpleNamespace, inject  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "peft", peft)
-
-
-@pytest.mark.usefixtures("stand_in")
 def test_with_adapters_nothing_else_of_the_backbone_learns_and_the_head_does() -> None:
     options = {"backbone": "test_vit", "adapters": AdapterOptions(4, 8.0, ("qkv",))}
     model, again = network(**options), network(**options)
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     blocks = len(model.backbone.blocks)
-    adapters = {f"backbone.blocks.{number}.attn.qkv.lora_A.weight" for number in range(blocks)}
-    assert learning == adapters | {"classifier.weight", "classifier.bias"}
+    adapters = {f"backbone.blocks.{number}.attn.qkv.lora_{part}" for number in range(blocks) for part in "AB"}
+    assert {name.replace(".default.weight", "") for name in learning} == adapters | {
+        "classifier.weight",
+        "classifier.bias",
+    }
     assert all(torch.equal(one, two) for one, two in zip(model.state_dict().values(), again.state_dict().values()))
-    assert len(set(layers_below_the_top(model.backbone)[name.removeprefix("backbone.")] for name in adapters)) == blocks
+    layers = layers_below_the_top(model.backbone)
+    assert len({layers[name.removeprefix("backbone.")] for name in learning if "lora" in name}) == blocks
     with pytest.raises(UserError, match=r"model\.adapters\.modules=\['query'\].*fc1, fc2, proj, qkv"):
         network(backbone="test_vit", adapters=AdapterOptions(4, 8.0, ("query",)))
+
+
+def test_an_adapter_adds_its_low_rank_product_and_begins_as_nothing() -> None:
+    plain, model = network(backbone="test_vit"), network(backbone="test_vit", adapters=AdapterOptions(4, 8.0, ("qkv",)))
+    shown = images()
+    torch.testing.assert_close(model.eval()(shown).embedding, plain.eval()(shown).embedding)
+    layer = model.get_submodule("backbone.blocks.0.attn.qkv")
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert down.shape[0] == up.shape[1] == 4
+    with torch.no_grad():
+        up.fill_(0.5)
+    x = torch.randn(3, down.shape[1], generator=torch.Generator().manual_seed(4))
+    expected = layer.base_layer(x) + 8.0 / 4 * x @ down.T @ up.T
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_without_peft_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
