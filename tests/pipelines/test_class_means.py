@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_recipe import SMALL
 
 from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
@@ -14,7 +14,6 @@ from shelfmark.engine.precision import Precision
 from shelfmark.pipelines.class_means import begin_with_class_means
 from shelfmark.pipelines.train import train
 from shelfmark.recipe import Recipe, assemble
-from small_recipe import SMALL
 
 CPU = torch.device("cpu")
 MEANS = [*SMALL, "model.classifier.type=cosine", "model.classifier.init=class_means", "train.precision=fp32"]
@@ -51,7 +50,7 @@ def test_every_class_begins_with_the_mean_direction_of_its_images_and_one_withou
 
 def test_only_a_new_model_begins_so(small, capsys, caplog):
     options = ["data.val_json=val_small.json", "data.retrieval_json=null", "train.num_epochs=1"]
-    run = replace(loaded(*options, "name=new", "train.steps_per_epoch=2"))
+    run = loaded(*options, "name=new", "train.steps_per_epoch=2")
     folder, _ = train(run)
     said = "begins with the class means"
     assert caplog.text.count(said) == 1
