@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,6 +132,17 @@ def prepare(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.prepare import prepare as run
 
     run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio)
+    return 0
+
+
+def migrate(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.migrate import migrate as run
+
+    command = args.command[0] if len(args.command) == 1 else args.command
+    migrated = run(command, args.dialect, _default_config().parent / "retrieval")
+    for note in migrated.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print("\n".join(migrated.commands))
     return 0
 
 
@@ -301,6 +313,15 @@ COMMANDS = {
             ),
             option("--ratio", "cifar*_lt: largest class over smallest", type=float, default=100.0, metavar="R"),
             option("--seed", "of the split, the draw or the shop", type=int, default=0),
+        ],
+        takes_config=False,
+    ),
+    "migrate": Command(
+        "print our command for one of PNPloss, Smooth_AP or FastRetri",
+        migrate,
+        [
+            option("command", "the old command line, between quotes or behind --", nargs="+", metavar="COMMAND"),
+            option("--dialect", "whose it is, where it cannot be told", metavar="pnp|smoothap|fastretri"),
         ],
         takes_config=False,
     ),
