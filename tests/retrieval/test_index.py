@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import signal
 import subprocess
@@ -141,6 +142,21 @@ def test_what_was_removed_is_not_found_and_can_be_added_again(kind: str, tmp_pat
         one.add(vectors()[:20], records(20))
         assert sum(f"id{row}" in ids for row, ids in enumerate(nearest_ids(one, query))) >= 35
         assert one.records.ids[len(one) - 1] == "id19"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_works_beside_what_puts_other_methods_into_faiss(kind: str, tmp_path: Path) -> None:
+    index = Index.build(vectors(), records(), kind=kind)
+    index.remove(np.arange(20))
+    expected = nearest_ids(index, vectors()[:40])
+    # It stays for the rest of the process, as where pytorch-metric-learning is imported.
+    importlib.import_module("faiss.contrib.torch_utils")
+    assert nearest_ids(index, vectors()[:40]) == expected
+    index.add(vectors()[:20], records(20))
+    index.remove(np.arange(5))
+    write_index(tmp_path / "index", index)
+    assert nearest_ids(read_index(tmp_path / "index"), vectors()[:40]) == nearest_ids(index, vectors()[:40])
+    assert nearest_ids(Index.build(vectors(), records(), kind=kind), vectors()[:1])[0][0] == "id0"
 
 
 def test_after_a_removal_flat_equals_a_build_of_what_is_left() -> None:

@@ -88,8 +88,10 @@ def search(
         asked = faiss.SearchParametersHNSW(**settings)
     else:
         asked = faiss.SearchParametersIVF(nprobe=parameters["num_probes"])
+    # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a search without `params` in its place.
+    searched = getattr(structure, "search_numpy", structure.search)
     with _torch_threads():
-        scores, serials = structure.search(query, k, params=asked)
+        scores, serials = searched(query, k, params=asked)
     if structure.metric_type == faiss.METRIC_L2:
         scores = -np.sqrt(np.maximum(scores, 0))
     scores[serials < 0] = -np.inf
