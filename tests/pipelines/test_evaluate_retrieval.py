@@ -17,7 +17,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.evaluation.clustering import cluster_scores
-from shelfmark.pipelines.retrieval_scores import _legacy_scores, _search_arguments
+from shelfmark.pipelines.retrieval_scores import _legacy_scores, search_arguments
 from shelfmark.recipe import Recipe
 
 
@@ -109,7 +109,7 @@ def test_older_definitions_drop_the_first_place_where_queries_are_the_gallery(sm
     with pytest.raises(UserError, match="5 of the 5 queries stand in the gallery"):
         scored(first, everyone)
     with pytest.raises(UserError, match="marks no queries"):
-        _search_arguments(Recipe(), features, table)
+        search_arguments(Recipe(), features, table)
 
 
 def _rows(file: str) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ from shelfmark.evaluation.post_processing import (
 )
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.retrieval_scores import _search_arguments
+from shelfmark.pipelines.retrieval_scores import search_arguments
 from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
@@ -128,7 +128,7 @@ class _Features:
 
 
 def _searched(opened: OpenedModel, features: Embeddings, table: Table | None) -> Searched:
-    arguments = _search_arguments(opened.recipe, features, table)
+    arguments = search_arguments(opened.recipe, features, table)
     del arguments["metric"]  # always the cosine
     if opened.precision.device.type == "cuda":
         for side in {"features", "gallery"} & arguments.keys():

@@ -68,7 +68,7 @@ def write_retrieval_scores(
     if asked.clusters:
         summary |= cluster_scores(features.features, features.labels, recipe.eval.retrieval_metric, recipe.seed)
     if asked.verification:
-        summary |= verification_scores(**_search_arguments(recipe, features, table), seed=recipe.seed)
+        summary |= verification_scores(**search_arguments(recipe, features, table), seed=recipe.seed)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
     return summary
@@ -98,7 +98,7 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
 
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
     """By names that start with the definitions' own: pnp_recall@1."""
-    arguments = _search_arguments(recipe, features, table)
+    arguments = search_arguments(recipe, features, table)
     query_ids, gallery_ids = (arguments.pop(name, None) for name in ("query_ids", "gallery_ids"))
     if gallery_ids is not None and np.array_equal(query_ids, gallery_ids):
         del arguments["gallery"], arguments["gallery_labels"]
@@ -134,7 +134,7 @@ def _group_rows(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _searched(
     recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str
 ) -> retrieval.SearchScores:
-    arguments = _search_arguments(recipe, features, table)
+    arguments = search_arguments(recipe, features, table)
     if torch.device(device).type == "cuda":
         for side in ("features", "gallery"):
             if side in arguments:
@@ -142,7 +142,7 @@ def _searched(
     return retrieval.search_scores(**arguments, ks=recipe.eval.recall_at)
 
 
-def _search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
+def search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
     """features, labels, metric and, with a table, the gallery and the ids; for everything in `evaluation`."""
     metric = recipe.eval.retrieval_metric
     if table is None:
