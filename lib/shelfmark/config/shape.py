@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,8 +29,9 @@ class Shape:
     root: Mapping[str, Any]
 
     @classmethod
+    @cache
     def of(cls, model: type[BaseModel]) -> Shape:
-        """The top of a tree."""
+        """The top of a tree. Made once: pydantic takes longer for a recipe's schema than for the recipe."""
         root = model.model_json_schema()
         return cls(root, root)
 
