@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shelfmark.core.errors import UserError
-from shelfmark.evaluation import retrieval
+from shelfmark.evaluation import mutual_ranks, retrieval
 from shelfmark.ops import positive_ranks
 from shelfmark.retrieval import search
 
@@ -98,6 +99,7 @@ def test_scores_do_not_depend_on_blocks_and_agree_with_scikit_learn(monkeypatch:
     labels = torch.tensor([0] + [1] * 2 + [2] * 7 + [3] * 30 + [4] * 40)
     whole = retrieval.scores(features, labels, [1, 5])
     monkeypatch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 80 * 3})
+    monkeypatch.setattr(mutual_ranks, "_EDGE", 40)
     assert retrieval.scores(features, labels, [1, 5]) == pytest.approx(whole, rel=1e-12)
     unit = torch.nn.functional.normalize(features)
     similarities = unit @ unit.T
@@ -188,6 +190,7 @@ def _ragged(num_classes: int = 12, seed: int = 3) -> tuple[torch.Tensor, torch.T
 
 def test_scores_of_many_positives_from_sorted_rows_are_those_from_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = _ragged()
+    monkeypatch.setattr(retrieval, "_MUTUAL_POSITIVES", 0)
     counted = retrieval.scores(features, labels, [1, 3])
     monkeypatch.setattr(positive_ranks, "_COUNTED_POSITIVES", 0)
     assert retrieval.scores(features, labels, [1, 3]) == counted
@@ -265,13 +268,18 @@ def test_nothing_to_score_has_no_interval_and_no_class() -> None:
     assert found.means()["mean_class_recall@1"] is None
 
 
-def test_memory_grows_neither_with_the_pairs_nor_with_the_classes() -> None:
+@pytest.mark.parametrize("mutual", [0, 32])
+def test_memory_grows_neither_with_the_pairs_nor_with_the_classes(mutual: int) -> None:
     # 2,000 x 2,000 scores would take 16 MB, 2,000 x 1,000 classes 8 MB.
     features, labels = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)), torch.arange(2000) // 2
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "_MUTUAL_POSITIVES", mutual)
         patch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 1 << 16})
-        largest = _largest_tensor(lambda: retrieval.scores(features, labels, [1, 10]))
-    assert largest < 1_000_000
+        patch.setattr(mutual_ranks, "_EDGE", 256)
+        # The watch sees this thread alone.
+        patch.setattr(mutual_ranks, "in_threads", map)
+        assert _largest_tensor(lambda: retrieval.scores(features, labels, [1, 10])) < 1_000_000
+        assert _most_of_numpy(lambda: retrieval.scores(features, labels, [1, 10])) < 2_000_000
 
 
 def _largest_tensor(work: Callable[[], object]) -> int:
@@ -290,6 +298,16 @@ def _largest_tensor(work: Callable[[], object]) -> int:
     with Watch() as watch:
         work()
     return watch.largest
+
+
+def _most_of_numpy(work: Callable[[], object]) -> int:
+    """Bytes that numpy and Python held at their peak."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.gpu

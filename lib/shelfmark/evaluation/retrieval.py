@@ -1,7 +1,8 @@
 """Scores of a search, exact over the whole ranking. Legend: Q queries, G gallery, R positives, C classes, D embedding.
 
 One pass: a block of queries is compared with the whole gallery, the ranks of its positives are found, and every score
-is read from them. Neither Q x G nor Q x R values are ever held.
+is read from them. Neither Q x G nor Q x R values are ever held. On a CPU a set with few images a class takes half the
+products in its search for itself: `mutual_ranks`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.evaluation.mutual_ranks import mutual_ranks
 from shelfmark.evaluation.sides import RowsByKey, Sides
 from shelfmark.ops.bootstrap import Interval, mean_intervals
 from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
@@ -24,6 +26,8 @@ from shelfmark.retrieval.vectors import Array, Ids, comparable
 
 # Scores at a time. On a CPU 32 MB and little else; a GPU needs larger blocks, of 512 MB, to be busy.
 _BLOCK_SCORES = {"cpu": 1 << 23, "cuda": 1 << 27}
+# Counting for each positive is quicker up to so many; a sort of the row serves any number.
+_MUTUAL_POSITIVES = 32
 
 _OF_RANKS: dict[str, Callable[[PositiveRanks], Tensor]] = {
     "map": PositiveRanks.average_precision,
@@ -160,9 +164,12 @@ def search_scores(
 
 
 def _ranks(query: Tensor, gallery: Tensor, sides: Sides, metric: str) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
-    """Query rows (q,) and the ranks of their positives, in blocks; queries whose class is absent never come."""
+    """Query rows (q,) and the ranks of their positives, in blocks; queries without one may come or not."""
     same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
     num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
+    if sides.is_same_set and query.device.type == "cpu" and same_id.count(sides.query_ids).max(initial=1) == 1:
+        yield from mutual_ranks(query, sides.query_labels, _MUTUAL_POSITIVES, metric)
+        num_same[num_same <= 1 + _MUTUAL_POSITIVES] = 0
     # Queries with like numbers of positives stand together, so that the padding stays small.
     wanted = np.argsort(num_same, kind="stable")
     wanted = wanted[num_same[wanted] > 0]
