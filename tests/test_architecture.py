@@ -32,6 +32,7 @@ FLOORS = {
     "engine": 3,
     "evaluation": 3,
     "calibration": 3,
+    "discovery": 3,
     "reports": 3,
     "recipe": 4,
     "pipelines": 5,
@@ -54,6 +55,10 @@ OWNED = {
     "albumentations": "data/saved_pipeline.py",
     "pytorch_metric_learning": "losses/pml.py",
     "scipy": "data/converters/cars196.py",
+    "sklearn": "discovery/clusterers/hdbscan.py",
+    "infomap": "discovery/clusterers/infomap.py",
+    "igraph": "discovery/clusterers/leiden.py",
+    "leidenalg": "discovery/clusterers/leiden.py",
     "triton": "ops/soft_rank/kernels.py",
 }
 

@@ -1,0 +1,180 @@
+"""A Hi-LANDER trained on the pyramids of labelled images. Legend: N images, n nodes of a graph, D embedding."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shelfmark.core.errors import UserError, choose
+from shelfmark.core.files import sha256_json
+from shelfmark.core.rng import derive_seed, numpy_generator
+from shelfmark.discovery.lander import Lander
+from shelfmark.discovery.lander_files import data_hash, read_state, write_state
+from shelfmark.discovery.lander_loss import Targets, parts
+from shelfmark.discovery.pyramid import PyramidLevel, pyramid
+from shelfmark.ops.similarity import compute_dtype
+
+OPTIMIZERS = ("adamw", "sgd")
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after an epoch with its number from 1, the number of all, and the mean loss, density and link parts."""
+
+_FIRST_LR = {"adamw": 3e-3, "sgd": 1e-2}
+_LAST_LR = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What a fit is decided by, beside the data.
+
+    ks, levels: of the pyramids, see `pyramid`. hidden to cluster_features: of `Lander`. balance, focal: of the loss.
+    epochs: of as many steps as the first graph has batches of batch_size seeds. optimizer: `adamw`, or `sgd` with
+    momentum, the original's, which takes many times the epochs. lr: 0 takes 3e-3 for adamw and 1e-2 for sgd; it falls
+    to 1e-5 by a cosine. seed: of the first weights, the order of the seeds and the balance.
+    """
+
+    ks: Sequence[int] = (10, 5, 3)
+    levels: Sequence[int] = (2, 3, 4)
+    hidden: int = 512
+    layer: str = "gat"
+    num_layers: int = 1
+    heads: int = 1
+    cluster_features: bool = False
+    balance: bool = True
+    focal: bool = False
+    epochs: int = 50
+    batch_size: int = 4096
+    optimizer: str = "adamw"
+    lr: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        if self.epochs < 1 or self.batch_size < 1:
+            raise UserError(f"epochs={self.epochs}, batch_size={self.batch_size}: both are at least 1.")
+        if self.lr < 0:
+            raise UserError(f"lr={self.lr:g}: give a positive rate, or 0 for the optimizer's own.")
+
+    @property
+    def first_lr(self) -> float:
+        return self.lr or _FIRST_LR[self.optimizer]
+
+    def new_model(self, dim: int) -> Lander:
+        return Lander(
+            dim,
+            self.hidden,
+            num_layers=self.num_layers,
+            layer=self.layer,
+            heads=self.heads,
+            cluster_features=self.cluster_features,
+            seed=self.seed,
+        )
+
+    def new_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                model.parameters(), lr=self.first_lr, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        return torch.optim.AdamW(model.parameters(), lr=self.first_lr, weight_decay=self.weight_decay)
+
+
+def fit(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    progress: Progress | None = None,
+    state_file: Path | None = None,
+    state_every_s: float = 20.0,
+    **options: Any,
+) -> Lander:
+    """A network that has learned which neighbours are of one class, in eval mode, on the device of the features.
+
+    features: (N, D), of any length. labels: (N,) whole numbers. options: those of `FitOptions`.
+    The graphs of the pyramids are trained in turn: a step takes one batch of seeds from each, and the optimizer moves
+    after every batch. A graph that is through begins again, in a new order.
+    state_file: written whole, at the end of an epoch if state_every_s seconds have passed, and of the last. A fit of
+    the same data and options goes on from it, and on a CPU ends with the weights of one that was never stopped; the
+    file of another fit is written over. Raises UserError where the loss is no longer finite.
+    """
+    chosen = FitOptions(**options)
+    features = features.to(compute_dtype(features))
+    levels = pyramid(features, labels.to(features.device), chosen.ks, chosen.levels)
+    fitting = _Fitting(chosen, levels, chosen.new_model(features.shape[1]).to(features))
+    key = sha256_json({"options": asdict(chosen), "data": data_hash(features, labels)})
+    epoch = 0 if state_file is None else read_state(state_file, key, fitting.model, fitting.optimizer)
+    written_s = time.monotonic()
+    while epoch < chosen.epochs:
+        means = fitting.run_epoch(epoch)
+        epoch += 1
+        is_due = epoch == chosen.epochs or time.monotonic() - written_s >= state_every_s
+        if state_file is not None and is_due:
+            write_state(state_file, key, epoch, fitting.model, fitting.optimizer)
+            written_s = time.monotonic()
+        if progress is not None:
+            progress(epoch, chosen.epochs, means)
+    return fitting.model.eval()
+
+
+class _Fitting:
+    """A model, its optimizer, and the graphs with their targets."""
+
+    def __init__(self, options: FitOptions, levels: list[PyramidLevel], model: Lander) -> None:
+        self.options, self.levels = options, levels
+        self.model = model.train()
+        self.optimizer = options.new_optimizer(model)
+        self.targets = [Targets.of(level.graph, level.labels) for level in levels]
+        self.num_steps = self._num_batches(levels[0])
+        self.num_updates = options.epochs * self.num_steps * len(levels)
+
+    def run_epoch(self, epoch: int) -> dict[str, float]:
+        """The epoch's mean losses."""
+        sums = torch.zeros(3, dtype=torch.float64, device=self.levels[0].features.device)
+        for step in range(epoch * self.num_steps, (epoch + 1) * self.num_steps):
+            for number in range(len(self.levels)):
+                sums += self._update(step, number)
+        means = sums / (self.num_steps * len(self.levels))
+        if not means.isfinite().all():
+            raise UserError(
+                f"The loss of the clusterer's training is not finite in epoch {epoch + 1}."
+                f" Lower its lr, which is {self.options.first_lr:g}."
+            )
+        return dict(zip(("loss", "density", "link"), means.tolist()))
+
+    def _update(self, step: int, number: int) -> Tensor:
+        """The three losses (3,) of graph `number`'s batch, and one move of the optimizer."""
+        options, level = self.options, self.levels[number]
+        update = step * len(self.levels) + number
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(update)
+        nodes = self._seeds(step, number)
+        beside = level.cluster_features if options.cluster_features else None
+        logits, density = self.model.seed_logits(level.features, level.graph, nodes, beside)
+        draw = (derive_seed(options.seed, "lander_balance"), update) if options.balance else None
+        losses = parts(logits.log_softmax(dim=2), density, self.targets[number], nodes, focal=options.focal, draw=draw)
+        self.optimizer.zero_grad()
+        losses[0].backward()
+        self.optimizer.step()
+        return torch.stack(losses).detach().double()
+
+    def _seeds(self, step: int, number: int) -> Tensor:
+        """The batch of a graph at a step: it depends on nothing that a resume would have to restore."""
+        level = self.levels[number]
+        turn, batch = divmod(step, self._num_batches(level))
+        order = numpy_generator(self.options.seed, "lander_seeds", number, turn).permutation(level.graph.num_nodes)
+        chosen = order[batch * self.options.batch_size : (batch + 1) * self.options.batch_size]
+        return torch.from_numpy(chosen).to(level.features.device)
+
+    def _num_batches(self, level: PyramidLevel) -> int:
+        return math.ceil(level.graph.num_nodes / self.options.batch_size)
+
+    def _lr(self, update: int) -> float:
+        wave = (1 + math.cos(math.pi * update / self.num_updates)) / 2
+        return _LAST_LR + (self.options.first_lr - _LAST_LR) * wave

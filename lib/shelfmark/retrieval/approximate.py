@@ -1,0 +1,69 @@
+"""The nearest others within one large set, read from a few lists of an IVF index. Legend: N vectors, D embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.rng import numpy_generator
+from shelfmark.retrieval import exact, faiss_index, index_faiss
+from shelfmark.retrieval.index_kinds import parameters_for
+from shelfmark.retrieval.vectors import comparable
+
+_KIND = "ivf_flat"
+# k-means takes time by its sample times its centres: of 64 vectors a centre it finds lists as good as of faiss's 256.
+_SAMPLE_PER_LIST = 64
+_BLOCK_QUERIES = 65536
+_SPARE_CANDIDATES = 8
+
+
+def nearest_others(features: Tensor, k: int, seed: int = 0, num_probes: int = 0) -> tuple[Tensor, Tensor]:
+    """Cosines (N, k), best first, and int64 rows (N, k) of each vector's nearest others; -inf and -1 where none.
+
+    features: (N, D), of any length; computed in float32 on the CPU. A vector is left out of its own neighbours by its
+    row, so a duplicate of it is found. Of the about 4 sqrt(N) lists, num_probes are read; 0 takes a 64th of them and at
+    least 8, so that a search reads a 64th of the vectors and little of the time goes to the choice of lists. What it
+    misses are neighbours across the border of a list that was not read.
+    Memory: besides the features, as much again for the lists, and blocks.
+    """
+    if k < 1:
+        raise UserError(f"k={k}: ask for at least one neighbour.")
+    if not faiss_index.is_installed():
+        raise UserError("engine=ivf needs faiss: pip install faiss-cpu. engine=torch is exact and needs none.")
+    vectors, _ = comparable(features.cpu().float(), features[:0].cpu().float(), "cosine")
+    scores = vectors.new_full((len(vectors), k), -torch.inf)
+    rows = torch.full((len(vectors), k), -1, dtype=torch.int64)
+    if len(vectors) < 2:
+        return scores.to(features.device), rows.to(features.device)
+    chosen = {"num_probes": num_probes} if num_probes else None
+    parameters = parameters_for(_KIND, len(vectors), vectors.shape[1], chosen)
+    structure = _filled(vectors, parameters, seed)
+    width = min(k + 1 + _SPARE_CANDIDATES, len(vectors))
+    for start in range(0, len(vectors), _BLOCK_QUERIES):
+        part = slice(start, start + _BLOCK_QUERIES)
+        _, found = index_faiss.search(structure, _KIND, vectors[part].numpy(), width, parameters)
+        best, order = _ranked(vectors, torch.arange(len(vectors))[part], torch.from_numpy(found))
+        scores[part, : min(k, width)], rows[part, : min(k, width)] = best[:, :k], order[:, :k]
+    return scores.to(features.device), rows.to(features.device)
+
+
+def _filled(vectors: Tensor, parameters: dict[str, int], seed: int) -> index_faiss.Structure:
+    structure = index_faiss.new_structure(_KIND, vectors.shape[1], "cosine", parameters, seed)
+    size = min(len(vectors), parameters["num_lists"] * _SAMPLE_PER_LIST)
+    drawn = numpy_generator(seed, "approximate_sample").choice(len(vectors), size, replace=False)
+    index_faiss.train(structure, vectors.numpy()[np.sort(drawn)])
+    for start in range(0, len(vectors), _BLOCK_QUERIES):
+        block = vectors[start : start + _BLOCK_QUERIES].numpy()
+        index_faiss.add(structure, _KIND, block, np.arange(start, start + len(block)))
+    return structure
+
+
+def _ranked(vectors: Tensor, queries: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+    """The candidates by falling score, of equal ones the lower row first: as `search` orders them."""
+    found = found.sort(dim=1).values
+    is_missing = (found < 0) | (found == queries[:, None])
+    scores = exact.pair_scores(vectors[queries], vectors, found.clamp_min(0), "cosine")
+    scores, order = scores.masked_fill(is_missing, -torch.inf).sort(dim=1, descending=True, stable=True)
+    return scores, found.masked_fill(is_missing, -1).gather(1, order)
