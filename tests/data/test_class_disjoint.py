@@ -1,4 +1,4 @@
-"""Classes and pictures held out of the training part of a retrieval data set."""
+"""Classes held out of the training part of a retrieval data set."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from shelfmark.core.errors import UserError
-from shelfmark.data.converters.class_disjoint import hold_out_classes, hold_out_seen
+from shelfmark.data.converters.class_disjoint import hold_out_classes
 from shelfmark.data.converters.pictures import Picture, class_names
 
 
@@ -39,24 +38,6 @@ def test_each_group_gives_its_share_and_keeps_a_class() -> None:
 def test_every_class_may_be_drawn_by_some_seed() -> None:
     drawn = {name for seed in range(60) for name in class_names(hold_out_classes(pictures([2] * 10), 0.2, seed)[1])}
     assert drawn == set(map(str, range(10)))
-
-
-def test_a_hundredth_of_the_pictures_leaves_one_of_each_class() -> None:
-    everything = pictures([50] * 40 + [1] * 100)
-    train, seen = hold_out_seen(everything, seed=0)
-    assert 19 <= len(seen) <= 22
-    assert set(map(str, range(140))) == set(class_names(train))
-    assert sorted([*train, *seen]) == sorted(everything)
-    assert hold_out_seen(everything, seed=0) == (train, seen)
-    assert hold_out_seen(everything, seed=1)[1] != seen
-
-
-def test_of_a_few_pictures_one_is_seen_and_of_single_pictures_none() -> None:
-    train, seen = hold_out_seen(pictures([1, 3, 2]), seed=1)
-    assert [picture.name for picture in seen] == ["1"]
-    assert len(train) == 5
-    with pytest.raises(UserError, match="has a single picture"):
-        hold_out_seen(pictures([1, 1]), seed=0)
 
 
 def test_numbers_in_names_are_ordered_by_their_value() -> None:

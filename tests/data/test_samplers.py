@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -229,7 +230,67 @@ def test_pk_leaves_out_classes_of_one_image_while_enough_others_are_there() -> N
     assert order("pk", images_per_class=1, batch_size=2).classes.tolist() == [0, 1, 3, 4, 5, 6]  # type: ignore[attr-defined]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(2, 60), min_size=3, max_size=12),
+    num_batches=st.integers(1, 30),
+    classes_per_batch=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_pk_by_images_meets_classes_in_proportion_and_none_twice_in_a_batch(
+    counts: list[int], num_batches: int, classes_per_batch: int, seed: int
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    found = build_order(
+        "pk",
+        labels,
+        len(counts),
+        2 * classes_per_batch,
+        seed,
+        images_per_class=2,
+        steps_per_epoch=num_batches,
+        visits="by_images",
+    )
+    batches = labels[found.rows(0)][:, ::2]
+    assert batches.shape == (num_batches, classes_per_batch)
+    assert all(len(set(batch)) == classes_per_batch for batch in batches.tolist())
+    met = np.bincount(batches.ravel(), minlength=len(counts))
+    share = np.array(counts) * num_batches * classes_per_batch / sum(counts)
+    if share.max() <= num_batches:
+        assert (np.abs(met - share) < 1).all()
+    else:
+        # No class can stand in more batches than there are; the others share what it leaves.
+        assert met[share > num_batches].tolist() == [num_batches] * int((share > num_batches).sum())
+        assert (met >= np.floor(share) - (share > num_batches) * share).all()
+
+
+def test_pk_by_images_shows_each_image_about_once_an_epoch_in_new_company() -> None:
+    # 24 classes of 4 to 48 images; an epoch is as long as a pass over all of them.
+    sizes = np.repeat([4, 8, 16, 48], 6)
+    labels = np.repeat(np.arange(24), sizes)
+    found = build_order("pk", labels, 24, 32, 0, visits="by_images")
+    for epoch in range(3):
+        rows = found.rows(epoch)
+        assert np.bincount(rows.ravel(), minlength=len(labels)).max() <= 2
+        met = np.bincount(labels[rows][:, ::4].ravel(), minlength=24)
+        assert (np.abs(met - sizes / 4 * rows.size / len(labels)) < 1).all()
+    companies = [frozenset(batch) for epoch in range(40) for batch in labels[found.rows(epoch)][:, ::4].tolist()]
+    assert len(set(companies)) > 0.8 * len(companies)
+    pairs = {pair for company in companies for pair in combinations(sorted(company), 2)}
+    assert min(np.bincount(np.ravel([*pairs]))) > 20
+
+
+def test_pk_by_images_rounds_its_shares_fairly() -> None:
+    sizes = np.array([3, 5, 7, 9, 16])
+    labels = np.repeat(np.arange(5), sizes)
+    found = build_order("pk", labels, 5, 4, 1, images_per_class=2, steps_per_epoch=5, visits="by_images")
+    met = np.mean([np.bincount(labels[found.rows(epoch)][:, ::2].ravel(), minlength=5) for epoch in range(400)], axis=0)
+    np.testing.assert_allclose(met, 10 * sizes / 40, atol=0.12)
+
+
 def test_pk_says_which_numbers_do_not_fit() -> None:
+    with pytest.raises(UserError, match=r"sampling\.visits='by_image'.*by_images"):
+        order("pk", visits="by_image")
     with pytest.raises(UserError, match=r"images_per_class=3 does not divide train.batch_size=8"):
         order("pk", images_per_class=3)
     with pytest.raises(UserError, match=r"= 8 classes in a batch, but only 6 .* at most 24"):

@@ -112,3 +112,39 @@ def test_inputs_that_do_not_fit_are_refused():
         CrossEntropy(weight=torch.ones(5))(logits, torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match=r"with one there is no other class"):
         CrossEntropy(0.1, "others")(torch.zeros(2, 1), torch.tensor([0, 0]))
+
+
+@pytest.mark.parametrize("form", ["uniform", "others"])
+def test_adaptive_smoothing_gives_away_a_part_of_the_label_s_probability(form: str) -> None:
+    logits, labels = random_logits(9, 5, seed=4).requires_grad_(), torch.tensor([0, 4, 2, 2, -1, 1, 3, 0, 4])
+    value = CrossEntropy(-1, form, adaptive_factor=0.3)(logits, labels)
+    value.backward()
+    probability = np.exp(logits.detach().numpy())
+    probability /= probability.sum(axis=1, keepdims=True)
+    expected, gradient = 0.0, np.zeros((9, 5))
+    for row, label in enumerate(labels.tolist()):
+        if label < 0:
+            continue
+        given_away = 0.3 * probability[row, label]
+        target = np.full(5, given_away / (5 if form == "uniform" else 4))
+        target[label] = 1 - given_away + (given_away / 5 if form == "uniform" else 0)
+        expected -= (target * np.log(probability[row])).sum() / 8
+        # Of a softmax's cross-entropy against a constant target.
+        gradient[row] = (probability[row] - target) / 8
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(logits.grad, gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_adaptive_smoothing_takes_mixed_labels_class_by_class() -> None:
+    logits = random_logits(3, 4, seed=6)
+    loss = CrossEntropy(-1, "others", torch.tensor([1.0, 2.0, 1.0, 0.5], dtype=torch.float64))
+    share = torch.tensor([[0.25, 0.75, 0, 0]] * 3, dtype=torch.float64)
+    alone = [torch.stack([loss(row[None], torch.tensor([label])) for row in logits]) for label in (0, 1)]
+    expected = (0.25 * 1 * alone[0] + 0.75 * 2 * alone[1]).sum() / (3 * (0.25 + 0.75 * 2))
+    assert float(loss(logits, share)) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": -0.5}, {"label_smoothing": -1, "adaptive_factor": 1.0}])
+def test_what_cannot_be_given_away_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be at least 0 and below 1"):
+        CrossEntropy(**options)

@@ -264,3 +264,45 @@ def test_an_entry_builds_the_loss_with_the_run_s_seed():
     assert config.build(context) == TripletLoss(0.1, "distance_weighted", "cosine", 17)
     with pytest.raises(ValueError, match="margin=-1"):
         TripletConfig(head="rank", margin=-1)
+
+
+def fast_reid_triplet(embedding: Tensor, labels: list[int], mining: str, margin: float, distance: str) -> Tensor:
+    """Row by row: the query is among its positives, at distance 0."""
+    losses = []
+    for query, label in zip(range(len(labels)), labels):
+        near, far = [], []
+        for other in range(len(labels)):
+            difference = embedding[query] - embedding[other]
+            if distance == "cosine":
+                between = 2 - 2 * (embedding[query] * embedding[other]).sum()
+            else:
+                between = difference.square().sum().sqrt() if query != other else difference.sum() * 0
+            (near if labels[other] == label else far).append(between if query != other else between * 0)
+        if not far:
+            continue
+        positives, negatives = torch.stack(near), torch.stack(far)
+        if mining == "hard":
+            excess = positives.max() - negatives.min()
+        else:
+            excess = (positives.softmax(0) * positives).sum() - ((-negatives).softmax(0) * negatives).sum()
+        losses.append((excess + margin).clamp_min(0) if margin else (1 + excess.exp()).log())
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("mining", ["hard", "soft"])
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 2, 2, 2, 2, 0]])
+def test_with_the_query_among_its_positives_it_is_that_of_fast_reid(labels, mining, distance, margin):
+    loss, x = TripletLoss(margin, mining, distance, include_self=True), unit_rows(len(labels), 5, seed=3)
+    value, gradient = value_and_gradient(lambda x: loss(x, torch.tensor(labels)), x)
+    expected, expected_gradient = value_and_gradient(
+        lambda x: fast_reid_triplet(x, labels, mining, margin, distance), x
+    )
+    torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-11)
+
+
+def test_only_minings_of_one_positive_a_query_include_it():
+    with pytest.raises(ValueError, match="option of mining=hard and soft alone"):
+        TripletLoss(mining="semihard", include_self=True)

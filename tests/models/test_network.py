@@ -203,14 +203,32 @@ def test_statistics_drift_where_nothing_is_frozen() -> None:
 
 
 def test_a_wrong_name_to_freeze_is_answered_with_the_right_ones() -> None:
-    with pytest.raises(UserError, match=r"no module 'backbon'; the network holds: backbone, embedding, .*'backbone'\?"):
+    with pytest.raises(UserError, match=r"or parameter 'backbon'; the network holds: backbone, embed.*'backbone'\?"):
         network(freeze=["backbon"])
     with pytest.raises(UserError, match=r"'backbone\.layer9'; backbone holds: conv1, bn1, .*layer4.*"):
         network(freeze=["backbone.layer9"])
-    with pytest.raises(UserError, match=r"no module ''"):
+    with pytest.raises(UserError, match=r"no module or parameter ''"):
         network(freeze=[""])
-    with pytest.raises(UserError, match=r"no module 'classifier\.weight'; classifier holds no modules"):
-        network(freeze=["classifier.weight"])
+    with pytest.raises(UserError, match=r"'classifier\.weigth'; classifier holds: weight, bias\. Did you .*'weight'\?"):
+        network(freeze=["classifier.weigth"])
+    with pytest.raises(UserError, match=r"classifier\.weight holds no modules and no parameters"):
+        network(freeze=["classifier.weight.data"])
+
+
+def test_a_single_parameter_can_be_frozen_while_its_module_learns() -> None:
+    model = network(backbone="test_vit", freeze=["backbone.cls_token", "backbone.pos_embed", "backbone.blocks.0"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert model.backbone.training
+    assert not model.backbone.blocks[0].training
+    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=1.0)
+    model(images(side=model.backbone.patch_embed.img_size[0])).logits.square().sum().backward()
+    optimizer.step()
+    moved = changed(before, model.state_dict())
+    assert not moved & {"backbone.cls_token", "backbone.pos_embed"}
+    assert not [name for name in moved if name.startswith("backbone.blocks.0.")]
+    assert {"backbone.norm.weight", "backbone.patch_embed.proj.weight", "classifier.weight"} <= moved
+    model.freeze(["backbone.blocks.0"])
+    assert model.backbone.cls_token.requires_grad
 
 
 def test_freezing_everything_is_refused() -> None:

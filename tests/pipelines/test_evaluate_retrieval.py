@@ -17,6 +17,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.evaluation.clustering import cluster_scores
+from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
 from shelfmark.pipelines.retrieval_scores import _legacy_scores, search_arguments
 from shelfmark.recipe import Recipe
 
@@ -30,7 +31,7 @@ def trained(small: Path) -> str:
 def test_everything_that_is_asked_for_is_scored_written_and_shown(
     trained: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--clusters", "--verification", "--legacy-metrics", "fastreid"]
+    asked = ["--clusters", "--verification", "--legacy-metrics", "fastreid", "--gallery-draws", "3"]
     assert main(["evaluate", "--RESUME_MODEL", trained, "--out", "scores", *asked]) == 0
     printed = capsys.readouterr().out
     summary = json.loads(Path("scores/summary.json").read_text())
@@ -40,6 +41,8 @@ def test_everything_that_is_asked_for_is_scored_written_and_shown(
     embeddings = read_embeddings(Path("scores/embeddings/retrieval"))
     expected = cluster_scores(embeddings.features, embeddings.labels)
     assert {name: summary[name] for name in expected} == pytest.approx(expected)
+    drawn = drawn_gallery_scores(embeddings.features, embeddings.labels, [1, 5, 10], num_draws=3)
+    assert {name: summary[name] for name in drawn} == pytest.approx(drawn)
     assert 0 < summary["tpr@fpr=0.01"] <= 1
     assert 0.5 < summary["roc_auc"] <= 1
     # No picture of the shop's queries is in its gallery, so the old rule changes only what has no positive.
@@ -108,8 +111,9 @@ def test_older_definitions_drop_the_first_place_where_queries_are_the_gallery(sm
     assert scored(first, ~first)["pnp_recall@1"] < 1
     with pytest.raises(UserError, match="5 of the 5 queries stand in the gallery"):
         scored(first, everyone)
-    with pytest.raises(UserError, match="marks no queries"):
-        search_arguments(Recipe(), features, table)
+    with pytest.raises(UserError, match="has is_query and no is_gallery: records need both, or neither"):
+        search_arguments(Recipe(), features, Table(**{**vars(table), "is_query": everyone}))
+    assert search_arguments(Recipe(), features, table) == search_arguments(Recipe(), features, None)
 
 
 def _rows(file: str) -> list[dict[str, str]]:

@@ -151,6 +151,7 @@ RANKING: dict[str, dict[str, Any]] = {
         "losses.0.variant": "D_q",
         "losses.0.alpha": 4,
         "losses.0.b": 2,
+        "sampling.visits": "equal",
         "train.num_epochs": 400,
         "optim.schedule.milestones_epochs": (120, 220, 250, 280),
         "data.num_workers": 6,
@@ -184,6 +185,7 @@ OF_ALL_RANKING: dict[str, Any] = {
     "losses.0.include_self": True,
     "sampling.type": "pk",
     "sampling.images_per_class": 4,
+    "sampling.visits": "by_images",
     "train.batch_size": 384,
     "optim.name": "adam",
     "optim.lr": 1e-5,
@@ -233,6 +235,11 @@ def test_of_the_transformer_the_last_block_its_norm_the_token_and_the_positions_
     assert {name for name in learning if "blocks" in name} == {
         name for name, _ in network.named_parameters() if "blocks.11." in name
     }
+    fixed = load(Recipe, FOLDER / "smoothap_inat_vit_fixed.yaml", smoke_overrides(vit)).config
+    corrected = assemble.network(fixed, num_classes=3)
+    still_learning = {name for name, parameter in corrected.named_parameters() if parameter.requires_grad}
+    assert learning - still_learning == {"backbone.cls_token", "backbone.pos_embed"}
+    assert still_learning < learning
 
 
 def test_the_modern_recipe_s_layers_learn_slower_downwards() -> None:

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark import retrieval
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
-from shelfmark.retrieval import exact, faiss_index, search
+from shelfmark.retrieval import exact, faiss_index, nearest, search
 
 ENGINES = ["torch", "faiss"]
 
@@ -63,7 +62,7 @@ def test_engines_and_blocks_give_the_same_neighbours_and_scores(metric: str, mon
     monkeypatch.setattr(exact, "_BLOCK_QUERIES", 10)
     monkeypatch.setattr(exact, "_BLOCK_GALLERY", 33)
     monkeypatch.setattr(exact, "_PAIR_VALUES", 100)
-    monkeypatch.setattr(retrieval, "_BLOCK_QUERIES", 9)
+    monkeypatch.setattr(nearest, "_BLOCK_QUERIES", 9)
     for found, wanted in zip(search(query, gallery, 12, "torch", metric=metric), expected):
         assert torch.equal(found, wanted)
 
@@ -164,5 +163,5 @@ def test_without_faiss_the_error_names_the_way_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(faiss_index, "is_installed", lambda: False)
     with pytest.raises(UserError, match="engine=torch"):
         search(torch.ones(2, 3), torch.ones(2, 3), 1, "faiss")
-    many = torch.ones(retrieval._MANY_QUERIES, 3)
+    many = torch.ones(nearest._MANY_QUERIES, 3)
     assert search(many, many, 1)[1].eq(0).all()

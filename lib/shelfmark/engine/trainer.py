@@ -19,6 +19,8 @@ from shelfmark.engine.progress import Progress, random_state
 from shelfmark.engine.step import StepResult, TrainStep
 from shelfmark.optim import StagedRate
 
+NO_METRIC = "none"
+
 
 @dataclass(frozen=True)
 class Rhythm:
@@ -37,7 +39,8 @@ class Trainer:
 
     validate: () -> scores of the network on val. save: (names, trainer state) writes one checkpoint under these names.
     step_for: epoch -> the step that trains it: the same as before, or that of a stage which begins with this epoch.
-    metric: the score that chooses `best_model`; higher is better unless its name ends in `error`.
+    metric: the score that chooses `best_model`; higher is better unless its name ends in `error`. With `NO_METRIC`
+    nothing is validated, and the latest is the best.
     """
 
     step: TrainStep
@@ -111,6 +114,9 @@ class Trainer:
 
     def _evaluate(self) -> bool:
         progress = self.progress
+        if self.metric == NO_METRIC:
+            progress.best_epoch = progress.epoch
+            return True
         scores = self.validate()
         self.journal.write("val", progress.step, progress.epoch, scores)
         score = scores.get(self.metric)

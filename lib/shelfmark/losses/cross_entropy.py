@@ -13,6 +13,7 @@ from shelfmark.losses.classification import ClassificationLoss, Targets, require
 from shelfmark.losses.config import LossContext
 
 SmoothingForm = Literal["uniform", "others"]
+ADAPTIVE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class CrossEntropy(ClassificationLoss):
 
     The target t gives eps = label_smoothing away. smoothing_form `uniform`: eps / C to every class, the label's too
     (as torch.nn.functional.cross_entropy); `others`: eps / (C - 1) to the other classes, 1 - eps to the label.
+    label_smoothing -1: eps is adaptive_factor * p_y of each row, so that sure rows are smoothed most; to the gradient
+    it is a constant (as in fast-reid).
     weight: w, (C,) class weights; 1 where not given. Each term keeps the weight of its own class c, while the
     mean divides by the weights of the labels, as in torch.
     Labels may be probabilities (N, C), which are smoothed as labels are; the mean divides by sum_nc t_nc w_c.
@@ -31,10 +34,16 @@ class CrossEntropy(ClassificationLoss):
     label_smoothing: float = 0.0
     smoothing_form: SmoothingForm = "uniform"
     weight: Tensor | None = None
+    adaptive_factor: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing={self.label_smoothing} must be at least 0 and below 1; usual is 0.1")
+        if not (0 <= self.label_smoothing < 1 or self.label_smoothing == ADAPTIVE):
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} must be at least 0 and below 1, usual is 0.1; or -1, which"
+                " gives away adaptive_factor times the label's own probability"
+            )
+        if not 0 <= self.adaptive_factor < 1:
+            raise ValueError(f"adaptive_factor={self.adaptive_factor} must be at least 0 and below 1; usual is 0.2")
         forms = get_args(SmoothingForm)
         if self.smoothing_form not in forms:
             close = nearest(self.smoothing_form, forms)
@@ -48,19 +57,25 @@ class CrossEntropy(ClassificationLoss):
     def weighted_losses(self, logits: Tensor, targets: Targets) -> Tensor:
         if not self.label_smoothing:
             return super().weighted_losses(logits, targets)
-        terms = logits.log_softmax(1)
+        terms = log_likelihood = logits.log_softmax(1)
         if self.weight is not None:
             terms = terms * self.weight.to(terms)
-        share = self._share(logits.shape[1])
+        share = self._given_away(targets.at(log_likelihood)) / self._num_receivers(logits.shape[1])
         return -(1 - share * logits.shape[1]) * targets.at(terms) - share * terms.sum(1, keepdim=True)
 
-    def _share(self, num_classes: int) -> float:
-        """What each class gets of label_smoothing. The label gets 1 - share * num_classes besides, in both forms."""
+    def _given_away(self, log_likelihood: Tensor) -> Tensor | float:
+        """eps, of all rows or of each: (N, K), from ln p of the K classes."""
+        if self.label_smoothing != ADAPTIVE:
+            return self.label_smoothing
+        return self.adaptive_factor * log_likelihood.detach().exp()
+
+    def _num_receivers(self, num_classes: int) -> int:
+        """How many classes share eps. In both forms the label gets 1 - share * num_classes besides."""
         if self.smoothing_form == "uniform":
-            return self.label_smoothing / num_classes
+            return num_classes
         if num_classes == 1:
             raise ValueError("smoothing_form='others' needs two classes at least: with one there is no other class")
-        return self.label_smoothing / (num_classes - 1)
+        return num_classes - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +84,11 @@ class CrossEntropyConfig(ClassificationLossConfig):
 
     name: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: float = 0.0
-    """what the target gives away, 0 to below 1"""
+    """what the target gives away, 0 to below 1; -1: adaptive_factor times the label's probability, row by row"""
     smoothing_form: SmoothingForm = "uniform"
     """uniform: to all classes, the label too; others: to the other classes"""
+    adaptive_factor: float = 0.2
+    """of label_smoothing: -1, 0 to below 1"""
 
     def loss(self, context: LossContext, weight: Tensor | None) -> CrossEntropy:
-        return CrossEntropy(self.label_smoothing, self.smoothing_form, weight)
+        return CrossEntropy(self.label_smoothing, self.smoothing_form, weight, self.adaptive_factor)

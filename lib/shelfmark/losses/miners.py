@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -58,7 +59,7 @@ def with_positive_and_negative(pairs: Pairs) -> Pairs:
     num_positives = pairs.positive.sum(1) * pairs.negative.any(1)
     rows = num_positives.argsort(descending=True, stable=True)[: int(num_positives.count_nonzero())]
     query, labels, self_index = pairs.query[rows], pairs.query_labels[rows], pairs.self_index[rows]
-    return Pairs(query, labels, pairs.gallery, pairs.gallery_labels, self_index, pairs.step)
+    return replace(pairs, query=query, query_labels=labels, self_index=self_index)
 
 
 def require_miner(miner: str, epsilon: float) -> None:

@@ -30,7 +30,7 @@ class Pairs:
 
     query: (c, D). gallery: (M, D). query_labels: (c,), gallery_labels: (M,). self_index: (c,) int64, each query's row
     in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (c, E), what the queries
-    bring besides their vectors, for a loss that was given some.
+    bring besides their vectors, for a loss that was given some. include_self: a query is a positive of its own.
     """
 
     query: Tensor
@@ -40,13 +40,19 @@ class Pairs:
     self_index: Tensor
     step: int
     query_terms: Tensor | None = None
+    include_self: bool = False
 
     @cached_property
     def positive(self) -> Tensor:
-        """Whether a gallery row has the query's label and is not the query itself: (c, M) bool."""
+        """Whether a gallery row has the query's label and, without include_self, is not the query: (c, M) bool."""
+        same = (self.query_labels[:, None] == self.gallery_labels) & self._is_labelled
+        return same if self.include_self else same & ~self.itself
+
+    @cached_property
+    def itself(self) -> Tensor:
+        """Whether a gallery row is the query: (c, M) bool."""
         columns = torch.arange(len(self.gallery_labels), device=self.gallery_labels.device)
-        same = self.query_labels[:, None] == self.gallery_labels
-        return same & (columns != self.self_index[:, None]) & self._is_labelled
+        return columns == self.self_index[:, None]
 
     @cached_property
     def negative(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -24,6 +24,7 @@ from shelfmark.ops.log_sum_exp import log1p_exp
 
 Mining = Literal["all", "semihard", "hard", "soft", "distance_weighted"]
 Distance = Literal["euclidean", "squared_euclidean", "cosine"]
+_MAY_INCLUDE_SELF = ("hard", "soft")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class TripletLoss(PairLoss):
                          distance, see `distance_weighted_negatives`                    positives
 
     distance: euclidean; squared_euclidean; or cosine, 2 - 2 s, which is the square for vectors of length 1.
+    include_self: of hard and soft: a query is a positive of its own, at distance 0, as in fast-reid, so that every
+    query with a negative has a triplet.
     seed: of the random negatives, with the optimizer step and the query's row.
     Sources: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015 (semihard); Hermans, Beyer, Leibe, "In Defense of the
     Triplet Loss for Person Re-Identification", 2017 (all, hard, soft margin); Wu et al., "Sampling Matters in Deep
@@ -54,6 +57,7 @@ class TripletLoss(PairLoss):
     mining: Mining = "all"
     distance: Distance = "euclidean"
     seed: int = 0
+    include_self: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.margin) and self.margin >= 0):
@@ -61,9 +65,11 @@ class TripletLoss(PairLoss):
         for name, value, choices in (("mining", self.mining, Mining), ("distance", self.distance, Distance)):
             if value not in get_args(choices):
                 raise ValueError(f"{name}={value!r} is not one of: {', '.join(get_args(choices))}")
+        if self.include_self and self.mining not in _MAY_INCLUDE_SELF:
+            raise ValueError(f"include_self=True is an option of mining={' and '.join(_MAY_INCLUDE_SELF)} alone")
 
     def pair_sums(self, pairs: Pairs) -> Sums:
-        pairs = with_positive_and_negative(pairs)
+        pairs = with_positive_and_negative(replace(pairs, include_self=self.include_self))
         distance = self._distance(pairs)
         if not len(distance):
             return Sums(distance.sum()[None], pairs.self_index.new_zeros(1))
@@ -76,8 +82,11 @@ class TripletLoss(PairLoss):
 
     def _distance(self, pairs: Pairs) -> Tensor:
         if self.distance == "cosine":
-            return 2 - 2 * pairs.similarity
-        return pairs.distance if self.distance == "euclidean" else pairs.squared_distance
+            distance = 2 - 2 * pairs.similarity
+        else:
+            distance = pairs.distance if self.distance == "euclidean" else pairs.squared_distance
+        # A query's distance to itself is rounding alone, and the root of that has a slope without bound.
+        return distance.masked_fill(pairs.itself, 0) if self.include_self else distance
 
     def _mined(self, pairs: Pairs, distance: Tensor) -> tuple[Tensor, Tensor]:
         """d_p and d_n of the triplets, in the same order."""
@@ -105,6 +114,8 @@ class TripletConfig(ComparingLossConfig):
     """which triplets: all, semihard, hard, soft or distance_weighted"""
     distance: Distance = "euclidean"
     """euclidean, squared_euclidean, or cosine (2 - 2 s)"""
+    include_self: bool = False
+    """of hard and soft: a query is a positive of its own, as in fast-reid"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +125,7 @@ class TripletConfig(ComparingLossConfig):
         return self._loss(context.seed)
 
     def _loss(self, seed: int) -> TripletLoss:
-        return TripletLoss(self.margin, self.mining, self.distance, seed)
+        return TripletLoss(self.margin, self.mining, self.distance, seed, self.include_self)
 
 
 def _hinge_sums(pairs: Pairs, distance: Tensor, margin: float) -> Sums:

@@ -57,8 +57,9 @@ class Network(nn.Module):
     """Images (N, 3, H, W) to Outputs.
 
     freeze: names of modules whose parameters keep their values and which stay in eval mode, so that
-    batch-norm statistics do not drift and dropout is off. freeze_bn: the statistics of every batch norm but the neck's
-    stay; its scale and shift still learn, unless freeze_bn_affine, which keeps those of the backbone.
+    batch-norm statistics do not drift and dropout is off; and of single parameters that keep theirs.
+    freeze_bn: the statistics of every batch norm but the neck's stay; its scale and shift still learn, unless
+    freeze_bn_affine, which keeps those of the backbone.
     num_experts: E; above 1 the embedding is that of the experts side by side, and the heads of the experts' logits come
     beside that of the classifier, see `ops.experts`.
     """
@@ -94,7 +95,7 @@ class Network(nn.Module):
         self.freeze(freeze)
 
     def freeze(self, names: Sequence[str], update_batch_norm: bool = False) -> None:
-        """Freezes these modules, and no others. UserError: an unknown name, or nothing left to train.
+        """Freezes these modules and parameters, and no others. UserError: an unknown name, or nothing left to train.
 
         update_batch_norm: their batch norms go on to normalise by the batch and to learn its statistics. While the
         classifier has class factors, these learn and its weight and bias do not.
@@ -107,7 +108,7 @@ class Network(nn.Module):
             self.classifier.requires_grad_(False)
             scale.requires_grad_(True)
         for name in self.frozen:
-            _submodule(self, name).requires_grad_(False)
+            _part(self, name).requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise UserError(f"model.freeze={list(self.frozen)} leaves nothing to train; take out a name.")
         self.train()
@@ -175,11 +176,12 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> Network:
         """Training mode for all that learns; what is frozen stays in eval mode."""
         super().train(mode)
-        for name in self.frozen:
-            _submodule(self, name).eval()
-            if self.update_batch_norm:
-                for module in _batch_norms(_submodule(self, name)):
-                    module.train(mode)
+        for part in (_part(self, name) for name in self.frozen):
+            if isinstance(part, nn.Module):
+                part.eval()
+                if self.update_batch_norm:
+                    for module in _batch_norms(part):
+                        module.train(mode)
         if self.freeze_bn:
             for module in _batch_norms(self):
                 if not isinstance(module, BatchNormNeck):
@@ -294,17 +296,21 @@ def _build_head(
         return MetricHead(num_features, options.dim, options.hidden_dim)
 
 
-def _submodule(network: nn.Module, name: str) -> nn.Module:
-    module, place = network, "the network"
-    for part in name.split("."):
-        children = dict(module.named_children())
-        if part not in children:
-            close = nearest(part, children)
+def _part(network: nn.Module, name: str) -> nn.Module | nn.Parameter:
+    """The module or the parameter of that name."""
+    found: nn.Module | nn.Parameter = network
+    place = "the network"
+    for step in name.split("."):
+        held: dict[str, nn.Module | nn.Parameter] = {}
+        if isinstance(found, nn.Module):
+            held |= dict(found.named_children()) | dict(found.named_parameters(recurse=False))
+        if step not in held:
+            close = nearest(step, held)
             meant = f" Did you mean {close!r}?" if close else ""
-            holds = f"holds: {', '.join(children)}" if children else "holds no modules"
-            raise UserError(f"model.freeze: there is no module {name!r}; {place} {holds}.{meant}")
-        module, place = children[part], part if place == "the network" else f"{place}.{part}"
-    return module
+            holds = f"holds: {', '.join(held)}" if held else "holds no modules and no parameters"
+            raise UserError(f"model.freeze: there is no module or parameter {name!r}; {place} {holds}.{meant}")
+        found, place = held[step], step if place == "the network" else f"{place}.{step}"
+    return found
 
 
 def _batch_norms(network: nn.Module) -> list[nn.Module]:

@@ -31,7 +31,7 @@ from shelfmark.pipelines.calibration_methods import (
 from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.recalibration import run_features, save_recalibrated, warn_of_earlier
-from shelfmark.pipelines.splits import read_evaluation, read_splits
+from shelfmark.pipelines.splits import read_evaluation, read_splits, require_val
 from shelfmark.pipelines.tau_norm import write_sweep
 from shelfmark.reports.tables import write_table
 
@@ -118,10 +118,9 @@ def _wanted(methods: Sequence[str]) -> list[str]:
 def _tables(opened: OpenedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
     """The val images, and the training images where a method learns from them: none is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
-        val, _ = read_evaluation(opened)
-        return val, None
+        return require_val(read_evaluation(opened)[0], "recalibration"), None
     splits = read_splits(opened.recipe)
-    return splits.val, splits.train
+    return require_val(splits.val, "recalibration"), splits.train
 
 
 def _target_prior(opened: OpenedModel) -> np.ndarray:

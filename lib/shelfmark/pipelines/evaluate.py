@@ -28,27 +28,24 @@ def evaluate(opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE) -> 
 
 
 def evaluate_on(
-    opened: OpenedModel, val: Table, retrieval_table: Table | None, folder: Path, asked: Asked = NOTHING_MORE
+    opened: OpenedModel, val: Table | None, retrieval_table: Table | None, folder: Path, asked: Asked = NOTHING_MORE
 ) -> dict[str, Any]:
-    """The names of summary.json.
+    """The names of summary.json. A table may be None: without val there are scores of retrieval alone.
 
     Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
     """
-    val_features = _features(opened, val, folder / "embeddings" / "val")
-    found = val_features
+    summary: dict[str, Any] = {}
+    val_features = found = None
+    if val is not None:
+        val_features = found = _features(opened, val, folder / "embeddings" / "val")
     if retrieval_table is not None:
         found = _features(opened, retrieval_table, folder / "embeddings" / "retrieval")
-    summary: dict[str, Any] = {}
     if dist.is_main():
-        predictions = _predictions(opened, val_features)
-        summary = class_scores(opened, predictions)
-        summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
+        if val is not None and val_features is not None:
+            summary |= _write_class_scores(opened, val, val_features, folder)
+        if found is not None:
+            summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
         write_json(folder / "summary.json", summary)
-        classification.write_per_class(
-            folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
-        )
-        weights = {"classifier": opened.network.classifier.weight}
-        draw_evaluation(opened, val, val_features, predictions, weights, folder)
     return dist.broadcast_object(summary)
 
 
@@ -80,6 +77,16 @@ def class_scores(opened: OpenedModel, predictions: classification.Predictions) -
         if name in intervals:
             scores[f"{name}_low"], scores[f"{name}_high"] = intervals[name] or (None, None)
     return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
+
+
+def _write_class_scores(opened: OpenedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
+    predictions = _predictions(opened, features)
+    classification.write_per_class(
+        folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
+    )
+    weights = {"classifier": opened.network.classifier.weight}
+    draw_evaluation(opened, val, features, predictions, weights, folder)
+    return class_scores(opened, predictions)
 
 
 def _predictions(opened: OpenedModel, features: Embeddings) -> classification.Predictions:

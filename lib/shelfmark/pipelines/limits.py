@@ -23,6 +23,7 @@ def two_batches(table: Table, batch_size: int) -> Table:
 
 def smoke_overrides(recipe: Recipe) -> list[Override]:
     """What makes any recipe a two-epoch run of four steps on the shop, from seeded weights."""
+    validates_by_retrieval = recipe.data.val_json is None and recipe.data.retrieval_json is not None
     return [
         Override(key, value, "--smoke")
         for key, value in {
@@ -33,7 +34,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "data.extra_roots": [],
             "data.train_json": f"{SHOP}/train.json",
             "data.more_train_json": [f"{SHOP}/val.json"] if recipe.data.more_train_json else [],
-            "data.val_json": f"{SHOP}/val.json",
+            "data.val_json": None if validates_by_retrieval else f"{SHOP}/val.json",
             "data.test_json": f"{SHOP}/test.json",
             "data.retrieval_json": f"{SHOP}/retrieval.json",
             "data.num_classes": 0,

@@ -68,7 +68,9 @@ def post_process(opened: OpenedModel, folder: Path, plan: Plan) -> list[dict[str
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
     """
     val, table = read_evaluation(opened)
-    features = _Features(opened, val if table is None else table, folder / "embeddings")
+    pictures = val if table is None else table
+    assert pictures is not None
+    features = _Features(opened, pictures, folder / "embeddings")
     vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
     rows = []
     searched: Searched | None = None

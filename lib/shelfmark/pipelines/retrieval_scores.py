@@ -14,6 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.table import Table
 from shelfmark.evaluation import retrieval
 from shelfmark.evaluation.clustering import cluster_scores
+from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
 from shelfmark.evaluation.legacy_metrics import legacy_scores
 from shelfmark.evaluation.verification import verification_scores
 from shelfmark.pipelines.opened import OpenedModel
@@ -23,11 +24,13 @@ from shelfmark.reports.tables import write_table
 
 @dataclass(frozen=True)
 class Asked:
-    """What is scored only on request. legacy: one of `legacy_metrics.DEFINITIONS`."""
+    """What is scored only on request. legacy: one of `legacy_metrics.DEFINITIONS`. gallery_draws: how often one image
+    of each class is drawn as the gallery; 0 is never."""
 
     clusters: bool = False
     verification: bool = False
     legacy: str | None = None
+    gallery_draws: int = 0
 
 
 NOTHING_MORE = Asked()
@@ -36,14 +39,14 @@ NOTHING_MORE = Asked()
 def retrieval_scores(
     recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Recall@K and mAP: queries against gallery where the table has them, else every row against all others."""
+    """Recall@K and mAP: queries against gallery where the table marks them, else every row against all others."""
     return _searched(recipe, features, table, device).means()
 
 
 def write_retrieval_scores(
     opened: OpenedModel,
     features: Embeddings,
-    val: Table,
+    val: Table | None,
     table: Table | None,
     folder: Path,
     asked: Asked = NOTHING_MORE,
@@ -51,7 +54,7 @@ def write_retrieval_scores(
     """As `retrieval_scores`, with 95% intervals and all that was asked for.
 
     Writes retrieval_per_class.csv and, where the classes have groups, retrieval_groups.csv into `folder`.
-    table: the retrieval table, None where val is searched in itself.
+    table: the retrieval table, None where val is searched in itself; one of the two there is.
     """
     recipe = opened.recipe
     found = _searched(recipe, features, table, opened.precision.device)
@@ -64,11 +67,18 @@ def write_retrieval_scores(
     if table is None:
         # The classes of a retrieval table may be others than those that were trained.
         summary |= found.shot_groups(opened.counts, recipe.eval.many, recipe.eval.few)
-    write_class_tables(found, val if table is None else table, folder)
+    searched = val if table is None else table
+    assert searched is not None
+    write_class_tables(found, searched, folder)
     if asked.clusters:
         summary |= cluster_scores(features.features, features.labels, recipe.eval.retrieval_metric, recipe.seed)
     if asked.verification:
         summary |= verification_scores(**search_arguments(recipe, features, table), seed=recipe.seed)
+    if asked.gallery_draws:
+        metric, ks = recipe.eval.retrieval_metric, recipe.eval.recall_at
+        summary |= drawn_gallery_scores(
+            features.features, features.labels, ks, asked.gallery_draws, metric, seed=recipe.seed
+        )
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
     return summary
@@ -143,13 +153,16 @@ def _searched(
 
 
 def search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
-    """features, labels, metric and, with a table, the gallery and the ids; for everything in `evaluation`."""
+    """features, labels, metric and, where a table has queries and a gallery, the gallery and the ids; for everything
+    in `evaluation`. Without these columns each row is searched among all the others."""
     metric = recipe.eval.retrieval_metric
-    if table is None:
+    if table is None or (table.is_query is None and table.is_gallery is None):
         return {"features": features.features, "labels": features.labels, "metric": metric}
     if table.is_query is None or table.is_gallery is None:
+        has, lacks = ("is_gallery", "is_query") if table.is_query is None else ("is_query", "is_gallery")
         raise UserError(
-            f"{recipe.data.retrieval_json} marks no queries or no gallery: records need is_query, is_gallery."
+            f"{recipe.data.retrieval_json} has {has} and no {lacks}: records need both, or neither, and then each is"
+            " searched among all the others."
         )
     is_query, is_gallery = table.is_query[features.rows], table.is_gallery[features.rows]
     return {

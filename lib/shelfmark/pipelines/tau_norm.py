@@ -22,7 +22,7 @@ from shelfmark.pipelines.recalibration import (
     save_recalibrated,
     warn_of_earlier,
 )
-from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.pipelines.splits import read_evaluation, require_val
 from shelfmark.recipe.tree import TauNorm as TauNormOptions
 from shelfmark.reports.plots import tau_curve
 from shelfmark.reports.tables import write_table
@@ -47,7 +47,7 @@ def tau_norm(opened: OpenedModel) -> Recalibrated:
     the table and plot, under `output.tau_root/<run>`."""
     require_row_lengths(opened, "tau-norm")
     warn_of_earlier(opened)
-    val, _ = read_evaluation(opened)
+    val = require_val(read_evaluation(opened)[0], "tau-norm")
     features = run_features(opened, val, "val")
     result = _write(opened, fit_tau_norm(opened, features), features)
     draw_recalibrated(opened, result.checkpoint, val, features)

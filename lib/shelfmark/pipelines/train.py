@@ -152,7 +152,7 @@ def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder
             splits.retrieval,
             splits.train.counts,
             parts.steps.precision,
-            BadImageLog(folder / "val_bad_images.csv", num_images=len(splits.val)),
+            BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
         ),
         save=_saver(folder, parts.network, recipe, splits),
         progress=Progress(),

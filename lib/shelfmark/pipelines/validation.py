@@ -26,13 +26,14 @@ RETRIEVAL_SCORES = ("recall@", "precision@", "map", "r_precision", "mrr", "minp"
 class Validation:
     """Called after an epoch; returns scores by the names of summary.json.
 
-    Classification is counted as the pass goes. Retrieval is searched only where `eval.metric` is one of its
-    scores: it costs a second pass, and the end of the run reports it anyway. counts: (C,) training images a class.
+    Classification is counted as the pass goes, where there is a val. Retrieval is searched only where `eval.metric` is
+    one of its scores: it costs a second pass, and the end of the run reports it anyway. val or retrieval_table may be
+    None. counts: (C,) training images a class.
     """
 
     network: Network
     recipe: Recipe
-    val: Table
+    val: Table | None
     retrieval_table: Table | None
     counts: np.ndarray
     precision: Precision
@@ -41,16 +42,16 @@ class Validation:
     def __call__(self) -> dict[str, float | None]:
         self.network.eval()
         try:
-            scores = self._classification()
+            scores = {} if self.val is None else self._classification(self.val)
             if self.recipe.eval.metric.startswith(RETRIEVAL_SCORES):
                 scores |= self._retrieval()
             return scores
         finally:
             self.network.train()
 
-    def _classification(self) -> dict[str, float | None]:
+    def _classification(self, val: Table) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
-        for batch in assemble.evaluation_batches(self.recipe, self.val, self.bad_images):
+        for batch in assemble.evaluation_batches(self.recipe, val, self.bad_images):
             with torch.inference_mode():
                 with self.precision.autocast():
                     embedding = self.network.embed(batch.images.to(self.precision.device, non_blocking=True))
@@ -60,6 +61,7 @@ class Validation:
 
     def _retrieval(self) -> dict[str, float | None]:
         table = self.val if self.retrieval_table is None else self.retrieval_table
+        assert table is not None
         with tempfile.TemporaryDirectory() as own:
             features = features_of(
                 self.network,

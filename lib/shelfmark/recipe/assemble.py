@@ -15,6 +15,8 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
+from shelfmark.data.converters.discovery_shop import write_discovery_shop
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader, eval_batches
@@ -43,15 +45,18 @@ from shelfmark.recipe.tree import Head, Recipe, Schedule
 
 
 def make_data(recipe: Recipe) -> None:
-    """Generates the shop where the recipe asks for it, trains on it, and it is not there yet.
+    """Generates the shop where the recipe asks for it, trains on it or discovers in it, and it is not there yet.
 
     A user who names other annotations on top of such a recipe brings the data too.
     """
     data = recipe.data
-    wants_shop = data.generated == "shop" and data.train_json == data.root / "train.json"
+    discovers = recipe.discovery.annotations == data.root / DISCOVERY_SHOP
+    wants_shop = data.generated == "shop" and (discovers or data.train_json == data.root / "train.json")
     if wants_shop and dist.is_main() and not is_complete(data.root):
         say(f"generating the shop in {data.root} ...")
         generate_shop(data.root)
+    if wants_shop and discovers and dist.is_main() and not (data.root / DISCOVERY_SHOP).is_file():
+        write_discovery_shop(data.root)
     dist.barrier()
 
 
@@ -269,6 +274,8 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         power=sampling.power,
         num_epochs=recipe.train.num_epochs,
         views=augment.views,
+        weights=table.weights,
+        visits=sampling.visits,
     )
     dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True)
     return TrainLoader(

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
+from shelfmark.recipe.discovery import Discovery
+from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section
+from shelfmark.recipe.section import option as _option
 
-SamplerName = Literal["instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk"]
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _option(default: Any, description: str, **limits: Any) -> Any:
-    return Field(default=default, description=description, **limits)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+SamplerName = Literal["instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk", "weighted"]
 
 
 class Lists(Section):
@@ -47,9 +39,15 @@ class Data(Section):
     more_train_json: tuple[Path, ...] = _option(
         (), "further training annotations of the same classes; what of them is in val_json too is partly held out"
     )
-    val_json: Path | None = _option(None, "validation annotations")
+    val_json: Path | None = _option(
+        None, "validation annotations of the training classes; not needed with retrieval_json and an eval.metric of it"
+    )
     test_json: Path | None = _option(None, "test set: {'images': [{'image_id': ...}]}")
-    retrieval_json: Path | None = _option(None, "annotations with is_query and is_gallery; else val leave-one-out")
+    retrieval_json: Path | None = _option(
+        None,
+        "pictures to search, of any classes: those with is_query among those with is_gallery, or, without these, each"
+        " among all others; null: val in itself",
+    )
     lists: Lists = Lists()
     num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
     input_size_px: Positive = _option(224, "side of the square that the network sees")
@@ -132,8 +130,13 @@ class SamplingStage(Section):
 
 
 class Sampling(Section):
-    type: SamplerName = _option("instance", "how a batch's images are drawn")
+    type: SamplerName = _option(
+        "instance", "how a batch's images are drawn; weighted: as often as their weight in the annotations says"
+    )
     images_per_class: Positive = _option(4, "K of pk (batch_size / K classes are in a batch) and of class_aware")
+    visits: Literal["equal", "by_images"] = _option(
+        "equal", "how often pk meets a class: each as often, or in proportion to its training images"
+    )
     power: float = _option(0.5, "of the power sampler: a class is drawn by count**power; 0.5 is square-root sampling")
     stages: tuple[SamplingStage, ...] = _option((), "switches of the sampler: the last stage that has begun rules")
 
@@ -222,7 +225,11 @@ class Model(Section):
     expert_stages: Positive = _option(2, "last stages of the backbone that each of several experts has of its own")
     classifier: Classifier = Classifier()
     heads: dict[str, Head] = _option({}, "metric and proxy heads on the embedding, by name")
-    freeze: tuple[str, ...] = _option((), "module names whose parameters and BN statistics stay: `backbone`, ...")
+    freeze: tuple[str, ...] = _option(
+        (),
+        "names of modules whose parameters and BN statistics stay, as `backbone`, and of parameters that stay, as"
+        " `backbone.cls_token`",
+    )
     freeze_bn: bool = _option(False, "keep all batch-norm statistics but the neck's; scale and shift still learn")
     freeze_bn_affine: bool = _option(False, "with freeze_bn: scale and shift of the backbone's batch norms stay too")
     channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
@@ -314,7 +321,7 @@ PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 
 class TrainStage(Section):
     from_epoch: Positive = _option(..., "first epoch (from 0) of this stage; it lasts until the next one begins")
-    freeze: tuple[str, ...] | None = _option(None, "modules that are frozen from here on; null: those of model.freeze")
+    freeze: tuple[str, ...] | None = _option(None, "what is frozen from here on, as model.freeze; null: what that says")
     classifier: Literal["keep", "restart", "scale"] = _option(
         "keep",
         "restart: the classifier begins anew, as in cRT; scale: its weight and bias are fixed and a factor for each"
@@ -372,7 +379,11 @@ class Train(Section):
 class Eval(Section):
     every_epochs: Positive = _option(1, "epochs between two evaluations; the last epoch is always evaluated")
     batch_size: Positive = _option(256, "per process")
-    metric: str = _option("mean_class_accuracy", "the score on val that chooses best_model; any name of summary.json")
+    metric: str = _option(
+        "mean_class_accuracy",
+        "the score that chooses best_model: any name of summary.json; none: nothing is scored in training, and"
+        " best_model is the last",
+    )
     many: Positive = _option(100, "a class with more training images than this is many-shot")
     few: Positive = _option(20, "a class with fewer training images than this is few-shot")
     recall_at: tuple[Positive, ...] = _option((1, 5, 10), "K of Recall@K")
@@ -424,6 +435,7 @@ class Recipe(Section):
     predict: Predict = Predict()
     tau_norm: TauNorm = TauNorm()
     calibrate: Calibrate = Calibrate()
+    discovery: Discovery = Discovery()
     output: Output = Output()
 
     def mixing_of(self, stage: int) -> tuple[float, float, float]:

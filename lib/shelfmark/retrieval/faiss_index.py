@@ -34,10 +34,11 @@ def best_rows(query: Tensor, gallery: Tensor, k: int, metric: str) -> Tensor:
     return torch.from_numpy(rows).to(query.device)
 
 
-def k_means(vectors: Tensor, num_clusters: int, seed: int = 0, iterations: int = 20) -> Tensor:
+def k_means(vectors: Tensor, num_clusters: int, seed: int = 0, iterations: int = 20, spherical: bool = False) -> Tensor:
     """(N,) int64 cluster of each vector by Lloyd's algorithm, from centres that the seed draws among the vectors.
 
     vectors: (N, D), at least as many as clusters. All of them are used, however many a cluster. On the CPU.
+    spherical: centres have length 1, and a vector goes to that of the greatest inner product.
     """
     if not is_installed():
         raise UserError("Clusters need faiss: pip install faiss-cpu.")
@@ -48,7 +49,7 @@ def k_means(vectors: Tensor, num_clusters: int, seed: int = 0, iterations: int =
     import faiss
 
     plain = _plain(vectors)
-    settings = {"niter": iterations, "seed": derive_seed(seed, "k-means") % 2**31}
+    settings = {"niter": iterations, "seed": derive_seed(seed, "k-means") % 2**31, "spherical": spherical}
     # Lifts the limits on the vectors of a cluster: below the least it only warns, above the most it takes a sample.
     settings |= {"min_points_per_centroid": 1, "max_points_per_centroid": len(plain)}
     with _torch_threads():

@@ -11,8 +11,6 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.data.converters.pictures import Picture, class_groups, class_names
 from shelfmark.data.holdout import stratified_draw
 
-SEEN_PART = 0.01
-
 
 def hold_out_classes(pictures: Sequence[Picture], fraction: float, seed: int) -> tuple[list[Picture], list[Picture]]:
     """The pictures without a random `fraction` of the classes, and the pictures of these classes.
@@ -35,19 +33,4 @@ def hold_out_classes(pictures: Sequence[Picture], fraction: float, seed: int) ->
     return (
         [picture for picture in pictures if picture.name not in held_out],
         [picture for picture in pictures if picture.name in held_out],
-    )
-
-
-def hold_out_seen(pictures: Sequence[Picture], seed: int) -> tuple[list[Picture], list[Picture]]:
-    """The pictures without a hundredth of them, and that hundredth: at least one, and no class's last one."""
-    _, labels = np.unique([picture.name for picture in pictures], return_inverse=True)
-    drawn = stratified_draw(labels, np.ones(len(labels), dtype=bool), SEEN_PART, seed)
-    if not drawn.any():
-        counts = np.bincount(labels)
-        if counts.max() < 2:
-            raise UserError("Each training class has a single picture, so none can be kept to score classification.")
-        drawn[np.flatnonzero(labels == counts.argmax())[-1]] = True
-    return (
-        [picture for picture, is_drawn in zip(pictures, drawn) if not is_drawn],
-        [picture for picture, is_drawn in zip(pictures, drawn) if is_drawn],
     )

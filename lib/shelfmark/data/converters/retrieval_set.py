@@ -1,7 +1,6 @@
 """What every data set of new classes becomes: training annotations, validation on unseen classes, and its tests.
 
 train.json           data.train_json: the training classes but those held out, numbered 0..C-1
-val.json             data.val_json: a hundredth of their pictures, which a run scores classification on
 val_retrieval.json   data.retrieval_json: the classes held out, each picture searched among all others
 test*.json           the published test, for `shelfmark evaluate`; no run chooses by it
 """
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.converters.class_disjoint import hold_out_classes, hold_out_seen
+from shelfmark.data.converters.class_disjoint import hold_out_classes
 from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, class_groups, class_names, require_pictures
 from shelfmark.data.converters.prepared import Prepared, write_new
 from shelfmark.data.documents import annotations_json
@@ -70,14 +69,12 @@ def prepare_retrieval(dataset: RetrievalSet, out: Path, val_fraction: float, see
     _require_new_classes(dataset, tested)
     require_pictures(dataset.base, [*dataset.train, *tested], dataset.where)
     train, unseen = hold_out_classes(dataset.train, val_fraction, seed)
-    train, seen = hold_out_seen(train, seed)
     searches = {**({"val_retrieval": Search(unseen)} if unseen else {}), **dataset.tests}
-    contents = {"train": _classification(train, train), "val": _classification(seen, train)}
+    contents = {"train": _classification(train)}
     contents |= {name: _search(search) for name, search in searches.items()}
     files = {name: out / f"{name}.json" for name in contents}
     write_new({files[name]: content for name, content in contents.items()})
-    told = {"train": _content(train), "val": f"{_content(seen)}, of the training classes, to score classification"}
-    told |= {name: search.content for name, search in searches.items()}
+    told = {"train": _content(train)} | {name: search.content for name, search in searches.items()}
     return Prepared(
         files={files[name]: text for name, text in told.items()},
         options=_options(dataset, files),
@@ -95,12 +92,11 @@ def _require_new_classes(dataset: RetrievalSet, tested: Sequence[Picture]) -> No
         )
 
 
-def _classification(pictures: Sequence[Picture], train: Sequence[Picture]) -> bytes:
-    """train: decides the numbers of the classes."""
-    names = class_names(train)
+def _classification(pictures: Sequence[Picture]) -> bytes:
+    names = class_names(pictures)
     labels = {name: label for label, name in enumerate(names)}
     records = ({"category_id": labels[picture.name], "fpath": picture.path} for picture in pictures)
-    return annotations_json(records, len(names), names, class_groups(train, names))
+    return annotations_json(records, len(names), names, class_groups(pictures, names))
 
 
 def _search(search: Search) -> bytes:
@@ -114,21 +110,19 @@ def _content(pictures: Sequence[Picture]) -> str:
 
 
 def _options(dataset: RetrievalSet, files: Mapping[str, Path]) -> dict[str, Path | str]:
-    options: dict[str, Path | str] = {
-        "data.root": dataset.base,
-        "data.train_json": files["train"],
-        "data.val_json": files["val"],
-    }
+    options: dict[str, Path | str] = {"data.root": dataset.base, "data.train_json": files["train"]}
     if "val_retrieval" in files:
         options |= {"data.retrieval_json": files["val_retrieval"], "eval.metric": "recall@1"}
+    else:
+        options["eval.metric"] = "none"
     return options | {"eval.recall_at": f"[{','.join(map(str, dataset.recall_at))}]"}
 
 
 def _notes(dataset: RetrievalSet, files: Mapping[str, Path]) -> Iterator[str]:
     if "val_retrieval" not in files:
         yield (
-            "no class is held out, so no score on unseen classes chooses best_model: take the number of epochs from a"
-            " run with validation classes, and the checkpoint `last`."
+            "no class is held out, so nothing is scored in training, and best_model is the last checkpoint: take the"
+            " number of epochs from a run with validation classes."
         )
     test = files[next(iter(dataset.tests))]
     yield f"the test: shelfmark evaluate --RESUME_MODEL CKPT data.retrieval_json={test}"

@@ -10,12 +10,9 @@ mean of ten draws (vehicle re-identification).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.rng import numpy_generator
 from shelfmark.data.converters.pictures import NUM_SHOWN, Counts, Picture, count_notes, list_rows
 from shelfmark.data.converters.prepared import Prepared, existing_folder
 from shelfmark.data.converters.retrieval_set import RetrievalSet, Search, prepare_retrieval
@@ -25,7 +22,10 @@ WHERE = (
     " and image/ as --source."
 )
 TEST_SIZES = (800, 1600, 2400)
-NUM_DRAWS = 10
+OTHER_PROTOCOL = (
+    "vehicle re-identification has one random picture of each vehicle as the gallery, the mean of ten draws: add"
+    " --gallery-draws 10 to the command of the test."
+)
 PUBLISHED = {
     "train": Counts(110_178, 13_134),
     # Papers disagree about the number of images, because some count the queries alone.
@@ -36,8 +36,7 @@ PUBLISHED = {
 def prepare_vehicleid(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
     """Writes train, val, val_retrieval and the tests to `out`.
 
-    test_<size>.json: each picture searched among all others. test_<size>_gallery_<0..9>.json: ten random galleries,
-    drawn by `seed`; the protocol's score is the mean over the ten.
+    test_<size>.json: each picture searched among all others; the other protocol draws its galleries from the same file.
     """
     base = _base(existing_folder(Path(source)))
     lists = base / "train_test_split"
@@ -46,32 +45,12 @@ def prepare_vehicleid(source: Path, out: Path, val_fraction: float = 0.2, seed: 
     dataset = RetrievalSet(
         base=base,
         train=train,
-        tests=_searches(tests, seed),
+        tests={name: Search(pictures) for name, pictures in tests.items()},
         where=WHERE,
         recall_at=(1, 5),
-        notes=tuple(count_notes({"train": train, **tests}, PUBLISHED)),
+        notes=(*count_notes({"train": train, **tests}, PUBLISHED), OTHER_PROTOCOL),
     )
     return prepare_retrieval(dataset, Path(out), val_fraction, seed)
-
-
-def _searches(tests: Mapping[str, Sequence[Picture]], seed: int) -> dict[str, Search]:
-    searches = {name: Search(pictures) for name, pictures in tests.items()}
-    for name, size in zip(tests, TEST_SIZES):
-        for draw in range(NUM_DRAWS):
-            is_gallery = _one_of_each(tests[name], seed, size, draw)
-            is_query = [not one for one in is_gallery]
-            searches[f"{name}_gallery_{draw}"] = Search(tests[name], is_query, is_gallery)
-    return searches
-
-
-def _one_of_each(pictures: Sequence[Picture], seed: int, size: int, draw: int) -> list[bool]:
-    """One flag a picture: whether it is its vehicle's gallery picture in this draw."""
-    generator = numpy_generator(seed, "VehicleID gallery", size, draw)
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, picture in enumerate(pictures):
-        rows[picture.name].append(row)
-    drawn = {vehicle_rows[generator.integers(len(vehicle_rows))] for vehicle_rows in rows.values()}
-    return [row in drawn for row in range(len(pictures))]
 
 
 def _base(source: Path) -> Path:

@@ -16,11 +16,12 @@ from shelfmark.data.samplers.order import Draw, EpochOrder, rank_batches, rank_s
 from shelfmark.data.samplers.pk import PKOrder
 from shelfmark.data.samplers.repeated import RepeatedOrder
 from shelfmark.data.samplers.staged import StagedOrder
+from shelfmark.data.samplers.weighted import WeightedOrder
 from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
 
 __all__ = ["SAMPLERS", "Draw", "EpochOrder", "Groups", "build_order", "rank_batches", "rank_share"]
 
-SAMPLERS = ("instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk")
+SAMPLERS = ("instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk", "weighted")
 
 
 def build_order(
@@ -35,6 +36,8 @@ def build_order(
     power: float = 0.5,
     num_epochs: int = 1,
     views: int = 1,
+    weights: np.ndarray | None = None,
+    visits: str = "equal",
 ) -> EpochOrder:
     """The order of every epoch: the sampler `name`, and from epoch e on each (e, name) of `stages`.
 
@@ -43,6 +46,7 @@ def build_order(
     goes from instance sampling to class-balanced. steps_per_epoch: 0 takes as many whole batches as there are
     labelled images, with every sampler, so a switch changes neither the schedule nor the epoch's length.
     views: how often each drawn image stands in its batch, which so has batch_size / views distinct draws.
+    weights: (N,) of `weighted`, 0 or more; None: all the same. visits: of pk.
     """
     assert batch_size % views == 0, "the recipe refuses it"
     num_draws = batch_size // views
@@ -64,7 +68,9 @@ def build_order(
             case "class_aware":
                 return ClassAwareOrder(groups, num_batches, num_draws, seed, images_per_class)
             case "pk":
-                return PKOrder(groups, num_batches, num_draws, seed, images_per_class, size_option)
+                return PKOrder(groups, num_batches, num_draws, seed, images_per_class, size_option, visits)
+            case "weighted":
+                return WeightedOrder(groups, weights, num_batches, num_draws, seed)
             case _:
                 probabilities = _class_probabilities(sampler, groups.counts, power, num_epochs)
                 return ClassWeightedOrder(groups, probabilities, num_batches, num_draws, seed, sampler)

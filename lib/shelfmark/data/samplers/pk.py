@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from shelfmark.core.errors import UserError
+from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.samplers.decks import dealt_visits
 from shelfmark.data.samplers.groups import Groups
+from shelfmark.data.samplers.visits import spread_visits, visits_by_images
+
+VISITS = ("equal", "by_images")
 
 
 class PKOrder:
     """Each batch holds P = B / K distinct classes, K images of each, side by side.
 
-    Classes come from shuffled cycles, cut into companies of P; what is left of a cycle is dropped, so
-    every class is met about equally often and in new company each time. A class's images come from
+    visits `equal`: classes come from shuffled cycles, cut into companies of P; what is left of a cycle is dropped, so
+    every class is met about equally often and in new company each time. `by_images`: a class is met in proportion to
+    its images, in batches and company drawn at random, so that an epoch of as many images as there are shows each
+    about once. A class's images come from
     shuffled decks of its own, K at a time: within a batch they are distinct, and none comes again in
     an epoch before its deck is used up (less than K cards may stay behind). A class with fewer than
     K images repeats them within the batch, each time augmented anew.
@@ -33,6 +38,7 @@ class PKOrder:
         seed: int,
         images_per_class: int,
         size_option: str = "train.batch_size",
+        visits: str = "equal",
     ) -> None:
         if batch_size % images_per_class:
             raise UserError(
@@ -45,6 +51,7 @@ class PKOrder:
         self.images_per_class = images_per_class
         self.classes_per_batch = batch_size // images_per_class
         self.size_option = size_option
+        self.visits = choose("sampling.visits", visits, VISITS)
         self.classes = self._classes()
 
     def rows(self, epoch: int) -> np.ndarray:
@@ -66,6 +73,10 @@ class PKOrder:
 
     def _companies(self, generator: np.random.Generator) -> np.ndarray:
         """The classes of each batch: (S, P)."""
+        if self.visits == "by_images":
+            counts = self.groups.counts[self.classes]
+            shape = self.num_batches, self.classes_per_batch
+            return self.classes[spread_visits(visits_by_images(counts, *shape, generator), *shape, generator)]
         batches_per_cycle = len(self.classes) // self.classes_per_batch
         num_cycles = -(-self.num_batches // batches_per_cycle)
         cycles = generator.permuted(np.tile(self.classes, (num_cycles, 1)), axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shelfmark.retrieval import search
+from shelfmark.retrieval.nearest import search
 
 
 def nearest_others(units: Tensor, k: int) -> tuple[Tensor, Tensor]:

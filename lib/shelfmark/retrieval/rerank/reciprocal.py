@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.retrieval import search
 from shelfmark.retrieval.exact import pair_scores, products
+from shelfmark.retrieval.nearest import search
 from shelfmark.retrieval.rerank.neighbours import nearest_others
 from shelfmark.retrieval.rerank.sparse_rows import SparseRows
 from shelfmark.retrieval.vectors import comparable

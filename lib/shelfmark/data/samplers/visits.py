@@ -1,0 +1,57 @@
+"""Which classes meet in which batch. Legend: C classes, S batches of P classes each, V = S * P visits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def visits_by_images(
+    counts: np.ndarray, num_batches: int, classes_per_batch: int, generator: np.random.Generator
+) -> np.ndarray:
+    """How often each class is visited, in proportion to its images: (C,) int64 of sum V, at most S each.
+
+    counts: (C,) int64 images, each above 0; C is at least P. A share that is no whole number is rounded up or down at
+    random, so that on average it is met. What a class of more than S visits cannot take goes to the others.
+    """
+    visits = np.zeros(len(counts), dtype=np.int64)
+    open_classes = np.arange(len(counts))
+    left = num_batches * classes_per_batch
+    while True:
+        total = int(counts[open_classes].sum())
+        is_full = counts[open_classes] * left > num_batches * total
+        if not is_full.any():
+            break
+        visits[open_classes[is_full]] = num_batches
+        left -= num_batches * int(is_full.sum())
+        open_classes = open_classes[~is_full]
+    if left:
+        # Systematic rounding in whole numbers: differences of a rounded running total, from a random start.
+        order = generator.permutation(open_classes)
+        totals = (counts[order].cumsum() * left + generator.integers(total)) // total
+        visits[order] = np.diff(totals, prepend=0)
+    return visits
+
+
+def spread_visits(
+    visits: np.ndarray, num_batches: int, classes_per_batch: int, generator: np.random.Generator
+) -> np.ndarray:
+    """The classes of each batch, (S, P) int64: class c stands in visits[c] of them, chosen at random, once in each.
+
+    visits: (C,) of sum V, at most S each.
+    """
+    order = generator.permutation(len(visits))
+    # One place of all batches a row. A class fills part of a row, or the end of one and the beginning of the next.
+    places = np.repeat(order, visits[order]).reshape(classes_per_batch, num_batches)
+    batches = np.empty((num_batches, classes_per_batch), dtype=np.int64)
+    last, taken = -1, np.empty(0, dtype=np.int64)
+    for place, classes in enumerate(places):
+        columns = generator.permutation(num_batches)
+        num_more = int((classes == last).sum())
+        if num_more:
+            # Its batches of the row before are taken.
+            first = columns[~np.isin(columns, taken)][:num_more]
+            columns = np.concatenate([first, columns[~np.isin(columns, first)]])
+        batches[columns, place] = classes
+        last = int(classes[-1])
+        taken = columns[classes == last]
+    return batches
