@@ -165,7 +165,9 @@ FASTRETRI_EXAMPLES = {
     "MODEL.HEADS.MARGIN": Means("0.2", note="of the classifiers of cosines"),
     "MODEL.LOSSES.NAME": Means("\"('CrossEntropyLoss', 'TripletLoss')\"", note="TripletLoss"),
     "MODEL.LOSSES.CE.EPSILON": Means("0.2", {"losses.0.label_smoothing": 0.2}),
-    "MODEL.LOSSES.CE.ALPHA": Means("0.3", note=INERT),
+    "MODEL.LOSSES.CE.ALPHA": Means(
+        "0.3 MODEL.LOSSES.CE.EPSILON -1", {"losses.0.label_smoothing": -1, "losses.0.adaptive_factor": 0.3}
+    ),
     "MODEL.LOSSES.CE.SCALE": Means("2.0", {"losses.0.weight": 2}),
     "MODEL.WEIGHTS": Means("x", note="--RESUME_MODEL reads", options=FINETUNE),
     "MODEL.PIXEL_MEAN": Means('"[127.5, 127.5, 127.5]"', {"data.mean": [0.5, 0.5, 0.5]}),

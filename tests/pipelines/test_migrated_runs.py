@@ -125,7 +125,7 @@ def test_an_evaluation_says_nothing_of_what_stands_in_the_checkpoint(
 def test_the_page_shows_what_the_command_prints(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (CHECKOUT / "docs" / "migrate.md").read_text(encoding="utf-8")
     pairs = re.findall(r"```sh\n# [^\n]*\n(.*?)\n# Shelfmark\n(.*?)\n```", page, flags=re.DOTALL)
-    assert len(pairs) == 6
+    assert len(pairs) == 13
     for old, ours in pairs:
         assert main(["migrate", old]) == 0
         printed = capsys.readouterr().out.splitlines()

@@ -27,18 +27,18 @@ class Migrated:
 
 
 def migrate(command: str | Sequence[str], dialect: str | None, recipes: Path) -> Migrated:
-    """Our command for an old one. recipes: the folder of our retrieval recipes.
+    """Our command for an old one. recipes: the folder of our recipes, configs.
 
     Raises UserError for what the original, or our config, would refuse; its text names the old flag.
     """
     translation = translate(command, dialect)
-    file = recipes / f"{translation.recipe}.yaml"
+    file = recipes / translation.folder / f"{translation.recipe}.yaml"
     recipe = load(Recipe, file).config
     run = load(Recipe, file, translation.overrides).config
     kept = changes(translation.overrides, recipe)
     folder = str(run.output.log_root / run.name)
     options = [word.replace(RUN_FOLDER, folder) for word in translation.options]
-    if translation.tests:
+    if translation.tests or translation.reads == "checkpoint":
         kept = [override for override in kept if override.key in _OF_EVALUATION]
     lines = [
         " ".join([*_quoted_values(translation.environment), *map(shell_word, words)])
@@ -57,7 +57,9 @@ def _words(translation: Translation, file: Path, options: list[str], overrides: 
     if translation.tests:
         tests = [f"data.retrieval_json={test}" for test in translation.tests]
         return [["shelfmark", "evaluate", *options, test, *overrides] for test in tests]
-    return [[*(translation.launcher or ["shelfmark", "train"]), "--config", str(file), *options, *overrides]]
+    command = translation.launcher or ["shelfmark", *translation.command]
+    source = ["--config", str(file)] if translation.reads == "recipe" else []
+    return [[*command, *source, *options, *overrides]]
 
 
 def _quoted_values(environment: Sequence[str]) -> list[str]:

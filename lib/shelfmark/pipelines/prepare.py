@@ -16,6 +16,9 @@ from shelfmark.data.converters import (
     prepare_inaturalist,
     prepare_inshop,
     prepare_products10k,
+    prepare_pss,
+    prepare_pss_clusters,
+    prepare_pss_features,
     prepare_sop,
     prepare_vehicleid,
 )
@@ -31,6 +34,13 @@ _SPLITTING = {
     "products10k": prepare_products10k,
     "sop": prepare_sop,
     "vehicleid": prepare_vehicleid,
+}
+_AS_PUBLISHED = {
+    "aliproducts": prepare_aliproducts,
+    "grocery": prepare_grocery,
+    "pss": prepare_pss,
+    "pss_clusters": prepare_pss_clusters,
+    "pss_features": prepare_pss_features,
 }
 
 
@@ -54,7 +64,7 @@ def prepare(
     elif what in ("cifar10_lt", "cifar100_lt"):
         prepared = prepare_cifar_lt(what, source, target, ratio=ratio, seed=seed)
     else:
-        prepared = {"aliproducts": prepare_aliproducts, "grocery": prepare_grocery}[what](source, target)
+        prepared = _AS_PUBLISHED[what](source, target)
     say(prepared.summary)
 
 

@@ -10,6 +10,8 @@ from shelfmark.data.converters.inaturalist import prepare_inaturalist
 from shelfmark.data.converters.inshop import prepare_inshop
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.converters.products10k import prepare_products10k
+from shelfmark.data.converters.pss import prepare_pss
+from shelfmark.data.converters.pss_pickles import prepare_pss_clusters, prepare_pss_features
 from shelfmark.data.converters.sop import prepare_sop
 from shelfmark.data.converters.vehicleid import prepare_vehicleid
 
@@ -24,6 +26,9 @@ __all__ = [
     "prepare_inaturalist",
     "prepare_inshop",
     "prepare_products10k",
+    "prepare_pss",
+    "prepare_pss_clusters",
+    "prepare_pss_features",
     "prepare_sop",
     "prepare_vehicleid",
 ]

@@ -27,8 +27,8 @@ def prepare_inaturalist(source: Path, out: Path, val_fraction: float = 0.2, seed
     source = existing_folder(Path(source))
     lists = source / "Inat_dataset_splits"
     lists = lists if lists.is_dir() else source
-    train = _pictures(lists / "Inaturalist_train_set1.txt")
-    test = _pictures(lists / "Inaturalist_test_set1.txt")
+    train = species_pictures(lists / "Inaturalist_train_set1.txt", WHERE)
+    test = species_pictures(lists / "Inaturalist_test_set1.txt", WHERE)
     dataset = RetrievalSet(
         base=source,
         train=train,
@@ -40,9 +40,10 @@ def prepare_inaturalist(source: Path, out: Path, val_fraction: float = 0.2, seed
     return prepare_retrieval(dataset, Path(out), val_fraction, seed)
 
 
-def _pictures(file: Path) -> list[Picture]:
+def species_pictures(file: Path, where: str) -> list[Picture]:
+    """The pictures that a list names; the class is `<kind>/<species>`, its group the kind. where: see `list_rows`."""
     # Copies of the lists differ in what stands before the archive's own folder.
-    paths = [path[max(0, path.find(PICTURES)) :] for [path] in list_rows(file, ("path",), WHERE)]
+    paths = [path[max(0, path.find(PICTURES)) :] for [path] in list_rows(file, ("path",), where)]
     wrong = [path for path in paths if path.count("/") < 2]
     if wrong:
         shown = "\n  ".join(wrong[:NUM_SHOWN])

@@ -1,0 +1,37 @@
+"""Command lines of other code bases, one file a dialect: flag -> the overrides that it means, or why it means none.
+
+PNPloss (`pnp`), Smooth_AP (`smoothap`), FastRetri (`fastretri`), and PSS with Hi-LANDER (`pss`). A flag that is not
+typed has the default of the original, which is not always the recipe's: the recipes have the values of the published
+commands.
+"""
+
+from shelfmark.config.migrate.command import override_text, shell_word
+from shelfmark.config.migrate.fastretri import FASTRETRI, FASTRETRI_FLAGS
+from shelfmark.config.migrate.flags import Given, Old
+from shelfmark.config.migrate.hilander import HILANDER, HILANDER_TEST
+from shelfmark.config.migrate.pnp import PNP
+from shelfmark.config.migrate.pss import PSS, PSS_CHECKPOINT, PSS_LATER
+from shelfmark.config.migrate.smoothap import SMOOTH_AP, SMOOTH_AP_EVALUATION
+from shelfmark.config.migrate.table import DIALECTS, translate
+from shelfmark.config.migrate.translation import RUN_FOLDER, Translation
+
+__all__ = [
+    "DIALECTS",
+    "FASTRETRI",
+    "FASTRETRI_FLAGS",
+    "HILANDER",
+    "HILANDER_TEST",
+    "PNP",
+    "PSS",
+    "PSS_CHECKPOINT",
+    "PSS_LATER",
+    "RUN_FOLDER",
+    "SMOOTH_AP",
+    "SMOOTH_AP_EVALUATION",
+    "Given",
+    "Old",
+    "Translation",
+    "override_text",
+    "shell_word",
+    "translate",
+]

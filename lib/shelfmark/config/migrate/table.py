@@ -1,0 +1,93 @@
+"""The dialects: whose a command line is, and what it comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from shelfmark.config.migrate.command import Line, line_of
+from shelfmark.config.migrate.fastretri import translate_fastretri
+from shelfmark.config.migrate.hilander import HILANDER, HILANDER_TEST, translate_hilander
+from shelfmark.config.migrate.pnp import PNP, translate_pnp
+from shelfmark.config.migrate.pss import PSS, translate_pss_embedder
+from shelfmark.config.migrate.smoothap import SMOOTH_AP, SMOOTHAP_SETS, translate_smoothap
+from shelfmark.config.migrate.translation import Dialect, Translation
+from shelfmark.core.errors import UserError, choose
+
+
+def translate(command: str | Sequence[str], dialect: str | None = None) -> Translation:
+    """What an old command line, whole or in words, means here; `dialect` None finds out whose it is.
+
+    Raises UserError for what the original would refuse: an unknown flag (with the nearest), a value that does not fit.
+    """
+    line = line_of(command, _known())
+    name = choose("--dialect", dialect, DIALECTS) if dialect else _recognised(line)
+    return DIALECTS[name].translate(line)
+
+
+def _translate_pss(line: Line) -> Translation:
+    """Of the embedder, or of the network that clusters, whose scripts are called train and test."""
+    is_graph = PurePosixPath(line.script).name.startswith(("train", "test"))
+    return translate_hilander(line) if is_graph else translate_pss_embedder(line)
+
+
+DIALECTS = {
+    "pnp": Dialect("PNPloss", "python main.py --loss PNP --variant PNP-D_q", translate_pnp),
+    "smoothap": Dialect("Smooth_AP", "python main.py --dataset vehicle_id --fc_lr_mul 1", translate_smoothap),
+    "fastretri": Dialect("FastRetri", "python3 projects/FastRetri/train_net.py --config-file F", translate_fastretri),
+    "pss": Dialect("PSS and Hi-LANDER", "python main.py --dataset Inaturalist --class_num 948", _translate_pss),
+}
+_PSS_SCRIPTS = re.compile(r"finetune_1head\.py|get_features\.py|(train|test)_subg\w*\.py")
+_PSS_LOSSES = ("ams", "ce")
+
+
+def _recognised(line: Line) -> str:
+    """The dialect of a command line, by its script, the values that only one knows, and the flags that only one has."""
+    script = PurePosixPath(line.script).name
+    if _PSS_SCRIPTS.fullmatch(script) or any(_is_pss(flag, text) for flag, text in _pairs(line.words)):
+        return "pss"
+    if script == "train_net.py" or any(word.startswith("--config-file") for word in line.words):
+        return "fastretri"
+    if script == "evaluate_model.py":
+        return "smoothap"
+    hints = {hint for flag, text in _pairs(line.words) for hint in _hints(flag, text)}
+    if len(hints) == 1:
+        return hints.pop()
+    why = "has parts of more than one of them" if hints else "could be of none or of several of them"
+    raise UserError(f"The command line {why}; say whose it is with --dialect. {_known()}")
+
+
+def _pairs(words: Sequence[str]) -> Iterable[tuple[str, str]]:
+    for index, word in enumerate(words):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            yield name, value if equals else (words[index + 1] if index + 1 < len(words) else "")
+
+
+def _is_pss(flag: str, text: str) -> bool:
+    """Whether only PSS or Hi-LANDER has the flag, or the loss. PSS has all flags of Smooth_AP too."""
+    if flag == "loss" and text in _PSS_LOSSES:
+        return True
+    tables = (PSS, HILANDER, HILANDER_TEST)
+    others = (PNP, SMOOTH_AP)
+    return any(one.startswith(flag) for table in tables for one in table) and not any(
+        one.startswith(flag) for table in others for one in table
+    )
+
+
+def _hints(flag: str, text: str) -> list[str]:
+    values = {"loss": {"PNP": "pnp", "smoothap": "smoothap"}, "dataset": dict.fromkeys(SMOOTHAP_SETS, "smoothap")}
+    if flag == "dataset" and "online_products" in text:
+        return ["pnp"]
+    if text in values.get(flag, {}):
+        return [values[flag][text]]
+    having = [
+        name for name, table in (("pnp", PNP), ("smoothap", SMOOTH_AP)) if any(one.startswith(flag) for one in table)
+    ]
+    return having if len(having) == 1 else []
+
+
+def _known() -> str:
+    listed = "".join(f"\n  {name:<10} {one.what}, as `{one.example}`" for name, one in DIALECTS.items())
+    return f"Known are:{listed}"

@@ -1,0 +1,55 @@
+"""Infomap: parts of the graph that a random walk seldom leaves. Legend: N nodes, E edges.
+
+The package is under the GPL and therefore an extra: nothing of ours depends on it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.rng import derive_seed
+from shelfmark.discovery.clusterers.thresholded import Thresholded, strong_edges
+from shelfmark.ops.graph import Graph
+
+
+def is_installed() -> bool:
+    """Whether infomap can be imported, without importing it."""
+    return importlib.util.find_spec("infomap") is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infomap(Thresholded):
+    """The partition in which a random walk, whose steps weigh by similarity, is told in the fewest bits.
+
+    Source: Rosvall and Bergstrom, "Maps of random walks on complex networks reveal community structure", PNAS 2008.
+    """
+
+    name: ClassVar[str] = "infomap"
+
+    num_trials: int = 1
+    """searches, of which the best counts"""
+    seed: int = 0
+    """of the searches"""
+
+    def partition(self, graph: Graph, threshold: float) -> Tensor:
+        if not is_installed():
+            raise UserError("the clusterer infomap needs infomap (GPL): pip install 'shelfmark[infomap]'.")
+        import infomap
+
+        source, target, similarity = strong_edges(graph, threshold)
+        # Infomap takes seeds of 31 bits, above 0.
+        seed = 1 + derive_seed(self.seed, "discovery.infomap") % (2**31 - 1)
+        engine = infomap.Infomap(silent=True, two_level=True, num_trials=self.num_trials, seed=seed)
+        engine.add_nodes(range(graph.num_nodes))
+        engine.add_links(zip(source.tolist(), target.tolist(), similarity.tolist()))
+        engine.run()
+        parts = torch.full((graph.num_nodes,), -1)
+        found = engine.get_modules()
+        parts[torch.tensor(list(found.keys()), dtype=torch.int64)] = torch.tensor(list(found.values()))
+        return parts
