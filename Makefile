@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test test-slow check format bench-clean bench-index bench-longtail bench-losses bench-retrieval bench-samplers table-longtail clean
+.PHONY: demo demo-discovery test test-slow check format bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -10,6 +10,10 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/shelfmark demo
+
+# Half of the shop's products are labelled, the others are found; stopped, it goes on where it was.
+demo-discovery: .venv/installed
+	$(BIN)/shelfmark discover --config configs/discovery/shop.yaml
 
 # Two runners of one thread each: the demo keeps one of them busy for most of the time.
 test: .venv/installed
@@ -31,6 +35,9 @@ format: .venv/installed
 bench-clean: .venv/installed
 	$(BIN)/python benchmarks/bench_clean.py
 
+bench-discovery: .venv/installed
+	$(BIN)/python benchmarks/bench_discovery.py
+
 bench-index: .venv/installed
 	$(BIN)/python benchmarks/bench_index.py
 
@@ -45,6 +52,10 @@ bench-retrieval: .venv/installed
 
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
+
+# Two recipes of discovery, three seeds, three rounds; stopped, it goes on where it was.
+table-discovery: .venv/installed
+	$(BIN)/python benchmarks/table_discovery.py
 
 # Trains every recipe of the shop three times; stopped, it goes on where it was.
 table-longtail: .venv/installed

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.cluster_commands import CLUSTER_COMMANDS
+from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
@@ -121,7 +123,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
     folder = unused_path(args.out or opened.run_folder / "evaluation")
-    asked = Asked(clusters=args.clusters, verification=args.verification, legacy=args.legacy_metrics)
+    asked = Asked(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
     screens.evaluated(folder, run(opened, folder, asked), args.legacy_metrics)
     if plan.steps:
         screens.post_processed(folder, post_process(opened, folder, plan))
@@ -139,7 +141,7 @@ def migrate(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.migrate import migrate as run
 
     command = args.command[0] if len(args.command) == 1 else args.command
-    migrated = run(command, args.dialect, _default_config().parent / "retrieval")
+    migrated = run(command, args.dialect, _default_config().parent)
     for note in migrated.notes:
         print(f"note: {note}", file=sys.stderr)
     print("\n".join(migrated.commands))
@@ -239,6 +241,13 @@ COMMANDS = {
             option("--verification", "also tell same from different, at given false positives", action="store_true"),
             option("--legacy-metrics", "also score as older code defines it", choices=["pnp", "fastreid"]),
             option(
+                "--gallery-draws",
+                "also search one random image of each class with all others, so many times: the mean and its deviation",
+                type=int,
+                default=0,
+                metavar="N",
+            ),
+            option(
                 "--post",
                 "also score the search after each of these steps, one upon the other: flip, scales (those of"
                 " predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
@@ -289,6 +298,8 @@ COMMANDS = {
         ],
     ),
     **INDEX_COMMANDS,
+    **DISCOVER_COMMANDS,
+    **CLUSTER_COMMANDS,
     "prepare": Command(
         "convert or generate a dataset",
         prepare,
@@ -299,9 +310,10 @@ COMMANDS = {
                 choices=[
                     *["aliproducts", "cifar10_lt", "cifar100_lt", "grocery", "folder", "shop"],
                     *["sop", "cub", "cars196", "inshop", "inaturalist", "vehicleid", "products10k"],
+                    *["pss", "pss_clusters", "pss_features"],
                 ],
             ),
-            option("--source", "folder of the original data", type=Path, metavar="DIR"),
+            option("--source", "folder of the original data; pss_*: a pickle", type=Path, metavar="DIR"),
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
             option(
                 "--val-fraction",
@@ -317,11 +329,11 @@ COMMANDS = {
         takes_config=False,
     ),
     "migrate": Command(
-        "print our command for one of PNPloss, Smooth_AP or FastRetri",
+        "print our command for one of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER",
         migrate,
         [
             option("command", "the old command line, between quotes or behind --", nargs="+", metavar="COMMAND"),
-            option("--dialect", "whose it is, where it cannot be told", metavar="pnp|smoothap|fastretri"),
+            option("--dialect", "whose it is, where it cannot be told", metavar="pnp|smoothap|fastretri|pss"),
         ],
         takes_config=False,
     ),

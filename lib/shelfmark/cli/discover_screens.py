@@ -1,0 +1,44 @@
+"""What the commands of discovery show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shelfmark.core.files import read_json
+
+if TYPE_CHECKING:
+    from shelfmark.pipelines.discover.assign import Assigned
+    from shelfmark.pipelines.discover.files import RunFiles
+
+
+def discovered(run: RunFiles) -> None:
+    """A row for each round that has a report, and where to look further."""
+    from shelfmark.pipelines.discover.report import round_rows, stage_seconds
+
+    rounds = run.finished_rounds
+    reports = [read_json(run.report(number)) for number in rounds]
+    _show(run.folder.name, *round_rows(reports, [stage_seconds(run, number) for number in rounds]))
+    Console().print(f"look at {run.report(rounds[-1]).parent / 'index.html'}", soft_wrap=True)
+
+
+def assigned(answers: Sequence[Assigned]) -> None:
+    """A row for each photograph that could be read."""
+    from shelfmark.pipelines.discover.assign import assigned_rows
+
+    _show("", *assigned_rows(answers))
+
+
+def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Names are the user's, and no markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""`shelfmark discover`: new products from unlabelled photographs, round after round."""

@@ -1,0 +1,225 @@
+"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, K clusters, C known classes.
+
+config.yaml                     the run's options
+sets.json, sets.npz             the known classes' order, and how many images and classes each set has; its rows
+val.json                        the class-disjoint validation, as annotations
+round_<n>/train/                the training run of the round
+round_<n>/train.json            its training annotations: labelled images, and those that the round before selected
+round_<n>/embed/<set>/          embeddings of `labelled`, `unlabelled`, `val` and `test`
+round_<n>/clusterer/            the fitted clusterer, and thresholds.json
+round_<n>/clusters/clusters.npz
+round_<n>/selection/            selection.npz, and names.json where a person named new classes
+round_<n>/report/               report.json, index.html, cluster_sizes.png, review.csv
+
+Every row is one of the discovery annotations (`discovery.annotations`), also those of the embeddings.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import atomic_path, read_json, write_json
+from shelfmark.data.annotations import read_annotations
+from shelfmark.data.table import Table
+
+Stage = Literal["train", "embed", "clusterer", "clusters", "selection", "report"]
+STAGES: tuple[Stage, ...] = ("train", "embed", "clusterer", "clusters", "selection", "report")
+EmbeddedSet = Literal["labelled", "unlabelled", "val", "test"]
+EMBEDDED_SETS: tuple[EmbeddedSet, ...] = ("labelled", "unlabelled", "val", "test")
+
+
+@dataclass(frozen=True)
+class SetsFile:
+    """What sets.json says.
+
+    annotations, root, extra_roots: absolute paths, as data.root and data.extra_roots. annotations_sha256: of its bytes.
+    known_classes: (C,) category_id of each known class, in order: class c of a round's model is known_classes[c].
+    val_classes: category ids of the class-disjoint validation. val_is_carved: those are labelled classes kept apart
+    by the seed, because no image has the role val; else they are the classes of that role.
+    images, classes: number by set. has_truth: some unlabelled image has a true_category_id.
+    """
+
+    annotations: str
+    annotations_sha256: str
+    root: str
+    extra_roots: tuple[str, ...]
+    known_classes: tuple[int, ...]
+    val_classes: tuple[int, ...]
+    val_is_carved: bool
+    images: dict[str, int]
+    classes: dict[str, int]
+    has_truth: bool
+
+
+@dataclass(frozen=True)
+class ClustersFile:
+    """clusters.npz. rows: (U,) int64. clusters: (U,) int64, 0..K-1. density: (U,) float32."""
+
+    rows: np.ndarray
+    clusters: np.ndarray
+    density: np.ndarray
+
+    @property
+    def num_clusters(self) -> int:
+        return int(self.clusters.max(initial=-1)) + 1
+
+
+@dataclass(frozen=True)
+class SelectionFile:
+    """selection.npz, of all U unlabelled images that could be read.
+
+    rows: (U,) int64. labels: (U,) int64, below C joined to that known class, from C on a pseudo-class, -1 not selected.
+    clusters: (U,) int64 as in clusters.npz; -1 where the image was selected in an earlier round and stays so.
+    density: (U,) float32, of the round that selected the image. selected_in: (U,) int64 that round, -1 for none.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    clusters: np.ndarray
+    density: np.ndarray
+    selected_in: np.ndarray
+
+    @property
+    def is_selected(self) -> np.ndarray:
+        """(U,) bool."""
+        return self.labels >= 0
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of the discovery run in `folder`."""
+
+    folder: Path
+
+    @property
+    def sets(self) -> Path:
+        return self.folder / "sets.json"
+
+    @property
+    def val_json(self) -> Path:
+        return self.folder / "val.json"
+
+    def rows(self, name: EmbeddedSet) -> np.ndarray:
+        """(n,) int64 rows of a set, rising."""
+        return _arrays(self.folder / "sets.npz")[name]
+
+    def round(self, number: int) -> Path:
+        return self.folder / f"round_{number}"
+
+    def stage(self, number: int, stage: Stage) -> Path:
+        """The folder of a stage, in which its manifest.json lies."""
+        return self.round(number) / stage
+
+    def train_json(self, number: int) -> Path:
+        return self.round(number) / "train.json"
+
+    def model(self, number: int) -> Path:
+        """The checkpoint that the round's features come from."""
+        return self.stage(number, "train") / "best_model"
+
+    def embedded(self, number: int, name: EmbeddedSet) -> Path:
+        return self.stage(number, "embed") / name
+
+    def thresholds(self, number: int) -> Path:
+        """JSON: the thresholds of density and of joining that the selection went by, and what they promise."""
+        return self.stage(number, "selection") / "thresholds.json"
+
+    def clusters(self, number: int) -> Path:
+        return self.stage(number, "clusters") / "clusters.npz"
+
+    def selection(self, number: int) -> Path:
+        return self.stage(number, "selection") / "selection.npz"
+
+    def names(self, number: int) -> Path:
+        """JSON: name by label of the pseudo-classes that a person named."""
+        return self.stage(number, "selection") / "names.json"
+
+    def report(self, number: int) -> Path:
+        return self.stage(number, "report") / "report.json"
+
+    def review(self, number: int) -> Path:
+        """The table that a person edits."""
+        return self.stage(number, "report") / "review.csv"
+
+    @property
+    def finished_rounds(self) -> list[int]:
+        """The rounds whose report is done, from 0 on without a gap."""
+        rounds: list[int] = []
+        while (self.stage(len(rounds), "report") / "manifest.json").is_file():
+            rounds.append(len(rounds))
+        return rounds
+
+    def read_sets(self) -> SetsFile:
+        if not self.sets.is_file():
+            raise UserError(
+                f"{self.folder} is not a discovery run: it has no sets.json. `shelfmark discover` makes one."
+            )
+        value = read_json(self.sets)
+        lists = ("extra_roots", "known_classes", "val_classes")
+        return SetsFile(**{**value, **{name: tuple(value[name]) for name in lists}})
+
+    def write_sets(self, sets: SetsFile, rows: Mapping[EmbeddedSet, np.ndarray]) -> None:
+        _save(self.folder / "sets.npz", rows)
+        write_json(self.sets, asdict(sets))
+
+    @cached_property
+    def table(self) -> Table:
+        """The discovery annotations, all rows: paths, roles, and true labels for the report alone."""
+        sets = self.read_sets()
+        table = read_annotations(Path(sets.annotations), Path(sets.root), [Path(root) for root in sets.extra_roots])
+        if table.sha256 != sets.annotations_sha256:
+            raise UserError(
+                f"{sets.annotations} is no longer what the run in {self.folder} began with, so its rows mean other"
+                " images; put the former file back, or begin a run of another name."
+            )
+        return table
+
+    def read_embeddings(self, number: int, name: EmbeddedSet) -> Embeddings:
+        return read_embeddings(self.embedded(number, name))
+
+    def read_clusters(self, number: int) -> ClustersFile:
+        return ClustersFile(**_arrays(self.clusters(number)))
+
+    def read_selection(self, number: int) -> SelectionFile:
+        return SelectionFile(**_arrays(self.selection(number)))
+
+    def read_names(self, number: int) -> dict[int, str]:
+        """Names of pseudo-classes by their label, none where no person named one."""
+        file = self.names(number)
+        return {int(label): name for label, name in read_json(file).items()} if file.is_file() else {}
+
+    def read_thresholds(self, number: int) -> dict[str, Any]:
+        return read_json(self.thresholds(number))
+
+
+def write_arrays(file: Path, value: ClustersFile | SelectionFile) -> None:
+    """Writes an .npz whole or not at all; equal arrays give equal bytes."""
+    _save(file, asdict(value))
+
+
+def _save(file: Path, arrays: Mapping[Any, np.ndarray]) -> None:
+    named: dict[str, Any] = dict(arrays)
+    with atomic_path(file) as beside, open(beside, "wb") as stream:
+        np.savez(stream, **named)
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        raise UserError(
+            f"{file} does not exist; that stage of the run is not done. `shelfmark discover` goes on."
+        ) from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} is damaged: {error}. Remove its folder and run `shelfmark discover` again.") from None

@@ -1,0 +1,95 @@
+"""What a round found, read from its files. Legend: U unlabelled images, C known classes, G groups, D embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.contracts import Embeddings
+from shelfmark.data.table import Table
+from shelfmark.evaluation.discovery import known_first
+from shelfmark.evaluation.products import FoundProducts, found_products, nearest_to_means, unit_means
+from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, SetsFile
+
+
+@dataclass(frozen=True, eq=False)
+class Finds:
+    """A round, ready to be shown.
+
+    true_labels: (U,) int64, a known class 0..C-1, others from C on, -1 where there is none; for the report alone.
+    known_names: (C,). names: of the pseudo-classes that a person named, by label. known_rows: (C,) a row of the table
+    for each known class, the image that is nearest to its mean, -1 for none.
+    """
+
+    sets: SetsFile
+    table: Table
+    selection: SelectionFile
+    true_labels: np.ndarray
+    products: FoundProducts
+    known_names: tuple[str, ...]
+    names: dict[int, str]
+    known_rows: np.ndarray
+
+    def path(self, row: int) -> Path:
+        return self.table.path(row)
+
+    def name(self, label: int) -> str:
+        """A known class's name, a pseudo-class's that a person gave, or its number."""
+        if label < len(self.known_names):
+            return self.known_names[label]
+        return self.names.get(label, f"pseudo-class {label}")
+
+    def true_name(self, true_label: int) -> str:
+        """Of one of `true_labels`: the name of the class in the annotations."""
+        if true_label < len(self.known_names):
+            return self.known_names[true_label]
+        return class_name(self.table, true_label - len(self.known_names))
+
+    def suggested_name(self, place: int) -> str:
+        """Of a group: the known class that it joined, the name that it has, or `new` and the cluster's number."""
+        label, cluster = int(self.products.labels[place]), int(self.products.clusters[place])
+        if label < len(self.known_names) or label in self.names or cluster < 0:
+            return self.name(label)
+        return f"new {cluster}"
+
+
+def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> Finds:
+    """Of a round whose selection is done. names: of pseudo-classes, by label."""
+    sets, table, selection = run.read_sets(), run.table, run.read_selection(number)
+    num_known = len(sets.known_classes)
+    labelled = run.read_embeddings(number, "labelled")
+    labels = known_first(table.labels[labelled.rows], sets.known_classes)
+    rows = np.flatnonzero((labels >= 0) & (labels < num_known))
+    means = unit_means(labelled.features, rows, labels[rows], num_known)
+    nearest = nearest_to_means(labelled.features, rows, labels[rows], means)
+    features = features_at(run.read_embeddings(number, "unlabelled"), selection.rows)
+    truth = np.full(len(selection.rows), -1) if table.true_labels is None else table.true_labels[selection.rows]
+    return Finds(
+        sets=sets,
+        table=table,
+        selection=selection,
+        true_labels=known_first(truth, sets.known_classes),
+        products=found_products(features, selection.labels, selection.clusters, selection.density, means),
+        known_names=known_names(table, sets.known_classes),
+        names=names,
+        known_rows=np.where(nearest >= 0, labelled.rows[nearest], -1),
+    )
+
+
+def known_names(table: Table, known_classes: tuple[int, ...]) -> tuple[str, ...]:
+    """(C,) the class's name in the annotations, or `class` and its category_id."""
+    return tuple(class_name(table, category) for category in known_classes)
+
+
+def class_name(table: Table, category_id: int) -> str:
+    return table.class_names[category_id] if table.class_names else f"class {category_id}"
+
+
+def features_at(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
+    """(U, D) of the images at the table's `rows`, in that order."""
+    if np.array_equal(embeddings.rows, rows):
+        return embeddings.features
+    order = np.argsort(embeddings.rows)
+    return embeddings.features[order[np.searchsorted(embeddings.rows, rows, sorter=order)]]

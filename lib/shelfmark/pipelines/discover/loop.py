@@ -1,0 +1,155 @@
+"""`shelfmark discover`: rounds of train -> embed -> fit clusterer -> cluster -> select -> report.
+
+Each stage is skipped where its manifest says that it is done, by the same options and from the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.config.load import Loaded
+from shelfmark.config.write import to_yaml
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import sha256_file, unused_path, write_text
+from shelfmark.core.log import say
+from shelfmark.pipelines.discover import stages
+from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, Stage
+from shelfmark.pipelines.discover.manifests import StageManifest, forget, outputs_hash, shaping_options
+from shelfmark.pipelines.discover.report import write_report
+from shelfmark.pipelines.discover.sets import read_sets, require_val_where_used, tell_sets
+from shelfmark.pipelines.discover.training import (
+    checkpoint_files,
+    require_trainable,
+    round_annotations,
+    train_round,
+    val_annotations,
+    write_annotations,
+)
+from shelfmark.recipe import Recipe, assemble
+
+
+def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small_evaluation: bool = False) -> RunFiles:
+    """Runs every stage that is not done, and returns the run's files.
+
+    redo: a stage, `selection` or `1/selection`, that is made anew with all that follows. review: stop after the first
+    report that is new, so that a person can edit its review.csv; the next call obeys it.
+    """
+    recipe = loaded.config
+    require_trainable(recipe)
+    with dist.process_group(dist.local_device(recipe.train.device)):
+        assemble.make_data(recipe)
+        run = RunFiles(recipe.output.log_root / recipe.name)
+        if dist.is_main():
+            _open(run, loaded)
+            if redo:
+                forget(run, redo)
+        dist.barrier()
+        for number in range(recipe.discovery.rounds):
+            was_done = number in run.finished_rounds
+            for stage in STAGES:
+                _go_through(run, number, stage, recipe, small_evaluation)
+            if review and not was_done and number + 1 < recipe.discovery.rounds:
+                say(f"edit {run.review(number)}, then run the same command again: round {number + 1} obeys it")
+                break
+    return run
+
+
+def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
+    """Writes the sets of a new run; refuses one that was begun with other images."""
+    _, sets, rows = read_sets(loaded.config)
+    tell_sets(sets)
+    require_val_where_used(loaded.config, sets)
+    if run.sets.is_file():
+        before = run.read_sets()
+        if before != sets or any(not np.array_equal(run.rows(name), rows[name]) for name in EMBEDDED_SETS):
+            raise UserError(
+                f"{run.folder} was begun with other sets: its annotations, discovery.val_classes, discovery.max_images"
+                " or seed have changed, so nothing in it fits. Put them back, or begin another run with name=OTHER."
+            )
+    elif (run.folder / "metrics.jsonl").exists():
+        raise UserError(f"{run.folder} is a training run, not a discovery run; give another name=OTHER.")
+    else:
+        run.write_sets(sets, rows)
+    text, file = to_yaml(loaded), run.folder / "config.yaml"
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_text(unused_path(file), text)
+
+
+def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small: bool) -> None:
+    """Makes a stage, or says that it is done."""
+    manifest = _manifest(run, number, recipe, stage)
+    manifest.require_fit()
+    if dist.broadcast_object(manifest.is_done):
+        if dist.is_main():
+            say(f"round {number}, {stage}: done before")
+        return
+    say(f"round {number}, {stage}")
+    if dist.is_main():
+        manifest.begin()
+    if stage == "train":
+        if dist.is_main():
+            write_annotations(run, number, *_training_files(run, number, recipe))
+        dist.barrier()
+        train_round(run, number, recipe, small)
+    elif stage == "embed":
+        stages.embed(run, number, recipe)
+    elif dist.is_main():
+        _alone(run, number, stage, recipe)
+    if dist.is_main():
+        manifest.finish(_outputs(run, number, stage))
+    dist.barrier()
+
+
+def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
+    """A stage that one process does."""
+    if stage == "report":
+        device = dist.local_device(recipe.train.device)
+        eval_ = recipe.eval
+        write_report(
+            run, number, recall_at=eval_.recall_at, metric=eval_.retrieval_metric, seed=recipe.seed, device=device
+        )
+        return
+    shutil.rmtree(run.stage(number, stage), ignore_errors=True)
+    run.stage(number, stage).mkdir(parents=True)
+    {"clusterer": stages.fit_clusterer, "clusters": stages.cluster, "selection": stages.select}[stage](
+        run, number, recipe
+    )
+
+
+def _training_files(run: RunFiles, number: int, recipe: Recipe) -> tuple[bytes, bytes | None]:
+    return round_annotations(run, number, recipe.discovery.selection.weight_by_density), val_annotations(run)
+
+
+def _manifest(run: RunFiles, number: int, recipe: Recipe, stage: Stage) -> StageManifest:
+    """What the stage is to be made with and from; the stages before it are done."""
+    options = shaping_options(recipe.model_dump(mode="json"), stage)
+    inputs: dict[str, str] = {}
+    if stage == "train":
+        files = zip(("train.json", "val.json"), _training_files(run, number, recipe))
+        inputs = {name: hashlib.sha256(content).hexdigest() for name, content in files if content is not None}
+        if number and recipe.discovery.warm_start:
+            inputs[f"round_{number - 1}/train"] = outputs_hash(run, number - 1, "train")
+    else:
+        before = STAGES[: STAGES.index(stage)]
+        inputs = {one: outputs_hash(run, number, one) for one in before}
+        if stage in ("clusters", "selection") and number and not recipe.discovery.reselect:
+            inputs["train.json"] = sha256_file(run.train_json(number))
+    return StageManifest(run, number, stage, options, inputs)
+
+
+def _outputs(run: RunFiles, number: int, stage: Stage) -> dict[str, Path]:
+    """The files of a done stage that later ones stand on."""
+    folder = run.stage(number, stage)
+    if stage == "train":
+        return checkpoint_files(run.model(number))
+    if stage == "embed":
+        sets = [name for name in EMBEDDED_SETS if run.embedded(number, name).is_dir()]
+        return {f"{name}/{file}": folder / name / file for name in sets for file in ("features.npy", "rows.npz")}
+    if stage == "report":
+        return {"report.json": run.report(number)}
+    return {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}

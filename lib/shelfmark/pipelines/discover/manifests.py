@@ -1,0 +1,156 @@
+"""Manifests of stages: what a stage was made from and with, so that a done one is skipped and a foreign one refused."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core.errors import UserError, choose
+from shelfmark.core.files import plain, read_json, sha256_file, sha256_json, write_json
+from shelfmark.core.log import say
+from shelfmark.pipelines.discover.files import STAGES, RunFiles, Stage
+from shelfmark.pipelines.discover.review import set_aside_review
+
+MANIFEST = "manifest.json"
+_TRAIN_RUNTIME = {
+    "data.num_workers",
+    "data.test_json",
+    "data.test_root",
+    "data.generated",
+    "train.device",
+    "train.log_every_steps",
+    "train.checkpoint_every_steps",
+    "train.checkpoint_every_epochs",
+    "eval.batch_size",
+}
+_SHAPING: dict[Stage, tuple[str, ...]] = {
+    "train": (
+        *("seed", "data", "augment", "sampling", "model", "losses", "optim", "train", "eval"),
+        *("discovery.warm_start", "discovery.later_weight_decay", "discovery.selection.weight_by_density"),
+    ),
+    "embed": (),
+    "clusterer": ("seed", "discovery.clusterer"),
+    "clusters": ("discovery.reselect",),
+    "selection": ("seed", "discovery.reselect", "discovery.selection"),
+    "report": ("seed", "eval.recall_at", "eval.retrieval_metric"),
+}
+
+
+@dataclass(frozen=True)
+class StageManifest:
+    """What a stage is to be made with. options: by dotted name. inputs: hash by name."""
+
+    run: RunFiles
+    round: int
+    stage: Stage
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def is_done(self) -> bool:
+        return (self.run.stage(self.round, self.stage) / MANIFEST).is_file()
+
+    @property
+    def _begun(self) -> Path:
+        # Beside the folder: what a stage writes must not be there before it.
+        return self.run.round(self.round) / f"{self.stage}.begun.json"
+
+    def require_fit(self) -> None:
+        """Raises a UserError where the stage, done or begun, was made with other options or from other files."""
+        file = self.run.stage(self.round, self.stage) / MANIFEST
+        file = file if file.is_file() else self._begun
+        if not file.is_file():
+            return
+        before, now = read_json(file), plain({"options": self.options, "inputs": self.inputs})
+        changed = _differences(before["options"], now["options"])
+        redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
+        if changed:
+            raise UserError(
+                f"stage {self.stage} of round {self.round} in {self.run.folder} was made with other options:"
+                f" {'; '.join(changed)}. {redo}."
+            )
+        others = sorted(name for name in now["inputs"] if before["inputs"].get(name) != now["inputs"][name])
+        if others:
+            raise UserError(
+                f"stage {self.stage} of round {self.round} in {self.run.folder} was made from other files:"
+                f" {', '.join(others)} changed since. {redo}."
+            )
+
+    def begin(self) -> None:
+        write_json(self._begun, self._value())
+
+    def finish(self, outputs: Mapping[str, Path]) -> None:
+        """Writes the manifest: from here on the stage is done. outputs: the files that later stages stand on."""
+        hashes = {name: sha256_file(file) for name, file in outputs.items()}
+        # Of a stage that was killed and went on: since it went on.
+        seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
+        value = {**self._value(), "seconds": seconds, "outputs": hashes}
+        write_json(self.run.stage(self.round, self.stage) / MANIFEST, value)
+        self._begun.unlink(missing_ok=True)
+
+    def _value(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "round": self.round,
+            "options": self.options,
+            "options_sha256": sha256_json(self.options),
+            "inputs": self.inputs,
+        }
+
+
+def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
+    """The options, by dotted name, that shape a stage. recipe: as JSON."""
+    flat = {name: value for name, value in _flat(recipe).items() if name not in _TRAIN_RUNTIME}
+    wanted = _SHAPING[stage]
+    return {name: flat[name] for name in flat if any(name == key or name.startswith(f"{key}.") for key in wanted)}
+
+
+def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
+    """Of all that a done stage hands on."""
+    return sha256_json(read_json(run.stage(number, stage) / MANIFEST)["outputs"])
+
+
+def forget(run: RunFiles, redo: str) -> None:
+    """Removes a stage, `train` of round 0 or `1/selection`, and all that was made after it; the last first."""
+    number_text, slash, name = redo.rpartition("/")
+    if slash and not number_text.isdecimal():
+        raise UserError(f"--redo {redo}: write ROUND/STAGE, as 1/selection, or a stage alone for that of round 0.")
+    stage: Stage = choose("--redo", name, STAGES)  # type: ignore[assignment]
+    first = int(number_text) if slash else 0
+    last = first
+    while run.round(last + 1).is_dir():
+        last += 1
+    for number in range(last, first - 1, -1):
+        for one in reversed(STAGES):
+            if number == first and STAGES.index(one) < STAGES.index(stage):
+                break
+            _remove(run, number, one)
+    say(f"stage {stage} of round {first} and all that follows it are made anew")
+
+
+def _remove(run: RunFiles, number: int, stage: Stage) -> None:
+    folder = run.stage(number, stage)
+    # The manifest first, so that a half removed stage is not taken for a done one.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    if stage == "report":
+        set_aside_review(run, number)
+    shutil.rmtree(folder, ignore_errors=True)
+    (run.round(number) / f"{stage}.begun.json").unlink(missing_ok=True)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) and item else {f"{prefix}{name}": item}
+    return flat
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = sorted(before.keys() | now.keys())
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    listed = [f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:5]]
+    return [*listed, f"and {len(changed) - 5} more"] if len(changed) > 5 else listed

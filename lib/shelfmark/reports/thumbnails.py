@@ -1,0 +1,40 @@
+"""Small pictures that stand inside an HTML file."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from shelfmark.data.images import UnreadableImage, read_rgb
+
+SIDE_PX = 128
+_JPEG_QUALITY = 82
+
+
+class Thumbnails:
+    """Remembers what it has read: a picture that a page shows twice is decoded once."""
+
+    def __init__(self, side_px: int = SIDE_PX) -> None:
+        self.side_px = side_px
+        self._made: dict[Path, str | None] = {}
+
+    def data_uri(self, path: Path) -> str | None:
+        """The whole picture as a JPEG of at most side_px a side, as a data URI; None where it cannot be read."""
+        if path not in self._made:
+            self._made[path] = _data_uri(path, self.side_px)
+        return self._made[path]
+
+
+def _data_uri(path: Path, side_px: int) -> str | None:
+    try:
+        pixels = read_rgb(path)
+    except UnreadableImage:
+        return None
+    scale = min(1.0, side_px / max(pixels.shape[:2]))
+    width, height = (max(1, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(np.asarray(encoded).tobytes()).decode()}"

@@ -1,0 +1,52 @@
+"""Each recipe of discovery runs small, two rounds from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_discovery import write_small_discovery
+
+from shelfmark.cli import main
+from shelfmark.pipelines import train
+from shelfmark.pipelines.discover import report
+from shelfmark.pipelines.discover.files import RunFiles
+
+SMALL = [
+    *("data.input_size_px=32", "train.steps_per_epoch=2"),
+    *("discovery.annotations=small.json", "discovery.max_images=0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("shop_original", ["model.backbone=test_resnet"]),
+        ("pss_inat", ["model.backbone=test_resnet"]),
+        ("pss_inat_vit", []),
+    ],
+)
+def test_the_original_s_recipes_run_small(
+    workplace: Path, name: str, more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small_discovery(Path("dataset/shop"), Path("small.json"))
+    # Pictures take longer than all the rest, and are drawn in other tests.
+    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
+    monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
+    assert main(["discover", "--config", f"configs/discovery/{name}.yaml", "--smoke", *SMALL, *more]) == 0
+    run = RunFiles(workplace / "log" / f"discovery_{name}_smoke")
+    assert run.finished_rounds == [0, 1]
+    clusterer = json.loads((run.stage(1, "clusterer") / "clusterer.json").read_text())
+    assert (clusterer["name"], clusterer["options"]["k"]) == ("lander", 10)
+    first, second = run.read_selection(0), run.read_selection(1)
+    assert first.is_selected.all()
+    np.testing.assert_array_equal(second.labels, first.labels)
+    # Every round begins anew, and a selected image is a new class, never a known one.
+    assert json.loads((run.model(1) / "manifest.json").read_text())["config"]["model"]["weights"] == ""
+    assert (first.labels >= len(run.read_sets().known_classes)).all()
+    decay = [json.loads((run.model(number) / "manifest.json").read_text())["config"]["optim"] for number in (0, 1)]
+    if name.startswith("pss"):
+        assert [one["weight_decay"] for one in decay] == [4e-4, 1e-3]
+        assert run.read_sets().images["val"] == 0
