@@ -48,8 +48,9 @@ class Infomap(Thresholded):
         engine = infomap.Infomap(silent=True, two_level=True, num_trials=self.num_trials, seed=seed)
         engine.add_nodes(range(graph.num_nodes))
         engine.add_links(zip(source.tolist(), target.tolist(), similarity.tolist()))
-        engine.run()
+        result = engine.run()
         parts = torch.full((graph.num_nodes,), -1)
-        found = engine.get_modules()
+        # Newer versions return what they found, and drop get_modules with 3.0.
+        found = dict(result.modules()) if hasattr(result, "modules") else engine.get_modules()
         parts[torch.tensor(list(found.keys()), dtype=torch.int64)] = torch.tensor(list(found.values()))
         return parts
