@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ from shelfmark.discovery.lander_files import load_lander
 NUM_CLASSES, SIZE = 6, 8
 
 
-def write(folder: Path, labels: np.ndarray, seed: int = 0, first: int = 0) -> Path:
-    """Classes so far apart that any clusterer finds them, though all cosines are positive. Rows count from 100."""
+def write(folder: Path, labels: np.ndarray, seed: int = 0, first: int = 0, more: np.ndarray | float = 0.0) -> Path:
+    """Classes so far apart that any clusterer finds them, though all cosines are positive. Rows count from 100.
+
+    more: (N, 16), added to the features.
+    """
     generator = np.random.default_rng(seed)
     centres = 0.2 + np.eye(16, dtype=np.float32)[first:]
-    features = centres[np.abs(labels)] + 0.05 * generator.standard_normal((len(labels), 16))
+    features = centres[np.abs(labels)] + 0.05 * generator.standard_normal((len(labels), 16)) + more
     names = Strings.of(str(row) for row in range(len(labels)))
     embeddings = Embeddings(features.astype(np.float32), labels, names, names, {}, np.arange(len(labels)) + 100)
     write_embeddings(folder, embeddings)
@@ -70,6 +74,23 @@ def test_a_clusterer_that_learned_from_some_classes_finds_others(place: Path, na
         assert arrays["rows"].tolist() == list(range(100, 100 + NUM_CLASSES * SIZE))
         assert arrays["clusters"].tolist() == np.repeat(np.arange(NUM_CLASSES), SIZE).tolist()
         assert arrays["density"].dtype == np.float32
+
+
+def test_a_whitening_learned_from_some_classes_lets_others_be_told_apart_in_spite_of_what_varies_in_all(
+    place: Path,
+) -> None:
+    for folder, first, seed in (("labelled", 0, 2), ("new", NUM_CLASSES, 3)):
+        labels = np.repeat(np.arange(NUM_CLASSES), SIZE)
+        light = np.random.default_rng(seed).standard_normal((len(labels), 1)) * (np.arange(16) == 15)
+        write(place / folder, labels, first=first, more=light)
+    words = ["discovery.clusterer.name=kmeans", f"discovery.clusterer.num_clusters={NUM_CLASSES}"]
+    assert fit(*words) == 0
+    assert run() == 0
+    assert scores()["all"]["pairwise_f"] < 0.8
+    shutil.rmtree("fitted")
+    assert fit(*words, "discovery.clusterer.whiten=true") == 0
+    assert run() == 0
+    assert scores()["all"]["pairwise_f"] == 1
 
 
 def test_a_network_keeps_its_weights_and_takes_how_its_levels_are_built_from_the_command(place: Path) -> None:

@@ -24,6 +24,8 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed, numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer, write_clusterer
+from shelfmark.discovery.whitening import FILE as WHITENING
+from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
@@ -47,9 +49,15 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
         raise UserError(f"{out} is not empty; remove it if it is not needed, or give another --out.")
     read = read_embeddings(embeddings)
     options = recipe.discovery.clusterer
-    clusterer = fitted_clusterer(options, _on(recipe, read.features), read.labels, recipe.seed, progress=_told)
+    features = _on(recipe, read.features)
+    whitening = within_class_whitening(features, read.labels) if options.whiten else None
+    clusterer = fitted_clusterer(options, whitened(whitening, features), read.labels, recipe.seed, progress=_told)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.cpu())
+    out.mkdir(parents=True, exist_ok=True)
+    (out / WHITENING).unlink(missing_ok=True)
+    if whitening is not None:
+        save_whitening(out, whitening)
     write_clusterer(out, clusterer)
     say(f"{clusterer.name}, fitted on {len(read):,} embeddings, is in {out}")
 
@@ -57,14 +65,14 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
 def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> dict[str, Scores]:
     """Writes the clusters of all embeddings to `out`, and returns its scores: `all`, and `dense` ones.
 
-    folder: of the fitted clusterer; k, tau, max_levels and early_stop are the recipe's. Dense are the images above
-    `discovery.selection.density_threshold`, where that is given.
+    folder: of the fitted clusterer and its whitening; k, tau, max_levels and early_stop are the recipe's. Dense are the
+    images above `discovery.selection.density_threshold`, where that is given.
     """
     read = read_embeddings(embeddings)
     clusterer = as_told(read_clusterer(folder), recipe.discovery.clusterer)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(_device(recipe)))
-    found = clusterer.cluster(_on(recipe, read.features))
+    found = clusterer.cluster(whitened(load_whitening(folder), _on(recipe, read.features)))
     written = ClustersFile(read.rows, found.labels.numpy(), found.density.numpy())
     out.mkdir(parents=True, exist_ok=True)
     write_arrays(out / "clusters.npz", written)

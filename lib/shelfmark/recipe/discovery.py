@@ -55,6 +55,10 @@ class Clusterer(Section):
         "what it learns from: the images that the round trained on, or the class-disjoint validation, whose classes the"
         " model has not seen; auto: trained for lander, which needs many, and both, amid the pool, for a threshold",
     )
+    whiten: bool = option(
+        False,
+        "features are first whitened by how images of a labelled class differ, so that pose and light count for less",
+    )
     threshold: Fraction | None = option(
         None, "components, dbscan, infomap, leiden: least cosine of a link; null: calibrated on labelled images"
     )

@@ -28,6 +28,7 @@ from shelfmark.discovery.known import JoinRule, calibrate, distance_to_known, kn
 from shelfmark.discovery.lander import build_graph
 from shelfmark.discovery.select import WAITING, by_density, by_distance, by_size, compacted, joined
 from shelfmark.discovery.thresholds import DensityThreshold, density_threshold
+from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
 from shelfmark.ops.cluster_metrics import bcubed
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, ClustersFile, RunFiles, SelectionFile, write_arrays
 from shelfmark.pipelines.discover.review import reviewed
@@ -36,6 +37,7 @@ from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import open_model
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.clustering import fitted_clusterer
+from shelfmark.retrieval.whitening import PCAWhitening
 
 Linked = TypeVar("Linked", bound=Thresholded)
 _WITH_THRESHOLD = ("components", "dbscan", "infomap", "leiden")
@@ -76,19 +78,22 @@ def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:
         say(f"clusterer: {reason}")
     is_searched = options.fit_on == "auto" and options.name in _WITH_THRESHOLD and options.threshold is None
     on_val = options.fit_on == "val" or (options.fit_on == "auto" and options.name in ("kmeans", "hdbscan"))
+    whitening = _learned_whitening(run, number, recipe)
     features, labels = _to_learn_from(run, number, on_val)
     state_file = run.round(number) / "clusterer_state.pt"
     fitted = fitted_clusterer(
         options.model_copy(update={"threshold": 0.0}) if is_searched else options,
-        features.to(_device(recipe)),
+        whitened(whitening, features.to(_device(recipe))),
         labels,
         seed=derive_seed(recipe.seed, "discovery.clusterer", number),
         state_file=state_file,
     )
     if is_searched and isinstance(fitted, Thresholded):
-        fitted = _with_best_threshold(run, number, recipe, fitted)
+        fitted = _with_best_threshold(run, number, recipe, fitted, whitening)
     if isinstance(fitted, LanderClusterer):
         fitted = replace(fitted, model=fitted.model.cpu())
+    if whitening is not None:
+        save_whitening(run.stage(number, "clusterer"), whitening)
     write_clusterer(run.stage(number, "clusterer"), fitted)
     state_file.unlink(missing_ok=True)
 
@@ -154,7 +159,17 @@ def _to_learn_from(run: RunFiles, number: int, on_val: bool) -> tuple[Tensor, Te
     return torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(labels))
 
 
-def _with_best_threshold(run: RunFiles, number: int, recipe: Recipe, clusterer: Linked) -> Linked:
+def _learned_whitening(run: RunFiles, number: int, recipe: Recipe) -> PCAWhitening | None:
+    """By the images with a true label; None if not asked for."""
+    if not recipe.discovery.clusterer.whiten:
+        return None
+    labelled = run.read_embeddings(number, "labelled")
+    return within_class_whitening(labelled.features, labelled.labels)
+
+
+def _with_best_threshold(
+    run: RunFiles, number: int, recipe: Recipe, clusterer: Linked, whitening: PCAWhitening | None
+) -> Linked:
     """The clusterer with the threshold of links under which labelled and val images cluster best, by BCubed F.
 
     They are clustered in the midst of the pool: among fewer products a wrong link is rarer, and what is learned there
@@ -165,6 +180,7 @@ def _with_best_threshold(run: RunFiles, number: int, recipe: Recipe, clusterer: 
     labels = [known[0].labels, *(np.unique(one.labels, return_inverse=True)[1] + num_known for one in known[1:])]
     truth = torch.from_numpy(np.concatenate(labels))
     features = torch.from_numpy(np.concatenate([one.features for one in sets])).to(_device(recipe))
+    features = whitened(whitening, features)
     graph = build_graph(features, clusterer.k)
     similarities = graph.similarities[graph.valid].double().sort().values.cpu()
     if not len(similarities):
@@ -189,7 +205,8 @@ def _clusters(run: RunFiles, number: int, recipe: Recipe, features: Tensor) -> C
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(device))
     fitted: Clusterer = clusterer
-    return fitted.cluster(features.to(device))
+    whitening = load_whitening(run.stage(number, "clusterer"))
+    return fitted.cluster(whitened(whitening, features.to(device)))
 
 
 def _density_rule(run: RunFiles, number: int, recipe: Recipe, pool: Tensor) -> DensityThreshold:
