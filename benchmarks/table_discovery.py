@@ -82,11 +82,13 @@ class Run:
 class Measured:
     """hits: (R, S, N) bool, whether each query's nearest picture is of its product, by round and seed.
 
-    truth: for each round and seed what report.json says of the selection.
+    in_pool: (N,) bool, whether unlabelled pictures show the query's product, so that it can be found. truth: for each
+    round and seed what report.json says of the selection.
     """
 
     recipe: str
     hits: np.ndarray
+    in_pool: np.ndarray
     truth: list[list[dict[str, Any]]]
 
 
@@ -125,7 +127,7 @@ def measured(runs: Sequence[Run]) -> Measured:
     """The hits of a recipe's runs, from the embeddings that they stored."""
     hits = [[_hits(run, number) for run in runs] for number in range(runs[0].rounds)]
     truth = [[read_json(run.files.report(number)) for run in runs] for number in range(runs[0].rounds)]
-    return Measured(runs[0].recipe, np.array(hits), truth)
+    return Measured(runs[0].recipe, np.array(hits), _in_pool(runs[0]), truth)
 
 
 def gain(hits: np.ndarray, other: np.ndarray) -> tuple[float, tuple[float, float]]:
@@ -164,7 +166,7 @@ def claims_of(default: Measured, original: Measured) -> list[str]:
 def table_text(found: Sequence[Measured], provenance: str) -> str:
     """The table, its provenance and the claims, in Markdown."""
     headings = ["recipe", "round", "Recall@1, never labelled", "gain over round 0", "by seed"]
-    headings += ["selected", "right pairs", "new products found"]
+    headings += ["in the pool", "not in it", "selected", "right pairs", "new products found"]
     lines = [_line(headings), "|---|" + "---:|" * (len(headings) - 1)]
     lines += [_line(_cells(one, number)) for one in found for number in range(len(one.hits))]
     claims = claims_of(*found)
@@ -179,7 +181,7 @@ def provenance(runs: Sequence[Run], found: Sequence[Measured], words: Sequence[s
     seeds = sorted({run.seed for run in runs})
     return (
         f"Percent, means over seeds {', '.join(map(str, seeds))}, 95% intervals over the {found[0].hits.shape[2]}"
-        " queries;"
+        " queries, of whose products unlabelled pictures are in the pool or are not;"
         f" each round trains {train.num_epochs} epochs of {train.steps_per_epoch} steps of {train.batch_size}{small}."
         f" `{command}`; {device_names()}; {versions('torch', 'timm', 'numpy')}; {time.strftime('%Y-%m-%d')}."
     )
@@ -215,6 +217,13 @@ def _hits(run: Run, number: int) -> np.ndarray:
     return search_scores(test.features, test.labels, (1,)).first_rank <= 1
 
 
+def _in_pool(run: Run) -> np.ndarray:
+    table = run.files.table
+    assert table.true_labels is not None
+    shown = table.true_labels[run.files.rows("unlabelled")]
+    return np.isin(run.files.read_embeddings(0, "test").labels, shown)
+
+
 def _cells(found: Measured, number: int) -> list[str]:
     hits, first = found.hits[number], found.hits[0]
     mean, (low, high) = gain(hits, np.zeros_like(hits))
@@ -225,6 +234,7 @@ def _cells(found: Measured, number: int) -> list[str]:
         cells += [f"{_signed(rise)} ({_signed(least)} to {_signed(most)})", ", ".join(map(_signed, seeds))]
     else:
         cells += ["", ""]
+    cells += [_percent(hits[:, part].mean()) if part.any() else "n/a" for part in (found.in_pool, ~found.in_pool)]
     reports = found.truth[number]
     cells.append(_mean([report["selection"]["coverage"] for report in reports]))
     cells.append(_mean([report["truth"]["selection"]["all"]["pairwise_precision"] for report in reports]))
@@ -258,7 +268,7 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="run both recipes of discovery on the shop and write their table")
     parser.add_argument("work", type=Path, nargs="?", default=Path("log/discovery_table"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=2, help="rounds of each run (default: 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each run (default: 3)")
     parser.add_argument(
         "--write",
         action=argparse.BooleanOptionalAction,

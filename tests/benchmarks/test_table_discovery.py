@@ -46,10 +46,13 @@ def report(coverage: float) -> dict[str, Any]:
 
 
 def made_up(recipe: str, *shares: float) -> Measured:
-    """A recipe that is right on these shares of the queries in each round; a greater share has a lesser one within."""
+    """A recipe that is right on these shares of the queries in each round; a greater share has a lesser one within.
+
+    The products of the easier half of the queries are in the pool.
+    """
     ease = np.random.default_rng(0).permutation(NUM_QUERIES) / NUM_QUERIES
     hits = np.array([[ease < share] * NUM_SEEDS for share in shares])
-    return Measured(recipe, hits, [[report(share) for _ in range(NUM_SEEDS)] for share in shares])
+    return Measured(recipe, hits, ease < 0.5, [[report(share) for _ in range(NUM_SEEDS)] for share in shares])
 
 
 def test_a_gain_is_paired_by_query_and_its_interval_holds_it() -> None:
@@ -77,6 +80,7 @@ def test_the_table_has_a_row_a_round_and_says_what_was_found() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [line.split("|")[1].strip() for line in rows] == [f"`{DEFAULT}`"] * 3 + [f"`{ORIGINAL}`"] * 3
     assert "+30.0" in rows[2]
+    assert "| 100.0 | 60.0 |" in rows[2]
     assert "12 of 60 / 12 of 60 / 12 of 60" in rows[2]
     assert "Where and when." in text
     assert all(line.count("|") == rows[0].count("|") for line in text.splitlines() if line.startswith("|"))
