@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -194,12 +195,26 @@ def test_a_transformer_takes_other_sizes_and_options_and_keeps_the_names_of_its_
     assert not torch.equal(token(images(2, 160)), mean(images(2, 160)))
 
 
-def test_options_that_a_backbone_has_not_are_refused_and_only_transformers_are_made_narrow() -> None:
+def test_options_that_a_backbone_has_not_are_refused() -> None:
     with pytest.raises(UserError, match=r"model\.backbone_options=\{'drop_pth': 1\}: resnet18 cannot be built"):
         build_backbone("resnet18", 0, options={"drop_pth": 1})
     with pytest.raises(UserError, match=r"model\.backbone_options=.*resnet32_cifar cannot be built"):
         build_backbone("resnet32_cifar", 0, options={"drop_path_rate": 0.1})
-    assert narrow_options("resnet50") == narrow_options("resnet32_cifar") == {}
+
+
+def test_transformers_and_plain_resnets_are_made_narrow_with_all_their_blocks() -> None:
+    others = ("resnet32_cifar", "resnext50_32x4d", "resnest50d_4s2x40d", "resnet51q", "mobilenetv3_small_050")
+    assert all(narrow_options(name) == {} for name in others)
+    for name in ("res50", "resnest50", "resnet18.a1_in1k"):
+        backbone, num_features = build_backbone(name, 0, options=narrow_options(name))
+        assert sum(parameter.numel() for parameter in backbone.parameters()) < 2e6
+        plain, plain_features = build_backbone(name, 0)
+        narrow_blocks, plain_blocks = (
+            {place: type(part) for place, part in one.named_modules() if re.fullmatch(r"layer\d\.\d+", place)}
+            for one in (backbone, plain)
+        )
+        assert narrow_blocks == plain_blocks
+        assert backbone.eval()(images(1, 64)).shape == (1, num_features) == (1, plain_features // 4)
     for name in ("vit_base_patch16_siglip_224", "vit_base_patch16_clip_224", "vit_base_patch16_dinov3"):
         backbone, num_features = build_backbone(name, 0, options=narrow_options(name))
         assert sum(parameter.numel() for parameter in backbone.parameters()) < 2e6

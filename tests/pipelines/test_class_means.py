@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.engine.precision import Precision
 from shelfmark.pipelines.class_means import begin_with_class_means
+from shelfmark.pipelines.splits import read_splits
 from shelfmark.pipelines.train import train
 from shelfmark.recipe import Recipe, assemble
 
@@ -49,13 +51,23 @@ def test_every_class_begins_with_the_mean_direction_of_its_images_and_one_withou
 
 
 def test_only_a_new_model_begins_so(small, capsys, caplog):
-    options = ["data.val_json=val_small.json", "data.retrieval_json=null", "train.num_epochs=1"]
+    document = json.loads(Path("dataset/shop/train.json").read_text())
+    Path("some.json").write_text(json.dumps({**document, "annotations": document["annotations"][:200]}))
+    options = ["data.train_json=some.json", "data.retrieval_json=null", "train.num_epochs=1"]
     run = loaded(*options, "name=new", "train.steps_per_epoch=2")
     folder, _ = train(run)
     said = "begins with the class means"
     assert caplog.text.count(said) == 1
     train(loaded(*options, "name=on", "train.steps_per_epoch=2"), folder / "best_model", "finetune")
     assert caplog.text.count(said) == 1
+
+
+def test_a_small_run_takes_the_means_of_two_batches(small):
+    recipe = loaded("eval.batch_size=16").config
+    few, all_of_them = read_splits(recipe, small=True), read_splits(recipe)
+    assert len(few.for_means) == 32
+    assert len(few.train) == len(all_of_them.train) == len(all_of_them.for_means) > 4000
+    assert len(set(few.for_means.labels.tolist())) > 20
 
 
 def test_a_linear_classifier_has_no_directions_to_begin_with():

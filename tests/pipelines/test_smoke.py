@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.models import build_backbone
 from shelfmark.pipelines.limits import smoke_overrides
-from shelfmark.recipe import Recipe
+from shelfmark.recipe import Recipe, assemble
 
 FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(
@@ -73,6 +76,24 @@ def test_every_config_runs_small(workplace: Path, name: str, monkeypatch: pytest
     assert ("top1" in summary) == (manifest["config"]["data"]["val_json"] is not None)
 
 
+# A small run makes ResNets and transformers narrow and pictures small.
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in LIKE])
+def test_every_config_has_a_network_in_full_size(checkout: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Autocast knows no tensors without content.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    recipe = load(Recipe, checkout / "configs" / f"{name}.yaml").config
+    with torch.device("meta"):
+        network = assemble.network(recipe, num_classes=50030, load_weights=False)
+        plain, num_features = build_backbone(recipe.model.backbone, seed=0)
+        outputs = network(torch.empty(2, 3, recipe.data.input_size_px, recipe.data.input_size_px))
+    width = recipe.model.embedding_dim or num_features
+    assert outputs.embedding.shape == (2, width * recipe.model.experts)
+    assert outputs.logits is None or outputs.logits.shape == (2, 50030)
+    assert {loss.head for loss in recipe.losses} <= {"classifier", *outputs.heads}
+    num_parameters = {one: sum(each.numel() for each in one.parameters()) for one in (network, plain)}
+    assert num_parameters[network] >= num_parameters[plain]
+
+
 def test_a_small_run_of_two_stages_has_the_losses_of_both(checkout: Path) -> None:
     file = checkout / "configs" / "longtail" / "mislas.yaml"
     small = load(Recipe, file, smoke_overrides(load(Recipe, file).config)).config
@@ -97,8 +118,6 @@ def test_a_dry_run_goes_through_every_phase_and_keeps_nothing(
     [(0, 0.5), (9, 0.5), (10, 0.05), (19, 0.05), (20, 0.005), (30, 5e-4), (49, 5e-4), (50, 1e-4), (119, 1e-4)],
 )
 def test_the_2020_recipe_has_the_authors_rate_in_each_epoch(checkout: Path, stage: int, rates: float) -> None:
-    from shelfmark.recipe import assemble
-
     recipe = load(Recipe, checkout / "configs" / "aliproducts_resnest50.yaml").config
     rate = assemble.learning_rate(recipe, steps_per_epoch=7)
     assert rate.at(7 * stage) == pytest.approx(rates)

@@ -30,20 +30,22 @@ class Splits:
     """val: pictures of the trained classes. retrieval: the query and gallery rows. None where the recipe has none; one
     of the two there is, unless eval.metric=none.
 
-    val_is_held_out: val is not the file's, but what of it was kept out of training.
+    val_is_held_out: val is not the file's, but what of it was kept out of training. for_means: the training images
+    whose class means a classifier may begin with; in a small run, few of them.
     """
 
     train: Table
     val: Table | None
     retrieval: Table | None
-    val_is_held_out: bool = False
+    val_is_held_out: bool
+    for_means: Table
 
 
 def read_splits(recipe: Recipe, small: bool = False) -> Splits:
     """Training, validation and retrieval tables. No validation image is ever among the training images:
     where the files say so, it is said and a part of them is held out of training instead.
 
-    small: evaluate on two batches only.
+    small: evaluate on two batches only, and take class means of two.
     """
     train = assemble.read_table(recipe, "train")
     val, retrieval = _read_val_and_retrieval(recipe)
@@ -66,7 +68,8 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
         val, retrieval = (
             None if table is None else two_batches(table, recipe.eval.batch_size) for table in (val, retrieval)
         )
-    return Splits(train, val, retrieval, bool(num_leaked))
+    for_means = two_batches(train, recipe.eval.batch_size) if small else train
+    return Splits(train, val, retrieval, bool(num_leaked), for_means)
 
 
 def read_evaluation(opened: OpenedModel) -> tuple[Table | None, Table | None]:

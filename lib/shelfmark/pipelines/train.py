@@ -124,7 +124,7 @@ def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -
     learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
     steps = _Steps(recipe, splits, network, loader.num_batches(0), device)
     if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.train, steps.precision)
+        begin_with_class_means(network, recipe, splits.for_means, steps.precision)
     _warn_of_parts(recipe, network)
     if start.resumed:
         steps.go_on_from(start.resumed, same_data=_has_same_data(start.resumed, splits))

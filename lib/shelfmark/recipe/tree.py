@@ -209,7 +209,7 @@ class Adapters(Section):
 class Model(Section):
     backbone: str = _option("resnet50", "a timm model, resnet32_cifar, or a 2020 name (res50, resnest50 ...)")
     weights: str = _option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
-    backbone_options: dict[str, bool | int | float | str] = _option(
+    backbone_options: dict[str, bool | int | float | str | tuple[int, ...]] = _option(
         {}, "arguments of the timm model: {drop_path_rate: 0.1}, of a transformer {global_pool: avg} ..."
     )
     adapters: Adapters = Adapters()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,9 @@ FORMER_NAMES = {
 
 OWN = {"resnet32_cifar": partial(CifarResNet, blocks_per_stage=5)}
 """What timm does not have."""
+
+# Without groups of convolutions, such as those of resnext50_32x4d, which a narrow network could not be split into.
+_PLAIN_RESNET = re.compile(r"res(net|nest)\d+[cdest]?")
 
 
 def backbone_name(name: str) -> str:
@@ -70,8 +74,14 @@ def build_backbone(
 
 
 def narrow_options(name: str) -> dict[str, Any]:
-    """Options that make a vision transformer narrow, with all its blocks, for a trial run; none for other backbones."""
-    return {"embed_dim": 96, "num_heads": 3} if _is_vision_transformer(backbone_name(name)) else {}
+    """Options that make a vision transformer, a ResNet or a ResNeSt narrow, with all its blocks, for a trial run.
+
+    None for other backbones.
+    """
+    name = backbone_name(name)
+    if _is_vision_transformer(name):
+        return {"embed_dim": 96, "num_heads": 3}
+    return {"channels": [16, 32, 64, 128]} if _PLAIN_RESNET.fullmatch(name.split(".")[0]) else {}
 
 
 def _built(name: str, seed: int, role: str, options: dict[str, Any]) -> nn.Module:
