@@ -1,4 +1,4 @@
-"""The smallest recipe in which every part of the road is."""
+"""The smallest recipe in which every part of the road is, and a demo of two short epochs."""
 
 # A backbone of a third of a million weights at 32 px: seconds on one core, and every part of the road is in it.
 SMALL = [
@@ -18,3 +18,5 @@ SMALL = [
     "optim.lr=0.05",
     "optim.schedule.warmup_epochs=0",
 ]
+
+SHORT_DEMO = ["train.num_epochs=2", "train.steps_per_epoch=50", "train.batch_size=32"]

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def imports_of(source: Path) -> list[Import]:
     found: list[Import] = []
     for name, path in modules.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for node, late, runtime in _import_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        for node, late, runtime in _import_nodes(_parsed(path.read_text(encoding="utf-8"))):
             shown = path.relative_to(source).as_posix()
             for target in _targets(node, package, set(modules)):
                 found.append(Import(shown, node.lineno, name, target, late, runtime))
@@ -125,7 +126,7 @@ def relative_import_violations(source: Path) -> list[str]:
     found = []
     for path in sorted(source.rglob("*.py")):
         depth = len(path.relative_to(source).parts) - 1
-        for node, _, _ in _import_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        for node, _, _ in _import_nodes(_parsed(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level > depth:
                 shown = path.relative_to(source).as_posix()
                 found.append(f"{shown}:{node.lineno} -> {'.' * node.level}{node.module or ''}: leaves its subpackage")
@@ -351,6 +352,12 @@ def _declared_dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
     return {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    # Every rule reads the whole source, and parsing takes most of it.
+    return ast.parse(text)
 
 
 def _module_name(source: Path, path: Path) -> str:

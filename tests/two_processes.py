@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ def on_two_processes(function: Callable[[], Any], folder: Path) -> list[Any]:
 
     folder: an empty one. The results are tensors, numbers, and dicts and lists of such.
     """
-    torch.multiprocessing.spawn(_run, args=(function, folder), nprocs=2)
+    # Forks of one process, which has waited for these packages and done nothing else.
+    multiprocessing.set_forkserver_preload(["shelfmark.losses", "shelfmark.models", "pytorch_metric_learning.losses"])
+    torch.multiprocessing.start_processes(_run, args=(function, folder), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
-from shelfmark.config.load import load
+from shelfmark.config.load import load, parse_override
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.journal import read_journal
@@ -20,8 +21,17 @@ from shelfmark.evaluation.submission import read_topk
 from shelfmark.recipe import Recipe
 
 
-def test_the_shop_can_be_learned_and_its_tail_is_hard(demo) -> None:
-    assert demo.summary["top1"] > 0.40
+@pytest.mark.slow
+def test_the_shop_can_be_learned_and_its_tail_is_hard(whole_demo) -> None:
+    summary = whole_demo.summary
+    assert summary["top1"] > 0.40
+    assert summary["many"] - summary["few"] >= 0.15
+    assert summary["few_low"] < summary["few"] < summary["few_high"]
+
+
+def test_an_eighth_of_the_training_learns_the_head_and_little_of_the_tail(demo) -> None:
+    # By chance: 0.008.
+    assert demo.summary["top1"] > 0.05
     assert demo.summary["many"] - demo.summary["few"] >= 0.15
 
 
@@ -58,8 +68,10 @@ def test_trained_and_recalibrated_models_come_with_their_pictures(demo) -> None:
 
 def test_the_scores_of_the_groups_come_with_intervals(demo) -> None:
     summary = demo.summary
-    for name in ("top1", "mean_class_accuracy", "many", "medium", "few"):
+    for name in ("top1", "mean_class_accuracy", "many", "medium"):
         assert summary[f"{name}_low"] < summary[name] < summary[f"{name}_high"]
+    # Of the tail the short training may know nothing.
+    assert summary["few_low"] <= summary["few"] <= summary["few_high"]
     assert 0 < summary["ece"] < 1
     limits = f"({100 * summary['top1_low']:.1f} - {100 * summary['top1_high']:.1f})"
     assert f"{100 * summary['top1']:.1f}% {limits}" in demo.printed
@@ -98,7 +110,8 @@ def test_the_written_config_runs_again_as_the_same_recipe(demo) -> None:
     text = (demo.run / "config.yaml").read_text()
     assert "# configs/shop.yaml:" in text
     again = load(Recipe, demo.run / "config.yaml").config
-    assert again == load(Recipe, demo.folder / "configs" / "shop.yaml").config
+    options = [parse_override(word) for word in SHORT_DEMO]
+    assert again == load(Recipe, demo.folder / "configs" / "shop.yaml", options).config
 
 
 def test_evaluating_the_checkpoint_again_gives_the_same_scores(demo) -> None:
