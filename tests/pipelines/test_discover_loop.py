@@ -28,9 +28,10 @@ COMMAND = [
     "train.steps_per_epoch=2",
     "discovery.annotations=small.json",
     "discovery.max_images=0",
-    "discovery.selection.density_threshold=0.5",
+    "discovery.selection.density_threshold=0.2",
     "discovery.selection.min_size=2",
-    "discovery.clusterer.threshold=0.9",
+    "discovery.selection.weight_by_density=true",
+    "sampling.type=weighted",
 ]
 KILL_WHILE_TRAINING = """
 import os, sys
@@ -241,7 +242,7 @@ def test_a_review_stops_the_run_and_is_obeyed(
 
 
 def test_what_is_frozen_stays_and_leaves_the_pool(place: Path) -> None:
-    run = run_named("frozen", "discovery.reselect=false", "discovery.selection.density_threshold=0.9")
+    run = run_named("frozen", "discovery.reselect=false", "discovery.selection.density_threshold=0.35")
     first, second = run.read_selection(0), run.read_selection(1)
     chosen = first.is_selected
     assert chosen.any()

@@ -85,7 +85,7 @@ IMPROVEMENTS = {
     "selection.density_threshold": None,
     "clusterer.fit_on": "auto",
 }
-"""What `configs/discovery/shop.yaml` does otherwise than the original; each is one option."""
+"""What is done otherwise than by the original where a recipe says nothing; each is one option."""
 
 
 @cache
@@ -111,7 +111,11 @@ def test_of_the_transformer_all_blocks_but_the_last_are_frozen() -> None:
 
 
 def test_the_default_has_every_improvement_and_each_can_be_switched_off() -> None:
-    assert {path: value(recipe("shop").discovery, path) for path in IMPROVEMENTS} == IMPROVEMENTS
+    default = load(Recipe, None).config.discovery
+    assert {path: value(default, path) for path in IMPROVEMENTS} == IMPROVEMENTS
+    # Classes are drawn alike there, and so are the images of each.
+    of_shop = IMPROVEMENTS | {"selection.weight_by_density": False}
+    assert {path: value(recipe("shop").discovery, path) for path in IMPROVEMENTS} == of_shop
     for path in ("warm_start", "reselect", "selection.join_known", "selection.weight_by_density"):
         assert value(recipe("shop", f"discovery.{path}=false").discovery, path) is False
 
