@@ -174,6 +174,9 @@ def test_thresholds_stand_in_the_report_and_on_the_page(run: RunFiles) -> None:
     assert write_report(run, 0)["thresholds"] == thresholds
     assert "denser than 0.550 (80% of pairs right in calibration)" in _page(run)
     assert "from a cosine of 0.700 on." in _page(run)
+    write_json(run.thresholds(0), {"density": {"threshold": -1.0, "precision": 0.8, "coverage": 1.0}})
+    write_report(run, 0)
+    assert "Selected is every one (80% of pairs right in calibration)" in _page(run)
 
 
 def test_the_table_on_screen_has_a_column_a_round(run: RunFiles) -> None:

@@ -53,7 +53,9 @@ def _thresholds_told(report: Mapping[str, Any]) -> str:
     told = ""
     density, join = (report.get("thresholds", {}).get(name) for name in ("density", "join"))
     if density:
-        told += f" Selected is what is denser than {density['threshold']:.3f}{_promise(density, 'pairs')}."
+        # A cosine, of which none is below -1.
+        which = f"what is denser than {density['threshold']:.3f}" if density["threshold"] > -1 else "every one"
+        told += f" Selected is {which}{_promise(density, 'pairs')}."
     if join and join["threshold"] is not None:
         told += f" Clusters joined a known class from a cosine of {join['threshold']:.3f} on{_promise(join, 'images')}."
     return told
