@@ -268,7 +268,7 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="run both recipes of discovery on the shop and write their table")
     parser.add_argument("work", type=Path, nargs="?", default=Path("log/discovery_table"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each run (default: 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each run (default: 2)")
     parser.add_argument(
         "--write",
         action=argparse.BooleanOptionalAction,
