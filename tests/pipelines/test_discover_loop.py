@@ -184,6 +184,25 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     assert results(run) == results(whole)
 
 
+@pytest.mark.dist
+def test_two_processes_train_and_embed_and_one_does_the_rest(checkout: Path) -> None:
+    words = [*COMMAND, "name=two", "discovery.rounds=1"]
+    command = [sys.executable, "-m", "shelfmark", *words, "--num-gpus", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("round 0, selection") == 1
+    run = RunFiles(Path("log/two"))
+    assert run.finished_rounds == [0]
+    by_two = {name: run.read_embeddings(0, name) for name in files.EMBEDDED_SETS}
+    assert main([*words, "--redo", "embed"]) == 0
+    for name, found in by_two.items():
+        by_one = run.read_embeddings(0, name)
+        np.testing.assert_array_equal(found.rows, run.rows(name))
+        np.testing.assert_array_equal(found.rows, by_one.rows)
+        np.testing.assert_array_equal(found.labels, by_one.labels)
+        np.testing.assert_allclose(found.features, by_one.features, atol=0.02 * np.abs(by_one.features).max())
+
+
 def test_a_changed_option_is_refused_by_name_and_redone_on_demand(
     whole: RunFiles, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
