@@ -239,16 +239,21 @@ def test_hdbscan_refuses_what_would_take_hours(monkeypatch: pytest.MonkeyPatch) 
         Hdbscan().cluster(torch.eye(4))
 
 
-def test_auto_takes_lander_for_many_classes_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_infomap_if_it_can_and_else_lander_for_many_classes_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     installed = "shelfmark.discovery.clusterers.auto.infomap.is_installed"
     monkeypatch.setattr(installed, lambda: False)
-    assert choose_clusterer(300)[0] == "lander"
+    name, reason = choose_clusterer(300)
+    assert name == "lander"
+    assert "300 labelled classes can teach it" in reason
+    assert "pip install 'shelfmark[infomap]'" in reason
     name, reason = choose_clusterer(299)
     assert name == "components"
     assert "299 labelled classes" in reason
     assert "pip install 'shelfmark[infomap]'" in reason
     monkeypatch.setattr(installed, lambda: True)
-    assert choose_clusterer(299)[0] == "infomap"
+    assert [choose_clusterer(classes)[0] for classes in (299, 300)] == ["infomap", "infomap"]
 
 
 def test_clusters_of_a_graph_keep_what_the_clusterer_recorded() -> None:
