@@ -6,7 +6,9 @@ Where the packages are installed the last two tests run them; elsewhere nothing 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -62,8 +64,10 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def run(self) -> None:
             notes["ran"] = True
 
-        def get_modules(self) -> dict[int, int]:
-            return {6: 3, **dict.fromkeys(range(3, 6), 2), **dict.fromkeys(range(3), 1)}
+        def write_clu(self, file: str) -> None:
+            modules = {6: 3, **dict.fromkeys(range(3, 6), 2), **dict.fromkeys(range(3), 1)}
+            lines = [f"{node} {module} 0.142857" for node, module in modules.items()]
+            Path(file).write_text("\n".join(["# node_id module flow", *lines]))
 
     def find_partition(network: Any, kind: str, **options: Any) -> SimpleNamespace:
         notes.update(network=network, kind=kind, options=options)
@@ -115,10 +119,24 @@ def test_leiden_refuses_a_resolution_of_zero() -> None:
         Leiden(resolution=0.0)
 
 
-def test_infomap_itself_finds_both_triangles() -> None:
+@pytest.mark.parametrize("first", ["faiss", "infomap"])
+def test_infomap_itself_finds_both_triangles_whether_faiss_was_imported_before_or_not(first: str) -> None:
     pytest.importorskip("infomap")
-    clusters = Infomap(threshold=0.2).cluster(torch.eye(7), TWO_TRIANGLES)
-    assert clusters.labels.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    # Both are built with SWIG; one process cannot import them in both orders, and a crash would end this one.
+    program = (
+        f"import {first}, faiss, torch\n"
+        "from test_clusterers_extras import TWO_TRIANGLES, Infomap\n"
+        "print(Infomap(threshold=0.2).cluster(torch.eye(7), TWO_TRIANGLES).labels.tolist())"
+    )
+    command = [sys.executable, "-W", "error:Infomap", "-c", program]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[0, 0, 0, 1, 1, 1, 2]"
+
+
+def test_infomap_leaves_out_what_has_no_edge() -> None:
+    pytest.importorskip("infomap")
+    assert Infomap(threshold=0.95).cluster(torch.eye(7), TWO_TRIANGLES).labels.tolist() == list(range(7))
 
 
 def test_leiden_itself_finds_both_triangles() -> None:

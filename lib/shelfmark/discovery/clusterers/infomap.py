@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,9 +51,13 @@ class Infomap(Thresholded):
         engine = infomap.Infomap(silent=True, two_level=True, num_trials=self.num_trials, seed=seed)
         engine.add_nodes(range(graph.num_nodes))
         engine.add_links(zip(source.tolist(), target.tolist(), similarity.tolist()))
-        result = engine.run()
+        engine.run()
+        with TemporaryDirectory() as folder:
+            # By a file, for what it returns comes through SWIG's iterators: where faiss, built with SWIG too, was
+            # imported before, its own step in and the process dies.
+            file = Path(folder) / "parts.clu"
+            engine.write_clu(str(file))
+            node, part = np.loadtxt(file, dtype=np.int64, comments="#", usecols=(0, 1), ndmin=2, unpack=True)
         parts = torch.full((graph.num_nodes,), -1)
-        # Newer versions return what they found, and drop get_modules with 3.0.
-        found = dict(result.modules()) if hasattr(result, "modules") else engine.get_modules()
-        parts[torch.tensor(list(found.keys()), dtype=torch.int64)] = torch.tensor(list(found.values()))
+        parts[torch.from_numpy(node)] = torch.from_numpy(part)
         return parts
