@@ -27,6 +27,7 @@ from table_discovery import (
     Run,
     claims_of,
     gain,
+    gains_by_seed,
     require_same_budget,
     table_text,
     write_between_markers,
@@ -51,8 +52,15 @@ def made_up(recipe: str, *shares: float) -> Measured:
     The products of the easier half of the queries are in the pool.
     """
     ease = np.random.default_rng(0).permutation(NUM_QUERIES) / NUM_QUERIES
-    hits = np.array([[ease < share] * NUM_SEEDS for share in shares])
-    return Measured(recipe, hits, ease < 0.5, [[report(share) for _ in range(NUM_SEEDS)] for share in shares])
+    hits = np.array([ease < share for share in shares])
+    seeds = np.arange(NUM_QUERIES) % NUM_SEEDS + 1
+    return Measured(recipe, hits, seeds, ease < 0.5, [[report(share) for _ in range(NUM_SEEDS)] for share in shares])
+
+
+def test_the_gains_by_seed_are_those_of_each_shops_own_queries() -> None:
+    hits = np.array([[False, True, False, False, True], [True, True, False, True, False]])
+    found = Measured(DEFAULT, hits, np.array([1, 1, 2, 2, 3]), np.ones(5, dtype=bool), [])
+    assert gains_by_seed(found, 1) == "+50.0, +50.0, -100.0"
 
 
 def test_a_gain_is_paired_by_query_and_its_interval_holds_it() -> None:
@@ -65,7 +73,7 @@ def test_a_gain_is_paired_by_query_and_its_interval_holds_it() -> None:
     assert gain(better, better) == (0.0, (0.0, 0.0))
 
 
-def test_claims_are_judged_by_their_intervals() -> None:
+def test_claims_are_judged_by_their_intervals_in_every_round() -> None:
     rises, stays = made_up(DEFAULT, 0.5, 0.7), made_up(DEFAULT, 0.5, 0.501)
     held = claims_of(rises, made_up(ORIGINAL, 0.5, 0.55))
     assert [claim.startswith("- held") for claim in held] == [True, True]
@@ -73,6 +81,8 @@ def test_claims_are_judged_by_their_intervals() -> None:
     assert "+15.0" in held[1]
     failed = claims_of(stays, made_up(ORIGINAL, 0.5, 0.55))
     assert [claim.startswith("- **failed**") for claim in failed] == [True, True]
+    falls = claims_of(made_up(DEFAULT, 0.5, 0.7, 0.5), made_up(ORIGINAL, 0.5, 0.55, 0.45))
+    assert [claim.startswith("- held") for claim in falls] == [True, True, False, True]
 
 
 def test_the_table_has_a_row_a_round_and_says_what_was_found() -> None:
@@ -101,6 +111,7 @@ def test_both_recipes_have_the_same_budget_and_another_one_is_refused(tmp_path: 
     runs = [Run(recipe, seed, 3, tmp_path) for recipe in (DEFAULT, ORIGINAL) for seed in (0, 1)]
     require_same_budget(runs)
     assert [run.options.seed for run in runs] == [0, 1, 0, 1]
+    assert [run.options.data.root.name for run in runs] == ["data_seed0", "data_seed1"] * 2
     assert {run.options.discovery.rounds for run in runs} == {3}
 
     @dataclass(frozen=True)

@@ -104,9 +104,19 @@ class StageManifest:
 
 def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     """The options, by dotted name, that shape a stage. recipe: as JSON."""
-    flat = {name: value for name, value in _flat(recipe).items() if name not in _TRAIN_RUNTIME}
+    left_out = _TRAIN_RUNTIME | _void_targets(recipe["discovery"]["selection"])
+    flat = {name: value for name, value in _flat(recipe).items() if name not in left_out}
     wanted = _SHAPING[stage]
     return {name: flat[name] for name in flat if any(name == key or name.startswith(f"{key}.") for key in wanted)}
+
+
+def _void_targets(selection: Mapping[str, Any]) -> set[str]:
+    """Targets of what is not calibrated: a run may go on when one of them was changed."""
+    is_void = {
+        "target_precision": selection["density_threshold"] is not None,
+        "join_precision": not selection["join_known"],
+    }
+    return {f"discovery.selection.{name}" for name, void in is_void.items() if void}
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
