@@ -163,6 +163,27 @@ def test_the_length_of_features_and_their_container_do_not_matter(mode: str) -> 
         assert torch.equal(cluster(same, model, 5, 0.2, mode=mode).labels, expected.labels)
 
 
+@pytest.mark.parametrize("levels", [1, 10])
+def test_a_graph_that_is_there_already_serves_the_first_level_and_changes_nothing(levels: int) -> None:
+    features = _classes(10, 7, 0.5, seed=5).float()
+    model = Lander(8, 16, layer="gcn", seed=2)
+    expected = cluster(features, model, 5, 0.4, levels, early_stop=False)
+    for graph in (build_graph(features, 5), build_graph(features.double(), 5)):
+        found = cluster(features, model, 5, 0.4, levels, early_stop=False, graph=graph)
+        assert torch.equal(found.labels, expected.labels)
+        assert [one.num_nodes for one in found.record] == [one.num_nodes for one in expected.record]
+        assert torch.allclose(found.density, expected.density, atol=1e-6)
+    nothing = Graph(torch.zeros(70, 4, dtype=torch.int64), torch.zeros(70, 4), torch.zeros(70, 4, dtype=torch.bool))
+    assert cluster(features, model, 5, 0.4, graph=nothing).labels.tolist() == list(range(70))
+
+
+def test_a_graph_of_another_k_or_of_other_images_is_refused() -> None:
+    features = _classes(3, 4, 0.5, seed=5)
+    for graph in (build_graph(features, 4), build_graph(features[:9], 5)):
+        with pytest.raises(ValueError, match="12 images and k=5"):
+            cluster(features, Predictor(), 5, 0.1, graph=graph)
+
+
 @pytest.mark.parametrize("cluster_features", [False, True])
 def test_a_lander_clusters_alike_in_any_order_of_the_images(cluster_features: bool) -> None:
     features = _classes(10, 7, 0.5, seed=5).float()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -70,6 +70,7 @@ def cluster(
     early_stop: bool = True,
     mode: str = "prob",
     engine: str = "auto",
+    graph: Graph | None = None,
 ) -> Clustering:
     """The clusters of all images, and what each level did. On the model's device; the result is where `features` are.
 
@@ -88,24 +89,28 @@ def cluster(
 
     features: (N, D), finite; they are normalised. model: a `Lander`, or None: then the density is the mean cosine of
     the neighbours, and mode must be `sim`. mode: `prob`, distances are the model's probabilities of different classes;
-    `sim`, they are 1 - cosine. engine: of `build_graph`.
+    `sim`, they are 1 - cosine. engine: of `build_graph`. graph: what `build_graph(features, k)` gave, where it is there
+    already; the later levels make their own.
     """
     _require(k, levels, mode, model)
     given = torch.as_tensor(features)
     if given.ndim != 2:
         raise ValueError(f"features are {tuple(given.shape)}; expected (N, D)")
+    if graph is not None and graph.neighbours.shape != (len(given), k - 1):
+        places = tuple(graph.neighbours.shape)
+        raise ValueError(f"the graph has (nodes, neighbours) = {places}; {len(given)} images and k={k} need k - 1 each")
     everyone = F.normalize(_as_model(given, model), dim=1)
     nodes = torch.arange(len(everyone), device=everyone.device)
     labels, record = nodes, list[LevelRecord]()
     while len(nodes):
         # A million images are not copied where they are all nodes.
         own = everyone[nodes] if record else everyone
-        graph = build_graph(own, k, engine=engine)
+        level = build_graph(own, k, engine=engine) if graph is None or record else _like(graph, everyone)
         means = None
         if getattr(model, "cluster_features", False):
             means = means_by_label(everyone, labels, len(nodes)) if record else everyone
-        distance, density = _distance_and_density(model, mode, graph, own, means)
-        merged, peaks, _ = decode(graph, distance, density, tau)
+        distance, density = _distance_and_density(model, mode, level, own, means)
+        merged, peaks, _ = decode(level, distance, density, tau)
         # The nodes are the peaks of the level before, in the order of their labels.
         labels, nodes = merged[labels], nodes[peaks]
         num_edges = len(merged) - len(nodes)
@@ -134,6 +139,11 @@ def _distance_and_density(
     with _inference(model):
         same_probability, density = model(features, graph, means)
     return (1 - graph.similarities if mode == "sim" else same_probability[:, :, 0]), density
+
+
+def _like(graph: Graph, features: Tensor) -> Graph:
+    """Where the features are, and with cosines of their dtype."""
+    return replace(graph.to(features.device), similarities=graph.similarities.to(features))
 
 
 def _mean_similarity(graph: Graph) -> Tensor:

@@ -45,8 +45,10 @@ class LanderClusterer:
         return self
 
     def cluster(self, features: Array, graph: Graph | None = None) -> Clusters:
-        """graph: not used, for each level makes the graph of its own nodes."""
-        found = cluster(torch.as_tensor(features), self.model, self.k, self.tau, self.levels, self.early_stop)
+        """graph: of level 0; the later levels make those of their own nodes."""
+        found = cluster(
+            torch.as_tensor(features), self.model, self.k, self.tau, self.levels, self.early_stop, graph=graph
+        )
         labels = numbered(found.labels.cpu())
         record = {"clusterer": self.name, "k": self.k, "tau": self.tau, "num_images": len(labels)}
         record["num_clusters"] = int(labels.max()) + 1 if len(labels) else 0
