@@ -53,7 +53,7 @@ bench-retrieval: .venv/installed
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
 
-# Two recipes of discovery, three seeds, two rounds; stopped, it goes on where it was.
+# Three recipes of discovery, three shops, two rounds; stopped, it goes on where it was.
 table-discovery: .venv/installed
 	$(BIN)/python benchmarks/table_discovery.py
 

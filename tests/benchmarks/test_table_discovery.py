@@ -18,10 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import table_discovery
 from table_discovery import (
     BEGIN,
+    CONTROL,
     DEFAULT,
     END,
     ORIGINAL,
     PAGE,
+    RECIPES,
     ROOT,
     Measured,
     Run,
@@ -75,20 +77,24 @@ def test_a_gain_is_paired_by_query_and_its_interval_holds_it() -> None:
 
 def test_claims_are_judged_by_their_intervals_in_every_round() -> None:
     rises, stays = made_up(DEFAULT, 0.5, 0.7), made_up(DEFAULT, 0.5, 0.501)
-    held = claims_of(rises, made_up(ORIGINAL, 0.5, 0.55))
-    assert [claim.startswith("- held") for claim in held] == [True, True]
+    held = claims_of(rises, made_up(ORIGINAL, 0.5, 0.55), made_up(CONTROL, 0.5, 0.6))
+    assert [claim.startswith("- held") for claim in held] == [True, True, True]
     assert "+20.0" in held[0]
     assert "+15.0" in held[1]
-    failed = claims_of(stays, made_up(ORIGINAL, 0.5, 0.55))
-    assert [claim.startswith("- **failed**") for claim in failed] == [True, True]
-    falls = claims_of(made_up(DEFAULT, 0.5, 0.7, 0.5), made_up(ORIGINAL, 0.5, 0.55, 0.45))
-    assert [claim.startswith("- held") for claim in falls] == [True, True, False, True]
+    assert "+10.0" in held[2]
+    failed = claims_of(stays, made_up(ORIGINAL, 0.5, 0.55), made_up(CONTROL, 0.5, 0.6))
+    assert [claim.startswith("- **failed**") for claim in failed] == [True, True, True]
+    falls = claims_of(
+        made_up(DEFAULT, 0.5, 0.7, 0.5), made_up(ORIGINAL, 0.5, 0.55, 0.45), made_up(CONTROL, 0.5, 0.5, 0.6)
+    )
+    assert [claim.startswith("- held") for claim in falls] == [True, True, True, False, True, False]
 
 
 def test_the_table_has_a_row_a_round_and_says_what_was_found() -> None:
-    text = table_text([made_up(DEFAULT, 0.5, 0.7, 0.8), made_up(ORIGINAL, 0.5, 0.5, 0.5)], "Where and when.")
+    found = [made_up(DEFAULT, 0.5, 0.7, 0.8), made_up(ORIGINAL, 0.5, 0.5, 0.5), made_up(CONTROL, 0.5, 0.5, 0.5)]
+    text = table_text(found, "Where and when.")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert [line.split("|")[1].strip() for line in rows] == [f"`{DEFAULT}`"] * 3 + [f"`{ORIGINAL}`"] * 3
+    assert [line.split("|")[1].strip() for line in rows] == [f"`{name}`" for name in RECIPES for _ in range(3)]
     assert "+30.0" in rows[2]
     assert "| 100.0 | 60.0 |" in rows[2]
     assert "12 of 60 / 12 of 60 / 12 of 60" in rows[2]
@@ -107,11 +113,11 @@ def test_the_page_keeps_all_but_what_stands_between_the_markers(tmp_path: Path) 
     assert BEGIN in PAGE.read_text(encoding="utf-8")
 
 
-def test_both_recipes_have_the_same_budget_and_another_one_is_refused(tmp_path: Path) -> None:
-    runs = [Run(recipe, seed, 3, tmp_path) for recipe in (DEFAULT, ORIGINAL) for seed in (0, 1)]
+def test_all_recipes_have_the_same_budget_and_another_one_is_refused(tmp_path: Path) -> None:
+    runs = [Run(recipe, seed, 3, tmp_path) for recipe in RECIPES for seed in (0, 1)]
     require_same_budget(runs)
-    assert [run.options.seed for run in runs] == [0, 1, 0, 1]
-    assert [run.options.data.root.name for run in runs] == ["data_seed0", "data_seed1"] * 2
+    assert [run.options.seed for run in runs] == [0, 1] * 3
+    assert [run.options.data.root.name for run in runs] == ["data_seed0", "data_seed1"] * 3
     assert {run.options.discovery.rounds for run in runs} == {3}
 
     @dataclass(frozen=True)
