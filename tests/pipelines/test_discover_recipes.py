@@ -1,4 +1,4 @@
-"""Each recipe of discovery runs small, two rounds from end to end."""
+"""Each recipe of discovery runs small, two rounds from end to end; so does the control."""
 
 from __future__ import annotations
 
@@ -50,3 +50,24 @@ def test_the_original_s_recipes_run_small(
     if name.startswith("pss"):
         assert [one["weight_decay"] for one in decay] == [4e-4, 1e-3]
         assert run.read_sets().images["val"] == 0
+
+
+def test_the_control_selects_nothing_and_goes_on_with_the_labelled_images(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small_discovery(Path("dataset/shop"), Path("small.json"))
+    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
+    monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
+    more = ["model.backbone=test_resnet", "discovery.selection.density_threshold=2.0"]  # --smoke's own selects all
+    words = ["discover", "--config", "configs/discovery/shop_labelled.yaml", "--smoke", *SMALL, *more]
+    assert main(words) == 0
+    run = RunFiles(workplace / "log" / "discovery_shop_labelled_smoke")
+    assert run.finished_rounds == [0, 1]
+    assert not run.read_selection(0).is_selected.any()
+    assert run.train_json(1).read_bytes() == run.train_json(0).read_bytes()
+    weights = json.loads((run.model(1) / "manifest.json").read_text())["config"]["model"]["weights"]
+    assert Path(weights).resolve() == run.model(0).resolve()
+    told = json.loads(run.report(1).read_text())
+    assert told["selection"]["coverage"] == 0
+    assert told["truth"]["selection"]["all"]["pairwise_precision"] is None
+    assert "No photograph was selected" in (run.report(1).parent / "index.html").read_text()
