@@ -232,7 +232,12 @@ def test_other_annotations_are_refused(whole: RunFiles, place: Path, capsys: pyt
     document["annotations"] = document["annotations"][:-1]
     Path("other.json").write_text(json.dumps(document))
     assert main([*COMMAND, "name=whole", "discovery.annotations=other.json"]) == 2
-    assert "was begun with other sets" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "was begun with other sets" in said
+    assert f"discovery.annotations was {place / 'small.json'} and is {place / 'other.json'}" in said
+    assert "the annotations say something else" in said
+    assert main([*COMMAND, "name=whole", "seed=7"]) == 2
+    assert "discovery.val_classes, discovery.max_images or seed has changed" in capsys.readouterr().err
 
 
 def test_a_review_stops_the_run_and_is_obeyed(

@@ -18,7 +18,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file, unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.pipelines.discover import stages
-from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, Stage
+from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, SetsFile, Stage
 from shelfmark.pipelines.discover.manifests import StageManifest, forget, outputs_hash, shaping_options
 from shelfmark.pipelines.discover.report import write_report
 from shelfmark.pipelines.discover.sets import read_sets, require_val_where_used, tell_sets
@@ -68,8 +68,8 @@ def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
         before = run.read_sets()
         if before != sets or any(not np.array_equal(run.rows(name), rows[name]) for name in EMBEDDED_SETS):
             raise UserError(
-                f"{run.folder} was begun with other sets: its annotations, discovery.val_classes, discovery.max_images"
-                " or seed have changed, so nothing in it fits. Put them back, or begin another run with name=OTHER."
+                f"{run.folder} was begun with other sets, so nothing in it fits: {_changes(before, sets)}. Put that"
+                " back, or begin another run with name=OTHER."
             )
     elif (run.folder / "metrics.jsonl").exists():
         raise UserError(f"{run.folder} is a training run, not a discovery run; give another name=OTHER.")
@@ -119,6 +119,19 @@ def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
     {"clusterer": stages.fit_clusterer, "clusters": stages.cluster, "selection": stages.select}[stage](
         run, number, recipe
     )
+
+
+def _changes(before: SetsFile, now: SetsFile) -> str:
+    """Why the sets of a run are others now, in words."""
+    values = {
+        "discovery.annotations": (before.annotations, now.annotations),
+        "data.root": (before.root, now.root),
+        "data.extra_roots": (before.extra_roots, now.extra_roots),
+    }
+    changes = [f"{name} was {old} and is {new}" for name, (old, new) in values.items() if old != new]
+    if before.annotations_sha256 != now.annotations_sha256:
+        changes.append("the annotations say something else")
+    return "; ".join(changes) or "discovery.val_classes, discovery.max_images or seed has changed"
 
 
 def _training_files(run: RunFiles, number: int, recipe: Recipe) -> tuple[bytes, bytes | None]:
