@@ -28,9 +28,9 @@ p { margin: 0; max-width: 46em; }
 nav { margin: 16px 0 0; display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: 15px; }
 a { color: var(--blue); text-decoration: none; }
 a:hover { text-decoration: underline; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1px; margin: 28px 0 0;
+.numbers { display: flex; flex-wrap: wrap; gap: 1px; margin: 28px 0 0;
   background: var(--line); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-.number { background: #fff; padding: 14px 16px; }
+.number { flex: 1 1 140px; background: #fff; padding: 14px 16px; }
 .number b { display: block; font-size: 26px; line-height: 1.2; font-weight: 600; font-variant-numeric: tabular-nums; }
 .number span { display: block; font-size: 14px; }
 .number small { display: block; font-size: 13px; color: var(--muted); }
@@ -63,7 +63,7 @@ footer { margin: 48px 0 0; font-size: 14px; color: var(--muted); }
 @media (max-width: 700px) {
   main { padding: 20px 16px 48px; }
   h1 { font-size: 24px; }
-  .numbers { grid-template-columns: repeat(2, 1fr); }
+  .number { flex-basis: 40%; }
   .product { grid-template-columns: 1fr; gap: 10px; }
   .pictures { grid-template-columns: repeat(auto-fill, minmax(68px, 1fr)); }
 }
