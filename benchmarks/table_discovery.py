@@ -2,8 +2,7 @@
 
     make table-discovery
 
-Every seed has a generated shop of its own, with other products than those of seeds 0 to 3, which the recipe was sought
-on.
+Every seed has a generated shop of its own; the recipe was sought on those of seeds 0 to 3, which the table leaves out.
 Score: Recall@1 on pictures of products that were never labelled, each searched among all others of its shop. A stage
 that is done is not done again, so the command can be stopped and gone on with; a run that was made with other options
 is refused. Ends with the table and its claims in docs/discovery.md, between the two markers there.
@@ -64,7 +63,7 @@ class Run:
 
     @property
     def data(self) -> Path:
-        """The shop, which both recipes share."""
+        """The shop, which all recipes share."""
         return self.work / f"data_seed{self.seed}"
 
     @property

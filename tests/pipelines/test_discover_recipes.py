@@ -20,6 +20,15 @@ SMALL = [
 ]
 
 
+@pytest.fixture
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With few pictures of the shop, and no plots: these take longer than all the rest, and other tests draw them."""
+    write_small_discovery(Path("dataset/shop"), Path("small.json"))
+    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
+    monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
+    return workplace
+
+
 @pytest.mark.parametrize(
     ("name", "more"),
     [
@@ -28,15 +37,9 @@ SMALL = [
         ("pss_inat_vit", []),
     ],
 )
-def test_the_original_s_recipes_run_small(
-    workplace: Path, name: str, more: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_small_discovery(Path("dataset/shop"), Path("small.json"))
-    # Pictures take longer than all the rest, and are drawn in other tests.
-    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
-    monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
+def test_the_original_s_recipes_run_small(place: Path, name: str, more: list[str]) -> None:
     assert main(["discover", "--config", f"configs/discovery/{name}.yaml", "--smoke", *SMALL, *more]) == 0
-    run = RunFiles(workplace / "log" / f"discovery_{name}_smoke")
+    run = RunFiles(place / "log" / f"discovery_{name}_smoke")
     assert run.finished_rounds == [0, 1]
     clusterer = json.loads((run.stage(1, "clusterer") / "clusterer.json").read_text())
     assert (clusterer["name"], clusterer["options"]["k"]) == ("lander", 10)
@@ -52,16 +55,11 @@ def test_the_original_s_recipes_run_small(
         assert run.read_sets().images["val"] == 0
 
 
-def test_the_control_selects_nothing_and_goes_on_with_the_labelled_images(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_small_discovery(Path("dataset/shop"), Path("small.json"))
-    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
-    monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
+def test_the_control_selects_nothing_and_goes_on_with_the_labelled_images(place: Path) -> None:
     more = ["model.backbone=test_resnet", "discovery.selection.density_threshold=2.0"]  # --smoke's own selects all
     words = ["discover", "--config", "configs/discovery/shop_labelled.yaml", "--smoke", *SMALL, *more]
     assert main(words) == 0
-    run = RunFiles(workplace / "log" / "discovery_shop_labelled_smoke")
+    run = RunFiles(place / "log" / "discovery_shop_labelled_smoke")
     assert run.finished_rounds == [0, 1]
     assert not run.read_selection(0).is_selected.any()
     assert run.train_json(1).read_bytes() == run.train_json(0).read_bytes()
