@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -80,6 +80,22 @@ def gather_objects(value: T) -> list[T]:
     box: list[Any] = [None] * world_size()
     dist.all_gather_object(box, value)
     return box
+
+
+def any_of(flags: Sequence[Tensor | bool]) -> list[bool]:
+    """For each flag whether it is true on some rank: the same answers on every rank. Tensors are 0-dim."""
+    where = next((flag.device for flag in flags if isinstance(flag, Tensor)), collective_device())
+    stacked = torch.stack([torch.as_tensor(flag, device=where).to(torch.int32) for flag in flags])
+    if world_size() > 1:
+        dist.all_reduce(stacked, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in stacked.tolist()]
+
+
+def collective_device() -> torch.device:
+    """Where tensors lie that collectives take: nccl has no others than those of the GPU."""
+    if world_size() > 1 and dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:

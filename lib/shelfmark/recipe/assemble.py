@@ -34,7 +34,7 @@ from shelfmark.data.transforms import (
 )
 from shelfmark.data.union import union
 from shelfmark.engine.memory import CrossBatchMemory
-from shelfmark.engine.step import LossTerm
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
 from shelfmark.models import Network, build_network
 from shelfmark.models.backbones.layers import layers_below_the_top
