@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not error.is_told:
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.

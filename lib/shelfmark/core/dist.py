@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +18,10 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 
 T = TypeVar("T")
+
+STORE, LAUNCH = "SHELFMARK_STORE", "SHELFMARK_LAUNCH"
+"""What our launcher tells its processes through the environment: host:port of the store, and an id of the launch."""
+_RUN_ID = "TORCHELASTIC_RUN_ID"
 
 
 def rank() -> int:
@@ -45,17 +52,79 @@ def local_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs); does nothing for one process."""
+    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs); one needs no group."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or world_size() > 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    timeout = timedelta(minutes=30)
+    store = store_of_this_attempt(timeout)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=store,
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
     try:
         yield
+    except UserError as error:
+        error.is_told = not _says_it_first(store, str(error))
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _says_it_first(store: dist.Store, text: str) -> bool:
+    """Whether no other process ended with these words before this one."""
+    own = str(rank())
+    try:
+        return store.compare_set(f"said/{hashlib.sha256(text.encode()).hexdigest()}", "", own).decode() == own
+    except RuntimeError:
+        # The process that held the store has ended.
+        return True
+
+
+def store_of_this_attempt(timeout: timedelta) -> dist.Store:
+    """A connection of its own to what all processes read and write; no attempt sees what a dead one left there."""
+    if STORE in os.environ:
+        host, _, port = os.environ[STORE].rpartition(":")
+        store: dist.Store = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
+    else:
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+    # After a restart the agent's store still holds the addresses of the dead processes.
+    return dist.PrefixStore(f"shelfmark/{os.environ.get(_RUN_ID, '')}/{restart_count()}", store)
+
+
+def restart_count() -> int:
+    """How many times torchrun has started these processes anew (`--max-restarts`); 0 the first time, and without it."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def launch_id() -> str | None:
+    """The same for every attempt of one launch and another for each launch; None where nothing can restart us.
+
+    It is that of the program which started this process, and on several machines each has its own: ask the first rank.
+    """
+    if LAUNCH in os.environ:
+        return os.environ[LAUNCH]
+    if _RUN_ID not in os.environ:
+        return None
+    # torchrun's own id may be "none", or a job's number, which the job keeps when it is queued again.
+    return "/".join([os.environ[_RUN_ID], platform.node(), _boot_id(), str(os.getppid()), _started_at(os.getppid())])
+
+
+def _boot_id() -> str:
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _started_at(process: int) -> str:
+    """When a process began, in the kernel's ticks since boot: process ids are used again."""
+    file = Path(f"/proc/{process}/stat")
+    # The second field is the name, in brackets, and may hold blanks and brackets.
+    return file.read_text().rpartition(")")[2].split()[19] if file.exists() else ""
 
 
 def barrier() -> None:

@@ -60,13 +60,14 @@ def features_of(
         batches = assemble.evaluation_batches(recipe, table, bad_images)
     else:
         batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
-    return extract(
-        embed if views == "centre" else embed_views,
-        batches,
-        table,
-        folder=folder,
-        manifest=facts,
-    )
+    with bad_images.over_ranks():
+        return extract(
+            embed if views == "centre" else embed_views,
+            batches,
+            table,
+            folder=folder,
+            manifest=facts,
+        )
 
 
 def input_options(recipe: Recipe) -> dict[str, object]:
