@@ -13,6 +13,7 @@ from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import StopSignals
 
 if TYPE_CHECKING:
     from shelfmark.config.load import Loaded, Override
@@ -23,6 +24,12 @@ CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Pat
 
 
 def train(args: argparse.Namespace) -> int:
+    # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
+    with StopSignals():
+        return _train(args)
+
+
+def _train(args: argparse.Namespace) -> int:
     from shelfmark.cli import screens
     from shelfmark.core.launch import relaunch
 
@@ -176,8 +183,8 @@ COMMANDS = {
             CONFIG,
             option(
                 "--RESUME_MODEL",
-                "checkpoint folder, as log/shop/last; auto: the newest of log/<name>, or, where there is none, a fresh run"
-                " there",
+                "checkpoint folder, as log/shop/last; auto: the newest one of log/<name>, and a fresh run there where"
+                " there is none",
                 type=Path,
                 metavar="CKPT",
             ),

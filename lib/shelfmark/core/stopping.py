@@ -17,7 +17,7 @@ STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
 PREEMPTED, INTERRUPTED = 75, 130
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818, it is no error
     """A signal ended the run. advice: what is kept, and the command that goes on."""
 
     def __init__(self, number: int, advice: str = "") -> None:
@@ -63,13 +63,16 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Inside, a signal waits until somebody asks for `received`; what is still waiting at the end is raised."""
-        self._num_deferred += 1
+    def deferred(self, is_needed: bool = True) -> Iterator[None]:
+        """Inside, a signal waits until somebody asks for `received`; what is still waiting at the end is raised.
+
+        is_needed: False leaves all as it is. Several processes need it wherever they wait for each other.
+        """
+        self._num_deferred += is_needed
         try:
             yield
         finally:
-            self._num_deferred -= 1
+            self._num_deferred -= is_needed
         if self.received and not self._num_deferred:
             raise Stopped(self.received)
 
@@ -83,6 +86,10 @@ class StopSignals:
             yield
         finally:
             self._num_deferred = deferred
+
+    def forget(self) -> None:
+        """What came is of no consequence any more."""
+        self.received = 0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number

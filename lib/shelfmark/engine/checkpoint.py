@@ -86,7 +86,8 @@ def save_checkpoint(
         save_file(tensors, beside / MODEL)
         torch.save(dict(state), beside / STATE)
         files = {name: file_facts(beside / name) for name in (MODEL, STATE)}
-        write_manifest(beside / MANIFEST, {**facts, "format_version": FORMAT_VERSION, "files": files, "has_state": bool(state)})
+        own = {"format_version": FORMAT_VERSION, "files": files, "has_state": bool(state)}
+        write_manifest(beside / MANIFEST, {**facts, **own})
 
 
 def copy_checkpoint(source: Path, target: Path, previous: Path | None = None) -> None:

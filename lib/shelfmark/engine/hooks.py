@@ -38,7 +38,7 @@ class BadImages(Hook):
         self.log.merge(dist.gather_objects(self.log.state_dict()))
         if len(self.log) > self._told:
             self._told = len(self.log)
-            warn(f"{self._told} training images could not be read and were replaced; they are listed in {self.log.file}")
+            warn(f"{self._told} training images could not be read and were replaced; {self.log.file} lists them")
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.log.state_dict())
@@ -75,13 +75,13 @@ class FiniteCheck(Hook):
         rows = [row for part in dist.gather_objects(done.batch.rows.tolist()) for row in part]
         image_ids = [self.image_id(row) for row in rows]
         self.log.write("skipped", progress.step, progress.epoch, {"reason": why, "image_ids": image_ids})
-        warn(f"step {progress.step} was skipped: {why}. Its image ids are in metrics.jsonl; the weights stay as they were")
+        warn(f"step {progress.step} was skipped: {why}; metrics.jsonl has its image ids, the weights are as before")
         if self._in_a_row >= self.max_bad_steps:
             kept = f"the last good checkpoint is {self.last}" if self.last.is_dir() else "no checkpoint was written yet"
             raise UserError(
-                f"{self._in_a_row} steps in a row were skipped, up to step {progress.step} (epoch {progress.epoch + 1}):"
-                f" {why}. Lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm, or set"
-                f" train.precision=fp32; {kept}. train.max_bad_steps says how many in a row end a run."
+                f"{self._in_a_row} steps in a row were skipped, the last one step {progress.step} of epoch"
+                f" {progress.epoch + 1}: {why}. Lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm, or"
+                f" set train.precision=fp32; {kept}. train.max_bad_steps says how many in a row end a run."
             )
 
     def state_dict(self) -> dict[str, Any]:

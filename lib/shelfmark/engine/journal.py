@@ -26,7 +26,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, step: int = 0, epoch: int = 0) -> None:
-        """step, epoch: where the run stands; records of later, which a killed run left, are dropped: they come again."""
+        """step, epoch: where the run stands; later records, which a killed run left, are dropped: they come again."""
         self._file = folder / "metrics.jsonl"
         self._board: SummaryWriter | None = None
         if dist.is_main():
@@ -84,7 +84,7 @@ def read_journal(file: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise UserError(
-                f"{file} is damaged in line {number}: {str(error)[:120]}. Repair the line or delete it, or move the file"
+                f"{file} is damaged in line {number}: {str(error)[:120]}. Repair or delete the line, or move the file"
                 " away: a resumed run goes on without the records that are not there."
             ) from None
     return records

@@ -17,7 +17,8 @@ def named_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[st
 
     Hyperparameters are not in it: they follow from the options.
     """
-    entries = {name: dict(optimizer.state.get(parameter, {})) for name, parameter in _trained(optimizer, network).items()}
+    trained = _trained(optimizer, network)
+    entries = {name: dict(optimizer.state.get(parameter, {})) for name, parameter in trained.items()}
     return {"kind": type(optimizer).__name__, "parameters": entries}
 
 
@@ -75,5 +76,6 @@ def _require_same_names(saved: set[str], now: set[str]) -> None:
     if saved == now:
         return
     no_more, new = sorted(saved - now), sorted(now - saved)
-    told = [f"{len(names)} {what}, such as {names[0]}" for names, what in ((no_more, "no more"), (new, "not yet")) if names]
+    kinds = ((no_more, "are not trained now"), (new, "were not trained then"))
+    told = [f"{len(names)} {what}, such as {names[0]}" for names, what in kinds if names]
     raise ValueError(f"it trained other parameters than these options train: {'; '.join(told)}")

@@ -75,27 +75,33 @@ def train(
     checkpoint. Raises Stopped after a signal, once what was trained is saved.
     """
     device = dist.local_device(loaded.config.train.device)
-    with StopSignals() as signals, dist.process_group(device):
+    with StopSignals() as signals, dist.process_group(device), signals.deferred(dist.world_size() > 1):
         found = find_checkpoint(loaded.config, resume, aside)
         assemble.make_data(loaded.config)
         splits = read_splits(loaded.config, small_evaluation)
         start = decide_start(loaded.config, splits.train, found, mode, aside)
         say(start.reason)
         loaded = resumable(loaded, start)
-        recipe = loaded.config
-        require_score(recipe, splits)
-        parts = _build(recipe, splits, start, device)
-        with run_folder(start, recipe.output.log_root) as folder:
-            _settle_best(start, parts.state.progress, folder, recipe, splits)
+        require_score(loaded.config, splits)
+        parts = _build(loaded.config, splits, start, device)
+        with run_folder(start, loaded.config.output.log_root) as folder:
+            _settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
-            name = f"{recipe.model.backbone} on {device}, {parts.state.precision.name}, {_processes()}"
-            say(f"{name}; writing to {folder}")
+            _say_where(loaded.config, parts.state, folder)
             with signals.deferred():
-                _trainer(recipe, splits, start, parts, folder, signals).fit()
+                _trainer(loaded.config, splits, start, parts, folder, signals).fit()
             try:
-                return folder, _finish(folder, splits)
+                summary = _finish(folder, splits)
             except Stopped as stopped:
                 raise Stopped(stopped.number, f"training is complete; {_go_on(folder)} reports it") from None
+            # Several processes wait with a signal until here, and now there is nothing left to end.
+            signals.forget()
+            return folder, summary
+
+
+def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
+    name = f"{recipe.model.backbone} on {state.precision.device}, {state.precision.name}, {_processes()}"
+    say(f"{name}; writing to {folder}")
 
 
 @dataclass(frozen=True)
@@ -239,7 +245,7 @@ def _settle_best(start: Start, progress: Progress, folder: Path, recipe: Recipe,
         return
     facts = resumed.manifest
     if facts["metric"] != recipe.eval.metric:
-        say(f"resume: the best {facts['metric']} so far says nothing of {recipe.eval.metric}; the next score is the best")
+        say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
         progress.best_score = progress.best_epoch = None
     elif any(facts.get(name, now) != now for name, now in _scored_images(splits).items()):
         say("resume: the validation images are others, so the next score is the best")
@@ -305,12 +311,13 @@ def _trainer(
         splits.train.counts,
         BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
     )
+    validate = preemption.around(validation)
     hooks = Hooks(
         [
             BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder / LAST),
             MetricsLog(state, log, Display(), num_epochs),
-            Evaluate(state, preemption.around(validation), recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
+            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
             checkpoint,
             preemption,
         ]
