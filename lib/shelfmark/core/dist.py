@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 STORE, LAUNCH = "SHELFMARK_STORE", "SHELFMARK_LAUNCH"
 """What our launcher tells its processes through the environment: host:port of the store, and an id of the launch."""
 _RUN_ID = "TORCHELASTIC_RUN_ID"
+_EQUAL_SHARES = ContextVar("equal shares", default=False)
 
 
 def rank() -> int:
@@ -177,8 +179,22 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+@contextmanager
+def equal_shares() -> Iterator[None]:
+    """In this block every rank gathers as many rows as each other one, so that no gather has to ask how many.
+
+    The caller knows it: of training batches it is true, since each batch is dealt out evenly. Where it is not, a gather
+    fails or hangs. It holds in the thread that enters the block.
+    """
+    token = _EQUAL_SHARES.set(True)
+    try:
+        yield
+    finally:
+        _EQUAL_SHARES.reset(token)
+
+
 def gather_rows(value: Tensor) -> Tensor:
-    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N.
+    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N, but for `equal_shares`.
 
     Gradients: every rank is taken to compute the same scalar from the gathered rows, and gradients of
     parameters to be averaged over ranks afterwards (as DistributedDataParallel does), so this rank's
@@ -242,6 +258,8 @@ class _SumOfParts(torch.autograd.Function):
 
 def _sizes(value: Tensor) -> list[int]:
     """How many rows each rank's tensor has."""
+    if _EQUAL_SHARES.get():
+        return [len(value)] * world_size()
     counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
     return torch.cat(counts).tolist()
@@ -249,8 +267,11 @@ def _sizes(value: Tensor) -> list[int]:
 
 def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
     # Collectives want equal shapes: short parts are padded on the way.
-    padded = value.new_zeros((max(sizes), *value.shape[1:]))
-    padded[: len(value)] = value
+    if min(sizes) == max(sizes):
+        padded = value.contiguous()
+    else:
+        padded = value.new_zeros((max(sizes), *value.shape[1:]))
+        padded[: len(value)] = value
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes)])
