@@ -39,9 +39,9 @@ class Checkpointer:
         before stays.
         """
         self._require_finite()
-        with self.state.weights_to_evaluate() as network:
-            state = {**self.state.state_dict(), "hooks": self.hooks()}
-            from_main(lambda: self._write(names, network.state_dict(), state))
+        model = self.state.weights_to_evaluate().state_dict()
+        state = {**self.state.state_dict(), "hooks": self.hooks()}
+        from_main(lambda: self._write(names, model, state))
 
     def _write(self, names: Sequence[str], model: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         progress = state["progress"]

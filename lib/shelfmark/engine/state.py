@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,6 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models import Network
-from shelfmark.models.batch_norm import average_statistics
 
 
 @dataclass(kw_only=True)
@@ -45,53 +43,32 @@ class TrainState:
 
     def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
         """Trains on with a fresh optimizer, of what is not frozen now."""
-        if dist.world_size() > 1:
-            # DistributedDataParallel would take the first process's statistics.
-            average_statistics(self.network)
         self.optimizer = optimizer
         self.scaler = self.precision.gradient_scaler()
         whole = CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
         self.wrapped = _distributed(whole, self.precision.device)
 
-    @contextmanager
-    def weights_to_evaluate(self) -> Iterator[Network]:
-        """The network that validation scores and checkpoints save; a collective.
-
-        Each process learns batch-norm statistics of its own part of the batches. Inside, they are the average over
-        the processes, the same on each; outside, every process goes on with its own.
-        """
-        if dist.world_size() == 1:
-            yield self.network
-            return
-        buffers = dict(self.network.named_buffers())
-        own = {name: buffer.clone() for name, buffer in buffers.items()}
-        average_statistics(self.network)
-        try:
-            yield self.network
-        finally:
-            for name, value in own.items():
-                buffers[name].copy_(value)
+    def weights_to_evaluate(self) -> Network:
+        """The network that validation scores, that features are taken of and that checkpoints save."""
+        return self.network
 
     def state_dict(self) -> dict[str, Any]:
         """All but the weights; a collective.
 
         optimizer: what it keeps of each parameter, by the parameter's name. scaler. memories: by the term's name, its
-        head and what its memory holds. progress. random, statistics: the layers' generators and the batch-norm
-        statistics, one entry for each process; statistics only where there are several.
+        head and what its memory holds. progress. random: the layers' generators, one entry for each process.
         """
         memories = {
             term.name: {"head": term.compared_head, **term.memory.state_dict()}
             for term in self.terms
             if term.memory is not None
         }
-        statistics = {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()}
         return {
             "optimizer": named_state(self.optimizer, self.network),
             "scaler": self.scaler.state_dict(),
             "memories": memories,
             "progress": self.progress.state_dict(),
             "random": dist.gather_objects(random_state()),
-            "statistics": dist.gather_objects(statistics) if dist.world_size() > 1 else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], same_data: bool = True) -> None:
@@ -108,10 +85,6 @@ class TrainState:
             self.progress.restart_epoch()
         # Another number of processes than before has no state of its own for each; the first one's is as good.
         restore_random_state(state["random"][dist.rank() % len(state["random"])])
-        if len(state.get("statistics", [])) == dist.world_size() > 1:
-            buffers = dict(self.network.named_buffers())
-            for name, value in state["statistics"][dist.rank()].items():
-                buffers[name].copy_(value)
 
     def _restore_scaler(self, saved: Mapping[str, Any]) -> None:
         if saved and self.scaler.is_enabled():
@@ -151,7 +124,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
     if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
         return network
-    # Statistics are averaged where they are read (`weights_to_evaluate`), not taken from the first process each step.
+    # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
     return DistributedDataParallel(
         network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
     )

@@ -14,6 +14,7 @@ from shelfmark.core.contracts import Batch, Outputs, Proxies
 from shelfmark.data.mixing import Mixing
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.terms import LossTerm
+from shelfmark.models.batch_norm import average_statistics
 
 SMALLEST_SCALE = 1.0
 """Of fp16's gradients: below it no gradient overflows because it was scaled."""
@@ -62,6 +63,12 @@ class TrainStep:
         if self.mixing is not None:
             images, labels = self.mixing(images, labels, step, dist.rank())
         self._buffers.take()
+        # Each batch is dealt out evenly, so that no gather has to ask how many rows the others hold.
+        with dist.equal_shares():
+            return self._updated(images, labels, step, measure_gradients)
+
+    def _updated(self, images: Tensor, labels: Tensor, step: int, measure_gradients: bool) -> StepResult:
+        state = self.state
         with state.precision.autocast():
             outputs = state.wrapped(images)
             terms = self._terms_for(labels, step)
@@ -76,6 +83,7 @@ class TrainStep:
             self._skip()
         else:
             self._update(norm)
+            average_statistics(state.network)
             for term in terms:
                 term.remember(outputs, labels)
         return StepResult(_means({**losses, "loss": total}), _means(norms), norm.detach(), skipped)

@@ -40,7 +40,7 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
 from shelfmark.models import Network, load_matching
-from shelfmark.models.batch_norm import sync_bn
+from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.optim import StagedRate
 from shelfmark.pipelines.chosen_score import require_score
 from shelfmark.pipelines.class_means import begin_with_class_means
@@ -183,8 +183,9 @@ def _network(recipe: Recipe, num_classes: int, start: Start, device: torch.devic
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
         if start.kind == "finetune":
             network.fold_class_scale()
-    network = network.to(device)
-    return sync_bn(network) if recipe.model.sync_bn else network
+    if recipe.model.sync_bn:
+        sync_batch_norm(network, device)
+    return network.to(device)
 
 
 def _restore(

@@ -39,15 +39,15 @@ class Validation:
     bad_images: BadImageLog
 
     def __call__(self) -> dict[str, float | None]:
-        with self.state.weights_to_evaluate() as network:
-            network.eval()
-            try:
-                scores = {} if self.val is None else self._classification(network, self.val)
-                if self.recipe.eval.metric.startswith(RETRIEVAL_SCORES):
-                    scores |= self._retrieval(network)
-                return scores
-            finally:
-                network.train()
+        network = self.state.weights_to_evaluate()
+        network.eval()
+        try:
+            scores = {} if self.val is None else self._classification(network, self.val)
+            if self.recipe.eval.metric.startswith(RETRIEVAL_SCORES):
+                scores |= self._retrieval(network)
+            return scores
+        finally:
+            network.train()
 
     def _classification(self, network: Network, val: Table) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
