@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from shelfmark.config.load import Loaded
+from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, unused_path
@@ -27,6 +27,7 @@ from shelfmark.engine.checkpoint import (
     whole_checkpoint,
 )
 from shelfmark.engine.checkpointer import BEST, LAST
+from shelfmark.pipelines.opened import config_overrides
 from shelfmark.recipe import Recipe
 
 Mode = Literal["resume", "finetune"]
@@ -47,13 +48,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Start:
-    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`."""
+    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`.
+    tries_resume: a small run that begins with the weights alone, and checks that the whole one could be resumed."""
 
     kind: Literal["fresh", "resume", "finetune"]
     reason: str
     name: str
     folder: Path | None = None
     checkpoint: Checkpoint | None = None
+    tries_resume: bool = False
 
     @property
     def resumed(self) -> Checkpoint | None:
@@ -93,13 +96,16 @@ def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, 
             f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
             " or resume the checkpoint that it was made from."
         )
+    if aside:
+        reason = f"a small run with the weights of {checkpoint.folder}, with a fresh optimizer and schedule"
+        return Start("finetune", reason, recipe.name, checkpoint=checkpoint, tries_resume=True)
     if not same:
         why += "; the training annotations are others, so the epoch in progress starts anew"
     done = checkpoint.manifest["step"]
     reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
     if checkpoint.manifest["epoch"] >= recipe.train.num_epochs:
         reason = f"{checkpoint.folder} has all its {recipe.train.num_epochs} epochs; train.num_epochs=N would add some"
-    folder = None if aside else found.folder or _own_folder(checkpoint)
+    folder = found.folder or _own_folder(checkpoint)
     return Start("resume", reason, recipe.name, folder, checkpoint)
 
 
@@ -108,12 +114,15 @@ def resumable(loaded: Loaded[Recipe], start: Start) -> Loaded[Recipe]:
 
     UserError: an option that may not change. What changed is told.
     """
-    if start.resumed is None:
+    checkpoint = start.checkpoint
+    if checkpoint is None or not (start.resumed or start.tries_resume):
         return loaded
     recipe = loaded.config.model_dump(mode="json")
+    # Options that came after the checkpoint had their defaults in it.
+    before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
     found = [
         change
-        for change in resume.changes(start.resumed.manifest["config"], recipe)
+        for change in resume.changes(before, recipe)
         if _origin(loaded, change.option) not in SMALL_RUNS
     ]
     resume.require_allowed(found)
@@ -123,7 +132,7 @@ def resumable(loaded: Loaded[Recipe], start: Start) -> Loaded[Recipe]:
     for change in found:
         if change.rule.rule == "follows":
             _put(recipe, change.option, change.before)
-            origins[change.option] = f"checkpoint {start.resumed.folder}"
+            origins[change.option] = f"checkpoint {checkpoint.folder}"
     return replace(loaded, config=Recipe.model_validate_json(json.dumps(recipe), strict=True), origins=origins)
 
 
