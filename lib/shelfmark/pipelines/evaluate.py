@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`.
 
-    former: a folder of an earlier evaluation; features in it, or in the run's folder, are used where they fit.
+    former: the name of the folders of earlier evaluations, but for a number behind it (`scores` of `scores_2`); their
+    features, or those in the run's folder, are used where they fit.
     """
     val, gallery = read_evaluation(opened)
     return evaluate_on(opened, val, gallery, folder, asked, former)
@@ -44,7 +46,7 @@ def evaluate_on(
 
     Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
     """
-    stored_in = () if former is None else (former / STORED,)
+    stored_in = evaluated_before(former)
     summary: dict[str, Any] = {}
     val_features = found = None
     if val is not None:
@@ -58,6 +60,11 @@ def evaluate_on(
             summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
         write_json(folder / "summary.json", summary)
     return dist.broadcast_object(summary)
+
+
+def evaluated_before(former: Path | None) -> list[Path]:
+    """The folders of features that evaluations of this name left."""
+    return [] if former is None else sorted(former.parent.glob(f"{escape(former.name)}*/{STORED}"))
 
 
 def draw_recalibrated(opened: OpenedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:

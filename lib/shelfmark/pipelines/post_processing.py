@@ -26,6 +26,7 @@ from shelfmark.evaluation.post_processing import (
     reranked_scores,
     whitened,
 )
+from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.pipelines.features import STORED, features_of
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.retrieval_scores import search_arguments
@@ -66,12 +67,12 @@ def post_process(opened: OpenedModel, folder: Path, plan: Plan, former: Path | N
 
     seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
-    former: a folder of an earlier evaluation, whose features are used where they fit.
+    former: as `evaluate`.
     """
     val, table = read_evaluation(opened)
     pictures = val if table is None else table
     assert pictures is not None
-    features = _Features(opened, pictures, folder / STORED, () if former is None else (former / STORED,))
+    features = _Features(opened, pictures, folder / STORED, evaluated_before(former))
     vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
     rows = []
     searched: Searched | None = None
@@ -97,7 +98,7 @@ class _Features:
     opened: OpenedModel
     table: Table
     folder: Path
-    stored_in: tuple[Path, ...]
+    stored_in: Sequence[Path]
 
     def of(self, steps: Sequence[str]) -> Embeddings:
         """With the views and sizes that the steps ask for: the mean over sizes, each embedding of length 1."""
