@@ -214,7 +214,7 @@ def test_features_of_an_earlier_version_are_made_anew(
     write_embeddings(folder, replace(new, manifest=old, features=new.features + 1))
     assert main(["calibrate", *MODEL, "--method", "temperature"]) == 0
     assert len(decoded) == num_records("val")
-    assert "those in log/small/embeddings/val do not fit and are made anew" in caplog.text
+    assert "those in log/small/embeddings/val do not fit and are made anew: they do not say" in caplog.text
     np.testing.assert_array_equal(read_embeddings(folder).features, new.features)
 
 

@@ -17,8 +17,9 @@ from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
 from shelfmark.evaluation.suspects import Suspects, find_suspects, images_to_leave
-from shelfmark.pipelines.features import STORED, model_features
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import assemble
 
 _HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "prototype", "confidence"]

@@ -15,11 +15,12 @@ from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
-from shelfmark.pipelines.features import STORED, model_features
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel, open_model
 from shelfmark.pipelines.pictures import draw_evaluation
 from shelfmark.pipelines.retrieval_scores import NOTHING_MORE, Asked, write_retrieval_scores
 from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.pipelines.stored_features import STORED
 
 
 def evaluate(

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from shelfmark.core import dist
-from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.embeddings import MANIFEST, read_embeddings, write_embeddings
-from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json
-from shelfmark.core.log import say, warn
+from shelfmark.core.embeddings import read_embeddings
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models import Network
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED, feature_facts, take_stored, with_labels_of
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.forward import forward_options
-
-STORED = "embeddings"
-"""The folder in a run, and in an evaluation, that holds folders of features."""
-
-_OF_PASS = ("checkpoint_sha256", "views")
-_SIZES = "pictures.sizes_sha256"
 
 
 def features_of(
@@ -56,20 +42,14 @@ def features_of(
     stored_in: folders of folders of features to look in, besides. may_replace: put new features in the place of those
     that do not fit; else they are a UserError that names what differs.
     """
-    facts, source = {}, None
+    facts: dict[str, Any] = {}
+    is_there = False
     if dist.is_main():
-        facts = _facts(recipe, table, checkpoint_hash, precision, views)
-        source = _fitting(folder, facts, recipe, stored_in, may_replace)
-    source = dist.broadcast_object(source)
-    if source is None:
+        facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
+        is_there = take_stored(folder, table, recipe, facts, stored_in, may_replace)
+    if not dist.broadcast_object(is_there):
         return _extracted(network, recipe, table, folder, facts, precision, views)
-    found = with_labels_of(table, read_embeddings(source), source)
-    if source != folder:
-        if dist.is_main():
-            write_embeddings(folder, found)
-        dist.barrier()
-        found = read_embeddings(folder)
-    return found
+    return with_labels_of(table, read_embeddings(folder), folder)
 
 
 def model_features(
@@ -93,116 +73,12 @@ def model_features(
     )
 
 
-def pass_facts(recipe: Recipe, checkpoint_hash: str, views: str = "centre") -> dict[str, Any]:
-    """What shapes the embedding of a picture, by dotted name, but for the precision."""
-    return {"checkpoint_sha256": checkpoint_hash, "views": views, **forward_options(recipe)}
-
-
-def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
-    """The same of stored features. Those of version 0.1.0 know of their checkpoint alone, others' not even that."""
-    known = features.manifest.get("facts", features.manifest)
-    assert isinstance(known, Mapping)
-    return {name: value for name, value in known.items() if name in _OF_PASS or name.startswith(("model.", "data."))}
-
-
-def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
-    """Stored features with the labels and ids of the annotations at hand; says how many labels differ.
-
-    table: of the pictures that the features were made of, in their order.
-    """
-    labels = table.labels[features.rows]
-    num_changed = int((labels != features.labels).sum())
-    if num_changed:
-        say(
-            f"note: {num_changed} of the {len(labels)} labels stored in {folder} are others than those of the"
-            " annotations; those of the annotations count"
-        )
-    return replace(features, labels=labels, image_ids=table.image_ids.take(features.rows))
-
-
-def _facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision: Precision, views: str) -> dict[str, Any]:
-    pictures = {
-        "root": table.root.resolve(),
-        "num": len(table),
-        "paths_sha256": _hash(table.paths.offsets, table.paths.data),
-        "sizes_sha256": _sizes_hash(table),
-    }
-    return {**pass_facts(recipe, checkpoint_hash, views), **flat({"precision": precision.name, "pictures": pictures})}
-
-
-def _sizes_hash(table: Table) -> str | None:
-    """Of the files' sizes in bytes: a picture that was replaced nearly always has another. None where one is gone."""
-    root = str(table.root)
-    try:
-        sizes = [os.stat(os.path.join(root, path)).st_size for path in table.paths]
-    except OSError:
-        return None
-    return _hash(np.asarray(sizes, dtype=np.int64))
-
-
-def _hash(*columns: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for column in columns:
-        digest.update(np.ascontiguousarray(column).data)
-    return digest.hexdigest()
-
-
-def _fitting(
-    folder: Path, facts: dict[str, Any], recipe: Recipe, stored_in: Sequence[Path], may_replace: bool
-) -> Path | None:
-    """Where features that fit are: `folder` itself, or another one. None where they are to be made."""
-    found = _misfits(folder, facts, recipe)
-    if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and holds no features of ours. Give another folder, or remove it.")
-    if found == []:
-        say(f"features: those in {folder} fit this model and these images")
-        return folder
-    if found and not may_replace:
-        raise UserError(
-            f"{folder} exists, and its features do not fit: {listed(found)}. Features are never overwritten."
-            " Give another --out, or remove it."
-        )
-    for other in _others(folder, stored_in):
-        try:
-            fits = _misfits(other, facts, recipe) == []
-        except UserError as error:
-            warn(f"the features in {other} are passed over: {error}")
-            continue
-        if fits:
-            say(f"features: those in {other} fit this model and these images; they are copied to {folder}")
-            return other
-    if found:
-        say(f"features: those in {folder} do not fit and are made anew: {listed(found)}")
-    return None
-
-
-def _others(folder: Path, stored_in: Sequence[Path]) -> list[Path]:
-    found = dict.fromkeys(file.parent for place in stored_in for file in sorted(place.glob(f"*/{MANIFEST}")))
-    return [one for one in found if one != folder]
-
-
-def _misfits(folder: Path, facts: dict[str, Any], recipe: Recipe) -> list[Difference] | None:
-    """In what the features in `folder` differ from what is needed. None where there are none."""
-    file = folder / MANIFEST
-    if not file.is_file():
-        return None
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or not {"num_rows", "dim"} <= manifest.keys():
-        return None
-    found = differences(manifest.get("facts", {}), facts, defaults=forward_options(Recipe()))
-    # The size of a picture that is gone is not known.
-    found = [one for one in found if one.name != _SIZES or None not in (one.before, one.now)]
-    if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":
-        found = [Difference("data.on_bad_image", "skip", "error")]
-    return found
-
-
 def _extracted(
     network: Network,
     recipe: Recipe,
     table: Table,
     folder: Path,
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     precision: Precision,
     views: str,
 ) -> Embeddings:

@@ -20,8 +20,9 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import model_features, pass_facts, stored_pass_facts, with_labels_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel, open_model
+from shelfmark.pipelines.stored_features import pass_facts, stored_pass_facts, with_labels_of
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.forward import forward_options
 from shelfmark.retrieval.index import Index, Records
@@ -202,7 +203,7 @@ def require_same_model(folder: Path, facts: Mapping[str, Any], opened: OpenedMod
 
 def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
-    others = ", ".join(name for name in now if name not in known)
+    others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
     warn(
         f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
         " cannot be checked; an index that is built anew notes them"

@@ -27,10 +27,11 @@ from shelfmark.evaluation.post_processing import (
     whitened,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
-from shelfmark.pipelines.features import STORED, features_of
+from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.retrieval_scores import search_arguments
 from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
 

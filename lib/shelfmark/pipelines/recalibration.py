@@ -13,8 +13,9 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.log import warn
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
-from shelfmark.pipelines.features import STORED, model_features
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED
 
 
 def run_features(opened: OpenedModel, table: Table, split: str) -> Embeddings:
