@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json, sha256_file, sha256_json, write_json
@@ -70,7 +71,7 @@ class StageManifest:
         before = read_json(file)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
-        if changed := differences(before["options"], plain(self.options), _defaults(self.stage)):
+        if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
             raise UserError(f"{named} was made with other options: {listed(changed)}. {redo}.")
         if others := differences(before["inputs"], self.inputs):
             names = ", ".join(one.name for one in others)
@@ -120,6 +121,17 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
 def _defaults(stage: Stage) -> dict[str, Any]:
     """What an option was in a stage that was made before there was such an option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
+
+
+def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same within the entries of lists, such as `losses`."""
+    whole = {}
+    for name, value in options.items():
+        place: Shape | None = Shape.of(Recipe)
+        for part in name.split("."):
+            place = place.child(part) if place else None
+        whole[name] = place.with_defaults(value) if place else value
+    return whole
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
