@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder, read_json, recover_folder, sha256_file, write_json
+from shelfmark.core.files import read_json, sha256_file, write_json
+from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
 
 FORMAT_VERSION = 1
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
@@ -71,8 +72,7 @@ def checkpoint_folder(path: Path) -> Path:
     Raises UserError where there is none, with the checkpoints that lie nearby.
     """
     candidates = [path.with_suffix("")] if path.suffix == ".pth" else []
-    for candidate in [*candidates, path]:
-        recover_folder(candidate)
+    for candidate in [folder_to_read(one) for one in (*candidates, path)]:
         if (candidate / MANIFEST).is_file():
             return candidate
         nested = [candidate / name for name in ("last", "best_model") if (candidate / name / MANIFEST).is_file()]
@@ -83,7 +83,7 @@ def checkpoint_folder(path: Path) -> Path:
             f"{path} is a file, but a Shelfmark checkpoint is a folder with {MODEL}, {STATE} and {MANIFEST}."
             " To start from backbone weights in a file, set model.weights=FILE."
         )
-    raise UserError(f"there is no checkpoint at {path}.{_nearby(path)}")
+    raise UserError(f"there is no checkpoint at {path}.{left_by_version_1(path)}{_nearby(path)}")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

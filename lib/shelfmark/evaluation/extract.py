@@ -16,7 +16,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Embeddings
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder
+from shelfmark.core.folders import atomic_folder
 from shelfmark.core.strings import Strings
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import atomic_folder, atomic_path, write_text
+from shelfmark.core.files import atomic_path, write_text
+from shelfmark.core.folders import atomic_folder
 from shelfmark.retrieval.index import Index
 
 FORMATS = ("npy", "parquet")

@@ -12,7 +12,8 @@ import numpy as np
 from shelfmark.config.load import Loaded, Override, load
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import recover_folder, write_text
+from shelfmark.core.files import write_text
+from shelfmark.core.folders import folder_to_read
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import MANIFEST as CHECKPOINT_MANIFEST
@@ -71,7 +72,7 @@ def val_annotations(run: RunFiles) -> bytes | None:
 def train_round(run: RunFiles, number: int, recipe: Recipe, small: bool) -> None:
     """Trains the round, or goes on where it stopped; nothing is left of a run that has no checkpoint yet."""
     folder = run.stage(number, "train")
-    last = recover_folder(folder / "last")
+    last = folder_to_read(folder / "last")
     goes_on = dist.broadcast_object((last / CHECKPOINT_MANIFEST).is_file())
     if not goes_on and dist.is_main():
         shutil.rmtree(folder, ignore_errors=True)
