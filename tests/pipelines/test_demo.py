@@ -127,7 +127,9 @@ def test_embed_writes_the_features_that_the_scores_came_from(demo) -> None:
         theirs = read_embeddings(Path("features"))
         assert np.array_equal(ours.features, theirs.features)
         assert list(theirs.image_ids) == list(ours.image_ids)
-        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features"]) == 2
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features"]) == 0
+        other = ["--out", "features", "--split", "retrieval"]
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", *other]) == 2
 
 
 def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo) -> None:

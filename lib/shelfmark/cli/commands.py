@@ -129,11 +129,12 @@ def evaluate(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.retrieval_scores import Asked
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
-    folder = unused_path(args.out or opened.run_folder / "evaluation")
+    former = args.out or opened.run_folder / "evaluation"
+    folder = unused_path(former)
     asked = Asked(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
-    screens.evaluated(folder, run(opened, folder, asked), args.legacy_metrics)
+    screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
     if plan.steps:
-        screens.post_processed(folder, post_process(opened, folder, plan))
+        screens.post_processed(folder, post_process(opened, folder, plan, former))
     return 0
 
 
