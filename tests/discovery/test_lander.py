@@ -309,8 +309,8 @@ def test_a_state_dict_of_something_else_is_refused_with_the_names():
         Lander.from_original(original_state("gat") | {"conv.0.gcn_layer.attn_l": torch.zeros(6)})
     with pytest.raises(UserError, match="not of an original network with these layers"):
         Lander.from_original(original_state("gat", heads=2) | {"conv.0.bias": torch.zeros(5)})
+    misnamed = original_state("gcn")
     with pytest.raises(UserError, match=r"lacks classifier_conn\.0\.weight and has classifier_conv\.0\.weight besides"):
-        misnamed = original_state("gcn")
         Lander.from_original(misnamed | {"classifier_conv.0.weight": misnamed.pop("classifier_conn.0.weight")})
 
 
