@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shelfmark.data.images import PILLOW_MAX_PIXELS
 from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
 from shelfmark.recipe.discovery import Discovery
 from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section
@@ -59,6 +60,11 @@ class Data(Section):
     num_workers: NotNegative = _option(1, "loader processes per rank; 0 reads in the training process")
     on_bad_image: Literal["error", "skip"] = _option(
         "error", "an unreadable image ends the run, or is counted and left"
+    )
+    max_image_bytes: Positive = _option(100_000_000, "an image file with more bytes counts as unreadable")
+    max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = _option(
+        100_000_000,
+        "an image with more pixels counts as unreadable; a JPEG is read at 1/2, 1/4 or 1/8 of its sides instead",
     )
     mean: tuple[float, float, float] = _option((0.485, 0.456, 0.406), "RGB mean, for pixels in 0..1")
     std: tuple[float, float, float] = _option((0.229, 0.224, 0.225), "RGB standard deviation, for pixels in 0..1")
