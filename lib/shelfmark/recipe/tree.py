@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shelfmark.data.annotations import MAX_CLASSES
 from shelfmark.data.images import PILLOW_MAX_PIXELS
 from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
 from shelfmark.recipe.discovery import Discovery
@@ -50,7 +51,9 @@ class Data(Section):
         " among all others; null: val in itself",
     )
     lists: Lists = Lists()
-    num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
+    num_classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = _option(
+        0, "number of classes; 0 reads it from the training annotations"
+    )
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
     eval_resize_px: tuple[Positive, ...] | None = _option(
@@ -426,7 +429,7 @@ class Output(Section):
 class Recipe(Section):
     """One run."""
 
-    name: str = _option("run", "name of the run folder", min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = _option("run", "name of the run folder", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
     seed: NotNegative = _option(0, "every random draw derives from it")
     data: Data = Data()
     augment: Augment = Augment()
@@ -451,6 +454,12 @@ class Recipe(Section):
         general = (self.augment.mixup, self.augment.cutmix, self.augment.remix)
         mixup, cutmix, remix = (there if here is None else here for here, there in zip(chosen, general))
         return mixup, cutmix, remix
+
+    @model_validator(mode="after")
+    def _folder_is_free(self) -> Recipe:
+        if self.name == "findings":
+            raise ValueError(f"name={self.name!r} is the folder of the lists of findings; give the run another name")
+        return self
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
