@@ -26,6 +26,7 @@ WEIGHT_RANGE = "weight out of range"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
+LEADS_OUT = "link out of the allowed roots"
 MISSING_FILE = "missing file"
 REPEATED = "image listed more than once"
 
@@ -36,6 +37,10 @@ _NEXT_STEPS = {
     OUTSIDE: (
         "add the folder to data.extra_roots. A leading / makes a path absolute: take it away if the path"
         " was meant to start at data.root."
+    ),
+    LEADS_OUT: (
+        "where the pictures behind the link are meant, add the folder that holds them to data.extra_roots: the pictures"
+        " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: "check data.root, or delete the records of files that are gone.",
 }
