@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
 from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.text_safety import printable
 
 # OpenMP's threads wait for each other by spinning, 300,000 times over; where the cores are shared with loader
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.

@@ -14,6 +14,7 @@ from shelfmark.core.dist import is_main
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
+from shelfmark.core.text_safety import spreadsheet_cell
 
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
@@ -88,7 +89,7 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("index", "problem", "value", "path"))
-    rows.writerows((*finding, paths[finding.record]) for finding in findings)
+    rows.writerows(map(spreadsheet_cell, (*finding, paths[finding.record])) for finding in findings)
     try:
         if is_main():
             write_text(target, text.getvalue())

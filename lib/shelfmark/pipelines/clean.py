@@ -13,6 +13,8 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
+from shelfmark.core.places import require_place
+from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
@@ -52,8 +54,8 @@ def clean(
     for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
         if not 0 <= part <= 1:
             raise UserError(f"{option}={part} must lie in 0..1.")
+    folder = unused_path(require_place(out or opened.run_folder / "clean", "--out", is_folder=True))
     table = _table(opened, annotations)
-    folder = unused_path(out or opened.run_folder / "clean")
     features = features_of(
         opened.network,
         opened.recipe,
@@ -96,7 +98,7 @@ def _suspects_csv(cleaned: Cleaned) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_HEADER)
     for row in suspects.ranking:
-        named = (embeddings.rows[row], embeddings.image_ids[row], embeddings.paths[row])
+        named = (embeddings.rows[row], *map(spreadsheet_cell, (embeddings.image_ids[row], embeddings.paths[row])))
         parts = (suspects.suspicion[row], suspects.prototype[row], suspects.confidence[row])
         rows.writerow([*named, suspects.labels[row], suspects.suggested[row], *(f"{part:.6f}" for part in parts)])
     return text.getvalue()
