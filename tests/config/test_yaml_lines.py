@@ -196,7 +196,28 @@ losses:
 data: {root: !!str a/b, many: [1, 2, 3], on: true, off: null}
 again: *o
 """
-BITS = [*"[]{}:,#&*!|>%@`?-'\"\\\n\t \0", "\x85", "é", "\udc80", ": ", "- ", "&a ", "*a ", "<<: ", "!!int ", "9" * 50, "..."]
+BITS = [
+    *"[]{}:,#&*!|>%@`?-'\"\\\n\t \0",
+    "\x85",
+    "é",
+    "\udc80",
+    ": ",
+    "- ",
+    "&a ",
+    "*a ",
+    "<<: ",
+    "!!int ",
+    "9" * 50,
+    "...",
+]
+
+
+def refusal(text: str) -> str | None:
+    try:
+        read(text)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def test_a_mutated_file_is_read_or_refused_with_its_place():
@@ -207,9 +228,7 @@ def test_a_mutated_file_is_read_or_refused_with_its_place():
         for _ in range(draw.randint(1, 6)):
             place = draw.randrange(len(text))
             text[place : place + draw.choice([0, 0, 1, 4, 30])] = draw.choice(BITS)
-        try:
-            read("".join(text))
-        except UserError as error:
-            assert str(error).startswith("file:")
-            num_refused += 1
+        said = refusal("".join(text))
+        assert said is None or said.startswith("file:")
+        num_refused += said is not None
     assert 100 < num_refused < 600

@@ -141,8 +141,8 @@ class _Converter:
         self._num_values += 1
         if self._num_values > _MAX_VALUES:
             raise UserError(
-                f"{self.origin_at(self._top_line)}: more than {_MAX_VALUES:,} values, counting each alias (`*name`) as what it"
-                " stands for."
+                f"{self.origin_at(self._top_line)}: more than {_MAX_VALUES:,} values, where each alias (`*name`) counts"
+                " as what it stands for."
             )
         if raw in self._above:
             raise UserError(f"{self.origin_at(line)}: an alias (`*name`) stands within its own anchor.")

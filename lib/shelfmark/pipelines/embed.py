@@ -7,6 +7,7 @@ from pathlib import Path
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.places import require_place
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
 from shelfmark.pipelines.features import features_of
@@ -20,6 +21,7 @@ def embed(
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`."""
     if out.exists():
         raise UserError(f"{out} exists; features are never overwritten. Give another --out, or remove it.")
+    require_place(out, "--out", is_folder=True)
     features = features_of(
         opened.network,
         opened.recipe,

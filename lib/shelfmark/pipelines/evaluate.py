@@ -11,6 +11,7 @@ from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.files import write_json
+from shelfmark.core.places import require_place
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
@@ -23,6 +24,7 @@ from shelfmark.pipelines.splits import read_evaluation
 
 def evaluate(opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`."""
+    require_place(folder, "--out", is_folder=True)
     val, gallery = read_evaluation(opened)
     return evaluate_on(opened, val, gallery, folder, asked)
 
