@@ -120,11 +120,7 @@ def resumable(loaded: Loaded[Recipe], start: Start) -> Loaded[Recipe]:
     recipe = loaded.config.model_dump(mode="json")
     # Options that came after the checkpoint had their defaults in it.
     before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
-    found = [
-        change
-        for change in resume.changes(before, recipe)
-        if _origin(loaded, change.option) not in SMALL_RUNS
-    ]
+    found = [change for change in resume.changes(before, recipe) if _origin(loaded, change.option) not in SMALL_RUNS]
     resume.require_allowed(found)
     for line in resume.told(found):
         say(f"resume: {line}")
