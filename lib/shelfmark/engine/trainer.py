@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.hook import Hooks, StepDone
@@ -55,7 +56,8 @@ class Trainer:
             else:
                 progress.add(result.losses)
             ends_epoch = progress.step_in_epoch == num_steps
-            self.hooks.step_ends(StepDone(batch, result, rate, wait_s, is_logged, ends_epoch))
+            is_sound = partial(train_step.gives_finite_loss, batch, progress.position - 1)
+            self.hooks.step_ends(StepDone(batch, result, rate, wait_s, is_logged, ends_epoch, is_sound))
             asked_at = time.perf_counter()
         if progress.step_in_epoch != num_steps:
             raise AssertionError(f"epoch {progress.epoch} had {progress.step_in_epoch} of {num_steps} steps")
