@@ -63,6 +63,6 @@ class Checkpointer:
         last = self.folder / LAST
         kept = f"the last good checkpoint is {last}" if last.is_dir() else "no checkpoint was written yet"
         raise UserError(
-            f"after step {step} {what if broken else 'the weights give no finite loss'}, so nothing is saved; {kept}. Lower"
-            " optim.lr, or add optim.schedule.warmup_epochs or optim.clip_norm."
+            f"after step {step} {what if broken else 'the weights give no finite loss'}, so nothing is saved; {kept}."
+            " Lower optim.lr, or add optim.schedule.warmup_epochs or optim.clip_norm."
         )
