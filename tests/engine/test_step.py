@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.step import LossTerm, TrainStep
-from shelfmark.losses import ComparingLoss, Comparison, Sums
+from shelfmark.losses import ComparingLoss, Comparison, CrossEntropy, Sums
 
 FP32 = Precision("fp32", torch.device("cpu"))
 
@@ -89,8 +90,10 @@ def test_mixing_comes_before_the_forward_pass() -> None:
         return torch.zeros_like(images), torch.eye(2)[labels]
 
     groups = [{"params": list(Linear().parameters())}]
-    step = TrainStep(Linear(), TERMS[:1], torch.optim.SGD(groups, lr=1.0), FP32, mixing=blank)
-    assert float(step(_batch(), learning_rate=0.0, step=7).losses["square"]) == 0
+    terms = [LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy())]
+    step = TrainStep(Linear(), terms, torch.optim.SGD(groups, lr=1.0), FP32, mixing=blank)
+    losses = step(_batch(), learning_rate=0.0, step=7).losses
+    assert float(losses["cross_entropy"]) == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_clipping_bounds_the_whole_update() -> None:
