@@ -31,7 +31,9 @@ def test_lines_for_the_user_hold_no_escape(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages == [printable(EVIL), f"warning: {printable(EVIL)}"]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "-", "-1\n"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "-", "-1\n"]
+)
 def test_a_formula_becomes_text(text: str) -> None:
     assert spreadsheet_cell(text) == f"'{text}"
 
