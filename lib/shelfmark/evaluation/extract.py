@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Embeddings
+from shelfmark.core.disk import disk_full_told
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder
@@ -83,7 +84,8 @@ def _embedded(
 def _working_folder(folder: Path) -> Iterator[Path]:
     """The folder that all processes write to; the first one makes it and renames it to `folder` at the end."""
     if not dist.is_main():
-        yield dist.broadcast_object(folder)
+        with disk_full_told(folder):
+            yield dist.broadcast_object(folder)
         return
     with atomic_folder(folder) as part:
         yield dist.broadcast_object(part)
