@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,10 @@ def discover(args: argparse.Namespace) -> int:
     from shelfmark.cli import discover_screens
     from shelfmark.pipelines.discover.loop import discover as run
 
-    files = run(loaded, redo=args.redo, review=args.review)
+    try:
+        files = run(loaded, redo=args.redo, review=args.review)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, "the same command goes on where the run stood") from None
     if os.environ.get("RANK", "0") == "0":
         discover_screens.discovered(files)
     return 0

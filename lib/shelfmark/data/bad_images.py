@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
+from shelfmark.core.together import agree
 
 
 class BadImageLog:
@@ -53,6 +55,28 @@ class BadImageLog:
         for state in states:
             self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
         self.write()
+
+    @contextmanager
+    def over_ranks(self) -> Iterator[None]:
+        """A block in which each process reads its share; behind it each one's log holds what all of them met.
+
+        All processes leave it together: too many of all pictures, or an error in one process, is an error in each.
+        What it met is listed even then. The block has no collectives, or ends in every process alike.
+        """
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        states = dist.gather_objects(self.state_dict())
+        try:
+            self.merge(states)
+        except UserError as error:
+            failed = error
+        try:
+            agree(failed)
+        finally:
+            del failed
 
     def write(self) -> None:
         """Brings the file up to date."""

@@ -17,8 +17,9 @@ from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
 from shelfmark.evaluation.suspects import Suspects, find_suspects, images_to_leave
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import assemble
 
 _HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "prototype", "confidence"]
@@ -54,14 +55,8 @@ def clean(
             raise UserError(f"{option}={part} must lie in 0..1.")
     table = _table(opened, annotations)
     folder = unused_path(out or opened.run_folder / "clean")
-    features = features_of(
-        opened.network,
-        opened.recipe,
-        table,
-        opened.run_folder / "embeddings" / (f"clean_{annotations.stem}" if annotations else "train"),
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )
+    stored = opened.run_folder / STORED / (f"clean_{annotations.stem}" if annotations else "train")
+    features = model_features(opened, table, stored)
     suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
     leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
     cleaned = Cleaned(folder, features, suspects, leaves)

@@ -34,7 +34,7 @@ from shelfmark.data.transforms import (
 )
 from shelfmark.data.union import union
 from shelfmark.engine.memory import CrossBatchMemory
-from shelfmark.engine.step import LossTerm
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
 from shelfmark.models import Network, build_network
 from shelfmark.models.backbones.layers import layers_below_the_top
@@ -327,7 +327,8 @@ def _sampling_stages(recipe: Recipe) -> list[tuple[int, str]]:
 def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:
     """This process's share of a table in row order, resized and cropped, without augmentation.
 
-    bad_images: counts and lists what could not be read, and ends the run when that is too much.
+    bad_images: counts and lists what this process could not read, and ends the run when that is too much. The pass
+    has no collectives, since shares may be empty: go over it inside `bad_images.over_ranks()`.
     """
     data = recipe.data
     transform = eval_transform(
@@ -379,4 +380,4 @@ def _batches(
             bad_images.add(batch.bad)
         yield batch
     if bad_images is not None:
-        bad_images.merge(dist.gather_objects(bad_images.state_dict()))
+        bad_images.write()

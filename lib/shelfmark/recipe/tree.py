@@ -232,6 +232,9 @@ class Model(Section):
     )
     freeze_bn: bool = _option(False, "keep all batch-norm statistics but the neck's; scale and shift still learn")
     freeze_bn_affine: bool = _option(False, "with freeze_bn: scale and shift of the backbone's batch norms stay too")
+    sync_bn: bool = _option(
+        False, "on several GPUs: batch norm normalises by the whole batch, not by each process's part of it"
+    )
     channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
 
     @model_validator(mode="after")
@@ -364,6 +367,17 @@ class Train(Section):
     log_every_steps: Positive = _option(20, "steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = _option(0, "steps between two checkpoints within an epoch; 0: epochs only")
     checkpoint_every_epochs: Positive = _option(1, "epochs between two checkpoints")
+    checkpoint_every_minutes: float = _option(10.0, "longest time between two checkpoints, in minutes; 0 is off", ge=0)
+    keep_last: Annotated[int, Field(ge=1, le=2)] = _option(
+        2, "generations of the checkpoint `last` that are kept; the one before it is `.last.previous`"
+    )
+    max_bad_steps: Positive = _option(
+        3, "steps in a row without a finite loss and gradient that end the run; each such step is skipped"
+    )
+    stall_s: float = _option(
+        60.0, "several processes: seconds without a sign of life after which the one that hangs is named", gt=0
+    )
+    stall_limit_s: float = _option(1800.0, "several processes: seconds without a sign of life that end the run", gt=0)
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> Train:
