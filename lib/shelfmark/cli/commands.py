@@ -65,7 +65,7 @@ def test(args: argparse.Namespace) -> int:
 def ensemble(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.ensemble import ensemble as run
 
-    run(args.files, args.weights, args.out)
+    run(args.files, args.weights, args.out, args.num_classes)
     return 0
 
 
@@ -216,6 +216,9 @@ COMMANDS = {
         [
             option("files", "files that `test --topk K` wrote", type=Path, nargs="+", metavar="CSV"),
             option("--weights", "one number a file (default: all equal)", type=float, nargs="+", metavar="W"),
+            option(
+                "--num-classes", "refuse files with a class of this number or above", type=int, default=0, metavar="N"
+            ),
             option("--out", "submission file", type=Path, default=Path("ensemble.csv"), metavar="FILE"),
         ],
         takes_config=False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
+from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,5 +124,5 @@ def _photos(args: argparse.Namespace) -> list[Path]:
 def _status(answers: Sequence[Assigned]) -> int:
     unread = [answer for answer in answers if answer.error is not None]
     for answer in unread:
-        print(f"warning: {answer.photo} could not be read: {answer.error}", file=sys.stderr)
+        print(printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr)
     return UNREADABLE if unread else 0

@@ -14,6 +14,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
+from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 
 
@@ -85,7 +86,7 @@ class BadImageLog:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(BadImage._fields)
-        rows.writerows(sorted(self._by_row.values()))
+        rows.writerows(map(spreadsheet_cell, bad) for bad in sorted(self._by_row.values()))
         write_text(self.file, text.getvalue())
         self._num_written = len(self)
 

@@ -369,7 +369,7 @@ def _write_circumstances(folder: Path, loaded: Loaded) -> None:
     if not dist.is_main():
         return
     text, file = to_yaml(loaded), folder / "config.yaml"
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
+    if not file.exists() or file.read_bytes() != text.encode("utf-8", "surrogateescape"):
         write_text(unused_path(file), text)
     write_json(unused_path(folder / "environment.json"), _environment())
 
