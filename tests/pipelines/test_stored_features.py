@@ -307,3 +307,35 @@ def test_features_beside_an_index_that_are_of_other_pictures_stay(
     assert main(["index", "add", "--index", "index", "--split", "train"]) == 0
     for name in ("other_features", "index_added_features"):
         assert Path(name, "features.npy").read_bytes() == before
+
+
+def test_an_index_of_an_earlier_version_opens_with_a_warning_of_what_it_did_not_note(
+    index: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As version 0.1.0 wrote it: the options of the pictures alone, and no digest."""
+    manifest = json.loads((index / "manifest.json").read_text())
+    facts = manifest["facts"]
+    options = {name[5:]: value for name, value in facts.pop("options").items() if name.startswith("data.")}
+    facts.update(input=options, config_sha256="0" * 64)
+    manifest.pop("digest", None)
+    manifest["format_version"] = 1
+    (index / "manifest.json").write_text(json.dumps(manifest))
+    photo = str(next(Path("pictures").rglob("*.jpg")))
+    assert main(["search", "--index", "index", photo]) == 0
+    assert "did not note model.backbone, " in caplog.text
+    assert "model.last_stride, model.pooling, " in caplog.text
+    assert "index was built with data.input_size_px=32 (now 40)." in said(
+        capsys, ["search", "--index", "index", photo, "data.input_size_px=40"]
+    )
+
+
+def test_damaged_features_elsewhere_are_passed_over(
+    place: Path, decoded: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, kept in (("val", 100), ("retrieval", 0)):
+        file = Path("log/small/embeddings", name, "manifest.json" if kept else "rows.npz")
+        file.write_bytes(file.read_bytes()[:kept])
+    assert main(["evaluate", *MODEL]) == 0
+    assert caplog.text.count("are passed over: ") == 2
+    assert len(decoded) == num_records("val") + num_records("retrieval")
+    assert summary("log/small/evaluation") == summary("log/small")

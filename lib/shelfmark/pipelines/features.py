@@ -34,13 +34,15 @@ def features_of(
     views: str = "centre",
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
+    unread: Path | None = None,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
     They are read where those in `folder` fit this model and these pictures, or copied from where they do, else made
     with a pass over the pictures. views: of more than the centre, the mean of the views' embeddings, each of length 1.
     stored_in: folders of folders of features to look in, besides. may_replace: put new features in the place of those
-    that do not fit; else they are a UserError that names what differs.
+    that do not fit; else they are a UserError that names what differs. unread: where pictures that cannot be read are
+    listed, if not beside `folder`.
     """
     facts: dict[str, Any] = {}
     is_there = False
@@ -48,7 +50,9 @@ def features_of(
         facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
         is_there = take_stored(folder, table, recipe, facts, stored_in, may_replace)
     if not dist.broadcast_object(is_there):
-        return _extracted(network, recipe, table, folder, facts, precision, views)
+        unread = unread or folder.with_name(f"{folder.name}_bad_images.csv")
+        bad_images = BadImageLog(unread, num_images=len(table))
+        return _extracted(network, recipe, table, folder, facts, precision, views, bad_images)
     return with_labels_of(table, read_embeddings(folder), folder)
 
 
@@ -59,6 +63,7 @@ def model_features(
     *,
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
+    unread: Path | None = None,
 ) -> Embeddings:
     """As `features_of`, of a trained model; those in its run folder are looked through too."""
     return features_of(
@@ -70,6 +75,7 @@ def model_features(
         precision=opened.precision,
         stored_in=[opened.run_folder / STORED, *stored_in],
         may_replace=may_replace,
+        unread=unread,
     )
 
 
@@ -81,9 +87,9 @@ def _extracted(
     facts: Mapping[str, Any],
     precision: Precision,
     views: str,
+    bad_images: BadImageLog,
 ) -> Embeddings:
     network.eval()
-    bad_images = BadImageLog(folder.with_name(f"{folder.name}_bad_images.csv"), num_images=len(table))
 
     def embed(images: Tensor) -> Tensor:
         with torch.inference_mode(), precision.autocast():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, nearest
 from shelfmark.core.log import say, warn
+from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
@@ -94,15 +94,17 @@ def build(opened: OpenedModel, out: Path, source: Source, kind: str = "auto") ->
 def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Index:
     """Adds the source's images to the index in `folder`. Their ids must be new to it."""
     index, opened = open_index(folder, checkpoint, overrides)
-    beside = folder.with_name(f"{folder.name}_added_features")
-    features, records, difference = _gallery(opened, source, beside)
-    if difference and index.facts["shares_classes"]:
-        raise UserError(
-            f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
-        )
-    index.add(features.features, records)
+    # The features serve once: where they lie is no place that a user has.
+    with work_place(folder.with_name(f"{folder.name}_features")) as place:
+        unread = folder.with_name(f"{folder.name}_added_bad_images.csv")
+        features, records, difference = _gallery(opened, source, place.made, unread)
+        if difference and index.facts["shares_classes"]:
+            raise UserError(
+                f"{difference}. Number both by one list of classes; new products come behind those that the model"
+                " knows."
+            )
+        index.add(features.features, records)
     write_index(folder, index)
-    shutil.rmtree(beside, ignore_errors=True)
     say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
     return index
@@ -219,9 +221,11 @@ def _facts(opened: OpenedModel) -> dict[str, Any]:
     }
 
 
-def _gallery(opened: OpenedModel, source: Source, folder: Path) -> tuple[Embeddings, Records, str | None]:
+def _gallery(
+    opened: OpenedModel, source: Source, folder: Path, unread: Path | None = None
+) -> tuple[Embeddings, Records, str | None]:
     """The features, stored in `folder` where they are to be extracted, what is known of them, and the first class that
-    the model calls otherwise, if there is one, in words."""
+    the model calls otherwise, if there is one, in words. unread: the list of unreadable pictures, if not beside it."""
     if source.embeddings is not None:
         features = _stored(opened, source.embeddings)
         if source.split is None and source.annotations is None:
@@ -233,7 +237,7 @@ def _gallery(opened: OpenedModel, source: Source, folder: Path) -> tuple[Embeddi
         features = with_labels_of(table, features, source.embeddings)
     else:
         table = _table(opened, source)
-        features = model_features(opened, table, folder, may_replace=False)
+        features = model_features(opened, table, folder, may_replace=False, unread=unread)
     ids, labels = features.image_ids, table.labels[features.rows]
     names = _names(labels, table.class_names or opened.class_names)
     if source.images is not None:

@@ -15,8 +15,9 @@ from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import MANIFEST, read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json
+from shelfmark.core.folders import folder_to_read, holds_our_manifest
 from shelfmark.core.log import say, warn
+from shelfmark.core.manifests import read_manifest
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
@@ -114,11 +115,11 @@ def _folders_in(stored_in: Sequence[Path]) -> list[Path]:
 
 def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Difference] | None:
     """In what the features in `folder` differ from what is needed. None where there are none."""
-    file = folder / MANIFEST
-    if not file.is_file():
+    folder = folder_to_read(folder)
+    if not holds_our_manifest(folder):
         return None
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or not {"num_rows", "dim"} <= manifest.keys():
+    manifest = read_manifest(folder / MANIFEST)
+    if not {"num_rows", "dim"} <= manifest.keys():
         return None
     if "facts" not in manifest:
         return [_NOTED_NOTHING]
