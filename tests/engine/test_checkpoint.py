@@ -25,9 +25,9 @@ def saved(tmp_path: Path) -> Path:
 
 def test_what_was_saved_comes_back(saved: Path) -> None:
     loaded = load_checkpoint(saved)
-    assert all(torch.equal(loaded.model[name], tensor) for name, tensor in MODEL.items())
-    assert loaded.state["progress"] == STATE["progress"]
-    assert torch.equal(loaded.state["optimizer"]["buffers"][0], torch.ones(2))
+    assert all(torch.equal(loaded.read_model()[name], tensor) for name, tensor in MODEL.items())
+    assert loaded.read_state()["progress"] == STATE["progress"]
+    assert torch.equal(loaded.read_state()["optimizer"]["buffers"][0], torch.ones(2))
     assert {name: loaded.manifest[name] for name in FACTS} == FACTS
 
 

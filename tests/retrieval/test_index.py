@@ -322,11 +322,11 @@ def test_npy_export_has_the_vectors_and_a_line_for_each(tmp_path: Path) -> None:
     assert rows[0]["label"] == "-1"
 
 
-def test_parquet_export_without_pyarrow_names_the_extra_and_writes_nothing(
+def test_parquet_export_without_pyarrow_names_the_package_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_export, "has_parquet", lambda: False)
-    with pytest.raises(UserError, match=r"shelfmark\[parquet\]"):
+    with pytest.raises(UserError, match="pip install pyarrow"):
         export_vectors(Index.build(vectors(50), records(50)), tmp_path / "out.parquet", "parquet")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
 from shelfmark.data.annotations import folder_table, read_annotations
@@ -24,6 +25,7 @@ def embed(
     Features in `out` that fit are left as they are, but for labels and ids that the annotations have corrected since;
     those that do not fit are a UserError.
     """
+    require_place(out, "--out", is_folder=True)
     features = model_features(opened, _table(opened, split, annotations, images), out, may_replace=False)
     if not _has_names_of(out, features):
         write_embeddings(out, features)

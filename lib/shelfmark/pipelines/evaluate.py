@@ -11,6 +11,7 @@ import torch
 from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
@@ -31,6 +32,7 @@ def evaluate(
     former: the name of the folders of earlier evaluations, but for a number behind it (`scores` of `scores_2`); their
     features, or those in the run's folder, are used where they fit.
     """
+    require_place(folder, "--out", is_folder=True)
     val, gallery = read_evaluation(opened)
     return evaluate_on(opened, val, gallery, folder, asked, former)
 

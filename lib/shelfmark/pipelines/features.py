@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
@@ -44,12 +44,13 @@ def features_of(
     that do not fit; else they are a UserError that names what differs. unread: where pictures that cannot be read are
     listed, if not beside `folder`.
     """
-    facts: dict[str, Any] = {}
-    is_there = False
-    if dist.is_main():
+
+    def look() -> tuple[dict[str, Any], bool]:
         facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
-        is_there = take_stored(folder, table, recipe, facts, stored_in, may_replace)
-    if not dist.broadcast_object(is_there):
+        return facts, take_stored(folder, table, recipe, facts, stored_in, may_replace)
+
+    facts, is_there = from_main(look)
+    if not is_there:
         unread = unread or folder.with_name(f"{folder.name}_bad_images.csv")
         bad_images = BadImageLog(unread, num_images=len(table))
         return _extracted(network, recipe, table, folder, facts, precision, views, bad_images)
@@ -103,6 +104,6 @@ def _extracted(
         batches = assemble.evaluation_batches(recipe, table, bad_images)
     else:
         batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
-    return extract(
-        embed if views == "centre" else embed_views, batches, table, folder=folder, manifest={"facts": facts}
-    )
+    chosen = embed if views == "centre" else embed_views
+    with bad_images.over_ranks():
+        return extract(chosen, batches, table, folder=folder, manifest={"facts": facts})

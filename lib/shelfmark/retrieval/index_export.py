@@ -45,9 +45,7 @@ def has_parquet() -> bool:
 
 def _write_parquet(index: Index, out: Path) -> None:
     if not has_parquet():
-        raise UserError(
-            "format=parquet needs pyarrow: pip install 'shelfmark[parquet]'. format=npy needs nothing more."
-        )
+        raise UserError("format=parquet needs pyarrow: pip install pyarrow. format=npy needs nothing more.")
     import pyarrow
     import pyarrow.parquet
 
