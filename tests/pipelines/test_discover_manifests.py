@@ -32,7 +32,9 @@ def test_a_target_shapes_the_selection_only_where_something_is_calibrated_for_it
 
 
 def test_what_only_speeds_or_logs_shapes_nothing() -> None:
-    assert shaped_by("train", "data.num_workers=3", "train.log_every_steps=7") == shaped_by("train")
+    assert shaped_by("train", "data.num_workers=3", "train.log_every_steps=7", "train.keep_last=1") == shaped_by(
+        "train"
+    )
     assert shaped_by("train", "train.num_epochs=3") != shaped_by("train")
 
 

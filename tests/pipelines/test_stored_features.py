@@ -332,9 +332,9 @@ def test_an_index_of_an_earlier_version_opens_with_a_warning_of_what_it_did_not_
 def test_damaged_features_elsewhere_are_passed_over(
     place: Path, decoded: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name, kept in (("val", 100), ("retrieval", 0)):
-        file = Path("log/small/embeddings", name, "manifest.json" if kept else "rows.npz")
-        file.write_bytes(file.read_bytes()[:kept])
+    for name, before, after in [("val/manifest.json", b'"centre"', b'"centrf"'), ("retrieval/rows.npz", b"PK", b"PL")]:
+        file = Path("log/small/embeddings", name)
+        file.write_bytes(file.read_bytes().replace(before, after, 1))
     assert main(["evaluate", *MODEL]) == 0
     assert caplog.text.count("are passed over: ") == 2
     assert len(decoded) == num_records("val") + num_records("retrieval")
