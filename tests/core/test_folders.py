@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from shelfmark.core import folders, places
 from shelfmark.core.disk import DiskFullError, allocate, disk_full_told, fsync_tree
@@ -433,31 +435,46 @@ def test_too_little_room_is_told_before_the_work_with_both_sizes(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_text_of_a_library_is_enough_to_tell_a_full_disk(tmp_path):
-    with pytest.raises(DiskFullError), disk_full_told(tmp_path / "a"):
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: file.write_bytes(bytes(1 << 20)),
+        lambda file: np.save(file, np.zeros(1 << 18)),
+        lambda file: np.savez(file, a=np.zeros(1 << 18)),
+        lambda file: torch.save(torch.zeros(1 << 18), file),
+        lambda file: torch.save(torch.zeros(1 << 18), open(file, "wb")),  # noqa: SIM115
+    ],
+)
+def test_every_librarys_failed_write_is_told_and_what_stood_there_stays(tmp_path, write):
+    def too_large() -> None:
+        with atomic_path(tmp_path / "a.npz") as made:
+            write(made)
+
+    write_text(tmp_path / "a.npz", "former")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+        with pytest.raises(DiskFullError, match=r"a\.npz cannot be written: .*`ulimit -f`"):
+            too_large()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "a.npz").read_text() == "former"
+    assert names(tmp_path) == ["a.npz"]
+
+
+def test_another_error_stays_what_it_is(tmp_path):
     with pytest.raises(RuntimeError, match="another reason"), disk_full_told(tmp_path / "a"):
         raise RuntimeError("another reason")
 
 
-def test_a_real_limit_of_file_size_is_told_and_leaves_nothing(tmp_path):
+def test_room_that_cannot_be_reserved_is_told_with_its_size(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    write_text(tmp_path / "a", "former")
-
-    def too_large() -> None:
-        with atomic_path(tmp_path / "a") as beside:
-            beside.write_bytes(bytes(1 << 20))
-
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-        with pytest.raises(DiskFullError, match="ulimit -f"):
-            too_large()
         with open(tmp_path / "b", "wb") as stream, pytest.raises(DiskFullError, match="65,536 bytes are needed"):
             allocate(stream.fileno(), 1 << 16, tmp_path / "b")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (tmp_path / "a").read_text() == "former"
-    assert names(tmp_path) == ["a", "b"]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,17 @@ from shelfmark.core.errors import UserError
 
 _FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "your quota on the disk is used up"}
 _TOO_LARGE = {errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows"}
-_WORDS = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT, "File too large": errno.EFBIG}
+_REASONS = _FULL | _TOO_LARGE
+_PARTLY = "only a part of it was taken; the disk is full, or a quota or `ulimit -f` is used up"
+# What faiss and safetensors say, and torch and numpy, which keep the reason to themselves.
+_WORDS = {
+    r"No space left on device": _REASONS[errno.ENOSPC],
+    r"Disk quota exceeded": _REASONS[errno.EDQUOT],
+    r"File too large": _REASONS[errno.EFBIG],
+    r"iostream error|inline_container.*(unexpected pos|write failed)|\d+ requested and \d+ written": _PARTLY,
+}
 _NO_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 _NO_ALLOCATE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
-# A library that hides the reason of a failed write has met a full disk where less than this is free.
-_NEARLY_NOTHING = 1 << 20
 _MANY_FILES = 1000
 
 
@@ -44,7 +51,7 @@ def disk_full_told(path: Path, needed_bytes: int | None = None) -> Iterator[None
     except UserError:
         raise
     except Exception as error:
-        reason = _why_full(error, path)
+        reason = _why_full(error)
         if reason is None:
             raise
         raise DiskFullError(path, reason, needed_bytes) from error
@@ -138,18 +145,20 @@ def give_mode(path: Path, mode: int) -> None:
         os.chmod(path, found.st_mode & 0o7111 | mode & 0o666)
 
 
-def _why_full(error: BaseException, path: Path) -> str | None:
+def _why_full(error: BaseException) -> str | None:
+    chain: list[BaseException] = []
     seen: BaseException | None = error
-    reasons = _FULL | _TOO_LARGE
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in reasons:
-            return reasons[seen.errno]
-        for words, number in _WORDS.items():
-            if words in str(seen):
-                return reasons[number]
+    while seen is not None and seen not in chain:
+        chain.append(seen)
         seen = seen.__cause__ or seen.__context__
-    writes = "writ" in str(error).lower() and isinstance(error, RuntimeError | OSError)
-    return _FULL[errno.ENOSPC] if writes and free_bytes(path) < _NEARLY_NOTHING else None
+    for one in chain:
+        if isinstance(one, OSError) and one.errno in _REASONS:
+            return _REASONS[one.errno]
+    for one in chain:
+        for words, reason in _WORDS.items():
+            if re.search(words, str(one)):
+                return reason
+    return None
 
 
 def _only_sized(descriptor: int, size_bytes: int, path: Path) -> None:

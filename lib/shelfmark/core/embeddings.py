@@ -3,25 +3,31 @@
 features.npy   (N, D) float32, un-normalised; read as a memory map
 rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
                id_data id_offsets path_data path_offsets; rows are those of the annotation table
-manifest.json  format_version num_rows dim, and what the writer knew of their making, such as
-               config_sha256 checkpoint_sha256 rows_sha256
+manifest.json  format_version num_rows dim, files: what the other two are, down to their bytes, digest: of all else in
+               the manifest, and what the writer knew of their making, such as config_sha256 checkpoint_sha256
+
+Every byte is checked when a folder is opened. Format 1, of version 0.1.0, has neither files nor digest.
 """
 
 from __future__ import annotations
 
-import zipfile
+import io
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.arrays import DAMAGED, read_npz, whole_numbers, write_npz
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.disk import allocate, disk_full_told
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json, write_json
-from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
+from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
+from shelfmark.core.log import warn
+from shelfmark.core.manifests import BEFORE_DIGESTS, check_file, file_facts, read_manifest, write_manifest
 from shelfmark.core.strings import Strings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FEATURES, ROWS, MANIFEST = "features.npy", "rows.npz", "manifest.json"
 _BLOCK_ROWS = 8192
 _REMAKE = "Make the folder again with `shelfmark embed`."
@@ -30,7 +36,7 @@ _REMAKE = "Make the folder again with `shelfmark embed`."
 def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
     """Writes the folder, whole or not at all; features are cast to float32 block by block."""
     num_rows, dim = embeddings.features.shape
-    with atomic_folder(folder) as part:
+    with atomic_folder(folder, size_bytes=num_rows * dim * 4) as part:
         writer = EmbeddingsWriter(part, num_rows, dim)
         for start in range(0, num_rows, _BLOCK_ROWS):
             block = embeddings.features[start : start + _BLOCK_ROWS]
@@ -45,33 +51,7 @@ def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
 
     mmap: leave the features on disk and read the pages that are used. A change of them stays in memory.
     """
-    folder = folder_to_read(folder)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not a folder of embeddings: it does not exist. Write one with `shelfmark embed`."
-            f"{left_by_version_1(folder)}"
-        )
-    for name in (FEATURES, ROWS, MANIFEST):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} is not a whole folder of embeddings: {name} is missing. {_REMAKE}")
-    manifest = _read_manifest(folder / MANIFEST)
-    features = _read_features(folder / FEATURES, mmap)
-    labels, image_ids, paths, rows = _read_rows(folder / ROWS)
-    counts = {
-        "features.npy": len(features),
-        "labels in rows.npz": len(labels),
-        "table rows in rows.npz": len(rows),
-        "image ids in rows.npz": len(image_ids),
-        "paths in rows.npz": len(paths),
-        "num_rows in manifest.json": manifest["num_rows"],
-    }
-    if len(set(counts.values())) > 1 or features.shape[1] != manifest["dim"]:
-        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise UserError(
-            f"{folder} does not fit together: rows are {listed}; "
-            f"dim is {manifest['dim']} in manifest.json and {features.shape[1]} in features.npy. {_REMAKE}"
-        )
-    return Embeddings(features, labels, image_ids, paths, manifest, rows)
+    return read_folder(folder, lambda found: _read(found, mmap))
 
 
 class EmbeddingsWriter:
@@ -79,8 +59,8 @@ class EmbeddingsWriter:
 
     Several processes fill one folder: the first makes the writer, the others open the same folder with
     `create=False`, each writes its own rows, and after a barrier the first calls `finish`. The folder is
-    a working folder (`atomic_folder`), so that readers never see a part of it. Plain writes, no memory
-    map: a full disk is then an error instead of a bus fault.
+    a working folder (`atomic_folder`), so that readers never see a part of it. The room for all rows is
+    reserved first, and writes are plain ones: a full disk is an error before the first row, and no bus fault.
     """
 
     def __init__(self, folder: Path, num_rows: int, dim: int, create: bool = True) -> None:
@@ -88,7 +68,11 @@ class EmbeddingsWriter:
         if num_rows < 1:
             raise UserError(f"There is nothing to write to {folder}: no images were given.")
         if create:
-            _new_features(folder / FEATURES, num_rows, dim)
+            header = _header(num_rows, dim)
+            with open(folder / FEATURES, "wb") as stream:
+                stream.write(header)
+                stream.flush()
+                allocate(stream.fileno(), len(header) + num_rows * dim * 4, folder / FEATURES)
             (folder / "written").write_bytes(bytes(num_rows))
         self._offset = int(np.load(folder / FEATURES, mmap_mode="r").offset)
 
@@ -99,7 +83,11 @@ class EmbeddingsWriter:
         if len(rows) and not 0 <= rows.min() <= rows.max() < self._num_rows:
             raise ValueError(f"rows {rows.min()}..{rows.max()} are outside 0..{self._num_rows - 1}")
         vectors = np.ascontiguousarray(features, dtype="<f4")
+        if not np.isfinite(vectors).all():
+            row = int(rows[np.argmin(np.isfinite(vectors).all(axis=1))])
+            raise UserError(f"the embedding of row {row} holds NaN or infinity, or is beyond float32.")
         with (
+            disk_full_told(self._folder / FEATURES),
             open(self._folder / FEATURES, "r+b") as feature_file,
             open(self._folder / "written", "r+b") as written_file,
         ):
@@ -135,53 +123,109 @@ class EmbeddingsWriter:
         if not len(kept):
             raise UserError(f"None of the {self._num_rows} images gave an embedding; nothing was written.")
         if len(kept) < self._num_rows:
-            _compact(self._folder / FEATURES, kept)
+            _compact(self._folder / FEATURES, kept, self._dim)
         ids, where = image_ids.take(kept), paths.take(kept)
-        np.savez(
-            self._folder / ROWS,
-            labels=np.asarray(labels, dtype=np.int64)[kept],
-            rows=np.asarray(rows, dtype=np.int64)[kept],
-            id_data=ids.data,
-            id_offsets=ids.offsets,
-            path_data=where.data,
-            path_offsets=where.offsets,
-        )
-        own = {"format_version": FORMAT_VERSION, "num_rows": len(kept), "dim": self._dim}
-        write_json(self._folder / MANIFEST, {**manifest, **own})
+        arrays = {
+            "labels": np.asarray(labels, dtype=np.int64)[kept],
+            "rows": np.asarray(rows, dtype=np.int64)[kept],
+            "id_data": ids.data,
+            "id_offsets": ids.offsets,
+            "path_data": where.data,
+            "path_offsets": where.offsets,
+        }
+        write_npz(self._folder / ROWS, arrays)
+        files = {name: file_facts(self._folder / name, in_blocks=name == FEATURES) for name in (FEATURES, ROWS)}
+        own = {"format_version": FORMAT_VERSION, "num_rows": len(kept), "dim": self._dim, "files": files}
+        write_manifest(self._folder / MANIFEST, {**manifest, **own})
         (self._folder / "written").unlink()
         return len(kept)
 
 
-def _new_features(file: Path, num_rows: int, dim: int) -> np.memmap:
-    return np.lib.format.open_memmap(file, mode="w+", dtype="<f4", shape=(num_rows, dim))
+def _read(folder: Path, mmap: bool) -> Embeddings:
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not a folder of embeddings: it does not exist. Write one with `shelfmark embed`."
+            f"{left_by_version_1(folder)}"
+        )
+    for name in (FEATURES, ROWS, MANIFEST):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is not a whole folder of embeddings: {name} is missing. {_REMAKE}")
+    manifest = _read_manifest(folder)
+    features = _read_features(folder / FEATURES, mmap)
+    labels, image_ids, paths, rows = _read_rows(folder / ROWS)
+    counts = {
+        "features.npy": len(features),
+        "labels in rows.npz": len(labels),
+        "table rows in rows.npz": len(rows),
+        "image ids in rows.npz": len(image_ids),
+        "paths in rows.npz": len(paths),
+        "num_rows in manifest.json": manifest["num_rows"],
+    }
+    if len(set(counts.values())) > 1 or features.shape[1] != manifest["dim"]:
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise UserError(
+            f"{folder} does not fit together: rows are {listed}; "
+            f"dim is {manifest['dim']} in manifest.json and {features.shape[1]} in features.npy. {_REMAKE}"
+        )
+    return Embeddings(features, labels, image_ids, paths, manifest, rows)
 
 
-def _compact(file: Path, kept: np.ndarray) -> None:
+def _header(num_rows: int, dim: int) -> bytes:
+    """What stands before the numbers in features.npy."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (num_rows, dim)})
+    return stream.getvalue()
+
+
+def _compact(file: Path, kept: np.ndarray, dim: int) -> None:
+    """Moves the kept rows, which rise, to the front and cuts the rest off. It needs no room."""
     source = np.load(file, mmap_mode="r")
-    beside = file.with_name("compact.npy")
-    target = _new_features(beside, len(kept), source.shape[1])
-    for start in range(0, len(kept), _BLOCK_ROWS):
-        target[start : start + _BLOCK_ROWS] = source[kept[start : start + _BLOCK_ROWS]]
-    del source, target
-    beside.replace(file)
+    header, offset = _header(len(kept), dim), int(source.offset)
+    # numpy leaves room for a longer number of rows.
+    assert len(header) == offset, f"a header of {len(header)} bytes in place of {offset}"
+    with open(file, "r+b") as stream:
+        stream.write(header)
+        for start in range(0, len(kept), _BLOCK_ROWS):
+            # A row moves towards the front, so that none is written over before it has moved.
+            stream.write(source[kept[start : start + _BLOCK_ROWS]].tobytes())
+            stream.flush()
+        del source
+        stream.truncate()
 
 
-def _read_manifest(file: Path) -> dict[str, object]:
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or not {"format_version", "num_rows", "dim"} <= manifest.keys():
+def _read_manifest(folder: Path) -> dict[str, object]:
+    """The manifest, after all bytes of the other files were checked by it."""
+    file = folder / MANIFEST
+    manifest = read_manifest(file)
+    if not {"format_version", "num_rows", "dim"} <= manifest.keys():
         raise UserError(f"{file} lacks format_version, num_rows or dim. {_REMAKE}")
+    if manifest["format_version"] == BEFORE_DIGESTS:
+        _say_unchecked(folder)
+        return manifest
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
-            f"{file} has format_version {manifest['format_version']}; this Shelfmark reads {FORMAT_VERSION}. {_REMAKE}"
+            f"{file} has format_version {manifest['format_version']}; this Shelfmark reads {BEFORE_DIGESTS} and"
+            f" {FORMAT_VERSION}. {_REMAKE}"
         )
+    files = manifest.get("files")
+    for name in (FEATURES, ROWS):
+        try:
+            check_file(folder / name, files.get(name) if isinstance(files, dict) else None)
+        except UserError as error:
+            raise UserError(f"{error} {_REMAKE}") from None
     return manifest
+
+
+@cache
+def _say_unchecked(folder: Path) -> None:
+    warn(f"{folder} is of version 0.1.0, which wrote no checksums: damage to it would not be noticed. {_REMAKE}")
 
 
 def _read_features(file: Path, mmap: bool) -> np.ndarray:
     try:
         # "c" keeps the file safe and gives an array that torch takes without a copy or a warning.
         features = np.load(file, mmap_mode="c" if mmap else None)
-    except (ValueError, OSError, EOFError) as error:
+    except DAMAGED as error:
         raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
     if features.ndim != 2 or features.dtype != np.float32:
         raise UserError(f"{file} holds {features.dtype} of shape {features.shape}, not float32 of (N, D). {_REMAKE}")
@@ -189,14 +233,11 @@ def _read_features(file: Path, mmap: bool) -> np.ndarray:
 
 
 def _read_rows(file: Path) -> tuple[np.ndarray, Strings, Strings, np.ndarray]:
+    names = ("labels", "rows", "id_data", "id_offsets", "path_data", "path_offsets")
+    arrays = read_npz(file, names, _REMAKE)
     try:
-        with np.load(file) as arrays:
-            labels, rows = arrays["labels"], arrays["rows"]
-            ids = Strings(arrays["id_data"], arrays["id_offsets"])
-            paths = Strings(arrays["path_data"], arrays["path_offsets"])
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        ids = Strings.stored(arrays["id_data"], arrays["id_offsets"])
+        paths = Strings.stored(arrays["path_data"], arrays["path_offsets"])
+        return whole_numbers(arrays["labels"], -1), ids, paths, whole_numbers(arrays["rows"], 0)
+    except ValueError as error:
         raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
-    for name, strings in (("image ids", ids), ("paths", paths)):
-        if not len(strings.offsets) or int(strings.offsets[-1]) != len(strings.data):
-            raise UserError(f"{file} is damaged: the {name}' offsets do not end with their bytes. {_REMAKE}")
-    return labels, ids, paths, rows

@@ -31,6 +31,17 @@ class Strings:
         np.cumsum(np.fromiter((len(part) for part in encoded), np.int64, len(encoded)), out=offsets[1:])
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
+    @classmethod
+    def stored(cls, data: np.ndarray, offsets: np.ndarray) -> Strings:
+        """Strings from arrays that were read. Raises a ValueError where those cannot be strings."""
+        if data.ndim != 1 or data.dtype != np.uint8:
+            raise ValueError(f"the bytes of strings are uint8 of (B,), not {data.dtype} of {data.shape}")
+        if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
+            raise ValueError(f"the offsets of strings are integers of (N + 1,), not {offsets.dtype} of {offsets.shape}")
+        if offsets[0] != 0 or offsets[-1] != len(data) or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError(f"the offsets of strings do not rise from 0 to their {len(data)} bytes")
+        return cls(data, offsets.astype(np.int64, copy=False))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

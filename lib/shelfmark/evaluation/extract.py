@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Embeddings
+from shelfmark.core.disk import disk_full_told
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder
@@ -53,18 +54,23 @@ def extract(
     with ExitStack() as opened:
 
         def begin() -> Path:
-            part = opened.enter_context(atomic_folder(folder))
-            EmbeddingsWriter(part, len(table.labels), dim)
+            with disk_full_told(folder):
+                part = opened.enter_context(atomic_folder(folder))
+                EmbeddingsWriter(part, len(table.labels), dim)
             return part
 
+        def finish() -> None:
+            with disk_full_told(folder):
+                writer.finish(table.labels, table.image_ids, table.paths, manifest)
+
         part = from_main(begin)
-        with together():
+        with together(), disk_full_told(folder):
             writer = EmbeddingsWriter(part, len(table.labels), dim, create=False)
             for rows, features in chain([] if first is None else [first], stream):
                 writer.write(rows, features)
                 if report:
                     report(len(rows))
-        from_main(lambda: writer.finish(table.labels, table.image_ids, table.paths, manifest))
+        from_main(finish)
         # The first process renames the folder.
         from_main(opened.close)
     return read_embeddings(folder)

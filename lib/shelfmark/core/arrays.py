@@ -1,0 +1,45 @@
+"""Named numpy arrays in an .npz file."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+
+# What numpy and zipfile raise on damaged files.
+DAMAGED = (
+    *(ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+def write_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes the file in place; equal arrays give equal bytes."""
+    with open(file, "wb") as stream:
+        np.savez(stream, **dict(arrays))  # type: ignore[arg-type]
+
+
+def read_npz(file: Path, names: Iterable[str] | None = None, remake: str = "") -> dict[str, np.ndarray]:
+    """The arrays of these names, all by default; a UserError names a damaged file, and says how to `remake` it."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in (arrays.files if names is None else names)}
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
+        raise UserError(f"{file} is damaged: {error}. {remake}".rstrip()) from None
+
+
+def whole_numbers(array: np.ndarray, least: int) -> np.ndarray:
+    """The array (N,) as int64. Raises a ValueError unless it holds integers from `least` on."""
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"integers of (N,) were expected, not {array.dtype} of {array.shape}")
+    if len(array) and int(array.min()) < least:
+        raise ValueError(f"{int(array.min())} is below {least}")
+    return array.astype(np.int64, copy=False)
