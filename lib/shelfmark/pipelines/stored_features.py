@@ -56,15 +56,23 @@ def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
 
 def take_stored(
     folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path], may_replace: bool
-) -> bool:
-    """Whether `folder` holds features that fit: from before, or copied from a folder in one of `stored_in`.
+) -> Embeddings | None:
+    """The features in `folder`, where they fit: from before, or copied from a folder in one of `stored_in`.
 
-    UserError: what is in `folder` does not fit and may not be replaced, or is something else.
+    None: they are to be made. UserError: what is in `folder` does not fit, is damaged or is something else, and may not
+    be replaced. Damaged features of a run's own are named, and made anew.
     """
-    found = _misfits(folder, facts, recipe)
-    if found == []:
-        say(f"features: those in {folder} fit this model and these images")
-        return True
+    found: list[Difference] | None = []
+    try:
+        found = _misfits(folder, facts, recipe)
+        if found == []:
+            features = with_labels_of(table, read_embeddings(folder), folder)
+            say(f"features: those in {folder} fit this model and these images")
+            return features
+    except UserError as error:
+        if not may_replace:
+            raise
+        warn(f"{error} The features are made anew")
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no features of ours. Give another folder, or remove it.")
     if found and not may_replace:
@@ -75,12 +83,12 @@ def take_stored(
     for other in _folders_in(stored_in):
         try:
             if other != folder and _is_copied(other, folder, table, recipe, facts):
-                return True
+                return read_embeddings(folder)
         except UserError as error:
             warn(f"the features in {other} are passed over: {error}")
     if found:
         say(f"features: those in {folder} do not fit and are made anew: {_told(found)}")
-    return False
+    return None
 
 
 def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
