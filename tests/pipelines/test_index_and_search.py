@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import resource
 import shutil
 import struct
@@ -22,6 +23,7 @@ from shelfmark.cli import main
 from shelfmark.core import log
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
@@ -270,7 +272,7 @@ def test_a_checkpoint_that_was_moved_can_be_named(
 ) -> None:
     manifest = json.loads((own_index / "manifest.json").read_text())
     manifest["facts"]["checkpoint"] = "/nowhere/best_model"
-    (own_index / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(own_index / "manifest.json", manifest)
     photo = str(photographs("val")[0])
     said = error(["search", "--index", str(own_index), photo], capsys)
     assert "which is gone; say where it is now with --RESUME_MODEL" in said
@@ -321,6 +323,53 @@ def test_a_new_product_is_added_recognised_and_removed(
     assert "has the label 120. Nothing was removed." in error([*remove, "--labels", "1", "120"], capsys)
     assert "has the id 'moon'" in error([*remove, "--ids", "moon"], capsys)
     assert len(read_index(own_index)) == 95
+
+
+def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
+    own_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pipeline._gallery
+    others: list[str] = []
+
+    def overtaken(*values: Any) -> Any:
+        child = os.fork()
+        if child == 0:
+            try:
+                pipeline.remove(own_index, labels=[0])
+            except UserError as told:
+                os._exit(3 if f"process {os.getppid()} on " in str(told) and "adding images" in str(told) else 4)
+            os._exit(5)
+        others.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        with pytest.raises(UserError, match="is being changed by process"):
+            pipeline.add(own_index, Source(annotations=Path("val_small.json")))
+        return made(*values)
+
+    monkeypatch.setattr(pipeline, "_gallery", overtaken)
+    pipeline.add(own_index, Source(annotations=Path("val_small.json")))
+    assert others == [3]
+    monkeypatch.undo()
+    pipeline.remove(own_index, labels=[0])
+    # 100 images and the 40 that were added, less the 5 and the 2 of label 0.
+    assert len(read_index(own_index)) == 133
+    assert sorted(path.name for path in own_index.parent.iterdir()) == ["index"]
+
+
+def test_folders_of_the_user_that_lie_beside_an_index_are_left_as_they_are(
+    at: Path, own_index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = [own_index.with_name(f"index{ending}") for ending in ("_added_features", "_features", ".old")]
+    for folder in beside:
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("mine")
+    pipeline.add(own_index, Source(annotations=Path("val_small.json")))
+    built = ["index", "build", "--RESUME_MODEL", str(MODEL), "--annotations", "train_small.json", "--out"]
+    shutil.rmtree(own_index)
+    assert "index_features exists and holds no features of ours" in error([*built, str(own_index)], capsys)
+    assert "it does not exist" in error(["index", "info", "--index", str(own_index)], capsys)
+    assert "it does not exist" in error(
+        ["index", "remove", "--index", str(own_index / "x" / "y"), "--ids", "a"], capsys
+    )
+    assert sorted(own_index.parent.rglob("*")) == sorted([*beside, *(folder / "thesis.txt" for folder in beside)])
 
 
 def test_an_index_of_stored_features_is_that_of_their_images(at: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 import torch
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.files import sha256_file
+from shelfmark.core.manifests import write_manifest
 from shelfmark.core.strings import Strings
 from shelfmark.retrieval import index_export, search
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
-from shelfmark.retrieval.index_files import read_index, write_index
+from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import KINDS, choose_kind, parameters_for
 
 NUM_VECTORS, DIM = 1200, 16
@@ -266,9 +269,79 @@ def test_what_is_no_index_is_told_so(tmp_path: Path) -> None:
         read_index(tmp_path)
     write_index(tmp_path / "index", Index.build(vectors(50), records(50)))
     file = tmp_path / "index" / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "format_version": 99}))
-    with pytest.raises(UserError, match="index format 99; this Shelfmark reads 1"):
+    write_manifest(file, {**json.loads(file.read_text()), "format_version": 99})
+    with pytest.raises(UserError, match="index format 99; this Shelfmark reads 1 and 2"):
         read_index(tmp_path / "index")
+
+
+def test_an_index_that_is_not_there_is_not_sought_under_another_name(tmp_path: Path) -> None:
+    write_index(tmp_path / "gone.old", Index.build(vectors(50), records(50)))
+    with pytest.raises(UserError, match=r"gone is not an index: it does not exist.*gone\.old may be .* rename it"):
+        read_index(tmp_path / "gone")
+    assert [path.name for path in tmp_path.iterdir()] == ["gone.old"]
+
+
+def as_version_1(folder: Path) -> None:
+    """Gives the folder the manifest that version 0.1.0 wrote for it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["digest"]
+    files = {name: sha256_file(folder / name) for name in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 1, "files": files}, indent=2))
+
+
+def test_an_index_of_version_0_1_0_opens_and_grows(tmp_path: Path) -> None:
+    written = Index.build(vectors(50), records(50))
+    write_index(tmp_path / "index", written)
+    as_version_1(tmp_path / "index")
+    read = read_index(tmp_path / "index")
+    np.testing.assert_array_equal(read.vectors(), written.vectors())
+    assert list(read.records.ids) == list(written.records.ids)
+    read.remove(np.arange(25))
+    write_index(tmp_path / "index", read)
+    assert len(read_index(tmp_path / "index")) == 25
+    assert json.loads((tmp_path / "index" / "manifest.json").read_text())["format_version"] == 2
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "rows.npz", "manifest.json"])
+def test_any_damaged_byte_is_found_or_changes_no_value(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    write_index(folder, Index.build(vectors(50), records(50), kind="flat", facts={"checkpoint_sha256": "0" * 64}))
+    whole, manifest = (folder / name).read_bytes(), read_manifest(folder)
+    generator = random.Random(0)
+    found = 0
+    for at in generator.sample(range(len(whole)), 60):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << generator.randrange(8)
+        (folder / name).write_bytes(damaged)
+        try:
+            read_index(folder)
+        except UserError:
+            found += 1
+            continue
+        assert name == "manifest.json"
+        assert read_manifest(folder) == manifest
+    assert found == 60 if name != "manifest.json" else found > 40
+
+
+@pytest.mark.parametrize(
+    ("array", "value"),
+    [
+        ("serials", np.arange(50)[::-1]),
+        ("serials", np.arange(49)),
+        ("labels", np.full(50, -2)),
+        ("labels", np.full(50, 0.5)),
+        ("id_offsets", np.arange(51) * 5),
+    ],
+)
+def test_rows_that_cannot_be_are_damage_without_checksums_too(array: str, value: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    write_index(folder, Index.build(vectors(50), records(50)))
+    with np.load(folder / "rows.npz") as arrays:
+        changed = {**arrays, array: value}
+    np.savez(folder / "rows.npz", **changed)
+    as_version_1(folder)
+    with pytest.raises(UserError, match="rows.npz is damaged"):
+        read_index(folder)
 
 
 @pytest.mark.parametrize("moment", ["in the middle of the write", "between the two renames"])
@@ -283,7 +356,7 @@ from shelfmark.retrieval import index_files
 
 moves = []
 
-def die(*_):
+def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def rename(source, target, move=os.rename):
@@ -297,7 +370,7 @@ if {moment!r} == "between the two renames":
     folders.exchange = lambda first, second: False
     os.rename = rename
 else:
-    index_files.sha256_file = die
+    index_files.file_facts = die
 index_files.write_index(folder, index)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)

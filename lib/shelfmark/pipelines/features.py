@@ -34,15 +34,15 @@ def features_of(
     views: str = "centre",
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
-    unread: Path | None = None,
+    bad_images: Path | None = None,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
     They are read where those in `folder` fit this model and these pictures, or copied from where they do, else made
     with a pass over the pictures. views: of more than the centre, the mean of the views' embeddings, each of length 1.
     stored_in: folders of folders of features to look in, besides. may_replace: put new features in the place of those
-    that do not fit; else they are a UserError that names what differs. unread: where pictures that cannot be read are
-    listed, if not beside `folder`.
+    that do not fit; else they are a UserError that names what differs. bad_images: where to list pictures that cannot
+    be read; by default `<folder>_bad_images.csv`.
     """
 
     taken: list[Embeddings] = []
@@ -56,9 +56,9 @@ def features_of(
 
     facts, is_there = from_main(look)
     if not is_there:
-        unread = unread or folder.with_name(f"{folder.name}_bad_images.csv")
-        bad_images = BadImageLog(unread, num_images=len(table))
-        return _extracted(network, recipe, table, folder, facts, precision, views, bad_images)
+        bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
+        log = BadImageLog(bad_images, num_images=len(table))
+        return _extracted(network, recipe, table, folder, facts, precision, views, log)
     return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
 
@@ -69,7 +69,7 @@ def model_features(
     *,
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
-    unread: Path | None = None,
+    bad_images: Path | None = None,
 ) -> Embeddings:
     """As `features_of`, of a trained model; those in its run folder are looked through too."""
     return features_of(
@@ -81,7 +81,7 @@ def model_features(
         precision=opened.precision,
         stored_in=[opened.run_folder / STORED, *stored_in],
         may_replace=may_replace,
-        unread=unread,
+        bad_images=bad_images,
     )
 
 

@@ -15,6 +15,7 @@ from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
@@ -70,6 +71,11 @@ def build(opened: OpenedModel, out: Path, source: Source, kind: str = "auto") ->
     kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
     The features stay beside the index, in `<out>_features`, so that another kind is built without a feature pass.
     """
+    with folder_lock(out, "building an index"):
+        return _build(opened, out, source, kind)
+
+
+def _build(opened: OpenedModel, out: Path, source: Source, kind: str) -> Index:
     if out.exists():
         raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
     features, records, difference = _gallery(opened, source, out.with_name(f"{out.name}_features"))
@@ -93,17 +99,22 @@ def build(opened: OpenedModel, out: Path, source: Source, kind: str = "auto") ->
 
 def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Index:
     """Adds the source's images to the index in `folder`. Their ids must be new to it."""
+    read_manifest(folder)
+    with folder_lock(folder, "adding images"), work_place(folder) as place:
+        return _add(folder, source, checkpoint, overrides, place.made)
+
+
+def _add(
+    folder: Path, source: Source, checkpoint: Path | None, overrides: Sequence[Override], features_folder: Path
+) -> Index:
     index, opened = open_index(folder, checkpoint, overrides)
-    # The features serve once: where they lie is no place that a user has.
-    with work_place(folder.with_name(f"{folder.name}_features")) as place:
-        unread = folder.with_name(f"{folder.name}_added_bad_images.csv")
-        features, records, difference = _gallery(opened, source, place.made, unread)
-        if difference and index.facts["shares_classes"]:
-            raise UserError(
-                f"{difference}. Number both by one list of classes; new products come behind those that the model"
-                " knows."
-            )
-        index.add(features.features, records)
+    bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
+    features, records, difference = _gallery(opened, source, features_folder, bad_images)
+    if difference and index.facts["shares_classes"]:
+        raise UserError(
+            f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
+        )
+    index.add(features.features, records)
     write_index(folder, index)
     say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
@@ -114,6 +125,12 @@ def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) ->
     """Takes the images of these ids, and all images of these labels, out of the index in `folder`."""
     if not ids and not labels:
         raise UserError("say what to remove: --ids ID ..., or --labels LABEL ...")
+    read_manifest(folder)
+    with folder_lock(folder, "removing images"):
+        return _remove(folder, ids, labels)
+
+
+def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
     index = read_index(folder)
     gone = np.isin(index.records.labels, np.asarray(labels, dtype=np.int64))
     present = set(index.records.labels.tolist())
@@ -222,10 +239,10 @@ def _facts(opened: OpenedModel) -> dict[str, Any]:
 
 
 def _gallery(
-    opened: OpenedModel, source: Source, folder: Path, unread: Path | None = None
+    opened: OpenedModel, source: Source, folder: Path, bad_images: Path | None = None
 ) -> tuple[Embeddings, Records, str | None]:
     """The features, stored in `folder` where they are to be extracted, what is known of them, and the first class that
-    the model calls otherwise, if there is one, in words. unread: the list of unreadable pictures, if not beside it."""
+    the model calls otherwise, if there is one, in words."""
     if source.embeddings is not None:
         features = _stored(opened, source.embeddings)
         if source.split is None and source.annotations is None:
@@ -237,7 +254,7 @@ def _gallery(
         features = with_labels_of(table, features, source.embeddings)
     else:
         table = _table(opened, source)
-        features = model_features(opened, table, folder, may_replace=False, unread=unread)
+        features = model_features(opened, table, folder, may_replace=False, bad_images=bad_images)
     ids, labels = features.image_ids, table.labels[features.rows]
     names = _names(labels, table.class_names or opened.class_names)
     if source.images is not None:

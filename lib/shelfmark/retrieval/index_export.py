@@ -28,7 +28,7 @@ def export_vectors(index: Index, out: Path, form: str) -> None:
     if form == "parquet":
         _write_parquet(index, out)
         return
-    with atomic_folder(out) as part:
+    with atomic_folder(out, is_ours=lambda folder: False, size_bytes=len(index) * index.dim * 4) as part:
         np.save(part / "vectors.npy", index.vectors())
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")

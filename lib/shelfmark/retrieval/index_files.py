@@ -2,26 +2,29 @@
 
 index.faiss    the structure, in faiss's own format
 rows.npz       labels and serials (N,) int64; image ids and paths as UTF-8 bytes with (N + 1,) offsets
-manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, and files: the sha256 of
-               each of the other two
+manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files: what the other two
+               are, down to their bytes, and digest: of all else in the manifest
+
+Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone.
 """
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shelfmark.core import manifests
+from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json, sha256_file, write_json
-from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
+from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
+from shelfmark.core.manifests import BEFORE_DIGESTS, check_file, file_facts, write_manifest
 from shelfmark.core.strings import Strings
 from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index import Index, Records
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STRUCTURE, ROWS, MANIFEST = "index.faiss", "rows.npz", "manifest.json"
 _REMAKE = "Build it again with `shelfmark index build`."
 
@@ -29,17 +32,19 @@ _REMAKE = "Build it again with `shelfmark index build`."
 def write_index(folder: Path, index: Index) -> None:
     """Writes the folder, whole or not at all; a former one stays until the new one is whole."""
     records = index.records
-    with atomic_folder(folder) as part:
+    # The other kinds hold more, or less, by what faiss makes of the vectors.
+    size_bytes = len(index) * index.dim * 4 if index.kind == "flat" else None
+    with atomic_folder(folder, size_bytes=size_bytes) as part:
         index_faiss.write_structure(index.structure, part / STRUCTURE)
-        np.savez(
-            part / ROWS,
-            labels=records.labels,
-            serials=index.serials,
-            id_data=records.ids.data,
-            id_offsets=records.ids.offsets,
-            path_data=records.paths.data,
-            path_offsets=records.paths.offsets,
-        )
+        arrays = {
+            "labels": records.labels,
+            "serials": index.serials,
+            "id_data": records.ids.data,
+            "id_offsets": records.ids.offsets,
+            "path_data": records.paths.data,
+            "path_offsets": records.paths.offsets,
+        }
+        write_npz(part / ROWS, arrays)
         manifest = {
             "format_version": FORMAT_VERSION,
             "kind": index.kind,
@@ -49,21 +54,26 @@ def write_index(folder: Path, index: Index) -> None:
             "num_trained": index.num_trained,
             "parameters": index.parameters,
             "facts": index.facts,
-            "files": {name: sha256_file(part / name) for name in (STRUCTURE, ROWS)},
+            "files": {name: file_facts(part / name, in_blocks=name == STRUCTURE) for name in (STRUCTURE, ROWS)},
             "names": {str(label): name for label, name in sorted(records.names.items())},
         }
-        write_json(part / MANIFEST, manifest)
+        write_manifest(part / MANIFEST, manifest)
 
 
 def read_index(folder: Path) -> Index:
-    """The index in a folder; a UserError says what is missing, damaged or does not fit."""
-    folder = folder_to_read(folder)
-    manifest = read_manifest(folder)
-    for name, sha256 in manifest["files"].items():
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} is not a whole index: {name} is missing. {_REMAKE}")
-        if sha256_file(folder / name) != sha256:
-            raise UserError(f"{folder / name} does not match the SHA-256 in its manifest: it is damaged. {_REMAKE}")
+    """The index in a folder, every byte of which is checked; a UserError says what is missing, damaged or misfit."""
+    return read_folder(folder, _read)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the index says of itself, without its vectors."""
+    return read_folder(folder, _read_manifest)
+
+
+def _read(folder: Path) -> Index:
+    manifest = _read_manifest(folder)
+    for name in (STRUCTURE, ROWS):
+        _check_file(folder / name, manifest)
     names = {int(label): name for label, name in manifest["names"].items()}
     records, serials = _read_rows(folder / ROWS, names)
     structure = index_faiss.read_structure(folder / STRUCTURE)
@@ -84,32 +94,47 @@ def read_index(folder: Path) -> Index:
     )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the index says of itself, without its vectors."""
-    folder = folder_to_read(folder)
+def _read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         state = f"has no {MANIFEST}" if folder.is_dir() else "does not exist"
         raise UserError(
             f"{folder} is not an index: it {state}. Build one with `shelfmark index build --out {folder}`."
             f"{left_by_version_1(folder)}"
         )
-    manifest = read_json(folder / MANIFEST)
+    try:
+        manifest = manifests.read_manifest(folder / MANIFEST)
+    except UserError as error:
+        raise UserError(f"{error} {_REMAKE}") from None
     expected = {"kind", "metric", "dim", "num_vectors", "num_trained", "parameters", "facts", "files", "names"}
-    if not isinstance(manifest, dict) or not expected <= manifest.keys():
+    if not expected <= manifest.keys():
         raise UserError(f"{folder} is not an index: its {MANIFEST} is of something else. {_REMAKE}")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") not in (BEFORE_DIGESTS, FORMAT_VERSION):
         raise UserError(
-            f"{folder} has index format {manifest.get('format_version')!r}; this Shelfmark reads {FORMAT_VERSION}."
-            f" {_REMAKE}"
+            f"{folder} has index format {manifest.get('format_version')!r}; this Shelfmark reads {BEFORE_DIGESTS} and"
+            f" {FORMAT_VERSION}. {_REMAKE}"
         )
     return manifest
 
 
-def _read_rows(file: Path, names: dict[int, str]) -> tuple[Records, np.ndarray]:
+def _check_file(file: Path, manifest: dict[str, Any]) -> None:
+    facts = manifest["files"].get(file.name)
+    if manifest["format_version"] == BEFORE_DIGESTS and file.is_file():
+        facts = {"size_bytes": file.stat().st_size, "sha256": facts}
     try:
-        with np.load(file) as arrays:
-            ids = Strings(arrays["id_data"], arrays["id_offsets"])
-            paths = Strings(arrays["path_data"], arrays["path_offsets"])
-            return Records(ids, arrays["labels"], paths, names), arrays["serials"]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        check_file(file, facts)
+    except UserError as error:
+        raise UserError(f"{error} {_REMAKE}") from None
+
+
+def _read_rows(file: Path, names: dict[int, str]) -> tuple[Records, np.ndarray]:
+    stored = ("labels", "serials", "id_data", "id_offsets", "path_data", "path_offsets")
+    arrays = read_npz(file, stored, _REMAKE)
+    try:
+        ids = Strings.stored(arrays["id_data"], arrays["id_offsets"])
+        paths = Strings.stored(arrays["path_data"], arrays["path_offsets"])
+        labels, serials = whole_numbers(arrays["labels"], -1), whole_numbers(arrays["serials"], 0)
+    except ValueError as error:
         raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
+    if not len(ids) == len(paths) == len(labels) == len(serials) or (np.diff(serials) <= 0).any():
+        raise UserError(f"{file} is damaged: its rows do not fit together. {_REMAKE}")
+    return Records(ids, labels, paths, names), serials
