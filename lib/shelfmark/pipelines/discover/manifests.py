@@ -12,13 +12,14 @@ from typing import Any
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import plain, read_json, sha256_file, sha256_json, write_json
+from shelfmark.core.files import plain, read_json, sha256_file, sha256_json
 from shelfmark.core.log import say
+from shelfmark.core.manifests import DIGEST, VERSION, read_manifest, write_manifest
 from shelfmark.pipelines.discover.files import STAGES, RunFiles, Stage
 from shelfmark.pipelines.discover.review import set_aside_review
 from shelfmark.recipe import Recipe
 
-MANIFEST = "manifest.json"
+MANIFEST, FORMAT_VERSION = "manifest.json", 2
 _TRAIN_RUNTIME = {
     "data.num_workers",
     "data.test_json",
@@ -28,6 +29,11 @@ _TRAIN_RUNTIME = {
     "train.log_every_steps",
     "train.checkpoint_every_steps",
     "train.checkpoint_every_epochs",
+    "train.checkpoint_every_minutes",
+    "train.keep_last",
+    "train.max_bad_steps",
+    "train.stall_s",
+    "train.stall_limit_s",
     "eval.batch_size",
 }
 _SHAPING: dict[Stage, tuple[str, ...]] = {
@@ -68,7 +74,7 @@ class StageManifest:
         file = file if file.is_file() else self._begun
         if not file.is_file():
             return
-        before = read_json(file)
+        before = _read(file)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
         if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
@@ -78,7 +84,7 @@ class StageManifest:
             raise UserError(f"{named} was made from other files: {names} changed since. {redo}.")
 
     def begin(self) -> None:
-        write_json(self._begun, self._value())
+        write_manifest(self._begun, self._value())
 
     def finish(self, outputs: Mapping[str, Path]) -> None:
         """Writes the manifest: from here on the stage is done. outputs: the files that later stages stand on."""
@@ -86,11 +92,12 @@ class StageManifest:
         # Of a stage that was killed and went on: since it went on.
         seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
         value = {**self._value(), "seconds": seconds, "outputs": hashes}
-        write_json(self.run.stage(self.round, self.stage) / MANIFEST, value)
+        write_manifest(self.run.stage(self.round, self.stage) / MANIFEST, value)
         self._begun.unlink(missing_ok=True)
 
     def _value(self) -> dict[str, Any]:
         return {
+            "format_version": FORMAT_VERSION,
             "stage": self.stage,
             "round": self.round,
             "options": self.options,
@@ -118,6 +125,12 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
     return {f"discovery.selection.{name}" for name, void in is_void.items() if void}
 
 
+def _read(file: Path) -> dict[str, Any]:
+    told: dict[str, Any] = read_json(file)
+    # Version 0.1.0 wrote neither of the two.
+    return read_manifest(file) if told.keys() & {DIGEST, VERSION} else told
+
+
 def _defaults(stage: Stage) -> dict[str, Any]:
     """What an option was in a stage that was made before there was such an option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
@@ -136,7 +149,7 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
     """Of all that a done stage hands on."""
-    return sha256_json(read_json(run.stage(number, stage) / MANIFEST)["outputs"])
+    return sha256_json(_read(run.stage(number, stage) / MANIFEST)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
