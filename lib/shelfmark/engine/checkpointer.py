@@ -8,6 +8,7 @@ from typing import Any
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import working
 from shelfmark.core.together import from_main
 from shelfmark.engine.checkpoint import copy_checkpoint, previous_of, save_checkpoint
 from shelfmark.engine.state import TrainState
@@ -41,7 +42,12 @@ class Checkpointer:
         self._require_finite(is_sound)
         model = self.state.weights_to_evaluate().state_dict()
         state = {**self.state.state_dict(), "hooks": self.hooks()}
-        from_main(lambda: self._write(names, model, state))
+
+        def write() -> None:
+            with working("saving"):
+                self._write(names, model, state)
+
+        from_main(write)
 
     def _write(self, names: Sequence[str], model: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         progress = state["progress"]

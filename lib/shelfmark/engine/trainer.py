@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from shelfmark.core.heartbeat import beat
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.hook import Hooks, StepDone
 from shelfmark.engine.state import TrainState
@@ -47,6 +48,7 @@ class Trainer:
         self.hooks.epoch_begins(num_steps, self.learning_rate.at(progress.position))
         asked_at = time.perf_counter()
         for batch in self.loader.epoch(progress.epoch, progress.step_in_epoch):
+            beat("step")
             wait_s = time.perf_counter() - asked_at
             rate = self.learning_rate.at(progress.position)
             is_logged = (progress.step + 1) % self.log_every_steps == 0
