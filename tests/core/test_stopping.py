@@ -60,3 +60,12 @@ def test_a_part_within_deferred_can_be_ended_at_once() -> None:
         with pytest.raises(Stopped):
             at_once(signals)
         signals.forget()
+
+
+def test_what_was_ignored_before_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

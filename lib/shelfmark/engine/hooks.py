@@ -11,6 +11,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.together import agree
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -32,10 +33,18 @@ class BadImages(Hook):
         self._told = 0
 
     def step_ends(self, done: StepDone) -> None:
-        self.log.add(done.batch.bad)
+        failed = None
+        try:
+            self.log.add(done.batch.bad)
+        except UserError as error:
+            failed = error
+        # Each process counts its own: where one ends the run, the others must not wait for it in the next step.
+        if dist.any_of([failed is not None])[0]:
+            agree(failed)
 
     def epoch_ends(self, rate: float) -> None:
-        self.log.merge(dist.gather_objects(self.log.state_dict()))
+        with self.log.over_ranks():
+            pass
         if len(self.log) > self._told:
             self._told = len(self.log)
             warn(f"{self._told} training images could not be read and were replaced; {self.log.file} lists them")
