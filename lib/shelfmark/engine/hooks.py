@@ -196,8 +196,11 @@ class Checkpoint(Hook):
         self.every_steps, self.every_minutes, self.now_s = every_steps, every_minutes, now_s
         self._saved_at_s = now_s()
         self._saved = self._place()
+        self._is_sound: Callable[[], bool] = lambda: True
 
     def step_ends(self, done: StepDone) -> None:
+        if not done.result.skipped:
+            self._is_sound = done.is_sound
         # At the epoch's end the evaluation comes first: its checkpoint has the score too.
         if done.ends_epoch:
             return
@@ -227,7 +230,7 @@ class Checkpoint(Hook):
         return dist.any_of([dist.is_main() and passed])[0]
 
     def _save(self, names: Sequence[str]) -> None:
-        self.checkpointer.save(names)
+        self.checkpointer.save(names, self._is_sound)
         if LAST in names:
             self._saved_at_s, self._saved = self.now_s(), self._place()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file, unused_path, write_text
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main
 from shelfmark.pipelines.discover import stages
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, SetsFile, Stage
 from shelfmark.pipelines.discover.manifests import StageManifest, forget, outputs_hash, shaping_options
@@ -44,11 +46,9 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     with dist.process_group(dist.local_device(recipe.train.device)):
         assemble.make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
-        if dist.is_main():
-            _open(run, loaded)
-            if redo:
-                forget(run, redo)
-        dist.barrier()
+        from_main(partial(_open, run, loaded))
+        if redo:
+            from_main(partial(forget, run, redo))
         for number in range(recipe.discovery.rounds):
             was_done = number in run.finished_rounds
             for stage in STAGES:
@@ -89,20 +89,15 @@ def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small:
             say(f"round {number}, {stage}: done before")
         return
     say(f"round {number}, {stage}")
-    if dist.is_main():
-        manifest.begin()
+    from_main(manifest.begin)
     if stage == "train":
-        if dist.is_main():
-            write_annotations(run, number, *_training_files(run, number, recipe))
-        dist.barrier()
+        from_main(lambda: write_annotations(run, number, *_training_files(run, number, recipe)))
         train_round(run, number, recipe, small)
     elif stage == "embed":
         stages.embed(run, number, recipe)
-    elif dist.is_main():
-        _alone(run, number, stage, recipe)
-    if dist.is_main():
-        manifest.finish(_outputs(run, number, stage))
-    dist.barrier()
+    else:
+        from_main(lambda: _alone(run, number, stage, recipe))
+    from_main(lambda: manifest.finish(_outputs(run, number, stage)))
 
 
 def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
