@@ -12,9 +12,10 @@ from typing import Any
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import plain, read_json, sha256_file, sha256_json, write_json
+from shelfmark.core.files import plain, sha256_file, sha256_json
 from shelfmark.core.log import say
-from shelfmark.pipelines.discover.files import STAGES, RunFiles, Stage
+from shelfmark.core.manifests import read_manifest, write_manifest
+from shelfmark.pipelines.discover.files import FORMAT_VERSION, STAGES, RunFiles, Stage
 from shelfmark.pipelines.discover.review import set_aside_review
 from shelfmark.recipe import Recipe
 
@@ -68,7 +69,7 @@ class StageManifest:
         file = file if file.is_file() else self._begun
         if not file.is_file():
             return
-        before = read_json(file)
+        before = read_manifest(file, unversioned=True)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
         if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
@@ -78,7 +79,7 @@ class StageManifest:
             raise UserError(f"{named} was made from other files: {names} changed since. {redo}.")
 
     def begin(self) -> None:
-        write_json(self._begun, self._value())
+        write_manifest(self._begun, self._value())
 
     def finish(self, outputs: Mapping[str, Path]) -> None:
         """Writes the manifest: from here on the stage is done. outputs: the files that later stages stand on."""
@@ -86,11 +87,12 @@ class StageManifest:
         # Of a stage that was killed and went on: since it went on.
         seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
         value = {**self._value(), "seconds": seconds, "outputs": hashes}
-        write_json(self.run.stage(self.round, self.stage) / MANIFEST, value)
+        write_manifest(self.run.stage(self.round, self.stage) / MANIFEST, value)
         self._begun.unlink(missing_ok=True)
 
     def _value(self) -> dict[str, Any]:
         return {
+            "format_version": FORMAT_VERSION,
             "stage": self.stage,
             "round": self.round,
             "options": self.options,
@@ -136,7 +138,7 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
     """Of all that a done stage hands on."""
-    return sha256_json(read_json(run.stage(number, stage) / MANIFEST)["outputs"])
+    return sha256_json(read_manifest(run.stage(number, stage) / MANIFEST, unversioned=True)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
