@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json, write_json
+from shelfmark.core.files import write_json
+from shelfmark.core.manifests import read_manifest
 from shelfmark.discovery.clusterers import (
     CLUSTERERS,
     Components,
@@ -104,7 +105,7 @@ def test_another_network_in_the_folder_is_refused(tmp_path: Path) -> None:
         ({"name": "componets", "options": {}}, "Did you mean 'components'"),
         ({"name": "components", "options": {"treshold": 1}}, "no option treshold"),
         ({"options": {}}, "needs a name"),
-        ([], "needs a name"),
+        ([], "is not a manifest"),
         ({"name": "components", "options": {"threshold": 7}}, "between 0 and 1"),
         ({"name": "components", "options": {"threshold": "7"}}, "does not fit components.*Fit the clusterer again"),
     ],
@@ -118,4 +119,5 @@ def test_a_file_that_is_no_clusterer_is_refused(tmp_path: Path, value: object, s
 def test_the_table_names_each_by_its_own_name(tmp_path: Path) -> None:
     assert all(name == kind.name for name, kind in CLUSTERERS.items())
     write_clusterer(tmp_path, Components(threshold=0.5))
-    assert read_json(tmp_path / "clusterer.json") == {"name": "components", "options": {"k": 10, "threshold": 0.5}}
+    told = read_manifest(tmp_path / "clusterer.json")
+    assert told == {"format_version": 2, "name": "components", "options": {"k": 10, "threshold": 0.5}}

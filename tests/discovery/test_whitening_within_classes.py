@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_a_saved_whitening_gives_the_same_vectors(tmp_path: Path) -> None:
 def test_no_class_with_two_images_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(UserError, match=r"of the 3 labelled classes none has two images.*whiten=false"):
         within_class_whitening(torch.eye(3), torch.arange(3))
+
+
+def test_any_damaged_byte_is_found_or_changes_no_number(tmp_path: Path) -> None:
+    features, labels = noisy_classes()
+    written = within_class_whitening(features, labels)
+    save_whitening(tmp_path, written)
+    whole = (tmp_path / FILE).read_bytes()
+    generator = random.Random(0)
+    found = 0
+    for at in generator.sample(range(len(whole)), 120):
+        (tmp_path / FILE).write_bytes(whole[:at] + bytes([whole[at] ^ 1 << generator.randrange(8)]) + whole[at + 1 :])
+        try:
+            read = load_whitening(tmp_path)
+        except UserError:
+            found += 1
+            continue
+        assert torch.equal(whitened(read, features), whitened(written, features))
+    assert found > 100
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:

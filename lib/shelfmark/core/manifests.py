@@ -33,10 +33,11 @@ def write_manifest(file: Path, facts: Mapping[str, Any]) -> None:
     write_json(file, {DIGEST: _digest(told), **told})
 
 
-def read_manifest(file: Path) -> dict[str, Any]:
+def read_manifest(file: Path, *, unversioned: bool = False) -> dict[str, Any]:
     """The facts, without the digest. A UserError names the file where a value is not what was written.
 
-    A manifest without a digest is taken where its format_version is 1: version 0.1.0 wrote none.
+    A manifest without a digest is taken where its format_version is 1: version 0.1.0 wrote none. unversioned: of a
+    kind to which version 0.1.0 gave no format_version either.
     """
     try:
         raw = file.read_bytes()
@@ -54,7 +55,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not a manifest: it holds no names.")
     given = told.pop(DIGEST, None)
     version = told.get(VERSION)
-    if given is None and _is_count(version) and version == BEFORE_DIGESTS:
+    if given is None and ((_is_count(version) and version == BEFORE_DIGESTS) or (unversioned and VERSION not in told)):
         return told
     if given is None:
         raise UserError(f"{file} is damaged: its format is {version!r} and it has no digest.")

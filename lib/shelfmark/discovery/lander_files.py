@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_path, read_json, sha256_file, write_json
+from shelfmark.core.files import atomic_path, sha256_file
+from shelfmark.core.manifests import BEFORE_DIGESTS, read_manifest, write_manifest
 from shelfmark.discovery.lander import Lander
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_STATE = b"shelfmark fit "
 WEIGHTS, FACTS = "lander.safetensors", "lander.json"
 
 
@@ -25,29 +28,23 @@ def save_lander(folder: Path, model: Lander, facts: Mapping[str, Any] | None = N
 
     A kill between the two leaves a pair that does not fit, which `load_lander` refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as beside:
+    # Neither takes its place before both are written.
+    with atomic_path(folder / FACTS) as told, atomic_path(folder / WEIGHTS) as beside:
         save_file(weights, beside)
-    write_json(
-        folder / FACTS,
-        {
-            "format_version": FORMAT_VERSION,
-            "sha256": sha256_file(folder / WEIGHTS),
-            "options": model.options,
-            "facts": dict(facts or {}),
-        },
-    )
+        own = {"format_version": FORMAT_VERSION, "sha256": sha256_file(beside)}
+        write_manifest(told, {**own, "options": model.options, "facts": dict(facts or {})})
 
 
 def load_lander(folder: Path) -> Lander:
     """The network that `save_lander` wrote, in eval mode; a UserError names what is missing or damaged."""
-    told = read_json(folder / FACTS)
-    if not isinstance(told, dict) or not {"options", "sha256"} <= told.keys():
+    told = read_manifest(folder / FACTS)
+    if not {"options", "sha256"} <= told.keys():
         raise UserError(f"{folder / FACTS} is not of a Hi-LANDER network.")
-    if told.get("format_version") != FORMAT_VERSION:
+    if told["format_version"] not in (BEFORE_DIGESTS, FORMAT_VERSION):
         raise UserError(
-            f"{folder / FACTS} has format {told.get('format_version')!r}; this Shelfmark reads {FORMAT_VERSION}."
+            f"{folder / FACTS} has format {told['format_version']!r}; this Shelfmark reads {BEFORE_DIGESTS} and"
+            f" {FORMAT_VERSION}."
         )
     file = folder / WEIGHTS
     if not file.is_file():
@@ -78,8 +75,12 @@ _REMAKE = "Fit the clusterer again."
 def write_state(file: Path, key: str, epoch: int, model: Lander, optimizer: torch.optim.Optimizer) -> None:
     """Writes what a fit needs to go on after `epoch` epochs. key: of its data and options."""
     state = {"key": key, "epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    with atomic_path(file) as beside:
-        torch.save(state, beside)
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    content = stream.getvalue()
+    with atomic_path(file, size_bytes=len(content)) as beside:
+        # torch does not look at the checksums inside its own files.
+        beside.write_bytes(_STATE + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def read_state(file: Path, key: str, model: Lander, optimizer: torch.optim.Optimizer) -> int:
@@ -90,7 +91,8 @@ def read_state(file: Path, key: str, model: Lander, optimizer: torch.optim.Optim
     if not file.is_file():
         return 0
     try:
-        state = torch.load(file, map_location=model.node_side.weight.device, weights_only=True)
+        content = io.BytesIO(_state_bytes(file))
+        state = torch.load(content, map_location=model.node_side.weight.device, weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("key"), str):
             raise ValueError("it is not the state of a fit")
         if state["key"] != key:
@@ -105,6 +107,17 @@ def read_state(file: Path, key: str, model: Lander, optimizer: torch.optim.Optim
         told = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{file} cannot be read: {told}. Delete it, and the fit begins anew.") from None
     return epoch
+
+
+def _state_bytes(file: Path) -> bytes:
+    """What torch wrote. Version 0.1.0 wrote no digest before it."""
+    whole = file.read_bytes()
+    if not whole.startswith(_STATE):
+        return whole
+    head, _, content = whole.partition(b"\n")
+    if head != _STATE + hashlib.sha256(content).hexdigest().encode():
+        raise ValueError("it does not match its own digest")
+    return content
 
 
 def data_hash(features: Tensor, labels: Tensor) -> str:

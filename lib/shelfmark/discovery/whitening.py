@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
@@ -53,7 +55,8 @@ def whitened(whitening: PCAWhitening | None, features: Tensor) -> Tensor:
 def save_whitening(folder: Path, whitening: PCAWhitening) -> None:
     """Writes it beside a clusterer."""
     with atomic_path(folder / FILE) as beside:
-        save_file({name: getattr(whitening, name).cpu().contiguous() for name in _PARTS}, beside)
+        parts = {name: getattr(whitening, name).cpu().contiguous() for name in _PARTS}
+        save_file(parts, beside, metadata={"sha256": _digest(parts)})
 
 
 def load_whitening(folder: Path) -> PCAWhitening | None:
@@ -62,12 +65,25 @@ def load_whitening(folder: Path) -> PCAWhitening | None:
     if not file.is_file():
         return None
     try:
-        parts = load_file(file)
-    except SafetensorError as error:
+        with safe_open(file, framework="pt") as opened:
+            told = opened.metadata() or {}
+            parts = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{file} is damaged: {error}. Fit the clusterer again.") from None
     if parts.keys() != set(_PARTS):
         raise UserError(f"{file} is no whitening: it holds {', '.join(sorted(parts))}. Fit the clusterer again.")
+    # Version 0.1.0 wrote no digest.
+    if told and told.get("sha256") != _digest(parts):
+        raise UserError(f"{file} is damaged: it does not match its own digest. Fit the clusterer again.")
     whitening = PCAWhitening()
     for name, value in parts.items():
         setattr(whitening, name, value)
     return whitening
+
+
+def _digest(parts: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in _PARTS:
+        digest.update(f"{name} {parts[name].dtype} {tuple(parts[name].shape)}".encode())
+        digest.update(parts[name].cpu().contiguous().numpy().data)
+    return digest.hexdigest()

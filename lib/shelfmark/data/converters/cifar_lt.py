@@ -7,7 +7,6 @@ reports on, and so does a run that keeps its best model. Legend: N images, C cla
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.converters.cifar_files import read_cifar
-from shelfmark.data.converters.prepared import Prepared, existing_folder, refuse_to_replace, write_new
+from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.images import read_rgb
 
@@ -46,9 +45,12 @@ def prepare_cifar_lt(what: str, source: Path, out: Path, ratio: float = 100.0, s
         files[name]: annotations_json(records[name], num_classes, cifar.class_names, cifar.groups) for name in parts
     }
     refuse_to_replace(contents)
-    for name, part in parts.items():
-        for record, row in zip(records[name], rows[name]):
-            _write_picture(out / str(record["fpath"]), part.picture(row))
+    with new_pictures(out) as place_for:
+        for name, part in parts.items():
+            for record, row in zip(records[name], rows[name]):
+                path, rgb = out / str(record["fpath"]), part.picture(row)
+                if not _is_there(path, rgb):
+                    Image.fromarray(rgb).save(place_for(path), format="PNG")
     write_new(contents)
     return Prepared(
         files={file: _content(parts[name].labels[rows[name]], num_classes) for name, file in files.items()},
@@ -98,16 +100,13 @@ def _records(part: str, labels: np.ndarray, rows: np.ndarray, names: list[str]) 
     ]
 
 
-def _write_picture(path: Path, rgb: np.ndarray) -> None:
-    if path.exists():
-        # Compared as pixels: another version may pack the same picture in other bytes.
-        if not np.array_equal(read_rgb(path), rgb):
-            raise UserError(f"{path} is there already and is another picture. Give another --out.")
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    Image.fromarray(rgb).save(beside, format="PNG")
-    os.replace(beside, path)
+def _is_there(path: Path, rgb: np.ndarray) -> bool:
+    """Compared as pixels: another version may pack the same picture in other bytes."""
+    if not path.exists():
+        return False
+    if not np.array_equal(read_rgb(path), rgb):
+        raise UserError(f"{path} is there already and is another picture. Give another --out.")
+    return True
 
 
 def _content(labels: np.ndarray, num_classes: int) -> str:

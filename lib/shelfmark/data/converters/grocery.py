@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.converters.pictures import list_lines
-from shelfmark.data.converters.prepared import Prepared, existing_folder, refuse_to_replace, write_new
+from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
 
 _WHERE = "Give the copy of github.com/marcusklasson/GroceryStoreDataset as --source."
@@ -154,19 +154,23 @@ def _link(pictures: Iterable[str], base: Path, out: Path) -> None:
         raise UserError(f"{base} lacks {len(missing):,} of its {len(wanted):,} pictures; copy it again:\n  {shown}")
     # The licence asks to travel with the pictures.
     wanted += ["LICENSE"] if (base / "LICENSE").is_file() else []
-    for name in wanted:
-        _link_file((base / name).resolve(), out / name)
+    with new_pictures(out) as place_for:
+        for name in wanted:
+            source, target = (base / name).resolve(), out / name
+            if not _is_there(source, target):
+                _link_file(source, place_for(target))
+
+
+def _is_there(source: Path, target: Path) -> bool:
+    if not target.exists():
+        return False
+    if os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False):
+        return True
+    raise UserError(f"{target} is there already and is another picture than {source}. Give another --out.")
 
 
 def _link_file(source: Path, target: Path) -> None:
-    if target.exists():
-        if os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False):
-            return
-        raise UserError(f"{target} is there already and is another picture than {source}. Give another --out.")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links
-        beside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, beside)
-        os.replace(beside, target)
+        shutil.copyfile(source, target)

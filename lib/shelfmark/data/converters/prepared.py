@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from shelfmark.core.disk import disk_full_told, fsync_folder, fsync_tree, make_folders
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
+from shelfmark.core.places import work_place
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,27 @@ def write_new(contents: Mapping[Path, bytes]) -> None:
         if not path.exists():
             with atomic_path(path) as beside:
                 beside.write_bytes(content)
+
+
+@contextmanager
+def new_pictures(out: Path) -> Iterator[Callable[[Path], Path]]:
+    """Yields a function that takes where a picture will stand in `out`, and returns where to write it now.
+
+    At the end all of them are put on the disk and in their places; on an error none is, and nothing is left.
+    """
+    written: dict[Path, Path] = {}
+    with disk_full_told(out), work_place(out / "pictures") as place:
+        place.made.mkdir()
+
+        def place_for(target: Path) -> Path:
+            # The name's ending says the format.
+            return written.setdefault(target, place.made / f"{len(written)}{target.suffix}")
+
+        yield place_for
+        fsync_tree(place.made)
+        for folder in dict.fromkeys(target.parent for target in written):
+            make_folders(folder)
+        for target, source in written.items():
+            os.replace(source, target)
+        for folder in dict.fromkeys(target.parent for target in written):
+            fsync_folder(folder)

@@ -157,7 +157,14 @@ def _check_replaceable(root: Path) -> None:
             f"{root} exists and is not a generated shop, so it is not replaced. Give the shop a folder of its own, "
             "or remove that one."
         )
+    others = {path.name for path in root.iterdir()} - {*SPLITS, *ANNOTATION_SHA256} if root.is_dir() else set()
+    if others:
+        raise UserError(
+            f"{root} is a shop that is not whole, and holds {', '.join(sorted(others)[:5])} besides, so it is not"
+            " replaced. Move that out of it, and the shop is made again."
+        )
 
 
 def _is_shop(root: Path) -> bool:
-    return (root / "catalogue.json").is_file()
+    file = root / "catalogue.json"
+    return file.is_file() and b'"name": "shop-' in file.read_bytes()[:4096]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import read_json, write_json
+from shelfmark.core.manifests import read_manifest, write_manifest
 from shelfmark.discovery.clusterers.lander import LanderClusterer
 from shelfmark.discovery.clusterers.table import CLUSTERERS, AnyClusterer
 from shelfmark.discovery.lander_files import load_lander, save_lander
@@ -22,13 +22,14 @@ def write_clusterer(folder: Path, clusterer: AnyClusterer) -> None:
         save_lander(folder, clusterer.model)
     names = [field.name for field in fields(clusterer) if field.name != "model"]
     options = {name: getattr(clusterer, name) for name in names}
-    write_json(folder / FILE, {"name": clusterer.name, "options": options})
+    write_manifest(folder / FILE, {"format_version": 2, "name": clusterer.name, "options": options})
 
 
 def read_clusterer(folder: Path) -> AnyClusterer:
     """What `write_clusterer` wrote."""
-    value = read_json(folder / FILE)
-    if not isinstance(value, dict) or not isinstance(value.get("options"), dict) or "name" not in value:
+    # Version 0.1.0 wrote neither a format_version nor a digest.
+    value = read_manifest(folder / FILE, unversioned=True)
+    if not isinstance(value.get("options"), dict) or "name" not in value:
         raise UserError(f"{folder / FILE} is no clusterer: it needs a name and options. Fit the clusterer again.")
     kind = CLUSTERERS[choose(f"{folder / FILE}: name", str(value["name"]), CLUSTERERS)]
     options: dict[str, Any] = value["options"]

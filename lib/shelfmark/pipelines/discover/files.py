@@ -16,21 +16,26 @@ Every row is one of the discovery annotations (`discovery.annotations`), also th
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from shelfmark.core.arrays import read_npz, write_npz
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_path, read_json, write_json
+from shelfmark.core.files import atomic_path, read_json, sha256_file
+from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
+
+FORMAT_VERSION = 2
+"""Of sets.json and the stages' manifests. Version 0.1.0 wrote none, and no digest."""
+_REMAKE = "Remove its folder and run `shelfmark discover` again."
 
 Stage = Literal["train", "embed", "clusterer", "clusters", "selection", "report"]
 STAGES: tuple[Stage, ...] = ("train", "embed", "clusterer", "clusters", "selection", "report")
@@ -111,7 +116,10 @@ class RunFiles:
 
     def rows(self, name: EmbeddedSet) -> np.ndarray:
         """(n,) int64 rows of a set, rising."""
-        return _arrays(self.folder / "sets.npz")[name]
+        file, facts = self.folder / "sets.npz", read_manifest(self.sets, unversioned=True).get("rows")
+        if facts is not None:
+            check_file(file, facts)
+        return _arrays(file)[name]
 
     def round(self, number: int) -> Path:
         return self.folder / f"round_{number}"
@@ -164,13 +172,18 @@ class RunFiles:
             raise UserError(
                 f"{self.folder} is not a discovery run: it has no sets.json. `shelfmark discover` makes one."
             )
-        value = read_json(self.sets)
+        told = read_manifest(self.sets, unversioned=True)
         lists = ("extra_roots", "known_classes", "val_classes")
-        return SetsFile(**{**value, **{name: tuple(value[name]) for name in lists}})
+        try:
+            value = {one.name: told[one.name] for one in fields(SetsFile)}
+            return SetsFile(**{**value, **{name: tuple(value[name]) for name in lists}})
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.sets} is damaged: {error}. Begin another run with name=OTHER.") from None
 
     def write_sets(self, sets: SetsFile, rows: Mapping[EmbeddedSet, np.ndarray]) -> None:
-        _save(self.folder / "sets.npz", rows)
-        write_json(self.sets, asdict(sets))
+        file = self.folder / "sets.npz"
+        _save(file, rows)
+        write_manifest(self.sets, {"format_version": FORMAT_VERSION, **asdict(sets), "rows": file_facts(file)})
 
     @cached_property
     def table(self) -> Table:
@@ -188,18 +201,18 @@ class RunFiles:
         return read_embeddings(self.embedded(number, name))
 
     def read_clusters(self, number: int) -> ClustersFile:
-        return ClustersFile(**_arrays(self.clusters(number)))
+        return ClustersFile(**_arrays(_as_written(self.clusters(number))))
 
     def read_selection(self, number: int) -> SelectionFile:
-        return SelectionFile(**_arrays(self.selection(number)))
+        return SelectionFile(**_arrays(_as_written(self.selection(number))))
 
     def read_names(self, number: int) -> dict[int, str]:
         """Names of pseudo-classes by their label, none where no person named one."""
-        file = self.names(number)
+        file = _as_written(self.names(number))
         return {int(label): name for label, name in read_json(file).items()} if file.is_file() else {}
 
     def read_thresholds(self, number: int) -> dict[str, Any]:
-        return read_json(self.thresholds(number))
+        return read_json(_as_written(self.thresholds(number)))
 
 
 def write_arrays(file: Path, value: ClustersFile | SelectionFile) -> None:
@@ -208,18 +221,24 @@ def write_arrays(file: Path, value: ClustersFile | SelectionFile) -> None:
 
 
 def _save(file: Path, arrays: Mapping[Any, np.ndarray]) -> None:
-    named: dict[str, Any] = dict(arrays)
-    with atomic_path(file) as beside, open(beside, "wb") as stream:
-        np.savez(stream, **named)
+    with atomic_path(file) as beside:
+        write_npz(beside, arrays)
+
+
+def _as_written(file: Path) -> Path:
+    """`file`, of which every byte is what the manifest of its stage says; a stage in progress has none yet."""
+    manifest = file.with_name("manifest.json")
+    if manifest.is_file():
+        given = read_manifest(manifest, unversioned=True).get("outputs", {}).get(file.name)
+        if given is not None and (not file.is_file() or sha256_file(file) != given):
+            raise UserError(f"{file} is damaged: it is not what {manifest} says. {_REMAKE}")
+    return file
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return read_npz(file, remake=_REMAKE)
     except FileNotFoundError:
         raise UserError(
             f"{file} does not exist; that stage of the run is not done. `shelfmark discover` goes on."
         ) from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} is damaged: {error}. Remove its folder and run `shelfmark discover` again.") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file, unused_path, write_text
+from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
 from shelfmark.pipelines.discover import stages
@@ -43,9 +45,10 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     """
     recipe = loaded.config
     require_trainable(recipe)
-    with dist.process_group(dist.local_device(recipe.train.device)):
+    with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as opened:
         assemble.make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
+        from_main(lambda: opened.enter_context(folder_lock(run.folder, "discovering")))
         from_main(partial(_open, run, loaded))
         if redo:
             from_main(partial(forget, run, redo))
@@ -73,6 +76,8 @@ def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
             )
     elif (run.folder / "metrics.jsonl").exists():
         raise UserError(f"{run.folder} is a training run, not a discovery run; give another name=OTHER.")
+    elif any(run.folder.glob("round_*")):
+        raise UserError(f"{run.folder} holds rounds but no sets.json, so they are not ours; give another name=OTHER.")
     else:
         run.write_sets(sets, rows)
     text, file = to_yaml(loaded), run.folder / "config.yaml"

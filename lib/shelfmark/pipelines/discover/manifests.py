@@ -12,14 +12,14 @@ from typing import Any
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import plain, read_json, sha256_file, sha256_json
+from shelfmark.core.files import plain, sha256_file, sha256_json
 from shelfmark.core.log import say
-from shelfmark.core.manifests import DIGEST, VERSION, read_manifest, write_manifest
-from shelfmark.pipelines.discover.files import STAGES, RunFiles, Stage
+from shelfmark.core.manifests import read_manifest, write_manifest
+from shelfmark.pipelines.discover.files import FORMAT_VERSION, STAGES, RunFiles, Stage
 from shelfmark.pipelines.discover.review import set_aside_review
 from shelfmark.recipe import Recipe
 
-MANIFEST, FORMAT_VERSION = "manifest.json", 2
+MANIFEST = "manifest.json"
 _TRAIN_RUNTIME = {
     "data.num_workers",
     "data.test_json",
@@ -74,7 +74,7 @@ class StageManifest:
         file = file if file.is_file() else self._begun
         if not file.is_file():
             return
-        before = _read(file)
+        before = read_manifest(file, unversioned=True)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
         if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
@@ -125,12 +125,6 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
     return {f"discovery.selection.{name}" for name, void in is_void.items() if void}
 
 
-def _read(file: Path) -> dict[str, Any]:
-    told: dict[str, Any] = read_json(file)
-    # Version 0.1.0 wrote neither of the two.
-    return read_manifest(file) if told.keys() & {DIGEST, VERSION} else told
-
-
 def _defaults(stage: Stage) -> dict[str, Any]:
     """What an option was in a stage that was made before there was such an option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
@@ -149,7 +143,7 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
     """Of all that a done stage hands on."""
-    return sha256_json(_read(run.stage(number, stage) / MANIFEST)["outputs"])
+    return sha256_json(read_manifest(run.stage(number, stage) / MANIFEST, unversioned=True)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
