@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -26,10 +27,13 @@ LIMIT_S = 240.0
 
 @dataclass
 class Program:
-    """One started process. output: the file of what it prints. poll: its exit status, negative for a signal."""
+    """One started process. output: the file of what it prints, which lies on no disk that a test fills.
+
+    poll: its exit status, negative for a signal.
+    """
 
     pid: int
-    output: Path
+    output: IO[bytes]
     poll: Callable[[], int | None]
 
     def wait(self, limit_s: float = LIMIT_S) -> int:
@@ -49,7 +53,7 @@ class Program:
 
     def printed(self) -> str:
         """All that it has printed until now."""
-        return self.output.read_text(errors="replace")
+        return Path(self.output.name).read_text(errors="replace")
 
 
 @dataclass
@@ -57,7 +61,6 @@ class Warm:
     """The warm process; `start` forks it."""
 
     _server: subprocess.Popen[str]
-    _number: int = field(default=0)
 
     @classmethod
     def up(cls) -> Warm:
@@ -73,9 +76,8 @@ class Warm:
         self, target: str, *args: Any, folder: Path, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> Program:
         """Calls `target` (module:function) with args, JSON values, in a child that works in `folder`."""
-        self._number += 1
-        output = folder.parent / f"{folder.name}_{self._number}.out"
-        request = {"target": target, "args": args, "folder": str(folder), "output": str(output), "env": dict(env or {})}
+        output = tempfile.NamedTemporaryFile(suffix=".out")
+        request = {"target": target, "args": args, "folder": str(folder), "output": output.name, "env": dict(env or {})}
         pid = self._ask({**request, "argv": list(argv) or [str(CHECKOUT / "main.py")]})
         return Program(pid, output, lambda: self._ask({"poll": pid}))
 
@@ -106,15 +108,14 @@ def main_py(words: Sequence[str], folder: Path) -> Program:
 
 def started(command: Sequence[str], folder: Path) -> Program:
     """A command in a session of its own."""
-    output = folder.parent / f"{folder.name}_{time.monotonic_ns()}.out"
-    with open(output, "ab") as stream:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
+    output = tempfile.NamedTemporaryFile(suffix=".out")
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **ENVIRONMENT},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
     return Program(process.pid, output, process.poll)

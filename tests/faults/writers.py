@@ -53,7 +53,7 @@ WRITERS = {
     "discover": Writer(DISCOVERY),
     "clean": Writer(("clean", *MODEL, "--annotations", "val_small.json", "--out", "cleaned")),
     "pseudo-label": Writer(
-        ("pseudo-label", *MODEL, "--images", "photographs", "--min-confidence", "0", "--out", "pseudo.json")
+        ("pseudo-label", *MODEL, "--images", "photographs", "--min-confidence", "0.001", "--out", "pseudo.json")
     ),
 }
 
