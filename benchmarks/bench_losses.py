@@ -409,7 +409,9 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     """The precision that a run takes by default, and a step by the losses' names, cross-entropy alone first."""
     from shelfmark.core.contracts import Batch
     from shelfmark.engine.precision import Precision
-    from shelfmark.engine.step import LossTerm, TrainStep
+    from shelfmark.engine.state import TrainState
+    from shelfmark.engine.step import TrainStep
+    from shelfmark.engine.terms import LossTerm
     from shelfmark.losses import CrossEntropy
     from shelfmark.models import build_network
     from shelfmark.optim import build_optimizer, parameter_groups
@@ -425,7 +427,9 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
         heads = {term.head: DIM for term in ranking}
         network = build_network(backbone="resnet50", num_classes=NUM_CLASSES, heads=heads).to(device)
         groups = parameter_groups(network, lr=LEARNING_RATE, weight_decay=1e-4)
-        step = TrainStep(network, [classes, *ranking], build_optimizer("sgd", groups, lr=LEARNING_RATE), precision)
+        optimizer = build_optimizer("sgd", groups, lr=LEARNING_RATE)
+        terms = [classes, *ranking]
+        step = TrainStep(TrainState(network=network, terms=terms, optimizer=optimizer, precision=precision))
         steps[name] = partial(step, one_batch, LEARNING_RATE)
     return precision.name, steps
 

@@ -45,7 +45,7 @@ def label_density(graph: Edges, labels: list[int], k: int) -> Vector:
 
 
 def graph_convolution(graph: Edges, hidden: Matrix, weights: dict, layer: int) -> Matrix:
-    matrix, bias = weights[f"conv.{layer}.gcn_layer.mlp.weight"], weights[f"conv.{layer}.bias"]
+    matrix, bias = weights[f"conv.{layer}.gcn_layer.mlp.weight"], weights[f"conv.{layer}.gcn_layer.mlp.bias"]
     out = []
     for node, edges in enumerate(graph):
         total = sum(similarity for _, similarity in edges)
@@ -79,8 +79,8 @@ def graph_attention(graph: Edges, hidden: Matrix, weights: dict, layer: int) -> 
                 summed = sum(
                     math.exp(logit) / total * value[place] for logit, value in zip(logits, values, strict=True)
                 )
-                mean[place] += (summed + inner[head * width + place]) / heads
-        out.append([max(0.0, value + shift) for value, shift in zip(mean, bias, strict=True)])
+                mean[place] += (summed + inner[head * width + place] + bias[head][place]) / heads
+        out.append([max(0.0, value) for value in mean])
     return out
 
 
@@ -91,10 +91,10 @@ def edge_logits(graph: Edges, hidden: Matrix, weights: dict) -> list[list[Vector
         found = []
         for other, _ in edges:
             theirs = _plus(times(weights["src_mlp.weight"], hidden[other]), weights["src_mlp.bias"])
-            inner = _prelu(_plus(theirs, mine), weights["classifier_conv.0.weight"])
-            inner = _plus(times(weights["classifier_conv.1.weight"], inner), weights["classifier_conv.1.bias"])
-            inner = _prelu(inner, weights["classifier_conv.2.weight"])
-            found.append(_plus(times(weights["classifier_conv.3.weight"], inner), weights["classifier_conv.3.bias"]))
+            inner = _prelu(_plus(theirs, mine), weights["classifier_conn.0.weight"])
+            inner = _plus(times(weights["classifier_conn.1.weight"], inner), weights["classifier_conn.1.bias"])
+            inner = _prelu(inner, weights["classifier_conn.2.weight"])
+            found.append(_plus(times(weights["classifier_conn.3.weight"], inner), weights["classifier_conn.3.bias"]))
         out.append(found)
     return out
 

@@ -39,13 +39,18 @@ def expanded(vectors: np.ndarray, alpha: float, k: int) -> np.ndarray:
     return np.array(means)
 
 
-def k_reciprocal_weights(vectors: np.ndarray, k1: int, k2: int, normalize: bool) -> np.ndarray:
-    """(N, N): the k-reciprocal encoding after the local query expansion."""
+def k_reciprocal_weights(
+    vectors: np.ndarray, k1: int, k2: int, normalize: bool, longest_list: int | None = None
+) -> np.ndarray:
+    """(N, N): the k-reciprocal encoding after the local query expansion.
+
+    longest_list: how many neighbours, the vector itself among them, were searched for; None: all.
+    """
     similarity = cosines(vectors)
     distance = 2 - 2 * similarity
     if normalize:
         distance = distance / distance.max(axis=1, keepdims=True)
-    lists = ranked_lists(similarity)
+    lists = [list(row)[:longest_list] for row in ranked_lists(similarity)]
     size = len(vectors)
 
     def reciprocal(row: int, k: int) -> set[int]:

@@ -63,9 +63,6 @@ OWNED = {
     "triton": "ops/soft_rank/kernels.py",
 }
 
-# Files beside the owner, in its room, that know the package too.
-ALSO_KNOWN = {"retrieval/index_faiss.py": "faiss"}
-
 # Files that mean nothing without the package that they own: they import it at their top, and are themselves imported
 # within functions.
 OPTIONAL_FILES = {"ops/soft_rank/kernels.py"}
@@ -143,8 +140,7 @@ def late_import_violations(source: Path) -> list[str]:
         owner = OWNED.get(package)
         is_late = one.late or one.path in OPTIONAL_FILES
         if owner is not None:
-            is_allowed = one.path == owner or ALSO_KNOWN.get(one.path) == package
-            if one.runtime and not (is_late and is_allowed):
+            if one.runtime and not (is_late and one.path == owner):
                 found.append(one.breaks(f"belongs to {owner}, within a function"))
         elif _is_optional(one.target):
             if not one.late:

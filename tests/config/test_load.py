@@ -272,9 +272,55 @@ def test_text_that_is_not_utf_8_is_refused():
     assert error_of("data.root=a\udcff") == "command line: data.root='a\\udcff' is not UTF-8 text."
 
 
-def test_infinity_is_a_number_and_nan_is_not():
-    assert with_overrides("optim.steps.high=.inf").config.optim.steps.high == float("inf")
-    assert "optim.steps.low='.nan' must be a number." in error_of("optim.steps.low=.nan")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optim.lr=.inf", "command line: optim.lr=inf is not a number that an option can have; give a finite one."),
+        ("optim.lr=1e999", "command line: optim.lr=inf is not a number that an option can have; give a finite one."),
+        ("optim.lr=1e39", "command line: optim.lr=1e+39 is beyond float32, in which training computes;"),
+        ("optim.steps={high: -.inf}", "command line: optim.steps={high: -.inf}: optim.steps.high=-inf is not a number"),
+        ("optim.steps.low=.nan", "optim.steps.low='.nan' must be a number."),
+        ("train.num_epochs=9223372036854775808", "train.num_epochs=9223372036854775808 is beyond 64 bits;"),
+        ("train.num_epochs=1" + "0" * 39, f"train.num_epochs=1{39 * '0'} is beyond 64 bits"),
+        ("data.root=a\0b", "command line: data.root='a\\x00b' holds a character that is no text."),
+    ],
+)
+def test_what_no_option_can_be_is_refused_whichever_option_it_is(text, said):
+    assert said in error_of(text)
+
+
+def test_the_largest_values_are_taken():
+    config = with_overrides(f"train.num_epochs={2**63 - 1}", "optim.lr=3.4e38").config
+    assert (config.train.num_epochs, config.optim.lr) == (2**63 - 1, 3.4e38)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000])
+def test_a_number_of_thousands_of_digits_is_refused_where_it_is_read(folder, digits):
+    for text in (f"train.num_epochs={digits}", f"optim={{lr: {digits}}}", f"losses.{digits}.weight=1"):
+        with pytest.raises(UserError, match="command line") as caught:
+            with_overrides(text)
+        assert len(str(caught.value)) < 600
+    file = write("long.yaml", f"optim:\n  lr: {digits}\n")
+    with pytest.raises(UserError, match=r"long\.yaml:2: a number of 5,00"):
+        load(Tree, file)
+
+
+def test_a_key_of_thousands_of_parts_is_refused():
+    with pytest.raises(UserError, match="longer than the key of any option"):
+        parse_override("a" + ".a" * 5000 + "=1")
+
+
+def test_files_that_name_each_other_over_and_over_are_refused(folder):
+    for number in range(20):
+        write(f"{number}.yaml", f"_base_: [{number + 1}.yaml, {number + 1}.yaml]\n")
+    with pytest.raises(ConfigError, match="more than 64 files"):
+        load(Tree, write("20.yaml", "{}\n").parent / "0.yaml")
+
+
+@pytest.mark.parametrize("name", ['"a\\0b"', "x" * 300])
+def test_a_base_whose_name_cannot_be_a_file_is_named(folder, name):
+    with pytest.raises(ConfigError, match=r"top\.yaml:1: _base_ names"):
+        load(Tree, write("top.yaml", f"_base_: {name}\n"))
 
 
 def test_all_problems_come_at_once_from_files_and_overrides(folder):

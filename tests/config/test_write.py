@@ -17,7 +17,6 @@ from shelfmark.recipe.tree import Recipe
 
 OVERRIDES = [
     "optim.lr=1e-5",
-    "optim.steps.high=.inf",
     "optim.steps.milestones=[1, 2]",
     "data.root=a dir/with: colon # and 'quotes'",
     "data.test_root=null",

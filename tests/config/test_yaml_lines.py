@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,93 @@ def test_what_is_no_config_file_says_why(tmp_path: Path, content, said):
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"gone\.yaml cannot be read: No such file or directory\."):
         read_file(tmp_path / "gone.yaml", "gone.yaml")
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 25))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (BOMB, 9, "more than 20,000 values"),
+        ("ok: 1\na: " + "[" * 20_000, 2, "more than 32 lists and groups within each other"),
+        ("".join(f"{' ' * n}k:\n" for n in range(500)), 33, "more than 32 lists and groups within each other"),
+        ("a: 1\nb: &loop\n  c: *loop\n", 3, "stands within its own anchor"),
+        ('a: 1\nb: "\\U00110000"\n', 2, "not valid YAML"),
+        ("%YAML 1." + "9" * 5000 + "\n---\na: 1\n", 1, "not valid YAML"),
+        ("a: 1\nb: " + "7" * 5000, 2, "a number of 5,000 digits"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_what_a_parser_chokes_on_is_refused_at_once_with_its_line(text, line, said):
+    start = time.process_time()
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert time.process_time() - start < 1
+    assert str(caught.value).startswith(f"file:{line}: ")
+    assert said in str(caught.value)
+
+
+def test_nesting_and_aliases_within_reason_are_read():
+    assert read("a: &x [1, 2]\nb: *x\n") == {"a": [1, 2], "b": [1, 2]}
+    text, value = "1", 1
+    for _ in range(32):
+        text, value = f"[{text}]", [value]
+    assert read(text) == value
+
+
+def test_a_file_that_is_no_config_is_not_parsed_for_minutes(tmp_path):
+    file = tmp_path / "log.yaml"
+    file.write_text("- {a: 1}\n" * 100_000)
+    with pytest.raises(UserError, match="more than 262,144 bytes; is it a config file"):
+        read_file(file, "log.yaml")
+
+
+RECIPE = """\
+_base_: base.yaml
+name: "shop"   # the folder
+optim: &o
+  lr: 1.0e-3
+  steps: {milestones: [10, 20], low: 0.5}
+losses:
+  - {name: ce, weight: 2}
+  - {name: 'x'}
+data: {root: !!str a/b, many: [1, 2, 3], on: true, off: null}
+again: *o
+"""
+BITS = [
+    *"[]{}:,#&*!|>%@`?-'\"\\\n\t \0",
+    "\x85",
+    "é",
+    "\udc80",
+    ": ",
+    "- ",
+    "&a ",
+    "*a ",
+    "<<: ",
+    "!!int ",
+    "9" * 50,
+    "...",
+]
+
+
+def refusal(text: str) -> str | None:
+    try:
+        read(text)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def test_a_mutated_file_is_read_or_refused_with_its_place():
+    draw = random.Random(0)
+    num_refused = 0
+    for _ in range(600):
+        text = list(RECIPE)
+        for _ in range(draw.randint(1, 6)):
+            place = draw.randrange(len(text))
+            text[place : place + draw.choice([0, 0, 1, 4, 30])] = draw.choice(BITS)
+        said = refusal("".join(text))
+        assert said is None or said.startswith("file:")
+        num_refused += said is not None
+    assert 100 < num_refused < 600

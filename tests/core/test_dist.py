@@ -54,6 +54,16 @@ with dist.process_group(torch.device("cpu")):
         return [key_gradient(2 + rank, first=1 + 2 * rank), key_gradient(5 * rank, first=1)]
 
     keys = key_gradients()
+    with dist.equal_shares():
+        calls, all_gather = [], torch.distributed.all_gather
+        torch.distributed.all_gather = lambda *given: calls.append(1) or all_gather(*given)
+        even = torch.arange(6.0).reshape(2, 3).T.clone() if rank else torch.ones(2, 3).T
+        in_one_call = [dist.gather_rows(even).tolist(), [part.tolist() if torch.is_tensor(part) else part
+                       for part in dist.gather_keys(even)]]
+        num_calls = len(calls)
+    asking_first = dist.gather_rows(even).tolist()
+    num_calls_asking = len(calls) - num_calls
+    torch.distributed.all_gather = all_gather
     torch.distributed.get_backend, torch.distributed.reduce_scatter = lambda: "nccl", reduce_scatter
     keys_by_nccl = key_gradients()
     given = torch.full((2,), rank + 1)
@@ -70,6 +80,7 @@ with dist.process_group(torch.device("cpu")):
         "given": given.tolist(),
         "keys": keys,
         "keys_by_nccl": keys_by_nccl,
+        "even": [in_one_call, num_calls, asking_first, num_calls_asking],
         "transposed_sum": dist.sum_over_ranks(torch.arange(6.0).reshape(2, 3).T if rank else torch.ones(3, 2)).tolist(),
         "objects": dist.gather_objects({"rank": rank}),
         "broadcast": dist.broadcast_object(f"from rank {rank}"),
@@ -140,6 +151,16 @@ def test_keys_gather_the_gradients_of_every_ranks_part(two_processes, road):
         # Twice, because parameters' gradients are averaged over two ranks afterwards.
         assert ragged["gradient"] == (2 * rows.grad.split([2, 3])[one["rank"]]).tolist()
         assert empty_on_rank_0["gradient"] == (2 * rows.grad.split([0, 5])[one["rank"]]).tolist()
+
+
+@pytest.mark.dist
+def test_shares_that_are_known_to_be_equal_travel_in_one_call_and_are_the_same(two_processes):
+    for one in two_processes[0]:
+        (rows, (keys, first_row)), num_calls, asking_first, num_calls_asking = one["even"]
+        assert rows == keys == asking_first == [[1.0, 1.0]] * 3 + [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+        assert first_row == 3 * one["rank"]
+        assert num_calls == 2
+        assert num_calls_asking == 2
 
 
 @pytest.mark.dist

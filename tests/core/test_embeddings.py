@@ -10,7 +10,7 @@ import torch
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder
+from shelfmark.core.folders import atomic_folder
 from shelfmark.core.strings import Strings
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,11 +12,9 @@ import torch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import (
-    atomic_folder,
     atomic_path,
     plain,
     read_json,
-    recover_folder,
     sha256_file,
     sha256_json,
     unused_path,
@@ -30,7 +29,7 @@ def names(folder: Path) -> list[str]:
 
 def fail_halfway(atomic: Callable[[Path], AbstractContextManager[Path]], path: Path) -> None:
     with atomic(path) as beside:
-        (beside / "two.txt" if beside.is_dir() else beside).write_text("half")
+        beside.write_text("half")
         raise RuntimeError
 
 
@@ -60,35 +59,47 @@ def test_a_path_that_is_no_utf_8_can_be_written_in_text(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"photo\xff.jpg"
 
 
-def test_a_folder_takes_the_place_of_the_former_one_whole(tmp_path):
-    for content in ("one", "two"):
-        with atomic_folder(tmp_path / "run" / "best") as beside:
-            (beside / f"{content}.txt").write_text(content)
-    assert names(tmp_path / "run") == ["best"]
-    assert names(tmp_path / "run" / "best") == ["two.txt"]
+def test_a_file_has_the_umasks_mode_whoever_made_it_so_private(tmp_path):
+    with atomic_path(tmp_path / "a.bin") as beside:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600))
+    (tmp_path / "b.bin").touch()
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "b.bin").stat().st_mode
 
 
-def test_a_folder_that_fails_leaves_the_former_one(tmp_path):
-    with atomic_folder(tmp_path / "best") as beside:
-        (beside / "one.txt").write_text("one")
-    with pytest.raises(RuntimeError):
-        fail_halfway(atomic_folder, tmp_path / "best")
-    assert names(tmp_path) == ["best"]
-    assert names(tmp_path / "best") == ["one.txt"]
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as first:
+        first.write_text("first")
+        with atomic_path(tmp_path / "a.txt") as second:
+            second.write_text("second")
+        assert first.exists()
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_kill_between_the_renames_is_mended(tmp_path):
-    (tmp_path / "best.old").mkdir()
-    (tmp_path / "best.old" / "one.txt").write_text("one")
-    assert names(recover_folder(tmp_path / "best")) == ["one.txt"]
-    assert names(tmp_path) == ["best"]
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, kind):
+    (os.mkfifo if kind == "fifo" else os.mkdir)(tmp_path / "a")
+    with pytest.raises(UserError, match="a is there and is not a regular file"):
+        write_text(tmp_path / "a", "text")
+    assert names(tmp_path) == ["a"]
 
 
-def test_a_folder_that_is_there_is_left_as_it_is(tmp_path):
-    (tmp_path / "best").mkdir()
-    (tmp_path / "best.old").mkdir()
-    recover_folder(tmp_path / "best")
-    assert names(tmp_path) == ["best", "best.old"]
+def test_the_file_is_on_the_disk_before_its_name_and_the_name_before_it_is_told(tmp_path, monkeypatch):
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def named_fsync(descriptor: int) -> None:
+        done.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def named_replace(source: Path, target: Path) -> None:
+        done.append(f"rename {Path(source).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", named_fsync)
+    monkeypatch.setattr(os, "replace", named_replace)
+    write_text(tmp_path / "a.txt", "text")
+    assert done == ["fsync a.txt", "rename a.txt", f"fsync {tmp_path.name}"]
 
 
 def test_json_holds_what_json_can_hold(tmp_path):

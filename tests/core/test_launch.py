@@ -1,54 +1,45 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 
+from shelfmark.core import launch, lineage
 from shelfmark.core.errors import UserError
 from shelfmark.core.launch import relaunch
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
+class FakeRanks:
+    """Stands for the processes that would be started."""
 
-class FakeProcess:
-    """Stands for the processes that would be started; `during` runs while they would."""
-
-    def __init__(self, status: int = 0, during: Callable[[], None] = lambda: None) -> None:
-        self.status, self.during = status, during
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
         self.command: list[str] = []
         self.env: dict[str, str] = {}
-        self.received: list[int] = []
+        self.number = 0
 
-    def __call__(self, command: list[str], env: dict[str, str], process_group: int) -> FakeProcess:
-        self.command, self.env = list(command), env
-        return self
-
-    def wait(self) -> int:
-        self.during()
+    def __call__(self, command: list[str], environment: dict[str, str], num_processes: int) -> int:
+        self.command, self.env, self.number = command, environment, num_processes
         return self.status
-
-    def send_signal(self, number: int) -> None:
-        self.received.append(number)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeProcess]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRanks]:
     """A machine with so many GPUs, where starting a program only notes what would be started."""
-    for name in ("WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+    names = ("WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "SHELFMARK_PARENT", "TORCHELASTIC_RUN_ID")
+    for name in names:
         # Set first, so that what the program sets itself is undone as well.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["main.py"])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9), raising=False)
 
-    def build(num_gpus: int, **process: object) -> FakeProcess:
-        fake = FakeProcess(**process)  # type: ignore[arg-type]
-        monkeypatch.setattr(subprocess, "Popen", fake)
+    def build(num_gpus: int, status: int = 0) -> FakeRanks:
+        fake = FakeRanks(status)
+        monkeypatch.setattr(launch, "run_ranks", fake)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
         return fake
 
@@ -71,7 +62,8 @@ def test_without_a_wish_this_process_goes_on(machine):
 def test_several_gpus_start_the_program_again_with_its_arguments(machine):
     fake = machine(4)
     assert relaunch(["--gpu_ids", "0,2", "optim.lr=1"], gpu_ids="0,2") == 0
-    assert fake.command == [*TORCHRUN, "--nproc-per-node=2", "main.py", "--gpu_ids", "0,2", "optim.lr=1"]
+    assert fake.command == [sys.executable, "main.py", "--gpu_ids", "0,2", "optim.lr=1"]
+    assert fake.number == 2
     assert fake.env["CUDA_VISIBLE_DEVICES"] == "0,2"
 
 
@@ -85,7 +77,7 @@ def test_the_arguments_are_this_programs_own_where_none_are_given(machine, monke
 def test_a_number_of_gpus_takes_the_first_ones(machine):
     fake = machine(4)
     assert relaunch([], num_processes=3) == 0
-    assert "--nproc-per-node=3" in fake.command
+    assert fake.number == 3
     assert fake.env["CUDA_VISIBLE_DEVICES"] == "0,1,2"
 
 
@@ -108,7 +100,7 @@ def test_one_gpu_is_chosen_in_the_environment_and_nothing_is_started(machine, as
 def test_without_gpus_the_processes_share_the_cpu_and_it_is_said(machine, asked, caplog):
     fake = machine(0)
     assert relaunch([], **asked) == 0
-    assert "--nproc-per-node=2" in fake.command
+    assert fake.number == 2
     assert "CUDA_VISIBLE_DEVICES" not in fake.env
     assert caplog.messages == ["This machine has no GPU: 2 processes share the CPU."]
 
@@ -119,11 +111,18 @@ def test_without_gpus_one_process_says_that_it_uses_the_cpu(machine, caplog):
     assert caplog.messages == ["This machine has no GPU: one process uses the CPU."]
 
 
-def test_under_torchrun_nothing_is_started_again(machine, monkeypatch):
-    fake = machine(1)
+@pytest.mark.parametrize(("set_by", "ends"), [("SHELFMARK_PARENT", [4321]), ("TORCHELASTIC_RUN_ID", [None]), ("", [])])
+def test_a_started_process_starts_nothing_and_ends_with_its_launcher(machine, monkeypatch, set_by, ends):
+    fake, ended = machine(1), []
+    monkeypatch.setattr(lineage, "end_with_parent", lambda parent=None: ended.append(parent))
     monkeypatch.setenv("WORLD_SIZE", "4")
+    if set_by:
+        monkeypatch.setenv(set_by, "4321")
     assert relaunch([], gpu_ids="0,1,2,3") is None
     assert fake.command == []
+    assert ended == ends
+    # A program that the process starts is no part of the run.
+    assert "SHELFMARK_PARENT" not in os.environ
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ def test_a_script_starts_as_itself_and_the_command_as_the_package(machine, monke
     fake = machine(2)
     monkeypatch.setattr(sys, "argv", [started, "train"])
     relaunch(["train"], num_processes=2)
-    assert fake.command[len(TORCHRUN) + 1 :] == [*program, "train"]
+    assert fake.command[1:] == [*program, "train"]
 
 
 def test_the_cores_are_shared_out_unless_the_user_did(machine, monkeypatch):
@@ -171,16 +170,6 @@ def test_the_cores_are_shared_out_unless_the_user_did(machine, monkeypatch):
     assert fake.env["OMP_NUM_THREADS"] == "7"
 
 
-@pytest.mark.parametrize(("status", "returned"), [(0, 0), (1, 1), (-signal.SIGKILL, 137)])
-def test_the_exit_status_comes_back(machine, status, returned):
-    machine(2, status=status)
-    assert relaunch([], num_processes=2) == returned
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_handed_on_and_the_former_handlers_come_back(machine, number):
-    before = signal.getsignal(number)
-    fake = machine(2, during=lambda: signal.raise_signal(number))
-    relaunch([], num_processes=2)
-    assert fake.received == [number]
-    assert signal.getsignal(number) is before
+def test_the_exit_status_comes_back(machine):
+    machine(2, status=75)
+    assert relaunch([], num_processes=2) == 75

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +289,65 @@ def test_an_image_list_is_a_document(tmp_path: Path) -> None:
 )
 def test_paths_lose_their_detours(path: str, expected: str) -> None:
     assert canonical_path(path, "/data") == expected
+
+
+@pytest.mark.parametrize("count", [10**9, 2**62, 2**63, 100_000_001])
+def test_a_number_of_classes_beyond_any_catalogue_is_refused_before_memory_is_asked_for(tmp_path, count) -> None:
+    with pytest.raises(UserError, match=rf"num_classes={count}, more than 100,000,000"):
+        read(written(tmp_path, RECORDS, num_classes=count))
+
+
+@pytest.mark.parametrize("count", [3.0, 2.5, -1, 0, True, "3", [3], 2**70])
+def test_a_number_of_classes_that_is_no_whole_number_is_refused(tmp_path: Path, count: object) -> None:
+    with pytest.raises(UserError, match="positive integer"):
+        read(written(tmp_path, RECORDS, num_classes=count))
+
+
+VALUES = [None, True, 0, -1, 1.5, 1e300, 10**9, 2**62, 2**64 - 1, 2**70, "", "x", "\0", "../..", "/etc", "/", [], {}]
+VALUES += ["a/../../x", "é" * 300, [[]] * 3, {"a": 1}, "1", "unlabelled", "." * 5000]
+
+
+def mutated(draw: random.Random, value: object) -> object:
+    """`value`, a place in it changed: replaced, left out, put twice or under another name."""
+    if isinstance(value, dict) and value and draw.random() < 0.9:
+        key = draw.choice(list(value))
+        change = draw.randrange(4)
+        if change == 0:
+            return {name: item for name, item in value.items() if name != key}
+        if change == 1:
+            return {**value, draw.choice(["fpath", "num_classes", "role", "images", "groups"]): value[key]}
+        return {**value, key: mutated(draw, value[key])}
+    if isinstance(value, list) and value and draw.random() < 0.9:
+        place = draw.randrange(len(value))
+        if draw.random() < 0.2:
+            return [*value, value[place]]
+        return [*value[:place], mutated(draw, value[place]), *value[place + 1 :]]
+    return draw.choice(VALUES)
+
+
+def refusal(file: Path, is_test_set: bool) -> str | None:
+    try:
+        read_test_set(file, file.parent, findings_folder=file.parent / "findings") if is_test_set else read(file)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("is_test_set", [False, True])
+def test_a_mutated_file_is_read_or_refused_with_its_name(tmp_path: Path, is_test_set: bool) -> None:
+    draw = random.Random(0)
+    names = {"class_names": ["x", "y", "z"], "groups": ["g", "g", "h"]}
+    file = written(tmp_path, RECORDS, **names)
+    document = json.loads(file.read_text())
+    if is_test_set:
+        document = {"images": [{"image_id": record["fpath"]} for record in RECORDS]}
+    num_refused = 0
+    for _ in range(300):
+        text = bytearray(json.dumps(mutated(draw, mutated(draw, document))).encode())
+        if draw.random() < 0.2:
+            text[draw.randrange(len(text))] = draw.randrange(256)
+        file.write_bytes(text)
+        said = refusal(file, is_test_set)
+        assert said is None or "train.json" in said
+        num_refused += said is not None
+    assert 100 < num_refused < 300

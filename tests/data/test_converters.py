@@ -311,3 +311,16 @@ def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be UTF-8"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_behind_links_become_extra_roots_and_a_linked_source_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"disk/shoe/{number}.jpg" for number in range(3)), *(f"real/hat/{n}.jpg" for n in range(3)))
+    (tmp_path / "real" / "shoe").symlink_to(tmp_path / "disk" / "shoe")
+    (tmp_path / "source").symlink_to("real")
+    prepared = prepare_folder(tmp_path / "source", tmp_path / "out")
+    [extra] = json.loads(str(prepared.options["data.extra_roots"]))
+    assert extra == str(tmp_path / "disk" / "shoe")
+    table = read_annotations(prepared.options["data.train_json"], tmp_path / "source", extra_roots=[Path(extra)])
+    assert len(table) == 5
+    (tmp_path / "real" / "shoe").unlink()
+    assert "data.extra_roots" not in prepare_folder(tmp_path / "source", tmp_path / "other").options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,53 @@ def test_a_folder_or_a_dangling_link_is_no_picture(shop: Path) -> None:
     names = ["a/folder.jpg", "a/link.jpg", "a/good.jpg", "a/0.jpg/x.jpg", "a/\0.jpg", "\0/x.jpg"]
     _, found = findings_of(shop, [good(0, fpath=name) for name in names])
     assert found == [(index, "missing file") for index in (0, 1, 3, 4, 5)]
+
+
+def test_what_is_there_but_no_file_is_told(shop: Path) -> None:
+    os.mkfifo(shop / "a" / "pipe.jpg")
+    (shop / "a" / "zero.jpg").symlink_to("/dev/zero")
+    (shop / "a" / "broken.jpg").symlink_to("nowhere")
+    names = ("pipe", "zero", "broken", "gone")
+    text, found = findings_of(shop, [{"category_id": 0, "fpath": f"a/{name}.jpg"} for name in names])
+    assert found == [(index, "missing file") for index in range(4)]
+    for told in ("pipe.jpg (not a regular file)", "zero.jpg (not a regular file)", "broken.jpg (a broken link)"):
+        assert told in text
+
+
+@pytest.fixture
+def linked(shop: Path) -> Path:
+    """`shop` with links out of it: to a picture (b/one.jpg) and to a folder (c) of `big`; and links within it."""
+    big = shop.parent / "big" / "c"
+    big.mkdir(parents=True)
+    (big / "0.jpg").touch()
+    (shop / "b").mkdir()
+    (shop / "b" / "one.jpg").symlink_to(big / "0.jpg")
+    (shop / "b" / "own.jpg").symlink_to("../a/5.jpg")
+    (shop / "c").symlink_to(big)
+    (shop / "d").symlink_to("a")
+    return shop
+
+
+LED_OUT = [{"category_id": 0, "fpath": "b/one.jpg"}, {"category_id": 0, "fpath": "c/0.jpg"}]
+WITHIN = [good(0), {"category_id": 0, "fpath": "b/own.jpg"}, {"category_id": 1, "fpath": "d/7.jpg"}]
+
+
+def test_links_are_followed_within_the_root_and_not_out_of_it(linked: Path) -> None:
+    assert len(check(linked, WITHIN)) == 3
+    text, found = findings_of(linked, [*WITHIN, *LED_OUT])
+    assert found == [(3, "link out of the allowed roots"), (4, "link out of the allowed roots")]
+    big = linked.parent / "big"
+    assert f"{linked}/b/one.jpg leads to {big}/c/0.jpg, allowed: {linked}" in text
+    assert f"{linked}/c/0.jpg leads to {big}/c/0.jpg, allowed: {linked}" in text
+    assert "data.extra_roots" in text
+
+
+def test_links_lead_into_extra_roots_and_roots_may_be_links_themselves(linked: Path) -> None:
+    assert len(check(linked, [*WITHIN, *LED_OUT], extra_roots=[linked.parent / "big"])) == 5
+    (linked.parent / "alias").symlink_to(linked)
+    (linked.parent / "alias of big").symlink_to(linked.parent / "big")
+    records = [*WITHIN, *LED_OUT]
+    assert len(check(linked.parent / "alias", records, extra_roots=[linked.parent / "alias of big"])) == 5
 
 
 def test_files_are_not_looked_for_when_told_so(shop: Path) -> None:

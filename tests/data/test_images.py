@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,7 +16,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.images import UnreadableImage, read_rgb
+from shelfmark.data import jpeg
+from shelfmark.data.images import ImageLimits, UnreadableImage, read_rgb
 
 ORIENTATION = 0x0112
 
@@ -192,6 +197,68 @@ def test_a_jpeg_whose_end_is_filled_up_with_zeros_is_truncated(tmp_path: Path, l
     assert reason_for(tmp_path, filled) == "truncated"
 
 
+def noisy_jpeg(**options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(noise), "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": Image.Exif()}])
+@pytest.mark.parametrize("tail", [b"", b"\0" * 9, b"a phone's notes"])
+def test_a_jpeg_that_was_cut_and_closed_is_damaged(tmp_path: Path, options: dict, tail: bytes) -> None:
+    if "exif" in options:
+        options["exif"][ORIENTATION] = 6
+    data = noisy_jpeg(**options)
+    for kept in (0.5, 0.7, 0.99):
+        assert reason_for(tmp_path, data[: int(len(data) * kept)] + b"\xff\xd9" + tail) == "damaged"
+
+
+def test_a_cmyk_jpeg_that_was_cut_and_closed_is_damaged(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise, "CMYK"), "JPEG")
+    assert read(tmp_path, data).shape == (64, 64, 3)
+    assert reason_for(tmp_path, data[: len(data) // 2] + b"\xff\xd9") == "damaged"
+
+
+def test_a_jpeg_with_a_sector_of_other_bytes_is_damaged(tmp_path: Path) -> None:
+    data = bytearray(noisy_jpeg())
+    middle = len(data) // 2
+    data[middle : middle + 512] = np.random.default_rng(1).integers(0, 255, 512, dtype=np.uint8).tobytes()
+    assert reason_for(tmp_path, bytes(data)) == "damaged"
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+def test_filling_before_the_end_of_a_jpeg_is_no_damage(tmp_path: Path, filling: bytes) -> None:
+    data = noisy_jpeg()
+    np.testing.assert_array_equal(read(tmp_path, data[:-2] + 40 * filling + data[-2:]), by_pillow(data))
+    assert reason_for(tmp_path, data[:-2] + b"\x12\x34" * 20 + data[-2:]) == "damaged"
+
+
+def test_what_others_write_to_the_standard_error_meanwhile_still_gets_there(capfd: pytest.CaptureFixture[str]) -> None:
+    data, over = noisy_jpeg(), threading.Event()
+    cut = data[: len(data) // 2] + b"\xff\xd9"
+
+    def speak() -> None:
+        for number in range(300):
+            os.write(2, b"line %d\n" % number)
+        over.set()
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    while not over.is_set():
+        assert jpeg.decode(cut)[1]
+        assert not jpeg.decode(data)[1]
+    speaker.join()
+    assert sorted(capfd.readouterr().err.split("\n")) == sorted(["", *(f"line {number}" for number in range(300))])
+
+
+def test_each_thread_hears_of_its_own_picture() -> None:
+    data = noisy_jpeg()
+    cut = data[: len(data) // 2] + b"\xff\xd9"
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda one: jpeg.decode(one)[1], [cut, data, data, cut] * 25))
+    assert found == [True, False, False, True] * 25
+
+
 def test_a_picture_whose_bytes_were_overwritten_is_damaged(tmp_path: Path, pixels: np.ndarray) -> None:
     data = bytearray(encoded(Image.fromarray(pixels), "PNG"))
     data[60:90] = bytes(30)
@@ -214,10 +281,10 @@ def test_each_way_to_fail_names_the_path_the_reason_and_the_next_step(tmp_path: 
 
 
 def test_a_file_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UnreadableImage, match="no permission"):
         read_rgb(tmp_path / "picture.jpg")
 
@@ -229,6 +296,46 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     data = encoded(Image.new("L", (100, 100)), "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)
     assert reason_for(tmp_path, data) == "too many pixels"
+
+
+def test_limits_refuse_a_picture_by_its_header_and_name_the_option(tmp_path: Path) -> None:
+    file = tmp_path / "picture"
+    # Only the header is there: whoever began to decode would say `truncated`.
+    file.write_bytes(encoded(Image.new("RGB", (101, 100)), "PNG")[:50])
+    with pytest.raises(UnreadableImage, match="more pixels than data.max_image_pixels"):
+        read_rgb(file, ImageLimits(max_pixels=101 * 100 - 1))
+    with pytest.raises(UnreadableImage, match="more bytes than data.max_image_bytes"):
+        read_rgb(file, ImageLimits(max_bytes=49))
+    with pytest.raises(UnreadableImage, match="truncated"):
+        read_rgb(file, ImageLimits(max_bytes=50, max_pixels=101 * 100))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_of_too_many_pixels_is_read_smaller(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    whole = Image.fromarray(pixels).resize((370, 240)).convert(mode)
+    data = encoded(whole, "JPEG", exif=exif)
+    whole_pixels = read(tmp_path, data)
+    for max_pixels, shape in [(370 * 240, (370, 240, 3)), (370 * 240 - 1, (185, 120, 3)), (30 * 47, (47, 30, 3))]:
+        small = read_rgb(tmp_path / "picture", ImageLimits(max_pixels=max_pixels))
+        assert small.shape == shape
+        expected = np.array(Image.fromarray(whole_pixels).resize(shape[1::-1], Image.Resampling.BOX)).astype(int)
+        assert np.abs(small - expected).mean() < 3
+    with pytest.raises(UnreadableImage, match="data.max_image_pixels"):
+        read_rgb(tmp_path / "picture", ImageLimits(max_pixels=30 * 47 - 1))
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(UnreadableImage, match="not a regular file"):
+            read_rgb(tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.jpg"))
+        with pytest.raises(UnreadableImage):
+            read_rgb(tmp_path / "s.jpg")
 
 
 def test_a_picture_without_pixels_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,18 +98,37 @@ def test_what_was_done_is_told_with_the_classes_that_lost_all(tmp_path: Path, ca
         ("drop.txt", "b\n", r"drop.txt names 'b', .* Did you mean 'b '\?"),
         ("keep.txt", "nowhere\n", r"keep.txt names 'nowhere', which"),
         ("keep.txt", "", "data.lists leave none of the 5 images"),
-        ("relabel.csv", "image_id,label\nq,1\n", r"relabel.csv names 'q', which"),
+        ("relabel.csv", "image_id,label\nq,1\n", r"relabel.csv, line 2 names 'q', which"),
         ("relabel.csv", "a,1\n", r"relabel.csv must begin with the line image_id,label"),
         ("relabel.csv", "", r"relabel.csv must begin with the line image_id,label"),
         ("relabel.csv", "image_id,label\na,1\ne,3\n", r"relabel.csv, line 3: 'e,3'; .* a label of 0..2"),
         ("relabel.csv", "image_id,label\na,-1\n", r"line 2: 'a,-1'"),
         ("relabel.csv", "image_id,label\na,1,2\n", r"line 2: 'a,1,2'"),
         ("relabel.csv", "image_id,label\na\n", r"line 2: 'a'"),
+        ("relabel.csv", "image_id\na\n", r"must begin with the line image_id,label; it begins with 'image_id'"),
+        ("relabel.csv", "image_id,label\n\na,1.5\n", r"line 3: 'a,1.5'"),
+        ("relabel.csv", f"image_id,label\na,{'9' * 5000}\n", r"line 2: 'a,9999"),
+        ("relabel.csv", 'image_id,label\na,1\n"b ,1\ne,2\n', r"line 3: 'b ,1e,2'"),
+        ("relabel.csv", f"image_id,label\na,1\n{'x' * 200_000},1\n", r"line 3: no CSV: field larger"),
+        ("relabel.csv", "image_id,label\na\0,1\n", r"line 2 names 'a\\x00'"),
+        ("relabel.csv", "image_id,label\na,\0\n", r"line 2: 'a,\\x00'"),
+        ("relabel.csv", "image_id;label\na;1\n", r"begins with 'image_id;label'"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         apply_lists(table(), **{name.split(".")[0]: [listed(tmp_path, name, text)]})
+
+
+@pytest.mark.parametrize("kind", ["drop", "keep", "relabel"])
+def test_a_list_that_is_not_utf_8_or_no_file_is_named_with_its_line(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(b"image_id,label\na,1\ncaf\xe9,1\n")
+    with pytest.raises(UserError, match=r"list\.csv, line 3: not UTF-8 text"):
+        apply_lists(table(), **{kind: [file]})
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe cannot be read: not a regular file"):
+        apply_lists(table(), **{kind: [tmp_path / "pipe"]})
 
 
 def test_an_id_of_several_pictures_is_refused(tmp_path: Path) -> None:

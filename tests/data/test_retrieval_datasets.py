@@ -409,9 +409,7 @@ def test_cars_in_folders_are_numbered_by_their_names(tmp_path: Path) -> None:
 def test_cars_without_scipy_say_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = cars_tree(tmp_path / "source")
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(
-        UserError, match=r"cars_annos\.mat needs the scipy package: pip install 'shelfmark\[datasets\]'"
-    ):
+    with pytest.raises(UserError, match=r"cars_annos\.mat needs the scipy package: pip install scipy"):
         prepare_cars196(source, tmp_path / "out")
     prepare_cars196(cars_folder_tree(tmp_path / "folders"), tmp_path / "out")
 

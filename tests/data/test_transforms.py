@@ -264,7 +264,7 @@ def test_without_the_albumentations_package_the_error_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "albumentations", None)
-    with pytest.raises(UserError, match=r"pip install 'shelfmark\[albumentations\]'"):
+    with pytest.raises(UserError, match=r"pip install 'albumentations>=1.4.21,<3'"):
         train_transform(24, albumentations=tmp_path / "pipeline.json")
 
 

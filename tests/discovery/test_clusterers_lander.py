@@ -106,6 +106,7 @@ def test_another_network_in_the_folder_is_refused(tmp_path: Path) -> None:
         ({"options": {}}, "needs a name"),
         ([], "needs a name"),
         ({"name": "components", "options": {"threshold": 7}}, "between 0 and 1"),
+        ({"name": "components", "options": {"threshold": "7"}}, "does not fit components.*Fit the clusterer again"),
     ],
 )
 def test_a_file_that_is_no_clusterer_is_refused(tmp_path: Path, value: object, said: str) -> None:

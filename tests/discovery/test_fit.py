@@ -9,7 +9,7 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.discovery.fit import fit
 from shelfmark.discovery.lander import Lander, build_graph
-from shelfmark.discovery.lander_files import load_lander, save_lander
+from shelfmark.discovery.lander_files import load_lander, read_state, save_lander, write_state
 from shelfmark.discovery.lander_loss import Targets
 
 SMALL = {"ks": (6, 4), "levels": (2, 2), "hidden": 16, "epochs": 4, "batch_size": 64}
@@ -110,6 +110,44 @@ def test_a_state_that_cannot_be_read_is_said(tmp_path):
         fit(*shop(0), **SMALL, state_file=state_file)
 
 
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.999])
+def test_a_state_cut_off_anywhere_is_said(tmp_path, keep):
+    state_file = tmp_path / "fit.pt"
+    model = Lander(5, 8)
+    write_state(state_file, "data", 3, model, torch.optim.AdamW(model.parameters()))
+    whole = state_file.read_bytes()
+    state_file.write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(UserError, match=r"fit\.pt cannot be read: .*Delete it"):
+        read_state(state_file, "data", model, torch.optim.AdamW(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"epoch": None},
+        {"epoch": -1},
+        {"epoch": True},
+        {"key": b"data"},
+        {"model": {}},
+        {"model": [1]},
+        {"model": {"node_side.weight": torch.zeros(2)}},
+        {"optimizer": {}},
+        {"optimizer": {"state": {}, "param_groups": [{"params": [0]}]}},
+        {"optimizer": 7},
+    ],
+    ids=str,
+)
+def test_a_state_with_damaged_content_is_said(tmp_path, changed):
+    state_file = tmp_path / "fit.pt"
+    model = Lander(5, 8)
+    optimizer = torch.optim.AdamW(model.parameters())
+    write_state(state_file, "data", 3, model, optimizer)
+    assert read_state(state_file, "data", model, optimizer) == 3
+    torch.save(torch.load(state_file) | changed, state_file)
+    with pytest.raises(UserError, match=r"fit\.pt cannot be read: .*Delete it"):
+        read_state(state_file, "data", model, optimizer)
+
+
 def test_cluster_features_and_heads_are_trained_too():
     features, labels = shop(0)
     options = SMALL | {"cluster_features": True, "heads": 2, "num_layers": 2, "epochs": 1}
@@ -164,3 +202,24 @@ def test_damage_to_a_saved_network_is_found(tmp_path):
     (tmp_path / "lander.json").write_text("[]")
     with pytest.raises(UserError, match="not of a Hi-LANDER network"):
         load_lander(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"hidden": 10**7}, "hidden=10000000 in lander.json"),
+        ({"hidden": 1e400}, "hidden=inf in lander.json"),
+        ({"dim": 4}, "size mismatch"),
+        ({"dim": "5"}, "'<' not supported"),
+        ({"layer": "gap"}, "layer='gap'"),
+        ({"width": 3}, "width"),
+    ],
+)
+def test_damaged_options_of_a_saved_network_are_told_before_it_is_built(tmp_path, changed, said):
+    save_lander(tmp_path, Lander(5, 8))
+    told = json.loads((tmp_path / "lander.json").read_text())
+    (tmp_path / "lander.json").write_text(json.dumps(told | {"options": told["options"] | changed}))
+    with pytest.raises(UserError, match="does not fit together") as raised:
+        load_lander(tmp_path)
+    assert said in str(raised.value)
+    assert "Fit the clusterer again" in str(raised.value)

@@ -36,22 +36,22 @@ def original_state(
     shapes: dict[str, tuple[int, ...]] = {}
     for number, (wide, out) in enumerate(itertools.pairwise(widths)):
         name = f"conv.{number}"
-        shapes[f"{name}.bias"] = (out,)
         if layer == "gat":
+            shapes[f"{name}.bias"] = (heads, out)
             shapes[f"{name}.gcn_layer.fc.weight"] = (heads * out, wide)
             shapes[f"{name}.gcn_layer.attn_l"] = shapes[f"{name}.gcn_layer.attn_r"] = (1, heads, out)
             shapes[f"{name}.gcn_layer.bias"] = (heads * out,)
         else:
-            shapes[f"{name}.gcn_layer.mlp.weight"] = (out, 2 * wide)
+            shapes |= {f"{name}.gcn_layer.mlp.weight": (out, 2 * wide), f"{name}.gcn_layer.mlp.bias": (out,)}
     for side in ("src_mlp", "dst_mlp"):
         shapes |= {f"{side}.weight": (half, widths[-1]), f"{side}.bias": (half,)}
     shapes |= {
-        "classifier_conv.0.weight": (half,),
-        "classifier_conv.1.weight": (half, half),
-        "classifier_conv.1.bias": (half,),
-        "classifier_conv.2.weight": (half,),
-        "classifier_conv.3.weight": (2, half),
-        "classifier_conv.3.bias": (2,),
+        "classifier_conn.0.weight": (half,),
+        "classifier_conn.1.weight": (half, half),
+        "classifier_conn.1.bias": (half,),
+        "classifier_conn.2.weight": (half,),
+        "classifier_conn.3.weight": (2, half),
+        "classifier_conn.3.bias": (2,),
     }
     return {name: drawn(*shape, seed=place) for place, (name, shape) in enumerate(shapes.items())}
 
@@ -253,6 +253,47 @@ def test_an_original_state_dict_tells_the_options_and_loads_into_a_network_that_
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), loaded.parameters()))
 
 
+# Names and shapes as they stand in the specification of the published code, not made by the code above.
+PUBLISHED_GAT = {
+    "conv.0.bias": (2, 6),
+    "conv.0.gcn_layer.attn_l": (1, 2, 6),
+    "conv.0.gcn_layer.attn_r": (1, 2, 6),
+    "conv.0.gcn_layer.bias": (12,),
+    "conv.0.gcn_layer.fc.weight": (12, 4),
+}
+PUBLISHED_GCN = {"conv.0.gcn_layer.mlp.weight": (6, 8), "conv.0.gcn_layer.mlp.bias": (6,)}
+PUBLISHED_AROUND = {
+    "src_mlp.weight": (3, 6),
+    "src_mlp.bias": (3,),
+    "dst_mlp.weight": (3, 6),
+    "dst_mlp.bias": (3,),
+    "classifier_conn.0.weight": (3,),
+    "classifier_conn.1.weight": (3, 3),
+    "classifier_conn.1.bias": (3,),
+    "classifier_conn.2.weight": (3,),
+    "classifier_conn.3.weight": (2, 3),
+    "classifier_conn.3.bias": (2,),
+}
+
+
+@pytest.mark.parametrize(("layer", "heads", "of_layer"), [("gat", 2, PUBLISHED_GAT), ("gcn", 1, PUBLISHED_GCN)])
+@pytest.mark.parametrize("prefix", ["", "module.", "module.module."])
+def test_a_published_state_dict_loads_with_or_without_a_wrapper_s_prefix(layer, heads, of_layer, prefix):
+    state = {name: drawn(*shape, seed=at) for at, (name, shape) in enumerate((of_layer | PUBLISHED_AROUND).items())}
+    model = Lander.from_original({prefix + name: weights for name, weights in state.items()})
+    assert (model.options["layer"], model.options["heads"], model.options["dim"]) == (layer, heads, 4)
+    loaded = Lander(**model.options).double()
+    loaded.load_state_dict({prefix + name: weights for name, weights in state.items()})
+    for one, other in zip(model.parameters(), loaded.parameters()):
+        assert torch.equal(one, other)
+    layer_bias = model.convolutions[0].bias
+    if layer == "gcn":
+        assert torch.equal(layer_bias, state["conv.0.gcn_layer.mlp.bias"])
+    else:
+        assert torch.allclose(layer_bias, (state["conv.0.bias"][0] + state["conv.0.bias"][1]) / 2)
+    assert torch.equal(model.edges.outer_bias, state["classifier_conn.3.bias"])
+
+
 def test_a_state_dict_of_something_else_is_refused_with_the_names():
     state = original_state("gat")
     del state["conv.0.gcn_layer.attn_l"]
@@ -260,10 +301,17 @@ def test_a_state_dict_of_something_else_is_refused_with_the_names():
         Lander.from_original(state)
     with pytest.raises(UserError, match=r"has fc\.weight besides"):
         Lander.from_original(original_state("gcn") | {"fc.weight": torch.zeros(2)})
-    with pytest.raises(UserError, match="lacks classifier_conv"):
+    with pytest.raises(UserError, match="lacks classifier_conn"):
         Lander.from_original({"weight": torch.zeros(2)})
     with pytest.raises(UserError, match="not of an original network with these layers"):
         Lander.from_original(original_state("gcn") | {"src_mlp.weight": torch.zeros(3, 9)})
+    with pytest.raises(UserError, match="not of an original network with these layers"):
+        Lander.from_original(original_state("gat") | {"conv.0.gcn_layer.attn_l": torch.zeros(6)})
+    with pytest.raises(UserError, match="not of an original network with these layers"):
+        Lander.from_original(original_state("gat", heads=2) | {"conv.0.bias": torch.zeros(5)})
+    misnamed = original_state("gcn")
+    with pytest.raises(UserError, match=r"lacks classifier_conn\.0\.weight and has classifier_conv\.0\.weight besides"):
+        Lander.from_original(misnamed | {"classifier_conv.0.weight": misnamed.pop("classifier_conn.0.weight")})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from steps import step_of
 from torch import Tensor, nn
 from two_processes import on_two_processes
 
@@ -16,7 +17,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.engine.grad_cache import CachedNetwork
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import LossTerm, StepResult, TrainStep
+from shelfmark.engine.step import StepResult, TrainStep
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import PNP, CrossEntropy
 from shelfmark.models import Network
 from shelfmark.models.heads import LinearClassifier, MetricHead
@@ -53,7 +55,7 @@ def train_step(trained: Network, precision: Precision = FP32, **options: Any) ->
     ]
     learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=1.0, momentum=0.9)
-    return TrainStep(trained, terms, optimizer, precision, **options)
+    return step_of(trained, terms, optimizer, precision, **options)
 
 
 def train(step: TrainStep, given: list[Batch]) -> list[StepResult]:

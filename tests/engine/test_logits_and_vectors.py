@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steps import step_of
 from torch import Tensor, nn
 
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import LossTerm, TrainStep
+from shelfmark.engine.step import TrainStep
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import GPaCo
 
 FP32 = Precision("fp32", torch.device("cpu"))
@@ -38,7 +40,7 @@ def step_with(memory: CrossBatchMemory | None = None, vectors_head: str = "contr
     network = TwoHeads()
     loss = GPaCo([5, 3, 1], alpha=1.0)
     term = LossTerm("gpaco", "classifier", 1.0, loss, "logits_and_vectors", memory=memory, vectors_head=vectors_head)
-    return TrainStep(network, [term], torch.optim.SGD(network.parameters(), lr=1.0), FP32)  # type: ignore[arg-type]
+    return step_of(network, [term], torch.optim.SGD(network.parameters(), lr=1.0), FP32)
 
 
 def test_the_loss_gets_the_logits_of_one_head_and_the_vectors_of_the_other_and_both_learn() -> None:
@@ -72,11 +74,11 @@ def test_a_saved_memory_belongs_to_the_head_of_the_vectors(caplog: pytest.LogCap
     state = first.state_dict()
     assert state["memories"]["gpaco"]["head"] == "contrast"
     same.load_state_dict(state)
-    assert len(same.terms[0].memory) == 4  # type: ignore[arg-type]
+    assert len(same.terms[0].memory) == 4
     assert not caplog.text
     other = step_with(CrossBatchMemory(8), vectors_head="rank")
     other.load_state_dict(state)
-    assert len(other.terms[0].memory) == 0  # type: ignore[arg-type]
+    assert len(other.terms[0].memory) == 0
     assert "the memory of gpaco starts empty: there is none of head rank to go on from" in caplog.text
 
 

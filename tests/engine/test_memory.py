@@ -8,12 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import step_of
 from torch import Tensor, nn
 
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import LossTerm, TrainStep
+from shelfmark.engine.step import TrainStep
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import ComparingLoss, Comparison, Sums
 
 FP32 = Precision("fp32", torch.device("cpu"))
@@ -117,7 +119,7 @@ class Scaled(nn.Module):
 def run_of(loss: Seeing, memory: CrossBatchMemory | None, head: str = "rank") -> TrainStep:
     network = Scaled()
     term = LossTerm("seeing", head, 1.0, loss, takes="vectors", memory=memory)
-    return TrainStep(network, [term], torch.optim.SGD(network.parameters(), lr=1.0), FP32)  # type: ignore[arg-type]
+    return step_of(network, [term], torch.optim.SGD(network.parameters(), lr=1.0), FP32)
 
 
 def batch_of(*labels: int) -> Batch:

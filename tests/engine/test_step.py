@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steps import step_of
 from torch import Tensor, nn
 
 from shelfmark.core.contracts import Batch, Outputs
-from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import LossTerm, TrainStep
+from shelfmark.engine.step import TrainStep
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import ComparingLoss, Comparison, Sums
-
-FP32 = Precision("fp32", torch.device("cpu"))
 
 
 class Linear(nn.Module):
@@ -46,7 +45,7 @@ def _batch() -> Batch:
 
 def _step(network: nn.Module, terms: list[LossTerm], clip_norm: float = 0.0, lr_factor: float = 1.0) -> TrainStep:
     groups = [{"params": list(network.parameters()), "lr": 1.0, "lr_factor": lr_factor}]
-    return TrainStep(network, terms, torch.optim.SGD(groups, lr=1.0), FP32, clip_norm)
+    return step_of(network, terms, torch.optim.SGD(groups, lr=1.0), clip_norm=clip_norm)
 
 
 TERMS = [
@@ -88,8 +87,8 @@ def test_mixing_comes_before_the_forward_pass() -> None:
         assert (step, rank) == (7, 0)
         return torch.zeros_like(images), torch.eye(2)[labels]
 
-    groups = [{"params": list(Linear().parameters())}]
-    step = TrainStep(Linear(), TERMS[:1], torch.optim.SGD(groups, lr=1.0), FP32, mixing=blank)
+    network = Linear()
+    step = step_of(network, TERMS[:1], torch.optim.SGD(network.parameters(), lr=1.0), mixing=blank)  # type: ignore[arg-type]
     assert float(step(_batch(), learning_rate=0.0, step=7).losses["square"]) == 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 from torch import Tensor, nn
 
 from shelfmark.core.contracts import Batch, Outputs, Proxies
 from shelfmark.data.mixing import Mixing
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import LossTerm, StepResult, TrainStep
+from shelfmark.engine.step import StepResult
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import CrossEntropy, FocalLoss, SmoothAP
 
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ def _first_step(network: nn.Module, mixup: float) -> tuple[StepResult, CrossBatc
     ]
     mixing = Mixing(mixup, 0.0, 0.0, np.array([2, 2]), seed=0) if mixup else None
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    step = TrainStep(network, terms, optimizer, Precision("fp32", CPU), mixing=mixing)
+    step = step_of(network, terms, optimizer, Precision("fp32", CPU), mixing=mixing)
     images = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     batch = Batch(images, torch.tensor([0, 1, 0, 1]), torch.arange(4))
     return step(batch, learning_rate=0.1, step=0, measure_gradients=False), memory

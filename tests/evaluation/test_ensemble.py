@@ -12,6 +12,7 @@ from shelfmark.cli import main
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation.ensemble import ensemble
 from shelfmark.evaluation.submission import read_submission, read_topk, write_topk
+from shelfmark.pipelines.ensemble import ensemble as joint
 
 NAN = math.nan
 
@@ -83,6 +84,23 @@ def test_files_of_other_test_sets_are_refused(two: list[Path], tmp_path: Path) -
 def test_weights_that_do_not_fit_are_refused(two: list[Path], weights: list[float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ensemble(two, weights)
+
+
+def test_what_no_ensemble_can_use_is_refused_with_its_file_and_row(two: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("id,class_1,score_1\r\n")
+    with pytest.raises(UserError, match=r"none\.csv has no row"):
+        ensemble([two[0], tmp_path / "none.csv"], [1.0, 1.0])
+    with pytest.raises(UserError, match=r"b\.csv, row 2: 'x' has the class 9; with --num-classes 9 .* from 0 to 8"):
+        ensemble(two, [1.0, 1.0], num_classes=9)
+    assert len(ensemble(two, [1.0, 1.0], num_classes=10)[0]) == 3
+
+
+def test_where_the_result_cannot_go_is_told_before_files_are_read(two: list[Path], tmp_path: Path) -> None:
+    two[1].write_text("broken")
+    with pytest.raises(UserError, match=rf"--out {tmp_path} is a folder; name a file in it"):
+        joint(two, None, tmp_path)
+    with pytest.raises(UserError, match="cannot be written"):
+        joint(two, None, two[0] / "joint.csv")
 
 
 def test_the_command_writes_a_submission_and_its_scores(two: list[Path], tmp_path: Path, capsys) -> None:

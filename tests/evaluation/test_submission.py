@@ -58,6 +58,15 @@ def test_the_best_k_are_read_back_as_written(tmp_path: Path) -> None:
         ("id,class_1,score_1\r\na,1,0.5\r\nb,1\r\n", "row 2: 'b,1' is not an image id and 1 classes"),
         ("id,class_1,score_1\r\na,x,0.5\r\n", "row 1: 'a,x,0.5'"),
         ("id,class_1,score_1\r\na,-1,0.5\r\n", "row 1: 'a,-1,0.5'"),
+        *(
+            (f"id,class_1,score_1\r\na,1,0.5\r\nb,{cells}\r\n", "top.csv, line 3, row 2: 'b,")
+            for cells in ("1,inf", "1,nan", "1,-5", "1,1e101", "1,x", "100000000,1", "9" * 5000 + ",1", "٣,1", "1,1,1")
+        ),
+        ("id,class_1,score_1\r\na,1,1\r\nb,1,1\r\na,1,1\r\n", "line 4, row 3: the image 'a' stands in line 2, row 1"),
+        ('id,class_1,score_1\r\n"a\nb",1,1\r\n,1,1\r\n', "line 4, row 2: the image id is empty"),
+        ("id,class_1,score_1,class_2,score_2\r\na,1,0.5,1,0.4\r\n", "line 2, row 1: 'a' has the class 1 twice"),
+        ("id,class_1,score_1,class_2,score_2\r\na,1,0.5,2,\r\n", "line 2, row 1: 'a' has some scores and lacks others"),
+        (f"id,class_1,score_1\r\n{'x' * 200_000},1,1\r\n", "line 2: no CSV: field larger"),
     ],
 )
 def test_a_file_that_is_no_list_of_the_best_k_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shelfmark.losses.config import LossContext
 from shelfmark.losses.cross_entropy import CrossEntropy
 from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
 
@@ -70,13 +71,35 @@ def test_the_label_keeps_the_rest_and_the_others_share_what_it_gives_away():
     assert float(value) == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4), rel=1e-12)
 
 
+def test_the_uniform_form_gives_to_every_class_the_label_too():
+    # p = 1/2, 1/4, 1/4; of the 0.3 that the most frequent class gives away, 0.1 comes back to it.
+    logits = torch.tensor([[math.log(2.0), 0.0, 0.0]], dtype=torch.float64)
+    value = LabelAwareSmoothing([9, 1, 1], head=0.3, smoothing_form="uniform")(logits, torch.tensor([0]))
+    assert float(value) == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4), rel=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(labels=st.lists(st.integers(-1, 5), min_size=1, max_size=6), seed=st.integers(0, 10**6))
+def test_the_uniform_form_is_the_paper_s_with_less_given_away(labels, seed):
+    # eps / C to all and 1 - eps besides to the label: each other class gets what eps (C - 1) / C gives it.
+    logits = random_logits(len(labels), seed)
+    found = LabelAwareSmoothing(COUNTS, 0.36, 0.12, smoothing_form="uniform")
+    same = LabelAwareSmoothing(COUNTS, 0.30, 0.10)
+    value, gradient = value_and_gradient(found, logits, torch.tensor(labels))
+    expected, expected_gradient = value_and_gradient(same, logits, torch.tensor(labels))
+    assert value == pytest.approx(expected, rel=1e-10)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_counts_smooth_every_class_as_the_head(shape):
     logits, labels = random_logits(8, seed=2), torch.arange(8) % 6
-    value, gradient = value_and_gradient(LabelAwareSmoothing([7] * 6, 0.2, 0.1, shape), logits, labels)
-    expected, expected_gradient = value_and_gradient(CrossEntropy(0.2, "others"), logits, labels)
-    assert value == pytest.approx(expected, rel=1e-12)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-15)
+    for form in ("others", "uniform"):
+        loss = LabelAwareSmoothing([7] * 6, 0.2, 0.1, shape, smoothing_form=form)
+        value, gradient = value_and_gradient(loss, logits, labels)
+        expected, expected_gradient = value_and_gradient(CrossEntropy(0.2, form), logits, labels)
+        assert value == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-15)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -93,6 +116,7 @@ def test_a_class_without_images_is_smoothed_as_the_rarest_that_has_some(shape):
         ({"head": 1.0}, r"head=1.0 must be at least 0 and below 1"),
         ({"tail": -0.1}, r"tail=-0.1"),
         ({"shape": "convexe"}, r"not one of: concave, linear, convex, exp. Did you mean 'convex'\?"),
+        ({"smoothing_form": "other"}, r"not one of: uniform, others. Did you mean 'others'\?"),
         ({"shape": "exp", "exponent": 0.0}, r"exponent=0.0 must be a finite number above 0"),
     ],
 )
@@ -104,3 +128,9 @@ def test_an_option_without_meaning_is_refused(options, text):
 def test_the_config_tells_the_smoothing_of_the_head_classes_from_the_head_of_the_model():
     config = LabelAwareSmoothingConfig(head="classifier", head_smoothing=0.4, tail_smoothing=0.1, shape="linear")
     assert (config.head, config.head_smoothing, config.tail_smoothing) == ("classifier", 0.4, 0.1)
+
+
+def test_the_config_s_smoothing_form_reaches_the_loss():
+    context = LossContext(torch.tensor(COUNTS), torch.device("cpu"))
+    assert LabelAwareSmoothingConfig().build(context).smoothing_form == "others"
+    assert LabelAwareSmoothingConfig(smoothing_form="uniform").build(context).smoothing_form == "uniform"

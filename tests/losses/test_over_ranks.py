@@ -106,12 +106,16 @@ MEMORY_LABELS = [3, 0, 4, 1, -1, 2]
 
 @dataclass(frozen=True)
 class Case:
-    """labels: of the global batch, in rank order. first: how many of its rows the first process holds."""
+    """labels: of the global batch, in rank order. first: how many of its rows the first process holds.
+
+    spoiled: rows of that label are NaN, in the memory too.
+    """
 
     labels: tuple[int, ...]
     first: int
     dtype: torch.dtype = torch.float64
     with_memory: bool = False
+    spoiled: int | None = None
 
 
 UNEVEN = Case((0, 1, 0, 2, 1, 0, 2, -1, 1, 0, 9), first=3)
@@ -123,17 +127,27 @@ CASES = {
     "one process has no positive": Case((7, -1, 0, 0, 1, 1, 2, 2, 0), first=2),
     "one process has no label": Case((-1, -1, 0, 0, 1, 1, 0), first=2),
     "one process has no row, the other a memory": Case((0, 1, 1, 0, 2, 2), first=0, with_memory=True),
+    "rows without label are NaN": replace(UNEVEN, with_memory=True, spoiled=-1),
+    "a row of one process is NaN": replace(UNEVEN, spoiled=9),
     "nobody has a positive": Case((0, 1, 2, 3, 4), first=3),
 }
 
 
 def batch(kind: Kind, case: Case) -> tuple[Tensor, Tensor]:
     """Rows of the global batch, unit vectors (N, 6), cosines (N, 10) or logits (N, 10); and labels (N,)."""
-    generator = torch.Generator().manual_seed(len(case.labels))
-    rows = normalize(torch.randn(len(case.labels), 6, generator=generator, dtype=torch.float64))
+    return spoiled(*batch_of(kind, case.labels, case.dtype), case)
+
+
+def spoiled(rows: Tensor, labels: Tensor, case: Case) -> tuple[Tensor, Tensor]:
+    return rows if case.spoiled is None else torch.where((labels == case.spoiled)[:, None], torch.nan, rows), labels
+
+
+def batch_of(kind: Kind, labels: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(len(labels))
+    rows = normalize(torch.randn(len(labels), 6, generator=generator, dtype=torch.float64))
     if kind in ("cosines", "logits"):
         rows = rows @ normalize(torch.randn(10, 6, generator=generator, dtype=torch.float64)).T
-    return (3 * rows if kind == "logits" else rows).to(case.dtype), torch.tensor(case.labels)
+    return (3 * rows if kind == "logits" else rows).to(dtype), torch.tensor(labels)
 
 
 def proxies(dtype: torch.dtype) -> Tensor:
@@ -166,7 +180,8 @@ def value_and_gradient(name: str, case: Case) -> tuple[Tensor, Tensor]:
     rows.requires_grad_()
     takes_memory = case.with_memory and name in COMPARING
     first, more = arguments(kind, rows)
-    value = loss.over_ranks(first, labels, *more, step=STEP, **({"memory": memory_rows()} if takes_memory else {}))
+    memory = {"memory": spoiled(*memory_rows(), case)} if takes_memory else {}
+    value = loss.over_ranks(first, labels, *more, step=STEP, **memory)
     value.backward()
     assert rows.grad is not None
     return value.detach(), rows.grad / dist.world_size()
@@ -190,6 +205,9 @@ def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, list[F
 def test_two_processes_have_the_loss_and_gradient_of_one(one_and_two: tuple[Found, list[Found]], name: str) -> None:
     one, two = one_and_two
     for case, (value, gradient) in one[name].items():
+        if case == "a row of one process is NaN":
+            assert all(found[name][case][0].isnan() for found in [one, *two])
+            continue
         tolerance = 1e-5 if CASES[case].dtype == torch.float32 else 1e-10
         assert [float(found[name][case][0]) for found in two] == pytest.approx([float(value)] * 2, rel=tolerance), case
         difference = torch.cat([found[name][case][1] for found in two]) - gradient

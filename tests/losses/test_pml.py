@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from pytorch_metric_learning import losses, miners
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
@@ -105,6 +107,75 @@ def test_vectors_that_are_not_finite_are_refused():
     x[3, 1] = torch.nan
     with pytest.raises(UserError, match=r"not finite in rows 3 of 12"):
         entry("NTXentLoss").build(CONTEXT)(x, LABELS)
+
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "GenericPairLoss": {"mat_based_loss": True},
+    "LargeMarginSoftmaxLoss": {"num_classes": 3, "embedding_size": 6},
+    "ManifoldLoss": {"l": 6},
+    "P2SGradLoss": {"num_classes": 3, "descriptors_dim": 6},
+    "RankedListLoss": {"margin": 0.4, "Tn": 10},
+    "SphereFaceLoss": {"num_classes": 3, "embedding_size": 6},
+}
+"""Its losses that cannot be made without arguments."""
+BATCHES = [[0, 0, 0, 1, 1, 2, -1], [0, 1, 2, 3], [4, 4, 4], [1], [-1, -1], [0, 0, 1, 1], [0] * 7 + [1], [2, -1, 0, 2]]
+ALL = [
+    name
+    for name, one in inspect.getmembers(losses, inspect.isclass)
+    if issubclass(one, losses.BaseMetricLossFunction) and one is not losses.BaseMetricLossFunction
+]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_loss_of_the_library_is_refused_when_built_or_takes_any_batch(name):
+    try:
+        loss = entry(name, arguments=NEEDS.get(name, {})).build(CONTEXT)
+    except UserError as error:
+        if "owns parameters" in str(error) or "cannot train here" in str(error):
+            return
+        raise
+    first = None
+    for labels in [*BATCHES, *BATCHES]:
+        x = normalize(vectors(len(labels))).requires_grad_()
+        value = loss(x, torch.tensor(labels))
+        value.backward()
+        assert value.isfinite()
+        assert x.grad.isfinite().all()
+        first = float(value.detach()) if first is None else first
+    x = normalize(vectors(len(BATCHES[0])))
+    assert float(loss(x, torch.tensor(BATCHES[0]))) == first
+
+
+def test_most_losses_of_the_library_can_be_used():
+    refused = {"DynamicSoftMarginLoss", "SmoothAPLoss", "VICRegLoss", "GenericPairLoss", "ManifoldLoss"}
+    own_parameters = {*OUR_NAMES, "LargeMarginSoftmaxLoss", "P2SGradLoss", "SphereFaceLoss"}
+    for name in set(ALL) - refused - own_parameters:
+        entry(name, arguments=NEEDS.get(name, {})).build(CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("SmoothAPLoss", {}, r"SmoothAPLoss cannot train here: on a batch of classes .* same number.*name: smooth_ap"),
+        ("DynamicSoftMarginLoss", {}, r"its value depends on the batches before.*name: triplet, margin: 0\}"),
+        ("VICRegLoss", {}, r"it raises ValueError.*name: sup_con"),
+        ("PNPLoss", {"miner": "BatchHardMiner"}, r"PNPLoss with BatchHardMiner cannot train .* Choose .* or no miner"),
+    ],
+)
+def test_a_loss_that_would_fail_inside_a_step_is_refused_with_the_reason_and_another(name, options, text):
+    before = torch.get_rng_state()
+    with pytest.raises(UserError, match=text):
+        entry(name, **options).build(CONTEXT)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loss_that_is_nan_without_positives_is_0_with_a_gradient_of_zeros():
+    x = vectors(3).requires_grad_()
+    assert losses.NCALoss()(x, torch.arange(3)).isnan()
+    value = entry("NCALoss").build(CONTEXT)(x, torch.arange(3))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert not x.grad.any()
 
 
 @pytest.mark.parametrize("name", sorted(OUR_NAMES))

@@ -152,7 +152,7 @@ def test_proxy_anchor_adds_up_over_the_processes_batches(monkeypatch):
     cosine, labels = random_cosines(7, 4, seed=9), torch.tensor([0, 1, 1, -1, 2, 0, 0])
     loss = ProxyAnchorLoss()
     shares = [slice(0, 2), slice(2, 7), slice(7, 7)]
-    log_sums, sizes = zip(*(loss._over_rows(cosine[share], labels[share]) for share in shares))
+    log_sums, sizes = zip(*(loss._over_rows(cosine[share], labels[share], raises=True) for share in shares))
     monkeypatch.setattr(dist, "gather_rows", lambda own: torch.stack(log_sums))
     monkeypatch.setattr(dist, "sum_over_ranks", lambda own: torch.stack(sizes).sum(0))
     found = loss.over_ranks(cosine[:2], labels[:2], step=3)
@@ -266,7 +266,7 @@ def test_a_value_without_meaning_is_refused_at_construction(make, text):
 
 
 def test_inputs_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"cosines must be \(rows, classes\) or .*, not \(3,\)"):
+    with pytest.raises(ValueError, match=r"cosines must be \(rows, classes\) or .*, not torch.float32 \(3,\)"):
         ProxyAnchorLoss()(torch.zeros(3), torch.tensor([0, 0, 0]))
     with pytest.raises(ValueError, match=r"labels lie in 0\.\.2; 2 classes"):
         ProxyAnchorLoss()(torch.zeros(2, 2), torch.tensor([0, 2]))

@@ -270,5 +270,5 @@ def test_an_adapter_adds_its_low_rank_product_and_begins_as_nothing() -> None:
 
 def test_without_peft_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"shelfmark\[adapters\].*model\.adapters\.rank=0"):
+    with pytest.raises(UserError, match=r"pip install peft.*model\.adapters\.rank=0"):
         network(backbone="test_vit", adapters=AdapterOptions(4, 8.0, ("qkv",)))

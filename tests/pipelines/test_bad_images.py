@@ -12,6 +12,7 @@ from small_recipe import SMALL
 from shelfmark.cli import main
 
 SHORT = [*SMALL, "train.num_epochs=1", "eval.every_epochs=1", "data.train_json=some.json", "data.root=pictures"]
+SHORT += ["data.extra_roots=[dataset/shop]"]  # to which the links in `pictures` lead
 
 
 @pytest.fixture

@@ -182,7 +182,11 @@ def test_pc_softmax_moves_the_bias_to_the_target_prior(shop: Shop, all_methods: 
     with np.errstate(divide="ignore"):
         shift = torch.from_numpy(np.log(target / target.sum()) - np.log(counts / counts.sum()))
     features, labels = shop.features("val")
-    logits = features @ original.model["classifier.weight"].T.double() + original.model["classifier.bias"] + shift
+    logits = (
+        features @ original.read_model()["classifier.weight"].T.double()
+        + original.read_model()["classifier.bias"]
+        + shift
+    )
     hits = (logits.argmax(dim=1) == labels).double().mean()
     row = next(row for row in summary["methods"] if row["method"] == "pc_softmax")
     assert row["top1"] == pytest.approx(float(hits), abs=1e-9)
@@ -206,7 +210,7 @@ def test_a_temperature_that_makes_the_probabilities_better_is_kept_though_it_cha
     assert summary["saved"] == "temperature"
     assert [row["method"] for row in summary["methods"]] == ["unmodified", "temperature"]
     assert manifest["calibration"]["method"] == "temperature"
-    weights = [shop.checkpoint(name).model["classifier.weight"] for name in ("log/linear", "warm")]
+    weights = [shop.checkpoint(name).read_model()["classifier.weight"] for name in ("log/linear", "warm")]
     torch.testing.assert_close(weights[1] * manifest["calibration"]["temperature"], weights[0])
 
 
@@ -217,10 +221,10 @@ def test_the_saved_checkpoint_gives_the_scores_of_its_row_and_a_bias_where_the_m
     assert summary["saved"] == "crt"
     assert "the saved one has model.classifier.bias=true" in caplog.text
     original, changed = shop.checkpoint("log/plain"), shop.checkpoint("with_bias")
-    assert changed.model.keys() - original.model.keys() == {"classifier.bias"}
-    assert {name for name in original.model if not original.model[name].equal(changed.model[name])} == {
-        "classifier.weight"
-    }
+    assert changed.read_model().keys() - original.read_model().keys() == {"classifier.bias"}
+    assert {
+        name for name in original.read_model() if not original.read_model()[name].equal(changed.read_model()[name])
+    } == {"classifier.weight"}
     with contextlib.chdir(shop.folder), without_pictures():
         assert main(["evaluate", "--RESUME_MODEL", "with_bias/best_model", "--out", "scored"]) == 0
     scored = json.loads((shop.folder / "scored" / "summary.json").read_text())
@@ -245,7 +249,7 @@ def test_of_a_cosine_classifier_only_the_scale_can_be_saved(shop: Shop, caplog: 
     assert warm["saved"] == "temperature"
     scales = [one.manifest["config"]["model"]["classifier"]["scale"] for one in (original, changed)]
     assert scales[1] == pytest.approx(scales[0] / changed.manifest["calibration"]["temperature"])
-    assert all(original.model[name].equal(changed.model[name]) for name in original.model)
+    assert all(original.read_model()[name].equal(changed.read_model()[name]) for name in original.read_model())
 
 
 def test_a_method_that_the_classifier_has_no_use_for_is_an_error_where_it_stands_alone(

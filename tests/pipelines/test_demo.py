@@ -92,7 +92,7 @@ def test_the_table_and_the_paths_are_printed(demo) -> None:
 
 def test_the_reported_scores_follow_from_the_stored_features_and_weights(demo) -> None:
     features = read_embeddings(demo.run / "embeddings" / "val")
-    model = load_checkpoint(demo.run / "best_model").model
+    model = load_checkpoint(demo.run / "best_model").read_model()
     logits = torch.from_numpy(features.features) @ model["classifier.weight"].T + model["classifier.bias"]
     hits = (logits.argmax(dim=1).numpy() == features.labels).mean()
     assert hits == pytest.approx(demo.summary["top1"], abs=1.5 / len(features))
@@ -127,7 +127,9 @@ def test_embed_writes_the_features_that_the_scores_came_from(demo) -> None:
         theirs = read_embeddings(Path("features"))
         assert np.array_equal(ours.features, theirs.features)
         assert list(theirs.image_ids) == list(ours.image_ids)
-        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features"]) == 2
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", "--out", "features"]) == 0
+        other = ["--out", "features", "--split", "retrieval"]
+        assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", *other]) == 2
 
 
 def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo) -> None:
@@ -135,14 +137,14 @@ def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo
     calibration = recalibrated.manifest["calibration"]
     assert calibration["method"] == "tau_norm"
     assert calibration["from_checkpoint_sha256"] == original.weights_hash
-    weight = original.model["classifier.weight"]
+    weight = original.read_model()["classifier.weight"]
     if calibration["unmodified"]:
         expected = weight
     else:
         expected = weight / weight.norm(dim=1, keepdim=True) ** calibration["tau"]
-    torch.testing.assert_close(recalibrated.model["classifier.weight"], expected)
-    unchanged = [name for name in original.model if not name.startswith("classifier.")]
-    assert all(torch.equal(original.model[name], recalibrated.model[name]) for name in unchanged)
+    torch.testing.assert_close(recalibrated.read_model()["classifier.weight"], expected)
+    unchanged = [name for name in original.read_model() if not name.startswith("classifier.")]
+    assert all(torch.equal(original.read_model()[name], recalibrated.read_model()[name]) for name in unchanged)
 
 
 def test_the_tau_table_holds_the_whole_sweep_and_the_unmodified_model(demo) -> None:

@@ -64,7 +64,7 @@ def _there(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _weights(folder: str) -> dict[str, torch.Tensor]:
-    return load_checkpoint(Path(folder)).model
+    return load_checkpoint(Path(folder)).read_model()
 
 
 def test_a_resumed_run_of_experts_ends_with_the_same_digits_and_its_stage_restarts_the_classifier_alone() -> None:

@@ -26,7 +26,7 @@ def _train_records(name: str) -> list[dict[str, Any]]:
 
 
 def _memory(name: str) -> Any:
-    return load_checkpoint(Path("log", name, "last")).state["memories"]["smooth_ap"]
+    return load_checkpoint(Path("log", name, "last")).read_state()["memories"]["smooth_ap"]
 
 
 def test_a_resumed_run_goes_on_with_its_memory_to_the_same_digits(

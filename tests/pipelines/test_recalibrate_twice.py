@@ -142,7 +142,7 @@ def test_tau_norm_of_a_tau_normed_checkpoint_divides_the_rows_again(
         road.run("tau-norm", "--RESUME_MODEL", "halves/linear/best_model", *grid)
     assert "halves/linear/best_model is recalibrated already (tau_norm)" in caplog.text
     weights = [
-        road.checkpoint(f"{name}/best_model").model["classifier.weight"]
+        road.checkpoint(f"{name}/best_model").read_model()["classifier.weight"]
         for name in ("log/linear", "halves/linear", "halves/linear_2")
     ]
     torch.testing.assert_close(weights[1], tau_normalized(weights[0], 0.5))

@@ -81,7 +81,7 @@ def test_freezing_the_backbone_is_finetuning_and_a_resume_says_so(
     assert main(argv) == 2
     assert "--mode finetune" in capsys.readouterr().err
     assert main([*argv, "--mode", "finetune", "optim.lr=0.5"]) == 0
-    before, after = (load_checkpoint(Path("log", name, "last")).model for name in ("base", "base_finetune"))
+    before, after = (load_checkpoint(Path("log", name, "last")).read_model() for name in ("base", "base_finetune"))
     changed = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
     assert changed == {"classifier", "heads"}
 

@@ -50,14 +50,20 @@ def test_factors_mixing_and_statistics_change_with_the_stage_and_every_resume_gi
     points = {step: load_checkpoint(folder) for step, folder in kept.items()}
     assert sorted(points) == [2, 3, 4, 6, 8, 9]
 
-    assert [step for step, point in points.items() if SCALE in point.model] == [4, 6]
-    assert 0 < float((points[4].model[SCALE] - 1).abs().median()) < float((points[6].model[SCALE] - 1).abs().median())
+    assert [step for step, point in points.items() if SCALE in point.read_model()] == [4, 6]
+    assert (
+        0
+        < float((points[4].read_model()[SCALE] - 1).abs().median())
+        < float((points[6].read_model()[SCALE] - 1).abs().median())
+    )
     for name in ("classifier.weight", "classifier.bias"):
-        assert all(torch.equal(points[step].model[name], points[3].model[name]) for step in (4, 6))
-        assert not torch.equal(points[8].model[name], points[6].model[name])
-    parameters = [name for name in points[3].model if name.startswith("backbone.") and _is_parameter(name)]
+        assert all(torch.equal(points[step].read_model()[name], points[3].read_model()[name]) for step in (4, 6))
+        assert not torch.equal(points[8].read_model()[name], points[6].read_model()[name])
+    parameters = [name for name in points[3].read_model() if name.startswith("backbone.") and _is_parameter(name)]
     for name in parameters:
-        assert all(torch.equal(points[step].model[name], points[3].model[name]) for step in (4, 6, 8, 9)), name
+        assert all(
+            torch.equal(points[step].read_model()[name], points[3].read_model()[name]) for step in (4, 6, 8, 9)
+        ), name
     assert not torch.equal(_backbone(points[4], True), _backbone(points[3], True))
     assert not torch.equal(_backbone(points[6], True), _backbone(points[4], True))
     assert torch.equal(_backbone(points[9], True), _backbone(points[6], True))
@@ -72,9 +78,9 @@ def test_factors_mixing_and_statistics_change_with_the_stage_and_every_resume_gi
     for step in (4, 6):
         assert main(["train", "--RESUME_MODEL", str(kept[step]), f"name=from_{step}"]) == 0
         resumed = load_checkpoint(Path(f"log/from_{step}/last"))
-        assert resumed.model.keys() == whole.model.keys()
-        for name, value in whole.model.items():
-            assert torch.equal(value, resumed.model[name]), (step, name)
+        assert resumed.read_model().keys() == whole.read_model().keys()
+        for name, value in whole.read_model().items():
+            assert torch.equal(value, resumed.read_model()[name]), (step, name)
         assert all(records[at] == record for at, record in _train_records(Path(f"log/from_{step}")).items())
 
 
@@ -88,7 +94,7 @@ def test_every_reader_of_a_checkpoint_with_factors_sees_the_scaled_classifier(sm
     assert main(["train", *lws, "name=lws"]) == 0
     last = load_checkpoint(Path("log/lws/last"))
     opened = open_model(Path("log/lws/last"))
-    scale, weight, bias = (last.model[f"classifier.{name}"] for name in ("class_scale", "weight", "bias"))
+    scale, weight, bias = (last.read_model()[f"classifier.{name}"] for name in ("class_scale", "weight", "bias"))
     assert torch.equal(opened.network.classifier.weight.cpu(), scale[:, None] * weight)
     embedding = torch.randn(4, weight.shape[1], generator=torch.Generator().manual_seed(0))
     logits = opened.network.logits(embedding.to(opened.precision.device)).cpu()
@@ -105,7 +111,7 @@ def test_every_reader_of_a_checkpoint_with_factors_sees_the_scaled_classifier(sm
     one_tau = ["tau_norm.bias=keep", "tau_norm.start=0", "tau_norm.stop=0"]
     assert main(["tau-norm", "--RESUME_MODEL", "log/lws/last", *one_tau]) == 0
     recalibrated = load_checkpoint(Path("log_tau/lws/best_model"))
-    assert SCALE not in recalibrated.model
+    assert SCALE not in recalibrated.read_model()
     reopened = open_model(Path("log_tau/lws/best_model"))
     torch.testing.assert_close(reopened.network.classifier.weight, opened.network.classifier.weight)
     torch.testing.assert_close(reopened.network.classifier.bias, opened.network.classifier.bias)
@@ -113,6 +119,6 @@ def test_every_reader_of_a_checkpoint_with_factors_sees_the_scaled_classifier(sm
     # Finetuning begins with the scaled classifier and learns it as one.
     argv = ["train", "--RESUME_MODEL", "log/lws/last", "--mode", "finetune", "train.stages=[]", "optim.lr=1e-12"]
     assert main([*argv, "train.num_epochs=1", "train.steps_per_epoch=1"]) == 0
-    tuned = load_checkpoint(Path("log/lws_finetune/last")).model
+    tuned = load_checkpoint(Path("log/lws_finetune/last")).read_model()
     assert SCALE not in tuned
     torch.testing.assert_close(tuned["classifier.weight"], scale[:, None] * weight)

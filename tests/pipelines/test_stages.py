@@ -42,7 +42,7 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
     assert not torch.equal(_backbone(points[3]), _backbone(points[4]))
     for step in (6, 8, 9):
         assert torch.equal(_backbone(points[step]), _backbone(points[4]))
-    moved = points[6].model["classifier.weight"] - points[4].model["classifier.weight"]
+    moved = points[6].read_model()["classifier.weight"] - points[4].read_model()["classifier.weight"]
     assert moved.abs().min(1).values.median() > 1e-3
     # The rate: half a cosine over the first epoch, then over the two of the stage.
     assert [records[step]["lr"] for step in (1, 4, 5, 12)] == pytest.approx([0.05, 0.0, 0.5, 0.0], abs=1e-9)
@@ -51,8 +51,8 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
     for step in (3, 4, 6, 8, 9):
         assert main(["train", "--RESUME_MODEL", str(kept[step]), f"name=from_{step}"]) == 0
         resumed = load_checkpoint(Path(f"log/from_{step}/last"))
-        for name, value in whole.model.items():
-            assert torch.equal(value, resumed.model[name]), (step, name)
+        for name, value in whole.read_model().items():
+            assert torch.equal(value, resumed.read_model()[name]), (step, name)
         assert all(records[at] == record for at, record in _train_records(Path(f"log/from_{step}")).items())
 
 

@@ -36,7 +36,8 @@ def test_a_resumed_run_goes_on_with_its_views_and_memory_to_the_same_digits(
     assert _train_records("halves") == records
     assert [record["step"] for record in records] == list(range(1, 11))
     assert all(record["gpaco"] == record["loss"] > 0 for record in records)
-    memories = [load_checkpoint(Path("log", name, "last")).state["memories"]["gpaco"] for name in ("whole", "halves")]
+    states = [load_checkpoint(Path("log", name, "last")).read_state() for name in ("whole", "halves")]
+    memories = [state["memories"]["gpaco"] for state in states]
     assert memories[0]["vectors"].equal(memories[1]["vectors"])
     assert memories[0]["vectors"].shape == (80, 16)
     assert "starts empty" not in caplog.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 
 from shelfmark.config.errors import ConfigError
 from shelfmark.config.load import load, parse_override
@@ -14,7 +15,6 @@ from shelfmark.core.contracts import Batch
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import TrainStep
 from shelfmark.losses import CrossEntropy
 from shelfmark.recipe import assemble
 from shelfmark.recipe.tree import Recipe
@@ -49,7 +49,7 @@ def test_every_expert_learns_in_a_step(losses: str, more: list[str]) -> None:
     config = recipe(*SMALL, losses, *more)
     network = assemble.network(config, num_classes=3)
     terms = assemble.loss_terms(config, table(), CPU, steps_per_epoch=1)
-    step = TrainStep(
+    step = step_of(
         network,
         terms,
         assemble.optimizer(config, network),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 
 from shelfmark.config.errors import ConfigError
 from shelfmark.config.load import load, parse_override
@@ -15,7 +16,6 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import TrainStep
 from shelfmark.pipelines.limits import smoke_overrides
 from shelfmark.recipe import assemble
 from shelfmark.recipe.tree import Recipe
@@ -41,7 +41,7 @@ def test_gpaco_trains_the_classifier_and_its_metric_head_and_no_other(classifier
     config = recipe(*SMALL, GPACO, f"model.classifier.type={classifier}")
     network = assemble.network(config, num_classes=3)
     (term,) = assemble.loss_terms(config, table(), CPU, steps_per_epoch=1)
-    step = TrainStep(network, [term], assemble.optimizer(config, network), Precision("fp32", CPU))
+    step = step_of(network, [term], assemble.optimizer(config, network), Precision("fp32", CPU))
     before = {name: parameter.clone() for name, parameter in network.named_parameters()}
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     losses = step(Batch(images, torch.tensor([0, 0, 0, 1, 1, 1, 2, -1]), torch.arange(8)), learning_rate=0.01).losses

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 
 from shelfmark.config.errors import ConfigError
 from shelfmark.config.load import load, parse_override
@@ -15,7 +16,6 @@ from shelfmark.core.contracts import Batch, Proxies
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.step import TrainStep
 from shelfmark.recipe import assemble
 from shelfmark.recipe.tree import Recipe
 
@@ -66,7 +66,7 @@ def test_every_loss_trains_on_the_head_that_gives_what_it_takes(loss: str, cosin
     network = assemble.network(config, num_classes=3)
     terms = assemble.loss_terms(config, table(), CPU, steps_per_epoch=1)
     head = network.classifier if terms[0].head == "classifier" else network.heads[terms[0].head]
-    step = TrainStep(network, terms, assemble.optimizer(config, network), Precision("fp32", CPU))
+    step = step_of(network, terms, assemble.optimizer(config, network), Precision("fp32", CPU))
     before = [parameter.clone() for parameter in head.parameters()]
     losses = step(batch(), learning_rate=0.01).losses
     assert losses["loss"].isfinite()

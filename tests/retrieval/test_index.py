@@ -278,6 +278,7 @@ def test_a_killed_write_leaves_the_former_index(moment: str, tmp_path: Path) -> 
 import os, signal, sys
 from pathlib import Path
 import numpy as np
+from shelfmark.core import folders
 from shelfmark.retrieval import index_files
 
 moves = []
@@ -285,15 +286,16 @@ moves = []
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def replace(source, target, move=os.replace):
-    moves.extend([source] if Path(source).is_dir() else [])
+def rename(source, target, move=os.rename):
+    moves.append(source)
     die() if len(moves) == 2 else move(source, target)
 
 folder = Path(sys.argv[1])
 index = index_files.read_index(folder)
 index.remove(np.arange(25))
 if {moment!r} == "between the two renames":
-    os.replace = replace
+    folders.exchange = lambda first, second: False
+    os.rename = rename
 else:
     index_files.sha256_file = die
 index_files.write_index(folder, index)
@@ -306,6 +308,7 @@ index_files.write_index(folder, index)
     again.remove(np.arange(25))
     write_index(tmp_path / "index", again)
     assert len(read_index(tmp_path / "index")) == 25
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_npy_export_has_the_vectors_and_a_line_for_each(tmp_path: Path) -> None:
@@ -319,11 +322,11 @@ def test_npy_export_has_the_vectors_and_a_line_for_each(tmp_path: Path) -> None:
     assert rows[0]["label"] == "-1"
 
 
-def test_parquet_export_without_pyarrow_names_the_extra_and_writes_nothing(
+def test_parquet_export_without_pyarrow_names_the_package_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_export, "has_parquet", lambda: False)
-    with pytest.raises(UserError, match=r"shelfmark\[parquet\]"):
+    with pytest.raises(UserError, match="pip install pyarrow"):
         export_vectors(Index.build(vectors(50), records(50)), tmp_path / "out.parquet", "parquet")
     assert list(tmp_path.iterdir()) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracles_rerank import cosines, expanded, k_reciprocal_distances
+from oracles_rerank import cosines, expanded, k_reciprocal_distances, k_reciprocal_weights
 
 from shelfmark.core.errors import UserError
 from shelfmark.retrieval import rerank
@@ -102,6 +102,18 @@ def test_k_reciprocal_distances_equal_their_plain_definition(
     assert found.dtype == dtype
     wanted = k_reciprocal_distances(query, gallery, k1, k2, lambda_, normalize)
     np.testing.assert_allclose(found, wanted, atol=2 * TOLERANCE[dtype])
+
+
+def test_k1_counts_the_others_alone() -> None:
+    # Where 20 neighbours were searched for with the vector itself the first, k1 = 20 is k1 = 19 here.
+    vectors, everyone = clustered(60, 6, seed=4), torch.arange(60)
+    units = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    found = {k1: reciprocal.ReRanking(units, everyone, k1, 6, 0.0).distances(everyone) for k1 in (19, 20)}
+    for k1, longest_list in ((19, 20), (20, None)):
+        weights = k_reciprocal_weights(vectors, 20, 6, False, longest_list)
+        least = np.minimum(weights[:, None], weights).sum(axis=2)
+        np.testing.assert_allclose(found[k1], 1 - least / (2 - least), atol=1e-12)
+    assert float((found[19] - found[20]).abs().max()) > 0.01
 
 
 def test_k_reciprocal_by_hand() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
 from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.stopping import Stopped
+from shelfmark.core.text_safety import printable
 
 # OpenMP's threads wait for each other by spinning, 300,000 times over; where the cores are shared with loader
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
@@ -24,8 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not error.is_told:
+            print(printable(f"error: {error}"), file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(printable(str(stopped)), file=sys.stderr)
+        return stopped.exit_status
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import StopSignals
 
 if TYPE_CHECKING:
     from shelfmark.config.load import Loaded, Override
@@ -23,6 +24,12 @@ CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Pat
 
 
 def train(args: argparse.Namespace) -> int:
+    # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
+    with StopSignals():
+        return _train(args)
+
+
+def _train(args: argparse.Namespace) -> int:
     from shelfmark.cli import screens
     from shelfmark.core.launch import relaunch
 
@@ -35,10 +42,10 @@ def train(args: argparse.Namespace) -> int:
 
     if args.dry_run:
         with tempfile.TemporaryDirectory() as thrown_away:
-            run(_train_recipe(args, thrown_away), args.RESUME_MODEL, args.mode, small_evaluation=True)
+            run(_train_recipe(args, thrown_away), args.RESUME_MODEL, args.mode, small_evaluation=True, aside=True)
         screens.dry_run_passed()
         return 0
-    folder, summary = run(recipe, args.RESUME_MODEL, args.mode, small_evaluation=args.smoke)
+    folder, summary = run(recipe, args.RESUME_MODEL, args.mode, small_evaluation=args.smoke, aside=args.smoke)
     screens.trained(folder, summary)
     return 0
 
@@ -58,7 +65,7 @@ def test(args: argparse.Namespace) -> int:
 def ensemble(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.ensemble import ensemble as run
 
-    run(args.files, args.weights, args.out)
+    run(args.files, args.weights, args.out, args.num_classes)
     return 0
 
 
@@ -122,11 +129,12 @@ def evaluate(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.retrieval_scores import Asked
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
-    folder = unused_path(args.out or opened.run_folder / "evaluation")
+    former = args.out or opened.run_folder / "evaluation"
+    folder = unused_path(former)
     asked = Asked(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
-    screens.evaluated(folder, run(opened, folder, asked), args.legacy_metrics)
+    screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
     if plan.steps:
-        screens.post_processed(folder, post_process(opened, folder, plan))
+        screens.post_processed(folder, post_process(opened, folder, plan, former))
     return 0
 
 
@@ -150,8 +158,12 @@ def migrate(args: argparse.Namespace) -> int:
 
 def config(args: argparse.Namespace) -> int:
     from shelfmark.config.write import schema_json, to_yaml
+    from shelfmark.engine.resume import rules_table
     from shelfmark.recipe import Recipe
 
+    if args.resume_rules:
+        print(rules_table())
+        return 0
     print(schema_json(Recipe) if args.schema else to_yaml(_train_recipe(args)))
     return 0
 
@@ -170,7 +182,13 @@ COMMANDS = {
         train,
         [
             CONFIG,
-            RESUME,
+            option(
+                "--RESUME_MODEL",
+                "checkpoint folder, as log/shop/last; auto: the newest one of log/<name>, and a fresh run there where"
+                " there is none",
+                type=Path,
+                metavar="CKPT",
+            ),
             option("--mode", "continue the checkpoint's run or finetune it", choices=["resume", "finetune"]),
             option("--smoke", "two epochs of four steps on the shop", action="store_true"),
             option("--dry-run", "two batches of each phase, nothing kept", action="store_true"),
@@ -198,6 +216,9 @@ COMMANDS = {
         [
             option("files", "files that `test --topk K` wrote", type=Path, nargs="+", metavar="CSV"),
             option("--weights", "one number a file (default: all equal)", type=float, nargs="+", metavar="W"),
+            option(
+                "--num-classes", "refuse files with a class of this number or above", type=int, default=0, metavar="N"
+            ),
             option("--out", "submission file", type=Path, default=Path("ensemble.csv"), metavar="FILE"),
         ],
         takes_config=False,
@@ -340,7 +361,11 @@ COMMANDS = {
     "config": Command(
         "print the resolved config, or its JSON schema for editors",
         config,
-        [CONFIG, option("--schema", "print the JSON schema", action="store_true")],
+        [
+            CONFIG,
+            option("--schema", "print the JSON schema", action="store_true"),
+            option("--resume-rules", "print what may change when a run is resumed", action="store_true"),
+        ],
     ),
     "demo": Command("the whole road on the generated shop; the same as `make demo`", demo, [CONFIG]),
 }
@@ -378,11 +403,11 @@ def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
     if args.config is not None:
         return args.config, []
     checkpoint = getattr(args, "RESUME_MODEL", None)
-    if checkpoint is not None:
-        from shelfmark.engine.checkpoint import load_checkpoint
+    if checkpoint is not None and checkpoint != Path("auto"):
+        from shelfmark.engine.checkpoint import readable_checkpoint
         from shelfmark.pipelines.opened import config_overrides
 
-        return None, config_overrides(load_checkpoint(checkpoint))
+        return None, config_overrides(readable_checkpoint(checkpoint))
     return _default_config(), _without_the_shop(args.overrides)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import Stopped
+from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +37,10 @@ def discover(args: argparse.Namespace) -> int:
     from shelfmark.cli import discover_screens
     from shelfmark.pipelines.discover.loop import discover as run
 
-    files = run(loaded, redo=args.redo, review=args.review)
+    try:
+        files = run(loaded, redo=args.redo, review=args.review)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, "the same command goes on where the run stood") from None
     if os.environ.get("RANK", "0") == "0":
         discover_screens.discovered(files)
     return 0
@@ -119,5 +124,5 @@ def _photos(args: argparse.Namespace) -> list[Path]:
 def _status(answers: Sequence[Assigned]) -> int:
     unread = [answer for answer in answers if answer.error is not None]
     for answer in unread:
-        print(f"warning: {answer.photo} could not be read: {answer.error}", file=sys.stderr)
+        print(printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr)
     return UNREADABLE if unread else 0

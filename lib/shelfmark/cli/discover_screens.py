@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shelfmark.core.files import read_json
+from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.discover.assign import Assigned
@@ -40,5 +41,5 @@ def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         table.add_column(column, overflow="fold")
     for row in rows:
         # Names are the user's, and no markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, one_line=True)) for cell in row))
     Console().print(table)

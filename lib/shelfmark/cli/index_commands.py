@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,5 +229,7 @@ def _status(answers: Sequence[Answer] | Sequence[Recognised], is_json: bool) -> 
     if is_json:
         # The tables say it themselves.
         for answer in unread:
-            print(f"warning: {answer.photo} could not be read: {answer.error}", file=sys.stderr)
+            print(
+                printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr
+            )
     return UNREADABLE if unread else 0

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shelfmark.core.text_safety import printable
+
 if TYPE_CHECKING:
     from shelfmark.pipelines.recognise import Recognised
     from shelfmark.pipelines.search import Answer
@@ -60,12 +62,13 @@ def described(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:
             is_count = isinstance(line, int) and not isinstance(line, bool)
-            print(f"{name:<{width}}  {f'{line:,}' if is_count else line}")
+            print(f"{name:<{width}}  {f'{line:,}' if is_count else printable(str(line), one_line=True)}")
 
 
 def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None) -> None:
     console = Console(highlight=False)
     console.print()
+    photo = printable(photo, one_line=True)
     if error is not None:
         console.print(Text(f"{photo}: could not be read: {error}"), soft_wrap=True)
         return
@@ -76,7 +79,7 @@ def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], err
         # A path that is cut cannot be opened: it goes on in the next line.
         table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, one_line=True)) for cell in row))
     console.print(table)
 
 

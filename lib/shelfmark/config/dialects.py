@@ -94,6 +94,8 @@ def _whole(key: str) -> Callable[[str], Reading]:
     def read(text: str) -> Reading:
         if not re.fullmatch(r"[-+]?\d+", text.strip()):
             raise ValueError(f"{text!r} is not a whole number.")
+        if len(text) > 40:
+            raise ValueError("a number of 64 bits has at most 19 digits.")
         return [(key, int(text))]
 
     return read

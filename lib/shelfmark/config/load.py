@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from shelfmark.config.bounds import MAX_DEPTH, problems_in
 from shelfmark.config.errors import ConfigError, problems_of, shown
-from shelfmark.config.nodes import DEFAULT, Node, merged, node_of, origins, plain
+from shelfmark.config.nodes import DEFAULT, Node, merged, node_of, origins, place_in_list, plain
 from shelfmark.config.shape import Shape
 from shelfmark.config.yaml_lines import parse, read_file, scalar
 from shelfmark.core.errors import UserError, nearest
@@ -21,6 +22,9 @@ Tree = TypeVar("Tree", bound=BaseModel)
 
 BASE = "_base_"
 """The key, at the top of a file, that names the file or files which it builds on."""
+_TEXT_CHARS = 300
+_MAX_FILES = 64
+"""Read for one configuration: a few that name each other twice stand for thousands."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
 
     Raises ConfigError with all problems at once; UserError for a file that cannot be read as YAML.
     """
-    tree = _with_bases(_existing(file), ()) if file else Node({}, "configuration")
+    tree = _with_bases(_existing(file), (), []) if file else Node({}, "configuration")
     shape = Shape.of(schema)
     problems: list[str] = []
     for override in overrides:
@@ -54,6 +58,8 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
             tree = _put(tree, override.key.split("."), 0, override, shape)
         except UserError as error:
             problems.append(str(error))
+    if beyond := list(problems_in(tree)):
+        raise ConfigError([*problems, *beyond])
     try:
         # Through JSON, strict mode takes a list for a tuple and text for a path, yet neither true nor "3" for a number.
         # Defaults go the same way: a tree that validates its defaults would find a Path where JSON has text.
@@ -71,32 +77,40 @@ def parse_override(text: str) -> Override:
     Nothing behind the `=` is the empty text; `null` is null. A `#` or `: ` within an unquoted value is part of it.
     """
     key, equals, value = text.partition("=")
-    origin = f"command line: {text}"
+    origin = f"command line: {text if len(text) <= _TEXT_CHARS else f'{text[:_TEXT_CHARS]} ...'}"
     if not equals:
-        raise UserError(f"{text!r} is not understood: an option is given as key=value, for example optim.lr=0.1.")
+        raise UserError(f"{shown(text)} is not understood: an option is given as key=value, for example optim.lr=0.1.")
     key = key.strip()
     if not all(key.split(".")):
         raise UserError(f"{origin}: {key!r} is not a key; write its parts with one dot between, as in optim.lr=0.1.")
+    if key.count(".") >= MAX_DEPTH or len(key) > _TEXT_CHARS:
+        raise UserError(f"command line: {shown(key)} is longer than the key of any option.")
     value = value.strip()
     if value.startswith(("[", "{", '"', "'")):
         return Override(key, plain(parse(value, lambda line: origin)), origin)
-    return Override(key, scalar(value) if value else "", origin)
+    try:
+        return Override(key, scalar(value) if value else "", origin)
+    except UserError as error:
+        raise UserError(f"command line: {key}={shown(value)}: {error}") from None
 
 
-def _with_bases(file: Path, above: tuple[Path, ...]) -> Node:
-    """The file's tree on top of the trees of its bases; of several bases, the later one rules."""
+def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path]) -> Node:
+    """The file's tree on top of the trees of its bases; of several bases, the later one rules. read: so far."""
+    read.append(file)
+    if len(read) > _MAX_FILES:
+        raise ConfigError([f"{_shown_path(read[0])}: more than {_MAX_FILES} files, through their `{BASE}` lines."])
     tree = read_file(file, _shown_path(file))
     named = tree.value.pop(BASE, Node(None, tree.origin))
     result = Node({}, tree.origin)
     for base in _base_names(named):
         path = file.parent / base.value
         chain = (*above, file)
+        if not os.path.isfile(path):
+            raise ConfigError([f"{base.origin}: {BASE} names {_shown_path(path)}, which {_lack(path)}"])
         if path.resolve() in [one.resolve() for one in chain]:
             names = " -> ".join(_shown_path(one) for one in (*chain, path))
             raise ConfigError([f"{base.origin}: `{BASE}` goes round in a circle: {names}."])
-        if not path.is_file():
-            raise ConfigError([f"{base.origin}: {BASE} names {_shown_path(path)}, which {_lack(path)}"])
-        result = merged(result, _with_bases(path, chain))
+        result = merged(result, _with_bases(path, chain, read))
     return merged(result, tree)
 
 
@@ -109,15 +123,17 @@ def _base_names(named: Node) -> list[Node]:
 
 
 def _existing(file: Path) -> Path:
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ConfigError([f"{_shown_path(file)} {_lack(file)}"])
     return file
 
 
 def _lack(path: Path) -> str:
     """Why a path is no config file, and the file that may have been meant."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return "is a folder; name a YAML file in it."
+    if os.path.exists(path):
+        return "is not a regular file."
     known = {one.stem: one for folder in (Path("configs"), path.parent) for one in sorted(folder.glob("*.y*ml"))}
     near = nearest(path.stem, known)
     return "does not exist." + (f" Did you mean {_shown_path(known[near])}?" if near else "")
@@ -163,12 +179,13 @@ def _put(place: Node, parts: list[str], depth: int, override: Override, shape: S
 def _put_in_list(place: Node, old: Node, parts: list[str], depth: int, override: Override, below: Shape | None) -> Node:
     part, here = parts[depth], ".".join(parts[:depth])
     length = len(place.value)
-    if not part.isdecimal():
+    number = place_in_list(part)
+    if number is None:
         raise UserError(f"{override.origin}: {here} is a list; name an entry by its number, {here}.0, not {part!r}.")
-    if int(part) > length:
+    if number > length:
         raise UserError(f"{override.origin}: {here} has {length} entries; {here}.{length} would add the next one.")
     entries = list(place.value)
-    entries[int(part) : int(part) + 1] = [_put(old, parts, depth + 1, override, below)]
+    entries[number : number + 1] = [_put(old, parts, depth + 1, override, below)]
     return Node(entries, override.origin if depth + 1 == len(parts) else place.origin)
 
 

@@ -23,9 +23,15 @@ class Node:
         """The node one step down, or None where there is none."""
         if isinstance(self.value, dict):
             return self.value.get(str(part))
-        if isinstance(self.value, list) and str(part).isdecimal() and int(part) < len(self.value):
-            return self.value[int(part)]
+        if isinstance(self.value, list) and (number := place_in_list(part)) is not None and number < len(self.value):
+            return self.value[number]
         return None
+
+
+def place_in_list(part: str | int) -> int | None:
+    """The entry's number that a part of a key is, None where it is none."""
+    text = str(part)
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def node_of(value: Any, origin: str) -> Node:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from shelfmark.config.load import BASE, Loaded
 from shelfmark.config.yaml_lines import scalar
+from shelfmark.core.errors import UserError
 
 _HEADER = """\
 # The whole configuration of one run; `--config` on this file repeats it.
@@ -88,7 +89,14 @@ def _number(value: float) -> str:
 
 def _text(value: str) -> str:
     """Text bare where every reader takes it for text, else in double quotes."""
-    if _PLAIN.fullmatch(value) and isinstance(scalar(value), str) and value.lower() not in _WORDS_1_1:
+    if _PLAIN.fullmatch(value) and _is_text(value) and value.lower() not in _WORDS_1_1:
         return value
     quoted = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=float("inf"))
     return quoted.removesuffix("\n")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return isinstance(scalar(value), str)
+    except UserError:  # a number of too many digits
+        return False

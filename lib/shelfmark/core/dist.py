@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +19,11 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 
 T = TypeVar("T")
+
+STORE, LAUNCH = "SHELFMARK_STORE", "SHELFMARK_LAUNCH"
+"""What our launcher tells its processes through the environment: host:port of the store, and an id of the launch."""
+_RUN_ID = "TORCHELASTIC_RUN_ID"
+_EQUAL_SHARES = ContextVar("equal shares", default=False)
 
 
 def rank() -> int:
@@ -45,17 +54,79 @@ def local_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs); does nothing for one process."""
+    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs); one needs no group."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or world_size() > 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    timeout = timedelta(minutes=30)
+    store = store_of_this_attempt(timeout)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=store,
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
     try:
         yield
+    except UserError as error:
+        error.is_told = not _says_it_first(store, str(error))
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _says_it_first(store: dist.Store, text: str) -> bool:
+    """Whether no other process ended with these words before this one."""
+    own = str(rank())
+    try:
+        return store.compare_set(f"said/{hashlib.sha256(text.encode()).hexdigest()}", "", own).decode() == own
+    except RuntimeError:
+        # The process that held the store has ended.
+        return True
+
+
+def store_of_this_attempt(timeout: timedelta) -> dist.Store:
+    """A connection of its own to what all processes read and write; no attempt sees what a dead one left there."""
+    if STORE in os.environ:
+        host, _, port = os.environ[STORE].rpartition(":")
+        store: dist.Store = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
+    else:
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+    # After a restart the agent's store still holds the addresses of the dead processes.
+    return dist.PrefixStore(f"shelfmark/{os.environ.get(_RUN_ID, '')}/{restart_count()}", store)
+
+
+def restart_count() -> int:
+    """How many times torchrun has started these processes anew (`--max-restarts`); 0 the first time, and without it."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def launch_id() -> str | None:
+    """The same for every attempt of one launch and another for each launch; None where nothing can restart us.
+
+    It is that of the program which started this process, and on several machines each has its own: ask the first rank.
+    """
+    if LAUNCH in os.environ:
+        return os.environ[LAUNCH]
+    if _RUN_ID not in os.environ:
+        return None
+    # torchrun's own id may be "none", or a job's number, which the job keeps when it is queued again.
+    return "/".join([os.environ[_RUN_ID], platform.node(), _boot_id(), str(os.getppid()), _started_at(os.getppid())])
+
+
+def _boot_id() -> str:
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _started_at(process: int) -> str:
+    """When a process began, in the kernel's ticks since boot: process ids are used again."""
+    file = Path(f"/proc/{process}/stat")
+    # The second field is the name, in brackets, and may hold blanks and brackets.
+    return file.read_text().rpartition(")")[2].split()[19] if file.exists() else ""
 
 
 def barrier() -> None:
@@ -82,6 +153,22 @@ def gather_objects(value: T) -> list[T]:
     return box
 
 
+def any_of(flags: Sequence[Tensor | bool]) -> list[bool]:
+    """For each flag whether it is true on some rank: the same answers on every rank. Tensors are 0-dim."""
+    where = next((flag.device for flag in flags if isinstance(flag, Tensor)), collective_device())
+    stacked = torch.stack([torch.as_tensor(flag, device=where).to(torch.int32) for flag in flags])
+    if world_size() > 1:
+        dist.all_reduce(stacked, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in stacked.tolist()]
+
+
+def collective_device() -> torch.device:
+    """Where tensors lie that collectives take: nccl has no others than those of the GPU."""
+    if world_size() > 1 and dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
 def sum_over_ranks(value: Tensor) -> Tensor:
     """The sum of every rank's tensor (same shape everywhere), on every rank; no gradient."""
     if world_size() == 1:
@@ -92,8 +179,22 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+@contextmanager
+def equal_shares() -> Iterator[None]:
+    """In this block every rank gathers as many rows as each other one, so that no gather has to ask how many.
+
+    The caller knows it: of training batches it is true, since each batch is dealt out evenly. Where it is not, a gather
+    fails or hangs. It holds in the thread that enters the block.
+    """
+    token = _EQUAL_SHARES.set(True)
+    try:
+        yield
+    finally:
+        _EQUAL_SHARES.reset(token)
+
+
 def gather_rows(value: Tensor) -> Tensor:
-    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N.
+    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N, but for `equal_shares`.
 
     Gradients: every rank is taken to compute the same scalar from the gathered rows, and gradients of
     parameters to be averaged over ranks afterwards (as DistributedDataParallel does), so this rank's
@@ -157,6 +258,8 @@ class _SumOfParts(torch.autograd.Function):
 
 def _sizes(value: Tensor) -> list[int]:
     """How many rows each rank's tensor has."""
+    if _EQUAL_SHARES.get():
+        return [len(value)] * world_size()
     counts = [torch.zeros(1, dtype=torch.int64, device=value.device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor([len(value)], device=value.device))
     return torch.cat(counts).tolist()
@@ -164,8 +267,11 @@ def _sizes(value: Tensor) -> list[int]:
 
 def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
     # Collectives want equal shapes: short parts are padded on the way.
-    padded = value.new_zeros((max(sizes), *value.shape[1:]))
-    padded[: len(value)] = value
+    if min(sizes) == max(sizes):
+        padded = value.contiguous()
+    else:
+        padded = value.new_zeros((max(sizes), *value.shape[1:]))
+        padded[: len(value)] = value
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes)])

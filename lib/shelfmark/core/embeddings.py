@@ -17,7 +17,8 @@ import numpy as np
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder, read_json, recover_folder, write_json
+from shelfmark.core.files import read_json, write_json
+from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
 from shelfmark.core.strings import Strings
 
 FORMAT_VERSION = 1
@@ -44,9 +45,12 @@ def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
 
     mmap: leave the features on disk and read the pages that are used. A change of them stays in memory.
     """
-    recover_folder(folder)
+    folder = folder_to_read(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder of embeddings: it does not exist. Write one with `shelfmark embed`.")
+        raise UserError(
+            f"{folder} is not a folder of embeddings: it does not exist. Write one with `shelfmark embed`."
+            f"{left_by_version_1(folder)}"
+        )
     for name in (FEATURES, ROWS, MANIFEST):
         if not (folder / name).is_file():
             raise UserError(f"{folder} is not a whole folder of embeddings: {name} is missing. {_REMAKE}")

@@ -10,7 +10,10 @@ class UserError(Exception):
     """Something in the input is wrong. The text says what, where, what is allowed and the next step.
 
     The command line prints the text alone and ends with status 2; a traceback is for our own mistakes.
+    is_told: another process of the run ends with the same words, and prints them.
     """
+
+    is_told = False
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

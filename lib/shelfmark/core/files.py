@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +12,27 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.disk import disk_full_told, fsync_file, fsync_folder, give_mode
 from shelfmark.core.errors import UserError
+from shelfmark.core.places import work_place
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; renames it to `path` at the end, or removes it on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def atomic_path(path: Path, size_bytes: int | None = None) -> Iterator[Path]:
+    """Yields a path to write to; at the end it takes `path`'s place and is on the disk, on an error it is removed.
+
+    size_bytes: of what will be written, for the error about a full disk. The file's mode is by the umask, whoever
+    wrote it. Raises a UserError where `path` is a folder or a device.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is there and is not a regular file, so it is not replaced. Give another path.")
+    with disk_full_told(path, size_bytes), work_place(path) as place:
+        yield place.made
+        give_mode(place.made, place.mode)
+        fsync_file(place.made)
+        os.replace(place.made, path)
+        fsync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,36 +69,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist.") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; on success it takes `path`'s place, on an error it is removed.
-
-    A kill between the two renames leaves the former folder as `<name>.old`; `recover_folder` puts it back.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        old = path.with_name(f"{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(beside, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def recover_folder(path: Path) -> Path:
-    """`path`, put back from `<name>.old` where a kill came between the two renames of `atomic_folder`."""
-    old = path.with_name(f"{path.name}.old")
-    if not path.exists() and old.is_dir():
-        os.replace(old, path)
-    return path
 
 
 def unused_path(path: Path) -> Path:

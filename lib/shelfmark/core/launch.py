@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.lineage import end_with_launcher
 from shelfmark.core.log import say
+from shelfmark.core.ranks import run_ranks
 
 
 def relaunch(
@@ -21,12 +20,14 @@ def relaunch(
 ) -> int | None:
     """The exit status of this program run again in several processes, or None where this one should go on.
 
-    argv: the arguments behind the program's name, handed on as they are; sys.argv's where not given. gpu_ids: `0,1`,
-    counted among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. One process, or one that torchrun already
-    started, goes on; a single GPU is chosen through the environment, so call this before anything touches CUDA.
-    Without GPUs the processes train on the CPU. UserError: both options, a bad id, or more GPUs than there are.
+    The status is that of `run_ranks`. argv: the arguments behind the program's name, handed on as they are; sys.argv's
+    where not given. gpu_ids: `0,1`, counted among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. One process goes
+    on, and so does one that this function or torchrun started, which from here on ends with its parent. A single GPU
+    is chosen through the environment, so call this before anything touches CUDA. Without GPUs the processes train on
+    the CPU. UserError: both options, a bad id, or more GPUs than there are.
     """
     if "WORLD_SIZE" in os.environ:
+        end_with_launcher()
         return None
     ids = _gpu_ids(gpu_ids, num_processes, torch.cuda.device_count())
     if ids is None:
@@ -39,9 +40,10 @@ def relaunch(
         say(f"This machine has no GPU: {workers} the CPU.")
     if len(ids) == 1:
         return None
-    # torchrun's own default is one thread a process, however many cores there are.
+    # Each would take all cores for itself.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // len(ids))))
-    return _run([*_torchrun(len(ids)), *_program(), *(sys.argv[1:] if argv is None else argv)], environment)
+    command = [sys.executable, *_program(), *(sys.argv[1:] if argv is None else argv)]
+    return run_ranks(command, environment, len(ids))
 
 
 def _gpu_ids(gpu_ids: str | None, num_gpus: int | None, present: int) -> list[int] | None:
@@ -85,35 +87,9 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _torchrun(num_processes: int) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-
-
 def _program() -> list[str]:
-    """This program, for torchrun: the script that was started, or the package for `shelfmark` and `-m`."""
+    """This program, for Python: the script that was started, or the package for `shelfmark` and `-m`."""
     script = Path(sys.argv[0])
     if script.suffix == ".py" and script.name != "__main__.py":
         return [str(script)]
     return ["-m", "shelfmark"]
-
-
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    # Its own process group: a Ctrl-C in the terminal reaches it once, through us, and so does a `kill` of us.
-    process = subprocess.Popen(command, env=dict(environment), process_group=0)
-    with _signals_to(process):
-        status = process.wait()
-    return status if status >= 0 else 128 - status
-
-
-@contextmanager
-def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Hands SIGINT, SIGTERM and SIGHUP on to the process while it runs."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in signals}
-    try:
-        for number in signals:
-            signal.signal(number, lambda received, _frame: process.send_signal(received))
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,6 +6,7 @@ import logging
 import sys
 
 from shelfmark.core import dist
+from shelfmark.core.text_safety import printable
 
 _logger = logging.getLogger("shelfmark")
 
@@ -13,13 +14,13 @@ _logger = logging.getLogger("shelfmark")
 def say(message: str) -> None:
     """An ordinary line, on standard output."""
     if dist.is_main():
-        _ready().info(message)
+        _ready().info(printable(message))
 
 
 def warn(message: str) -> None:
     """Something the user should know before trusting the result."""
     if dist.is_main():
-        _ready().warning(f"warning: {message}")
+        _ready().warning(printable(f"warning: {message}"))
 
 
 def _ready() -> logging.Logger:

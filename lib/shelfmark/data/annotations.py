@@ -29,6 +29,9 @@ from shelfmark.data.table import Table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
+MAX_CLASSES = 100_000_000
+"""Ten times the products of the largest catalogue that Shelfmark is made for: a larger number is a mistake."""
+
 _CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
 _ROLE = Field("role", (str,), "text")
 _FPATH = Field("fpath", (str,), "text", required=True)
@@ -185,6 +188,11 @@ def _num_classes(document: Mapping[str, Any], file: Path, wanted: int) -> int:
     if type(found) is not int or found < 1:
         state = "has no num_classes" if found is None else f"has num_classes={doctor.shown(found)}"
         raise UserError(f"{file.name} {state}; give it as a positive integer in the file, or set data.num_classes.")
+    if found > MAX_CLASSES:
+        raise UserError(
+            f"{file.name} has num_classes={found}, more than {MAX_CLASSES:,}; give the number of classes, one more than"
+            " the greatest category_id."
+        )
     if wanted and wanted != found:
         raise UserError(f"data.num_classes={wanted} but {file.name} has {found}; set 0 to read it from the file.")
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
+from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.together import agree
 
 
 class BadImageLog:
@@ -54,6 +57,28 @@ class BadImageLog:
             self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
         self.write()
 
+    @contextmanager
+    def over_ranks(self) -> Iterator[None]:
+        """A block in which each process reads its share; behind it each one's log holds what all of them met.
+
+        All processes leave it together: too many of all pictures, or an error in one process, is an error in each.
+        What it met is listed even then. The block has no collectives, or ends in every process alike.
+        """
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        states = dist.gather_objects(self.state_dict())
+        try:
+            self.merge(states)
+        except UserError as error:
+            failed = error
+        try:
+            agree(failed)
+        finally:
+            del failed
+
     def write(self) -> None:
         """Brings the file up to date."""
         if len(self) == self._num_written or not dist.is_main():
@@ -61,7 +86,7 @@ class BadImageLog:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(BadImage._fields)
-        rows.writerows(sorted(self._by_row.values()))
+        rows.writerows(map(spreadsheet_cell, bad) for bad in sorted(self._by_row.values()))
         write_text(self.file, text.getvalue())
         self._num_written = len(self)
 

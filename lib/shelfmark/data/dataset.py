@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed, numpy_generator
-from shelfmark.data.images import UnreadableImage, read_rgb
+from shelfmark.data.images import DEFAULT_LIMITS, ImageLimits, UnreadableImage, read_rgb
 from shelfmark.data.samplers import Draw, Groups
 from shelfmark.data.table import Table
 from shelfmark.data.transforms import SizedTransforms, Transform
@@ -33,7 +33,7 @@ class ImageDataset(Dataset[Sample]):
 
     on_bad_image: `error` raises UnreadableImage. `skip` reports the picture in `Sample.bad`; with
     `replace_bad` (training) another picture takes its place, of the same class where one can be read, so
-    that a batch keeps its shape; without (evaluation) the sample has no image.
+    that a batch keeps its shape; without (evaluation) the sample has no image. limits: larger pictures are unreadable.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class ImageDataset(Dataset[Sample]):
         seed: int,
         on_bad_image: str = "error",
         replace_bad: bool = False,
+        limits: ImageLimits = DEFAULT_LIMITS,
     ) -> None:
         self.table = table
         self.transform = transform
         self.seed = seed
+        self.limits = limits
         self.skips = choose("data.on_bad_image", on_bad_image, ("error", "skip")) == "skip"
         self.groups = Groups.of(table.labels, table.num_classes) if self.skips and replace_bad else None
 
@@ -71,7 +73,7 @@ class ImageDataset(Dataset[Sample]):
 
     def _sample(self, row: int, seed: int, epoch: int) -> Sample:
         transform = self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform
-        image = transform(read_rgb(self.table.path(row)), seed)
+        image = transform(read_rgb(self.table.path(row), self.limits), seed)
         return Sample(image, int(self.table.labels[row]), row)
 
     def _substitute(self, draw: Draw, bad: BadImage, groups: Groups) -> Sample:

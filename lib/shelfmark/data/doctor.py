@@ -19,6 +19,7 @@ import orjson
 
 from shelfmark.data import findings as problem
 from shelfmark.data.findings import Findings
+from shelfmark.data.real_roots import RealRoots
 from shelfmark.data.table import canonical_path, is_under
 
 
@@ -116,7 +117,8 @@ def check_paths(
     files_too: bool,
     findings: Findings,
 ) -> None:
-    """Reports paths outside the roots, paths that repeat and, with `files_too`, files that are not there.
+    """Reports paths outside the roots, paths that repeat and, with `files_too`, files that are not there or that links
+    lead out of the roots to.
 
     paths: (N,), empty where the path itself is missing or wrong, which was reported. labels: (N,), -1 for none.
     """
@@ -131,7 +133,7 @@ def check_paths(
     if len(set(canonical)) < len(canonical):
         _check_repeats(canonical, labels, findings)
     if files_too:
-        _check_files(canonical, base, findings)
+        _check_files(canonical, base, allowed, findings)
 
 
 def _check_repeats(canonical: Sequence[str], labels: np.ndarray, findings: Findings) -> None:
@@ -149,28 +151,52 @@ def _check_repeats(canonical: Sequence[str], labels: np.ndarray, findings: Findi
             findings.note(index, problem.REPEATED, f"the same image as record {earlier}")
 
 
-def _check_files(canonical: Sequence[str], root: str, findings: Findings) -> None:
+def _check_files(canonical: Sequence[str], root: str, extra_roots: Sequence[str], findings: Findings) -> None:
     # One listing a folder costs far fewer round trips to the disk than a question a file.
     by_folder: dict[str, list[int]] = defaultdict(list)
     for index, path in enumerate(canonical):
         if path:
             by_folder[path[: path.rfind("/") + 1]].append(index)
+    roots = RealRoots((root, *extra_roots))
     for folder, indices in by_folder.items():
-        present = _file_names(os.path.join(root, folder))
+        place = os.path.join(root, folder)
+        present, links = _file_names(place)
         absent = [index for index in indices if canonical[index][len(folder) :] not in present]
-        by_lower = {name.lower(): name for name in present} if absent else {}
         for index in absent:
-            other = by_lower.get(canonical[index][len(folder) :].lower())
-            hint = f" (the folder has {other})" if other else ""
-            findings.error(index, problem.MISSING_FILE, f"{os.path.join(root, canonical[index])}{hint}")
+            findings.error(index, problem.MISSING_FILE, _missing(os.path.join(root, canonical[index]), present))
+        led_out = roots.target_outside(place) if present else None
+        for index in indices if links or led_out else ():
+            name = canonical[index][len(folder) :]
+            if name not in present:
+                continue
+            target = roots.target_outside(place + name) if name in links else led_out and os.path.join(led_out, name)
+            if target:
+                allowed = ", ".join(roots.given)
+                findings.error(index, problem.LEADS_OUT, f"{place}{name} leads to {target}, allowed: {allowed}")
 
 
-def _file_names(folder: str) -> set[str]:
+def _missing(path: str, present: Iterable[str]) -> str:
+    """The path of a file that is not there, with the file that may have been meant."""
+    if os.path.lexists(path):
+        why = "a folder" if os.path.isdir(path) else "not a regular file" if os.path.exists(path) else "a broken link"
+        return f"{path} ({why})"
+    other = {name.lower(): name for name in present}.get(os.path.basename(path).lower())
+    return f"{path} (the folder has {other})" if other else path
+
+
+def _file_names(folder: str) -> tuple[set[str], set[str]]:
+    """The names of the files in a folder, and of those that are links."""
+    present, links = set(), set()
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            for entry in entries:
+                if entry.is_file():
+                    present.add(entry.name)
+                    if entry.is_symlink():
+                        links.add(entry.name)
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        return set()
+        return set(), set()
+    return present, links
 
 
 def shown(value: object) -> str:

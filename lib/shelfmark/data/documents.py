@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.regular_files import read_regular
 
 _OTHER_KIND = {
     "annotations": "It has 'images', so it is a test set (data.test_json), or a raw file that"
@@ -59,7 +60,7 @@ def image_list_json(image_ids: Iterable[str]) -> bytes:
 
 def _file_bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except FileNotFoundError:
         beside = [path.name for path in file.parent.glob("*.json")] if file.parent.is_dir() else []
         close = nearest(file.name, beside)

@@ -14,6 +14,7 @@ from shelfmark.core.dist import is_main
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
+from shelfmark.core.text_safety import spreadsheet_cell
 
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
@@ -26,6 +27,7 @@ WEIGHT_RANGE = "weight out of range"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
+LEADS_OUT = "link out of the allowed roots"
 MISSING_FILE = "missing file"
 REPEATED = "image listed more than once"
 
@@ -36,6 +38,10 @@ _NEXT_STEPS = {
     OUTSIDE: (
         "add the folder to data.extra_roots. A leading / makes a path absolute: take it away if the path"
         " was meant to start at data.root."
+    ),
+    LEADS_OUT: (
+        "where the pictures behind the link are meant, add the folder that holds them to data.extra_roots: the pictures"
+        " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: "check data.root, or delete the records of files that are gone.",
 }
@@ -83,7 +89,7 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("index", "problem", "value", "path"))
-    rows.writerows((*finding, paths[finding.record]) for finding in findings)
+    rows.writerows(map(spreadsheet_cell, (*finding, paths[finding.record])) for finding in findings)
     try:
         if is_main():
             write_text(target, text.getvalue())

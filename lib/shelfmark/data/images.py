@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.regular_files import NotRegular, TooLarge, read_regular
+from shelfmark.data import jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What is read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
 
+_JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each EXIF orientation but 1, which is upright."""
-_JPEG_END = b"\xff\xd9"
+
+
+class ImageLimits(NamedTuple):
+    """What is not read: a file of more than `max_bytes`, a picture of more than `max_pixels` (width times height).
+
+    A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
+    """
+
+    max_bytes: int = 100_000_000
+    max_pixels: int = 100_000_000
+
+
+DEFAULT_LIMITS = ImageLimits()
+PILLOW_MAX_PIXELS = 178_956_970
+"""Above that Pillow opens nothing."""
 
 
 class UnreadableImage(UserError):  # noqa: N818
@@ -44,16 +51,18 @@ class UnreadableImage(UserError):  # noqa: N818
         return type(self), (self.path, self.reason)
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_rgb(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB, the way up that its EXIF orientation says.
 
     Grey, palette and CMYK become RGB, 16 bits become 8, transparent pixels are laid over white; colour
-    profiles are not applied; of several frames the first counts. Raises UnreadableImage.
+    profiles are not applied; of several frames the first counts. Raises UnreadableImage, also for a JPEG that the
+    decoder has warned of.
     """
-    data = _read_bytes(path)
+    data = _read_bytes(path, limits.max_bytes)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels = _decode(image, data)
+            shrink = _shrink(image, limits.max_pixels)
+            pixels = _decode(image, data, shrink) if shrink else None
     except UnidentifiedImageError:
         raise UnreadableImage(path, "not a JPEG, PNG, WebP, BMP or GIF image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -62,49 +71,67 @@ def read_rgb(path: Path) -> np.ndarray:
         # Decoders meet damaged bytes with errors of every type (OSError, SyntaxError, struct.error ...).
         reason = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise UnreadableImage(path, reason) from error
+    if pixels is None:
+        raise UnreadableImage(path, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
         raise UnreadableImage(path, "no pixels")
     return pixels
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, max_bytes)
     except FileNotFoundError:
         raise UnreadableImage(path, "missing") from None
     except PermissionError:
         raise UnreadableImage(path, "no permission") from None
     except IsADirectoryError:
         raise UnreadableImage(path, "a folder, not a file") from None
+    except NotRegular:
+        raise UnreadableImage(path, "not a regular file") from None
+    except TooLarge:
+        raise UnreadableImage(path, "more bytes than data.max_image_bytes") from None
     except OSError as error:
         raise UnreadableImage(path, f"the system says: {error.strerror}") from None
+    except ValueError:
+        raise UnreadableImage(path, "a path with a NUL character") from None
     if not data:
         raise UnreadableImage(path, "empty file")
     return data
 
 
-def _decode(image: Image.Image, data: bytes) -> np.ndarray:
-    if _is_plain_jpeg(image, data):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is not None:
-            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if image.format == "JPEG":
+def _shrink(image: Image.Image, max_pixels: int) -> int:
+    """By how much the sides are divided so that the pixels fit: 1, for a JPEG up to 8; 0 where that is not enough."""
+    width, height = image.size
+    allowed = jpeg.SHRINKS if image.format in _JPEGS else (1,)
+    return next((by for by in allowed if -(-width // by) * -(-height // by) <= max_pixels), 0)
+
+
+def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
+    if image.format in _JPEGS:
+        # OpenCV decodes the common JPEG a third faster, to the same pixels. Pillow knows every case.
+        pixels, damaged = jpeg.decode(data, shrink)
+        if damaged:
+            raise ValueError("the decoder warned of damage")
+        if pixels is not None and image.mode in ("RGB", "L"):
+            return _upright(pixels, _orientation(image))
         # A broken download often leaves a file of full length that ends in zeros, which decode as grey.
         image = Image.open(io.BytesIO(data.rstrip(b"\0")), formats=FORMATS)
+        image.draft(None, (image.width // shrink, image.height // shrink))
+    # Before the orientation is asked for, which loads a PNG too, and whose errors count as no orientation.
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    return np.array(_as_rgb(image if turn is None else image.transpose(turn)))
+    return _upright(np.array(_as_rgb(image)), _orientation(image))
 
 
-def _is_plain_jpeg(image: Image.Image, data: bytes) -> bool:
-    # Pillow knows every case; OpenCV decodes the commonest a third faster, to the same pixels, but is
-    # content with a picture whose data ends early: so only files that end as a JPEG must.
-    return (
-        image.format == "JPEG"
-        and image.mode in ("RGB", "L")
-        and data.endswith(_JPEG_END)
-        and _orientation(image) not in _TURNS
-    )
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The picture as its EXIF orientation wants it seen; 1, and what is no orientation, leaves it as it is."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -121,4 +148,4 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         over = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -20,6 +20,7 @@ import numpy as np
 from shelfmark.core.errors import UserError, nearest
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
+from shelfmark.core.regular_files import read_regular
 from shelfmark.data.table import Table
 
 RELABEL_HEADER = ["image_id", "label"]
@@ -36,12 +37,11 @@ def apply_lists(
     """
     labels = table.labels.copy()
     new_labels: dict[str, int] = {}
-    source: dict[str, Path] = {}
+    places: dict[str, str] = {}
     for file in relabel:
-        read = read_relabels(file, table.num_classes)
-        new_labels |= read
-        source |= dict.fromkeys(read, file)
-    for one, rows in _rows_of(table, source).items():
+        for one, (label, place) in _relabels(file, table.num_classes).items():
+            new_labels[one], places[one] = label, place
+    for one, rows in _rows_of(table, places).items():
         labels[rows] = new_labels[one]
     stays = ~_listed(table, drop)
     if keep:
@@ -58,17 +58,30 @@ def read_image_ids(file: Path) -> list[str]:
 
 def read_relabels(file: Path, num_classes: int) -> dict[str, int]:
     """The new label of each image id of a relabel list; a UserError names the first line that is wrong."""
-    rows = list(csv.reader(_lines(file)))
-    if not rows or rows[0] != RELABEL_HEADER:
-        raise UserError(f"{file} must begin with the line {','.join(RELABEL_HEADER)}.")
-    found: dict[str, int] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not row or _is_passed_over(row[0]):
-            continue
-        if len(row) != 2 or not row[1].strip().isdecimal() or int(row[1]) >= num_classes:
-            wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
-            raise UserError(f"{file}, line {number}: {','.join(row)!r}; {wanted}.")
-        found[row[0]] = int(row[1])
+    return {one: label for one, (label, _) in _relabels(file, num_classes).items()}
+
+
+def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
+    """The new label of each image id, and the place in the file that says so."""
+    found: dict[str, tuple[int, str]] = {}
+    reader = csv.reader(_lines(file))
+    try:
+        header = next(reader, [])
+        if header != RELABEL_HEADER:
+            begins = f"; it begins with {_cut(','.join(header))!r}" if header else "; it is empty"
+            raise UserError(f"{file} must begin with the line {','.join(RELABEL_HEADER)}{begins}.")
+        begin = reader.line_num + 1
+        for row in reader:
+            place, begin = f"{file}, line {begin}", reader.line_num + 1
+            if not row or _is_passed_over(row[0]):
+                continue
+            label = row[1].strip() if len(row) == 2 else ""
+            if not (label.isdecimal() and len(label) < 20 and int(label) < num_classes):
+                wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
+                raise UserError(f"{place}: {_cut(','.join(row))!r}; {wanted}.")
+            found[row[0]] = int(label), place
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: no CSV: {error}.") from None
     return found
 
 
@@ -86,15 +99,15 @@ def write_relabels(file: Path, labels: Iterable[tuple[str, int]]) -> None:
 
 def _listed(table: Table, files: Sequence[Path]) -> np.ndarray:
     """(N,) bool, whether an image is on one of the lists."""
-    named: dict[str, Path] = {one: file for file in files for one in read_image_ids(file)}
+    named: dict[str, str] = {one: str(file) for file in files for one in read_image_ids(file)}
     listed = np.zeros(len(table), dtype=bool)
     for rows in _rows_of(table, named).values():
         listed[rows] = True
     return listed
 
 
-def _rows_of(table: Table, named: Mapping[str, Path]) -> dict[str, list[int]]:
-    """The rows of each image id that a list names; named: the list, for the error where there is no such image."""
+def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
+    """The rows of each image id that a list names; named: where, for the error where there is no such image."""
     rows: dict[str, list[int]] = {one: [] for one in named}
     for row, one in enumerate(table.image_ids):
         if one in rows:
@@ -132,10 +145,17 @@ def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
 def _lines(file: Path) -> list[str]:
     try:
         # Windows programs begin a UTF-8 file with a mark that would belong to the first image's id.
-        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = read_regular(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"data.lists: {file}, line {line}: not UTF-8 text; save the list as UTF-8.") from None
     except OSError as error:
         raise UserError(f"data.lists: {file} cannot be read: {error.strerror}.") from None
-    return text.split("\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_passed_over(line: str) -> bool:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
+from shelfmark.core.lineage import end_with_parent
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 
@@ -152,8 +153,12 @@ def _as_it_is(batch: Any) -> Any:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
-    # Ctrl-C reaches every process of the terminal; the training process hears it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What asks a run to end may reach every process of it; the training process still needs batches to finish its step
+    # in good order, and ends its workers itself.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end_with_parent()
 
 
 def _raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:

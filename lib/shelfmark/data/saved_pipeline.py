@@ -54,7 +54,7 @@ def _load(file: Path) -> Any:
         import albumentations
     except ImportError:
         raise UserError(
-            f"augment.albumentations={file} needs the albumentations package: pip install 'shelfmark[albumentations]'"
+            f"augment.albumentations={file} needs the albumentations package: pip install 'albumentations>=1.4.21,<3'"
         ) from None
     formats = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
     if file.suffix not in formats:

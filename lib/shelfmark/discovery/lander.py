@@ -81,12 +81,12 @@ class Lander(nn.Module):
     def from_original(cls, state: Mapping[str, Tensor], cluster_features: bool = False) -> Self:
         """The network of an original checkpoint's state dict, its other options read off the shapes.
 
-        UserError where names or shapes are not of one.
+        Names may stand below `module.`. UserError where names or shapes are not of one.
         """
-        model = cls(**options_of_original(state, cluster_features)).to(next(iter(state.values())).dtype)
         try:
+            model = cls(**options_of_original(state, cluster_features)).to(next(iter(state.values())).dtype)
             model.load_state_dict(dict(state))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, IndexError, AttributeError) as error:
             raise UserError(f"The state dict is not of an original network with these layers: {error}") from None
         return model
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,11 +56,20 @@ def load_lander(folder: Path) -> Lander:
         raise UserError(f"{file} does not match the SHA-256 in {FACTS}: it is damaged or of another fit. {_REMAKE}")
     try:
         weights = load_file(file)
+        _require_sizes(told["options"], weights)
         model = Lander(**told["options"]).to(weights["node_side.weight"].dtype)
         model.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (SafetensorError, UserError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{folder} does not fit together: {error}. {_REMAKE}") from None
     return model.eval()
+
+
+def _require_sizes(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """ValueError where the options are of a larger network than the weights: building it could take all memory."""
+    largest = max((size for tensor in weights.values() for size in tensor.shape), default=0)
+    for name, value in dict(options).items():
+        if isinstance(value, int | float) and not value <= largest:
+            raise ValueError(f"{name}={value} in {FACTS}, but no side of a weight in {WEIGHTS} is above {largest}")
 
 
 _REMAKE = "Fit the clusterer again."
@@ -75,18 +83,28 @@ def write_state(file: Path, key: str, epoch: int, model: Lander, optimizer: torc
 
 
 def read_state(file: Path, key: str, model: Lander, optimizer: torch.optim.Optimizer) -> int:
-    """The number of epochs done, the model and optimizer set to it; 0 where there is no file, or one of another fit."""
+    """The number of epochs done, the model and optimizer set to it; 0 where there is no file, or one of another fit.
+
+    UserError where the file is damaged.
+    """
     if not file.is_file():
         return 0
     try:
         state = torch.load(file, map_location=model.node_side.weight.device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{file} cannot be read: {error}. Delete it, and the fit begins anew.") from None
-    if not isinstance(state, dict) or state.get("key") != key:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"]
+        if not isinstance(state, dict) or not isinstance(state.get("key"), str):
+            raise ValueError("it is not the state of a fit")
+        if state["key"] != key:
+            return 0
+        epoch = state["epoch"]
+        if type(epoch) is not int or epoch < 0:
+            raise ValueError(f"epoch={epoch!r} is not a number of epochs")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:
+        # Of damaged bytes, the unpickler and what takes up their content raise nearly any kind of error.
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{file} cannot be read: {told}. Delete it, and the fit begins anew.") from None
+    return epoch
 
 
 def data_hash(features: Tensor, labels: Tensor) -> str:

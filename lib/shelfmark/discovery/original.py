@@ -11,8 +11,10 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 
 _LAYER = re.compile(r"conv\.(\d+)\.(.+)")
+_WRAPPER = "module."
 _IN_A_LAYER = {
     "gcn_layer.mlp.weight": "weight",
+    "gcn_layer.mlp.bias": "bias",
     "gcn_layer.fc.weight": "weight",
     "gcn_layer.attn_l": "neighbour_attention",
     "gcn_layer.attn_r": "node_attention",
@@ -24,21 +26,21 @@ _AROUND = {
     "src_mlp.bias": "neighbour_side.bias",
     "dst_mlp.weight": "node_side.weight",
     "dst_mlp.bias": "node_side.bias",
-    "classifier_conv.0.weight": "edges.slopes",
-    "classifier_conv.1.weight": "edges.inner_weight",
-    "classifier_conv.1.bias": "edges.inner_bias",
-    "classifier_conv.2.weight": "edges.inner_slopes",
-    "classifier_conv.3.weight": "edges.outer_weight",
-    "classifier_conv.3.bias": "edges.outer_bias",
+    "classifier_conn.0.weight": "edges.slopes",
+    "classifier_conn.1.weight": "edges.inner_weight",
+    "classifier_conn.1.bias": "edges.inner_bias",
+    "classifier_conn.2.weight": "edges.inner_slopes",
+    "classifier_conn.3.weight": "edges.outer_weight",
+    "classifier_conn.3.bias": "edges.outer_bias",
 }
-_GCN = ("gcn_layer.mlp.weight", "bias")
+_GCN = ("gcn_layer.mlp.weight", "gcn_layer.mlp.bias")
 _GAT = ("gcn_layer.fc.weight", "gcn_layer.attn_l", "gcn_layer.attn_r", "gcn_layer.bias", "bias")
 _SUBJECT = "The state dict of the original network"
 
 
 def is_original(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict has the original's names."""
-    return any(name.startswith(("conv.", "src_mlp.", "classifier_conv.")) for name in state)
+    """Whether a state dict has the original's names, as they are or below `module.`."""
+    return any(name.startswith(("conv.", "src_mlp.", "dst_mlp.", "classifier_conn.")) for name in _unwrapped(state))
 
 
 def options_of_original(state: Mapping[str, Tensor], cluster_features: bool = False) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def options_of_original(state: Mapping[str, Tensor], cluster_features: bool = Fa
     Whether it has cluster features is to be said: the first layer is then twice as wide, as it is for twice the
     dimensions. UserError where names are missing or unknown.
     """
+    state = _unwrapped(state)
     _require_names(state)
     layers = {found[1] for found in map(_LAYER.fullmatch, state) if found}
     is_gat = "conv.0.gcn_layer.fc.weight" in state
@@ -66,7 +69,8 @@ def options_of_original(state: Mapping[str, Tensor], cluster_features: bool = Fa
 
 
 def renamed_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under the names and in the shapes of `Lander`."""
+    """The same weights under the names and in the shapes of `Lander`. UserError where names are missing or unknown."""
+    state = _unwrapped(state)
     _require_names(state)
     renamed = {_AROUND[name]: weights for name, weights in state.items() if name in _AROUND}
     for name, weights in state.items():
@@ -74,6 +78,14 @@ def renamed_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             part = _IN_A_LAYER[found[2]]
             renamed[f"convolutions.{found[1]}.{part}"] = _reshaped(found[2], weights, state, found[1])
     return renamed
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes that DataParallel and its like put before every name."""
+    names = list(state)
+    while names and all(name.startswith(_WRAPPER) for name in names):
+        names = [name.removeprefix(_WRAPPER) for name in names]
+    return dict(zip(names, state.values()))
 
 
 def _reshaped(part: str, weights: Tensor, state: Mapping[str, Tensor], layer: str) -> Tensor:
@@ -85,6 +97,9 @@ def _reshaped(part: str, weights: Tensor, state: Mapping[str, Tensor], layer: st
         return weights.reshape(weights.shape[-2:])
     if part == "gcn_layer.bias":
         return weights.reshape(state[f"conv.{layer}.gcn_layer.attn_l"].shape[-2:])
+    if part == "bias":
+        # (heads, out), added before the mean over heads: the mean of the biases does the same.
+        return weights.reshape(state[f"conv.{layer}.gcn_layer.attn_l"].shape[-2:]).mean(dim=0)
     return weights
 
 

@@ -1,11 +1,10 @@
-"""Checkpoints: folders that are whole or absent, checked by hash when they are read."""
+"""Checkpoints: folders that are whole or absent, of which every byte is checked as it is read."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder, read_json, recover_folder, sha256_file, write_json
+from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
+from shelfmark.core.log import warn
+from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
+from shelfmark.engine.checkpoint_versions import FORMAT_VERSION, upgraded_manifest, upgraded_state
 
-FORMAT_VERSION = 1
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint folder holds.
+    """A checkpoint folder, of which the manifest is read; weights and state are read when they are asked for.
 
-    model: the network's state_dict. state: what training needs to go on, empty in a recalibrated model.
     manifest: format_version, files, config, num_classes, class_names, counts, step, epoch, train_sha256 ...
     """
 
     folder: Path
-    model: dict[str, Tensor]
-    state: dict[str, Any]
     manifest: dict[str, Any]
 
     @property
@@ -40,41 +38,80 @@ class Checkpoint:
         """SHA-256 of the weights file: the identity of the model."""
         return self.manifest["files"][MODEL]["sha256"]
 
+    @property
+    def has_state(self) -> bool:
+        """Whether training can go on from it; a recalibrated model holds no optimizer."""
+        return self.manifest["has_state"]
+
+    def read_model(self) -> dict[str, Tensor]:
+        """The network's state_dict, read from disk and checked at each call."""
+        self._check(MODEL)
+        try:
+            return load_file(self.folder / MODEL)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise UserError(f"{self.folder / MODEL} cannot be read: {error}") from error
+
+    def read_state(self) -> dict[str, Any]:
+        """What training needs to go on, in the form of today; {} in a recalibrated model."""
+        self._check(STATE)
+        try:
+            state = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise UserError(f"{self.folder / STATE} cannot be read: {error}") from error
+        return upgraded_state(state, self.manifest["format_version"])
+
+    def require_whole(self) -> None:
+        """Raises a UserError that names the first file which is missing or damaged."""
+        for name in self.manifest["files"]:
+            self._check(name)
+
+    def _check(self, name: str) -> None:
+        check_file(self.folder / name, self.manifest["files"].get(name))
+
 
 def save_checkpoint(
-    folder: Path, model: Mapping[str, Tensor], state: Mapping[str, Any], facts: Mapping[str, Any]
+    folder: Path,
+    model: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    previous: Path | None = None,
 ) -> None:
-    """Writes model, state and a manifest with `facts` beside `folder`, then takes its place."""
-    with atomic_folder(folder) as beside:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}, beside / MODEL)
+    """Writes model, state and a manifest with `facts` beside `folder`, then takes its place.
+
+    previous: where the checkpoint that stood there goes; it is removed where that is None.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
+    size_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    with atomic_folder(folder, previous=previous, size_bytes=size_bytes) as beside:
+        save_file(tensors, beside / MODEL)
         torch.save(dict(state), beside / STATE)
-        files = {
-            name: {"sha256": sha256_file(beside / name), "size_bytes": (beside / name).stat().st_size}
-            for name in (MODEL, STATE)
-        }
-        write_json(beside / MANIFEST, {"format_version": FORMAT_VERSION, "files": files, **facts})
+        files = {name: file_facts(beside / name) for name in (MODEL, STATE)}
+        own = {"format_version": FORMAT_VERSION, "files": files, "has_state": bool(state)}
+        write_manifest(beside / MANIFEST, {**facts, **own})
 
 
-def copy_checkpoint(source: Path, target: Path) -> None:
-    """The same checkpoint under another name. Its files are shared where the disk can: they are never changed."""
-    with atomic_folder(target) as beside:
-        for file in source.iterdir():
-            try:
-                os.link(file, beside / file.name)
-            except OSError:
-                shutil.copy2(file, beside / file.name)
+def copy_checkpoint(source: Path, target: Path, previous: Path | None = None) -> None:
+    """The same checkpoint under another name, in files of its own: what damages one leaves the other."""
+    with atomic_folder(target, previous=previous) as beside:
+        for name in (MODEL, STATE, MANIFEST):
+            shutil.copyfile(source / name, beside / name)
+
+
+def previous_of(folder: Path) -> Path:
+    """Where the generation before the checkpoint `folder` is kept: `.last.previous` beside `last`."""
+    return folder.with_name(f".{folder.name}.previous")
 
 
 def checkpoint_folder(path: Path) -> Path:
     """The folder that `--RESUME_MODEL path` means: `X.pth` is the folder `X` where that exists.
 
-    Raises UserError where there is none, with the checkpoints that lie nearby.
+    Raises UserError where there is none, with the checkpoints of the run that was named.
     """
     candidates = [path.with_suffix("")] if path.suffix == ".pth" else []
     for candidate in [*candidates, path]:
-        recover_folder(candidate)
-        if (candidate / MANIFEST).is_file():
-            return candidate
+        folder = folder_to_read(candidate)
+        if (folder / MANIFEST).is_file():
+            return folder
         nested = [candidate / name for name in ("last", "best_model") if (candidate / name / MANIFEST).is_file()]
         if nested:
             raise UserError(f"{candidate} is a run folder; name one of its checkpoints: {', '.join(map(str, nested))}.")
@@ -83,40 +120,85 @@ def checkpoint_folder(path: Path) -> Path:
             f"{path} is a file, but a Shelfmark checkpoint is a folder with {MODEL}, {STATE} and {MANIFEST}."
             " To start from backbone weights in a file, set model.weights=FILE."
         )
-    raise UserError(f"there is no checkpoint at {path}.{_nearby(path)}")
+    raise UserError(f"there is no checkpoint at {path}.{left_by_version_1(path)}{_nearby(path)}")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads and checks a checkpoint; a damaged or foreign one is a UserError that names the file."""
+    """Opens a checkpoint: its manifest is read and checked, tensors are not; a foreign one is a UserError."""
     folder = checkpoint_folder(path)
-    manifest = read_json(folder / MANIFEST)
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise UserError(f"{folder} has checkpoint format {version!r}; this Shelfmark reads format {FORMAT_VERSION}.")
-    for name, facts in manifest["files"].items():
-        _check_file(folder / name, facts)
+    return Checkpoint(folder, upgraded_manifest(read_manifest(folder / MANIFEST), folder))
+
+
+def whole_checkpoint(path: Path) -> Checkpoint:
+    """Opens a checkpoint and checks every byte. Where it is damaged, the generation before it, if that is whole.
+
+    Costs one read of its files. What was damaged is told, by a warning or the UserError.
+    """
+    return _first_good(path, Checkpoint.require_whole)
+
+
+def readable_checkpoint(path: Path) -> Checkpoint:
+    """As `whole_checkpoint`, but only the manifest is read and has to be good."""
+    return _first_good(path, lambda checkpoint: None)
+
+
+def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> Checkpoint:
     try:
-        model = load_file(folder / MODEL)
-        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
-        raise UserError(f"{folder} cannot be read: {error}") from error
-    return Checkpoint(folder, model, state, manifest)
+        checkpoint = load_checkpoint(path)
+        require(checkpoint)
+        return checkpoint
+    except UserError as error:
+        before = previous_of(path.with_suffix("") if path.suffix == ".pth" else path)
+        if not (before / MANIFEST).is_file():
+            raise
+        try:
+            checkpoint = load_checkpoint(before)
+            require(checkpoint)
+        except UserError as also:
+            raise UserError(f"{error} The one before it cannot be read either: {also}") from None
+        warn(f"{error} The checkpoint before it is used: {before}, of step {checkpoint.manifest['step']}.")
+        return checkpoint
 
 
-def _check_file(file: Path, facts: Mapping[str, Any]) -> None:
-    if not file.is_file():
-        raise UserError(f"{file} is missing; the checkpoint is not whole.")
-    size = file.stat().st_size
-    if size != facts["size_bytes"]:
-        raise UserError(f"{file} has {size} bytes, its manifest says {facts['size_bytes']}: cut off or replaced.")
-    if sha256_file(file) != facts["sha256"]:
-        raise UserError(f"{file} does not match the SHA-256 in its manifest: damaged or replaced.")
+def newest_whole(run_folder: Path) -> Checkpoint | None:
+    """The whole checkpoint of a run that has the most steps, None where there is none. Damaged ones are told."""
+    names = ("last", previous_of(run_folder / "last").name, "best_model")
+    found = []
+    for place, name in enumerate(names):
+        folder = folder_to_read(run_folder / name)
+        if not folder.is_dir():
+            continue
+        try:
+            found.append((load_checkpoint(folder), -place))
+        except UserError as error:
+            warn(f"{error} It is passed over.")
+    for checkpoint, _ in sorted(found, key=lambda one: (one[0].manifest["step"], one[1]), reverse=True):
+        try:
+            checkpoint.require_whole()
+            return checkpoint
+        except UserError as error:
+            warn(f"{error} It is passed over.")
+    return None
 
 
 def _nearby(path: Path) -> str:
-    for parent in (path.parent, path.parent.parent):
-        found = sorted(str(file.parent) for file in parent.glob(f"**/{MODEL}")) if parent.is_dir() else []
-        # The folder of all runs is where people look; the whole disk is not.
-        if found and parent != Path():
-            return f" Nearby: {', '.join(found[:5])}."
+    """The checkpoints of the run that was meant, or, where there is no such run, those of the runs beside it."""
+    run, runs = path.parent, path.parent.parent
+    found: list[Path] = []
+    # Nowhere else: the working folder and the disk hold more than runs.
+    if run != runs and run not in (Path(), Path("/")):
+        found = _checkpoints_in(run)
+        if not found and runs not in (Path(), Path("/")) and runs.is_dir():
+            found = [one for folder in sorted(runs.iterdir()) for one in _checkpoints_in(folder)]
+        if not found and run.is_dir():
+            return (
+                f" The run in {run} has written no checkpoint yet; start it anew, or with --RESUME_MODEL auto, which"
+                " begins where there is none."
+            )
+    if found:
+        return f" Nearby: {', '.join(map(str, found[:5]))}."
     return " Train one with `python main.py`; it lands under log/<run>/best_model."
+
+
+def _checkpoints_in(run: Path) -> list[Path]:
+    return [run / name for name in ("best_model", "last") if (run / name / MANIFEST).is_file()]

@@ -12,31 +12,70 @@ from torch import Tensor
 
 @dataclass
 class Progress:
-    """Epochs count from 0. `epoch` is the one in progress, `step_in_epoch` how many of its batches are done."""
+    """Epochs count from 0. `epoch` is the one in progress, `step_in_epoch` how many of its batches are done.
+
+    step: batches done since the run began. position: where the schedule stands, in steps; it is `step` until a resume
+    changes how many steps an epoch has.
+    steps_per_epoch: of the schedule, 0 where it is not known. bad_in_epoch: steps of the epoch that were skipped,
+    because the loss or its gradient was not finite.
+    """
 
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
+    position: int = 0
+    steps_per_epoch: int = 0
+    bad_in_epoch: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
-    """Float64 sums of each loss over the epoch so far, so that a resumed epoch reports the same means."""
+    """Float64 sums of each loss over the epoch's good steps so far, so that a resumed epoch reports the same means."""
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Counts one step. The sums stay on the device: reading them each step would stall a GPU."""
         for name, value in losses.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name].to(value.device) + value if name in self.sums else value
+        self._count()
+
+    def add_bad(self) -> None:
+        """Counts one step that was skipped: order and schedule go on."""
+        self.bad_in_epoch += 1
+        self._count()
+
+    def _count(self) -> None:
         self.step += 1
         self.step_in_epoch += 1
+        self.position += 1
 
     def means(self) -> dict[str, float]:
-        """The epoch's mean losses so far."""
-        return {name: float(total) / self.step_in_epoch for name, total in self.sums.items()}
+        """The mean losses of the epoch's good steps so far; empty where there was none."""
+        return {name: float(total) / (self.step_in_epoch - self.bad_in_epoch) for name, total in self.sums.items()}
 
     def next_epoch(self) -> None:
         """Closes the epoch."""
-        self.epoch, self.step_in_epoch, self.sums = self.epoch + 1, 0, {}
+        self.epoch += 1
+        self.restart_epoch(keep_position=True)
+
+    def restart_epoch(self, keep_position: bool = False) -> None:
+        """The epoch in progress has no step done. keep_position: the schedule does not go back."""
+        if not keep_position:
+            self.position -= self.step_in_epoch
+        self.step_in_epoch, self.bad_in_epoch, self.sums = 0, 0, {}
+
+    def fit_to(self, steps_per_epoch: int) -> bool:
+        """Puts the schedule where the epoch stands if epochs have another number of steps now; says whether they have.
+
+        The part of the epoch that is done stays, rounded down to whole steps.
+        """
+        before, self.steps_per_epoch = self.steps_per_epoch, steps_per_epoch
+        if not before or before == steps_per_epoch:
+            return False
+        self.step_in_epoch = self.step_in_epoch * steps_per_epoch // before
+        self.position = self.epoch * steps_per_epoch + self.step_in_epoch
+        # Means of steps of another length are no means of these.
+        self.sums, self.bad_in_epoch = {}, self.step_in_epoch
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         return vars(self) | {"sums": {name: total.cpu() for name, total in self.sums.items()}}

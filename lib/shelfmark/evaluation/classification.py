@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.ops.calibration_metrics import top_probability
 from shelfmark.ops.class_metrics import ClassCounts, Counts, Scores
 
@@ -91,7 +92,7 @@ def write_per_class(
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"])
         for label, (total, correct) in enumerate(zip(totals, corrects)):
-            name = "" if class_names is None else class_names[label]
+            name = "" if class_names is None else spreadsheet_cell(class_names[label])
             images = "" if train_counts is None else int(train_counts[label])
             accuracy = f"{correct / total:.6f}" if total else ""
             writer.writerow([label, name, images, total, correct, accuracy])

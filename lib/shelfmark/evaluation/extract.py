@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +16,9 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Embeddings
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder
+from shelfmark.core.folders import atomic_folder
 from shelfmark.core.strings import Strings
+from shelfmark.core.together import from_main, together
 
 
 class Rows(Protocol):
@@ -46,18 +47,26 @@ def extract(
     not be read, are left out. manifest: how the features are made. report: called with each batch's size.
     """
     stream = _embedded(embed, batches, table)
-    first = next(stream, None)
-    with _working_folder(folder) as part:
-        writer = _writer(part, len(table.labels), None if first is None else first[1].shape[1])
-        for rows, features in chain([] if first is None else [first], stream):
-            writer.write(rows, features)
-            if report:
-                report(len(rows))
-        dist.barrier()
-        if dist.is_main():
-            writer.finish(table.labels, table.image_ids, table.paths, manifest)
-    # The first process renames the folder as it leaves the block.
-    dist.barrier()
+    with together():
+        first = next(stream, None)
+    dim = _agreed_dim(None if first is None else first[1].shape[1])
+    with ExitStack() as opened:
+
+        def begin() -> Path:
+            part = opened.enter_context(atomic_folder(folder))
+            EmbeddingsWriter(part, len(table.labels), dim)
+            return part
+
+        part = from_main(begin)
+        with together():
+            writer = EmbeddingsWriter(part, len(table.labels), dim, create=False)
+            for rows, features in chain([] if first is None else [first], stream):
+                writer.write(rows, features)
+                if report:
+                    report(len(rows))
+        from_main(lambda: writer.finish(table.labels, table.image_ids, table.paths, manifest))
+        # The first process renames the folder.
+        from_main(opened.close)
     return read_embeddings(folder)
 
 
@@ -79,22 +88,10 @@ def _embedded(
         yield rows, features
 
 
-@contextmanager
-def _working_folder(folder: Path) -> Iterator[Path]:
-    """The folder that all processes write to; the first one makes it and renames it to `folder` at the end."""
-    if not dist.is_main():
-        yield dist.broadcast_object(folder)
-        return
-    with atomic_folder(folder) as part:
-        yield dist.broadcast_object(part)
-
-
-def _writer(part: Path, num_rows: int, dim: int | None) -> EmbeddingsWriter:
-    """This process's writer. A process without a batch of its own learns D from the others."""
+def _agreed_dim(dim: int | None) -> int:
+    """D. A process without a batch of its own learns it from the others."""
     known = {one for one in dist.gather_objects(dim) if one is not None}
     if not known:
         raise UserError("There is no image to embed: the list is empty, or none of its images could be read.")
     (agreed,) = known
-    writer = EmbeddingsWriter(part, num_rows, agreed) if dist.is_main() else None
-    dist.barrier()
-    return writer or EmbeddingsWriter(part, num_rows, agreed, create=False)
+    return agreed

@@ -6,6 +6,7 @@ The challenge's form: `id,predicted`, CRLF line ends, UTF-8, quotes only where a
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -17,16 +18,19 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.data.annotations import MAX_CLASSES
 
 Array = Tensor | np.ndarray | Sequence[int]
 HEADER = ["id", "predicted"]
+_MAX_SCORE = 1e100
+"""Far above any score; sums of such scores stay finite."""
 _RowMaker = Callable[[], Iterator[list[str]]]
 
 
 def write_submission(path: Path, image_ids: Strings | Sequence[str], predicted: Array) -> None:
     """Writes one row an image, in the given order. predicted: (N,) class ids."""
     classes = _classes(predicted, (len(image_ids),))
-    _check_ids(image_ids)
+    check_ids(image_ids)
     _write_checked(path, HEADER, lambda: ([one, str(label)] for one, label in zip(image_ids, classes.tolist())))
 
 
@@ -41,7 +45,7 @@ def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Array, s
     if values.ndim != 2 or len(values) != len(image_ids):
         raise ValueError(f"scores are {values.shape} for {len(image_ids)} images; expected (N, K)")
     labels = _classes(classes, values.shape)
-    _check_ids(image_ids)
+    check_ids(image_ids)
 
     def rows() -> Iterator[list[str]]:
         for one, row_labels, row_values in zip(image_ids, labels, values):
@@ -54,31 +58,25 @@ def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Array, s
 def read_topk(path: Path) -> tuple[Strings, np.ndarray, np.ndarray]:
     """Image ids, (N, K) int64 classes and (N, K) float64 scores of a file that `write_topk` wrote.
 
-    A score that is left empty is NaN. A UserError names the first line that does not fit.
+    The scores of a row are finite and not negative, or all of them are left empty: NaN. A UserError names the first
+    line that does not fit: it also may not list a class twice, nor an id that an earlier line has.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. Write it with `python test.py --topk K`.")
-    rows = _rows(path)
-    header = next(rows, [])
+    rows = _numbered_rows(path)
+    _, header = next(rows, ("", []))
     num_places = len(header) // 2
     if not num_places or header != _topk_header(num_places):
-        raise UserError(f"{path} begins with {','.join(header)!r}; a top-k file begins with 'id,class_1,score_1,...'.")
-    ids: list[str] = []
+        shown = _cut(",".join(header))
+        raise UserError(f"{path} begins with {shown!r}; a top-k file begins with 'id,class_1,score_1,...'.")
+    ids: dict[str, str] = {}
     classes: list[list[int]] = []
     scores: list[list[float]] = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            cells = iter(row[1:])
-            pairs = [(int(label), float(score or "nan")) for label, score in zip(cells, cells, strict=True)]
-            if len(pairs) != num_places or min(label for label, _ in pairs) < 0:
-                raise ValueError
-        except ValueError:
-            raise UserError(
-                f"{path}, row {number}: {','.join(row)!r} is not an image id and {num_places} classes with scores."
-            ) from None
-        ids.append(row[0])
-        classes.append([label for label, _ in pairs])
-        scores.append([score for _, score in pairs])
+    for place, row in rows:
+        _check_id(path, place, row[0] if row else "", ids)
+        labels, values = _labels_and_scores(path, place, row, num_places)
+        classes.append(labels)
+        scores.append(values)
     shape = (len(ids), num_places)
     return Strings.of(ids), np.array(classes, dtype=np.int64).reshape(shape), np.array(scores).reshape(shape)
 
@@ -87,18 +85,75 @@ def read_submission(path: Path) -> tuple[Strings, np.ndarray]:
     """Image ids and (N,) int64 classes of a submission file; a UserError names the first line that is not one."""
     if not path.is_file():
         raise UserError(f"{path} does not exist. Write a submission with `shelfmark test`.")
-    rows = _rows(path)
-    header = next(rows, [])
+    rows = _numbered_rows(path)
+    _, header = next(rows, ("", []))
     if header != HEADER:
-        raise UserError(f"{path} begins with {','.join(header)!r}; a submission begins with 'id,predicted'.")
-    ids: list[str] = []
+        raise UserError(f"{path} begins with {_cut(','.join(header))!r}; a submission begins with 'id,predicted'.")
+    ids: dict[str, str] = {}
     classes: list[int] = []
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 2 or not (row[1].isascii() and row[1].isdigit()):
-            raise UserError(f"{path}, row {number}: {','.join(row)!r} is not an image id and a class number.")
-        ids.append(row[0])
-        classes.append(int(row[1]))
+    for place, row in rows:
+        label = _class_number(row[1]) if len(row) == 2 else None
+        if label is None:
+            raise UserError(f"{path}, {place}: {_cut(','.join(row))!r} is not an image id and a class number.")
+        _check_id(path, place, row[0], ids)
+        classes.append(label)
     return Strings.of(ids), np.array(classes, dtype=np.int64)
+
+
+def check_ids(image_ids: Strings | Sequence[str]) -> None:
+    """Raises a UserError for an id that is empty or stands twice: such images cannot be submitted."""
+    first_row: dict[str, int] = {}
+    for row, one in enumerate(image_ids):
+        if not one:
+            raise UserError(f"Test image {row} has an empty id; each row of a submission needs one.")
+        if first_row.setdefault(one, row) != row:
+            raise UserError(
+                f"Test images {first_row[one]} and {row} have the same id {one!r}; a submission holds each id once. "
+                "Remove one of them from the test list."
+            )
+
+
+def _labels_and_scores(path: Path, place: str, row: list[str], num_places: int) -> tuple[list[int], list[float]]:
+    """The classes and scores of one row."""
+    cells = row[1:]
+    labels = [_class_number(cell) for cell in cells[::2]]
+    values = [_score(cell) for cell in cells[1::2]]
+    if len(cells) != 2 * num_places or None in labels or None in values:
+        raise UserError(
+            f"{path}, {place}: {_cut(','.join(row))!r} is not an image id and {num_places} classes with scores. A"
+            f" class is a number of 0..{MAX_CLASSES - 1}, a score a finite number from 0, or empty."
+        )
+    known = [label for label in labels if label is not None]
+    given = [value for value in values if value is not None]
+    if len(set(known)) < len(known):
+        twice = next(label for label in known if known.count(label) > 1)
+        raise UserError(f"{path}, {place}: {row[0]!r} has the class {twice} twice; each stands once in a row.")
+    if 0 < sum(map(math.isnan, given)) < len(given):
+        raise UserError(f"{path}, {place}: {row[0]!r} has some scores and lacks others; give all of a row, or none.")
+    return known, given
+
+
+def _class_number(cell: str) -> int | None:
+    is_number = cell.isascii() and cell.isdigit() and len(cell) < 12
+    return int(cell) if is_number and int(cell) < MAX_CLASSES else None
+
+
+def _score(cell: str) -> float | None:
+    """NaN for an empty cell; None for what is no score."""
+    if not cell:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if 0 <= value <= _MAX_SCORE else None
+
+
+def _check_id(path: Path, place: str, one: str, seen: dict[str, str]) -> None:
+    if not one:
+        raise UserError(f"{path}, {place}: the image id is empty.")
+    if seen.setdefault(one, place) != place:
+        raise UserError(f"{path}, {place}: the image {one!r} stands in {seen[one]} already; each has one row.")
 
 
 def _write_checked(path: Path, header: list[str], rows: _RowMaker) -> None:
@@ -125,6 +180,23 @@ def _rows(path: Path) -> Iterator[list[str]]:
         yield from csv.reader(stream)
 
 
+def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The rows with their places: `line 3, row 2`, which is counted from 1 behind the header."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        reader = csv.reader(stream)
+        line, number = 1, 0
+        try:
+            for row in reader:
+                yield f"line {line}, row {number}", row
+                line, number = reader.line_num + 1, number + 1
+        except csv.Error as error:
+            raise UserError(f"{path}, line {line}: no CSV: {error}.") from None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 def _classes(given: Array, shape: tuple[int, ...]) -> np.ndarray:
     classes = given.cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if classes.shape != shape:
@@ -135,18 +207,6 @@ def _classes(given: Array, shape: tuple[int, ...]) -> np.ndarray:
         row = int(np.argwhere(classes < 0)[0][0])
         raise ValueError(f"image {row} has the predicted class {classes.min()}; classes are numbered from 0")
     return classes
-
-
-def _check_ids(image_ids: Strings | Sequence[str]) -> None:
-    first_row: dict[str, int] = {}
-    for row, one in enumerate(image_ids):
-        if not one:
-            raise UserError(f"Test image {row} has an empty id; each row of a submission needs one.")
-        if first_row.setdefault(one, row) != row:
-            raise UserError(
-                f"Test images {first_row[one]} and {row} have the same id {one!r}; a submission holds each id once. "
-                "Remove one of them from the test list."
-            )
 
 
 def _score_text(value: np.floating) -> str:

@@ -11,8 +11,8 @@ from shelfmark.losses.arcface import require_angle
 from shelfmark.losses.checks import require_positive
 from shelfmark.losses.config import LossContext
 from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.ops.labelled import class_labels
 from shelfmark.ops.margins import arcface, class_margins, sub_center
-from shelfmark.ops.proxies import require_class_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class AdaptiveMarginLoss(CosineSoftmax):
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         if cosine.ndim < 2 or cosine.shape[1] != len(self.margins):
             raise ValueError(f"cosines are {tuple(cosine.shape)}; counts have {len(self.margins)} classes")
-        require_class_labels(labels, len(cosine), len(self.margins))
+        labels = class_labels(labels, len(cosine), len(self.margins))
         margin = self.margins[labels.clamp_min(0)]
         return arcface(sub_center(cosine), labels, margin, self.scale, monotone=True)
 

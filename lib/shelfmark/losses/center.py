@@ -10,7 +10,8 @@ from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.losses.config import LossConfig, LossContext, Takes
-from shelfmark.ops.proxies import require_class_labels, require_proxies
+from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.ops.proxies import require_proxies
 from shelfmark.ops.similarity import compute_dtype
 
 
@@ -26,25 +27,28 @@ class CenterLoss:
     """
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        """vectors: (N, D). weight: (C, K, D). labels: (N,) int64, -1 where there is none. 0-dim."""
-        total, num_rows = self._sums(vectors, labels, weight)
+        """0-dim. vectors: (N, D). weight: (C, K, D). labels: (N,) whole numbers, -1 where there is none.
+
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
+        """
+        total, num_rows = self._sums(vectors, labels, weight, raises=labels.device.type == "cpu")
         return total / num_rows.clamp_min(1)
 
     def over_ranks(self, vectors: Tensor, labels: Tensor, weight: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim, with the gradient of `dist.sum_of_parts`."""
-        total, num_rows = self._sums(vectors, labels, weight)
+        total, num_rows = self._sums(vectors, labels, weight, raises=False)
         return dist.sum_of_parts(total / dist.sum_over_ranks(num_rows).clamp_min(1))
 
-    def _sums(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _sums(self, vectors: Tensor, labels: Tensor, weight: Tensor, raises: bool) -> tuple[Tensor, Tensor]:
         """The sum over labelled rows, and how many there are; 0-dim."""
         require_proxies(vectors, weight)
-        require_class_labels(labels, len(vectors), len(weight))
+        batch = labelled_rows(vectors, labels, "vectors", len(weight), raises=raises)
         dtype = compute_dtype(vectors)
         # Only the labels' centres: (N, K, D).
-        offsets = vectors.to(dtype)[:, None] - weight[labels.clamp_min(0)].to(dtype)
+        offsets = batch.rows.to(dtype)[:, None] - weight[batch.labels.clamp_min(0)].to(dtype)
         distances = offsets.square().sum(2).amin(1)
-        is_labelled = labels != -1
-        return torch.where(is_labelled, distances, 0).sum() / 2, is_labelled.sum()
+        is_labelled = batch.labels != UNLABELLED
+        return torch.where(is_labelled, distances, 0).sum() / 2 * batch.soundness, is_labelled.sum()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.ops.proxies import require_class_labels
+from shelfmark.ops.labelled import UNLABELLED, LabelledRows, labelled_rows
 from shelfmark.ops.similarity import compute_dtype
-from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -63,36 +62,49 @@ class ClassificationLoss:
     def __call__(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32, whatever autocast says.
 
-        logits: (N, C). labels: (N,) int64, -1 where there is none; or (N, C) floats, the probabilities of the classes,
-        all 0 where there is no label. step: of the optimizer, for losses that draw at random.
+        logits: (N, C). labels: (N,) whole numbers, -1 where there is none; or (N, C) floats, the probabilities of the
+        classes, all 0 where there is no label. step: of the optimizer, for losses that draw at random.
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
-        total, weight = self._sums(logits, labels, step)
-        return total / _divisor(weight)
+        return self.mean(self._labelled(logits, labels, raises=labels.device.type == "cpu"), step)
 
     def over_ranks(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each; logits and labels are this one's part.
 
         The gradient is that of `dist.sum_of_parts`: once parameter gradients are averaged over processes, as
-        DistributedDataParallel does, it is that of one process with the whole batch.
+        DistributedDataParallel does, it is that of one process with the whole batch. Where a row with a label is not
+        finite, on any process, the loss is NaN on each.
         """
+        return self.mean_over_ranks(self._labelled(logits, labels, raises=False), step)
+
+    def mean(self, batch: LabelledRows, step: int = 0) -> Tensor:
+        """The call, for logits that are checked."""
+        total, weight = self._sums(batch, step)
+        return total / _divisor(weight)
+
+    def mean_over_ranks(self, batch: LabelledRows, step: int = 0) -> Tensor:
+        """`over_ranks`, for logits that are checked."""
         if dist.world_size() == 1:
-            return self(logits, labels, step)
-        total, weight = self._sums(logits, labels, step, self.first_row(labels))
+            return self.mean(batch, step)
+        total, weight = self._sums(batch, step, self.first_row(batch.labels))
         return dist.sum_of_parts(total / _divisor(dist.sum_over_ranks(weight)))
 
     def first_row(self, labels: Tensor) -> int:
         """Where this process's rows begin in the global batch; without random draws nobody needs to be asked."""
         return 0
 
-    def _sums(self, logits: Tensor, labels: Tensor, step: int, first_row: int = 0) -> tuple[Tensor, Tensor]:
-        """The sum over rows of the weighted losses, and that of the weights; 0-dim."""
+    def _labelled(self, logits: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
         self._require_fitting(logits, labels)
-        logits = logits.to(compute_dtype(logits))
+        return labelled_rows(logits, labels, "logits", logits.shape[1], raises=raises, takes_probabilities=True)
+
+    def _sums(self, batch: LabelledRows, step: int, first_row: int = 0) -> tuple[Tensor, Tensor]:
+        """The sum over rows of the weighted losses, and that of the weights; 0-dim."""
+        logits, labels = batch.rows.to(compute_dtype(batch.rows)), batch.labels
         with torch.autocast(logits.device.type, enabled=False):
             targets = _targets(labels, logits, step, first_row)
             total = (targets.share * self.weighted_losses(logits, targets)).sum()
             weight = 1 if self.weight is None else targets.at(self.weight.to(logits))
-            return total, (targets.share * weight).sum().detach()
+            return total * batch.soundness, (targets.share * weight).sum().detach()
 
     def _require_fitting(self, logits: Tensor, labels: Tensor) -> None:
         is_soft = labels.is_floating_point()
@@ -109,8 +121,6 @@ class ClassificationLoss:
                 raise ValueError(f"{name} has {len(given)} {what}, the logits have {logits.shape[1]} classes")
         if is_soft:
             _require_probabilities(labels)
-        else:
-            require_class_labels(labels, *logits.shape)
 
 
 def require_weight(weight: Tensor | None) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.ops.labelled import LabelledRows, labelled_rows
+from shelfmark.ops.similarity import require_comparable
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class ComparingLoss:
     def __call__(self, embedding: Tensor, labels: Tensor, step: int = 0, query_terms: Tensor | None = None) -> Tensor:
         """The loss of this batch alone, 0-dim.
 
-        embedding: (N, D), L2-normalised by the caller. labels: (N,) int64, -1 where there is none. query_terms: (N, E),
-        for a loss that wants them, see `Comparison`.
+        embedding: (N, D), L2-normalised by the caller. labels: (N,) whole numbers, -1 where there is none. query_terms:
+        (N, E), for a loss that wants them, see `Comparison`.
+        UserError: a row with a label that is not finite.
         """
-        rows = torch.arange(len(labels), device=labels.device)
-        return self.sums(Comparison(embedding, labels, embedding, labels, rows, step, query_terms)).mean()
+        return self._alone(_checked(embedding, labels, raises=True), step, query_terms)
 
     def over_ranks(
         self,
@@ -76,17 +78,34 @@ class ComparingLoss:
         """The loss of the batch of all processes, 0-dim, the same on each; embedding and labels are this one's part.
 
         The gradient is that of `dist.sum_of_parts`: once parameter gradients are averaged over processes, as
-        DistributedDataParallel does, it is that of one process with the whole batch.
+        DistributedDataParallel does, it is that of one process with the whole batch. Where a row with a label is not
+        finite, on any process, the loss is NaN on each.
         memory: (S, D) vectors and (S,) labels of earlier steps, the same on every process, for the gallery's end.
         """
+        batch = _checked(embedding, labels, raises=False)
         if dist.world_size() == 1 and memory is None:
-            return self(embedding, labels, step, query_terms)
-        gallery, first_row = dist.gather_keys(embedding)
-        gallery_labels = dist.gather_rows(labels)
+            return self._alone(batch, step, query_terms)
+        # Rows that are not finite take no part from here on: the other processes' work with them goes on unharmed.
+        gallery, first_row = dist.gather_keys(batch.rows)
+        gallery_labels = dist.gather_rows(batch.labels)
+        soundness = batch.soundness
         if memory is not None:
-            gallery = torch.cat([gallery, memory[0].to(gallery.dtype)])
-            gallery_labels = torch.cat([gallery_labels, memory[1]])
+            earlier = labelled_rows(*memory, "memory", raises=False)
+            gallery = torch.cat([gallery, earlier.rows.to(gallery.dtype)])
+            gallery_labels = torch.cat([gallery_labels, earlier.labels])
+            soundness = soundness * earlier.soundness.to(soundness)
         self_index = first_row + torch.arange(len(labels), device=labels.device)
-        sums = self.sums(Comparison(embedding, labels, gallery, gallery_labels, self_index, step, query_terms))
+        sums = self.sums(Comparison(batch.rows, batch.labels, gallery, gallery_labels, self_index, step, query_terms))
         counts = dist.sum_over_ranks(sums.counts)
-        return dist.sum_of_parts(Sums(sums.totals, counts).mean())
+        return dist.sum_of_parts(Sums(sums.totals, counts).mean() * soundness)
+
+    def _alone(self, batch: LabelledRows, step: int, query_terms: Tensor | None) -> Tensor:
+        """The loss of this batch alone, for vectors that are checked."""
+        rows = torch.arange(len(batch.labels), device=batch.labels.device)
+        whole = Comparison(batch.rows, batch.labels, batch.rows, batch.labels, rows, step, query_terms)
+        return self.sums(whole).mean() * batch.soundness
+
+
+def _checked(embedding: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
+    require_comparable(embedding, labels, embedding, labels)
+    return labelled_rows(embedding, labels, "embedding", raises=raises)

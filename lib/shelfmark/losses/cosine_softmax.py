@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from shelfmark.losses.config import LossConfig, Takes
 from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.ops.labelled import LabelledRows, labelled_rows
 
 
 class CosineSoftmax:
@@ -24,13 +25,18 @@ class CosineSoftmax:
     def __call__(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32.
 
-        cosine: (N, C) or (N, C, K). labels: (N,) int64, -1 where there is none. step: no matter here.
+        cosine: (N, C) or (N, C, K). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
-        return CrossEntropy()(self.logits(cosine, labels), labels)
+        return CrossEntropy().mean(self._with_logits(cosine, labels, raises=labels.device.type == "cpu"))
 
     def over_ranks(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim: see `CrossEntropy.over_ranks`."""
-        return CrossEntropy().over_ranks(self.logits(cosine, labels), labels)
+        return CrossEntropy().mean_over_ranks(self._with_logits(cosine, labels, raises=False))
+
+    def _with_logits(self, cosine: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
+        batch = labelled_cosines(cosine, labels, raises)
+        return replace(batch, rows=self.logits(batch.rows, batch.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +44,13 @@ class CosineSoftmaxConfig(LossConfig):
     """An entry whose loss is a `CosineSoftmax`."""
 
     takes: ClassVar[Takes] = "cosines"
+
+
+def labelled_cosines(cosine: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
+    """The checked batch of a loss that takes cosines (N, C) or (N, C, K), with labels (N,): see `labelled_rows`."""
+    if cosine.ndim not in (2, 3) or not cosine.shape[1] or not cosine.is_floating_point():
+        raise ValueError(
+            "cosines must be (rows, classes) or (rows, classes, proxies) of floats,"
+            f" not {cosine.dtype} {tuple(cosine.shape)}"
+        )
+    return labelled_rows(cosine, labels, "cosines", cosine.shape[1], raises=raises)

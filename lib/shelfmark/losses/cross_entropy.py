@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from shelfmark.core.errors import nearest
+from shelfmark.losses.checks import require_one_of
 from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
 from shelfmark.losses.config import LossContext
@@ -44,11 +44,7 @@ class CrossEntropy(ClassificationLoss):
             )
         if not 0 <= self.adaptive_factor < 1:
             raise ValueError(f"adaptive_factor={self.adaptive_factor} must be at least 0 and below 1; usual is 0.2")
-        forms = get_args(SmoothingForm)
-        if self.smoothing_form not in forms:
-            close = nearest(self.smoothing_form, forms)
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise ValueError(f"smoothing_form={self.smoothing_form!r} is not one of: {', '.join(forms)}.{hint}")
+        require_one_of("smoothing_form", self.smoothing_form, get_args(SmoothingForm))
         require_weight(self.weight)
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 from shelfmark.core import dist
 from shelfmark.losses.checks import require_positive
 from shelfmark.losses.config import LossConfig, LossContext, Takes, described
+from shelfmark.ops.labelled import UNLABELLED, labelled_rows
 from shelfmark.ops.longtail import Counts, checked_counts
 from shelfmark.ops.similarity import compute_dtype
-from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,29 +56,29 @@ class ExpertDiversity:
     def __call__(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32, whatever autocast says.
 
-        logits: (N, E, C), E of 2 or more. labels: (N,) int64, -1 where there is none, or probabilities (N, C), all 0
-        where there is none; they say only which rows count.
+        logits: (N, E, C), E of 2 or more. labels: (N,) whole numbers, -1 where there is none, or
+        probabilities (N, C), all 0 where there is none; they say only which rows count.
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
-        total, num_rows = self._sums(logits, labels)
+        total, num_rows = self._sums(logits, labels, raises=labels.device.type == "cpu")
         return total / num_rows.clamp_min(1)
 
     def over_ranks(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each: see `ClassificationLoss.over_ranks`."""
-        if dist.world_size() == 1:
-            return self(logits, labels, step)
-        total, num_rows = self._sums(logits, labels)
+        total, num_rows = self._sums(logits, labels, raises=False)
         return dist.sum_of_parts(total / dist.sum_over_ranks(num_rows).clamp_min(1))
 
-    def _sums(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _sums(self, logits: Tensor, labels: Tensor, raises: bool) -> tuple[Tensor, Tensor]:
         """The sum over labelled rows, and their number; 0-dim."""
         self._require_fitting(logits, labels)
-        logits = logits.to(compute_dtype(logits))
+        batch = labelled_rows(logits, labels, "logits", logits.shape[2], raises=raises, takes_probabilities=True)
+        logits, labels = batch.rows.to(compute_dtype(logits)), batch.labels
         with torch.autocast(logits.device.type, enabled=False):
             log_p = (logits / self.temperatures.to(logits)).log_softmax(2)
             log_mean = log_p.logsumexp(1, keepdim=True) - math.log(logits.shape[1])
             divergence = (log_p.exp() * (log_p - log_mean)).sum(2).mean(1)
             counted = (labels.sum(1) > 0) if labels.is_floating_point() else labels != UNLABELLED
-            return -(divergence * counted).sum(), counted.sum().to(logits)
+            return -(divergence * counted).sum() * batch.soundness, counted.sum().to(logits)
 
     def _require_fitting(self, logits: Tensor, labels: Tensor) -> None:
         if logits.ndim != 3 or logits.shape[1] < 2:

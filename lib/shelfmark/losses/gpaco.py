@@ -5,6 +5,7 @@ Legend: N batch, C classes, D embedding, c queries of a block, M gallery rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -16,11 +17,10 @@ from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext, Takes, described
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.labelled import UNLABELLED, class_labels, finite_rows, not_finite
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.longtail import Counts, log_prior
-from shelfmark.ops.proxies import require_class_labels
 from shelfmark.ops.similarity import compute_dtype
-from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,15 @@ class GPaCo:
         object.__setattr__(self, "log_prior", log_prior(self.counts))
 
     def __call__(self, logits: Tensor, labels: Tensor, vectors: Tensor, step: int = 0) -> Tensor:
-        """logits: (N, C). labels: (N,) int64, -1 where there is none. vectors: (N, D) of length 1. 0-dim."""
-        return self._contrast(vectors, labels, step=step, query_terms=self._class_terms(logits, labels))
+        """0-dim. logits: (N, C). labels: (N,) whole numbers, -1 where there is none. vectors: (N, D) of length 1.
+
+        UserError: a row with a label whose logits or vector are not finite.
+        """
+        terms = self._class_terms(logits, labels)
+        is_unfit = terms.isnan().any(1)
+        if bool(is_unfit.any()):
+            raise not_finite("logits", is_unfit)
+        return self._contrast(vectors, labels, step=step, query_terms=terms)
 
     def over_ranks(
         self,
@@ -71,12 +78,16 @@ class GPaCo:
         return _Contrast(self.alpha, self.beta, self.temperature)
 
     def _class_terms(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, 2), what the pairs need to know of the logits."""
+        """(N, 2), what the pairs need to know of the logits: 0 without label, NaN where the logits are not finite."""
         if logits.ndim != 2 or logits.shape[1] != len(self.log_prior):
             raise ValueError(f"logits must be (rows, {len(self.log_prior)} classes), not {tuple(logits.shape)}")
-        require_class_labels(labels, *logits.shape)
+        labels = class_labels(labels, *logits.shape)
+        is_labelled, is_class = labels != UNLABELLED, (labels >= 0) & (labels < logits.shape[1])
         prior = self.log_prior.to(logits.device, compute_dtype(logits))
-        return _ClassTerms.apply(logits, labels.clamp_min(0)[:, None], prior, self.center_temperature)
+        columns = torch.where(is_class, labels, 0)[:, None]
+        terms = _ClassTerms.apply(logits, columns, is_labelled[:, None], prior, self.center_temperature)
+        is_unfit = is_labelled & ~(is_class & finite_rows(logits))
+        return terms * torch.where(is_unfit, math.nan, 1.0).to(terms)[:, None]
 
 
 @dataclass(frozen=True)
@@ -101,27 +112,31 @@ class _Contrast(PairLoss):
 
 
 class _ClassTerms(torch.autograd.Function):
-    """(N, 2): ln sum_c exp((z_c + prior_c) / T), and (z + prior) / T at the label.
+    """(N, 2): ln sum_c exp((z_c + prior_c) / T), and (z + prior) / T at the label; 0 without label.
 
     Autograd would keep a second (N, C), which with 50,030 classes is the largest tensor of a step: the logits alone
     are kept, and the softmax is computed again.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, prior: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, is_labelled: Tensor, prior: Tensor, temperature: float
+    ) -> Tensor:
         adjusted = (logits + prior).div_(temperature)
         of_classes = adjusted.logsumexp(1)
-        ctx.save_for_backward(logits, labels, prior, of_classes)
+        ctx.save_for_backward(logits, labels, is_labelled, prior, of_classes)
         ctx.temperature = temperature
-        return torch.stack([of_classes, adjusted.gather(1, labels)[:, 0]], dim=1)
+        terms = torch.stack([of_classes, adjusted.gather(1, labels)[:, 0]], dim=1)
+        return terms.masked_fill_(~is_labelled, 0)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, labels, prior, of_classes = ctx.saved_tensors
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, labels, is_labelled, prior, of_classes = ctx.saved_tensors
         by_sum, by_label = (upstream[0] / ctx.temperature).split(1, dim=1)
         gradient = (logits + prior).div_(ctx.temperature).sub_(of_classes[:, None]).exp_().mul_(by_sum)
-        return gradient.scatter_add_(1, labels, by_label).to(logits.dtype), None, None, None
+        gradient.scatter_add_(1, labels, by_label).masked_fill_(~is_labelled, 0)
+        return gradient.to(logits.dtype), None, None, None, None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from shelfmark.core.errors import nearest
-from shelfmark.losses.checks import require_positive
+from shelfmark.losses.checks import require_one_of, require_positive
 from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
 from shelfmark.losses.config import LossContext
+from shelfmark.losses.cross_entropy import SmoothingForm
 from shelfmark.ops.longtail import Counts, checked_counts
 
 SmoothingShape = Literal["concave", "linear", "convex", "exp"]
@@ -21,7 +21,10 @@ SmoothingShape = Literal["concave", "linear", "convex", "exp"]
 
 @dataclass(frozen=True, eq=False)
 class LabelAwareSmoothing(ClassificationLoss):
-    """Cross-entropy with a target of 1 - eps_y at the label y and eps_y / (C - 1) at each other class.
+    """Cross-entropy with a target that gives eps_y away at the label y.
+
+    smoothing_form `others`, as in the paper: eps_y / (C - 1) to each other class, 1 - eps_y to the label. `uniform`, as
+    in the code that its authors published: eps_y / C to every class, the label's too, which gets 1 - eps_y besides.
 
     eps_y = tail + (head - tail) f(x), with x = (n_y - n_min) / (n_max - n_min) of the class counts n and f by shape:
     concave sin(pi x / 2), linear x, convex 1 - cos(pi x / 2), exp x^exponent.
@@ -37,6 +40,7 @@ class LabelAwareSmoothing(ClassificationLoss):
     shape: SmoothingShape = "concave"
     exponent: float = 2.0
     weight: Tensor | None = None
+    smoothing_form: SmoothingForm = "others"
     smoothing: Tensor = field(init=False, repr=False)
     """(C,) float64, eps"""
 
@@ -44,11 +48,8 @@ class LabelAwareSmoothing(ClassificationLoss):
         for name in ("head", "tail"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        shapes = get_args(SmoothingShape)
-        if self.shape not in shapes:
-            close = nearest(self.shape, shapes)
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise ValueError(f"shape={self.shape!r} is not one of: {', '.join(shapes)}.{hint}")
+        require_one_of("shape", self.shape, get_args(SmoothingShape))
+        require_one_of("smoothing_form", self.smoothing_form, get_args(SmoothingForm))
         require_positive("exponent", self.exponent)
         require_weight(self.weight)
         rise = self._rise(_places(checked_counts(self.counts)))
@@ -57,9 +58,11 @@ class LabelAwareSmoothing(ClassificationLoss):
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
         log_probabilities = logits.log_softmax(1)
         at_label = targets.at(log_probabilities)
-        at_others = log_probabilities.sum(1, keepdim=True) - at_label
+        at_receivers, num_receivers = log_probabilities.sum(1, keepdim=True), logits.shape[1]
+        if self.smoothing_form == "others":
+            at_receivers, num_receivers = at_receivers - at_label, max(1, num_receivers - 1)
         smoothing = targets.at(self.smoothing.to(logits))
-        return -(1 - smoothing) * at_label - smoothing / max(1, logits.shape[1] - 1) * at_others
+        return -(1 - smoothing) * at_label - smoothing / num_receivers * at_receivers
 
     def _rise(self, places: Tensor) -> Tensor:
         """f: 0 to 1 for 0 to 1."""
@@ -83,10 +86,20 @@ class LabelAwareSmoothingConfig(ClassificationLossConfig):
     """how it rises in between with the number of images"""
     exponent: float = 2.0
     """of shape exp, above 0"""
+    smoothing_form: SmoothingForm = "others"
+    """others: to the other classes, as in the paper; uniform: to all, the label too, as in its authors' code"""
 
     def loss(self, context: LossContext, weight: Tensor | None) -> LabelAwareSmoothing:
         counts = context.counts.to(context.device)
-        return LabelAwareSmoothing(counts, self.head_smoothing, self.tail_smoothing, self.shape, self.exponent, weight)
+        return LabelAwareSmoothing(
+            counts,
+            self.head_smoothing,
+            self.tail_smoothing,
+            self.shape,
+            self.exponent,
+            weight,
+            self.smoothing_form,
+        )
 
 
 def _places(counts: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.miners import Miner, mined_pairs, require_miner
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
-from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)

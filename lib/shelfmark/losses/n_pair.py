@@ -12,7 +12,7 @@ from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.nt_xent import NTXentLoss
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.soft_rank import UNLABELLED
+from shelfmark.ops.labelled import UNLABELLED
 
 
 @dataclass(frozen=True)

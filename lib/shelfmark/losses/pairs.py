@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
-from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable, require_finite
-from shelfmark.ops.soft_rank import UNLABELLED
+from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12
 
@@ -91,13 +91,12 @@ class PairLoss(ComparingLoss):
     def sums(self, comparison: Comparison) -> Sums:
         """float64 stays float64; anything else is computed in float32, whatever autocast says.
 
-        ValueError: shapes that do not fit. UserError: vectors that are not finite, with their rows.
+        The vectors are finite, which `ComparingLoss` sees to. ValueError: shapes that do not fit.
         """
         require_comparable(comparison.query, comparison.query_labels, comparison.gallery, comparison.gallery_labels)
         dtype = compute_dtype(comparison.query)
         query = comparison.query.to(dtype)
         gallery = query if comparison.gallery is comparison.query else comparison.gallery.to(dtype)
-        require_finite(gallery, "embedding")
         terms = query.new_empty(len(query), 0) if comparison.query_terms is None else comparison.query_terms.to(dtype)
         with torch.autocast(query.device.type, enabled=False):
             return _blocked_sums(self.pair_sums, query, gallery, terms, comparison)

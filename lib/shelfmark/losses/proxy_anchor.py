@@ -14,9 +14,10 @@ from torch import Tensor
 from shelfmark.core import dist
 from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.config import LossConfig, LossContext, Takes
+from shelfmark.losses.cosine_softmax import labelled_cosines
+from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.margins import sub_center
-from shelfmark.ops.proxies import require_class_labels
 from shelfmark.ops.similarity import compute_dtype
 
 
@@ -40,9 +41,10 @@ class ProxyAnchorLoss:
     def __call__(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32.
 
-        cosine: (N, C) or (N, C, K). labels: (N,) int64, -1 where there is none. step: no matter here.
+        cosine: (N, C) or (N, C, K). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
-        log_sums, sizes = self._over_rows(cosine, labels)
+        log_sums, sizes = self._over_rows(cosine, labels, raises=labels.device.type == "cpu")
         return _mean_over_classes(log_sums[None], sizes)
 
     def over_ranks(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
@@ -51,23 +53,21 @@ class ProxyAnchorLoss:
         The gradient is that of `dist.gather_rows`: once parameter gradients are averaged over processes, it is that
         of one process with the whole batch. What travels is (2, C), whatever the number of rows.
         """
-        log_sums, sizes = self._over_rows(cosine, labels)
+        log_sums, sizes = self._over_rows(cosine, labels, raises=False)
         return _mean_over_classes(dist.gather_rows(log_sums[None]), dist.sum_over_ranks(sizes))
 
-    def _over_rows(self, cosine: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _over_rows(self, cosine: Tensor, labels: Tensor, raises: bool) -> tuple[Tensor, Tensor]:
         """The logarithms of the sums over this process's rows, of a class's own and of the others: (2, C).
 
         And how many rows each class has: (C,).
         """
-        cosine = sub_center(cosine).to(compute_dtype(cosine))
-        if cosine.ndim != 2:
-            raise ValueError(f"cosines must be (rows, classes) or (rows, classes, proxies), not {tuple(cosine.shape)}")
-        require_class_labels(labels, *cosine.shape)
+        batch = labelled_cosines(cosine, labels, raises)
+        cosine, labels = sub_center(batch.rows).to(compute_dtype(cosine)), batch.labels
         is_own = labels[:, None] == torch.arange(cosine.shape[1], device=labels.device)
-        is_other = ~is_own & (labels != -1)[:, None]
+        is_other = ~is_own & (labels != UNLABELLED)[:, None]
         pulled = masked_log_sum_exp(-self.alpha * (cosine - self.margin).T, is_own.T)
         pushed = masked_log_sum_exp(self.alpha * (cosine + self.margin).T, is_other.T)
-        return torch.stack([pulled, pushed]), is_own.sum(0)
+        return torch.stack([pulled, pushed]) * batch.soundness, is_own.sum(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.comparison import Sums
 from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
-from shelfmark.ops.soft_rank import UNLABELLED
 
 
 @dataclass(frozen=True)

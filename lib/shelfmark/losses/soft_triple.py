@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.config import LossConfig, LossContext, Takes
 from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.ops.labelled import LabelledRows, labelled_rows
 from shelfmark.ops.margins import cosface
-from shelfmark.ops.proxies import proxy_cosines, unit_proxies
+from shelfmark.ops.proxies import proxy_cosines, require_proxies, unit_proxies
 from shelfmark.ops.similarity import full_precision
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12
@@ -42,15 +43,23 @@ class SoftTripleLoss:
         require_not_negative("tau", self.tau)
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        """vectors: (N, D), weight: (C, K, D), of any length. labels: (N,) int64, -1 where there is none. 0-dim."""
-        return CrossEntropy()(self._logits(vectors, labels, weight), labels) + self._spread(weight)
+        """0-dim. vectors: (N, D), weight: (C, K, D), of any length. labels: (N,) whole numbers, -1 where there is none.
+
+        UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
+        """
+        batch = self._with_logits(vectors, labels, weight, raises=labels.device.type == "cpu")
+        return CrossEntropy().mean(batch) + self._spread(weight)
 
     def over_ranks(self, vectors: Tensor, labels: Tensor, weight: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim: see `CrossEntropy.over_ranks`."""
-        return CrossEntropy().over_ranks(self._logits(vectors, labels, weight), labels) + self._spread(weight)
+        batch = self._with_logits(vectors, labels, weight, raises=False)
+        return CrossEntropy().mean_over_ranks(batch) + self._spread(weight)
 
-    def _logits(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        return cosface(self._similarity(vectors, weight), labels, self.margin, self.scale)
+    def _with_logits(self, vectors: Tensor, labels: Tensor, weight: Tensor, raises: bool) -> LabelledRows:
+        require_proxies(vectors, weight)
+        batch = labelled_rows(vectors, labels, "vectors", len(weight), raises=raises)
+        logits = cosface(self._similarity(batch.rows, weight), batch.labels, self.margin, self.scale)
+        return replace(batch, rows=logits)
 
     def _spread(self, weight: Tensor) -> Tensor:
         return self.tau * _mean_distance_between(unit_proxies(weight))

@@ -39,6 +39,6 @@ def _peft() -> Any:
     except ImportError as error:
         raise UserError(
             f"model.adapters needs peft, which cannot be imported ({error}). Install it with"
-            " pip install 'shelfmark[adapters]', or set model.adapters.rank=0 to train the backbone itself."
+            " pip install peft, or set model.adapters.rank=0 to train the backbone itself."
         ) from error
     return peft

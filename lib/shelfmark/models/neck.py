@@ -12,7 +12,7 @@ class BatchNormNeck(nn.BatchNorm1d):
     """Embeddings (N, D) normalised by the batch and scaled; the scale learns, the shift stays 0. In float32 at least.
 
     Without a shift the classes of a linear classifier without bias lie around the origin, so cosines tell them apart.
-    Each process of several normalises by its own part of the batch.
+    Each process of several normalises by its own part of the batch; see `SyncBatchNormNeck`.
     Source: Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-Identification", CVPRW 2019.
     """
 
@@ -23,3 +23,18 @@ class BatchNormNeck(nn.BatchNorm1d):
     def forward(self, embedding: Tensor) -> Tensor:
         with torch.autocast(embedding.device.type, enabled=False):
             return super().forward(at_least_float32(embedding))
+
+
+class SyncBatchNormNeck(nn.SyncBatchNorm, BatchNormNeck):
+    """A `BatchNormNeck` which normalises by the batch of all processes."""
+
+    @classmethod
+    def of(cls, neck: BatchNormNeck) -> SyncBatchNormNeck:
+        """With the same parameters and statistics: the same objects."""
+        made = cls.__new__(cls)
+        made.__dict__.update(neck.__dict__, process_group=None)
+        return made
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        with torch.autocast(embedding.device.type, enabled=False):
+            return nn.SyncBatchNorm.forward(self, at_least_float32(embedding))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shelfmark.ops.proxies import require_class_labels
+from shelfmark.ops.labelled import class_labels
 from shelfmark.ops.similarity import compute_dtype
 
 
@@ -22,7 +22,7 @@ def arcface(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float
     1; at 1 and beyond, where rounding may lead, the angle counts as constant and the slope is cos(margin).
     Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3.
     """
-    cosine, own = _with_own(cosine, labels)
+    cosine, labels, own = _with_own(cosine, labels)
     margins = _column(margin, own)
     sine = ((1 - own) * (1 + own)).clamp_min(torch.finfo(own.dtype).eps ** 2).sqrt()
     turned = own * margins.cos() - sine * margins.sin()
@@ -37,7 +37,7 @@ def cosface(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float
     cosine: (N, C). labels: (N,) int64. margin: one for all rows or (N,).
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
-    cosine, own = _with_own(cosine, labels)
+    cosine, labels, own = _with_own(cosine, labels)
     return _put_at_labels(scale * cosine, labels, scale * (own - _column(margin, own)), scale * own)
 
 
@@ -49,7 +49,7 @@ def circle(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float)
     cosine: (N, C). labels: (N,) int64. margin: one for all rows or (N,).
     Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 4-8.
     """
-    cosine, own = _with_own(cosine, labels)
+    cosine, labels, own = _with_own(cosine, labels)
     margins = _column(margin, own)
     own_pace = scale * (1 + margins - own.detach()).clamp_min_(0)
     at_label = own_pace * (own - (1 - margins))
@@ -81,13 +81,16 @@ def class_margins(counts: Tensor, smallest: float, largest: float, power: float)
     return smallest + (largest - smallest) * torch.where(present, place, 1)
 
 
-def _with_own(cosine: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The cosines in the dtype to compute in, and those at the labels: (N, 1), of class 0 where there is none."""
+def _with_own(cosine: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The cosines in the dtype to compute in, the labels as int64, and the cosines at them: (N, 1).
+
+    Where there is no label it is that of class 0.
+    """
     if cosine.ndim != 2 or not cosine.shape[1] or not cosine.is_floating_point():
         raise ValueError(f"cosines must be (rows, classes) of floats, not {cosine.dtype} {tuple(cosine.shape)}")
-    require_class_labels(labels, *cosine.shape)
+    labels = class_labels(labels, *cosine.shape)
     cosine = cosine.to(compute_dtype(cosine))
-    return cosine, cosine.gather(1, labels.clamp_min(0)[:, None])
+    return cosine, labels, cosine.gather(1, labels.clamp_min(0)[:, None])
 
 
 def _column(margin: float | Tensor, like: Tensor) -> Tensor:

@@ -35,14 +35,3 @@ def require_proxies(vectors: Tensor, weight: Tensor) -> None:
             "vectors must be (rows, dimensions) and proxies (classes, proxies a class, dimensions), not"
             f" {tuple(vectors.shape)} and {tuple(weight.shape)}"
         )
-
-
-def require_class_labels(labels: Tensor, num_rows: int, num_classes: int) -> None:
-    """Raises a ValueError unless labels are `num_rows` whole numbers in -1..num_classes - 1."""
-    if labels.shape != (num_rows,) or labels.is_floating_point():
-        raise ValueError(f"labels must be {num_rows} whole numbers, not {labels.dtype} {tuple(labels.shape)}")
-    # Labels on a GPU are left unread: it would stall the step.
-    if labels.device.type == "cpu" and len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(
-            f"labels lie in {int(labels.min())}..{int(labels.max())}; {num_classes} classes allow -1..{num_classes - 1}"
-        )

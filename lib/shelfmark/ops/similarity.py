@@ -6,15 +6,12 @@ become 0.4, TF32's 5e-4 would become 0.05.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from shelfmark.core.errors import UserError
 
 
 def dot_products(query: Tensor, gallery: Tensor) -> Tensor:
@@ -38,29 +35,13 @@ def require_comparable(query: Tensor, query_labels: Tensor, gallery: Tensor, gal
             raise ValueError(
                 f"the {name} must be (rows, dimensions) of floats, not {vectors.dtype} {tuple(vectors.shape)}"
             )
-        if labels.shape != vectors.shape[:1] or labels.is_floating_point():
+        if labels.shape != vectors.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(
                 f"labels must be {len(vectors)} whole numbers, one a row of the {name},"
                 f" not {labels.dtype} {tuple(labels.shape)}"
             )
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(f"queries have {query.shape[1]} dimensions, the gallery has {gallery.shape[1]}")
-
-
-def require_finite(vectors: Tensor, name: str) -> float:
-    """The largest absolute value in `vectors` (N, D); raises a UserError that names the rows that are not finite."""
-    if not vectors.numel():
-        return 0.0
-    largest = max(abs(float(bound)) for bound in torch.aminmax(vectors.detach()))
-    if not math.isfinite(largest):
-        rows = (~vectors.isfinite().all(1)).nonzero()[:, 0].tolist()
-        named = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
-        raise UserError(
-            f"the {name} of a metric loss is not finite in rows {named} of {len(vectors)}."
-            " Training has diverged: lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm,"
-            " or set train.precision=fp32."
-        )
-    return largest
 
 
 @contextmanager

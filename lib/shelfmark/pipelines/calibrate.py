@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.calibration import Calibrated, Comparison, TauNorm, compare
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import read_json, unused_path, write_json
 from shelfmark.core.log import say, warn
@@ -72,6 +73,9 @@ def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path 
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
+    folder = unused_path(
+        require_place(out or opened.recipe.output.tau_root / opened.run_folder.name, "--out", is_folder=True)
+    )
     fitted = fit_methods(opened, methods)
     given = fitted.given
     comparison = _compare(given, fitted.methods)
@@ -79,7 +83,6 @@ def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path 
     saved = comparison.chosen
     if saved not in storable:
         saved = _compare(given, {name: fitted.methods[name] for name in storable}).chosen
-    folder = unused_path(out or opened.recipe.output.tau_root / opened.run_folder.name)
     result = Calibration(
         folder=folder,
         checkpoint=folder / "best_model",

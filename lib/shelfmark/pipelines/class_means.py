@@ -6,6 +6,7 @@ import torch
 
 from shelfmark.core import dist
 from shelfmark.core.log import say
+from shelfmark.core.together import together
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.models import Network
@@ -23,11 +24,12 @@ def begin_with_class_means(network: Network, recipe: Recipe, table: Table, preci
     sums = torch.zeros(weight.shape, dtype=torch.float64, device=weight.device)
     say(f"the classifier begins with the class means of {len(table):,} training images")
     network.eval()
-    for batch in assemble.evaluation_batches(recipe, table):
-        labels = batch.labels.to(weight.device)
-        with torch.inference_mode(), precision.autocast():
-            directions = unit_rows(network.embed(batch.images.to(precision.device)))
-        sums.index_add_(0, labels[labels >= 0], directions[labels >= 0].double())
+    with together():
+        for batch in assemble.evaluation_batches(recipe, table):
+            labels = batch.labels.to(weight.device)
+            with torch.inference_mode(), precision.autocast():
+                directions = unit_rows(network.embed(batch.images.to(precision.device)))
+            sums.index_add_(0, labels[labels >= 0], directions[labels >= 0].double())
     network.train()
     sums = dist.sum_over_ranks(sums)
     is_known = sums.any(dim=1)

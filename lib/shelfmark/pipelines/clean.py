@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
+from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
 from shelfmark.evaluation.suspects import Suspects, find_suspects, images_to_leave
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import assemble
 
 _HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "prototype", "confidence"]
@@ -52,16 +55,10 @@ def clean(
     for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
         if not 0 <= part <= 1:
             raise UserError(f"{option}={part} must lie in 0..1.")
+    folder = unused_path(require_place(out or opened.run_folder / "clean", "--out", is_folder=True))
     table = _table(opened, annotations)
-    folder = unused_path(out or opened.run_folder / "clean")
-    features = features_of(
-        opened.network,
-        opened.recipe,
-        table,
-        opened.run_folder / "embeddings" / (f"clean_{annotations.stem}" if annotations else "train"),
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )
+    stored = opened.run_folder / STORED / (f"clean_{annotations.stem}" if annotations else "train")
+    features = model_features(opened, table, stored)
     suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
     leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
     cleaned = Cleaned(folder, features, suspects, leaves)
@@ -96,7 +93,7 @@ def _suspects_csv(cleaned: Cleaned) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_HEADER)
     for row in suspects.ranking:
-        named = (embeddings.rows[row], embeddings.image_ids[row], embeddings.paths[row])
+        named = (embeddings.rows[row], *map(spreadsheet_cell, (embeddings.image_ids[row], embeddings.paths[row])))
         parts = (suspects.suspicion[row], suspects.prototype[row], suspects.confidence[row])
         rows.writerow([*named, suspects.labels[row], suspects.suggested[row], *(f"{part:.6f}" for part in parts)])
     return text.getvalue()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.errors import UserError
+from shelfmark.core.destinations import require_place
+from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.recipe import assemble
 
@@ -17,19 +20,25 @@ from shelfmark.recipe import assemble
 def embed(
     opened: OpenedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
 ) -> Embeddings:
-    """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`."""
-    if out.exists():
-        raise UserError(f"{out} exists; features are never overwritten. Give another --out, or remove it.")
-    features = features_of(
-        opened.network,
-        opened.recipe,
-        _table(opened, split, annotations, images),
-        out,
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )
-    say(f"{len(features)} embeddings of {features.features.shape[1]} dimensions written to {out}")
+    """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
+
+    Features in `out` that fit are left as they are, but for labels and ids that the annotations have corrected since;
+    those that do not fit are a UserError.
+    """
+    require_place(out, "--out", is_folder=True)
+    features = model_features(opened, _table(opened, split, annotations, images), out, may_replace=False)
+    if not _has_names_of(out, features):
+        write_embeddings(out, features)
+        say(f"labels and image ids in {out} are those of the annotations now")
+    say(f"{len(features)} embeddings of {features.features.shape[1]} dimensions are in {out}")
     return features
+
+
+def _has_names_of(folder: Path, features: Embeddings) -> bool:
+    def columns(of: Embeddings) -> tuple[np.ndarray, ...]:
+        return of.labels, of.image_ids.data, of.image_ids.offsets
+
+    return all(map(np.array_equal, columns(read_embeddings(folder)), columns(features)))
 
 
 def _table(opened: OpenedModel, split: str, annotations: Path | None, images: Path | None) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
@@ -12,15 +13,16 @@ from shelfmark.evaluation.ensemble import ensemble as join
 from shelfmark.evaluation.submission import write_submission, write_topk
 
 
-def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path) -> Path:
+def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path, num_classes: int = 0) -> Path:
     """Writes the joint submission to `out`, its best classes with scores beside it; returns the submission's path.
 
-    weights: one a file; None takes the models as equals. An existing file is never overwritten.
+    weights: one a file; None takes the models as equals. num_classes: 0 where it is not known. An existing file is
+    never overwritten.
     """
     if len(files) < 2:
         raise UserError("an ensemble needs two top-k files at least; write them with `python test.py --topk K`.")
-    ids, classes, scores = join(files, weights or [1.0] * len(files))
-    file = unused_path(out)
+    file = unused_path(require_place(out, "--out"))
+    ids, classes, scores = join(files, weights or [1.0] * len(files), num_classes)
     write_submission(file, ids, classes[:, 0])
     topk_file = unused_path(file.with_name(f"{file.stem}_top{classes.shape[1]}.csv"))
     write_topk(topk_file, ids, classes, scores)

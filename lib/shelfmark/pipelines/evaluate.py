@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +11,51 @@ import torch
 from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel, open_model
 from shelfmark.pipelines.pictures import draw_evaluation
 from shelfmark.pipelines.retrieval_scores import NOTHING_MORE, Asked, write_retrieval_scores
 from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.pipelines.stored_features import STORED
 
 
-def evaluate(opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE) -> dict[str, Any]:
-    """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`."""
+def evaluate(
+    opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE, former: Path | None = None
+) -> dict[str, Any]:
+    """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`.
+
+    former: the name of the folders of earlier evaluations, but for a number behind it (`scores` of `scores_2`); their
+    features, or those in the run's folder, are used where they fit.
+    """
+    require_place(folder, "--out", is_folder=True)
     val, gallery = read_evaluation(opened)
-    return evaluate_on(opened, val, gallery, folder, asked)
+    return evaluate_on(opened, val, gallery, folder, asked, former)
 
 
 def evaluate_on(
-    opened: OpenedModel, val: Table | None, retrieval_table: Table | None, folder: Path, asked: Asked = NOTHING_MORE
+    opened: OpenedModel,
+    val: Table | None,
+    retrieval_table: Table | None,
+    folder: Path,
+    asked: Asked = NOTHING_MORE,
+    former: Path | None = None,
 ) -> dict[str, Any]:
     """The names of summary.json. A table may be None: without val there are scores of retrieval alone.
 
     Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
     """
+    stored_in = evaluated_before(former)
     summary: dict[str, Any] = {}
     val_features = found = None
     if val is not None:
-        val_features = found = _features(opened, val, folder / "embeddings" / "val")
+        val_features = found = model_features(opened, val, folder / STORED / "val", stored_in=stored_in)
     if retrieval_table is not None:
-        found = _features(opened, retrieval_table, folder / "embeddings" / "retrieval")
+        found = model_features(opened, retrieval_table, folder / STORED / "retrieval", stored_in=stored_in)
     if dist.is_main():
         if val is not None and val_features is not None:
             summary |= _write_class_scores(opened, val, val_features, folder)
@@ -47,6 +63,11 @@ def evaluate_on(
             summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
         write_json(folder / "summary.json", summary)
     return dist.broadcast_object(summary)
+
+
+def evaluated_before(former: Path | None) -> list[Path]:
+    """The folders of features that evaluations of this name left."""
+    return [] if former is None else sorted(former.parent.glob(f"{escape(former.name)}*/{STORED}"))
 
 
 def draw_recalibrated(opened: OpenedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
@@ -94,14 +115,3 @@ def _predictions(opened: OpenedModel, features: Embeddings) -> classification.Pr
         return classification.predict_from_features(
             features.features, features.labels, opened.network.logits, opened.num_classes, opened.precision.device
         )
-
-
-def _features(opened: OpenedModel, table: Table, folder: Path) -> Embeddings:
-    return features_of(
-        opened.network,
-        opened.recipe,
-        table,
-        folder,
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )

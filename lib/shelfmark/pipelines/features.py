@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.embeddings import MANIFEST, read_embeddings
-from shelfmark.core.files import read_json, sha256_json
-from shelfmark.core.log import say
+from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models import Network
+from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED, feature_facts, take_stored, with_labels_of
 from shelfmark.recipe import Recipe, assemble
 
 
@@ -32,19 +32,57 @@ def features_of(
     checkpoint_hash: str,
     precision: Precision,
     views: str = "centre",
+    stored_in: Sequence[Path] = (),
+    may_replace: bool = True,
 ) -> Embeddings:
-    """The table's embeddings in `folder`: read where they fit this model and these images, else extracted.
+    """The table's embeddings in `folder`, with the table's own labels and ids.
 
-    views: of more than the centre, the mean of the views' embeddings, each of length 1.
+    They are read where those in `folder` fit this model and these pictures, or copied from where they do, else made
+    with a pass over the pictures. views: of more than the centre, the mean of the views' embeddings, each of length 1.
+    stored_in: folders of folders of features to look in, besides. may_replace: put new features in the place of those
+    that do not fit; else they are a UserError that names what differs.
     """
-    facts = {
-        "checkpoint_sha256": checkpoint_hash,
-        "rows_sha256": _rows_hash(table),
-        "config_sha256": features_config_hash(recipe, precision, views),
-    }
-    if _fits(folder, facts):
-        say(f"features: those in {folder} fit this model and these images")
-        return read_embeddings(folder)
+
+    def look() -> tuple[dict[str, Any], bool]:
+        facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
+        return facts, take_stored(folder, table, recipe, facts, stored_in, may_replace)
+
+    facts, is_there = from_main(look)
+    if not is_there:
+        return _extracted(network, recipe, table, folder, facts, precision, views)
+    return with_labels_of(table, read_embeddings(folder), folder)
+
+
+def model_features(
+    opened: OpenedModel,
+    table: Table,
+    folder: Path,
+    *,
+    stored_in: Sequence[Path] = (),
+    may_replace: bool = True,
+) -> Embeddings:
+    """As `features_of`, of a trained model; those in its run folder are looked through too."""
+    return features_of(
+        opened.network,
+        opened.recipe,
+        table,
+        folder,
+        checkpoint_hash=opened.checkpoint.weights_hash,
+        precision=opened.precision,
+        stored_in=[opened.run_folder / STORED, *stored_in],
+        may_replace=may_replace,
+    )
+
+
+def _extracted(
+    network: Network,
+    recipe: Recipe,
+    table: Table,
+    folder: Path,
+    facts: Mapping[str, Any],
+    precision: Precision,
+    views: str,
+) -> Embeddings:
     network.eval()
     bad_images = BadImageLog(folder.with_name(f"{folder.name}_bad_images.csv"), num_images=len(table))
 
@@ -60,39 +98,6 @@ def features_of(
         batches = assemble.evaluation_batches(recipe, table, bad_images)
     else:
         batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
-    return extract(
-        embed if views == "centre" else embed_views,
-        batches,
-        table,
-        folder=folder,
-        manifest=facts,
-    )
-
-
-def input_options(recipe: Recipe) -> dict[str, object]:
-    """The options, all of `data`, that say how a picture becomes the network's input."""
-    names = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean", "std")
-    return {name: getattr(recipe.data, name) for name in names}
-
-
-def features_config_hash(recipe: Recipe, precision: Precision, views: str = "centre") -> str:
-    """Of all options that shape features: `config_sha256` in their manifest."""
-    options = {**input_options(recipe), "precision": precision.name, "root": recipe.data.root.resolve()}
-    return sha256_json(options if views == "centre" else {**options, "views": views})
-
-
-def _rows_hash(table: Table) -> str:
-    # Of the rows themselves: a table may be a part of its file.
-    digest = hashlib.sha256()
-    for column in (table.paths.offsets, table.paths.data, table.labels):
-        digest.update(np.ascontiguousarray(column).data)
-    return digest.hexdigest()
-
-
-def _fits(folder: Path, facts: dict[str, str]) -> bool:
-    fits = None
-    if dist.is_main():
-        file = folder / MANIFEST
-        manifest = read_json(file) if file.is_file() else {}
-        fits = all(manifest.get(name) == value for name, value in facts.items())
-    return bool(dist.broadcast_object(fits))
+    chosen = embed if views == "centre" else embed_views
+    with bad_images.over_ranks():
+        return extract(chosen, batches, table, folder=folder, manifest={"facts": facts})

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from shelfmark.config.load import Override
+from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, nearest
-from shelfmark.core.files import sha256_json
 from shelfmark.core.log import say, warn
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import features_config_hash, features_of, input_options
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel, open_model
-from shelfmark.recipe import assemble
+from shelfmark.pipelines.stored_features import pass_facts, stored_pass_facts, with_labels_of
+from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.forward import forward_options
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
@@ -144,7 +146,8 @@ def info(folder: Path) -> dict[str, Any]:
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
         **index.parameters,
         "num_removed_inside": index.num_dead,
-        **index.facts,
+        **{name: value for name, value in index.facts.items() if name != "options"},
+        **{name: str(value) for name, value in index.facts.get("options", {}).items()},
         "hints": index.hints(),
     }
 
@@ -165,7 +168,7 @@ def open_index(
 ) -> tuple[Index, OpenedModel]:
     """The index, and the model that it was built with; by default from where that lay then.
 
-    Raises UserError where `checkpoint` is another model, or makes its inputs in another way.
+    Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
     """
     facts = read_manifest(folder)["facts"]
     path = checkpoint or Path(facts["checkpoint"])
@@ -185,26 +188,34 @@ def require_same_model(folder: Path, facts: Mapping[str, Any], opened: OpenedMod
             f" {opened.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
             " checkpoint, or build an index with this one by `shelfmark index build`."
         )
-    wanted = input_options(opened.recipe)
-    if sha256_json(wanted) != facts["config_sha256"]:
-        changed = [
-            f"data.{name}={value} (now {wanted[name]})"
-            for name, value in facts["input"].items()
-            if sha256_json(value) != sha256_json(wanted[name])
-        ]
+    now = forward_options(opened.recipe)
+    if "options" in facts:
+        changed = differences(facts["options"], now, defaults=forward_options(Recipe()))
+    else:
+        changed = _of_earlier_version(folder, flat({"data": facts["input"]}), now)
+    if changed:
+        told = ", ".join(f"{one.name}={one.before} (now {one.now})" for one in changed)
         raise UserError(
-            f"{folder} was built with {', '.join(changed)}. Pictures must be prepared as those in the index were:"
-            " leave these options out, or build an index with them."
+            f"{folder} was built with {told}. Pictures must be embedded as those in the index were: leave these options"
+            " out, or build an index with them."
         )
 
 
+def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
+    others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
+    warn(
+        f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
+        " cannot be checked; an index that is built anew notes them"
+    )
+    return differences(known, {name: now.get(name) for name in known})
+
+
 def _facts(opened: OpenedModel) -> dict[str, Any]:
-    options = input_options(opened.recipe)
     return {
         "checkpoint": str(opened.checkpoint.folder.resolve()),
         "checkpoint_sha256": opened.checkpoint.weights_hash,
-        "config_sha256": sha256_json(options),
-        "input": options,
+        "options": forward_options(opened.recipe),
     }
 
 
@@ -219,16 +230,10 @@ def _gallery(opened: OpenedModel, source: Source, folder: Path) -> tuple[Embeddi
             return features, Records(features.image_ids, features.labels, paths, names), None
         table = _table(opened, source)
         _require_rows(source.embeddings, features, table)
+        features = with_labels_of(table, features, source.embeddings)
     else:
         table = _table(opened, source)
-        features = features_of(
-            opened.network,
-            opened.recipe,
-            table,
-            folder,
-            checkpoint_hash=opened.checkpoint.weights_hash,
-            precision=opened.precision,
-        )
+        features = model_features(opened, table, folder, may_replace=False)
     ids, labels = features.image_ids, table.labels[features.rows]
     names = _names(labels, table.class_names or opened.class_names)
     if source.images is not None:
@@ -243,13 +248,20 @@ def _gallery(opened: OpenedModel, source: Source, folder: Path) -> tuple[Embeddi
 
 def _stored(opened: OpenedModel, folder: Path) -> Embeddings:
     features = read_embeddings(folder)
-    if features.manifest.get("checkpoint_sha256") != opened.checkpoint.weights_hash:
+    known, now = stored_pass_facts(features), pass_facts(opened.recipe, opened.checkpoint.weights_hash)
+    if known.get("checkpoint_sha256") != now["checkpoint_sha256"]:
         raise UserError(
             f"the features in {folder} were made by another checkpoint than {opened.checkpoint.folder}. Give that one"
             " as --RESUME_MODEL, or make them again with `shelfmark embed`."
         )
-    if features.manifest.get("config_sha256") != features_config_hash(opened.recipe, opened.precision):
-        warn(f"the features in {folder} were made with another precision, data.root or size of the pictures than now")
+    if known.keys() == {"checkpoint_sha256"}:
+        warn(f"the features in {folder} do not say with which options they were made, so these cannot be checked")
+        return features
+    if changed := differences(known, now, forward_options(Recipe())):
+        raise UserError(
+            f"the features in {folder} were made with other options: {listed(changed)}. Leave these options out, or"
+            " make the features again with `shelfmark embed`."
+        )
     return features
 
 

@@ -66,7 +66,7 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> OpenedMod
     recipe: Recipe = load(Recipe, None, [*config_overrides(checkpoint), *(overrides or [])]).config
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
-    network.load_state_dict(checkpoint.model)
+    network.load_state_dict(checkpoint.read_model())
     # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
     network.fold_class_scale()
     precision = Precision.resolve(recipe.train.precision, device)

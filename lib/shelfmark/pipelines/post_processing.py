@@ -26,10 +26,12 @@ from shelfmark.evaluation.post_processing import (
     reranked_scores,
     whitened,
 )
+from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.pipelines.features import features_of
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.retrieval_scores import search_arguments
 from shelfmark.pipelines.splits import read_evaluation
+from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
 
@@ -61,16 +63,17 @@ class Plan:
         return cls(tuple(steps), whiten_dim)
 
 
-def post_process(opened: OpenedModel, folder: Path, plan: Plan) -> list[dict[str, Any]]:
+def post_process(opened: OpenedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
     """A row for the plain search, and one for each step on top of those before it: step, recall@1, map, seconds.
 
     seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
+    former: as `evaluate`.
     """
     val, table = read_evaluation(opened)
     pictures = val if table is None else table
     assert pictures is not None
-    features = _Features(opened, pictures, folder / "embeddings")
+    features = _Features(opened, pictures, folder / STORED, evaluated_before(former))
     vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
     rows = []
     searched: Searched | None = None
@@ -91,11 +94,12 @@ def post_process(opened: OpenedModel, folder: Path, plan: Plan) -> list[dict[str
 
 @dataclass(frozen=True)
 class _Features:
-    """Features of one table with more and more views, each pass in a folder of its own."""
+    """Features of one table with more and more views, each pass in a folder of its own. stored_in: as `features_of`."""
 
     opened: OpenedModel
     table: Table
     folder: Path
+    stored_in: Sequence[Path]
 
     def of(self, steps: Sequence[str]) -> Embeddings:
         """With the views and sizes that the steps ask for: the mean over sizes, each embedding of length 1."""
@@ -126,6 +130,7 @@ class _Features:
             checkpoint_hash=self.opened.checkpoint.weights_hash,
             precision=self.opened.precision,
             views=views,
+            stored_in=self.stored_in,
         )
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say, warn
 from shelfmark.data.annotations import folder_table, read_test_set
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
-from shelfmark.evaluation.submission import write_submission, write_topk
+from shelfmark.evaluation.submission import check_ids, write_submission, write_topk
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.recipe import assemble
 
@@ -38,11 +39,14 @@ def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out:
     topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
     the run folder. An existing file is never overwritten: the next free number is used.
     """
-    table = folder_table(images) if images else test_set(opened)
     num_classes = opened.num_classes
+    if topk < 0:
+        raise UserError(f"--topk {topk} is no number of classes; give 1 or more, or leave it out.")
     if topk > num_classes:
         raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
-    file = unused_path(out or opened.run_folder / "submission.csv")
+    file = unused_path(require_place(out or opened.run_folder / "submission.csv", "--out"))
+    table = folder_table(images) if images else test_set(opened)
+    check_ids(table.image_ids)
     classes, scores = _best_classes(opened, table, max(1, topk), file)
     write_submission(file, table.image_ids, classes[:, 0])
     say(f"{len(table)} predictions written to {file}")

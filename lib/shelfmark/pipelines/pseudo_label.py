@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
@@ -33,8 +34,8 @@ def pseudo_label(
     """
     if not 0 < min_confidence <= 1:
         raise UserError(f"--min-confidence={min_confidence} must lie in 0..1, 0 excluded.")
+    file = unused_path(require_place(out, "--out"))
     document = _train_document(opened) if with_train else {}
-    file = unused_path(out)
     predicted = predict(opened, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
     # The score of an image that could not be read is NaN, and so never confident.
     confident = np.flatnonzero(predicted.scores[:, 0] >= min_confidence)

@@ -13,20 +13,14 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.log import warn
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
-from shelfmark.pipelines.features import features_of
+from shelfmark.pipelines.features import model_features
 from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.pipelines.stored_features import STORED
 
 
 def run_features(opened: OpenedModel, table: Table, split: str) -> Embeddings:
     """The split's embeddings in the checkpoint's run folder: read where they fit, else extracted and left there."""
-    return features_of(
-        opened.network,
-        opened.recipe,
-        table,
-        opened.run_folder / "embeddings" / split,
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-    )
+    return model_features(opened, table, opened.run_folder / STORED / split)
 
 
 def warn_of_earlier(opened: OpenedModel) -> None:

@@ -11,7 +11,7 @@ from shelfmark.core.log import say, warn
 from shelfmark.data.annotations import require_same_classes
 from shelfmark.data.holdout import hold_out, leaked_rows
 from shelfmark.data.table import Table
-from shelfmark.engine.trainer import NO_METRIC
+from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.limits import two_batches
 from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.validation import RETRIEVAL_SCORES

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, unused_path
+from shelfmark.core.locks import folder_lock
+from shelfmark.core.log import say
+from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpoint import MANIFEST, Checkpoint
+from shelfmark.engine import resume
+from shelfmark.engine.checkpoint import (
+    MANIFEST,
+    Checkpoint,
+    load_checkpoint,
+    newest_whole,
+    previous_of,
+    whole_checkpoint,
+)
+from shelfmark.engine.checkpointer import BEST, LAST
+from shelfmark.pipelines.opened import config_overrides
 from shelfmark.recipe import Recipe
 
 Mode = Literal["resume", "finetune"]
 
+AUTO = Path("auto")
+"""As a checkpoint: the newest of the run that the recipe names."""
+SMALL_RUNS = ("--smoke", "--dry-run")
+
+
+@dataclass(frozen=True)
+class Found:
+    """checkpoint: to begin from, None for none. folder: that the run writes to whatever its checkpoint is, if it is
+    decided already."""
+
+    checkpoint: Checkpoint | None = None
+    folder: Path | None = None
+
 
 @dataclass(frozen=True)
 class Start:
-    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`."""
+    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`.
+    tries_resume: a small run that begins with the weights alone, and checks that the whole one could be resumed."""
 
     kind: Literal["fresh", "resume", "finetune"]
     reason: str
     name: str
     folder: Path | None = None
     checkpoint: Checkpoint | None = None
+    tries_resume: bool = False
 
     @property
     def resumed(self) -> Checkpoint | None:
@@ -32,47 +64,91 @@ class Start:
         return self.checkpoint if self.kind == "resume" else None
 
 
-def decide_start(recipe: Recipe, train: Table, checkpoint: Checkpoint | None, mode: Mode | None) -> Start:
+def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> Found:
+    """What `--RESUME_MODEL asked` means; the first process looks, and checks every byte, for all.
+
+    aside: the run writes to a folder of its own, whatever it begins from. A launch that torchrun started again goes on
+    with its own run.
+    """
+    found = from_main(lambda: _found(recipe, asked, aside))
+    if found.checkpoint is not None and not dist.is_main():
+        # What is sent is a folder; each process reads the rest itself.
+        return replace(found, checkpoint=load_checkpoint(found.checkpoint.folder))
+    return found
+
+
+def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, aside: bool = False) -> Start:
     """Resume or finetune is decided by the content of the training annotations, never by paths.
 
-    mode: what the user asked for; None decides.
+    mode: what the user asked for; None decides. aside: the run writes to a folder of its own.
     """
+    checkpoint = found.checkpoint
     if checkpoint is None:
-        return Start("fresh", "a fresh run", recipe.name)
+        return Start("fresh", "a fresh run", recipe.name, found.folder)
     same = checkpoint.manifest["train_sha256"] == train.sha256
     kind = mode or ("resume" if same else "finetune")
     why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
     if kind == "finetune":
         reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
         return Start("finetune", reason, f"{recipe.name}_finetune", checkpoint=checkpoint)
-    if not checkpoint.state:
+    if not checkpoint.has_state:
         raise UserError(
             f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
             " or resume the checkpoint that it was made from."
         )
+    if aside:
+        reason = f"a small run with the weights of {checkpoint.folder}, with a fresh optimizer and schedule"
+        return Start("finetune", reason, recipe.name, checkpoint=checkpoint, tries_resume=True)
     if not same:
         why += "; the training annotations are others, so the epoch in progress starts anew"
-    # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
-    # and going on from there in the same folder would overwrite what came later.
-    folder = checkpoint.folder.parent if checkpoint.folder.name == "last" else None
     done = checkpoint.manifest["step"]
     reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
     if checkpoint.manifest["epoch"] >= recipe.train.num_epochs:
         reason = f"{checkpoint.folder} has all its {recipe.train.num_epochs} epochs; train.num_epochs=N would add some"
+    folder = found.folder or _own_folder(checkpoint)
     return Start("resume", reason, recipe.name, folder, checkpoint)
 
 
-def open_run_folder(start: Start, log_root: Path) -> Path:
-    """The folder that the run writes to: the resumed one, or a new one with a number where its name exists.
+def resumable(loaded: Loaded[Recipe], start: Start) -> Loaded[Recipe]:
+    """The recipe of a resumed run, by the table of what may change: what follows the checkpoint has its values.
 
-    Called once everything that can be wrong with the input has been built, so that an error leaves no folder.
+    UserError: an option that may not change. What changed is told.
     """
-    if start.folder is not None:
-        return start.folder
-    folder = unused_path(log_root / start.name)
-    if dist.is_main():
-        folder.mkdir(parents=True)
-    return dist.broadcast_object(folder)
+    checkpoint = start.checkpoint
+    if checkpoint is None or not (start.resumed or start.tries_resume):
+        return loaded
+    recipe = loaded.config.model_dump(mode="json")
+    # Options that came after the checkpoint had their defaults in it.
+    before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
+    found = [change for change in resume.changes(before, recipe) if _origin(loaded, change.option) not in SMALL_RUNS]
+    resume.require_allowed(found)
+    for line in resume.told(found):
+        say(f"resume: {line}")
+    origins = dict(loaded.origins)
+    for change in found:
+        if change.rule.rule == "follows":
+            _put(recipe, change.option, change.before)
+            origins[change.option] = f"checkpoint {checkpoint.folder}"
+    return replace(loaded, config=Recipe.model_validate_json(json.dumps(recipe), strict=True), origins=origins)
+
+
+@contextmanager
+def run_folder(start: Start, log_root: Path) -> Iterator[Path]:
+    """The folder that the run writes to, locked: the resumed one, or a new one with a number where its name exists.
+
+    Entered once everything that can be wrong with the input has been built, so that an error leaves no folder.
+    UserError: another process trains there.
+    """
+    with ExitStack() as opened:
+
+        def begin() -> Path:
+            folder = start.folder or _new_folder(log_root / start.name)
+            opened.enter_context(folder_lock(folder, "training"))
+            folder.mkdir(parents=True, exist_ok=True)
+            _require_unchanged(start)
+            return folder
+
+        yield from_main(begin)
 
 
 def best_so_far(checkpoint: Checkpoint) -> Path | None:
@@ -81,9 +157,89 @@ def best_so_far(checkpoint: Checkpoint) -> Path | None:
     A run that goes on from here in another folder takes it along, or else its best score would have no model.
     """
     best_epoch = checkpoint.manifest["best_epoch"]
-    for folder in (checkpoint.folder, checkpoint.folder.parent / "best_model"):
-        file = folder / MANIFEST
+    for folder in (checkpoint.folder, checkpoint.folder.parent / BEST):
         # A checkpoint of the best epoch is written once that epoch is closed.
-        if best_epoch is not None and file.is_file() and read_json(file)["epoch"] == best_epoch + 1:
-            return folder
+        if best_epoch is not None and (folder / MANIFEST).is_file():
+            manifest = load_checkpoint(folder).manifest
+            if manifest["epoch"] == best_epoch + 1:
+                return folder
     return None
+
+
+def _found(recipe: Recipe, asked: Path | None, aside: bool) -> Found:
+    launched = None if aside else _folder_of_this_launch(recipe)
+    if launched is not None:
+        say(f"restart {dist.restart_count()} of this launch: going on with its own run in {launched}")
+        return Found(newest_whole(launched), launched)
+    if asked != AUTO:
+        return Found(None if asked is None else whole_checkpoint(asked))
+    folder = recipe.output.log_root / recipe.name
+    checkpoint = newest_whole(folder)
+    if checkpoint is None:
+        say(f"there is no whole checkpoint in {folder} to go on from: the run begins there")
+        _require_no_other_files(folder)
+    return Found(checkpoint, None if aside else folder)
+
+
+def _folder_of_this_launch(recipe: Recipe) -> Path | None:
+    """Where an earlier attempt of this launch writes; None in the first, or where it died before it had a folder."""
+    launch = dist.launch_id()
+    if launch is None or not dist.restart_count():
+        return None
+    for file in sorted(recipe.output.log_root.glob("*/environment*.json")):
+        if read_json(file).get("launch") == launch:
+            return file.parent
+    return None
+
+
+def _require_no_other_files(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not any(folder.glob("environment*.json")):
+        raise UserError(
+            f"{folder} holds other files than those of a run, so no run begins there; give the run another name, as"
+            " name=NAME."
+        )
+
+
+def _require_unchanged(start: Start) -> None:
+    """Another process may have trained on between our reading of the checkpoint and the lock."""
+    if start.folder is None or start.resumed is None:
+        return
+    folder = start.resumed.folder
+    if load_checkpoint(folder).manifest["files"] != start.resumed.manifest["files"]:
+        raise UserError(f"another process wrote {folder} while this run was starting; start it again.")
+
+
+def _own_folder(checkpoint: Checkpoint) -> Path | None:
+    # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
+    # and going on from there in the same folder would overwrite what came later.
+    run = checkpoint.folder.parent
+    heads = (LAST, previous_of(run / LAST).name)
+    return run if checkpoint.folder.name in heads else None
+
+
+def _new_folder(path: Path) -> Path:
+    """`path`, or it with the first free number, made. Two runs that choose at the same moment get two folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = unused_path(path)
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+
+
+def _origin(loaded: Loaded[Recipe], option: str) -> str:
+    """Where an option, or the first of its parts, was set."""
+    for key, origin in loaded.origins.items():
+        if key == option or key.startswith(f"{option}.") or option.startswith(f"{key}."):
+            return origin
+    return ""
+
+
+def _put(recipe: dict[str, Any], option: str, value: Any) -> None:
+    *path, last = option.split(".")
+    section = recipe
+    for part in path:
+        section = section[part]
+    section[last] = value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,164 +21,160 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
-from shelfmark.engine.checkpoint import Checkpoint, copy_checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
+from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint
+from shelfmark.engine.checkpoint_versions import BY_PLACE
+from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
+from shelfmark.engine.hook import Hooks
+from shelfmark.engine.hooks import BadImages, Checkpoint, Evaluate, FiniteCheck, MetricsLog, Preemption
 from shelfmark.engine.journal import Journal, read_journal
+from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.progress import Progress, restore_random_state
+from shelfmark.engine.progress import Progress
+from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
-from shelfmark.engine.trainer import Rhythm, Trainer
+from shelfmark.engine.trainer import Trainer
 from shelfmark.models import Network, load_matching
+from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.optim import StagedRate
+from shelfmark.pipelines.chosen_score import require_score
 from shelfmark.pipelines.class_means import begin_with_class_means
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.splits import Splits, read_splits
-from shelfmark.pipelines.start import Mode, Start, best_so_far, decide_start, open_run_folder
+from shelfmark.pipelines.start import (
+    Mode,
+    Start,
+    best_so_far,
+    decide_start,
+    find_checkpoint,
+    resumable,
+    run_folder,
+)
 from shelfmark.pipelines.validation import Validation
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.tree import Optim
 from shelfmark.reports.plots import curves
 
 
 def train(
-    loaded: Loaded, resume: Path | None = None, mode: Mode | None = None, small_evaluation: bool = False
+    loaded: Loaded[Recipe],
+    resume: Path | None = None,
+    mode: Mode | None = None,
+    small_evaluation: bool = False,
+    aside: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
-    """The run folder and its summary. resume: a checkpoint to continue or to finetune."""
-    recipe: Recipe = loaded.config
-    device = dist.local_device(recipe.train.device)
-    with dist.process_group(device):
-        checkpoint = load_checkpoint(resume) if resume else None
-        assemble.make_data(recipe)
-        splits = read_splits(recipe, small_evaluation)
-        start = decide_start(recipe, splits.train, checkpoint, mode)
+    """The run folder and its summary.
+
+    resume: a checkpoint to continue or to finetune, or `AUTO`. aside: write to a folder of its own, whatever the
+    checkpoint. Raises Stopped after a signal, once what was trained is saved.
+    """
+    device = dist.local_device(loaded.config.train.device)
+    with StopSignals() as signals, dist.process_group(device), signals.deferred(dist.world_size() > 1):
+        found = find_checkpoint(loaded.config, resume, aside)
+        assemble.make_data(loaded.config)
+        splits = read_splits(loaded.config, small_evaluation)
+        start = decide_start(loaded.config, splits.train, found, mode, aside)
         say(start.reason)
-        parts = _build(recipe, splits, start, device)
-        folder = open_run_folder(start, recipe.output.log_root)
-        _write_circumstances(folder, loaded)
-        say(f"{recipe.model.backbone} on {device}, {parts.steps.precision.name}, {_processes()}; writing to {folder}")
-        trainer = _trainer(recipe, splits, start, parts, folder)
-        try:
-            trainer.fit()
-        finally:
-            trainer.display.close()
-            trainer.journal.close()
-        return folder, _finish(folder, splits)
+        loaded = resumable(loaded, start)
+        require_score(loaded.config, splits)
+        parts = _build(loaded.config, splits, start, device)
+        with run_folder(start, loaded.config.output.log_root) as folder:
+            _settle_best(start, parts.state.progress, folder, loaded.config, splits)
+            _write_circumstances(folder, loaded)
+            _say_where(loaded.config, parts.state, folder)
+            with signals.deferred():
+                _trainer(loaded.config, splits, start, parts, folder, signals).fit()
+            try:
+                summary = _finish(folder, splits)
+            except Stopped as stopped:
+                raise Stopped(stopped.number, f"training is complete; {_go_on(folder)} reports it") from None
+            # Several processes wait with a signal until here, and now there is nothing left to end.
+            signals.forget()
+            return folder, summary
+
+
+def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
+    name = f"{recipe.model.backbone} on {state.precision.device}, {state.precision.name}, {_processes()}"
+    say(f"{name}; writing to {folder}")
 
 
 @dataclass(frozen=True)
 class _Parts:
-    network: Network
-    steps: _Steps
+    state: TrainState
+    stages: _Stages
     loader: TrainLoader
     learning_rate: StagedRate
+    saved_hooks: Mapping[str, Any]
 
 
-class _Steps:
-    """The training step of each stage: `train.stages` gives every stage an optimizer of its own."""
+class _Stages:
+    """Which step trains an epoch: `train.stages` gives every stage an optimizer of its own."""
 
-    def __init__(self, recipe: Recipe, splits: Splits, network: Network, steps_per_epoch: int, device: torch.device):
-        self.recipe = recipe
-        self.network = network
-        self.precision = Precision.resolve(recipe.train.precision, device)
-        self.terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
+    def __init__(self, recipe: Recipe, splits: Splits, state: TrainState, stage: int) -> None:
+        self.recipe, self.state = recipe, state
         stages = range(1 + len(recipe.train.stages))
         self.mixing = [assemble.mixing(recipe, splits.train, stage) for stage in stages]
-        self.stage = 0
-        self.current = self._step()
+        self.stage = stage
 
-    def go_on_from(self, checkpoint: Checkpoint, same_data: bool) -> None:
-        """The step of the last epoch that the checkpoint trained in, with its optimizer; weights stay as loaded."""
-        progress = checkpoint.state["progress"]
-        self.stage = assemble.stage_of(self.recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
-        assemble.enter_stage(self.recipe, self.network, self.stage, anew=False)
-        self.current = self._step()
-        _restore_step(self.current, checkpoint, same_data)
-
-    def at(self, epoch: int) -> TrainStep:
-        """The step that trains an epoch; where a stage begins with it, a new one."""
+    def step_for(self, epoch: int) -> TrainStep:
+        """The step of an epoch. Where a stage begins with it, the network and the optimizer are the stage's."""
         stage = assemble.stage_of(self.recipe, epoch)
         if stage != self.stage:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
-            assemble.enter_stage(self.recipe, self.network, stage, anew=True)
-            self.current = self._step()
-        return self.current
-
-    def _step(self) -> TrainStep:
-        return TrainStep(
-            self.network,
-            self.terms,
-            assemble.optimizer(self.recipe, self.network),
-            self.precision,
-            clip_norm=self.recipe.optim.clip_norm,
-            grad_cache=self.recipe.train.grad_cache,
-            mixing=self.mixing[self.stage],
-        )
+            network = self.state.network
+            assemble.enter_stage(self.recipe, network, stage, anew=True)
+            self.state.begin_stage(assemble.optimizer(self.recipe, network))
+        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
 
 def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train.num_classes, start).to(device)
+    network = _network(recipe, splits.train.num_classes, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
-    learning_rate = assemble.learning_rate(recipe, loader.num_batches(0))
-    steps = _Steps(recipe, splits, network, loader.num_batches(0), device)
+    steps_per_epoch = loader.num_batches(0)
+    terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
+    precision = Precision.resolve(recipe.train.precision, device)
+    saved = start.resumed.read_state() if start.resumed else {}
+    stage = _stage_of(recipe, saved)
+    if stage:
+        assemble.enter_stage(recipe, network, stage, anew=False)
+    state = TrainState(
+        network=network,
+        terms=terms,
+        optimizer=assemble.optimizer(recipe, network),
+        precision=precision,
+        grad_cache=recipe.train.grad_cache,
+    )
     if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.for_means, steps.precision)
+        begin_with_class_means(network, recipe, splits.for_means, precision)
     _warn_of_parts(recipe, network)
     if start.resumed:
-        steps.go_on_from(start.resumed, same_data=_has_same_data(start.resumed, splits))
-    return _Parts(network, steps, loader, learning_rate)
+        _restore(state, saved, start.resumed, recipe, splits)
+    _fit_schedule(state, steps_per_epoch, start.resumed)
+    stages = _Stages(recipe, splits, state, stage)
+    learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
+    return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
 
 
-def _trainer(recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path) -> Trainer:
-    trainer = Trainer(
-        step=parts.steps.current,
-        step_for=parts.steps.at,
-        loader=parts.loader,
-        learning_rate=parts.learning_rate,
-        rhythm=Rhythm(
-            num_epochs=recipe.train.num_epochs,
-            log_every_steps=recipe.train.log_every_steps,
-            checkpoint_every_steps=recipe.train.checkpoint_every_steps,
-            checkpoint_every_epochs=recipe.train.checkpoint_every_epochs,
-            evaluate_every_epochs=recipe.eval.every_epochs,
-        ),
-        metric=recipe.eval.metric,
-        validate=Validation(
-            parts.network,
-            recipe,
-            splits.val,
-            splits.retrieval,
-            splits.train.counts,
-            parts.steps.precision,
-            BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
-        ),
-        save=_saver(folder, parts.network, recipe, splits),
-        progress=Progress(),
-        journal=Journal(folder, step=start.resumed.manifest["step"] if start.resumed else 0),
-        display=Display(),
-        bad_images=BadImageLog(folder / "bad_images.csv", num_images=len(splits.train)),
-    )
-    if start.resumed:
-        _restore(trainer, start.resumed, same_data=_has_same_data(start.resumed, splits))
-        if start.folder is None:
-            _take_best_along(trainer, best_so_far(start.resumed), folder)
-    return trainer
+def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
+    """The stage of the last epoch that a checkpoint trained in, whose optimizer it holds."""
+    if not saved:
+        return 0
+    progress = saved["progress"]
+    return assemble.stage_of(recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
 
 
-def _take_best_along(trainer: Trainer, best: Path | None, folder: Path) -> None:
-    if best is None:
-        trainer.progress.best_score = trainer.progress.best_epoch = None
-    elif dist.is_main():
-        copy_checkpoint(best, folder / "best_model")
-
-
-def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
+def _network(recipe: Recipe, num_classes: int, start: Start, device: torch.device) -> Network:
     network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, start.checkpoint.model)
+        fresh = load_matching(network, start.checkpoint.read_model())
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
@@ -186,7 +183,28 @@ def _network(recipe: Recipe, num_classes: int, start: Start) -> Network:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
         if start.kind == "finetune":
             network.fold_class_scale()
-    return network
+    if recipe.model.sync_bn:
+        sync_batch_norm(network, device)
+    return network.to(device)
+
+
+def _restore(
+    state: TrainState, saved: dict[str, Any], checkpoint: SavedCheckpoint, recipe: Recipe, splits: Splits
+) -> None:
+    same_data = checkpoint.manifest["train_sha256"] == splits.train.sha256
+    try:
+        if BY_PLACE in saved["optimizer"]:
+            # Version 0.1.0 kept no names: they are those of the groups that its options make.
+            old = recipe.model_copy(update={"optim": _old_optim(recipe, checkpoint)})
+            optimizer = assemble.optimizer(old, state.network)
+            names, kind = group_names(optimizer, state.network), type(optimizer).__name__
+            saved = {**saved, "optimizer": by_name(saved["optimizer"][BY_PLACE], names, kind)}
+        state.load_state_dict(saved, same_data)
+    except ValueError as error:
+        raise UserError(
+            f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
+            " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
+        ) from None
 
 
 def _warn_of_parts(recipe: Recipe, network: Network) -> None:
@@ -198,37 +216,130 @@ def _warn_of_parts(recipe: Recipe, network: Network) -> None:
         )
 
 
-def _has_same_data(checkpoint: Checkpoint, splits: Splits) -> bool:
-    return checkpoint.manifest["train_sha256"] == splits.train.sha256
+def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> Optim:
+    return type(recipe.optim).model_validate_json(json.dumps(checkpoint.manifest["config"]["optim"]), strict=True)
 
 
-def _restore_step(step: TrainStep, checkpoint: Checkpoint, same_data: bool) -> None:
-    # Other annotations may mean other classes by the same labels, so a memory of these would mislead.
-    state = checkpoint.state if same_data else {**checkpoint.state, "memories": {}}
+def _fit_schedule(state: TrainState, steps_per_epoch: int, resumed: SavedCheckpoint | None) -> None:
+    """Puts the schedule by epochs where these have another number of steps than those of the resumed run."""
+    progress = state.progress
+    if resumed is not None and not progress.steps_per_epoch:
+        progress.steps_per_epoch = _old_steps_per_epoch(resumed.manifest)
+    before = progress.steps_per_epoch
+    if progress.fit_to(steps_per_epoch):
+        say(
+            f"resume: an epoch has {steps_per_epoch} steps now and had {before}; schedule, losses and memories go on by"
+            f" epoch: at step {progress.step_in_epoch} of epoch {progress.epoch + 1}"
+        )
+
+
+def _old_steps_per_epoch(manifest: Mapping[str, Any]) -> int:
+    """Of a run of version 0.1.0, which did not write it down: as `build_order` counts it."""
+    train, views = manifest["config"]["train"], manifest["config"]["augment"]["views"]
+    return train["steps_per_epoch"] or sum(manifest["counts"]) // (train["batch_size"] // views)
+
+
+def _settle_best(start: Start, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:
+    """Sees to it that the best score has its model, and is one of this metric on these images; else it is forgotten."""
+    resumed = start.resumed
+    if resumed is None or progress.best_epoch is None:
+        return
+    facts = resumed.manifest
+    if facts["metric"] != recipe.eval.metric:
+        say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
+        progress.best_score = progress.best_epoch = None
+    elif any(facts.get(name, now) != now for name, now in _scored_images(splits).items()):
+        say("resume: the validation images are others, so the next score is the best")
+        progress.best_score = progress.best_epoch = None
+    elif not from_main(lambda: _has_best(start, progress, folder, recipe)):
+        progress.best_score = progress.best_epoch = None
+
+
+def _has_best(start: Start, progress: Progress, folder: Path, recipe: Recipe) -> bool:
+    """Whether the run's best model is in its folder, whole; brought there where it can be."""
+    resumed = start.resumed
+    assert resumed is not None
+    if start.folder is None:
+        best = best_so_far(resumed)
+        if best is not None:
+            copy_checkpoint(best, folder / BEST)
+        return best is not None
     try:
-        step.load_state_dict(state)
-    except ValueError as error:
-        raise UserError(
-            f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
-            " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
-        ) from None
+        load_checkpoint(folder / BEST).require_whole()
+        return True
+    except UserError as error:
+        if progress.epoch == (progress.best_epoch or 0) + 1 and not progress.step_in_epoch:
+            warn(f"{error} {resumed.folder} is of the best epoch too, and takes its place.")
+            copy_checkpoint(resumed.folder, folder / BEST)
+            return True
+        if progress.epoch >= recipe.train.num_epochs:
+            raise UserError(
+                f"{error} The run is complete, so nothing would replace it. Copy {resumed.folder} there to report the"
+                " last epoch instead, or train on with train.num_epochs=N."
+            ) from None
+        warn(f"{error} It is forgotten: the best of the epochs from here on takes its place.")
+        return False
 
 
-def _restore(trainer: Trainer, checkpoint: Checkpoint, same_data: bool) -> None:
-    state = checkpoint.state
-    trainer.bad_images.load_state_dict(state["bad_images"])
-    trainer.progress = Progress.from_state(state["progress"])
-    if not same_data:
-        trainer.progress.step_in_epoch, trainer.progress.sums = 0, {}
-    # Another number of processes than before has no state of its own for each; the first one's is as good.
-    restore_random_state(state["random"][dist.rank() % len(state["random"])])
+def _scored_images(splits: Splits) -> dict[str, str | None]:
+    """What the chosen score is measured on."""
+    tables = {"val_sha256": splits.val, "retrieval_sha256": splits.retrieval}
+    return {name: None if table is None else table.sha256 for name, table in tables.items()}
 
 
-def _saver(
-    folder: Path, network: Network, recipe: Recipe, splits: Splits
-) -> Callable[[Sequence[str], dict[str, Any]], None]:
+def _trainer(
+    recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path, signals: StopSignals
+) -> Trainer:
+    state, num_epochs = parts.state, recipe.train.num_epochs
+    log = Journal(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
+    checkpointer = Checkpointer(
+        folder, state, _facts(recipe, splits), lambda: hooks.state_dict(), recipe.train.keep_last
+    )
+    checkpoint = Checkpoint(
+        state,
+        checkpointer,
+        every_epochs=recipe.train.checkpoint_every_epochs,
+        num_epochs=num_epochs,
+        every_steps=recipe.train.checkpoint_every_steps,
+        every_minutes=recipe.train.checkpoint_every_minutes,
+    )
+    preemption = Preemption(signals, checkpoint, f"go on with {_go_on(folder)}")
+    validation = Validation(
+        state,
+        recipe,
+        splits.val,
+        splits.retrieval,
+        splits.train.counts,
+        BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+    )
+    validate = preemption.around(validation)
+    hooks = Hooks(
+        [
+            BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
+            FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder / LAST),
+            MetricsLog(state, log, Display(), num_epochs),
+            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
+            checkpoint,
+            preemption,
+        ]
+    )
+    if start.resumed:
+        hooks.load_state_dict(parts.saved_hooks)
+    return Trainer(
+        state=state,
+        step_for=parts.stages.step_for,
+        loader=parts.loader,
+        learning_rate=parts.learning_rate,
+        hooks=hooks,
+        num_epochs=num_epochs,
+        log_every_steps=recipe.train.log_every_steps,
+    )
+
+
+def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+    """What the manifest of each checkpoint says, besides where the run stands."""
     table = splits.train
-    facts = {
+    return {
         "shelfmark": __version__,
         "config": recipe.model_dump(mode="json"),
         "num_classes": table.num_classes,
@@ -237,22 +348,17 @@ def _saver(
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
+        **_scored_images(splits),
     }
 
-    def save(names: Sequence[str], state: dict[str, Any]) -> None:
-        progress = state["progress"]
-        now = {name: progress[name] for name in ("step", "epoch", "best_score", "best_epoch")}
-        first, *others = names
-        save_checkpoint(folder / first, network.state_dict(), state, {**facts, **now})
-        for other in others:
-            copy_checkpoint(folder / first, folder / other)
 
-    return save
+def _go_on(folder: Path) -> str:
+    return f"`python main.py --RESUME_MODEL {folder / LAST}`"
 
 
 def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     # Opened from disk, as a user will: what is reported is what was saved.
-    opened = open_model(folder / "best_model")
+    opened = open_model(folder / BEST)
     summary = evaluate_on(opened, splits.val, splits.retrieval, folder)
     if dist.is_main():
         curves(read_journal(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
@@ -263,7 +369,7 @@ def _write_circumstances(folder: Path, loaded: Loaded) -> None:
     if not dist.is_main():
         return
     text, file = to_yaml(loaded), folder / "config.yaml"
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
+    if not file.exists() or file.read_bytes() != text.encode("utf-8", "surrogateescape"):
         write_text(unused_path(file), text)
     write_json(unused_path(folder / "environment.json"), _environment())
 
@@ -271,6 +377,7 @@ def _write_circumstances(folder: Path, loaded: Loaded) -> None:
 def _environment() -> dict[str, Any]:
     return {
         "command": sys.argv,
+        "launch": dist.launch_id(),
         "shelfmark": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

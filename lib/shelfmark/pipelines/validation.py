@@ -12,7 +12,7 @@ import torch
 from shelfmark.core import dist
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
-from shelfmark.engine.precision import Precision
+from shelfmark.engine.state import TrainState
 from shelfmark.models import Network
 from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.pipelines.features import features_of
@@ -31,47 +31,49 @@ class Validation:
     None. counts: (C,) training images a class.
     """
 
-    network: Network
+    state: TrainState
     recipe: Recipe
     val: Table | None
     retrieval_table: Table | None
     counts: np.ndarray
-    precision: Precision
     bad_images: BadImageLog
 
     def __call__(self) -> dict[str, float | None]:
-        self.network.eval()
+        network = self.state.weights_to_evaluate()
+        network.eval()
         try:
-            scores = {} if self.val is None else self._classification(self.val)
+            scores = {} if self.val is None else self._classification(network, self.val)
             if self.recipe.eval.metric.startswith(RETRIEVAL_SCORES):
-                scores |= self._retrieval()
+                scores |= self._retrieval(network)
             return scores
         finally:
-            self.network.train()
+            network.train()
 
-    def _classification(self, val: Table) -> dict[str, float | None]:
+    def _classification(self, network: Network, val: Table) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
-        for batch in assemble.evaluation_batches(self.recipe, val, self.bad_images):
-            with torch.inference_mode():
-                with self.precision.autocast():
-                    embedding = self.network.embed(batch.images.to(self.precision.device, non_blocking=True))
-                counted.add(self.network.logits(embedding), batch.labels)
-        counted.sum_over_ranks(self.precision.device)
+        precision = self.state.precision
+        with self.bad_images.over_ranks():
+            for batch in assemble.evaluation_batches(self.recipe, val, self.bad_images):
+                with torch.inference_mode():
+                    with precision.autocast():
+                        embedding = network.embed(batch.images.to(precision.device, non_blocking=True))
+                    counted.add(network.logits(embedding), batch.labels)
+        counted.sum_over_ranks(precision.device)
         return counted.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
 
-    def _retrieval(self) -> dict[str, float | None]:
+    def _retrieval(self, network: Network) -> dict[str, float | None]:
         table = self.val if self.retrieval_table is None else self.retrieval_table
         assert table is not None
         with tempfile.TemporaryDirectory() as own:
             features = features_of(
-                self.network,
+                network,
                 self.recipe,
                 table,
                 Path(dist.broadcast_object(own)) / "features",
                 checkpoint_hash="in training",
-                precision=self.precision,
+                precision=self.state.precision,
             )
-            device = self.precision.device
+            device = self.state.precision.device
             scores = retrieval_scores(self.recipe, features, self.retrieval_table, device) if dist.is_main() else {}
             dist.barrier()
         return dist.broadcast_object(scores)

@@ -18,6 +18,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.data.converters.discovery_shop import write_discovery_shop
 from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.images import ImageLimits
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.mixing import Mixing
@@ -34,7 +35,7 @@ from shelfmark.data.transforms import (
 )
 from shelfmark.data.union import union
 from shelfmark.engine.memory import CrossBatchMemory
-from shelfmark.engine.step import LossTerm
+from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
 from shelfmark.models import Network, build_network
 from shelfmark.models.backbones.layers import layers_below_the_top
@@ -277,7 +278,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         weights=table.weights,
         visits=sampling.visits,
     )
-    dataset = ImageDataset(table, transform, seed=recipe.seed, on_bad_image=data.on_bad_image, replace_bad=True)
+    dataset = _dataset(recipe, table, transform, recipe.seed, replace_bad=True)
     return TrainLoader(
         dataset,
         order,
@@ -285,6 +286,16 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         rank=dist.rank(),
         world_size=dist.world_size(),
         pin_memory=device.type == "cuda",
+    )
+
+
+def _dataset(
+    recipe: Recipe, table: Table, transform: Transform | SizedTransforms, seed: int, replace_bad: bool
+) -> ImageDataset:
+    data = recipe.data
+    limits = ImageLimits(data.max_image_bytes, data.max_image_pixels)
+    return ImageDataset(
+        table, transform, seed=seed, on_bad_image=data.on_bad_image, replace_bad=replace_bad, limits=limits
     )
 
 
@@ -327,7 +338,8 @@ def _sampling_stages(recipe: Recipe) -> list[tuple[int, str]]:
 def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:
     """This process's share of a table in row order, resized and cropped, without augmentation.
 
-    bad_images: counts and lists what could not be read, and ends the run when that is too much.
+    bad_images: counts and lists what this process could not read, and ends the run when that is too much. The pass
+    has no collectives, since shares may be empty: go over it inside `bad_images.over_ranks()`.
     """
     data = recipe.data
     transform = eval_transform(
@@ -372,11 +384,11 @@ def _batches(
     seed: int = 0,
 ) -> Iterator[Batch]:
     data = recipe.data
-    dataset = ImageDataset(table, transform, seed=seed, on_bad_image=data.on_bad_image, replace_bad=False)
+    dataset = _dataset(recipe, table, transform, seed, replace_bad=False)
     batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
     for batch in batches:
         if bad_images is not None:
             bad_images.add(batch.bad)
         yield batch
     if bad_images is not None:
-        bad_images.merge(dist.gather_objects(bad_images.state_dict()))
+        bad_images.write()

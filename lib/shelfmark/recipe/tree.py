@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shelfmark.data.annotations import MAX_CLASSES
+from shelfmark.data.images import PILLOW_MAX_PIXELS
 from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
 from shelfmark.recipe.discovery import Discovery
 from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section
@@ -49,7 +51,9 @@ class Data(Section):
         " among all others; null: val in itself",
     )
     lists: Lists = Lists()
-    num_classes: NotNegative = _option(0, "number of classes; 0 reads it from the training annotations")
+    num_classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = _option(
+        0, "number of classes; 0 reads it from the training annotations"
+    )
     input_size_px: Positive = _option(224, "side of the square that the network sees")
     eval_crop: Fraction = _option(0.875, "evaluation resizes the shorter side to int(input_size_px / eval_crop)", gt=0)
     eval_resize_px: tuple[Positive, ...] | None = _option(
@@ -59,6 +63,11 @@ class Data(Section):
     num_workers: NotNegative = _option(1, "loader processes per rank; 0 reads in the training process")
     on_bad_image: Literal["error", "skip"] = _option(
         "error", "an unreadable image ends the run, or is counted and left"
+    )
+    max_image_bytes: Positive = _option(100_000_000, "an image file with more bytes counts as unreadable")
+    max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = _option(
+        100_000_000,
+        "an image with more pixels counts as unreadable; a JPEG is read at 1/2, 1/4 or 1/8 of its sides instead",
     )
     mean: tuple[float, float, float] = _option((0.485, 0.456, 0.406), "RGB mean, for pixels in 0..1")
     std: tuple[float, float, float] = _option((0.229, 0.224, 0.225), "RGB standard deviation, for pixels in 0..1")
@@ -232,6 +241,9 @@ class Model(Section):
     )
     freeze_bn: bool = _option(False, "keep all batch-norm statistics but the neck's; scale and shift still learn")
     freeze_bn_affine: bool = _option(False, "with freeze_bn: scale and shift of the backbone's batch norms stay too")
+    sync_bn: bool = _option(
+        False, "on several GPUs: batch norm normalises by the whole batch, not by each process's part of it"
+    )
     channels_last: bool = _option(False, "memory format; speeds ResNet up, slows ResNeSt down")
 
     @model_validator(mode="after")
@@ -364,6 +376,17 @@ class Train(Section):
     log_every_steps: Positive = _option(20, "steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = _option(0, "steps between two checkpoints within an epoch; 0: epochs only")
     checkpoint_every_epochs: Positive = _option(1, "epochs between two checkpoints")
+    checkpoint_every_minutes: float = _option(10.0, "longest time between two checkpoints, in minutes; 0 is off", ge=0)
+    keep_last: Annotated[int, Field(ge=1, le=2)] = _option(
+        2, "generations of the checkpoint `last` that are kept; the one before it is `.last.previous`"
+    )
+    max_bad_steps: Positive = _option(
+        3, "steps in a row without a finite loss and gradient that end the run; each such step is skipped"
+    )
+    stall_s: float = _option(
+        60.0, "several processes: seconds without a sign of life after which the one that hangs is named", gt=0
+    )
+    stall_limit_s: float = _option(1800.0, "several processes: seconds without a sign of life that end the run", gt=0)
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> Train:
@@ -420,7 +443,7 @@ class Output(Section):
 class Recipe(Section):
     """One run."""
 
-    name: str = _option("run", "name of the run folder", min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = _option("run", "name of the run folder", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
     seed: NotNegative = _option(0, "every random draw derives from it")
     data: Data = Data()
     augment: Augment = Augment()
@@ -445,6 +468,12 @@ class Recipe(Section):
         general = (self.augment.mixup, self.augment.cutmix, self.augment.remix)
         mixup, cutmix, remix = (there if here is None else here for here, there in zip(chosen, general))
         return mixup, cutmix, remix
+
+    @model_validator(mode="after")
+    def _folder_is_free(self) -> Recipe:
+        if self.name == "findings":
+            raise ValueError(f"name={self.name!r} is the folder of the lists of findings; give the run another name")
+        return self
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from shelfmark.core.files import atomic_path
+from shelfmark.core.text_safety import spreadsheet_cell
 
 NOT_AVAILABLE = "n/a"
 _LIMITS = ("_low", "_high")
@@ -88,4 +89,4 @@ def _with_interval(name: str, scores: Mapping[str, Any]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or value != value:
         return NOT_AVAILABLE
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else spreadsheet_cell(value)

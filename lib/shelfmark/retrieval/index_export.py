@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import atomic_folder, atomic_path, write_text
+from shelfmark.core.files import atomic_path, write_text
+from shelfmark.core.folders import atomic_folder
 from shelfmark.retrieval.index import Index
 
 FORMATS = ("npy", "parquet")
@@ -44,9 +45,7 @@ def has_parquet() -> bool:
 
 def _write_parquet(index: Index, out: Path) -> None:
     if not has_parquet():
-        raise UserError(
-            "format=parquet needs pyarrow: pip install 'shelfmark[parquet]'. format=npy needs nothing more."
-        )
+        raise UserError("format=parquet needs pyarrow: pip install pyarrow. format=npy needs nothing more.")
     import pyarrow
     import pyarrow.parquet
 

@@ -142,6 +142,4 @@ def _faiss() -> Any:
     """The module, whose own types know a part of it."""
     if not faiss_index.is_installed():
         raise UserError("An index needs faiss: pip install faiss-cpu.")
-    import faiss
-
-    return faiss
+    return faiss_index.module()

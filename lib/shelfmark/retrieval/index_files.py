@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder, read_json, recover_folder, sha256_file, write_json
+from shelfmark.core.files import read_json, sha256_file, write_json
+from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
 from shelfmark.core.strings import Strings
 from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index import Index, Records
@@ -56,6 +57,7 @@ def write_index(folder: Path, index: Index) -> None:
 
 def read_index(folder: Path) -> Index:
     """The index in a folder; a UserError says what is missing, damaged or does not fit."""
+    folder = folder_to_read(folder)
     manifest = read_manifest(folder)
     for name, sha256 in manifest["files"].items():
         if not (folder / name).is_file():
@@ -84,10 +86,13 @@ def read_index(folder: Path) -> Index:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What the index says of itself, without its vectors."""
-    recover_folder(folder)
+    folder = folder_to_read(folder)
     if not (folder / MANIFEST).is_file():
         state = f"has no {MANIFEST}" if folder.is_dir() else "does not exist"
-        raise UserError(f"{folder} is not an index: it {state}. Build one with `shelfmark index build --out {folder}`.")
+        raise UserError(
+            f"{folder} is not an index: it {state}. Build one with `shelfmark index build --out {folder}`."
+            f"{left_by_version_1(folder)}"
+        )
     manifest = read_json(folder / MANIFEST)
     expected = {"kind", "metric", "dim", "num_vectors", "num_trained", "parameters", "facts", "files", "names"}
     if not isinstance(manifest, dict) or not expected <= manifest.keys():

@@ -102,8 +102,7 @@ def _mat(file: Path, variable: str) -> Any:
         from scipy.io import loadmat
     except ImportError:
         raise UserError(
-            f"{file} needs the scipy package: pip install 'shelfmark[datasets]'. Or give folders train/<class>/ and"
-            " test/<class>/."
+            f"{file} needs the scipy package: pip install scipy. Or give folders train/<class>/ and test/<class>/."
         ) from None
     try:
         contents = loadmat(file, squeeze_me=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from shelfmark.data.annotations import IMAGE_SUFFIXES, image_paths
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.holdout import stratified_draw
+from shelfmark.data.real_roots import folders_behind_links
 
 
 def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
@@ -18,6 +20,7 @@ def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int
 
     Classes are numbered in the order of their sorted names. Where `source` has both `train/` and `val/`, these are
     the parts; otherwise `val_fraction` of each class, drawn by `seed`, is val, and each class keeps one for train.
+    Folders outside `source` that links in it lead to become data.extra_roots: a run follows no other link.
     """
     source, out = existing_folder(Path(source)), Path(out)
     if (source / "train").is_dir() and (source / "val").is_dir():
@@ -34,9 +37,11 @@ def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int
     files = {out / "train.json": train, out / "val.json": val}
     labels = {name: label for label, name in enumerate(names)}
     write_new({path: _encoded(part, labels) for path, part in files.items()})
+    options = {"data.root": source, "data.train_json": out / "train.json", "data.val_json": out / "val.json"}
+    behind_links = folders_behind_links(source, [*train, *val])
     return Prepared(
         files={path: f"{len(part):,} images in {len(set(part.values())):,} classes" for path, part in files.items()},
-        options={"data.root": source, "data.train_json": out / "train.json", "data.val_json": out / "val.json"},
+        options=options | ({"data.extra_roots": json.dumps(behind_links)} if behind_links else {}),
         notes=tuple(_notes(source, names)),
     )
 

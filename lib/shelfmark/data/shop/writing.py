@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import atomic_folder, read_json, recover_folder, write_json
+from shelfmark.core.files import read_json, write_json
+from shelfmark.core.folders import atomic_folder, folder_to_read
 from shelfmark.core.log import warn
 from shelfmark.data.shop.catalogue import Sku, catalogue
 from shelfmark.data.shop.pictures import picture
@@ -37,7 +38,7 @@ def generate_shop(root: Path, seed: int = 0, num_workers: int = 2) -> None:
     The files depend on the seed alone, not on the number of processes that draw them.
     """
     _check_replaceable(root)
-    with atomic_folder(root) as folder:
+    with atomic_folder(root, is_ours=_is_shop) as folder:
         for split in SPLITS:
             (folder / split).mkdir()
         _write_pictures(folder, seed, num_workers)
@@ -47,7 +48,7 @@ def generate_shop(root: Path, seed: int = 0, num_workers: int = 2) -> None:
 
 def is_complete(root: Path) -> bool:
     """Whether `root` holds a shop that this generator made, with all of its files."""
-    recover_folder(root)
+    root = folder_to_read(root)
     if not all((root / name).is_file() for name in ANNOTATION_SHA256):
         return False
     made = read_json(root / "catalogue.json")
@@ -151,8 +152,12 @@ def _write_some(folder: Path, seed: int, split: str, first: int, end: int) -> No
 
 def _check_replaceable(root: Path) -> None:
     """Refuses to put the shop in the place of something else."""
-    if root.exists() and not (root / "catalogue.json").is_file() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and not _is_shop(root) and (not root.is_dir() or any(root.iterdir())):
         raise UserError(
             f"{root} exists and is not a generated shop, so it is not replaced. Give the shop a folder of its own, "
             "or remove that one."
         )
+
+
+def _is_shop(root: Path) -> bool:
+    return (root / "catalogue.json").is_file()

@@ -15,7 +15,7 @@ def choose_clusterer(num_classes: int) -> tuple[str, str]:
     """
     if infomap.is_installed():
         return "infomap", "infomap, because it is installed; of all it grouped best where they were compared"
-    missing = "infomap is not installed (pip install 'shelfmark[infomap]')"
+    missing = "infomap is not installed (pip install infomap)"
     if num_classes >= MANY_CLASSES:
         return "lander", f"lander, because {missing} and {num_classes:,} labelled classes can teach it"
     few = f"{num_classes:,} labelled classes (fewer than {MANY_CLASSES}) are too few to teach lander"

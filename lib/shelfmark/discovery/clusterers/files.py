@@ -37,4 +37,7 @@ def read_clusterer(folder: Path) -> AnyClusterer:
         raise UserError(f"{folder / FILE}: {kind.name} has no option {', '.join(sorted(unknown))}.")
     if kind is LanderClusterer:
         options = options | {"model": load_lander(folder)}
-    return kind(**options)
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise UserError(f"{folder / FILE} does not fit {kind.name}: {error}. Fit the clusterer again.") from None

@@ -60,7 +60,7 @@ class Hdbscan:
         if len(vectors) < max(self.min_cluster_size, self.min_images or 0):
             return torch.full((len(vectors),), -1)
         if importlib.util.find_spec("sklearn") is None:
-            raise UserError("hdbscan needs scikit-learn: pip install 'shelfmark[cluster]'.")
+            raise UserError("hdbscan needs scikit-learn: pip install scikit-learn.")
         from sklearn.cluster import HDBSCAN
 
         engine = HDBSCAN(min_cluster_size=self.min_cluster_size, min_samples=self.min_images, copy=True)

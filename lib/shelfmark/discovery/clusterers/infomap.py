@@ -42,7 +42,7 @@ class Infomap(Thresholded):
 
     def partition(self, graph: Graph, threshold: float) -> Tensor:
         if not is_installed():
-            raise UserError("the clusterer infomap needs infomap (GPL): pip install 'shelfmark[infomap]'.")
+            raise UserError("the clusterer infomap needs infomap (GPL): pip install infomap.")
         import infomap
 
         source, target, similarity = strong_edges(graph, threshold)

@@ -41,7 +41,7 @@ class Leiden(Thresholded):
 
     def partition(self, graph: Graph, threshold: float) -> Tensor:
         if any(importlib.util.find_spec(package) is None for package in ("igraph", "leidenalg")):
-            raise UserError("the clusterer leiden needs igraph and leidenalg (GPL): pip install 'shelfmark[leiden]'.")
+            raise UserError("the clusterer leiden needs igraph and leidenalg (GPL): pip install igraph leidenalg.")
         import igraph
         import leidenalg
 

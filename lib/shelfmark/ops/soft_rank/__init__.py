@@ -9,18 +9,18 @@ triton     the same with kernels that keep the similarities to themselves: CUDA,
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.ops.similarity import compute_dtype, require_comparable, require_finite
+from shelfmark.ops.labelled import UNLABELLED, class_labels, finite_rows, not_finite
+from shelfmark.ops.similarity import compute_dtype, require_comparable
 from shelfmark.ops.soft_rank.choice import Twin, chosen_twin
 from shelfmark.ops.soft_rank.score import RankScore
 
 __all__ = ["UNLABELLED", "RankScore", "Twin", "soft_rank_loss", "soft_rank_total"]
-
-UNLABELLED = -1
-"""Rows with this label take no part: they are neither queries nor positives nor negatives."""
 
 
 def soft_rank_loss(
@@ -67,7 +67,8 @@ def soft_rank_total(
 ) -> tuple[Tensor, int]:
     """The sum over queries of the mean penalty of their positives, 0-dim, and how many queries have a positive.
 
-    query: (Q, D), gallery: (M, D), not normalised here. query_labels: (Q,), gallery_labels: (M,), integers.
+    query: (Q, D), gallery: (M, D), not normalised here. query_labels: (Q,), gallery_labels: (M,), integers, -1 where
+    there is none: such rows take no part, whatever they hold.
     self_index: (Q,) int64, each query's own row in the gallery, -1 where it is not there.
     score: the penalty of a positive's place. A negative j stands before a positive i by
     sg((s_qj - s_qi) / temperature), with s the dot product and sg the logistic step, constant beyond 50.
@@ -84,11 +85,13 @@ def soft_rank_total(
             f"self_index must hold one row for each of {len(query)} queries, not {tuple(self_index.shape)}"
         )
     one_batch = gallery is query
+    query_labels = class_labels(query_labels, len(query))
+    gallery_labels = class_labels(gallery_labels, len(gallery))
     query = query.to(compute_dtype(query))
     gallery = query if one_batch else gallery.to(query.dtype)
-    _check_values(query, "embedding" if one_batch else "query", temperature)
+    _check_values(query, query_labels, "embedding" if one_batch else "query", temperature)
     if not one_batch:
-        _check_values(gallery, "gallery", temperature)
+        _check_values(gallery, gallery_labels, "gallery", temperature)
     is_ranked, is_listed = query_labels != UNLABELLED, gallery_labels != UNLABELLED
     if not bool(is_ranked.all()) or not bool(is_listed.all()):
         self_index = _rows_among(is_listed, self_index)[is_ranked]
@@ -114,8 +117,15 @@ def _rows_among(kept: Tensor, rows: Tensor) -> Tensor:
     return torch.where(rows >= 0, place[rows.clamp_min(0)], -1)
 
 
-def _check_values(vectors: Tensor, name: str, temperature: float) -> None:
-    largest = require_finite(vectors, name)
+def _check_values(vectors: Tensor, labels: Tensor, name: str, temperature: float) -> None:
+    """Of the rows with a label. It waits for a GPU, once for good vectors."""
+    if not vectors.numel():
+        return
+    is_labelled = labels != UNLABELLED
+    least, greatest = torch.aminmax(torch.where(is_labelled[:, None], vectors.detach(), 0))
+    largest = float(torch.maximum(greatest, -least))
+    if not math.isfinite(largest):
+        raise not_finite(name, is_labelled & ~finite_rows(vectors))
     if largest**2 * vectors.shape[1] / min(temperature, 1) > torch.finfo(vectors.dtype).max:
         raise UserError(
             f"the {name} of a ranking loss holds values of {largest:.1e}; their dot products over the temperature"

@@ -76,7 +76,7 @@ def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
     else:
         run.write_sets(sets, rows)
     text, file = to_yaml(loaded), run.folder / "config.yaml"
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+    if not file.is_file() or file.read_bytes() != text.encode("utf-8", "surrogateescape"):
         write_text(unused_path(file), text)
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.shape import Shape
+from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json, sha256_file, sha256_json, write_json
 from shelfmark.core.log import say
 from shelfmark.pipelines.discover.files import STAGES, RunFiles, Stage
 from shelfmark.pipelines.discover.review import set_aside_review
+from shelfmark.recipe import Recipe
 
 MANIFEST = "manifest.json"
 _TRAIN_RUNTIME = {
@@ -65,20 +68,14 @@ class StageManifest:
         file = file if file.is_file() else self._begun
         if not file.is_file():
             return
-        before, now = read_json(file), plain({"options": self.options, "inputs": self.inputs})
-        changed = _differences(before["options"], now["options"])
+        before = read_json(file)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
-        if changed:
-            raise UserError(
-                f"stage {self.stage} of round {self.round} in {self.run.folder} was made with other options:"
-                f" {'; '.join(changed)}. {redo}."
-            )
-        others = sorted(name for name in now["inputs"] if before["inputs"].get(name) != now["inputs"][name])
-        if others:
-            raise UserError(
-                f"stage {self.stage} of round {self.round} in {self.run.folder} was made from other files:"
-                f" {', '.join(others)} changed since. {redo}."
-            )
+        named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
+        if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
+            raise UserError(f"{named} was made with other options: {listed(changed)}. {redo}.")
+        if others := differences(before["inputs"], self.inputs):
+            names = ", ".join(one.name for one in others)
+            raise UserError(f"{named} was made from other files: {names} changed since. {redo}.")
 
     def begin(self) -> None:
         write_json(self._begun, self._value())
@@ -105,9 +102,11 @@ class StageManifest:
 def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     """The options, by dotted name, that shape a stage. recipe: as JSON."""
     left_out = _TRAIN_RUNTIME | _void_targets(recipe["discovery"]["selection"])
-    flat = {name: value for name, value in _flat(recipe).items() if name not in left_out}
-    wanted = _SHAPING[stage]
-    return {name: flat[name] for name in flat if any(name == key or name.startswith(f"{key}.") for key in wanted)}
+
+    def shapes(name: str) -> bool:
+        return name not in left_out and any(name == key or name.startswith(f"{key}.") for key in _SHAPING[stage])
+
+    return {name: value for name, value in flat(recipe).items() if shapes(name)}
 
 
 def _void_targets(selection: Mapping[str, Any]) -> set[str]:
@@ -117,6 +116,22 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
         "join_precision": not selection["join_known"],
     }
     return {f"discovery.selection.{name}" for name, void in is_void.items() if void}
+
+
+def _defaults(stage: Stage) -> dict[str, Any]:
+    """What an option was in a stage that was made before there was such an option."""
+    return shaping_options(Recipe().model_dump(mode="json"), stage)
+
+
+def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same within the entries of lists, such as `losses`."""
+    whole = {}
+    for name, value in options.items():
+        place: Shape | None = Shape.of(Recipe)
+        for part in name.split("."):
+            place = place.child(part) if place else None
+        whole[name] = place.with_defaults(value) if place else value
+    return whole
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
@@ -150,17 +165,3 @@ def _remove(run: RunFiles, number: int, stage: Stage) -> None:
         set_aside_review(run, number)
     shutil.rmtree(folder, ignore_errors=True)
     (run.round(number) / f"{stage}.begun.json").unlink(missing_ok=True)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) and item else {f"{prefix}{name}": item}
-    return flat
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    names = sorted(before.keys() | now.keys())
-    changed = [name for name in names if before.get(name) != now.get(name)]
-    listed = [f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:5]]
-    return [*listed, f"and {len(changed) - 5} more"] if len(changed) > 5 else listed

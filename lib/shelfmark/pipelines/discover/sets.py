@@ -13,7 +13,7 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
-from shelfmark.engine.trainer import NO_METRIC
+from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, EmbeddedSet, RunFiles, SetsFile
 from shelfmark.recipe import Recipe
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from shelfmark.config.load import Loaded, Override, load
-from shelfmark.core import dist
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import recover_folder, write_text
+from shelfmark.core.files import write_text
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpoint import MANIFEST as CHECKPOINT_MANIFEST
-from shelfmark.engine.trainer import NO_METRIC
+from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.finds import known_names
 from shelfmark.pipelines.discover.review import reviewed
 from shelfmark.pipelines.discover.sets import set_table
+from shelfmark.pipelines.start import AUTO
 from shelfmark.pipelines.train import train
 from shelfmark.pipelines.validation import RETRIEVAL_SCORES
 from shelfmark.recipe import Recipe
@@ -69,16 +67,9 @@ def val_annotations(run: RunFiles) -> bytes | None:
 
 
 def train_round(run: RunFiles, number: int, recipe: Recipe, small: bool) -> None:
-    """Trains the round, or goes on where it stopped; nothing is left of a run that has no checkpoint yet."""
-    folder = run.stage(number, "train")
-    last = recover_folder(folder / "last")
-    goes_on = dist.broadcast_object((last / CHECKPOINT_MANIFEST).is_file())
-    if not goes_on and dist.is_main():
-        shutil.rmtree(folder, ignore_errors=True)
-    dist.barrier()
-    loaded = _round_recipe(run, number, recipe)
-    made, _ = train(loaded, last if goes_on else None, "resume" if goes_on else None, small_evaluation=small)
-    assert made == folder, f"{made} is not the round's own folder"
+    """Trains the round, or goes on where it stopped."""
+    made, _ = train(_round_recipe(run, number, recipe), AUTO, "resume", small_evaluation=small)
+    assert made == run.stage(number, "train"), f"{made} is not the round's own folder"
 
 
 def write_annotations(run: RunFiles, number: int, train_json: bytes, val_json: bytes | None) -> None:

@@ -32,6 +32,8 @@ def k_reciprocal(query: A, gallery: A, k1: int = 20, k2: int = 6, lambda_: float
     query (Q, D), gallery (G, D): numpy or torch, compared by cosine. The neighbours are those among queries and gallery
     together. normalize: False takes 1 - cosine as original distance and weights neighbours by exp(-|a - b|^2); True
     takes |a - b|^2 divided by a vector's greatest for both, as the paper's code does.
+    k1: neighbours of a vector besides itself, as in the authors' code; fast-reid's k1=20 counts the vector itself and
+    is k1=19 here. k2 counts the vector itself.
     Beside the result, memory is that of `ReRanking`. For a gallery that is large: `k_reciprocal_topk`.
     """
     ranking = _of_sides(query, gallery, k1, k2, lambda_, normalize)

@@ -1,0 +1,67 @@
+"""Derived files and the one question about them: do they fit what is needed now?
+
+Stored features, an index and a stage of discovery are each a folder whose manifest holds facts: by dotted name what
+shaped the files, such as `model.last_stride` or the hash of the weights. What fits is used again; what does not is
+made anew or refused, and then the facts that differ are named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shelfmark.core.files import plain
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact that is another now. before, now: None where there is no such fact."""
+
+    name: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        if _is_hash(self.before) and _is_hash(self.now):
+            return f"{self.name} changed"
+        return f"{self.name} was {self.before!r}, now {self.now!r}"
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested facts by dotted name, in JSON's types: {"model": {"neck": "bn"}} is {"model.neck": "bn"}."""
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found |= flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) and item else {f"{prefix}{name}": item}
+    return plain(found)
+
+
+def differences(before: Facts, now: Facts, defaults: Facts | None = None) -> list[Difference]:
+    """Which facts differ, by name; none: it fits. All three by dotted name, in JSON's types.
+
+    defaults: what a fact was where `before` does not know it, because it is younger than `before`.
+    """
+    old = {**{name: value for name, value in (defaults or {}).items() if name in now}, **before}
+    names = sorted(old.keys() | now.keys())
+    pairs = [Difference(name, _value(old, name), _value(now, name)) for name in names]
+    return [pair for pair in pairs if pair.before != pair.now]
+
+
+def listed(found: Iterable[Difference], most: int = 5) -> str:
+    """The differences for a message, the first `most` of them in words."""
+    words = [str(one) for one in found]
+    more = [f"and {len(words) - most} more"] if len(words) > most else []
+    return "; ".join([*words[:most], *more])
+
+
+def _value(facts: Facts, name: str) -> Any:
+    # A group without entries says no more than one that is not there.
+    value = facts.get(name)
+    return None if value == {} else value
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None

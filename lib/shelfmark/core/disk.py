@@ -1,0 +1,170 @@
+"""What is on the disk for good, and what the disk has no room for."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shelfmark.core.errors import UserError
+
+_FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "your quota on the disk is used up"}
+_TOO_LARGE = {errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows"}
+_WORDS = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT, "File too large": errno.EFBIG}
+_NO_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
+_NO_ALLOCATE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
+# A library that hides the reason of a failed write has met a full disk where less than this is free.
+_NEARLY_NOTHING = 1 << 20
+_MANY_FILES = 1000
+
+
+class DiskFullError(UserError):
+    """There was no room for a file. `reason` and `needed_bytes` go into the text of who knows the better path."""
+
+    def __init__(self, path: Path, reason: str, needed_bytes: int | None = None) -> None:
+        self.reason, self.needed_bytes = reason, needed_bytes
+        needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed, "
+        super().__init__(
+            f"{path} cannot be written: {reason}; {needed}{free_bytes(path):,} bytes are free. Make room there, or"
+            " write to another disk. What stood there before is unchanged."
+        )
+
+
+@contextmanager
+def disk_full_told(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
+    """Turns the error of a full disk, a used-up quota or a limit of file size into a UserError about `path`."""
+    try:
+        yield
+    except DiskFullError as error:
+        raise DiskFullError(path, error.reason, needed_bytes or error.needed_bytes) from error
+    except UserError:
+        raise
+    except Exception as error:
+        reason = _why_full(error, path)
+        if reason is None:
+            raise
+        raise DiskFullError(path, reason, needed_bytes) from error
+
+
+def require_room(path: Path, needed_bytes: int) -> None:
+    """Raises a UserError where the disk of `path` has less than that free; before the long work."""
+    if free_bytes(path) < needed_bytes:
+        raise DiskFullError(path, _FULL[errno.ENOSPC], needed_bytes)
+
+
+def free_bytes(path: Path) -> int:
+    """What is free for this user on the disk of `path`, which need not exist."""
+    for folder in (path, *path.absolute().parents):
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            continue
+        return found.f_bavail * found.f_frsize
+    return 0
+
+
+def allocate(descriptor: int, size_bytes: int, path: Path) -> None:
+    """Makes an open file that long, its room reserved where the file system can; a UserError names `path` if not.
+
+    So that a write later, or one through a memory map, cannot meet a full disk.
+    """
+    with disk_full_told(path, size_bytes):
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        except AttributeError:
+            _only_sized(descriptor, size_bytes, path)
+        except OSError as error:
+            if error.errno not in _NO_ALLOCATE:
+                raise
+            _only_sized(descriptor, size_bytes, path)
+
+
+def fsync_file(path: Path) -> None:
+    """Waits until the file's bytes are on the disk. A link at its name is an error."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Waits until the folder's names are on the disk: those of new, renamed and removed files."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Waits until every file and every folder in `folder`, and itself, is on the disk."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    for parent, _, own in os.walk(folder):
+        folders.append(Path(parent))
+        files += [Path(parent, name) for name in own if not os.path.islink(os.path.join(parent, name))]
+    # One call for a tree of pictures: each fsync of a small file is a write of the journal.
+    if len(files) < _MANY_FILES or not _syncfs(folder):
+        for file in files:
+            fsync_file(file)
+        for one in reversed(folders):
+            fsync_folder(one)
+
+
+def make_folders(folder: Path) -> None:
+    """Makes the folder and those above it that are missing, and waits until their names are on the disk."""
+    missing = []
+    at = folder.absolute()
+    while not at.exists():
+        missing.append(at)
+        at = at.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        fsync_folder(one.parent)
+
+
+def give_mode(path: Path, mode: int) -> None:
+    """Gives a file the read and write bits of `mode`: some libraries make files that their owner alone can read."""
+    found = os.lstat(path)
+    if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o666) != (mode & 0o666):
+        os.chmod(path, found.st_mode & 0o7111 | mode & 0o666)
+
+
+def _why_full(error: BaseException, path: Path) -> str | None:
+    seen: BaseException | None = error
+    reasons = _FULL | _TOO_LARGE
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in reasons:
+            return reasons[seen.errno]
+        for words, number in _WORDS.items():
+            if words in str(seen):
+                return reasons[number]
+        seen = seen.__cause__ or seen.__context__
+    writes = "writ" in str(error).lower() and isinstance(error, RuntimeError | OSError)
+    return _FULL[errno.ENOSPC] if writes and free_bytes(path) < _NEARLY_NOTHING else None
+
+
+def _only_sized(descriptor: int, size_bytes: int, path: Path) -> None:
+    require_room(path, size_bytes)
+    os.ftruncate(descriptor, size_bytes)
+
+
+def _syncfs(folder: Path) -> bool:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if call(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(descriptor)
+    return True

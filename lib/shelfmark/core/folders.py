@@ -1,0 +1,175 @@
+"""Folders that are whole or absent: made beside, then put in place with one rename.
+
+A folder which is there is replaced only where it is one of ours. Where the system can, both names are exchanged at
+once, so that the path holds a whole folder at every moment. Readers rename nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from shelfmark.core.disk import disk_full_told, fsync_folder, fsync_tree, give_mode, require_room
+from shelfmark.core.errors import UserError
+from shelfmark.core.places import Place, former_of, work_place
+from shelfmark.core.places import remove_litter as remove_litter
+
+MANIFEST = "manifest.json"
+# What version 0.1.0 wrote into the manifests of features, indexes and checkpoints.
+_KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
+_READ_AGAIN = 10
+
+T = TypeVar("T")
+
+
+def holds_our_manifest(folder: Path) -> bool:
+    """Whether the folder has a manifest.json of Shelfmark, also a damaged one."""
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except OSError:
+        return False
+    try:
+        told = json.loads(raw)
+    except (ValueError, RecursionError):
+        return b'"format_version"' in raw and (b'"sha256"' in raw or b'"num_rows"' in raw)
+    if not isinstance(told, dict) or "format_version" not in told:
+        return False
+    return "digest" in told or any(kind <= told.keys() for kind in _KINDS)
+
+
+@contextmanager
+def atomic_folder(
+    path: Path,
+    *,
+    is_ours: Callable[[Path], bool] = holds_our_manifest,
+    previous: Path | None = None,
+    size_bytes: int | None = None,
+) -> Iterator[Path]:
+    """Yields an empty folder, which takes `path`'s place with all its files on the disk; on an error it is removed.
+
+    is_ours: whether a folder that is there may be replaced; another one is a UserError, before any work. previous:
+    where the replaced folder goes; else it is removed. size_bytes: of what will be written, asked of the disk at once.
+    """
+    path = Path(path)
+    path = path.resolve() if path.is_dir() else path
+    for standing in (path, previous):
+        if standing is not None:
+            _require_replaceable(standing, is_ours)
+    with disk_full_told(path, size_bytes), work_place(path) as place:
+        if size_bytes is not None:
+            require_room(path, size_bytes)
+        os.mkdir(place.made)
+        yield place.made
+        for parent, _, files in os.walk(place.made):
+            for name in files:
+                give_mode(Path(parent, name), place.mode)
+        fsync_tree(place.made)
+        _require_replaceable(path, is_ours)
+        former = _put_in_place(place, path)
+        if former is not None and previous is not None:
+            _put_away(former, previous)
+
+
+def folder_to_read(path: Path) -> Path:
+    """`path`; where a kill came as it was replaced and it is missing, the folder that stood there, wherever it is."""
+    return path if os.path.lexists(path) else former_of(path) or path
+
+
+def read_folder(path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of the folder at `path`; it is called again where a writer has replaced the folder meanwhile.
+
+    So that no reader sees files of two folders as one that is damaged.
+    """
+    for _ in range(_READ_AGAIN):
+        folder = folder_to_read(path)
+        before = _identity(folder)
+        try:
+            value = read(folder)
+        except (UserError, OSError):
+            if before == _identity(folder):
+                raise
+            continue
+        if before == _identity(folder):
+            return value
+    return read(folder_to_read(path))
+
+
+def left_by_version_1(path: Path) -> str:
+    """For the error about a missing folder: the name under which a kill of version 0.1.0 left it; empty if none did."""
+    old = path.with_name(f"{path.name}.old")
+    if path.exists() or not holds_our_manifest(old):
+        return ""
+    return f" {old} may be what an earlier version left of it when it was killed; if so, rename it to {path.name}."
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names at once. False where the system or the file system cannot; nothing is changed then."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing stands there, or an empty folder."""
+    if path.is_symlink() or not path.is_dir():
+        return not os.path.lexists(path)
+    return next(os.scandir(path), None) is None
+
+
+def _require_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    if not _is_free(path) and (path.is_symlink() or not path.is_dir() or not is_ours(path)):
+        raise UserError(
+            f"{path} exists and is not a folder that this command wrote, so it is not replaced. Give another path, or"
+            " move it away."
+        )
+
+
+def _put_in_place(place: Place, path: Path) -> Path | None:
+    """Renames what was made to `path`; returns where the folder that stood there is now."""
+    former = None
+    if _is_free(path):
+        # A rename never takes the place of a folder that holds something.
+        os.rename(place.made, path)
+    elif exchange(place.made, path):
+        former = place.made
+    else:
+        former = place.former
+        os.rename(path, former)
+        try:
+            os.rename(place.made, path)
+        except OSError:
+            os.rename(former, path)
+            raise
+    fsync_folder(path.parent)
+    return former
+
+
+def _put_away(former: Path, previous: Path) -> None:
+    if _is_free(previous):
+        os.rename(former, previous)
+    elif not exchange(former, previous):
+        os.rename(previous, former.with_name(f"{former.name}.older"))
+        os.rename(former, previous)
+    fsync_folder(previous.parent)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

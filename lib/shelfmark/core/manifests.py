@@ -1,0 +1,141 @@
+"""Manifests: JSON that carries its own digest, and what a manifest says of the files beside it.
+
+`digest` is the SHA-256 of everything else in the manifest, as JSON with sorted keys and no spaces. A file is described
+by size_bytes and sha256, or, where it is large, by size_bytes, block_bytes and blocks: the SHA-256 of each block, which
+are computed side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import plain, sha256_file, write_json
+
+DIGEST, VERSION = "digest", "format_version"
+BEFORE_DIGESTS = 1
+"""The format_version of what version 0.1.0 wrote, in which nothing vouches for the manifest."""
+BLOCK_BYTES = 16 << 20
+
+
+def write_manifest(file: Path, facts: Mapping[str, Any]) -> None:
+    """Writes the facts, which have a format_version above 1, with their digest."""
+    told = plain({name: value for name, value in facts.items() if name != DIGEST})
+    if not _is_count(told.get(VERSION)) or told[VERSION] <= BEFORE_DIGESTS:
+        raise ValueError(f"format_version is {told.get(VERSION)!r}; a manifest with a digest has 2 or more")
+    write_json(file, {DIGEST: _digest(told), **told})
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """The facts, without the digest. A UserError names the file where a value is not what was written.
+
+    A manifest without a digest is taken where its format_version is 1: version 0.1.0 wrote none.
+    """
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    try:
+        told = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged: it is not valid JSON ({str(error)[:200]}).") from None
+    if not isinstance(told, dict):
+        raise UserError(f"{file} is not a manifest: it holds no names.")
+    given = told.pop(DIGEST, None)
+    version = told.get(VERSION)
+    if given is None and _is_count(version) and version == BEFORE_DIGESTS:
+        return told
+    if given is None:
+        raise UserError(f"{file} is damaged: its format is {version!r} and it has no digest.")
+    if given != _digest(told):
+        raise UserError(f"{file} is damaged or was changed by hand: it does not match its own digest.")
+    return told
+
+
+def file_facts(path: Path, in_blocks: bool = False) -> dict[str, Any]:
+    """What `check_file` needs to know of a file. in_blocks: for large arrays; the blocks take several cores."""
+    size = path.stat().st_size
+    if not in_blocks:
+        return {"size_bytes": size, "sha256": sha256_file(path)}
+    return {"size_bytes": size, "block_bytes": BLOCK_BYTES, "blocks": _block_digests(path, size, BLOCK_BYTES)}
+
+
+def check_file(path: Path, facts: Any) -> None:
+    """Reads the file whole. Raises a UserError where it is missing, or is not what `file_facts` said."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {path.parent} is not whole.")
+    if not isinstance(facts, Mapping) or not _is_count(facts.get("size_bytes")):
+        raise UserError(f"the manifest in {path.parent} does not say what {path.name} should be: it is damaged.")
+    size = path.stat().st_size
+    if size != facts["size_bytes"]:
+        raise UserError(f"{path} has {size} bytes, its manifest says {facts['size_bytes']}: cut off or replaced.")
+    if "blocks" in facts:
+        _check_blocks(path, facts, size)
+    elif sha256_file(path) != facts.get("sha256"):
+        raise UserError(f"{path} does not match the SHA-256 in its manifest: damaged or replaced.")
+
+
+def _check_blocks(path: Path, facts: Mapping[str, Any], size: int) -> None:
+    length, given = facts.get("block_bytes"), facts["blocks"]
+    if not _is_count(length) or not length or not isinstance(given, list):
+        raise UserError(f"the manifest in {path.parent} does not say what {path.name} should be: it is damaged.")
+    found = _block_digests(path, size, length)
+    wrong = [number for number, (one, other) in enumerate(zip(found, given)) if one != other]
+    if wrong or len(found) != len(given):
+        at = f"bytes {wrong[0] * length:,} to {min((wrong[0] + 1) * length, size):,}" if wrong else "its length"
+        raise UserError(f"{path} does not match the SHA-256 in its manifest ({at}): damaged or replaced.")
+
+
+def _block_digests(path: Path, size: int, length: int) -> list[str]:
+    def digest(start: int) -> str:
+        # Plain reads: a file that is cut off meanwhile is a short block and no bus fault.
+        return hashlib.sha256(os.pread(descriptor, length, start)).hexdigest()
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with ThreadPoolExecutor(_num_threads()) as pool:
+            return list(pool.map(digest, range(0, size, length)))
+    finally:
+        os.close(descriptor)
+
+
+def _num_threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return told
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond every number")
+    return value

@@ -1,0 +1,39 @@
+"""Bytes of regular files alone: a named pipe would wait for ever, a device never end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class NotRegular(OSError):  # noqa: N818
+    """What a path names is a named pipe, a socket or a device. `strerror` says so."""
+
+
+class TooLarge(OSError):  # noqa: N818
+    """A file has more bytes than were allowed."""
+
+
+def read_regular(path: Path | str, max_bytes: int | None = None) -> bytes:
+    """The bytes of a regular file, to which `path` may be a link.
+
+    Raises NotRegular, TooLarge above `max_bytes`, IsADirectoryError, and whatever else `open` raises.
+    """
+    # Without O_NONBLOCK the opening of a pipe waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as stream:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotRegular(0, "not a regular file", str(path))
+        if max_bytes is None:
+            return stream.readall()
+        if found.st_size > max_bytes:
+            raise TooLarge(0, f"more than {max_bytes:,} bytes", str(path))
+        # One byte more than there should be tells a file that has grown; a raw read may stop early.
+        parts = bytearray(stream.read(found.st_size + 1) or b"")
+        while len(parts) <= max_bytes and (more := stream.read(1 << 20)):
+            parts += more
+    if len(parts) > max_bytes:
+        raise TooLarge(0, f"more than {max_bytes:,} bytes", str(path))
+    return bytes(parts)

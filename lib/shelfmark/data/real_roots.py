@@ -1,0 +1,38 @@
+"""Where pictures lie once links are followed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from shelfmark.data.table import is_under
+
+
+class RealRoots:
+    """The folders that pictures may come from, with what is below them. given: as named, absolute."""
+
+    def __init__(self, given: Sequence[str]) -> None:
+        self.given = given
+        self._real = [os.path.realpath(one) for one in given]
+
+    def target_outside(self, path: str) -> str | None:
+        """Where `path` leads, if that is outside of all of them."""
+        target = os.path.realpath(path)
+        return None if any(target == real or is_under(target, real) for real in self._real) else target
+
+
+def folders_behind_links(root: Path, paths: Iterable[str]) -> list[str]:
+    """The folders outside `root` to which links below it lead, sorted; none lies in another. paths: relative files."""
+    roots = RealRoots([os.path.abspath(root)])
+    found: set[str] = set()
+    seen: set[str] = set()
+    for path in paths:
+        place = os.path.join(roots.given[0], path)
+        folder = os.path.dirname(place)
+        if os.path.islink(place) and (target := roots.target_outside(place)):
+            found.add(os.path.dirname(target))
+        elif folder not in seen and (target := roots.target_outside(folder)):
+            found.add(target)
+        seen.add(folder)
+    return sorted(one for one in found if not any(is_under(one, other) for other in found))

@@ -1,0 +1,60 @@
+"""Checkpoints of earlier versions, brought to today's form: one function a version and file.
+
+Whoever renames or removes an option, or changes what `state.pt` holds, raises FORMAT_VERSION and adds a function here,
+so that every checkpoint opens for ever (tests/version_0_1_0 keeps one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core.errors import UserError
+
+FORMAT_VERSION = 2
+
+BY_PLACE = "by_place"
+"""In a state of version 1: what the optimizer kept, by the place of each parameter in its groups."""
+
+
+def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The manifest in today's form; format_version stays that of the files. A newer one is a UserError."""
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise UserError(
+            f"{folder} has checkpoint format {version!r}; this Shelfmark reads formats 1 to {FORMAT_VERSION}."
+            " A newer one needs a newer Shelfmark."
+        )
+    for name in ("files", "config", "step", "epoch"):
+        if name not in manifest:
+            raise UserError(f"{folder}/manifest.json is not that of a checkpoint: it says no {name}.")
+    for upgrade in _MANIFESTS[version - 1 :]:
+        manifest = upgrade(manifest)
+    return manifest
+
+
+def upgraded_state(state: dict[str, Any], version: int) -> dict[str, Any]:
+    """The training state in today's form; {} stays {}."""
+    if state:
+        for upgrade in _STATES[version - 1 :]:
+            state = upgrade(state)
+    return state
+
+
+def _manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
+    """No option changed its name. A recalibrated model is known by what it says of its calibration."""
+    return {**manifest, "has_state": "calibration" not in manifest}
+
+
+def _state_of_2(state: dict[str, Any]) -> dict[str, Any]:
+    """Hooks keep states of their own; the schedule has a position; the optimizer's entries are by name."""
+    bad_images = state.get("bad_images")
+    rest = {name: value for name, value in state.items() if name != "bad_images"}
+    progress = {**state["progress"], "position": state["progress"]["step"]}
+    hooks = {} if bad_images is None else {"bad_images": bad_images}
+    return {**rest, "optimizer": {BY_PLACE: state["optimizer"]}, "progress": progress, "hooks": hooks}
+
+
+_MANIFESTS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_manifest_of_2]
+_STATES: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_state_of_2]

@@ -1,0 +1,68 @@
+"""When a run saves itself: called on every process, written by the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.core.together import from_main
+from shelfmark.engine.checkpoint import copy_checkpoint, previous_of, save_checkpoint
+from shelfmark.engine.state import TrainState
+
+BEST, LAST = "best_model", "last"
+
+
+class Checkpointer:
+    """Writes checkpoints of a run into its folder, and keeps `keep_last` generations of `last`.
+
+    facts: what each manifest says besides where the run stands. hooks: () -> their state.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainState,
+        facts: Mapping[str, Any],
+        hooks: Callable[[], Mapping[str, Any]],
+        keep_last: int = 2,
+    ) -> None:
+        self.folder, self.state, self.facts, self.hooks = folder, state, facts, hooks
+        self.keep_last = keep_last
+
+    def save(self, names: Sequence[str]) -> None:
+        """Writes one checkpoint under each name; `last` replaces the one before it, which is kept as its predecessor.
+
+        A collective. UserError on every process where a weight is not finite, or the disk is full: what was saved
+        before stays.
+        """
+        self._require_finite()
+        model = self.state.weights_to_evaluate().state_dict()
+        state = {**self.state.state_dict(), "hooks": self.hooks()}
+        from_main(lambda: self._write(names, model, state))
+
+    def _write(self, names: Sequence[str], model: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        progress = state["progress"]
+        now = {name: progress[name] for name in ("step", "epoch", "best_score", "best_epoch")}
+        first, *others = names
+        save_checkpoint(self.folder / first, model, state, {**self.facts, **now}, self._previous(first))
+        for other in others:
+            copy_checkpoint(self.folder / first, self.folder / other, self._previous(other))
+
+    def _previous(self, name: str) -> Path | None:
+        return previous_of(self.folder / name) if name == LAST and self.keep_last > 1 else None
+
+    def _require_finite(self) -> None:
+        broken = self.state.broken_tensors()
+        if not dist.any_of([bool(broken)])[0]:
+            return
+        step = self.state.progress.step
+        last = self.folder / LAST
+        kept = f"the last good checkpoint is {last}" if last.is_dir() else "no checkpoint was written yet"
+        raise UserError(
+            f"after step {step} {len(broken)} weights or values of the optimizer are NaN or infinite, such as"
+            f" {', '.join(broken[:3]) or 'one on another process'}, so nothing is saved; {kept}. Lower optim.lr, or add"
+            " optim.schedule.warmup_epochs or optim.clip_norm."
+        )

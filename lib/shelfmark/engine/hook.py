@@ -1,0 +1,99 @@
+"""What happens around the steps of a run: hooks, told of it in the order of their list.
+
+A hook has a name of its own in the list, by which a checkpoint keeps its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shelfmark.core.contracts import Batch
+from shelfmark.engine.step import StepResult
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One step of a run. rate: the learning rate. wait_s: how long it waited for its batch. is_logged: whether the
+    losses' gradients were measured, for the log. ends_epoch: whether it is the last of its epoch."""
+
+    batch: Batch
+    result: StepResult
+    rate: float
+    wait_s: float
+    is_logged: bool
+    ends_epoch: bool
+
+
+class Hook:
+    """Does nothing; a hook overrides what it wants to be told of. Each method is called on every process.
+
+    When `step_ends` and `epoch_ends` are called, progress counts the step, and the epoch is still the one in progress;
+    `epoch_closed` is called when progress stands at the beginning of the next.
+    """
+
+    name = ""
+
+    def epoch_begins(self, num_steps: int, rate: float) -> None:
+        """num_steps: of the whole epoch, of which a resumed run has some behind it."""
+
+    def step_ends(self, done: StepDone) -> None:
+        """After the update, or after the step was skipped."""
+
+    def epoch_ends(self, rate: float) -> None:
+        """After the last step. rate: of that step."""
+
+    def epoch_closed(self) -> None:
+        """After what `epoch_ends` of all hooks did."""
+
+    def run_ends(self) -> None:
+        """After the last epoch, or after an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs; only plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state_dict()`."""
+
+
+class Hooks:
+    """The list, told together. ValueError: two hooks of one name, whose states would overwrite each other."""
+
+    def __init__(self, hooks: Sequence[Hook]) -> None:
+        names = [hook.name for hook in hooks]
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError(f"each hook needs a name of its own; these are {names}")
+        self._hooks = list(hooks)
+
+    def epoch_begins(self, num_steps: int, rate: float) -> None:
+        for hook in self._hooks:
+            hook.epoch_begins(num_steps, rate)
+
+    def step_ends(self, done: StepDone) -> None:
+        for hook in self._hooks:
+            hook.step_ends(done)
+
+    def epoch_ends(self, rate: float) -> None:
+        for hook in self._hooks:
+            hook.epoch_ends(rate)
+
+    def epoch_closed(self) -> None:
+        for hook in self._hooks:
+            hook.epoch_closed()
+
+    def run_ends(self) -> None:
+        for hook in self._hooks:
+            hook.run_ends()
+
+    def state_dict(self) -> dict[str, Any]:
+        """By name; hooks without state are left out."""
+        states = {hook.name: hook.state_dict() for hook in self._hooks}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Hooks that the saved run did not have begin anew."""
+        for hook in self._hooks:
+            if hook.name in states:
+                hook.load_state_dict(states[hook.name])

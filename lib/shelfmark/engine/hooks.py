@@ -1,0 +1,286 @@
+"""The hooks of a training run; their order is the list in `pipelines/train.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.data.bad_images import BadImageLog
+from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
+from shelfmark.engine.display import Display
+from shelfmark.engine.hook import Hook, StepDone
+from shelfmark.engine.journal import Journal
+from shelfmark.engine.state import TrainState
+
+NO_METRIC = "none"
+T = TypeVar("T")
+
+
+class BadImages(Hook):
+    """Counts and lists training images that could not be read, and ends the run when they are too many."""
+
+    name = "bad_images"
+
+    def __init__(self, log: BadImageLog) -> None:
+        self.log = log
+        self._told = 0
+
+    def step_ends(self, done: StepDone) -> None:
+        self.log.add(done.batch.bad)
+
+    def epoch_ends(self, rate: float) -> None:
+        self.log.merge(dist.gather_objects(self.log.state_dict()))
+        if len(self.log) > self._told:
+            self._told = len(self.log)
+            warn(f"{self._told} training images could not be read and were replaced; {self.log.file} lists them")
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.log.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.log.load_state_dict(state)
+        self._told = len(self.log)
+
+
+class FiniteCheck(Hook):
+    """Logs each step that was skipped because its loss or gradient was not finite, and ends the run after too many.
+
+    max_bad_steps: in a row, how many end it. image_id: a row of the training table to its image's id. last: where the
+    last good checkpoint is.
+    """
+
+    name = "finite_check"
+
+    def __init__(
+        self, state: TrainState, log: Journal, image_id: Callable[[int], str], max_bad_steps: int, last: Path
+    ) -> None:
+        self.state, self.log, self.image_id = state, log, image_id
+        self.max_bad_steps, self.last = max_bad_steps, last
+        self._in_a_row = 0
+
+    def step_ends(self, done: StepDone) -> None:
+        why = done.result.skipped
+        if not why:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        progress = self.state.progress
+        # Every process holds a part of the batch.
+        rows = [row for part in dist.gather_objects(done.batch.rows.tolist()) for row in part]
+        image_ids = [self.image_id(row) for row in rows]
+        self.log.write("skipped", progress.step, progress.epoch, {"reason": why, "image_ids": image_ids})
+        warn(f"step {progress.step} was skipped: {why}; metrics.jsonl has its image ids, the weights are as before")
+        if self._in_a_row >= self.max_bad_steps:
+            kept = f"the last good checkpoint is {self.last}" if self.last.is_dir() else "no checkpoint was written yet"
+            raise UserError(
+                f"{self._in_a_row} steps in a row were skipped, the last one step {progress.step} of epoch"
+                f" {progress.epoch + 1}: {why}. Lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm, or"
+                f" set train.precision=fp32; {kept}. train.max_bad_steps says how many in a row end a run."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._in_a_row = state["in_a_row"]
+
+
+class MetricsLog(Hook):
+    """Writes metrics.jsonl and TensorBoard, and shows a person what is going on."""
+
+    name = "metrics_log"
+
+    def __init__(self, state: TrainState, log: Journal, display: Display, num_epochs: int) -> None:
+        self.state, self.log, self.display = state, log, display
+        self.num_epochs = num_epochs
+
+    def epoch_begins(self, num_steps: int, rate: float) -> None:
+        progress = self.state.progress
+        self.display.start_epoch(progress.epoch, self.num_epochs, num_steps, progress.step_in_epoch)
+
+    def step_ends(self, done: StepDone) -> None:
+        result = done.result
+        if done.is_logged and not result.skipped:
+            losses = {name: float(value) for name, value in result.losses.items()}
+            norms = {f"grad_norm/{name}": float(value) for name, value in result.gradient_norms.items()}
+            norms["grad_norm"] = float(result.gradient_norm)
+            progress = self.state.progress
+            self.log.write("train", progress.step, progress.epoch, {"lr": done.rate, **losses, **norms})
+        num_images = len(done.batch) * dist.world_size()
+        self.display.step(num_images, wait_s=done.wait_s, loss=result.losses["loss"])
+
+    def epoch_ends(self, rate: float) -> None:
+        progress = self.state.progress
+        means = progress.means()
+        self.display.end_epoch(means)
+        values = {"lr": rate, **means, **self.display.speed()}
+        if progress.bad_in_epoch:
+            values["skipped_steps"] = progress.bad_in_epoch
+        self.log.write("epoch", progress.step, progress.epoch, values)
+
+    def run_ends(self) -> None:
+        self.display.close()
+        self.log.close()
+
+
+class Evaluate(Hook):
+    """Scores val after an epoch, and says which epoch is the best so far.
+
+    validate: () -> scores of the network. metric: the score that chooses; higher is better unless its name ends in
+    `error`. With `NO_METRIC` nothing is scored, and the latest epoch is the best.
+    """
+
+    name = "evaluate"
+
+    def __init__(
+        self,
+        state: TrainState,
+        validate: Callable[[], Mapping[str, float | None]],
+        metric: str,
+        log: Journal,
+        every_epochs: int,
+        num_epochs: int,
+    ) -> None:
+        self.state, self.validate, self.metric, self.log = state, validate, metric, log
+        self.every_epochs, self.num_epochs = every_epochs, num_epochs
+
+    def epoch_ends(self, rate: float) -> None:
+        progress = self.state.progress
+        if not is_due(progress.epoch, self.every_epochs, self.num_epochs):
+            return
+        if self.metric == NO_METRIC:
+            progress.best_epoch = progress.epoch
+            return
+        scores = self.validate()
+        self.log.write("val", progress.step, progress.epoch, scores)
+        score = scores.get(self.metric)
+        if score is None:
+            known = ", ".join(name for name, value in scores.items() if value is not None)
+            raise UserError(f"eval.metric={self.metric!r} has no value on this validation set; there are: {known}.")
+        improved = progress.best_score is None or self._is_better(score, progress.best_score)
+        if improved:
+            progress.best_score, progress.best_epoch = float(score), progress.epoch
+        best = "  (best so far)" if improved else ""
+        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {score:.4f}{best}")
+
+    def _is_better(self, score: float, best: float) -> bool:
+        return score < best if self.metric.endswith("error") else score > best
+
+
+class Checkpoint(Hook):
+    """Saves `last` at every so many steps, minutes and epochs, and `best_model` after an epoch that is the best.
+
+    every_steps, every_minutes: 0 is off. now_s: the clock.
+    """
+
+    name = "checkpoint"
+
+    def __init__(
+        self,
+        state: TrainState,
+        checkpointer: Checkpointer,
+        every_epochs: int,
+        num_epochs: int,
+        every_steps: int = 0,
+        every_minutes: float = 0.0,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state, self.checkpointer = state, checkpointer
+        self.every_epochs, self.num_epochs = every_epochs, num_epochs
+        self.every_steps, self.every_minutes, self.now_s = every_steps, every_minutes, now_s
+        self._saved_at_s = now_s()
+        self._saved = self._place()
+
+    def step_ends(self, done: StepDone) -> None:
+        # At the epoch's end the evaluation comes first: its checkpoint has the score too.
+        if done.ends_epoch:
+            return
+        by_steps = bool(self.every_steps) and self.state.progress.step % self.every_steps == 0
+        if by_steps or self._is_time():
+            self._save([LAST])
+
+    def epoch_closed(self) -> None:
+        progress = self.state.progress
+        closed = progress.epoch - 1
+        names = [BEST] if progress.best_epoch == closed else []
+        if is_due(closed, self.every_epochs, self.num_epochs) or self._is_time():
+            names.append(LAST)
+        if names:
+            self._save(names)
+
+    def save_last(self) -> None:
+        """Saves `last`, unless it stands here already."""
+        if self._saved != self._place():
+            self._save([LAST])
+
+    def _is_time(self) -> bool:
+        """The first process's clock, for all."""
+        if not self.every_minutes:
+            return False
+        passed = self.now_s() - self._saved_at_s >= 60 * self.every_minutes
+        return dist.any_of([dist.is_main() and passed])[0]
+
+    def _save(self, names: Sequence[str]) -> None:
+        self.checkpointer.save(names)
+        if LAST in names:
+            self._saved_at_s, self._saved = self.now_s(), self._place()
+
+    def _place(self) -> tuple[int, int]:
+        return self.state.progress.epoch, self.state.progress.step_in_epoch
+
+
+class Preemption(Hook):
+    """Ends the run, with a checkpoint, when a signal asks for it; stands behind `Checkpoint` in the list.
+
+    advice: how to go on.
+    """
+
+    name = "preemption"
+
+    def __init__(self, signals: StopSignals, checkpoint: Checkpoint, advice: str) -> None:
+        self.signals, self.checkpoint, self.advice = signals, checkpoint, advice
+
+    def step_ends(self, done: StepDone) -> None:
+        self._stop_if_asked()
+
+    def epoch_closed(self) -> None:
+        self._stop_if_asked()
+
+    def around(self, evaluate: Callable[[], T]) -> Callable[[], T]:
+        """`evaluate`, which a signal ends at once where there is one process: the epoch is saved as it stands, and a
+        resumed run evaluates it. Several processes finish it first, since they wait for each other in it."""
+
+        def interruptible() -> T:
+            if dist.world_size() > 1:
+                return evaluate()
+            try:
+                with self.signals.at_once():
+                    return evaluate()
+            except Stopped as stopped:
+                self.checkpoint.save_last()
+                raise Stopped(stopped.number, self.advice) from None
+
+        return interruptible
+
+    def _stop_if_asked(self) -> None:
+        # A signal may reach one process alone, or each at another step.
+        if not dist.any_of([bool(self.signals.received)])[0]:
+            return
+        self.checkpoint.save_last()
+        raise Stopped(self.signals.received or STOPPED_BY_ANOTHER, self.advice)
+
+
+STOPPED_BY_ANOTHER = 15
+"""SIGTERM: what a process is told that another one's signal stops."""
+
+
+def is_due(epoch: int, every_epochs: int, num_epochs: int) -> bool:
+    """Whether something happens after this epoch (from 0); it always does after the last."""
+    done = epoch + 1
+    return done % every_epochs == 0 or done == num_epochs

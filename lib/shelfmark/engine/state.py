@@ -1,0 +1,130 @@
+"""All that changes while a network trains: one object, which a checkpoint saves and a resume fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shelfmark.core import dist
+from shelfmark.core.log import say
+from shelfmark.engine.grad_cache import CachedNetwork
+from shelfmark.engine.optimizer_state import named_state, restore_named_state
+from shelfmark.engine.precision import Precision
+from shelfmark.engine.progress import Progress, random_state, restore_random_state
+from shelfmark.engine.terms import LossTerm
+from shelfmark.models import Network
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """What a run is at one moment.
+
+    network: the weights. optimizer: of the stage in progress. terms: the losses, with their memories.
+    grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
+    """
+
+    network: Network
+    terms: Sequence[LossTerm]
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    grad_cache: int = 0
+    progress: Progress = field(default_factory=Progress)
+    scaler: torch.amp.GradScaler = field(init=False)
+    wrapped: nn.Module = field(init=False)
+    """What a step calls: the network within GradCache and DistributedDataParallel, where the run has these."""
+
+    def __post_init__(self) -> None:
+        self.begin_stage(self.optimizer)
+
+    def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
+        """Trains on with a fresh optimizer, of what is not frozen now."""
+        self.optimizer = optimizer
+        self.scaler = self.precision.gradient_scaler()
+        whole = CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
+        self.wrapped = _distributed(whole, self.precision.device)
+
+    def weights_to_evaluate(self) -> Network:
+        """The network that validation scores, that features are taken of and that checkpoints save."""
+        return self.network
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the weights; a collective.
+
+        optimizer: what it keeps of each parameter, by the parameter's name. scaler. memories: by the term's name, its
+        head and what its memory holds. progress. random: the layers' generators, one entry for each process.
+        """
+        memories = {
+            term.name: {"head": term.compared_head, **term.memory.state_dict()}
+            for term in self.terms
+            if term.memory is not None
+        }
+        return {
+            "optimizer": named_state(self.optimizer, self.network),
+            "scaler": self.scaler.state_dict(),
+            "memories": memories,
+            "progress": self.progress.state_dict(),
+            "random": dist.gather_objects(random_state()),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], same_data: bool = True) -> None:
+        """Goes on from `state_dict()`; the weights are loaded already.
+
+        same_data: False where the training annotations are others. Their labels may mean other classes, so a memory
+        would mislead, and the epoch in progress starts anew. Raises ValueError where the optimizer trained others.
+        """
+        restore_named_state(self.optimizer, self.network, state["optimizer"])
+        self._restore_scaler(state["scaler"])
+        self._restore_memories(state.get("memories", {}) if same_data else {})
+        self.progress = Progress.from_state(state["progress"])
+        if not same_data:
+            self.progress.restart_epoch()
+        # Another number of processes than before has no state of its own for each; the first one's is as good.
+        restore_random_state(state["random"][dist.rank() % len(state["random"])])
+
+    def _restore_scaler(self, saved: Mapping[str, Any]) -> None:
+        if saved and self.scaler.is_enabled():
+            self.scaler.load_state_dict(dict(saved))
+        elif self.scaler.is_enabled():
+            say("the checkpoint was not trained in fp16: the scale of its gradients begins anew")
+
+    def _restore_memories(self, memories: Mapping[str, Any]) -> None:
+        for term in self.terms:
+            if term.memory is None:
+                continue
+            saved = memories.get(term.name)
+            if saved is not None and saved["head"] == term.compared_head:
+                term.memory.load_state_dict(saved)
+            else:
+                say(f"the memory of {term.name} starts empty: there is none of head {term.compared_head} to go on from")
+
+    def broken_tensors(self) -> list[str]:
+        """The names of weights, statistics and optimizer values that hold NaN or infinity."""
+        tensors = {**self.network.state_dict(), **_optimizer_tensors(self.optimizer)}
+        floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
+        # Read together: reading each would stall a GPU as often as there are tensors.
+        device = self.precision.device
+        finite = torch.stack([torch.isfinite(value).all().to(device) for value in floats.values()])
+        return [name for name, good in zip(floats, finite.tolist()) if not good]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"optimizer.{number}.{name}": value
+        for number, entry in enumerate(optimizer.state.values())
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
+    if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
+        return network
+    # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
+    return DistributedDataParallel(
+        network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+    )

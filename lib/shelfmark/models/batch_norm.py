@@ -1,0 +1,64 @@
+"""Batch norm where several processes train: one model, whichever process is asked. Legend: C channels."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.models.neck import BatchNormNeck, SyncBatchNormNeck
+
+
+def running_statistics(network: nn.Module) -> list[Tensor]:
+    """running_mean and running_var, (C,) each, of every batch norm that learns now: that is in training mode."""
+    learning = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    buffers = [buffer for module in learning for buffer in (module.running_mean, module.running_var)]
+    return [buffer for buffer in buffers if buffer is not None]
+
+
+def average_statistics(network: nn.Module) -> None:
+    """Gives every batch norm that learns the mean over processes of its running statistics, in place.
+
+    Called after each step, in training mode, it keeps the statistics of all processes equal to the bit, so a save or a
+    validation at any time reads those of one model. The mean of the running means and the mean of the running
+    variances; the spread between the processes' means is not added. A running variance is a mean over batches of
+    unbiased variances within a batch, and the processes' parts are just more batches: each one's variance is already
+    an unbiased estimate of that over all images, and their means differ by chance alone, which would be counted twice.
+    `num_batches_tracked` needs no mean, since every process counts the same steps. One process: nothing is touched.
+    """
+    if dist.world_size() == 1:
+        return
+    statistics = running_statistics(network)
+    if not statistics:
+        return
+    # In float64 equal values stay what they are, and the sum does not depend on the order of processes.
+    total = dist.sum_over_ranks(torch.cat([one.double() for one in statistics])) / dist.world_size()
+    for one, mean in zip(statistics, total.split([len(one) for one in statistics])):
+        one.copy_(mean)
+
+
+def sync_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Lets every batch norm normalise by the batch of all processes (`model.sync_bn`), in place.
+
+    Call it before the network is wrapped. Parameters stay the same objects, and names in a state_dict do too, so
+    checkpoints of both kinds fit each other. With one process nothing changes: its batch is whole. UserError: on a CPU.
+    """
+    if dist.world_size() == 1:
+        return
+    if device.type != "cuda":
+        raise UserError(
+            f"model.sync_bn=true needs GPUs, and this run trains on {device.type}: set model.sync_bn=false. Then each"
+            " process normalises by its own part of a batch, and running statistics are averaged over processes."
+        )
+    _convert(network)
+
+
+def _convert(network: nn.Module) -> None:
+    necks = {name: module for name, module in network.named_modules() if isinstance(module, BatchNormNeck)}
+    for name, child in network.named_children():
+        network.add_module(name, convert_sync_batchnorm(child))
+    for name, neck in necks.items():
+        network.set_submodule(name, SyncBatchNormNeck.of(neck))

@@ -1,0 +1,151 @@
+"""Features that are there already: what they were made with, and whether that is what is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfmark.core.artefact import Difference, differences, flat, listed
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import MANIFEST, read_embeddings, write_embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import read_json
+from shelfmark.core.log import say, warn
+from shelfmark.data.table import Table
+from shelfmark.recipe import Recipe
+from shelfmark.recipe.forward import forward_options
+
+STORED = "embeddings"
+"""The folder in a run, and in an evaluation, that holds folders of features."""
+
+_OF_PASS = ("checkpoint_sha256", "views")
+_SIZES = "pictures.sizes_sha256"
+# Of version 0.1.0, or another program's.
+_NOTED_NOTHING = Difference("facts", None, None)
+
+
+def pass_facts(recipe: Recipe, checkpoint_hash: str, views: str = "centre") -> dict[str, Any]:
+    """What shapes the embedding of a picture, by dotted name, but for the precision."""
+    return {"checkpoint_sha256": checkpoint_hash, "views": views, **forward_options(recipe)}
+
+
+def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision: str, views: str) -> dict[str, Any]:
+    """What shapes features of a table: `pass_facts`, the precision and the pictures. Not the labels."""
+    pictures = {
+        "root": table.root.resolve(),
+        "num": len(table),
+        "paths_sha256": _hash(table.paths.offsets, table.paths.data),
+        "sizes_sha256": _sizes_hash(table),
+    }
+    return {**pass_facts(recipe, checkpoint_hash, views), **flat({"precision": precision, "pictures": pictures})}
+
+
+def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
+    """The `pass_facts` that stored features noted. Those of version 0.1.0 know of their checkpoint alone."""
+    known = features.manifest.get("facts", features.manifest)
+    assert isinstance(known, Mapping)
+    return {name: value for name, value in known.items() if name in _OF_PASS or name.startswith(("model.", "data."))}
+
+
+def take_stored(
+    folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path], may_replace: bool
+) -> bool:
+    """Whether `folder` holds features that fit: from before, or copied from a folder in one of `stored_in`.
+
+    UserError: what is in `folder` does not fit and may not be replaced, or is something else.
+    """
+    found = _misfits(folder, facts, recipe)
+    if found == []:
+        say(f"features: those in {folder} fit this model and these images")
+        return True
+    if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and holds no features of ours. Give another folder, or remove it.")
+    if found and not may_replace:
+        raise UserError(
+            f"{folder} exists, and its features do not fit: {_told(found)}. Features are never overwritten."
+            " Give another --out, or remove it."
+        )
+    for other in _folders_in(stored_in):
+        try:
+            if other != folder and _is_copied(other, folder, table, recipe, facts):
+                return True
+        except UserError as error:
+            warn(f"the features in {other} are passed over: {error}")
+    if found:
+        say(f"features: those in {folder} do not fit and are made anew: {_told(found)}")
+    return False
+
+
+def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
+    """Stored features with the labels and ids of the annotations at hand; says how many labels differ.
+
+    table: of the pictures that the features were made of, in their order.
+    """
+    labels = table.labels[features.rows]
+    num_changed = int((labels != features.labels).sum())
+    if num_changed:
+        say(
+            f"note: {num_changed} of the {len(labels)} labels stored in {folder} are others than those of the"
+            " annotations; those of the annotations count"
+        )
+    return replace(features, labels=labels, image_ids=table.image_ids.take(features.rows))
+
+
+def _is_copied(other: Path, folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any]) -> bool:
+    differs = _misfits(other, facts, recipe)
+    if differs and other.name == folder.name:
+        say(f"features: those in {other} do not fit: {_told(differs)}")
+    if differs != []:
+        return False
+    write_embeddings(folder, with_labels_of(table, read_embeddings(other), other))
+    say(f"features: those in {other} fit this model and these images; they are copied to {folder}")
+    return True
+
+
+def _folders_in(stored_in: Sequence[Path]) -> list[Path]:
+    return list(dict.fromkeys(file.parent for place in stored_in for file in sorted(place.glob(f"*/{MANIFEST}"))))
+
+
+def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Difference] | None:
+    """In what the features in `folder` differ from what is needed. None where there are none."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        return None
+    manifest = read_json(file)
+    if not isinstance(manifest, dict) or not {"num_rows", "dim"} <= manifest.keys():
+        return None
+    if "facts" not in manifest:
+        return [_NOTED_NOTHING]
+    found = differences(manifest["facts"], facts, defaults=forward_options(Recipe()))
+    # The size of a picture that is gone is not known.
+    found = [one for one in found if one.name != _SIZES or None not in (one.before, one.now)]
+    if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":
+        found = [Difference("data.on_bad_image", "skip", "error")]
+    return found
+
+
+def _told(found: list[Difference]) -> str:
+    return "they do not say what they were made with" if found == [_NOTED_NOTHING] else listed(found)
+
+
+def _sizes_hash(table: Table) -> str | None:
+    """Of the files' sizes in bytes: a picture that was replaced nearly always has another. None where one is gone."""
+    root = str(table.root)
+    try:
+        sizes = [os.stat(os.path.join(root, path)).st_size for path in table.paths]
+    except OSError:
+        return None
+    return _hash(np.asarray(sizes, dtype=np.int64))
+
+
+def _hash(*columns: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()

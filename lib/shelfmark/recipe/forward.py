@@ -1,0 +1,50 @@
+"""Which options shape an embedding: the key of stored features and of an index.
+
+All options of `model` and `data` do, but for those named here. So an option that is new, and forgotten here, makes
+features anew once too often, and never passes another network's for fitting.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shelfmark.core.artefact import flat
+from shelfmark.recipe.tree import Recipe
+
+_OF_TRAINING = "how the weights learn; the key has the weights themselves"
+_BEHIND = "it comes behind the embedding"
+_WHICH_PICTURES = "which pictures there are; the key has their paths"
+_LABELS = "labels, which come from the annotations at hand"
+
+SHAPES_NO_EMBEDDING = {
+    "model.weights": "first weights; the key has the weights themselves",
+    "model.classifier": _BEHIND,
+    "model.heads": _BEHIND,
+    "model.freeze": _OF_TRAINING,
+    "model.freeze_bn": _OF_TRAINING,
+    "model.freeze_bn_affine": _OF_TRAINING,
+    "data.generated": _WHICH_PICTURES,
+    "data.root": "the key has the root of the pictures themselves",
+    "data.test_root": "the key has the root of the pictures themselves",
+    "data.extra_roots": _WHICH_PICTURES,
+    "data.train_json": _WHICH_PICTURES,
+    "data.more_train_json": _WHICH_PICTURES,
+    "data.val_json": _WHICH_PICTURES,
+    "data.test_json": _WHICH_PICTURES,
+    "data.retrieval_json": _WHICH_PICTURES,
+    "data.lists": _WHICH_PICTURES,
+    "data.num_classes": _LABELS,
+    "data.num_workers": "how fast pictures are read",
+    "data.on_bad_image": "whether a picture may be missing; that is asked of the pictures that are there",
+}
+"""Options, or groups of them, that change no embedding, and why."""
+
+
+def forward_options(recipe: Recipe) -> dict[str, Any]:
+    """By dotted name, in JSON's types, every option that shapes what the network makes of a picture."""
+    options = flat({name: getattr(recipe, name).model_dump(mode="json") for name in ("model", "data")})
+    return {name: value for name, value in options.items() if not _is_left_out(name)}
+
+
+def _is_left_out(name: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key in SHAPES_NO_EMBEDDING)
