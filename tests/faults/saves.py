@@ -19,7 +19,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.strings import Strings
-from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint, previous_of, save_checkpoint
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_files import read_index, write_index
 
@@ -56,13 +56,14 @@ def _write_checkpoint(folder: Path, version: int) -> None:
     model = {f"layer{number}.weight": torch.full((64, 32), float(version)) for number in range(3)}
     state = {"optimizer": {"buffers": [torch.full((64, 32), float(version))]}, "progress": {"step": version}}
     facts = {"step": version, "epoch": version, "best_epoch": None, "config": {"name": "x"}, "counts": [version] * 4}
-    save_checkpoint(folder / "last", model, state, facts)
+    save_checkpoint(folder / "last", model, state, facts, previous_of(folder / "last"))
 
 
 def _read_checkpoint(folder: Path, name: str = "last") -> int:
     loaded = load_checkpoint(folder / name)
-    versions = {loaded.manifest["step"], loaded.state["progress"]["step"], *loaded.manifest["counts"]}
-    tensors = [*loaded.model.values(), *loaded.state["optimizer"]["buffers"]]
+    state = loaded.read_state()
+    versions = {loaded.manifest["step"], state["progress"]["step"], *loaded.manifest["counts"]}
+    tensors = [*loaded.read_model().values(), *state["optimizer"]["buffers"]]
     return _only(versions | {int(value) for tensor in tensors for value in tensor.unique()})
 
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 def _checkpoint(folder: Path) -> Any:
     loaded = load_checkpoint(folder)
-    return loaded.manifest, loaded.model, loaded.state
+    return loaded.manifest, loaded.read_model(), loaded.read_state()
 
 
 def _features(folder: Path) -> Any:
