@@ -1,8 +1,7 @@
-"""What the fault tests share: the warm process, whole runs to compare with, and the figures that are told at the end."""
+"""What the fault tests share: the warm process, whole runs to compare with, and figures to tell at the end."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that phases of a whole run take: from the start to the first step, of a validation, of the last reports."""
+    """Seconds of a whole run: from the start to the first step, for a validation, for the last reports."""
 
     starting_s: float
     evaluating_s: float
@@ -48,7 +49,9 @@ class Pace:
     def of(cls, programs: Sequence[Program], place: Place) -> Pace:
         """Watches a run that is left alone, to its end."""
         begun = time.monotonic()
-        moments = [_await(lambda: test(place), programs) for test in (_has_begun, _validates, _has_validated, _reports)]
+        moments = [
+            _await(partial(test, place), programs) for test in (_has_begun, _validates, _has_validated, _reports)
+        ]
         for program in programs:
             assert program.wait() == 0, program.printed()[-3000:]
         first, validates, validated, reports = moments
@@ -165,7 +168,7 @@ def _kill_one_rank(programs: Sequence[Program], place: Place, last: bool) -> Non
 
 
 def _end_as_torchrun_would(programs: Sequence[Program], place: Place) -> None:
-    """Ranks without a launcher: the one that is left gets a while to notice, as where it waits for the dead one's store."""
+    """Ranks without a launcher: who is left gets a while to notice, and may wait for a store that died."""
     deadline = time.monotonic() + ALONE_S
     while time.monotonic() < deadline and any(program.poll() is None for program in programs):
         time.sleep(0.01)

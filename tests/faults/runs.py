@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -75,10 +76,8 @@ def _works_in(pid: int, folder: Path) -> bool:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,13 @@ class Launch:
     options: tuple[str, ...] = ()
 
     def start(self, warm: Warm, place: Place, resume: str | None = None) -> list[Program]:
-        """The programs, the main one first. resume: the value of --RESUME_MODEL; with `auto` the recipe is named too."""
+        """The programs, the main one first. resume: the value of --RESUME_MODEL; `auto` wants the recipe too."""
         words = [] if resume is None else ["--RESUME_MODEL", resume]
         words += [*RECIPE, *self.options] if resume in (None, "auto") else []
         if self.is_real:
-            return [main_py([*words, *(["--num-gpus", str(self.num_ranks)] if self.num_ranks > 1 else [])], place.folder)]
+            return [
+                main_py([*words, *(["--num-gpus", str(self.num_ranks)] if self.num_ranks > 1 else [])], place.folder)
+            ]
         if self.num_ranks == 1:
             return [warm.shelfmark(["train", *words], place.folder)]
         port = str(_free_port())

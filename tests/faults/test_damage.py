@@ -53,7 +53,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whole folder of each kind."""
     folder = tmp_path_factory.mktemp("stored")
     for name in READERS:
-        saves.write(name, str(folder), 1)
+        saves.SAVES[name].write(folder, 1)
     return folder
 
 

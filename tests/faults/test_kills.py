@@ -16,7 +16,7 @@ from warm import Warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 TITLE = "runs killed at random that ended bit for bit as a whole one"
-WAYS = ("last", "last")
+WAYS = ("last", "auto")
 ATTEMPTS = 4
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -76,7 +76,7 @@ class Warm:
         self, target: str, *args: Any, folder: Path, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> Program:
         """Calls `target` (module:function) with args, JSON values, in a child that works in `folder`."""
-        output = tempfile.NamedTemporaryFile(suffix=".out")
+        output = _output()
         request = {"target": target, "args": args, "folder": str(folder), "output": output.name, "env": dict(env or {})}
         pid = self._ask({**request, "argv": list(argv) or [str(CHECKOUT / "main.py")]})
         return Program(pid, output, lambda: self._ask({"poll": pid}))
@@ -101,6 +101,11 @@ class Warm:
         return json.loads(line)
 
 
+def _output() -> IO[bytes]:
+    """A file that goes when its program is forgotten."""
+    return cast(IO[bytes], tempfile.NamedTemporaryFile(suffix=".out"))  # noqa: SIM115
+
+
 def main_py(words: Sequence[str], folder: Path) -> Program:
     """`python main.py WORDS`, as a user starts it."""
     return started([sys.executable, str(CHECKOUT / "main.py"), *words], folder)
@@ -108,7 +113,7 @@ def main_py(words: Sequence[str], folder: Path) -> Program:
 
 def started(command: Sequence[str], folder: Path) -> Program:
     """A command in a session of its own."""
-    output = tempfile.NamedTemporaryFile(suffix=".out")
+    output = _output()
     process = subprocess.Popen(
         command,
         cwd=folder,

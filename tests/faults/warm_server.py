@@ -6,6 +6,7 @@ leads a session of its own, and ends as a program does that Python started: its 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -14,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = ("shelfmark.cli", "shelfmark.pipelines.train", "shelfmark.pipelines.index", "shelfmark.pipelines.calibrate")
-MORE = ("saves", "agents", "faiss", "torch.distributed.launcher.api", "torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg")
+MORE = (
+    "saves",
+    "agents",
+    "faiss",
+    "torch.distributed.launcher.api",
+    "torch._dynamo",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+)
 
 
 def serve() -> dict[str, Any] | None:
@@ -66,6 +75,9 @@ def preload() -> None:
     """Imports; nothing that starts a thread, which a child would not have."""
     for name in (*PRELOADED, *MORE):
         importlib.import_module(name)
+    # A child that collects garbage would else write to, and so copy, the pages of all that was imported.
+    gc.collect()
+    gc.freeze()
     # Figures are composed and written, but not rendered: that is half of a small run's time.
     sys.modules["matplotlib.figure"].Figure.savefig = _one_pixel
 

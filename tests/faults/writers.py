@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from runs import NAME, RECIPE, Launch, Place
 from small_discovery import write_small_discovery
 from warm import Warm
