@@ -103,7 +103,7 @@ class Warm:
 
 def _output() -> IO[bytes]:
     """A file that goes when its program is forgotten."""
-    return cast(IO[bytes], tempfile.NamedTemporaryFile(suffix=".out"))  # noqa: SIM115
+    return cast(IO[bytes], tempfile.NamedTemporaryFile(suffix=".out"))
 
 
 def main_py(words: Sequence[str], folder: Path) -> Program:
