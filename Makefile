@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow check format bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers compare-commits table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults check format bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers compare-commits table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -21,7 +21,12 @@ test: .venv/installed
 
 # The whole demo, and that it reaches its scores.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not faults"
+
+# Kills, full disks, damage: docs/reliability.md. Wants strace (apt install strace) and root, to mount a small disk; what
+# lacks them is skipped with the reason. SHELFMARK_FAULT_RUNS=5 makes five trials of each.
+test-faults: .venv/installed
+	$(BIN)/python -m pytest -m faults tests/faults
 
 check: .venv/installed
 	$(BIN)/ruff check .
