@@ -24,6 +24,7 @@ LONGEST_FIRST = (
     "test_recalibrate_twice.py",
     "test_grad_cache.py",
     "test_discover_loop.py",
+    "test_stored_features.py",
     "test_memory_and_parts.py",
     "test_dist.py",
     "test_table_longtail.py",

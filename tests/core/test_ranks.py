@@ -35,6 +35,7 @@ for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"):
 open("ready" + os.environ["RANK"], "w").close()
 time.sleep(600)
 """
+KILLED = "warning: process 0 was ended by SIGKILL (the system does so when memory runs out); the others end too."
 FIRST_ENDS_OTHER_HANGS = "import os\nif os.environ['RANK'] == '0':\n    {end}\n" + HANGS
 
 
@@ -91,12 +92,20 @@ def test_a_signal_that_is_ignored_here_is_not_heard(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [("raise SystemExit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("raise SystemExit(2)", 2)]
+    ("end", "status", "said"),
+    [
+        ("raise SystemExit(3)", 3, []),
+        ("os.kill(os.getpid(), 9)", 137, [KILLED]),
+        ("raise SystemExit(2)", 2, []),
+    ],
 )
-def test_where_one_fails_the_others_end_and_its_status_is_that_of_the_run(end: str, status: int) -> None:
+def test_where_one_fails_the_others_end_and_its_status_is_that_of_the_run(
+    end: str, status: int, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     began = time.monotonic()
     assert run(FIRST_ENDS_OTHER_HANGS.format(end=end), following_s=0.2) == status
     assert time.monotonic() - began < 5
+    assert caplog.messages == said
 
 
 def test_one_that_does_not_end_in_time_after_a_signal_is_killed() -> None:

@@ -226,6 +226,28 @@ def test_a_jpeg_with_a_sector_of_other_bytes_is_damaged(tmp_path: Path) -> None:
     assert reason_for(tmp_path, bytes(data)) == "damaged"
 
 
+def share_found(photographs: list[bytes], num_bytes: int) -> float:
+    """The part of photographs found damaged when so many bytes within their pixels are drawn anew; 0 cuts them."""
+    draw = np.random.default_rng(num_bytes)
+    found = 0
+    for data in photographs:
+        begin = data.index(b"\xff\xda") + 14
+        at = int(draw.integers(begin, len(data) - 2 - num_bytes))
+        drawn = draw.integers(0, 256, num_bytes, dtype=np.uint8).tobytes()
+        spoilt = data[:at] + drawn + data[at + num_bytes :] if num_bytes else data[:at] + b"\xff\xd9"
+        pixels, damaged = jpeg.decode(spoilt)
+        found += damaged or pixels is None
+    return found / len(photographs)
+
+
+def test_what_is_found_of_each_damage_is_at_least_what_the_docs_say(grocery_root: Path) -> None:
+    photographs = [path.read_bytes() for path in sorted(grocery_root.glob("train/**/*.jpg"))[::13]]
+    assert not any(jpeg.decode(data)[1] for data in photographs)
+    least = {0: 1.0, 4096: 1.0, 512: 0.96, 128: 0.75, 16: 0.35, 1: 0.1}
+    shares = {num_bytes: share_found(photographs, num_bytes) for num_bytes in least}
+    assert all(shares[num_bytes] >= least[num_bytes] for num_bytes in least), shares
+
+
 @pytest.mark.parametrize("filling", [b"\0", b"\xff"])
 def test_filling_before_the_end_of_a_jpeg_is_no_damage(tmp_path: Path, filling: bytes) -> None:
     data = noisy_jpeg()

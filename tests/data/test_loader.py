@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,17 @@ def test_the_workers_live_from_epoch_to_epoch_and_end_with_the_loader(folder: Pa
     del loader
     assert not {child.pid for child in multiprocessing.active_children()} & workers
     assert os.getpid() not in workers
+
+
+def test_what_asks_a_run_to_end_leaves_its_workers_reading(folder: Path) -> None:
+    before = {child.pid for child in multiprocessing.active_children()}
+    loader = training(folder, num_workers=1)
+    batches = loader.epoch(0)
+    read = [next(batches)]
+    (worker,) = {child.pid for child in multiprocessing.active_children()} - before
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+        os.kill(worker, getattr(signal, name))
+    assert_equal(read + list(batches), list(training(folder, num_workers=0).epoch(0)))
 
 
 def test_reading_batches_leaves_the_global_generator_alone(folder: Path) -> None:

@@ -114,7 +114,7 @@ def test_batch_norm_and_dropout_are_those_of_parts_run_once() -> None:
     cached, twin = network(dropout=0.5), network(dropout=0.5)
     # 8 images, at most 3 at a time, evenly.
     step, slow_step = train_step(cached, grad_cache=3), train_step(twin)
-    slow_step._forward = InParts(twin, [3, 3, 2])
+    slow_step.state.wrapped = InParts(twin, [3, 3, 2])
     torch.manual_seed(7)
     ours, next_draw = train(step, batches()), torch.rand(1)
     torch.manual_seed(7)
@@ -128,7 +128,7 @@ def test_batch_norm_and_dropout_are_those_of_parts_run_once() -> None:
 def test_gradients_may_be_scaled() -> None:
     cached, plain = network(freeze_bn=True), network(freeze_bn=True)
     step = train_step(cached, clip_norm=0.05, grad_cache=3)
-    step.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    step.state.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
     train(step, batches())
     train(train_step(plain, clip_norm=0.05), batches())
     assert_same(cached, plain, 1e-5)
@@ -195,7 +195,7 @@ def test_on_a_gpu_dropout_is_that_of_parts_run_once() -> None:
     cached, twin = network(dropout=0.5).to(device), network(dropout=0.5).to(device)
     step = train_step(cached, Precision("fp32", device), grad_cache=3)
     slow_step = train_step(twin, Precision("fp32", device))
-    slow_step._forward = InParts(twin, [3, 3, 2])
+    slow_step.state.wrapped = InParts(twin, [3, 3, 2])
     torch.manual_seed(7)
     ours, next_draw = train(step, batches()), torch.rand(1, device=device)
     torch.manual_seed(7)
@@ -234,7 +234,7 @@ def trained_on_this_process() -> dict[str, Any]:
             "parameters": dict(trained.named_parameters()),
             "losses": [{key: float(value) for key, value in result.losses.items()} for result in results],
             "norms": [{key: float(value) for key, value in result.gradient_norms.items()} for result in results],
-            "memory": step.state_dict()["memories"]["pnp"],
+            "memory": step.state.state_dict()["memories"]["pnp"],
         }
     return found
 

@@ -45,21 +45,21 @@ def step_with(memory: CrossBatchMemory | None = None, vectors_head: str = "contr
 
 def test_the_loss_gets_the_logits_of_one_head_and_the_vectors_of_the_other_and_both_learn() -> None:
     step = step_with()
-    outputs = step.network(batch().images)
+    outputs = step.state.network(batch().images)
     expected = GPaCo([5, 3, 1], alpha=1.0)(outputs.heads["classifier"], batch().labels, outputs.heads["contrast"])
-    before = step.network.factors.detach().clone()  # type: ignore[union-attr, operator]
+    before = step.state.network.factors.detach().clone()  # type: ignore[union-attr, operator]
     assert float(step(batch(), learning_rate=0.1).losses["gpaco"]) == pytest.approx(float(expected.detach()), rel=1e-6)
-    assert (step.network.factors.detach() != before).all()  # type: ignore[union-attr, operator]
+    assert (step.state.network.factors.detach() != before).all()  # type: ignore[union-attr, operator]
 
 
 def test_the_memory_holds_the_vectors_and_changes_the_next_loss() -> None:
     step = step_with(CrossBatchMemory(8))
-    vectors = step.network(batch().images).heads["contrast"].detach()
+    vectors = step.state.network(batch().images).heads["contrast"].detach()
     step(batch(), learning_rate=0.0)
-    remembered = step.terms[0].memory.rows_at(1)  # type: ignore[union-attr]
+    remembered = step.state.terms[0].memory.rows_at(1)  # type: ignore[union-attr]
     assert remembered is not None
     assert torch.equal(remembered[0], vectors)
-    outputs = step.network(batch(1).images)
+    outputs = step.state.network(batch(1).images)
     expected = GPaCo([5, 3, 1], alpha=1.0).over_ranks(
         outputs.heads["classifier"], batch(1).labels, outputs.heads["contrast"], memory=(vectors, batch().labels)
     )
@@ -71,18 +71,18 @@ def test_the_memory_holds_the_vectors_and_changes_the_next_loss() -> None:
 def test_a_saved_memory_belongs_to_the_head_of_the_vectors(caplog: pytest.LogCaptureFixture) -> None:
     first, same = step_with(CrossBatchMemory(8)), step_with(CrossBatchMemory(8))
     first(batch(), learning_rate=0.0)
-    state = first.state_dict()
+    state = first.state.state_dict()
     assert state["memories"]["gpaco"]["head"] == "contrast"
-    same.load_state_dict(state)
-    assert len(same.terms[0].memory) == 4
+    same.state.load_state_dict(state)
+    assert len(same.state.terms[0].memory) == 4
     assert not caplog.text
     other = step_with(CrossBatchMemory(8), vectors_head="rank")
-    other.load_state_dict(state)
-    assert len(other.terms[0].memory) == 0
+    other.state.load_state_dict(state)
+    assert len(other.state.terms[0].memory) == 0
     assert "the memory of gpaco starts empty: there is none of head rank to go on from" in caplog.text
 
 
 def test_a_loss_of_one_head_compares_that_head() -> None:
-    term = step_with().terms[0]
+    term = step_with().state.terms[0]
     assert term.compared_head == "contrast"
     assert replace(term, vectors_head="").compared_head == "classifier"

@@ -147,9 +147,9 @@ def test_the_memory_holds_vectors_as_they_were_at_their_own_step() -> None:
 def test_a_step_goes_on_from_its_state_with_the_memory() -> None:
     first, second = run_of(Seeing(), CrossBatchMemory(3)), run_of(Seeing(), CrossBatchMemory(3))
     first(batch_of(1, 2), learning_rate=0.0)
-    second.load_state_dict(first.state_dict())
+    second.state.load_state_dict(first.state.state_dict())
     second(batch_of(5), learning_rate=0.0, step=1)
-    assert second.terms[0].function.galleries == [[5, 1, 2]]  # type: ignore[attr-defined]
+    assert second.state.terms[0].function.galleries == [[5, 1, 2]]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("lacks", ["key", "term", "head"])
@@ -158,7 +158,7 @@ def test_without_a_saved_memory_of_its_head_a_term_starts_with_an_empty_one_and_
 ) -> None:
     first = run_of(Seeing(), CrossBatchMemory(3))
     first(batch_of(1, 2), learning_rate=0.0)
-    state = first.state_dict()
+    state = first.state.state_dict()
     if lacks == "key":
         del state["memories"]
     elif lacks == "term":
@@ -166,14 +166,14 @@ def test_without_a_saved_memory_of_its_head_a_term_starts_with_an_empty_one_and_
     else:
         state["memories"]["seeing"]["head"] = "other"
     second = run_of(Seeing(), CrossBatchMemory(3))
-    second.load_state_dict(state)
+    second.state.load_state_dict(state)
     second(batch_of(5), learning_rate=0.0, step=1)
-    assert second.terms[0].function.galleries == [[5]]  # type: ignore[attr-defined]
+    assert second.state.terms[0].function.galleries == [[5]]  # type: ignore[attr-defined]
     assert "the memory of seeing starts empty" in caplog.text
 
 
 def test_a_run_without_memory_leaves_a_saved_one_aside() -> None:
     first, second = run_of(Seeing(), CrossBatchMemory(3)), run_of(Seeing(), None)
     first(batch_of(1, 2), learning_rate=0.0)
-    second.load_state_dict(first.state_dict())
-    assert second.state_dict()["memories"] == {}
+    second.state.load_state_dict(first.state.state_dict())
+    assert second.state.state_dict()["memories"] == {}

@@ -17,8 +17,8 @@ from PIL import Image
 from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
+from shelfmark.engine import checkpointer
 from shelfmark.engine.checkpoint import save_checkpoint
-from shelfmark.pipelines import train
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Path]:
     """Every checkpoint that a run writes, by its step."""
     folders: dict[int, Path] = {}
 
-    def keep(folder: Path, model: Any, state: Any, facts: Any) -> None:
-        save_checkpoint(folder, model, state, facts)
+    def keep(folder: Path, model: Any, state: Any, facts: Any, previous: Path | None) -> None:
+        save_checkpoint(folder, model, state, facts, previous)
         folders[facts["step"]] = small / "points" / str(facts["step"])
         shutil.copytree(folder, folders[facts["step"]], dirs_exist_ok=True)
 
-    monkeypatch.setattr(train, "save_checkpoint", keep)
+    monkeypatch.setattr(checkpointer, "save_checkpoint", keep)
     return folders

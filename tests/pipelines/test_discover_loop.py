@@ -35,14 +35,14 @@ COMMAND = [
 ]
 KILL_WHILE_TRAINING = """
 import os, sys
-from shelfmark.pipelines import train
-saved, save = [], train.save_checkpoint
+from shelfmark.engine import checkpointer
+saved, save = [], checkpointer.save_checkpoint
 def dies(folder, *rest):
     if saved:
         os._exit(9)
     saved.append(folder)
     save(folder, *rest)
-train.save_checkpoint = dies
+checkpointer.save_checkpoint = dies
 from shelfmark.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -12,7 +12,7 @@ import pytest
 from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles, Stage
-from shelfmark.pipelines.discover.manifests import StageManifest, shaping_options
+from shelfmark.pipelines.discover.manifests import StageManifest, outputs_hash, shaping_options
 from shelfmark.recipe import Recipe
 
 
@@ -32,7 +32,9 @@ def test_a_target_shapes_the_selection_only_where_something_is_calibrated_for_it
 
 
 def test_what_only_speeds_or_logs_shapes_nothing() -> None:
-    assert shaped_by("train", "data.num_workers=3", "train.log_every_steps=7") == shaped_by("train")
+    assert shaped_by("train", "data.num_workers=3", "train.log_every_steps=7", "train.keep_last=1") == shaped_by(
+        "train"
+    )
     assert shaped_by("train", "train.num_epochs=3") != shaped_by("train")
 
 
@@ -63,3 +65,17 @@ def test_a_stage_of_an_earlier_version_fits_where_younger_options_are_at_their_d
         stage(tmp_path, "losses=[{name: cross_entropy}]", "model.last_stride=1").require_fit()
     with pytest.raises(UserError, match="losses was"):
         stage(tmp_path, "losses=[{name: cross_entropy, label_smoothing: 0.1}]").require_fit()
+
+
+def test_a_stage_s_manifest_of_which_a_byte_changed_is_refused(tmp_path: Path) -> None:
+    now = stage(tmp_path)
+    now.finish({})
+    file = tmp_path / "round_0" / "train" / "manifest.json"
+    whole = file.read_text()
+    for before, after in (('"data.input_size_px": 224', '"data.input_size_px": 225'), ('"digest"', '"digesu"')):
+        assert before in whole
+        file.write_text(whole.replace(before, after))
+        with pytest.raises(UserError, match="is damaged"):
+            now.require_fit()
+        with pytest.raises(UserError, match="is damaged"):
+            outputs_hash(now.run, 0, "train")

@@ -162,6 +162,13 @@ def test_what_is_no_such_table_is_told(tmp_path: Path, content: bytes, said: str
         read_review(tmp_path / "review.csv", CLUSTERS, KNOWN)
 
 
+def test_a_table_that_no_program_can_parse_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 2: no CSV: field larger"):
+        _read(tmp_path, f"1,keep,,{'x' * 200_000}")
+    with pytest.raises(UserError, match="line 2, column cluster"):
+        _read(tmp_path, f"{'9' * 5000},keep,,")
+
+
 def test_a_class_whose_name_is_a_number_can_be_named(tmp_path: Path) -> None:
     assert _read(tmp_path, "7,merge,class:12,").decisions[7] == Decision("merge", into_class=2)
     assert _read(tmp_path, "7,merge,2,").decisions[7] == Decision("merge", into_cluster=2)

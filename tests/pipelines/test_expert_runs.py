@@ -14,9 +14,9 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings
+from shelfmark.engine import checkpointer
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.ops.experts import weighed_experts
-from shelfmark.pipelines import train
 from shelfmark.pipelines.opened import open_model
 
 EXPERTS = [
@@ -46,12 +46,12 @@ def shop(shop_root: Path, tmp_path_factory: pytest.TempPathFactory, checkout: Pa
         document[kind] = document[kind][:: len(document[kind]) // 60]
         (folder / f"{name}_small.json").write_text(json.dumps(document))
 
-    def keep(to: Path, model: Any, state: Any, facts: Any) -> None:
-        save_checkpoint(to, model, state, facts)
+    def keep(to: Path, model: Any, state: Any, facts: Any, previous: Path | None) -> None:
+        save_checkpoint(to, model, state, facts, previous)
         shutil.copytree(to, folder / "points" / str(facts["step"]), dirs_exist_ok=True)
 
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train, "save_checkpoint", keep)
+        patched.setattr(checkpointer, "save_checkpoint", keep)
         assert main(["train", *EXPERTS, "name=run"]) == 0
     return folder
 

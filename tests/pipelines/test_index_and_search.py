@@ -244,7 +244,8 @@ def test_another_checkpoint_than_the_indexs_is_refused(
     checkpoint = load_checkpoint(MODEL)
     facts = {name: value for name, value in checkpoint.manifest.items() if name not in ("files", "format_version")}
     changed = {
-        name: tensor * 1.01 if tensor.is_floating_point() else tensor for name, tensor in checkpoint.model.items()
+        name: tensor * 1.01 if tensor.is_floating_point() else tensor
+        for name, tensor in checkpoint.read_model().items()
     }
     save_checkpoint(tmp_path / "other", changed, {}, facts)
     photo = str(photographs("val")[0])

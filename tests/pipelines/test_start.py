@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,20 +11,23 @@ import pytest
 
 from shelfmark.core.errors import UserError
 from shelfmark.engine.checkpoint import Checkpoint
-from shelfmark.pipelines.start import Start, decide_start, open_run_folder
+from shelfmark.pipelines.start import Found, Start, decide_start, run_folder
 from shelfmark.recipe import Recipe
 
-STATE = {"optimizer": {}}
+
+def _checkpoint(folder: Path, sha256: str = "same", has_state: bool = True) -> Checkpoint:
+    return Checkpoint(folder, {"train_sha256": sha256, "step": 20, "epoch": 1, "has_state": has_state})
 
 
-def _checkpoint(folder: Path, sha256: str = "same", state: dict[str, Any] | None = None) -> Checkpoint:
-    facts = {"train_sha256": sha256, "step": 20, "epoch": 1}
-    return Checkpoint(folder, {}, STATE if state is None else state, facts)
-
-
-def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None) -> Start:
+def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None, aside: bool = False) -> Start:
     recipe = Recipe(name="shop", output={"log_root": tmp_path})
-    return decide_start(recipe, SimpleNamespace(sha256="same"), checkpoint, mode)  # type: ignore[arg-type]
+    table: Any = SimpleNamespace(sha256="same")
+    return decide_start(recipe, table, Found(checkpoint), mode, aside)
+
+
+def _opened(start: Start, log_root: Path) -> Path:
+    with run_folder(start, log_root) as folder:
+        return folder
 
 
 def test_without_a_checkpoint_a_run_is_fresh(tmp_path: Path) -> None:
@@ -33,21 +37,21 @@ def test_without_a_checkpoint_a_run_is_fresh(tmp_path: Path) -> None:
 
 
 def test_a_name_that_exists_gets_a_number(tmp_path: Path) -> None:
-    folders = [open_run_folder(_decide(tmp_path, None), tmp_path) for _ in range(3)]
+    folders = [_opened(_decide(tmp_path, None), tmp_path) for _ in range(3)]
     assert [folder.name for folder in folders] == ["shop", "shop_2", "shop_3"]
     assert all(folder.is_dir() for folder in folders)
 
 
 def test_last_goes_on_in_its_own_folder(tmp_path: Path) -> None:
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last"))
-    assert (start.kind, open_run_folder(start, tmp_path)) == ("resume", tmp_path / "shop")
+    assert (start.kind, start.folder) == ("resume", tmp_path / "shop")
     assert start.resumed is start.checkpoint
 
 
 def test_an_older_checkpoint_goes_on_in_a_new_folder(tmp_path: Path) -> None:
     (tmp_path / "shop" / "best_model").mkdir(parents=True)
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model"))
-    assert (start.kind, open_run_folder(start, tmp_path).name) == ("resume", "shop_2")
+    assert (start.kind, _opened(start, tmp_path).name) == ("resume", "shop_2")
 
 
 def test_other_annotations_mean_finetuning_in_a_new_folder(tmp_path: Path) -> None:
@@ -66,4 +70,21 @@ def test_a_mode_that_was_asked_for_decides(tmp_path: Path, mode: str, sha256: st
 
 def test_a_recalibrated_model_is_never_resumed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no optimizer to resume; use --mode finetune"):
-        _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model", state={}))
+        _decide(tmp_path, _checkpoint(tmp_path / "shop" / "best_model", has_state=False))
+
+
+@pytest.mark.parametrize("name", ["last", ".last.previous"])
+def test_the_generation_before_last_is_the_head_of_its_run_too(tmp_path: Path, name: str) -> None:
+    assert _decide(tmp_path, _checkpoint(tmp_path / "shop" / name)).folder == tmp_path / "shop"
+
+
+def test_a_small_run_begins_with_the_weights_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last"), aside=True)
+    assert (start.kind, start.folder, start.tries_resume) == ("finetune", None, True)
+
+
+def test_a_second_run_in_the_same_folder_is_told_who_trains_there(tmp_path: Path) -> None:
+    start = Start("fresh", "", "shop", folder=tmp_path / "shop")
+    with run_folder(start, tmp_path), pytest.raises(UserError, match=rf"being changed by process {os.getpid()}"):
+        _opened(start, tmp_path)
+    assert _opened(start, tmp_path) == tmp_path / "shop"

@@ -18,6 +18,7 @@ from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.data import dataset
 from shelfmark.data.images import read_rgb
+from shelfmark.pipelines import evaluate
 from shelfmark.pipelines import features as pipeline
 from shelfmark.pipelines.opened import open_model
 
@@ -69,11 +70,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The pictures that were decoded for a network."""
     paths: list[Path] = []
 
-    def counted(path: Path) -> np.ndarray:
+    def counted(path: Path, *limits: Any) -> np.ndarray:
         paths.append(path)
-        return read_rgb(path)
+        return read_rgb(path, *limits)
 
     monkeypatch.setattr(dataset, "read_rgb", counted)
+    # Drawing takes longer than all the rest.
+    monkeypatch.setattr(evaluate, "draw_evaluation", lambda *_, **__: None)
     return paths
 
 
@@ -112,7 +115,7 @@ def test_evaluations_read_the_features_that_training_left_and_score_the_same(pla
     assert Path("log/small/evaluation_2/embeddings/val/features.npy").stat().st_nlink == 1
 
 
-@pytest.mark.parametrize("changed", [[FINER], ["model.pooling.name=gem"], ["data.eval_crop=0.5"]])
+@pytest.mark.parametrize("changed", [[FINER], ["model.pooling.name=gem"]])
 def test_another_network_or_other_inputs_get_a_pass_of_their_own_and_one_is_enough(
     place: Path, decoded: list[Path], changed: list[str]
 ) -> None:
@@ -307,3 +310,40 @@ def test_features_beside_an_index_that_are_of_other_pictures_stay(
     assert main(["index", "add", "--index", "index", "--split", "train"]) == 0
     for name in ("other_features", "index_added_features"):
         assert Path(name, "features.npy").read_bytes() == before
+
+
+def test_what_version_0_1_0_wrote_opens_with_a_warning_of_what_it_did_not_note(
+    place: Path, checkout: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(checkout / "tests" / "version_0_1_0", "old")
+    photo = str(next(Path("pictures").rglob("*.jpg")))
+    model = ["--RESUME_MODEL", "old/run/best_model"]
+    assert main(["search", "--index", "old/index", *model, photo]) == 0
+    assert "did not note model.backbone, " in caplog.text
+    assert "model.last_stride, model.pooling, " in caplog.text
+    told = said(capsys, ["search", "--index", "old/index", *model, photo, "data.input_size_px=40"])
+    assert "old/index was built with data.input_size_px=32 (now 40)." in told
+    assert main(["index", "build", *model, "--embeddings", "old/features", "--out", "index"]) == 0
+    assert "the features in old/features do not say with which options they were made" in caplog.text
+
+
+def test_damaged_features_are_named_and_made_anew(
+    place: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = Path("log/small/embeddings")
+    whole = read_embeddings(stored / "val", mmap=False)
+    for name, before, after in [("val/manifest.json", b'"centre"', b'"centrf"'), ("retrieval/rows.npz", b"PK", b"PL")]:
+        (stored / name).write_bytes((stored / name).read_bytes().replace(before, after, 1))
+    assert "retrieval/rows.npz does not match" in said(
+        capsys, ["embed", *MODEL, "--split", "retrieval", "--out", str(stored / "retrieval")]
+    )
+    assert decoded == []
+    assert main(["evaluate", *MODEL]) == 0
+    for name in ("val", "retrieval"):
+        assert f"the features in {stored / name} are passed over: " in caplog.text
+    assert len(decoded) == num_records("val") + num_records("retrieval")
+    assert summary("log/small/evaluation") == summary("log/small")
+    shutil.rmtree("log/small/evaluation")
+    assert main(["calibrate", *MODEL, "--method", "temperature"]) == 0
+    assert "does not match its own digest. The features are made anew" in caplog.text
+    np.testing.assert_array_equal(read_embeddings(stored / "val").features, whole.features)

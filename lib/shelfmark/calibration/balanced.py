@@ -14,6 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
 from shelfmark.data.samplers import build_order
 from shelfmark.losses import CrossEntropy
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.optim import LearningRate
 
 _MOMENTUM = 0.9
@@ -72,7 +73,11 @@ class BalancedTraining:
             optimizer.param_groups[0]["lr"] = rate.at(step)
             optimizer.zero_grad()
             with torch.enable_grad(), torch.autocast(like.device.type, enabled=False):
-                loss(logits(batch), labels[rows].to(like.device)).backward()
+                # Rows that are not finite are told at the end, with this training's own lr.
+                checked = labelled_rows(
+                    logits(batch), labels[rows].to(like.device), "logits", num_classes, raises=False
+                )
+                loss.mean(checked).backward()
             optimizer.step()
         if not all(parameter.isfinite().all() for parameter in parameters):
             raise UserError(

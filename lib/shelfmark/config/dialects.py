@@ -87,7 +87,7 @@ def _read(name: str, flag: Flag, text: str) -> Reading:
     try:
         return flag.read(text)
     except ValueError as error:
-        raise UserError(f"--{name} {text}: {error}") from None
+        raise UserError(f"--{name} {text if len(text) <= 60 else f'{text[:57]}...'}: {error}") from None
 
 
 def _whole(key: str) -> Callable[[str], Reading]:

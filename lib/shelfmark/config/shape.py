@@ -156,5 +156,9 @@ class Shape:
             pattern = self.schema.get("pattern")
             return f"{noun} of the form {pattern}" if pattern else noun
         noun = _NOUNS.get(kind, "a value of another type")
-        bounds = [f"{word} {self.schema[name]:g}" for name, word in _BOUNDS.items() if name in self.schema]
+        bounds = [f"{word} {_number(self.schema[name])}" for name, word in _BOUNDS.items() if name in self.schema]
         return " ".join(["" if kind in ("boolean", "null") else "a", noun, " and ".join(bounds)]).strip()
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if value != int(value) or abs(value) < 1e6 else str(int(value))

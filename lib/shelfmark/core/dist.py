@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,13 +16,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import beat, pulse
 
 T = TypeVar("T")
 
 STORE, LAUNCH = "SHELFMARK_STORE", "SHELFMARK_LAUNCH"
 """What our launcher tells its processes through the environment: host:port of the store, and an id of the launch."""
+_MAIN_ARRIVED = "shelfmark/main arrived"
 _RUN_ID = "TORCHELASTIC_RUN_ID"
 _EQUAL_SHARES = ContextVar("equal shares", default=False)
 
@@ -53,14 +57,16 @@ def local_device(name: str = "auto") -> torch.device:
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs); one needs no group."""
+def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
+    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs); one needs no group.
+
+    timeout: after which a collective ends with an error.
+    """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or world_size() > 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    timeout = timedelta(minutes=30)
     store = store_of_this_attempt(timeout)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -129,25 +135,53 @@ def _started_at(process: int) -> str:
     return file.read_text().rpartition(")")[2].split()[19] if file.exists() else ""
 
 
+def wait_for_main() -> None:
+    """Returns in every process once the first one has come here too, however long its work before takes.
+
+    A collective ends with an error after its own limit; this has none. A first process that died is the launcher's
+    matter, and one that hangs that of `core.watch`. All processes call it, or none.
+    """
+    if world_size() == 1:
+        return
+    store = distributed_c10d._get_default_store()
+    beat(pulse.phase)
+    if is_main():
+        store.add(_MAIN_ARRIVED, 1)
+        return
+    number = store.add(f"{_MAIN_ARRIVED}/{rank()}", 1)
+    pause_s = 0.001
+    pulse.waits_for_main = True
+    try:
+        while store.add(_MAIN_ARRIVED, 0) < number:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.25)
+    finally:
+        pulse.waits_for_main = False
+    beat(pulse.phase)
+
+
 def barrier() -> None:
-    """Waits for all processes."""
+    """Waits for all processes, for the first one without limit."""
     if world_size() > 1:
+        wait_for_main()
         dist.barrier()
 
 
 def broadcast_object(value: T) -> T:
-    """Rank 0's value, on every rank."""
+    """Rank 0's value, on every rank; it is waited for without limit."""
     if world_size() == 1:
         return value
+    wait_for_main()
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
 def gather_objects(value: T) -> list[T]:
-    """Every rank's value, on every rank, in rank order."""
+    """Every rank's value, on every rank, in rank order; rank 0 is waited for without limit."""
     if world_size() == 1:
         return [value]
+    wait_for_main()
     box: list[Any] = [None] * world_size()
     dist.all_gather_object(box, value)
     return box

@@ -4,7 +4,7 @@ features.npy   (N, D) float32, un-normalised; read as a memory map
 rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
                id_data id_offsets path_data path_offsets; rows are those of the annotation table
 manifest.json  format_version num_rows dim, files: what the other two are, down to their bytes, digest: of all else in
-               the manifest, and what the writer knew of their making, such as config_sha256 checkpoint_sha256
+               the manifest, and what the writer knew of their making, as facts
 
 Every byte is checked when a folder is opened. Format 1, of version 0.1.0, has neither files nor digest.
 """

@@ -1,7 +1,7 @@
 """The processes of one run on one machine: started, told of signals, ended together.
 
-What torchrun's agent does not do: hand SIGUSR1 on, wait longer than 30 seconds for a checkpoint, live through a second
-Ctrl-C, return another status than 1, and take the processes along when it is killed.
+What torchrun's agent (torch 2.14) does not do: hand SIGUSR1 on (it dies of it), wait longer than 30 seconds for a
+checkpoint, live through a second Ctrl-C, return another status than 1, and take the processes along when it is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 
 from shelfmark.core.dist import LAUNCH, STORE
 from shelfmark.core.lineage import PARENT
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
 
 PREEMPTED = 75
 """Exit status after a signal that ends a run which can go on: EX_TEMPFAIL, "try again", of sysexits.h."""
@@ -143,6 +143,11 @@ class _Ranks:
         statuses = [process.poll() for process in self._processes]
         if self._first_failure is None:
             self._first_failure = next((status for status in statuses if status), None)
+            if self._first_failure is not None and self._first_failure < 0:
+                # It could say nothing itself.
+                name = signal.Signals(-self._first_failure).name
+                why = " (the system does so when memory runs out)" if name == "SIGKILL" else ""
+                warn(f"process {statuses.index(self._first_failure)} was ended by {name}{why}; the others end too.")
         return None in statuses
 
     def _send(self, number: int) -> None:

@@ -69,13 +69,18 @@ def read_rgb(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> np.ndarray:
         raise UnreadableImage(path, "too many pixels") from None
     except Exception as error:
         # Decoders meet damaged bytes with errors of every type (OSError, SyntaxError, struct.error ...).
-        reason = "truncated" if "truncated" in str(error).lower() else "damaged"
-        raise UnreadableImage(path, reason) from error
+        raise UnreadableImage(path, _reason(error)) from error
     if pixels is None:
         raise UnreadableImage(path, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
         raise UnreadableImage(path, "no pixels")
     return pixels
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:  # of the system, not of a decoder
+        return f"the system says: {error.strerror}"
+    return "truncated" if "truncated" in str(error).lower() else "damaged"
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:

@@ -6,6 +6,7 @@ to the standard error. No interface of OpenCV or Pillow tells of it, so the line
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -60,7 +61,8 @@ class _StandardError:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal's handler, which runs in the midst of this, may fork.
+        self._lock = threading.RLock()
         self._pipe: tuple[int, int] | None = None
         self._watches_forks = False
 
@@ -82,7 +84,8 @@ class _StandardError:
         warning = _WARNING.search(text)
         others = _WARNING.sub(b"", text)
         if others:
-            os.write(2, others)
+            with contextlib.suppress(OSError):
+                os.write(2, others)
         return pixels, warning[0] if warning else None
 
     def _opened(self) -> tuple[int, int]:

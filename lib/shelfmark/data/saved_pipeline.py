@@ -59,6 +59,8 @@ def _load(file: Path) -> Any:
     formats = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
     if file.suffix not in formats:
         raise UserError(f"augment.albumentations={file} must end in .json, .yaml or .yml.")
+    if file.exists() and not file.is_file():
+        raise UserError(f"augment.albumentations={file} is not a regular file.")
     try:
         pipeline = albumentations.load(file, data_format=formats[file.suffix])
     except FileNotFoundError:

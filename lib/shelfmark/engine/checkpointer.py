@@ -8,6 +8,7 @@ from typing import Any
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import working
 from shelfmark.core.together import from_main
 from shelfmark.engine.checkpoint import copy_checkpoint, previous_of, save_checkpoint
 from shelfmark.engine.state import TrainState
@@ -32,16 +33,21 @@ class Checkpointer:
         self.folder, self.state, self.facts, self.hooks = folder, state, facts, hooks
         self.keep_last = keep_last
 
-    def save(self, names: Sequence[str]) -> None:
+    def save(self, names: Sequence[str], is_sound: Callable[[], bool] = lambda: True) -> None:
         """Writes one checkpoint under each name; `last` replaces the one before it, which is kept as its predecessor.
 
-        A collective. UserError on every process where a weight is not finite, or the disk is full: what was saved
-        before stays.
+        is_sound: () -> whether the weights give a finite loss. A collective. UserError on every process where a weight
+        or that loss is not finite, or the disk is full: what was saved before stays.
         """
-        self._require_finite()
+        self._require_finite(is_sound)
         model = self.state.weights_to_evaluate().state_dict()
         state = {**self.state.state_dict(), "hooks": self.hooks()}
-        from_main(lambda: self._write(names, model, state))
+
+        def write() -> None:
+            with working("saving"):
+                self._write(names, model, state)
+
+        from_main(write)
 
     def _write(self, names: Sequence[str], model: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         progress = state["progress"]
@@ -54,15 +60,15 @@ class Checkpointer:
     def _previous(self, name: str) -> Path | None:
         return previous_of(self.folder / name) if name == LAST and self.keep_last > 1 else None
 
-    def _require_finite(self) -> None:
+    def _require_finite(self, is_sound: Callable[[], bool]) -> None:
         broken = self.state.broken_tensors()
-        if not dist.any_of([bool(broken)])[0]:
+        if not dist.any_of([bool(broken)])[0] and is_sound():
             return
         step = self.state.progress.step
+        what = f"{len(broken)} weights or values of the optimizer are NaN or infinite, such as {', '.join(broken[:3])}"
         last = self.folder / LAST
         kept = f"the last good checkpoint is {last}" if last.is_dir() else "no checkpoint was written yet"
         raise UserError(
-            f"after step {step} {len(broken)} weights or values of the optimizer are NaN or infinite, such as"
-            f" {', '.join(broken[:3]) or 'one on another process'}, so nothing is saved; {kept}. Lower optim.lr, or add"
-            " optim.schedule.warmup_epochs or optim.clip_norm."
+            f"after step {step} {what if broken else 'the weights give no finite loss'}, so nothing is saved; {kept}."
+            " Lower optim.lr, or add optim.schedule.warmup_epochs or optim.clip_norm."
         )

@@ -62,12 +62,12 @@ class Display:
             )
 
     def end_epoch(self, mean_losses: Mapping[str, float]) -> None:
-        """Shows the epoch's mean losses."""
+        """Shows the epoch's mean losses; empty where no step was good."""
         if self._bar:
             self._bar.stop()
             self._bar = None
         if dist.is_main():
-            parts = [f"loss {mean_losses['loss']:.4f}"]
+            parts = [f"loss {mean_losses['loss']:.4f}"] if mean_losses else []
             others = {name: value for name, value in mean_losses.items() if name != "loss"}
             if len(others) > 1:
                 parts.append("(" + ", ".join(f"{name} {value:.4f}" for name, value in others.items()) + ")")

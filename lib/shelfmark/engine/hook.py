@@ -5,7 +5,7 @@ A hook has a name of its own in the list, by which a checkpoint keeps its state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from shelfmark.engine.step import StepResult
 @dataclass(frozen=True)
 class StepDone:
     """One step of a run. rate: the learning rate. wait_s: how long it waited for its batch. is_logged: whether the
-    losses' gradients were measured, for the log. ends_epoch: whether it is the last of its epoch."""
+    losses' gradients were measured, for the log. ends_epoch: whether it is the last of its epoch. is_sound: () ->
+    whether the weights of now give its batch a finite loss; a collective."""
 
     batch: Batch
     result: StepResult
@@ -24,6 +25,7 @@ class StepDone:
     wait_s: float
     is_logged: bool
     ends_epoch: bool
+    is_sound: Callable[[], bool]
 
 
 class Hook:

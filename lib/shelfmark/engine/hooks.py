@@ -11,6 +11,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.together import agree
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -32,10 +33,18 @@ class BadImages(Hook):
         self._told = 0
 
     def step_ends(self, done: StepDone) -> None:
-        self.log.add(done.batch.bad)
+        failed = None
+        try:
+            self.log.add(done.batch.bad)
+        except UserError as error:
+            failed = error
+        # Each process counts its own: where one ends the run, the others must not wait for it in the next step.
+        if dist.any_of([failed is not None])[0]:
+            agree(failed)
 
     def epoch_ends(self, rate: float) -> None:
-        self.log.merge(dist.gather_objects(self.log.state_dict()))
+        with self.log.over_ranks():
+            pass
         if len(self.log) > self._told:
             self._told = len(self.log)
             warn(f"{self._told} training images could not be read and were replaced; {self.log.file} lists them")
@@ -196,8 +205,11 @@ class Checkpoint(Hook):
         self.every_steps, self.every_minutes, self.now_s = every_steps, every_minutes, now_s
         self._saved_at_s = now_s()
         self._saved = self._place()
+        self._is_sound: Callable[[], bool] = lambda: True
 
     def step_ends(self, done: StepDone) -> None:
+        if not done.result.skipped:
+            self._is_sound = done.is_sound
         # At the epoch's end the evaluation comes first: its checkpoint has the score too.
         if done.ends_epoch:
             return
@@ -227,7 +239,7 @@ class Checkpoint(Hook):
         return dist.any_of([dist.is_main() and passed])[0]
 
     def _save(self, names: Sequence[str]) -> None:
-        self.checkpointer.save(names)
+        self.checkpointer.save(names, self._is_sound)
         if LAST in names:
             self._saved_at_s, self._saved = self.now_s(), self._place()
 

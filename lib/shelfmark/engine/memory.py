@@ -35,7 +35,10 @@ class CrossBatchMemory:
 
         The rows are copied: what a loss was given before does not change.
         """
-        vectors, labels = dist.gather_rows(vectors.detach().float()), dist.gather_rows(labels)
+        vectors = vectors.detach().float()
+        # What an unlabelled row holds is no loss's concern; it would be saved.
+        vectors = torch.where((labels < 0)[:, None] & ~vectors.isfinite(), 0.0, vectors)
+        vectors, labels = dist.gather_rows(vectors), dist.gather_rows(labels)
         held = self._vectors if len(self) else vectors[:0]
         self._vectors = torch.cat([held, vectors])[-self.num_rows :]
         self._labels = torch.cat([self._labels, labels])[-self.num_rows :]

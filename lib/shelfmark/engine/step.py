@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Outputs, Proxies
 from shelfmark.data.mixing import Mixing
+from shelfmark.engine.progress import random_state, restore_random_state
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models.batch_norm import average_statistics
@@ -87,6 +88,27 @@ class TrainStep:
             for term in terms:
                 term.remember(outputs, labels)
         return StepResult(_means({**losses, "loss": total}), _means(norms), norm.detach(), skipped)
+
+    @torch.no_grad()
+    def gives_finite_loss(self, batch: Batch, step: int = 0) -> bool:
+        """Whether the weights of now give this batch a finite loss, in all processes; nothing changes.
+
+        A loss is of the weights before its update, so a finite one does not say that the update was sound.
+        """
+        state, drawn = self.state, random_state()
+        labels = batch.labels.to(state.precision.device, non_blocking=True)
+        images = batch.images.to(state.precision.device, non_blocking=True)
+        if self.mixing is not None:
+            images, labels = self.mixing(images, labels, step, dist.rank())
+        self._buffers.take()
+        try:
+            with state.precision.autocast(), dist.equal_shares():
+                outputs = state.wrapped(images)
+                losses = [term.value(outputs, labels, step) for term in self._terms_for(labels, step)]
+        finally:
+            self._buffers.put_back()
+            restore_random_state(drawn)
+        return not dist.any_of([~torch.isfinite(torch.stack(losses)).all()])[0]
 
     def _terms_for(self, labels: Tensor, step: int) -> list[LossTerm]:
         """Those that count, and of the others those that can be logged: not every loss takes mixed labels."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from shelfmark.core.heartbeat import beat
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.hook import Hooks, StepDone
 from shelfmark.engine.state import TrainState
@@ -46,6 +48,7 @@ class Trainer:
         self.hooks.epoch_begins(num_steps, self.learning_rate.at(progress.position))
         asked_at = time.perf_counter()
         for batch in self.loader.epoch(progress.epoch, progress.step_in_epoch):
+            beat("step")
             wait_s = time.perf_counter() - asked_at
             rate = self.learning_rate.at(progress.position)
             is_logged = (progress.step + 1) % self.log_every_steps == 0
@@ -55,7 +58,8 @@ class Trainer:
             else:
                 progress.add(result.losses)
             ends_epoch = progress.step_in_epoch == num_steps
-            self.hooks.step_ends(StepDone(batch, result, rate, wait_s, is_logged, ends_epoch))
+            is_sound = partial(train_step.gives_finite_loss, batch, progress.position - 1)
+            self.hooks.step_ends(StepDone(batch, result, rate, wait_s, is_logged, ends_epoch, is_sound))
             asked_at = time.perf_counter()
         if progress.step_in_epoch != num_steps:
             raise AssertionError(f"epoch {progress.epoch} had {progress.step_in_epoch} of {num_steps} steps")

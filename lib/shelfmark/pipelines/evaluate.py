@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from shelfmark.calibration import bootstrap_intervals
-from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.destinations import require_place
 from shelfmark.core.files import write_json
+from shelfmark.core.heartbeat import working
+from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
@@ -50,19 +51,23 @@ def evaluate_on(
     Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
     """
     stored_in = evaluated_before(former)
-    summary: dict[str, Any] = {}
     val_features = found = None
     if val is not None:
         val_features = found = model_features(opened, val, folder / STORED / "val", stored_in=stored_in)
     if retrieval_table is not None:
         found = model_features(opened, retrieval_table, folder / STORED / "retrieval", stored_in=stored_in)
-    if dist.is_main():
-        if val is not None and val_features is not None:
-            summary |= _write_class_scores(opened, val, val_features, folder)
-        if found is not None:
-            summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
-        write_json(folder / "summary.json", summary)
-    return dist.broadcast_object(summary)
+
+    def report() -> dict[str, Any]:
+        summary: dict[str, Any] = {}
+        with working("report"):
+            if val is not None and val_features is not None:
+                summary |= _write_class_scores(opened, val, val_features, folder)
+            if found is not None:
+                summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
+            write_json(folder / "summary.json", summary)
+        return summary
+
+    return from_main(report)
 
 
 def evaluated_before(former: Path | None) -> list[Path]:

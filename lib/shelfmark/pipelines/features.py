@@ -45,16 +45,21 @@ def features_of(
     be read; by default `<folder>_bad_images.csv`.
     """
 
+    taken: list[Embeddings] = []
+
     def look() -> tuple[dict[str, Any], bool]:
         facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
-        return facts, take_stored(folder, table, recipe, facts, stored_in, may_replace)
+        found = take_stored(folder, table, recipe, facts, stored_in, may_replace)
+        if found is not None:
+            taken.append(found)
+        return facts, bool(taken)
 
     facts, is_there = from_main(look)
     if not is_there:
         bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
         log = BadImageLog(bad_images, num_images=len(table))
         return _extracted(network, recipe, table, folder, facts, precision, views, log)
-    return with_labels_of(table, read_embeddings(folder), folder)
+    return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
 
 def model_features(

@@ -156,7 +156,9 @@ def _check(k: int, weight: float, temperature: float, topk: int) -> None:
         raise UserError(f"--k {k}: ask for at least one neighbour.")
     if not 0 <= weight <= 1:
         raise UserError(f"--weight {weight:g} is not within 0 (the classifier alone) and 1 (the neighbours alone).")
-    if not temperature > 0:
-        raise UserError(f"--temperature {temperature:g} must be above 0; near 0 only the nearest image votes.")
+    if not 0 < temperature < float("inf"):
+        raise UserError(
+            f"--temperature {temperature:g} must be above 0, and finite; near 0 only the nearest image votes."
+        )
     if topk < 1:
         raise UserError(f"--topk {topk}: ask for at least one product.")

@@ -131,7 +131,7 @@ def neighbours(index: Index, features: np.ndarray, k: int) -> list[tuple[Neighbo
     """For each of features (Q, D) its k nearest gallery images, fewer where the index has fewer."""
     if not len(features):
         return []
-    scores, rows = index.search(features, k)
+    scores, rows = index.search(features, min(k, max(1, len(index))))
     return [
         tuple(_neighbour(index.records, int(row), float(score)) for score, row in zip(*pair) if row >= 0)
         for pair in zip(scores, rows)

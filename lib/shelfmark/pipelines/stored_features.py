@@ -15,8 +15,9 @@ from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import MANIFEST, read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json
+from shelfmark.core.folders import folder_to_read, holds_our_manifest
 from shelfmark.core.log import say, warn
+from shelfmark.core.manifests import read_manifest
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
@@ -55,15 +56,23 @@ def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
 
 def take_stored(
     folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path], may_replace: bool
-) -> bool:
-    """Whether `folder` holds features that fit: from before, or copied from a folder in one of `stored_in`.
+) -> Embeddings | None:
+    """The features in `folder`, where they fit: from before, or copied from a folder in one of `stored_in`.
 
-    UserError: what is in `folder` does not fit and may not be replaced, or is something else.
+    None: they are to be made. UserError: what is in `folder` does not fit, is damaged or is something else, and may not
+    be replaced. Damaged features of a run's own are named, and made anew.
     """
-    found = _misfits(folder, facts, recipe)
-    if found == []:
-        say(f"features: those in {folder} fit this model and these images")
-        return True
+    found: list[Difference] | None = []
+    try:
+        found = _misfits(folder, facts, recipe)
+        if found == []:
+            features = with_labels_of(table, read_embeddings(folder), folder)
+            say(f"features: those in {folder} fit this model and these images")
+            return features
+    except UserError as error:
+        if not may_replace:
+            raise
+        warn(f"{error} The features are made anew")
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no features of ours. Give another folder, or remove it.")
     if found and not may_replace:
@@ -74,12 +83,12 @@ def take_stored(
     for other in _folders_in(stored_in):
         try:
             if other != folder and _is_copied(other, folder, table, recipe, facts):
-                return True
+                return read_embeddings(folder)
         except UserError as error:
             warn(f"the features in {other} are passed over: {error}")
     if found:
         say(f"features: those in {folder} do not fit and are made anew: {_told(found)}")
-    return False
+    return None
 
 
 def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
@@ -114,11 +123,11 @@ def _folders_in(stored_in: Sequence[Path]) -> list[Path]:
 
 def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Difference] | None:
     """In what the features in `folder` differ from what is needed. None where there are none."""
-    file = folder / MANIFEST
-    if not file.is_file():
+    folder = folder_to_read(folder)
+    if not holds_our_manifest(folder):
         return None
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or not {"num_rows", "dim"} <= manifest.keys():
+    manifest = read_manifest(folder / MANIFEST)
+    if not {"num_rows", "dim"} <= manifest.keys():
         return None
     if "facts" not in manifest:
         return [_NOTED_NOTHING]

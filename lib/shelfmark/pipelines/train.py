@@ -23,6 +23,7 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
+from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
@@ -75,7 +76,14 @@ def train(
     checkpoint. Raises Stopped after a signal, once what was trained is saved.
     """
     device = dist.local_device(loaded.config.train.device)
-    with StopSignals() as signals, dist.process_group(device), signals.deferred(dist.world_size() > 1):
+    options = loaded.config.train
+    with (
+        StopSignals() as signals,
+        dist.process_group(device),
+        Watch(options.stall_s, options.stall_limit_s),
+        # Several processes would leave each other in a collective.
+        signals.deferred(dist.world_size() > 1),
+    ):
         found = find_checkpoint(loaded.config, resume, aside)
         assemble.make_data(loaded.config)
         splits = read_splits(loaded.config, small_evaluation)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from shelfmark.core import dist
+from shelfmark.core.heartbeat import working
+from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.state import TrainState
@@ -73,7 +75,9 @@ class Validation:
                 checkpoint_hash="in training",
                 precision=self.state.precision,
             )
-            device = self.state.precision.device
-            scores = retrieval_scores(self.recipe, features, self.retrieval_table, device) if dist.is_main() else {}
-            dist.barrier()
-        return dist.broadcast_object(scores)
+
+            def search() -> dict[str, float | None]:
+                with working("evaluation"):
+                    return retrieval_scores(self.recipe, features, self.retrieval_table, self.state.precision.device)
+
+            return from_main(search)

@@ -11,8 +11,10 @@ import torch
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
@@ -53,12 +55,15 @@ def make_data(recipe: Recipe) -> None:
     data = recipe.data
     discovers = recipe.discovery.annotations == data.root / DISCOVERY_SHOP
     wants_shop = data.generated == "shop" and (discovers or data.train_json == data.root / "train.json")
-    if wants_shop and dist.is_main() and not is_complete(data.root):
-        say(f"generating the shop in {data.root} ...")
-        generate_shop(data.root)
-    if wants_shop and discovers and dist.is_main() and not (data.root / DISCOVERY_SHOP).is_file():
-        write_discovery_shop(data.root)
-    dist.barrier()
+
+    def make() -> None:
+        if wants_shop and not is_complete(data.root):
+            say(f"generating the shop in {data.root} ...")
+            generate_shop(data.root)
+        if wants_shop and discovers and not (data.root / DISCOVERY_SHOP).is_file():
+            write_discovery_shop(data.root)
+
+    from_main(make)
 
 
 def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
@@ -387,6 +392,7 @@ def _batches(
     dataset = _dataset(recipe, table, transform, seed, replace_bad=False)
     batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
     for batch in batches:
+        beat("evaluation")
         if bad_images is not None:
             bad_images.add(batch.bad)
         yield batch

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.regular_files import read_regular
 from shelfmark.data.pickles import read_pickle
 
 
@@ -164,7 +165,7 @@ class _Files:
 
     def _bytes(self, name: str) -> bytes:
         if self.folder is not None:
-            return (self.folder / name).read_bytes()
+            return read_regular(self.folder / name)
         try:
             with tarfile.open(self.archive, "r:gz") as archive:
                 member = archive.extractfile(f"{self.published.folder}/{name}")

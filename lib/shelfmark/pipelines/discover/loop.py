@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,9 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
         assemble.make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
         from_main(lambda: opened.enter_context(folder_lock(run.folder, "discovering")))
-        if dist.is_main():
-            _open(run, loaded)
-            if redo:
-                forget(run, redo)
-        dist.barrier()
+        from_main(partial(_open, run, loaded))
+        if redo:
+            from_main(partial(forget, run, redo))
         for number in range(recipe.discovery.rounds):
             was_done = number in run.finished_rounds
             for stage in STAGES:
@@ -95,20 +94,15 @@ def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small:
             say(f"round {number}, {stage}: done before")
         return
     say(f"round {number}, {stage}")
-    if dist.is_main():
-        manifest.begin()
+    from_main(manifest.begin)
     if stage == "train":
-        if dist.is_main():
-            write_annotations(run, number, *_training_files(run, number, recipe))
-        dist.barrier()
+        from_main(lambda: write_annotations(run, number, *_training_files(run, number, recipe)))
         train_round(run, number, recipe, small)
     elif stage == "embed":
         stages.embed(run, number, recipe)
-    elif dist.is_main():
-        _alone(run, number, stage, recipe)
-    if dist.is_main():
-        manifest.finish(_outputs(run, number, stage))
-    dist.barrier()
+    else:
+        from_main(lambda: _alone(run, number, stage, recipe))
+    from_main(lambda: manifest.finish(_outputs(run, number, stage)))
 
 
 def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:

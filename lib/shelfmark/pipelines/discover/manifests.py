@@ -29,6 +29,11 @@ _TRAIN_RUNTIME = {
     "train.log_every_steps",
     "train.checkpoint_every_steps",
     "train.checkpoint_every_epochs",
+    "train.checkpoint_every_minutes",
+    "train.keep_last",
+    "train.max_bad_steps",
+    "train.stall_s",
+    "train.stall_limit_s",
     "eval.batch_size",
 }
 _SHAPING: dict[Stage, tuple[str, ...]] = {

@@ -10,13 +10,14 @@ import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from shelfmark.core.errors import UserError, nearest
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
+from shelfmark.core.regular_files import read_regular
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.finds import Finds, finds_of, known_names
 
@@ -350,7 +351,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     text = _text(file)
     header: list[str] | None = None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    for row in reader:
+    for row in _parsed(reader, file):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (header is None and cells[0].lower().startswith("sep=")):
             continue
@@ -369,9 +370,16 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UserError(f"{file} is empty. Remove it and run `shelfmark discover` again to have it written anew.")
 
 
+def _parsed(reader: Any, file: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: no CSV: {error}.") from None
+
+
 def _text(file: Path) -> str:
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     try:
@@ -392,13 +400,16 @@ def _delimiter(text: str) -> str:
 def _whole_number(cell: str) -> int | None:
     # Some spreadsheets write 17 as 17.0 or 17,0.
     digits = cell.replace(",", ".").removesuffix(".0")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
 
 
 def _sizes(data: bytes) -> list[tuple[str, str]] | None:
     """Cluster and size of each row, by which tables of other clusters are told apart; None of what is no table."""
     text = data.decode("utf-8-sig", "replace")
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
+    except csv.Error:
+        return None
     if not rows or [cell.strip() for cell in rows[0][:2]] != list(COLUMNS[:2]):
         return None
     return sorted((row[0], row[1]) for row in rows[1:] if len(row) > 1 and row[0])

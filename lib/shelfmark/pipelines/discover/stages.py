@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from shelfmark.core.embeddings import write_embeddings
 from shelfmark.core.files import write_json
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.together import from_main
 from shelfmark.discovery.clusterers import (
     Clusterer,
     Clusters,
@@ -60,13 +62,14 @@ def embed(run: RunFiles, number: int, recipe: Recipe) -> None:
             checkpoint_hash=opened.checkpoint.weights_hash,
             precision=opened.precision,
         )
-        if dist.is_main():
-            write_embeddings(run.embedded(number, name), replace(found, rows=rows[found.rows]))
-        dist.barrier()
-    if dist.is_main():
+        kept = replace(found, rows=rows[found.rows])
+        from_main(partial(write_embeddings, run.embedded(number, name), kept))
+
+    def clear() -> None:
         for name in EMBEDDED_SETS:
             shutil.rmtree(raw / name, ignore_errors=True)
-    dist.barrier()
+
+    from_main(clear)
 
 
 def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:

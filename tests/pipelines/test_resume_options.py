@@ -1,0 +1,204 @@
+"""A resume says what it does: what may change, what follows the checkpoint, what is refused, what stays untouched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from math import cos, pi
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shelfmark.cli import main
+from shelfmark.core.embeddings import read_embeddings
+from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.journal import read_journal
+from shelfmark.engine.resume import RESUME_RULES, rule_of, rules_table
+from shelfmark.recipe import Recipe
+
+OLD = Path(__file__).parents[1] / "version_0_1_0"
+RUN = Path("log/run")
+RESUME = ["train", "--RESUME_MODEL", "log/run/last"]
+
+
+@pytest.fixture
+def stopped(workplace: Path) -> Path:
+    """A run that stopped at step 15 of 20, in its second epoch; its best model is of the first."""
+    shutil.copytree(OLD / "run", RUN)
+    for name in ("val_small.json", "retrieval_small.json"):
+        shutil.copy(OLD / name, name)
+    return workplace
+
+
+def _content(folder: Path) -> dict[str, str]:
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_every_option_has_a_rule_and_the_page_shows_the_table(checkout: Path) -> None:
+    recipe = Recipe().model_dump(mode="json")
+    for section, options in recipe.items():
+        for option in [section, *(f"{section}.{name}" for name in options)] if isinstance(options, dict) else [section]:
+            assert rule_of(option).why
+    names = [rule.options for rule in RESUME_RULES]
+    assert len(set(names)) == len(names)
+    for name in names:
+        section = recipe
+        for part in name.split("."):
+            section = section[part]
+    assert rules_table() in (checkout / "docs" / "config.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["seed=1"], "seed=1, where the checkpoint's run had 0"),
+        (["optim.name=sgd"], "optim.name='sgd', where the checkpoint's run had 'adamw'"),
+        (["model.last_stride=1", "model.pooling.name=max"], "model.pooling.name='max'"),
+        (["data.num_classes=120"], "data.num_classes=120"),
+        (["eval.metric=top3"], "eval.metric='top3' is no score"),
+        (["eval.metric=few", "eval.few=1"], "eval.metric='few' has no value on this validation set"),
+        (["model.freeze=[backbone]"], "--mode finetune"),
+    ],
+)
+def test_what_cannot_change_is_refused_before_anything_is_written(
+    stopped: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    before = _content(stopped / "log")
+    assert main([*RESUME, *options]) == 2
+    assert said in capsys.readouterr().err
+    assert _content(stopped / "log") == before
+
+
+def test_a_mistyped_metric_of_a_fresh_run_is_found_before_its_first_step(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--config", "log/run/config.yaml", "name=typo", "eval.metric=mean_class_acuracy"]) == 2
+    assert "Did you mean 'mean_class_accuracy'?" in capsys.readouterr().err
+    assert not Path("log/typo").exists()
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--smoke"])
+def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(stopped: Path, flag: str) -> None:
+    before = _content(RUN)
+    assert main([*RESUME, flag]) == 0
+    assert _content(RUN) == before
+
+
+def test_a_changed_rate_holds_and_what_follows_the_checkpoint_does_not_claim_otherwise(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["optim.weight_decay=0.5", "optim.head_lr_factor=7", "model.weights=other.pth", "train.num_epochs=3"]
+    assert main([*RESUME, *options, "eval.metric=top5", "eval.every_epochs=1"]) == 0
+    for line in (
+        "resume: optim.weight_decay: 0.05 -> 0.5 from here on",
+        "resume: model.weights='other.pth' is not used: the checkpoint holds the weights",
+        "resume: the best so far is one by mean_class_accuracy, so the next top5 is the best",
+    ):
+        assert line in caplog.text
+    written = yaml.safe_load(max(RUN.glob("config*.yaml"), key=lambda file: file.stat().st_mtime_ns).read_text())
+    assert (written["optim"]["weight_decay"], written["model"].get("weights", "")) == (0.5, "")
+    manifest = load_checkpoint(RUN / "last").manifest
+    val = {one["epoch"]: one["top5"] for one in read_journal(RUN / "metrics.jsonl") if one["kind"] == "val"}
+    # The best is one of the epochs that were scored by it, whatever the other score was before.
+    assert manifest["best_score"] == max(val[1], val[2])
+    assert load_checkpoint(RUN / "best_model").manifest["metric"] == "top5"
+
+
+def test_with_other_steps_an_epoch_the_schedule_goes_on_by_epoch(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Step 5 of 10 was done: of epochs of 4 steps, 2 are.
+    assert main([*RESUME, "train.batch_size=64", "train.steps_per_epoch=4"]) == 0
+    assert "an epoch has 4 steps now and had 10" in caplog.text
+    records = [one for one in read_journal(RUN / "metrics.jsonl") if one["kind"] == "train"]
+    assert [one["step"] for one in records[-2:]] == [16, 17]
+    # A cosine over 8 steps, the last of which has its end, at the steps 6 and 7 (from 0).
+    whole = [one["lr"] for one in records[:10]]
+    assert whole[0] == pytest.approx(0.05)
+    assert [one["lr"] for one in records[-2:]] == pytest.approx([0.025 * (1 + cos(pi * at / 7)) for at in (6, 7)])
+
+
+def test_auto_begins_a_run_goes_on_with_it_and_knows_when_it_is_complete(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["train", "--config", "log/run/config.yaml", "--RESUME_MODEL", "auto", "name=auto"]
+    assert main([*options, "train.num_epochs=1"]) == 0
+    assert "the run begins there" in caplog.text
+    # `last` is gone, and what came before it is older than the best model.
+    shutil.rmtree("log/auto/last")
+    assert main([*options, "train.num_epochs=2"]) == 0
+    assert "resuming log/auto/best_model at step 10" in caplog.text
+    assert main([*options, "train.num_epochs=2"]) == 0
+    assert "has all its 2 epochs" in caplog.text
+    assert sorted(path.name for path in Path("log").iterdir()) == ["auto", "run"]
+
+
+def test_a_damaged_last_is_named_and_the_one_before_it_goes_on(stopped: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(RUN / "best_model", RUN / ".last.previous")
+    content = bytearray((RUN / "last" / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (RUN / "last" / "model.safetensors").write_bytes(content)
+    assert main(RESUME) == 0
+    assert "log/run/last/model.safetensors does not match" in caplog.text
+    assert "resuming log/run/.last.previous at step 10" in caplog.text
+    assert load_checkpoint(RUN / "last").manifest["step"] == 20
+
+
+def test_a_damaged_best_model_is_told_at_resume_and_replaced_by_the_next_best(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (RUN / "best_model" / "state.pt").write_bytes(b"broken")
+    assert main(RESUME) == 0
+    assert "log/run/best_model/state.pt has 6 bytes" in caplog.text
+    assert load_checkpoint(RUN / "best_model").manifest["step"] == 20
+
+
+def test_a_damaged_record_of_metrics_is_named_with_its_line(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = RUN / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for broken in (
+        b"\xff\xfe{}\n",
+        b'{"kind": "train"}\n',
+        lines[3][:20] + b"\n",
+        b"[1]\n",
+        b'{"kind": 1, "step": "a"}\n',
+    ):
+        file.write_bytes(b"".join([*lines[:3], broken, *lines[4:]]))
+        assert main(RESUME) == 2
+        assert "metrics.jsonl is damaged in line 4" in capsys.readouterr().err
+    # A record that a kill cut off.
+    file.write_bytes(b"".join(lines) + lines[-1][:20])
+    assert main(RESUME) == 0
+    assert [one["step"] for one in read_journal(file) if one["kind"] == "train"] == list(range(1, 21))
+
+
+def test_an_exploding_update_is_never_saved(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _content(RUN / "last")
+    options = ["optim.lr=1e30", "train.checkpoint_every_steps=1", "optim.schedule.name=constant"]
+    assert main([*RESUME, *options]) == 2
+    assert "log/run/last" in capsys.readouterr().err
+    assert _content(RUN / "last") == before
+    assert main(RESUME) == 0
+
+
+def test_a_run_of_version_0_1_0_goes_on_from_its_own_optimizer(stopped: Path) -> None:
+    state = load_checkpoint(RUN / "last").read_state()
+    assert state["progress"]["position"] == 15
+    assert main(RESUME) == 0
+    after = load_checkpoint(RUN / "last").read_state()
+    steps = {int(entry["step"]) for entry in after["optimizer"]["parameters"].values()}
+    assert steps == {20}
+    assert json.loads((RUN / "summary.json").read_text())["num_images"] == 60
+
+
+def test_features_and_an_index_of_version_0_1_0_open(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(OLD / "index", "index")
+    Path("log/version_0_1_0").symlink_to(Path("log/run").absolute())
+    photo = next(Path("dataset/shop/val").rglob("*.jpg"))
+    assert main(["index", "info", "--index", "index"]) == 0
+    assert main(["search", "--index", "index", "--RESUME_MODEL", "log/run/best_model", str(photo)]) == 0
+    shutil.copytree(OLD / "features", "features")
+    assert len(read_embeddings(Path("features"))) == 60

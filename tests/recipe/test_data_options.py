@@ -1,0 +1,53 @@
+"""Options of the data section and the run's name: what they allow, and that they reach the reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shelfmark.config.load import load, parse_override
+from shelfmark.core.errors import UserError
+from shelfmark.data.annotations import folder_table
+from shelfmark.recipe import assemble
+from shelfmark.recipe.tree import Recipe
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load(Recipe, None, [parse_override(one) for one in overrides]).config
+
+
+@pytest.mark.parametrize("name", ["shop", "lr0.1", "a-b_c", "2020", "_x", "a..b", "n" * 100])
+def test_a_name_that_makes_a_folder_of_its_own_is_taken(name: str) -> None:
+    assert recipe(f"name='{name}'").name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "a/b", "../x", "a b", "ä", "n" * 101, "findings", "a\n"]
+)
+def test_a_name_that_does_not_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="name="):
+        recipe(f'name="{name}"'.replace("\n", "\\n"))
+
+
+def test_a_number_of_classes_beyond_any_catalogue_is_refused() -> None:
+    assert recipe("data.num_classes=100000000").data.num_classes == 10**8
+    with pytest.raises(
+        UserError, match="data.num_classes=100000001 must be a whole number of at least 0 and of at most"
+    ):
+        recipe("data.num_classes=100000001")
+
+
+@pytest.mark.parametrize("option", ["max_image_pixels", "max_image_bytes"])
+def test_the_limits_of_a_picture_reach_every_reader(tmp_path: Path, option: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    table = folder_table(tmp_path)
+    options = ("data.num_workers=0", "data.input_size_px=8")
+    whole, cut = recipe(*options), recipe(*options, f"data.{option}=399")
+    for batches in (assemble.evaluation_batches, lambda one, table: assemble.view_batches(one, table, "flip", 8)):
+        assert len(list(batches(whole, table))) == 1
+        with pytest.raises(UserError, match=f"data.{option}"):
+            list(batches(cut, table))
