@@ -191,7 +191,6 @@ def test_a_foreign_folder_where_the_replaced_one_should_go_is_refused_before_the
         ('{"format_version": 1, "kind": "flat", "metric": "cosine", "num_vectors": 3}', True),
         ('{"format_version": 1, "files": {}, "config": {}}', True),
         ('{"format_version": 2, "digest": "abc"}', True),
-        ('{"format_version": 2, "digest": "abc", "files": {"a": {"sha256": "cut o', True),
         ('{"format_version": 2, "header": {"name": "a game"}}', False),
         ('{"manifest_version": 3}', False),
         ("[1, 2]", False),
@@ -202,6 +201,21 @@ def test_ours_is_what_has_a_manifest_of_ours(tmp_path, manifest, ours):
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
     assert holds_our_manifest(tmp_path) is ours
+
+
+@pytest.mark.parametrize("manifest", [None, b"", bytes(100), b'{"format_version": 2, "digest": "cut o'])
+def test_a_damaged_folder_of_ours_is_known_by_its_other_files(tmp_path, manifest):
+    folder = tmp_path / "last"
+    folder.mkdir()
+    if manifest is not None:
+        (folder / "manifest.json").write_bytes(manifest)
+    assert not holds_our_manifest(folder)
+    (folder / "model.safetensors").touch()
+    assert not holds_our_manifest(folder)
+    (folder / "state.pt").touch()
+    assert holds_our_manifest(folder)
+    (folder / "thesis.txt").touch()
+    assert not holds_our_manifest(folder)
 
 
 def test_the_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
@@ -327,6 +341,26 @@ def test_a_process_forked_while_a_folder_is_made_does_not_keep_it_alive(tmp_path
     save(tmp_path / "best", "one")
     assert names(tmp_path) == ["best"]
     os.close(gate[1])
+
+
+def test_a_forked_process_that_fails_takes_nothing_from_its_parent(tmp_path):
+    child = 0
+
+    def fail_in_a_child(made: Path) -> None:
+        nonlocal child
+        child = os.fork()
+        if child == 0:
+            raise RuntimeError
+
+    try:
+        with atomic_folder(tmp_path / "best") as made:
+            (made / "manifest.json").write_text('{"format_version": 2, "digest": "one"}')
+            (made / "weights.bin").write_text("one")
+            fail_in_a_child(made)
+            os.waitpid(child, 0)
+    except RuntimeError:
+        os._exit(9)
+    assert content(tmp_path / "best") == "one"
 
 
 def test_a_long_name_is_no_obstacle(tmp_path):

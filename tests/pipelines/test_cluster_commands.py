@@ -11,7 +11,7 @@ import pytest
 
 from shelfmark.cli import main
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.embeddings import write_embeddings
+from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.strings import Strings
 from shelfmark.discovery.hierarchy import cluster
 from shelfmark.discovery.lander_files import load_lander
@@ -114,9 +114,9 @@ def test_dense_images_are_scored_by_themselves_and_those_without_a_label_not_at_
     labels = np.repeat(np.arange(NUM_CLASSES), SIZE)
     # The last class has no labels, and one image of the first stands alone.
     write(place / "mixed", np.where(labels == NUM_CLASSES - 1, -1, labels))
-    features = np.load("mixed/features.npy", mmap_mode="r+")
-    features[0] = np.eye(16, dtype=np.float32)[15]
-    features.flush()
+    written = read_embeddings(Path("mixed"))
+    written.features[0] = np.eye(16, dtype=np.float32)[15]
+    write_embeddings(Path("mixed"), written)
     assert fit("discovery.clusterer.name=components", "discovery.clusterer.k=5") == 0
     assert run("--embeddings", "mixed", "discovery.clusterer.k=5", "discovery.selection.density_threshold=0.5") == 0
     found = scores()

@@ -13,6 +13,7 @@ from discovered_run import Picture, pictures, write_run
 from PIL import Image
 
 from shelfmark.core.files import read_json, write_json
+from shelfmark.core.manifests import read_manifest, write_manifest
 from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, write_arrays
 from shelfmark.pipelines.discover.report import round_rows, stage_seconds, write_report
 
@@ -109,8 +110,8 @@ def test_only_some_truth_is_scored_where_it_is(tmp_path: Path) -> None:
     for record in [one for one in document["annotations"] if one["role"] == "unlabelled"][1:]:
         del record["true_category_id"]
     write_json(file, document)
-    sets = read_json(run.sets)
-    write_json(run.sets, sets | {"annotations_sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
+    sets = read_manifest(run.sets)
+    write_manifest(run.sets, sets | {"annotations_sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
     truth = write_report(RunFiles(run.folder), 0)["truth"]
     assert truth["selection"]["all"]["num_images"] == 1
     assert truth["selection"]["known"]["precision"] is None

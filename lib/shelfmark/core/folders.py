@@ -21,6 +21,8 @@ from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.places import remove_litter as remove_litter
 
 MANIFEST = "manifest.json"
+# What stands beside the manifest of a checkpoint, of features and of an index.
+_PAYLOADS = ({"model.safetensors", "state.pt"}, {"features.npy", "rows.npz"}, {"index.faiss", "rows.npz"})
 # What version 0.1.0 wrote into the manifests of features, indexes and checkpoints.
 _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -31,15 +33,11 @@ T = TypeVar("T")
 
 
 def holds_our_manifest(folder: Path) -> bool:
-    """Whether the folder has a manifest.json of Shelfmark, also a damaged one."""
+    """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files."""
     try:
-        raw = (folder / MANIFEST).read_bytes()
-    except OSError:
-        return False
-    try:
-        told = json.loads(raw)
-    except (ValueError, RecursionError):
-        return b'"format_version"' in raw and (b'"sha256"' in raw or b'"num_rows"' in raw)
+        told = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return set(os.listdir(folder)) - {MANIFEST} in _PAYLOADS if folder.is_dir() else False
     if not isinstance(told, dict) or "format_version" not in told:
         return False
     return "digest" in told or any(kind <= told.keys() for kind in _KINDS)
@@ -59,7 +57,7 @@ def atomic_folder(
     where the replaced folder goes; else it is removed. size_bytes: of what will be written, asked of the disk at once.
     """
     path = Path(path)
-    path = path.resolve() if path.is_dir() else path
+    path = path.resolve() if path.is_symlink() and path.is_dir() else path
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)

@@ -67,11 +67,14 @@ def work_place(path: Path) -> Iterator[Place]:
             place, descriptor = _new_place(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror} ({error.filename}).") from None
+    pid = os.getpid()
     with held(descriptor):
         try:
             yield place
         finally:
-            _remove(place)
+            # A process that was forked meanwhile may come by here too.
+            if os.getpid() == pid:
+                _remove(place)
 
 
 def remove_litter(parent: Path, name: str | None = None) -> None:
