@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
+
+from shelfmark.core.errors import UserError
 from shelfmark.engine.journal import Journal, read_journal
 
 
@@ -34,3 +38,31 @@ def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
 
 def test_there_are_no_records_before_the_first(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "metrics.jsonl") == []
+
+
+def test_an_epoch_that_was_not_closed_ends_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for kind, step, epoch in (("epoch", 5, 0), ("val", 5, 0), ("train", 10, 1), ("epoch", 10, 1), ("val", 10, 1)):
+        journal.write(kind, step, epoch, {})
+    journal.close()
+    # Stopped after step 10, the last of epoch 1, and before its end.
+    Journal(tmp_path, step=10, epoch=1).close()
+    kinds = [(record["kind"], record["epoch"]) for record in read_journal(tmp_path / "metrics.jsonl")]
+    assert kinds == [("epoch", 0), ("val", 0), ("train", 1)]
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written any more: No such file"):
+        journal.write("train", 1, 0, {"loss": 1.0})
+
+
+def test_a_full_disk_is_told_with_what_is_needed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(
+        UserError, match=r"metrics\.jsonl cannot be written: no space .* bytes are needed"
+    ):
+        journal.write("train", 1, 0, {"loss": 1.0})

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from shelfmark.core.disk import make_folders
+from shelfmark.core.disk import disk_full_told, make_folders
 from shelfmark.core.errors import UserError
 from shelfmark.core.owners import Owner, held, owner_in, this_process, try_flock
 
@@ -27,15 +27,17 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     folder = Path(os.path.abspath(folder))
     file = folder.with_name(f".{folder.name}.lock")
     try:
-        make_folders(file.parent)
-        descriptor = _locked(file, folder)
+        with disk_full_told(file):
+            make_folders(file.parent)
+            descriptor = _locked(file, folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be locked for {purpose}: {error.strerror} ({error.filename}).") from None
     with held(descriptor):
         owner = this_process()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, replace(owner, command=f"{owner.command} ({purpose})").text.encode(), 0)
         try:
+            with disk_full_told(file):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, replace(owner, command=f"{owner.command} ({purpose})").text.encode(), 0)
             yield
         finally:
             # While the lock is held, so that nobody can have opened another file of this name.

@@ -33,14 +33,22 @@ class Journal:
             records = read_journal(self._file)
             kept = [one for one in records if one["step"] <= step and not _closes_later(one, epoch)]
             write_text(self._file, "".join(_line(record) for record in kept))
-            self._board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+            with disk_full_told(folder / "tensorboard"):
+                self._board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def write(self, kind: str, step: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Adds one record; numbers go to TensorBoard as `<kind>/<name>`."""
         if not dist.is_main():
             return
-        with disk_full_told(self._file), open(self._file, "a", encoding="utf-8") as stream:
-            stream.write(_line({"kind": kind, "step": step, "epoch": epoch, **values}))
+        line = _line({"kind": kind, "step": step, "epoch": epoch, **values})
+        try:
+            with disk_full_told(self._file, len(line)), open(self._file, "a", encoding="utf-8") as stream:
+                stream.write(line)
+        except OSError as error:
+            raise UserError(
+                f"{self._file} cannot be written any more: {error.strerror}. Was the run's folder moved or removed?"
+                " Bring it back, then go on with --RESUME_MODEL auto."
+            ) from None
         self._mirror(kind, step, values)
 
     def close(self) -> None:
