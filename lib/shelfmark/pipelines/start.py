@@ -19,14 +19,13 @@ from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
-    MANIFEST,
     Checkpoint,
     load_checkpoint,
     newest_whole,
     previous_of,
     whole_checkpoint,
 )
-from shelfmark.engine.checkpointer import BEST, LAST
+from shelfmark.engine.checkpointer import LAST
 from shelfmark.pipelines.opened import config_overrides
 from shelfmark.recipe import Recipe
 
@@ -149,21 +148,6 @@ def run_folder(start: Start, log_root: Path) -> Iterator[Path]:
             return folder
 
         yield from_main(begin)
-
-
-def best_so_far(checkpoint: Checkpoint) -> Path | None:
-    """The folder of the best model that the checkpoint's run had until then: itself or its sibling, if they still are.
-
-    A run that goes on from here in another folder takes it along, or else its best score would have no model.
-    """
-    best_epoch = checkpoint.manifest["best_epoch"]
-    for folder in (checkpoint.folder, checkpoint.folder.parent / BEST):
-        # A checkpoint of the best epoch is written once that epoch is closed.
-        if best_epoch is not None and (folder / MANIFEST).is_file():
-            manifest = load_checkpoint(folder).manifest
-            if manifest["epoch"] == best_epoch + 1:
-                return folder
-    return None
 
 
 def _found(recipe: Recipe, asked: Path | None, aside: bool) -> Found:

@@ -22,12 +22,10 @@ from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
-from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
-from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -36,13 +34,13 @@ from shelfmark.engine.hooks import BadImages, Checkpoint, Evaluate, FiniteCheck,
 from shelfmark.engine.journal import Journal, read_journal
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.progress import Progress
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
 from shelfmark.models import Network, load_matching
 from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.optim import StagedRate
+from shelfmark.pipelines.best_model import scored_images, settle_best
 from shelfmark.pipelines.chosen_score import require_score
 from shelfmark.pipelines.class_means import begin_with_class_means
 from shelfmark.pipelines.evaluate import evaluate_on
@@ -51,7 +49,6 @@ from shelfmark.pipelines.splits import Splits, read_splits
 from shelfmark.pipelines.start import (
     Mode,
     Start,
-    best_so_far,
     decide_start,
     find_checkpoint,
     resumable,
@@ -93,7 +90,7 @@ def train(
         require_score(loaded.config, splits)
         parts = _build(loaded.config, splits, start, device)
         with run_folder(start, loaded.config.output.log_root) as folder:
-            _settle_best(start, parts.state.progress, folder, loaded.config, splits)
+            settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
             with signals.deferred():
@@ -247,54 +244,6 @@ def _old_steps_per_epoch(manifest: Mapping[str, Any]) -> int:
     return train["steps_per_epoch"] or sum(manifest["counts"]) // (train["batch_size"] // views)
 
 
-def _settle_best(start: Start, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:
-    """Sees to it that the best score has its model, and is one of this metric on these images; else it is forgotten."""
-    resumed = start.resumed
-    if resumed is None or progress.best_epoch is None:
-        return
-    facts = resumed.manifest
-    if facts["metric"] != recipe.eval.metric:
-        say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
-        progress.best_score = progress.best_epoch = None
-    elif any(facts.get(name, now) != now for name, now in _scored_images(splits).items()):
-        say("resume: the validation images are others, so the next score is the best")
-        progress.best_score = progress.best_epoch = None
-    elif not from_main(lambda: _has_best(start, progress, folder, recipe)):
-        progress.best_score = progress.best_epoch = None
-
-
-def _has_best(start: Start, progress: Progress, folder: Path, recipe: Recipe) -> bool:
-    """Whether the run's best model is in its folder, whole; brought there where it can be."""
-    resumed = start.resumed
-    assert resumed is not None
-    if start.folder is None:
-        best = best_so_far(resumed)
-        if best is not None:
-            copy_checkpoint(best, folder / BEST)
-        return best is not None
-    try:
-        load_checkpoint(folder / BEST).require_whole()
-        return True
-    except UserError as error:
-        if progress.epoch == (progress.best_epoch or 0) + 1 and not progress.step_in_epoch:
-            warn(f"{error} {resumed.folder} is of the best epoch too, and takes its place.")
-            copy_checkpoint(resumed.folder, folder / BEST)
-            return True
-        if progress.epoch >= recipe.train.num_epochs:
-            raise UserError(
-                f"{error} The run is complete, so nothing would replace it. Copy {resumed.folder} there to report the"
-                " last epoch instead, or train on with train.num_epochs=N."
-            ) from None
-        warn(f"{error} It is forgotten: the best of the epochs from here on takes its place.")
-        return False
-
-
-def _scored_images(splits: Splits) -> dict[str, str | None]:
-    """What the chosen score is measured on."""
-    tables = {"val_sha256": splits.val, "retrieval_sha256": splits.retrieval}
-    return {name: None if table is None else table.sha256 for name, table in tables.items()}
-
-
 def _trainer(
     recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path, signals: StopSignals
 ) -> Trainer:
@@ -356,7 +305,7 @@ def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
-        **_scored_images(splits),
+        **scored_images(splits),
     }
 
 
