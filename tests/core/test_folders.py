@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -538,3 +540,38 @@ def test_a_really_full_disk_is_told_and_what_stood_there_stays(tiny_disk):
     (tiny_disk / "b").unlink()
     assert names(tiny_disk) == ["best"]
     assert content(tiny_disk / "best") == "one"
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_while_writers_are_killed_again_and_again_a_reader_reads_whole_folders(tmp_path, monkeypatch, can_exchange):
+    if not can_exchange:
+        monkeypatch.setattr(folders, "exchange", lambda first, second: False)
+    last, previous = tmp_path / "last", tmp_path / ".last.previous"
+
+    def write_on(number: int) -> None:
+        while True:
+            number += 1
+            save(last, str(number) * 1000, previous=previous)
+
+    def read(folder: Path) -> None:
+        weights = (folder / "weights.bin").read_text()
+        if json.loads((folder / "manifest.json").read_text())["digest"] != weights:
+            raise UserError("files of two folders")
+
+    save(last, "0", previous=previous)
+    waits = random.Random(0)
+    for kill in range(15):
+        child = os.fork()
+        if child == 0:
+            try:
+                write_on(1000 * kill)
+            finally:
+                os._exit(1)
+        until = time.monotonic() + waits.uniform(0.01, 0.1)
+        while time.monotonic() < until:
+            read_folder(last, read)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        read_folder(last, read)
+    save(last, "1", previous=previous)
+    assert names(tmp_path) == [".last.previous", "last"]

@@ -165,9 +165,10 @@ def _put_away(former: Path, previous: Path) -> None:
     fsync_folder(previous.parent)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: Path) -> tuple[int, int, int] | None:
     try:
         found = os.stat(folder)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    # A number is given again once its folder is removed.
+    return found.st_dev, found.st_ino, found.st_mtime_ns
