@@ -62,7 +62,5 @@ def test_a_full_disk_is_told_with_what_is_needed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(
-        UserError, match=r"metrics\.jsonl cannot be written: no space .* bytes are needed"
-    ):
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written: no space .* bytes are needed"):
         journal.write("train", 1, 0, {"loss": 1.0})

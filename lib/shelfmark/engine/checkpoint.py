@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1
+from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1, read_folder
 from shelfmark.core.log import warn
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.engine.checkpoint_versions import FORMAT_VERSION, upgraded_manifest, upgraded_state
@@ -84,7 +84,9 @@ def save_checkpoint(
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     with atomic_folder(folder, previous=previous, size_bytes=size_bytes) as beside:
         save_file(tensors, beside / MODEL)
-        torch.save(dict(state), beside / STATE)
+        # Into a stream: torch hides why a path could not be written.
+        with open(beside / STATE, "wb") as stream:
+            torch.save(dict(state), stream)
         files = {name: file_facts(beside / name) for name in (MODEL, STATE)}
         own = {"format_version": FORMAT_VERSION, "files": files, "has_state": bool(state)}
         write_manifest(beside / MANIFEST, {**facts, **own})
@@ -127,6 +129,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Opens a checkpoint: its manifest is read and checked, tensors are not; a foreign one is a UserError."""
     folder = checkpoint_folder(path)
     return Checkpoint(folder, upgraded_manifest(read_manifest(folder / MANIFEST), folder))
+
+
+def load_model(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """A checkpoint with its network's state_dict, both of one moment, though a run may be replacing it meanwhile."""
+
+    def read(folder: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+        checkpoint = load_checkpoint(folder)
+        return checkpoint, checkpoint.read_model()
+
+    return read_folder(checkpoint_folder(path), read)
 
 
 def whole_checkpoint(path: Path) -> Checkpoint:

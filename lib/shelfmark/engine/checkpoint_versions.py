@@ -26,7 +26,7 @@ def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"{folder} has checkpoint format {version!r}; this Shelfmark reads formats 1 to {FORMAT_VERSION}."
             " A newer one needs a newer Shelfmark."
         )
-    for name in ("files", "config", "step", "epoch"):
+    for name in ("files", "config", "step"):
         if name not in manifest:
             raise UserError(f"{folder}/manifest.json is not that of a checkpoint: it says no {name}.")
     for upgrade in _MANIFESTS[version - 1 :]:

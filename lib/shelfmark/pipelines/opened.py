@@ -11,7 +11,7 @@ import numpy as np
 from shelfmark.config.load import Override, load
 from shelfmark.core import dist
 from shelfmark.core.log import say
-from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
+from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.models import Network
 from shelfmark.recipe import Recipe, assemble
@@ -62,11 +62,11 @@ def config_overrides(checkpoint: Checkpoint) -> list[Override]:
 
 def open_model(path: Path, overrides: list[Override] | None = None) -> OpenedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
-    checkpoint = load_checkpoint(path)
+    checkpoint, model = load_model(path)
     recipe: Recipe = load(Recipe, None, [*config_overrides(checkpoint), *(overrides or [])]).config
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
-    network.load_state_dict(checkpoint.read_model())
+    network.load_state_dict(model)
     # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
     network.fold_class_scale()
     precision = Precision.resolve(recipe.train.precision, device)
