@@ -31,8 +31,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("1.jpg", "2.jpg"):
         (tmp_path / name).touch()
     monkeypatch.setattr(prediction, "_best_classes", work)
-    monkeypatch.setattr(cleaning, "features_of", work)
-    monkeypatch.setattr(embedding, "features_of", work)
+    monkeypatch.setattr(cleaning, "model_features", work)
+    monkeypatch.setattr(embedding, "model_features", work)
     data = SimpleNamespace(test_json=tmp_path / "test.json", root=tmp_path, test_root=None, extra_roots=())
     return SimpleNamespace(num_classes=3, run_folder=tmp_path, recipe=SimpleNamespace(data=data))
 

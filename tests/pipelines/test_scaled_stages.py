@@ -34,7 +34,7 @@ def _train_records(folder: Path) -> dict[int, Any]:
 
 
 def _backbone(checkpoint: Checkpoint, statistics: bool) -> torch.Tensor:
-    found = {name: value for name, value in checkpoint.model.items() if name.startswith("backbone.")}
+    found = {name: value for name, value in checkpoint.read_model().items() if name.startswith("backbone.")}
     return torch.cat([value.flatten().float() for name, value in found.items() if ("running_" in name) is statistics])
 
 

@@ -30,7 +30,7 @@ def _train_records(folder: Path) -> dict[int, Any]:
 
 
 def _backbone(checkpoint: Checkpoint) -> torch.Tensor:
-    return torch.cat([value.flatten().float() for name, value in checkpoint.model.items() if "backbone" in name])
+    return torch.cat([value.flatten().float() for name, value in checkpoint.read_model().items() if "backbone" in name])
 
 
 def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_digits(kept: dict[int, Path]) -> None:

@@ -93,8 +93,8 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
     try:
         if is_main():
             write_text(target, text.getvalue())
-    except OSError as error:
-        return f"The whole list could not be written to {target}: {error.strerror}."
+    except (OSError, UserError) as error:
+        return f"The whole list could not be written: {error}"
     return f"The whole list: {target}"
 
 
