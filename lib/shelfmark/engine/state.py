@@ -43,6 +43,8 @@ class TrainState:
 
     def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
         """Trains on with a fresh optimizer, of what is not frozen now."""
+        # The last gradient of what is frozen now would count in the norm of the whole gradient for ever.
+        self.network.zero_grad(set_to_none=True)
         self.optimizer = optimizer
         self.scaler = self.precision.gradient_scaler()
         whole = CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
