@@ -133,8 +133,8 @@ def _files(folder: Path) -> set[str]:
 
 
 def _comes_and_goes(name: str) -> bool:
-    """Files of a run in progress, and those whose size is of the moment."""
-    return any(one in name for one in ("tensorboard/", "metrics.jsonl", "environment", "config"))
+    """Files of a run in progress, and those whose size is of the moment; checkpoints vouch for themselves."""
+    return any(one in name for one in (*REPLACED, "environment", "config"))
 
 
 def _as_large(ours: Path, theirs: Path) -> bool:
@@ -146,7 +146,7 @@ def _unreadable(folder: Path) -> str | None:
     for manifest in folder.rglob("manifest.json"):
         if (manifest.parent / "model.safetensors").exists() or manifest.parent.name in ("last", "best_model"):
             try:
-                load_checkpoint(manifest.parent)
+                load_checkpoint(manifest.parent).require_whole()
                 json.loads(manifest.read_text())
             except UserError as error:
                 return f"{manifest.parent.relative_to(folder)} is damaged: {error}"

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -107,14 +108,33 @@ def _new_place(path: Path) -> tuple[Place, int]:
         # One who tidies up may take it for a dead writer's until the lock is there; then there is another try.
         with suppress(FileNotFoundError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(place.marker, flags, 0o666)
-            try_flock(descriptor, wait=True)
+            descriptor = _marked(place, flags)
             told = os.fstat(descriptor)
             if told.st_nlink:
-                os.write(descriptor, this_process().text.encode())
                 return Place(place.folder, token, path.name, stat.S_IMODE(told.st_mode)), descriptor
             os.close(descriptor)
     raise UserError(f"{path} cannot be written: its work folder was removed {_TRIES} times.")
+
+
+def _marked(place: Place, flags: int) -> int:
+    """The marker, locked, with who works here in it; nothing is left where the disk has no room for that."""
+    try:
+        descriptor = os.open(place.marker, flags, 0o666)
+    except OSError:
+        with suppress(OSError):
+            os.rmdir(place.folder)
+        raise
+    try:
+        try_flock(descriptor, wait=True)
+        text = this_process().text.encode()
+        # A full disk may take a part of it.
+        if os.write(descriptor, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place.marker))
+    except BaseException:
+        _remove(place)
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _stem(name: str) -> str:
