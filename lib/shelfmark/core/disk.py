@@ -35,10 +35,12 @@ class DiskFullError(UserError):
     def __init__(self, path: Path, reason: str, needed_bytes: int | None = None) -> None:
         self.reason, self.needed_bytes = reason, needed_bytes
         free = free_bytes(path)
-        # Whoever does not know the size of what is being written knows that it is more than there is room for.
-        needed = f"at least {free + 1:,}" if needed_bytes is None or needed_bytes <= free else f"{needed_bytes:,}"
+        needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed, "
+        if reason == _FULL[errno.ENOSPC] and (needed_bytes or 0) <= free:
+            # Whatever the size of what is being written, it is more than there is room for.
+            needed = f"at least {free + 1:,} bytes are needed, "
         super().__init__(
-            f"{path} cannot be written: {reason}; {needed} bytes are needed, {free:,} bytes are free. Make room there,"
+            f"{path} cannot be written: {reason}; {needed}{free:,} bytes are free. Make room there,"
             " or write to another disk. What stood there before is unchanged."
         )
 
