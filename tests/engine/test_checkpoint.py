@@ -198,6 +198,8 @@ def test_a_mistyped_path_is_looked_for_in_the_folder_of_runs_alone(
 
 def test_a_run_without_a_checkpoint_yet_is_told_how_to_begin(tmp_path: Path) -> None:
     (tmp_path / "run" / ".last.0123456789abcdef.part").mkdir(parents=True)
+    # Another run is no answer to that.
+    save_checkpoint(tmp_path / "other" / "last", MODEL, STATE, FACTS)
     with pytest.raises(UserError, match=r"has written no checkpoint yet; start it anew") as told:
         load_checkpoint(tmp_path / "run" / "last")
     assert ".part" not in str(told.value)

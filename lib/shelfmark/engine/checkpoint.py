@@ -146,19 +146,23 @@ def whole_checkpoint(path: Path) -> Checkpoint:
 
     Costs one read of its files. What was damaged is told, by a warning or the UserError.
     """
-    return _first_good(path, Checkpoint.require_whole)
+    checkpoint, damage = _first_good(path, Checkpoint.require_whole)
+    if damage is not None:
+        warn(f"{damage} The checkpoint before it is used: {checkpoint.folder}, of step {checkpoint.manifest['step']}.")
+    return checkpoint
 
 
 def readable_checkpoint(path: Path) -> Checkpoint:
-    """As `whole_checkpoint`, but only the manifest is read and has to be good."""
-    return _first_good(path, lambda checkpoint: None)
+    """As `whole_checkpoint`, but only the manifest is read and has to be good, and nothing is told but an error."""
+    return _first_good(path, lambda checkpoint: None)[0]
 
 
-def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> Checkpoint:
+def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> tuple[Checkpoint, UserError | None]:
+    """The checkpoint, and what is damaged where it is the one before."""
     try:
         checkpoint = load_checkpoint(path)
         require(checkpoint)
-        return checkpoint
+        return checkpoint, None
     except UserError as error:
         before = previous_of(path.with_suffix("") if path.suffix == ".pth" else path)
         if not (before / MANIFEST).is_file():
@@ -167,9 +171,11 @@ def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> Checkpoint
             checkpoint = load_checkpoint(before)
             require(checkpoint)
         except UserError as also:
-            raise UserError(f"{error} The one before it cannot be read either: {also}") from None
-        warn(f"{error} The checkpoint before it is used: {before}, of step {checkpoint.manifest['step']}.")
-        return checkpoint
+            raise UserError(
+                f"{error} The one before it cannot be read either: {also} The command that began the run goes on from"
+                " its best model with --RESUME_MODEL auto, or begins anew where that is damaged too."
+            ) from None
+        return checkpoint, error
 
 
 def newest_whole(run_folder: Path) -> Checkpoint | None:
@@ -200,13 +206,13 @@ def _nearby(path: Path) -> str:
     # Nowhere else: the working folder and the disk hold more than runs.
     if run != runs and run not in (Path(), Path("/")):
         found = _checkpoints_in(run)
-        if not found and runs not in (Path(), Path("/")) and runs.is_dir():
-            found = [one for folder in sorted(runs.iterdir()) for one in _checkpoints_in(folder)]
         if not found and run.is_dir():
             return (
                 f" The run in {run} has written no checkpoint yet; start it anew, or with --RESUME_MODEL auto, which"
                 " begins where there is none."
             )
+        if not found and runs not in (Path(), Path("/")) and runs.is_dir():
+            found = [one for folder in sorted(runs.iterdir()) for one in _checkpoints_in(folder)]
     if found:
         return f" Nearby: {', '.join(map(str, found[:5]))}."
     return " Train one with `python main.py`; it lands under log/<run>/best_model."

@@ -36,7 +36,7 @@ class Data(Section):
     )
     root: Path = _option(Path("dataset/shop"), "folder that the annotations' fpath is relative to")
     test_root: Path | None = _option(None, "folder of the test images; data.root where it is not given")
-    extra_roots: tuple[Path, ...] = _option((), "further folders that an absolute fpath may lie under")
+    extra_roots: tuple[Path, ...] = _option((), "further folders that an absolute fpath, or a link, may lead into")
     train_json: Path | None = _option(None, "training annotations")
     more_train_json: tuple[Path, ...] = _option(
         (), "further training annotations of the same classes; what of them is in val_json too is partly held out"
