@@ -108,7 +108,7 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
         every_minutes=changes.get("every_minutes", 0.0),
         now_s=changes.get("now_s", lambda: 0.0),
     )
-    preemption = Preemption(signals, checkpoint, "go on")
+    preemption = Preemption(signals, checkpoint, "the command")
     validate = preemption.around(changes.get("validate", lambda: {metric: next(remaining), "few": None}))
     evaluate = Evaluate(state, validate, metric, log, changes.get("evaluate_every_epochs", 1), num_epochs)
     hooks = Hooks(
@@ -250,7 +250,7 @@ def test_a_metric_without_a_value_lists_those_that_have_one(tmp_path: Path) -> N
 
 def test_a_signal_lets_the_step_end_saves_and_stops(tmp_path: Path) -> None:
     run = run_of(tmp_path, [0.1, 0.2], Step(then={7: lambda: signal.raise_signal(signal.SIGTERM)}))
-    with run.signals, pytest.raises(Stopped, match="stopped by SIGTERM: go on"):
+    with run.signals, pytest.raises(Stopped, match="stopped by SIGTERM: step 7 is saved; go on with the command"):
         _fit_deferred(run)
     assert run.saved.calls == [("best_model", "last", 5, 1), ("last", 7, 1)]
 

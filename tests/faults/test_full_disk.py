@@ -115,7 +115,9 @@ def _harm(writer: Writer, folder: Path, base: Path, complete: Path) -> str | Non
     """What is lost, changed or left over, if anything."""
     stood, stands = _files(base), _files(folder)
     for name in sorted(stood):
+        # With room, too, the command may put a newer one in its place.
         replaced = writer.goes_on and any(one in name for one in REPLACED)
+        replaced = replaced or (name in stands and not _is_same(base / name, complete / name))
         if not replaced and (name not in stands or not filecmp.cmp(base / name, folder / name, shallow=False)):
             return f"{name}, which stood there before, is gone or changed"
     whole = _files(complete)
@@ -134,7 +136,11 @@ def _files(folder: Path) -> set[str]:
 
 def _comes_and_goes(name: str) -> bool:
     """Files of a run in progress, and those whose size is of the moment; checkpoints vouch for themselves."""
-    return any(one in name for one in (*REPLACED, "environment", "config"))
+    return any(one in name for one in (*REPLACED, "environment", "config", "begun.json"))
+
+
+def _is_same(ours: Path, theirs: Path) -> bool:
+    return theirs.is_file() and filecmp.cmp(ours, theirs, shallow=False)
 
 
 def _as_large(ours: Path, theirs: Path) -> bool:

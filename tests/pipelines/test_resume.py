@@ -26,33 +26,51 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name not in UNTIMED} for record in records]
 
 
-def _killed_in_mid_epoch(checkout: Path, workplace: Path, at_step: int) -> Path:
-    """Starts a run, kills it with SIGKILL once `at_step` is logged, returns its folder."""
-    command = [sys.executable, str(checkout / "main.py"), *SMALL, "name=killed"]
-    process = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, start_new_session=True)
-    folder = workplace / "log" / "killed"
+def _ended_at(checkout: Path, workplace: Path, at_step: int, number: int) -> tuple[int, str]:
+    """Starts or continues a run and sends it a signal once `at_step` is logged: its exit status, and what it said."""
+    command = [sys.executable, str(checkout / "main.py"), *SMALL, "name=ended", "data.num_workers=1"]
+    process = subprocess.Popen(
+        [*command, "--RESUME_MODEL", "auto"],
+        cwd=workplace,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    file = workplace / "log" / "ended" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     try:
         while time.monotonic() < deadline and process.poll() is None:
-            if any(record["step"] >= at_step for record in read_journal(folder / "metrics.jsonl")):
+            if any(record["step"] >= at_step for record in read_journal(file)):
                 break
             time.sleep(0.01)
+        os.killpg(process.pid, number)
+        _, said = process.communicate(timeout=60)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return folder
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode, said
 
 
-def test_a_killed_run_goes_on_in_mid_epoch_and_ends_with_the_same_digits(small: Path, checkout: Path) -> None:
+def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(small: Path, checkout: Path) -> None:
     assert main(["train", *SMALL, "name=whole"]) == 0
-    folder = _killed_in_mid_epoch(checkout, small, at_step=14)
-    stopped_at = load_checkpoint(folder / "last").manifest["step"]
+    last = small / "log" / "ended" / "last"
+    # The whole group hears it, the loader's process too, as from a scheduler.
+    status, said = _ended_at(checkout, small, at_step=4, number=signal.SIGTERM)
+    assert status == 75
+    saved = load_checkpoint(last).manifest["step"]
+    assert f"step {saved} is saved; go on with `python main.py --RESUME_MODEL log/ended/last`" in said
+    assert saved >= 4
+    status, _ = _ended_at(checkout, small, at_step=14, number=signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    stopped_at = load_checkpoint(last).manifest["step"]
     assert 12 <= stopped_at < 20, "the kill came after the run had ended"
-    assert main(["train", "--RESUME_MODEL", str(folder / "last")]) == 0
-    assert _records(folder) == _records(small / "log" / "whole")
-    summaries = [json.loads((small / "log" / name / "summary.json").read_text()) for name in ("whole", "killed")]
+    assert main(["train", "--RESUME_MODEL", str(last)]) == 0
+    assert _records(last.parent) == _records(small / "log" / "whole")
+    summaries = [json.loads((small / "log" / name / "summary.json").read_text()) for name in ("whole", "ended")]
     assert summaries[0] == summaries[1]
-    assert not (small / "log" / "killed_2").exists()
+    assert not (small / "log" / "ended_2").exists()
 
 
 def test_other_training_annotations_finetune_and_hold_out_what_would_leak(

@@ -81,9 +81,16 @@ def test_a_mistyped_metric_of_a_fresh_run_is_found_before_its_first_step(
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--smoke"])
-def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(stopped: Path, flag: str) -> None:
+def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(
+    stopped: Path, flag: str, caplog: pytest.LogCaptureFixture
+) -> None:
     before = _content(RUN)
     assert main([*RESUME, flag]) == 0
+    auto = ["train", "--config", "log/run/config.yaml", "name=run", "--RESUME_MODEL", "auto"]
+    caplog.clear()
+    assert main([*auto, flag]) == 0
+    assert "a small run with the weights of log/run/last" in caplog.text
+    assert main([*auto, flag, "optim.name=sgd"]) == 2
     assert _content(RUN) == before
 
 
@@ -111,14 +118,18 @@ def test_with_other_steps_an_epoch_the_schedule_goes_on_by_epoch(
     stopped: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Step 5 of 10 was done: of epochs of 4 steps, 2 are.
-    assert main([*RESUME, "train.batch_size=64", "train.steps_per_epoch=4"]) == 0
+    late = "losses.1.from_epoch=2"
+    assert main([*RESUME, "train.batch_size=64", "train.steps_per_epoch=4", "train.num_epochs=3", late]) == 0
     assert "an epoch has 4 steps now and had 10" in caplog.text
-    records = [one for one in read_journal(RUN / "metrics.jsonl") if one["kind"] == "train"]
-    assert [one["step"] for one in records[-2:]] == [16, 17]
-    # A cosine over 8 steps, the last of which has its end, at the steps 6 and 7 (from 0).
-    whole = [one["lr"] for one in records[:10]]
-    assert whole[0] == pytest.approx(0.05)
-    assert [one["lr"] for one in records[-2:]] == pytest.approx([0.025 * (1 + cos(pi * at / 7)) for at in (6, 7)])
+    records = read_journal(RUN / "metrics.jsonl")
+    steps = [one for one in records if one["kind"] == "train"][15:]
+    assert [(one["step"], one["epoch"]) for one in steps] == [(16, 1), (17, 1), (18, 2), (19, 2), (20, 2), (21, 2)]
+    # A cosine over 12 steps, the last of which has its end, from its step 6 (from 0) on.
+    assert [one["lr"] for one in steps] == pytest.approx([0.025 * (1 + cos(pi * at / 11)) for at in range(6, 12)])
+    # The second loss counts from the third epoch on, whatever the run's own count of steps is.
+    counts = [abs(one["loss"] - one["cross_entropy"]) > 1e-6 for one in steps]
+    assert counts == [False, False, True, True, True, True]
+    assert all("skipped_steps" not in one for one in records)
 
 
 def test_auto_begins_a_run_goes_on_with_it_and_knows_when_it_is_complete(
@@ -144,6 +155,15 @@ def test_a_damaged_last_is_named_and_the_one_before_it_goes_on(stopped: Path, ca
     assert main(RESUME) == 0
     assert "log/run/last/model.safetensors does not match" in caplog.text
     assert "resuming log/run/.last.previous at step 10" in caplog.text
+    assert load_checkpoint(RUN / "last").manifest["step"] == 20
+    # The damaged one is no generation: the good one that was gone on from, or one after it, is kept.
+    load_checkpoint(RUN / ".last.previous").require_whole()
+
+
+def test_one_generation_is_kept_where_one_is_asked_for(stopped: Path) -> None:
+    shutil.copytree(RUN / "best_model", RUN / ".last.previous")
+    assert main([*RESUME, "train.keep_last=1"]) == 0
+    assert not (RUN / ".last.previous").exists()
     assert load_checkpoint(RUN / "last").manifest["step"] == 20
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.engine.checkpoint import Checkpoint
-from shelfmark.pipelines.start import Found, Start, decide_start, run_folder
+from shelfmark.pipelines import start as start_module
+from shelfmark.pipelines.start import Found, Start, decide_start, find_checkpoint, run_folder
 from shelfmark.recipe import Recipe
 
 
@@ -81,6 +83,35 @@ def test_the_generation_before_last_is_the_head_of_its_run_too(tmp_path: Path, n
 def test_a_small_run_begins_with_the_weights_in_a_folder_of_its_own(tmp_path: Path) -> None:
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last"), aside=True)
     assert (start.kind, start.folder, start.tries_resume) == ("finetune", None, True)
+
+
+def test_two_runs_that_choose_a_name_at_the_same_instant_get_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = start_module.unused_path
+
+    def taken_meanwhile(path: Path) -> Path:
+        chosen = free(path)
+        if chosen.name == "shop":
+            chosen.mkdir()
+        return chosen
+
+    monkeypatch.setattr(start_module, "unused_path", taken_meanwhile)
+    assert _opened(_decide(tmp_path, None), tmp_path).name == "shop_2"
+
+
+def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, launch in (("shop", "another"), ("shop_2", "this")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "environment.json").write_text(f'{{"launch": "{launch}"}}')
+    recipe = Recipe(name="shop", output={"log_root": tmp_path})
+    monkeypatch.setattr(dist, "launch_id", lambda: "this")
+    monkeypatch.setattr(dist, "restart_count", lambda: 0)
+    assert find_checkpoint(recipe, None).folder is None
+    monkeypatch.setattr(dist, "restart_count", lambda: 1)
+    assert find_checkpoint(recipe, None) == Found(None, tmp_path / "shop_2")
 
 
 def test_a_second_run_in_the_same_folder_is_told_who_trains_there(tmp_path: Path) -> None:

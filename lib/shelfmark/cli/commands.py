@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from shelfmark.config.load import Loaded, Override
     from shelfmark.pipelines.opened import OpenedModel
 
+AUTO = Path("auto")
 RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT")
 CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Path, metavar="FILE")
 
@@ -40,13 +42,18 @@ def _train(args: argparse.Namespace) -> int:
         return status
     from shelfmark.pipelines.train import train as run
 
+    is_main = os.environ.get("RANK", "0") == "0"
     if args.dry_run:
+        resume = _resume_of_small_run(args)
         with tempfile.TemporaryDirectory() as thrown_away:
-            run(_train_recipe(args, thrown_away), args.RESUME_MODEL, args.mode, small_evaluation=True, aside=True)
-        screens.dry_run_passed()
+            run(_train_recipe(args, thrown_away), resume, args.mode, small_evaluation=True, aside=True)
+        if is_main:
+            screens.dry_run_passed()
         return 0
-    folder, summary = run(recipe, args.RESUME_MODEL, args.mode, small_evaluation=args.smoke, aside=args.smoke)
-    screens.trained(folder, summary)
+    resume = _resume_of_small_run(args) if args.smoke else args.RESUME_MODEL
+    folder, summary = run(recipe, resume, args.mode, small_evaluation=args.smoke, aside=args.smoke)
+    if is_main:
+        screens.trained(folder, summary)
     return 0
 
 
@@ -398,12 +405,26 @@ def _train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) -
     return loaded
 
 
+def _resume_of_small_run(args: argparse.Namespace) -> Path | None:
+    """Where a small run begins: of `auto`, the checkpoint that the whole run would go on with."""
+    if args.RESUME_MODEL != AUTO:
+        return args.RESUME_MODEL
+    from shelfmark.config.load import load
+    from shelfmark.engine.checkpoint import newest_whole
+    from shelfmark.recipe import Recipe
+
+    file, base = _base(args)
+    whole = load(Recipe, file, [*base, *args.overrides]).config
+    newest = newest_whole(whole.output.log_root / whole.name)
+    return None if newest is None else newest.folder
+
+
 def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
     """Where options come from before the command line: a file, or the checkpoint that goes on."""
     if args.config is not None:
         return args.config, []
     checkpoint = getattr(args, "RESUME_MODEL", None)
-    if checkpoint is not None and checkpoint != Path("auto"):
+    if checkpoint is not None and checkpoint != AUTO:
         from shelfmark.engine.checkpoint import readable_checkpoint
         from shelfmark.pipelines.opened import config_overrides
 

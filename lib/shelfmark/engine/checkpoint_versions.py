@@ -51,7 +51,8 @@ def _state_of_2(state: dict[str, Any]) -> dict[str, Any]:
     """Hooks keep states of their own; the schedule has a position; the optimizer's entries are by name."""
     bad_images = state.get("bad_images")
     rest = {name: value for name, value in state.items() if name != "bad_images"}
-    progress = {**state["progress"], "position": state["progress"]["step"]}
+    before = state["progress"]
+    progress = {**before, "position": before["step"], "summed": before["step_in_epoch"]}
     hooks = {} if bad_images is None else {"bad_images": bad_images}
     return {**rest, "optimizer": {BY_PLACE: state["optimizer"]}, "progress": progress, "hooks": hooks}
 

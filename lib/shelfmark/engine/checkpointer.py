@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.folders import holds_our_manifest
 from shelfmark.core.heartbeat import working
 from shelfmark.core.together import from_main
 from shelfmark.engine.checkpoint import copy_checkpoint, previous_of, save_checkpoint
@@ -56,6 +58,9 @@ class Checkpointer:
         save_checkpoint(self.folder / first, model, state, {**self.facts, **now}, self._previous(first))
         for other in others:
             copy_checkpoint(self.folder / first, self.folder / other, self._previous(other))
+        before = previous_of(self.folder / LAST)
+        if self.keep_last == 1 and LAST in names and holds_our_manifest(before):
+            shutil.rmtree(before)
 
     def _previous(self, name: str) -> Path | None:
         return previous_of(self.folder / name) if name == LAST and self.keep_last > 1 else None

@@ -250,13 +250,13 @@ class Checkpoint(Hook):
 class Preemption(Hook):
     """Ends the run, with a checkpoint, when a signal asks for it; stands behind `Checkpoint` in the list.
 
-    advice: how to go on.
+    command: what goes on.
     """
 
     name = "preemption"
 
-    def __init__(self, signals: StopSignals, checkpoint: Checkpoint, advice: str) -> None:
-        self.signals, self.checkpoint, self.advice = signals, checkpoint, advice
+    def __init__(self, signals: StopSignals, checkpoint: Checkpoint, command: str) -> None:
+        self.signals, self.checkpoint, self.command = signals, checkpoint, command
 
     def step_ends(self, done: StepDone) -> None:
         self._stop_if_asked()
@@ -275,8 +275,7 @@ class Preemption(Hook):
                 with self.signals.at_once():
                     return evaluate()
             except Stopped as stopped:
-                self.checkpoint.save_last()
-                raise Stopped(stopped.number, self.advice) from None
+                raise self._stopped(stopped.number) from None
 
         return interruptible
 
@@ -284,8 +283,12 @@ class Preemption(Hook):
         # A signal may reach one process alone, or each at another step.
         if not dist.any_of([bool(self.signals.received)])[0]:
             return
+        raise self._stopped(self.signals.received or STOPPED_BY_ANOTHER)
+
+    def _stopped(self, number: int) -> Stopped:
         self.checkpoint.save_last()
-        raise Stopped(self.signals.received or STOPPED_BY_ANOTHER, self.advice)
+        step = self.checkpoint.state.progress.step
+        return Stopped(number, f"step {step} is saved; go on with {self.command}")
 
 
 STOPPED_BY_ANOTHER = 15

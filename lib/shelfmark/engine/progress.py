@@ -17,7 +17,7 @@ class Progress:
     step: batches done since the run began. position: where the schedule stands, in steps; it is `step` until a resume
     changes how many steps an epoch has.
     steps_per_epoch: of the schedule, 0 where it is not known. bad_in_epoch: steps of the epoch that were skipped,
-    because the loss or its gradient was not finite.
+    because the loss or its gradient was not finite. summed: steps whose losses are in `sums`.
     """
 
     epoch: int = 0
@@ -28,6 +28,7 @@ class Progress:
     position: int = 0
     steps_per_epoch: int = 0
     bad_in_epoch: int = 0
+    summed: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Float64 sums of each loss over the epoch's good steps so far, so that a resumed epoch reports the same means."""
 
@@ -36,6 +37,7 @@ class Progress:
         for name, value in losses.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name].to(value.device) + value if name in self.sums else value
+        self.summed += 1
         self._count()
 
     def add_bad(self) -> None:
@@ -50,7 +52,7 @@ class Progress:
 
     def means(self) -> dict[str, float]:
         """The mean losses of the epoch's good steps so far; empty where there was none."""
-        return {name: float(total) / (self.step_in_epoch - self.bad_in_epoch) for name, total in self.sums.items()}
+        return {name: float(total) / self.summed for name, total in self.sums.items()}
 
     def next_epoch(self) -> None:
         """Closes the epoch."""
@@ -61,7 +63,8 @@ class Progress:
         """The epoch in progress has no step done. keep_position: the schedule does not go back."""
         if not keep_position:
             self.position -= self.step_in_epoch
-        self.step_in_epoch, self.bad_in_epoch, self.sums = 0, 0, {}
+        self.step_in_epoch = self.bad_in_epoch = self.summed = 0
+        self.sums = {}
 
     def fit_to(self, steps_per_epoch: int) -> bool:
         """Puts the schedule where the epoch stands if epochs have another number of steps now; says whether they have.
@@ -74,7 +77,7 @@ class Progress:
         self.step_in_epoch = self.step_in_epoch * steps_per_epoch // before
         self.position = self.epoch * steps_per_epoch + self.step_in_epoch
         # Means of steps of another length are no means of these.
-        self.sums, self.bad_in_epoch = {}, self.step_in_epoch
+        self.sums, self.summed = {}, 0
         return True
 
     def state_dict(self) -> dict[str, Any]:

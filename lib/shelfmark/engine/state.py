@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,13 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models import Network
+
+# torch 2.13 gave the option another name.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 
 
 @dataclass(kw_only=True)
@@ -127,6 +135,5 @@ def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
     if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
         return network
     # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
-    return DistributedDataParallel(
-        network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-    )
+    own_buffers = {_SYNC_BUFFERS: False}
+    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **own_buffers)

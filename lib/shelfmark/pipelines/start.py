@@ -20,6 +20,7 @@ from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
     Checkpoint,
+    copy_checkpoint,
     load_checkpoint,
     newest_whole,
     previous_of,
@@ -102,33 +103,34 @@ def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, 
         why += "; the training annotations are others, so the epoch in progress starts anew"
     done = checkpoint.manifest["step"]
     reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
-    if checkpoint.manifest["epoch"] >= recipe.train.num_epochs:
-        reason = f"{checkpoint.folder} has all its {recipe.train.num_epochs} epochs; train.num_epochs=N would add some"
+    epochs = checkpoint.manifest["epoch"]
+    if epochs >= recipe.train.num_epochs:
+        has = f"all its {epochs}" if epochs == recipe.train.num_epochs else f"{epochs}"
+        reason = f"{checkpoint.folder} has {has} epochs; train.num_epochs=N would add some"
     folder = found.folder or _own_folder(checkpoint)
     return Start("resume", reason, recipe.name, folder, checkpoint)
 
 
-def resumable(loaded: Loaded[Recipe], start: Start) -> Loaded[Recipe]:
-    """The recipe of a resumed run, by the table of what may change: what follows the checkpoint has its values.
+def resumable(loaded: Loaded[Recipe], start: Start) -> tuple[Loaded[Recipe], list[str]]:
+    """The recipe of a resumed run, by the table of what may change, and a line for each option that differs.
 
-    UserError: an option that may not change. What changed is told.
+    What follows the checkpoint has its values. UserError: an option that may not change.
     """
     checkpoint = start.checkpoint
     if checkpoint is None or not (start.resumed or start.tries_resume):
-        return loaded
+        return loaded, []
     recipe = loaded.config.model_dump(mode="json")
     # Options that came after the checkpoint had their defaults in it.
     before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
     found = [change for change in resume.changes(before, recipe) if _origin(loaded, change.option) not in SMALL_RUNS]
     resume.require_allowed(found)
-    for line in resume.told(found):
-        say(f"resume: {line}")
     origins = dict(loaded.origins)
     for change in found:
         if change.rule.rule == "follows":
             _put(recipe, change.option, change.before)
             origins[change.option] = f"checkpoint {checkpoint.folder}"
-    return replace(loaded, config=Recipe.model_validate_json(json.dumps(recipe), strict=True), origins=origins)
+    followed = Recipe.model_validate_json(json.dumps(recipe), strict=True)
+    return replace(loaded, config=followed, origins=origins), resume.told(found)
 
 
 @contextmanager
@@ -145,6 +147,7 @@ def run_folder(start: Start, log_root: Path) -> Iterator[Path]:
             opened.enter_context(folder_lock(folder, "training"))
             folder.mkdir(parents=True, exist_ok=True)
             _require_unchanged(start)
+            _put_in_place_of_last(start)
             return folder
 
         yield from_main(begin)
@@ -191,6 +194,14 @@ def _require_unchanged(start: Start) -> None:
     folder = start.resumed.folder
     if load_checkpoint(folder).manifest["files"] != start.resumed.manifest["files"]:
         raise UserError(f"another process wrote {folder} while this run was starting; start it again.")
+
+
+def _put_in_place_of_last(start: Start) -> None:
+    """The generation before a damaged `last` becomes `last` too, so that the next save has a good one before it."""
+    if start.folder is not None and start.resumed is not None:
+        last = start.folder / LAST
+        if start.resumed.folder == previous_of(last):
+            copy_checkpoint(start.resumed.folder, last)
 
 
 def _own_folder(checkpoint: Checkpoint) -> Path | None:

@@ -19,9 +19,11 @@ from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
+from shelfmark.core.heartbeat import working
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
@@ -81,14 +83,17 @@ def train(
         # Several processes would leave each other in a collective.
         signals.deferred(dist.world_size() > 1),
     ):
-        found = find_checkpoint(loaded.config, resume, aside)
-        assemble.make_data(loaded.config)
-        splits = read_splits(loaded.config, small_evaluation)
-        start = decide_start(loaded.config, splits.train, found, mode, aside)
-        say(start.reason)
-        loaded = resumable(loaded, start)
-        require_score(loaded.config, splits)
-        parts = _build(loaded.config, splits, start, device)
+        with working("start"):
+            found = find_checkpoint(loaded.config, resume, aside)
+            assemble.make_data(loaded.config)
+            splits = read_splits(loaded.config, small_evaluation)
+            start = decide_start(loaded.config, splits.train, found, mode, aside)
+            say(start.reason)
+            loaded, changes = resumable(loaded, start)
+            require_score(loaded.config, splits)
+            for change in changes:
+                say(f"resume: {change}")
+            parts = _build(loaded.config, splits, start, device)
         with run_folder(start, loaded.config.output.log_root) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
@@ -260,7 +265,7 @@ def _trainer(
         every_steps=recipe.train.checkpoint_every_steps,
         every_minutes=recipe.train.checkpoint_every_minutes,
     )
-    preemption = Preemption(signals, checkpoint, f"go on with {_go_on(folder)}")
+    preemption = Preemption(signals, checkpoint, _go_on(folder))
     validation = Validation(
         state,
         recipe,
@@ -317,8 +322,12 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     # Opened from disk, as a user will: what is reported is what was saved.
     opened = open_model(folder / BEST)
     summary = evaluate_on(opened, splits.val, splits.retrieval, folder)
-    if dist.is_main():
-        curves(read_journal(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
+
+    def draw() -> None:
+        with working("report"):
+            curves(read_journal(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
+
+    from_main(draw)
     return summary
 
 
