@@ -114,13 +114,13 @@ def test_an_update_that_breaks_the_weights_is_noticed_by_the_next_loss_and_nothi
     step = small("sgd")
     assert step(batch(), learning_rate=0.1).skipped == ""
     before, drawn = everything(step), torch.get_rng_state()
-    assert step.gives_finite_loss(batch())
+    assert step.is_sound(batch())
     assert same(everything(step), before)
     assert torch.equal(torch.get_rng_state(), drawn)
     # Finite weights, whose products are not.
     assert step(batch(), learning_rate=1e36).skipped == ""
     assert step.state.broken_tensors() == []
-    assert not step.gives_finite_loss(batch())
+    assert not step.is_sound(batch())
 
 
 def test_broken_weights_and_optimizer_values_are_named() -> None:

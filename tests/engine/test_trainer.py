@@ -15,7 +15,7 @@ from rich.console import Console
 
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
-from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.stopping import Stopped, StopSignals, raise_if_stopped
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hook, Hooks
@@ -60,7 +60,7 @@ class Step:
         norms = {"ce": torch.tensor(0.5)} if measure_gradients else {}
         return StepResult({"loss": loss}, norms, torch.tensor(2.0), "the loss is not finite" if is_bad else "")
 
-    def gives_finite_loss(self, batch: Batch, step: int) -> bool:
+    def is_sound(self, batch: Batch, step: int) -> bool:
         return True
 
 
@@ -133,11 +133,6 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
     return Run(trainer, saved, checkpoint, evaluate, signals, hooks)
 
 
-def _fit_deferred(run: Run) -> None:
-    with run.signals.deferred():
-        run.trainer.fit()
-
-
 def test_the_best_epoch_is_kept_and_the_last_always_saved(tmp_path: Path) -> None:
     run = run_of(tmp_path, [0.2, 0.5, 0.4])
     run.trainer.fit()
@@ -196,7 +191,7 @@ def test_a_resumed_epoch_asks_for_the_batches_that_are_left(tmp_path: Path) -> N
 
 def test_an_epoch_that_was_saved_before_its_evaluation_is_evaluated_after_a_resume(tmp_path: Path) -> None:
     sums = {"loss": torch.tensor(15.0)}
-    run = run_of(tmp_path, [0.1], progress=Progress(epoch=0, step_in_epoch=5, step=5, position=5, sums=sums))
+    run = run_of(tmp_path, [0.1], progress=Progress(epoch=0, step_in_epoch=5, step=5, position=5, summed=5, sums=sums))
     run.trainer.fit()
     assert [record["kind"] for record in read_journal(tmp_path / "metrics.jsonl")] == ["epoch", "val"]
     assert run.saved.calls == [("best_model", "last", 5, 1)]
@@ -251,7 +246,7 @@ def test_a_metric_without_a_value_lists_those_that_have_one(tmp_path: Path) -> N
 def test_a_signal_lets_the_step_end_saves_and_stops(tmp_path: Path) -> None:
     run = run_of(tmp_path, [0.1, 0.2], Step(then={7: lambda: signal.raise_signal(signal.SIGTERM)}))
     with run.signals, pytest.raises(Stopped, match="stopped by SIGTERM: step 7 is saved; go on with the command"):
-        _fit_deferred(run)
+        run.trainer.fit()
     assert run.saved.calls == [("best_model", "last", 5, 1), ("last", 7, 1)]
 
 
@@ -259,21 +254,22 @@ def test_a_signal_at_a_step_that_is_saved_anyway_saves_once(tmp_path: Path) -> N
     step = Step(then={2: lambda: signal.raise_signal(signal.SIGUSR1)})
     run = run_of(tmp_path, [0.1], step, checkpoint_every_steps=2)
     with run.signals, pytest.raises(Stopped):
-        _fit_deferred(run)
+        run.trainer.fit()
     assert run.saved.calls == [("last", 2, 0)]
 
 
-def test_a_signal_in_the_evaluation_ends_it_at_once_and_saves_the_epoch_as_it_stands(tmp_path: Path) -> None:
+def test_a_signal_in_the_evaluation_ends_it_and_saves_the_epoch_as_it_stands(tmp_path: Path) -> None:
     reached: list[str] = []
 
     def validate() -> dict[str, float]:
         signal.raise_signal(signal.SIGINT)
+        raise_if_stopped()
         reached.append("the end")
         return {"top1": 0.1}
 
     run = run_of(tmp_path, [0.1], validate=validate)
     with run.signals, pytest.raises(Stopped) as stopped:
-        _fit_deferred(run)
+        run.trainer.fit()
     assert (reached, run.saved.calls) == ([], [("last", 5, 0)])
     assert stopped.value.exit_status == 130
 

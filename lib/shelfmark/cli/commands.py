@@ -27,16 +27,17 @@ CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=Pat
 
 def train(args: argparse.Namespace) -> int:
     # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
-    with StopSignals():
-        return _train(args)
+    with StopSignals() as signals:
+        return _train(args, signals)
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace, signals: StopSignals) -> int:
     from shelfmark.cli import screens
     from shelfmark.core.launch import relaunch
 
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     recipe = _train_recipe(args)
+    signals.raise_if_received()
     status = relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
     if status is not None:
         return status

@@ -20,11 +20,12 @@ from torch.distributed import distributed_c10d
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.heartbeat import beat, pulse
+from shelfmark.core.stopping import LAUNCH
 
 T = TypeVar("T")
 
-STORE, LAUNCH = "SHELFMARK_STORE", "SHELFMARK_LAUNCH"
-"""What our launcher tells its processes through the environment: host:port of the store, and an id of the launch."""
+STORE = "SHELFMARK_STORE"
+"""The environment variable in which our launcher tells its processes host:port of the store."""
 _MAIN_ARRIVED = "shelfmark/main arrived"
 _RUN_ID = "TORCHELASTIC_RUN_ID"
 _EQUAL_SHARES = ContextVar("equal shares", default=False)

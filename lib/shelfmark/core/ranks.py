@@ -18,21 +18,18 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore
 
-from shelfmark.core.dist import LAUNCH, STORE
+from shelfmark.core.dist import STORE
 from shelfmark.core.lineage import PARENT
 from shelfmark.core.log import say, warn
+from shelfmark.core.stopping import ENOUGH_INTERRUPTS, INTERRUPTED, LAUNCH, PREEMPTED
 
-PREEMPTED = 75
-"""Exit status after a signal that ends a run which can go on: EX_TEMPFAIL, "try again", of sysexits.h."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 SAVING_S = 300.0
 """How long the processes may take after a signal to finish their step and to save."""
 FOLLOWING_S = 10.0
 """How long the others may take to end by themselves once one has failed."""
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
-_ENOUGH_INTERRUPTS = 3
+_STOPPED = (PREEMPTED, INTERRUPTED)
 _KILLED_S = 10.0
 
 
@@ -121,12 +118,10 @@ class _Ranks:
                 self._send(number)
                 self._end_by(saving_s)
                 if number == signal.SIGINT:
-                    say(
-                        "Ctrl-C: the run ends after its step and saves what it has trained; pressed twice more, it ends at once."
-                    )
+                    say("Ctrl-C: the run ends after its step and saves; pressed twice more, it ends at once.")
             if self._first_failure is not None:
                 self._end_by(following_s)
-            if time.monotonic() > self._end_at or received.signals.count(signal.SIGINT) >= _ENOUGH_INTERRUPTS:
+            if time.monotonic() > self._end_at or received.signals.count(signal.SIGINT) >= ENOUGH_INTERRUPTS:
                 self.kill()
                 self._first_failure = self._first_failure or -signal.SIGKILL
                 break
@@ -144,7 +139,7 @@ class _Ranks:
     def _is_any_alive(self) -> bool:
         statuses = [process.poll() for process in self._processes]
         if self._first_failure is None:
-            self._first_failure = next((status for status in statuses if status), None)
+            self._first_failure = next((one for one in statuses if one and one not in _STOPPED), None)
             if self._first_failure is not None and self._first_failure < 0:
                 # It could say nothing itself.
                 name = signal.Signals(-self._first_failure).name
@@ -163,6 +158,9 @@ class _Ranks:
         failure = self._first_failure
         if failure:
             return failure if failure > 0 else 128 - failure
+        stopped = [process.returncode for process in self._processes if process.returncode in _STOPPED]
+        if stopped:
+            return stopped[0]
         if not signals:
             return 0
         return INTERRUPTED if signals[0] == signal.SIGINT else PREEMPTED

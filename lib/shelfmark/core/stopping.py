@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
 PREEMPTED, INTERRUPTED = 75, 130
+ENOUGH_INTERRUPTS = 3
+LAUNCH = "SHELFMARK_LAUNCH"
+"""The environment variable in which our launcher tells its processes the id of the launch."""
 
 
 class Stopped(Exception):  # noqa: N818, it is no error
@@ -33,23 +34,25 @@ class Stopped(Exception):  # noqa: N818, it is no error
     def exit_status(self) -> int:
         """75, which schedulers take for "start me again", or 130 after Ctrl-C.
 
-        0 in a process that a launcher started: what stopped well is not to be started again by it.
+        0 in a process that torchrun's agent started: what stopped well is not to be started again by it.
         """
-        if "WORLD_SIZE" in os.environ:
+        if "WORLD_SIZE" in os.environ and LAUNCH not in os.environ:
             return 0
         return INTERRUPTED if self.number == signal.SIGINT else PREEMPTED
 
 
 class StopSignals:
-    """While it is entered, a stopping signal raises `Stopped`, or, inside `deferred`, is only remembered.
+    """While it is entered, a stopping signal is remembered, and the parts of the program that can end well ask for it.
 
-    received: the signal that came while it was deferred; 0 where none did. Outside the main thread signals stay
-    what they were: Python lets no other thread set them.
+    Nothing is raised where a signal happens to meet the program: between two lines of another library, which may take
+    it for an error of its own, or while loader processes start. received: the signal that came first, 0 where none did.
+    The third Ctrl-C raises KeyboardInterrupt at once. Outside the main thread signals stay what they were: Python lets
+    no other thread set them.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        self._num_deferred = 0
+        self._num_interrupts = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -57,37 +60,21 @@ class StopSignals:
             # What is ignored, as SIGHUP under nohup, stays ignored.
             heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._handle) for number in heard}
+        if _entered:
+            self.received = _entered[-1].received
+        _entered.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _entered.remove(self)
         for number, handler in self._before.items():
             # A handler that was not set by Python cannot be put back by it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    @contextmanager
-    def deferred(self, is_needed: bool = True) -> Iterator[None]:
-        """Inside, a signal waits until somebody asks for `received`; what is still waiting at the end is raised.
-
-        is_needed: False leaves all as it is. Several processes need it wherever they wait for each other.
-        """
-        self._num_deferred += is_needed
-        try:
-            yield
-        finally:
-            self._num_deferred -= is_needed
-        if self.received and not self._num_deferred:
-            raise Stopped(self.received)
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside `deferred`, a part in which a signal raises `Stopped` where it meets the program."""
-        deferred, self._num_deferred = self._num_deferred, 0
-        try:
-            if self.received:
-                raise Stopped(self.received)
-            yield
-        finally:
-            self._num_deferred = deferred
+    def raise_if_received(self, advice: str = "") -> None:
+        """Raises `Stopped` where a signal came."""
+        if self.received:
+            raise Stopped(self.received, advice)
 
     def forget(self) -> None:
         """What came is of no consequence any more."""
@@ -95,5 +82,18 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
-        if not self._num_deferred:
-            raise Stopped(self.received)
+        self._num_interrupts += number == signal.SIGINT
+        if self._num_interrupts >= ENOUGH_INTERRUPTS:
+            raise KeyboardInterrupt
+
+
+_entered: list[StopSignals] = []
+
+
+def raise_if_stopped() -> None:
+    """A place where a long pass may end: raises `Stopped` where a signal came to this process.
+
+    Only for work that other processes do not wait for.
+    """
+    if _entered:
+        _entered[-1].raise_if_received()

@@ -33,6 +33,16 @@ _WAITING_IN = (
 )
 
 
+# A loader's process is a fork of this one. One that is made while this thread is inside the store would wait for ever
+# for a lock that no thread of its own holds.
+_not_while_forking = threading.Lock()
+os.register_at_fork(
+    before=_not_while_forking.acquire,
+    after_in_parent=_not_while_forking.release,
+    after_in_child=_not_while_forking.release,
+)
+
+
 class Watch:
     """A block in which every process watches, from a thread of its own, that the run goes on; see `heartbeat.beat`.
 
@@ -90,18 +100,23 @@ class _Watcher:
 
     def run(self) -> None:
         while not self._is_ended_after(self._tick_s):
-            if pulse.working and self._work.seen():
-                beat(pulse.phase)
-            # The store ends with the process that holds it; the limit stands all the same.
-            with suppress(RuntimeError):
-                if pulse.waits_for_main and self._main_goes_on():
-                    beat(pulse.phase)
-            age_s = pulse.age_s()
-            with suppress(RuntimeError):
-                self._send(age_s)
-                self._tell_if_stalled(age_s)
+            with _not_while_forking:
+                age_s = self._look()
             if self._limit_s and age_s > self._limit_s:
                 self._end(age_s)
+
+    def _look(self) -> float:
+        if pulse.working and self._work.seen():
+            beat(pulse.phase)
+        # The store ends with the process that holds it; the limit stands all the same.
+        with suppress(RuntimeError):
+            if pulse.waits_for_main and self._main_goes_on():
+                beat(pulse.phase)
+        age_s = pulse.age_s()
+        with suppress(RuntimeError):
+            self._send(age_s)
+            self._tell_if_stalled(age_s)
+        return age_s
 
     def _is_ended_after(self, seconds: float) -> bool:
         before = time.monotonic()

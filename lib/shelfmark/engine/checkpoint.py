@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,7 +19,12 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder, folder_to_read, left_by_version_1, read_folder
 from shelfmark.core.log import warn
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
-from shelfmark.engine.checkpoint_versions import FORMAT_VERSION, upgraded_manifest, upgraded_state
+from shelfmark.engine.checkpoint_versions import (
+    FORMAT_VERSION,
+    NewerFormatError,
+    upgraded_manifest,
+    upgraded_state,
+)
 
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 
@@ -179,23 +185,36 @@ def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> tuple[Chec
 
 
 def newest_whole(run_folder: Path) -> Checkpoint | None:
-    """The whole checkpoint of a run that has the most steps, None where there is none. Damaged ones are told."""
+    """The whole checkpoint of a run that has the most steps; damaged ones are told. None where the run has none at all.
+
+    UserError: it has some, and none of them can be used, or one is of a newer version.
+    """
     names = ("last", previous_of(run_folder / "last").name, "best_model")
-    found = []
+    found, problems = [], []
     for place, name in enumerate(names):
         folder = folder_to_read(run_folder / name)
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             continue
         try:
             found.append((load_checkpoint(folder), -place))
+        except NewerFormatError:
+            raise
         except UserError as error:
-            warn(f"{error} It is passed over.")
+            problems.append(str(error))
     for checkpoint, _ in sorted(found, key=lambda one: (one[0].manifest["step"], one[1]), reverse=True):
         try:
             checkpoint.require_whole()
+            for problem in problems:
+                warn(f"{problem} It is passed over.")
             return checkpoint
         except UserError as error:
-            warn(f"{error} It is passed over.")
+            problems.append(str(error))
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise UserError(
+            f"{run_folder} has checkpoints, and none of them can be used:\n{listed}\nTo begin the run anew, give it"
+            " another name, as name=NAME, or move the folder away."
+        )
     return None
 
 

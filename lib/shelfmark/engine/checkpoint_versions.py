@@ -18,11 +18,15 @@ BY_PLACE = "by_place"
 """In a state of version 1: what the optimizer kept, by the place of each parameter in its groups."""
 
 
+class NewerFormatError(UserError):
+    """A checkpoint that another version wrote, and that is not for this one to replace."""
+
+
 def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The manifest in today's form; format_version stays that of the files. A newer one is a UserError."""
     version = manifest.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
-        raise UserError(
+        raise NewerFormatError(
             f"{folder} has checkpoint format {version!r}; this Shelfmark reads formats 1 to {FORMAT_VERSION}."
             " A newer one needs a newer Shelfmark."
         )

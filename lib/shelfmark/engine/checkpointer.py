@@ -38,8 +38,8 @@ class Checkpointer:
     def save(self, names: Sequence[str], is_sound: Callable[[], bool] = lambda: True) -> None:
         """Writes one checkpoint under each name; `last` replaces the one before it, which is kept as its predecessor.
 
-        is_sound: () -> whether the weights give a finite loss. A collective. UserError on every process where a weight
-        or that loss is not finite, or the disk is full: what was saved before stays.
+        is_sound: () -> whether the weights give a finite loss and gradient. A collective. UserError on every process
+        where they do not, where a weight is not finite or the disk is full: what was saved before stays.
         """
         self._require_finite(is_sound)
         model = self.state.weights_to_evaluate().state_dict()
@@ -70,10 +70,11 @@ class Checkpointer:
         if not dist.any_of([bool(broken)])[0] and is_sound():
             return
         step = self.state.progress.step
+        unsound = "the weights give no finite loss, gradient or statistics"
         what = f"{len(broken)} weights or values of the optimizer are NaN or infinite, such as {', '.join(broken[:3])}"
         last = self.folder / LAST
         kept = f"the last good checkpoint is {last}" if last.is_dir() else "no checkpoint was written yet"
         raise UserError(
-            f"after step {step} {what if broken else 'the weights give no finite loss'}, so nothing is saved; {kept}."
+            f"after step {step} {what if broken else unsound}, so nothing is saved; {kept}."
             " Lower optim.lr, or add optim.schedule.warmup_epochs or optim.clip_norm."
         )

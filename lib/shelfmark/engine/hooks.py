@@ -210,8 +210,9 @@ class Checkpoint(Hook):
     def step_ends(self, done: StepDone) -> None:
         if not done.result.skipped:
             self._is_sound = done.is_sound
-        # At the epoch's end the evaluation comes first: its checkpoint has the score too.
-        if done.ends_epoch:
+        # At the epoch's end the evaluation comes first: its checkpoint has the score too. A step that was skipped
+        # changed nothing, and the steps after it may tell that the weights are broken.
+        if done.ends_epoch or done.result.skipped:
             return
         by_steps = bool(self.every_steps) and self.state.progress.step % self.every_steps == 0
         if by_steps or self._is_time():
@@ -265,15 +266,12 @@ class Preemption(Hook):
         self._stop_if_asked()
 
     def around(self, evaluate: Callable[[], T]) -> Callable[[], T]:
-        """`evaluate`, which a signal ends at once where there is one process: the epoch is saved as it stands, and a
-        resumed run evaluates it. Several processes finish it first, since they wait for each other in it."""
+        """`evaluate`, which a signal ends after a batch where there is one process: the epoch is saved as it stands,
+        and a resumed run evaluates it. Several processes finish it first, since they wait for each other in it."""
 
         def interruptible() -> T:
-            if dist.world_size() > 1:
-                return evaluate()
             try:
-                with self.signals.at_once():
-                    return evaluate()
+                return evaluate()
             except Stopped as stopped:
                 raise self._stopped(stopped.number) from None
 

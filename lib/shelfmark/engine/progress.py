@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ class Progress:
     steps_per_epoch: int = 0
     bad_in_epoch: int = 0
     summed: int = 0
+    joined: dict[str, int] = field(default_factory=dict)
+    """Of a loss that a resume brought into the epoch, how many steps were summed before."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Float64 sums of each loss over the epoch's good steps so far, so that a resumed epoch reports the same means."""
 
@@ -52,7 +54,7 @@ class Progress:
 
     def means(self) -> dict[str, float]:
         """The mean losses of the epoch's good steps so far; empty where there was none."""
-        return {name: float(total) / self.summed for name, total in self.sums.items()}
+        return {name: float(total) / (self.summed - self.joined.get(name, 0)) for name, total in self.sums.items()}
 
     def next_epoch(self) -> None:
         """Closes the epoch."""
@@ -63,8 +65,14 @@ class Progress:
         """The epoch in progress has no step done. keep_position: the schedule does not go back."""
         if not keep_position:
             self.position -= self.step_in_epoch
-        self.step_in_epoch = self.bad_in_epoch = self.summed = 0
-        self.sums = {}
+        self.step_in_epoch = self.bad_in_epoch = 0
+        self._sum_anew()
+
+    def change_losses(self, before: Iterable[str], now: Iterable[str]) -> None:
+        """Goes on with other losses in the middle of an epoch: the names of those before, and of those from now on."""
+        gone, new = {*before} - {*now}, {*now} - {*before}
+        self.sums = {name: total for name, total in self.sums.items() if name not in gone}
+        self.joined |= dict.fromkeys(new, self.summed)
 
     def fit_to(self, steps_per_epoch: int) -> bool:
         """Puts the schedule where the epoch stands if epochs have another number of steps now; says whether they have.
@@ -77,11 +85,17 @@ class Progress:
         self.step_in_epoch = self.step_in_epoch * steps_per_epoch // before
         self.position = self.epoch * steps_per_epoch + self.step_in_epoch
         # Means of steps of another length are no means of these.
-        self.sums, self.summed = {}, 0
+        self._sum_anew()
         return True
 
+    def _sum_anew(self) -> None:
+        self.sums, self.joined, self.summed = {}, {}, 0
+
     def state_dict(self) -> dict[str, Any]:
-        return vars(self) | {"sums": {name: total.cpu() for name, total in self.sums.items()}}
+        return vars(self) | {
+            "sums": {name: total.cpu() for name, total in self.sums.items()},
+            "joined": dict(self.joined),
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:

@@ -44,6 +44,7 @@ RESUME_RULES = (
     ResumeRule("optim", "free", "rates, decay and momentum hold from the checkpoint on"),
     ResumeRule("optim.name", "refused", f"the checkpoint holds another optimizer: leave it out, or {FINETUNE}"),
     ResumeRule("train", "free", "where it changes the steps of an epoch, the schedule goes by epoch"),
+    ResumeRule("train.stages", "free", "stages to come; one that has begun is refused"),
     ResumeRule("eval", "free", "from the checkpoint on"),
     ResumeRule("eval.metric", "free", "the best score belongs to a metric: the next evaluation is the best so far"),
     ResumeRule("predict", "free", "used after training"),

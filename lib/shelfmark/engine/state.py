@@ -19,6 +19,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models import Network
+from shelfmark.models.batch_norm import named_statistics
 
 # torch 2.13 gave the option another name.
 _SYNC_BUFFERS = (
@@ -65,8 +66,9 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """All but the weights; a collective.
 
-        optimizer: what it keeps of each parameter, by the parameter's name. scaler. memories: by the term's name, its
-        head and what its memory holds. progress. random: the layers' generators, one entry for each process.
+        optimizer: what it keeps of each parameter, by the parameter's name. scaler. losses: the terms' names. memories:
+        by the term's name, its head and what its memory holds. progress. random: the layers' generators, one entry
+        for each process.
         """
         memories = {
             term.name: {"head": term.compared_head, **term.memory.state_dict()}
@@ -76,6 +78,7 @@ class TrainState:
         return {
             "optimizer": named_state(self.optimizer, self.network),
             "scaler": self.scaler.state_dict(),
+            "losses": [term.name for term in self.terms],
             "memories": memories,
             "progress": self.progress.state_dict(),
             "random": dist.gather_objects(random_state()),
@@ -91,6 +94,8 @@ class TrainState:
         self._restore_scaler(state["scaler"])
         self._restore_memories(state.get("memories", {}) if same_data else {})
         self.progress = Progress.from_state(state["progress"])
+        names = [term.name for term in self.terms]
+        self.progress.change_losses(state.get("losses", names), names)
         if not same_data:
             self.progress.restart_epoch()
         # Another number of processes than before has no state of its own for each; the first one's is as good.
@@ -114,7 +119,9 @@ class TrainState:
 
     def broken_tensors(self) -> list[str]:
         """The names of weights, statistics and optimizer values that hold NaN or infinity."""
-        tensors = {**self.network.state_dict(), **_optimizer_tensors(self.optimizer)}
+        # Other buffers than these are constants, and a mask may well hold infinity.
+        learned = {**dict(self.network.named_parameters()), **named_statistics(self.network)}
+        tensors = {**learned, **_optimizer_tensors(self.optimizer)}
         floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
         # Read together: reading each would stall a GPU as often as there are tensors.
         device = self.precision.device

@@ -15,7 +15,7 @@ from shelfmark.data.mixing import Mixing
 from shelfmark.engine.progress import random_state, restore_random_state
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.terms import LossTerm
-from shelfmark.models.batch_norm import average_statistics
+from shelfmark.models.batch_norm import average_statistics, running_statistics
 
 SMALLEST_SCALE = 1.0
 """Of fp16's gradients: below it no gradient overflows because it was scaled."""
@@ -59,10 +59,7 @@ class TrainStep:
         state = self.state
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_factor", 1.0)
-        labels = batch.labels.to(state.precision.device, non_blocking=True)
-        images = batch.images.to(state.precision.device, non_blocking=True)
-        if self.mixing is not None:
-            images, labels = self.mixing(images, labels, step, dist.rank())
+        images, labels = self._prepared(batch, step)
         self._buffers.take()
         # Each batch is dealt out evenly, so that no gather has to ask how many rows the others hold.
         with dist.equal_shares():
@@ -72,12 +69,10 @@ class TrainStep:
         state = self.state
         with state.precision.autocast():
             outputs = state.wrapped(images)
-            terms = self._terms_for(labels, step)
-            losses = {term.name: term.value(outputs, labels, step) for term in terms}
+            losses = self._losses(outputs, labels, step)
+        terms = [term for term in state.terms if term.name in losses]
         norms = self._gradient_norms(terms, losses, outputs.embedding, step) if measure_gradients else {}
-        total = torch.stack([term.weight_at(step) * losses[term.name].float() for term in terms]).sum()
-        if len(terms) < len(state.terms):
-            total = total + _zero_of(outputs)
+        total = self._total(losses, outputs, step)
         norm = self._backward(total)
         skipped = self._why_skipped(total, norm)
         if skipped:
@@ -89,26 +84,43 @@ class TrainStep:
                 term.remember(outputs, labels)
         return StepResult(_means({**losses, "loss": total}), _means(norms), norm.detach(), skipped)
 
-    @torch.no_grad()
-    def gives_finite_loss(self, batch: Batch, step: int = 0) -> bool:
-        """Whether the weights of now give this batch a finite loss, in all processes; nothing changes.
+    def is_sound(self, batch: Batch, step: int = 0) -> bool:
+        """Whether the weights of now give this batch a finite loss, gradient and statistics, in all processes.
 
-        A loss is of the weights before its update, so a finite one does not say that the update was sound.
+        Nothing changes. A loss is of the weights before its update, so a finite one does not say that the update was
+        sound.
         """
         state, drawn = self.state, random_state()
-        labels = batch.labels.to(state.precision.device, non_blocking=True)
-        images = batch.images.to(state.precision.device, non_blocking=True)
-        if self.mixing is not None:
-            images, labels = self.mixing(images, labels, step, dist.rank())
+        images, labels = self._prepared(batch, step)
         self._buffers.take()
         try:
-            with state.precision.autocast(), dist.equal_shares():
+            with dist.equal_shares(), state.precision.autocast():
                 outputs = state.wrapped(images)
-                losses = [term.value(outputs, labels, step) for term in self._terms_for(labels, step)]
+                losses = self._losses(outputs, labels, step)
+            state.optimizer.zero_grad(set_to_none=True)
+            self._total(losses, outputs, step).backward()
+            statistics = _largest(running_statistics(state.network))
+            found = [torch.stack(list(losses.values())).sum(), self._gradient_norm(), statistics]
         finally:
+            state.optimizer.zero_grad(set_to_none=True)
             self._buffers.put_back()
             restore_random_state(drawn)
-        return not dist.any_of([~torch.isfinite(torch.stack(losses)).all()])[0]
+        return not any(dist.any_of([~torch.isfinite(value) for value in found]))
+
+    def _prepared(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Images and labels on the device, mixed where the stage mixes."""
+        device = self.state.precision.device
+        labels = batch.labels.to(device, non_blocking=True)
+        images = batch.images.to(device, non_blocking=True)
+        return (images, labels) if self.mixing is None else self.mixing(images, labels, step, dist.rank())
+
+    def _losses(self, outputs: Outputs, labels: Tensor, step: int) -> dict[str, Tensor]:
+        return {term.name: term.value(outputs, labels, step) for term in self._terms_for(labels, step)}
+
+    def _total(self, losses: Mapping[str, Tensor], outputs: Outputs, step: int) -> Tensor:
+        terms = [term for term in self.state.terms if term.name in losses]
+        total = torch.stack([term.weight_at(step) * losses[term.name].float() for term in terms]).sum()
+        return total + _zero_of(outputs) if len(terms) < len(self.state.terms) else total
 
     def _terms_for(self, labels: Tensor, step: int) -> list[LossTerm]:
         """Those that count, and of the others those that can be logged: not every loss takes mixed labels."""
@@ -122,13 +134,19 @@ class TrainStep:
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.unscale_(state.optimizer)
-        return get_total_norm([one.grad for one in state.network.parameters() if one.grad is not None])
+        return self._gradient_norm()
+
+    def _gradient_norm(self) -> Tensor:
+        return get_total_norm([one.grad for one in self.state.network.parameters() if one.grad is not None])
 
     def _why_skipped(self, loss: Tensor, norm: Tensor) -> str:
         """Agreed on by all processes. In fp16 a gradient that overflows is the scale's, until that is at its floor."""
-        bad_loss, bad_norm = dist.any_of([~torch.isfinite(loss), ~torch.isfinite(norm)])
+        values = (loss, norm, _largest(running_statistics(self.state.network)))
+        bad_loss, bad_norm, bad_statistics = dist.any_of([~torch.isfinite(value) for value in values])
         if bad_loss:
             return "the loss is not finite"
+        if bad_statistics:
+            return "the statistics of a batch norm are not finite"
         scaler = self.state.scaler
         is_overflow = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
         return "its gradient is not finite" if bad_norm and not is_overflow else ""
@@ -184,6 +202,13 @@ class _Snapshot:
         """The tensors are what they were at `take`."""
         for tensors, copies in self._pairs:
             torch._foreach_copy_(tensors, copies)
+
+
+def _largest(tensors: Sequence[Tensor]) -> Tensor:
+    """The largest magnitude in the tensors, 0-dim; not finite where one of them is not."""
+    if not tensors:
+        return torch.zeros(())
+    return torch.stack(torch._foreach_norm(tensors, float("inf"))).max()
 
 
 def _zero_of(outputs: Outputs) -> Tensor:

@@ -58,7 +58,7 @@ class Trainer:
             else:
                 progress.add(result.losses)
             ends_epoch = progress.step_in_epoch == num_steps
-            is_sound = partial(train_step.gives_finite_loss, batch, progress.position - 1)
+            is_sound = partial(train_step.is_sound, batch, progress.position - 1)
             self.hooks.step_ends(StepDone(batch, result, rate, wait_s, is_logged, ends_epoch, is_sound))
             asked_at = time.perf_counter()
         if progress.step_in_epoch != num_steps:

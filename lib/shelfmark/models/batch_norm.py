@@ -19,6 +19,14 @@ def running_statistics(network: nn.Module) -> list[Tensor]:
     return [buffer for buffer in buffers if buffer is not None]
 
 
+def named_statistics(network: nn.Module) -> dict[str, Tensor]:
+    """running_mean and running_var, (C,) each, of every batch norm, by their names in a state_dict."""
+    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    keys = ("running_mean", "running_var")
+    found = {f"{name}.{key}": getattr(norm, key) for name, norm in norms for key in keys}
+    return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+
 def average_statistics(network: nn.Module) -> None:
     """Gives every batch norm that learns the mean over processes of its running statistics, in place.
 

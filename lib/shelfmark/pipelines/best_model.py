@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
@@ -14,6 +16,8 @@ from shelfmark.pipelines.splits import Splits
 from shelfmark.pipelines.start import Start
 from shelfmark.recipe import Recipe
 
+_INPUT = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean", "std")
+
 
 def settle_best(start: Start, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:
     """Sees to it that the best score has its model, and is one of this metric on these images; else it is forgotten."""
@@ -24,8 +28,10 @@ def settle_best(start: Start, progress: Progress, folder: Path, recipe: Recipe, 
     if facts["metric"] != recipe.eval.metric:
         say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
         progress.best_score = progress.best_epoch = None
-    elif any(facts.get(name, now) != now for name, now in scored_images(splits).items()):
-        say("resume: the validation images are others, so the next score is the best")
+    elif any(facts.get(name, now) != now for name, now in scored_images(splits).items()) or _are_read_anew(
+        recipe, facts
+    ):
+        say("resume: the validation images, or how they are read, are others, so the next score is the best")
         progress.best_score = progress.best_epoch = None
     elif not from_main(lambda: _has_best(start, progress, folder, recipe)):
         progress.best_score = progress.best_epoch = None
@@ -35,6 +41,11 @@ def scored_images(splits: Splits) -> dict[str, str | None]:
     """What the chosen score is measured on."""
     tables = {"val_sha256": splits.val, "retrieval_sha256": splits.retrieval}
     return {name: None if table is None else table.sha256 for name, table in tables.items()}
+
+
+def _are_read_anew(recipe: Recipe, facts: Mapping[str, Any]) -> bool:
+    now, before = recipe.model_dump(mode="json")["data"], facts["config"]["data"]
+    return any(before.get(name, now[name]) != now[name] for name in _INPUT)
 
 
 def _has_best(start: Start, progress: Progress, folder: Path, recipe: Recipe) -> bool:
@@ -47,7 +58,15 @@ def _has_best(start: Start, progress: Progress, folder: Path, recipe: Recipe) ->
             copy_checkpoint(best, folder / BEST)
         return best is not None
     try:
-        load_checkpoint(folder / BEST).require_whole()
+        best_model = load_checkpoint(folder / BEST)
+        best_model.require_whole()
+        said = (best_model.manifest["best_epoch"], best_model.manifest["best_score"])
+        if said != (progress.best_epoch, progress.best_score):
+            # A kill between the two, or a damaged `last`: this run comes to that epoch again, perhaps otherwise.
+            raise UserError(
+                f"{best_model.folder} is of step {best_model.manifest['step']}, and not the best model up to step"
+                f" {progress.step}, from which the run goes on."
+            )
         return True
     except UserError as error:
         if progress.epoch == (progress.best_epoch or 0) + 1 and not progress.step_in_epoch:

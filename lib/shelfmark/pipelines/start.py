@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, unused_path
+from shelfmark.core.folders import holds_our_manifest
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
@@ -26,7 +28,7 @@ from shelfmark.engine.checkpoint import (
     previous_of,
     whole_checkpoint,
 )
-from shelfmark.engine.checkpointer import LAST
+from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.pipelines.opened import config_overrides
 from shelfmark.recipe import Recipe
 
@@ -40,10 +42,11 @@ SMALL_RUNS = ("--smoke", "--dry-run")
 @dataclass(frozen=True)
 class Found:
     """checkpoint: to begin from, None for none. folder: that the run writes to whatever its checkpoint is, if it is
-    decided already."""
+    decided already. is_own: the checkpoint is one of this run, which goes on whatever it was asked to begin with."""
 
     checkpoint: Checkpoint | None = None
     folder: Path | None = None
+    is_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,17 @@ def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, 
     if checkpoint is None:
         return Start("fresh", "a fresh run", recipe.name, found.folder)
     same = checkpoint.manifest["train_sha256"] == train.sha256
-    kind = mode or ("resume" if same else "finetune")
+    kind = "resume" if found.is_own else mode or ("resume" if same else "finetune")
     why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
     if kind == "finetune":
+        if found.folder is not None and found.folder == checkpoint.folder.parent and mode is None:
+            raise UserError(
+                f"the run in {found.folder} was trained on other annotations, so --RESUME_MODEL auto does not go on"
+                f" with it. --RESUME_MODEL {checkpoint.folder} finetunes it once; name=NAME begins another run."
+            )
         reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
-        return Start("finetune", reason, f"{recipe.name}_finetune", checkpoint=checkpoint)
+        folder = None if found.folder == checkpoint.folder.parent else found.folder
+        return Start("finetune", reason, f"{recipe.name}_finetune", folder, checkpoint)
     if not checkpoint.has_state:
         raise UserError(
             f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
@@ -147,6 +156,7 @@ def run_folder(start: Start, log_root: Path) -> Iterator[Path]:
             opened.enter_context(folder_lock(folder, "training"))
             folder.mkdir(parents=True, exist_ok=True)
             _require_unchanged(start)
+            _require_places(folder)
             _put_in_place_of_last(start)
             return folder
 
@@ -157,7 +167,11 @@ def _found(recipe: Recipe, asked: Path | None, aside: bool) -> Found:
     launched = None if aside else _folder_of_this_launch(recipe)
     if launched is not None:
         say(f"restart {dist.restart_count()} of this launch: going on with its own run in {launched}")
-        return Found(newest_whole(launched), launched)
+        newest = newest_whole(launched)
+        if newest is not None:
+            return Found(newest, launched, is_own=True)
+        # It died before its first checkpoint: it begins as it did, in the folder that it has.
+        return Found(None if asked in (None, AUTO) else whole_checkpoint(asked), launched)
     if asked != AUTO:
         return Found(None if asked is None else whole_checkpoint(asked))
     folder = recipe.output.log_root / recipe.name
@@ -174,13 +188,15 @@ def _folder_of_this_launch(recipe: Recipe) -> Path | None:
     if launch is None or not dist.restart_count():
         return None
     for file in sorted(recipe.output.log_root.glob("*/environment*.json")):
-        if read_json(file).get("launch") == launch:
+        told = read_json(file)
+        if isinstance(told, dict) and told.get("launch") == launch:
             return file.parent
     return None
 
 
 def _require_no_other_files(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not any(folder.glob("environment*.json")):
+    ours = ("environment*.json", "config*.yaml", "metrics.jsonl", ".*.part")
+    if folder.is_dir() and any(folder.iterdir()) and not any(any(folder.glob(name)) for name in ours):
         raise UserError(
             f"{folder} holds other files than those of a run, so no run begins there; give the run another name, as"
             " name=NAME."
@@ -189,11 +205,23 @@ def _require_no_other_files(folder: Path) -> None:
 
 def _require_unchanged(start: Start) -> None:
     """Another process may have trained on between our reading of the checkpoint and the lock."""
-    if start.folder is None or start.resumed is None:
-        return
-    folder = start.resumed.folder
-    if load_checkpoint(folder).manifest["files"] != start.resumed.manifest["files"]:
-        raise UserError(f"another process wrote {folder} while this run was starting; start it again.")
+    if start.folder is not None and start.resumed is not None:
+        _require_same(start.resumed)
+
+
+def _require_places(folder: Path) -> None:
+    """Raises a UserError where something stands in the way of what the run will write, before it trains."""
+    last = folder / LAST
+    for path in (last, previous_of(last), folder / BEST):
+        is_empty = path.is_dir() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty and not holds_our_manifest(path):
+            raise UserError(f"{path} stands where a checkpoint will be written, and is none; move it away.")
+    for name in ("metrics.jsonl", "config.yaml", "environment.json", "summary.json", "per_class.csv"):
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, and the run will write a file there; move it away.")
+    for name in ("tensorboard", "embeddings"):
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a file, and the run will make a folder there; move it away.")
 
 
 def _put_in_place_of_last(start: Start) -> None:
@@ -202,6 +230,22 @@ def _put_in_place_of_last(start: Start) -> None:
         last = start.folder / LAST
         if start.resumed.folder == previous_of(last):
             copy_checkpoint(start.resumed.folder, last)
+
+
+@contextmanager
+def unchanged(start: Start) -> Iterator[None]:
+    """A block that reads the checkpoint: where another run replaced it meanwhile, that is said, and no damage."""
+    try:
+        yield
+    except UserError:
+        if start.checkpoint is not None:
+            _require_same(start.checkpoint)
+        raise
+
+
+def _require_same(checkpoint: Checkpoint) -> None:
+    if load_checkpoint(checkpoint.folder).manifest["files"] != checkpoint.manifest["files"]:
+        raise UserError(f"another process wrote {checkpoint.folder} while this run was starting; start it again.")
 
 
 def _own_folder(checkpoint: Checkpoint) -> Path | None:

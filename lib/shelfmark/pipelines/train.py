@@ -32,7 +32,15 @@ from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hooks
-from shelfmark.engine.hooks import BadImages, Checkpoint, Evaluate, FiniteCheck, MetricsLog, Preemption
+from shelfmark.engine.hooks import (
+    STOPPED_BY_ANOTHER,
+    BadImages,
+    Checkpoint,
+    Evaluate,
+    FiniteCheck,
+    MetricsLog,
+    Preemption,
+)
 from shelfmark.engine.journal import Journal, read_journal
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
@@ -55,6 +63,7 @@ from shelfmark.pipelines.start import (
     find_checkpoint,
     resumable,
     run_folder,
+    unchanged,
 )
 from shelfmark.pipelines.validation import Validation
 from shelfmark.recipe import Recipe, assemble
@@ -80,8 +89,6 @@ def train(
         StopSignals() as signals,
         dist.process_group(device),
         Watch(options.stall_s, options.stall_limit_s),
-        # Several processes would leave each other in a collective.
-        signals.deferred(dist.world_size() > 1),
     ):
         with working("start"):
             found = find_checkpoint(loaded.config, resume, aside)
@@ -93,20 +100,27 @@ def train(
             require_score(loaded.config, splits)
             for change in changes:
                 say(f"resume: {change}")
-            parts = _build(loaded.config, splits, start, device)
+            with unchanged(start):
+                parts = _build(loaded.config, splits, start, device)
+        _stop_if_asked(signals)
         with run_folder(start, loaded.config.output.log_root) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
-            with signals.deferred():
-                _trainer(loaded.config, splits, start, parts, folder, signals).fit()
+            _trainer(loaded.config, splits, start, parts, folder, signals).fit()
             try:
                 summary = _finish(folder, splits)
             except Stopped as stopped:
                 raise Stopped(stopped.number, f"training is complete; {_go_on(folder)} reports it") from None
-            # Several processes wait with a signal until here, and now there is nothing left to end.
+            # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _stop_if_asked(signals: StopSignals) -> None:
+    """Before the run has a folder; a signal may have reached one process alone."""
+    if dist.any_of([bool(signals.received)])[0]:
+        raise Stopped(signals.received or STOPPED_BY_ANOTHER, "nothing was trained; the same command starts it again")
 
 
 def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
@@ -153,6 +167,8 @@ def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -
     precision = Precision.resolve(recipe.train.precision, device)
     saved = start.resumed.read_state() if start.resumed else {}
     stage = _stage_of(recipe, saved)
+    if start.resumed:
+        _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
         assemble.enter_stage(recipe, network, stage, anew=False)
     state = TrainState(
@@ -179,6 +195,21 @@ def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
         return 0
     progress = saved["progress"]
     return assemble.stage_of(recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
+
+
+def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+    """A stage that has begun has changed the network and its optimizer; only those to come may change on resume."""
+    last_epoch = progress["epoch"] - (progress["step_in_epoch"] == 0)
+    now = recipe.model_dump(mode="json")["train"]["stages"]
+    before, after = (
+        [stage for stage in stages if stage["from_epoch"] <= last_epoch]
+        for stages in (manifest["config"]["train"]["stages"], now)
+    )
+    if [{**new, **old} for new, old in zip(after, before)] != after or len(before) != len(after):
+        raise UserError(
+            f"train.stages changes a stage that begins at or before epoch {last_epoch} (from 0), which the checkpoint"
+            " has trained: stages that have begun stay as they are. Change later ones, or use --mode finetune."
+        )
 
 
 def _network(recipe: Recipe, num_classes: int, start: Start, device: torch.device) -> Network:
@@ -334,10 +365,11 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
 def _write_circumstances(folder: Path, loaded: Loaded) -> None:
     if not dist.is_main():
         return
+    # First what tells that the folder is a run's.
+    write_json(unused_path(folder / "environment.json"), _environment())
     text, file = to_yaml(loaded), folder / "config.yaml"
     if not file.exists() or file.read_bytes() != text.encode("utf-8", "surrogateescape"):
         write_text(unused_path(file), text)
-    write_json(unused_path(folder / "environment.json"), _environment())
 
 
 def _environment() -> dict[str, Any]:

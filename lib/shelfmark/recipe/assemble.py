@@ -14,6 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
@@ -393,6 +394,8 @@ def _batches(
     batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
     for batch in batches:
         beat("evaluation")
+        if dist.world_size() == 1:
+            raise_if_stopped()
         if bad_images is not None:
             bad_images.add(batch.bad)
         yield batch
