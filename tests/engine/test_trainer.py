@@ -114,7 +114,7 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
     hooks = Hooks(
         [
             BadImages(BadImageLog(tmp_path / "bad_images.csv", num_images=10)),
-            FiniteCheck(state, log, lambda row: f"image {row}", changes.get("max_bad_steps", 3), tmp_path / "last"),
+            FiniteCheck(state, log, lambda row: f"image {row}", changes.get("max_bad_steps", 3), tmp_path),
             MetricsLog(state, log, Display(Console(file=io.StringIO())), num_epochs),
             evaluate,
             checkpoint,

@@ -18,6 +18,15 @@ from shelfmark.engine.state import TrainState
 BEST, LAST = "best_model", "last"
 
 
+def kept_in(run_folder: Path) -> str:
+    """What a run that fails can go on from, for its error."""
+    last = run_folder / LAST
+    before = previous_of(last)
+    if not last.is_dir():
+        return "no checkpoint was written yet"
+    return f"the last good checkpoint is {last}" + (f", the one before it {before}" if before.is_dir() else "")
+
+
 class Checkpointer:
     """Writes checkpoints of a run into its folder, and keeps `keep_last` generations of `last`.
 
@@ -72,9 +81,7 @@ class Checkpointer:
         step = self.state.progress.step
         unsound = "the weights give no finite loss, gradient or statistics"
         what = f"{len(broken)} weights or values of the optimizer are NaN or infinite, such as {', '.join(broken[:3])}"
-        last = self.folder / LAST
-        kept = f"the last good checkpoint is {last}" if last.is_dir() else "no checkpoint was written yet"
         raise UserError(
-            f"after step {step} {what if broken else unsound}, so nothing is saved; {kept}."
+            f"after step {step} {what if broken else unsound}, so nothing is saved; {kept_in(self.folder)}."
             " Lower optim.lr, or add optim.schedule.warmup_epochs or optim.clip_norm."
         )

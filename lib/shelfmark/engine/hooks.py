@@ -13,7 +13,7 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import agree
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
+from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer, kept_in
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hook, StepDone
 from shelfmark.engine.journal import Journal
@@ -60,17 +60,17 @@ class BadImages(Hook):
 class FiniteCheck(Hook):
     """Logs each step that was skipped because its loss or gradient was not finite, and ends the run after too many.
 
-    max_bad_steps: in a row, how many end it. image_id: a row of the training table to its image's id. last: where the
-    last good checkpoint is.
+    max_bad_steps: in a row, how many end it. image_id: a row of the training table to its image's id. run_folder: where
+    the checkpoints are.
     """
 
     name = "finite_check"
 
     def __init__(
-        self, state: TrainState, log: Journal, image_id: Callable[[int], str], max_bad_steps: int, last: Path
+        self, state: TrainState, log: Journal, image_id: Callable[[int], str], max_bad_steps: int, run_folder: Path
     ) -> None:
         self.state, self.log, self.image_id = state, log, image_id
-        self.max_bad_steps, self.last = max_bad_steps, last
+        self.max_bad_steps, self.run_folder = max_bad_steps, run_folder
         self._in_a_row = 0
 
     def step_ends(self, done: StepDone) -> None:
@@ -86,11 +86,10 @@ class FiniteCheck(Hook):
         self.log.write("skipped", progress.step, progress.epoch, {"reason": why, "image_ids": image_ids})
         warn(f"step {progress.step} was skipped: {why}; metrics.jsonl has its image ids, the weights are as before")
         if self._in_a_row >= self.max_bad_steps:
-            kept = f"the last good checkpoint is {self.last}" if self.last.is_dir() else "no checkpoint was written yet"
             raise UserError(
                 f"{self._in_a_row} steps in a row were skipped, the last one step {progress.step} of epoch"
                 f" {progress.epoch + 1}: {why}. Lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm, or"
-                f" set train.precision=fp32; {kept}. train.max_bad_steps says how many in a row end a run."
+                f" set train.precision=fp32; {kept_in(self.run_folder)}. train.max_bad_steps says how many in a row end a run."
             )
 
     def state_dict(self) -> dict[str, Any]:

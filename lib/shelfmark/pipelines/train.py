@@ -309,7 +309,7 @@ def _trainer(
     hooks = Hooks(
         [
             BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
-            FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder / LAST),
+            FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             MetricsLog(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
             checkpoint,
