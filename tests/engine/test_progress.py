@@ -51,3 +51,16 @@ def test_the_generators_of_layers_go_on_where_they_were() -> None:
     expected = torch.rand(4)
     restore_random_state(state)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_loss_that_joins_in_mid_epoch_has_the_mean_of_its_own_steps_and_one_that_leaves_has_none() -> None:
+    progress = Progress()
+    for _ in range(3):
+        progress.add({"loss": torch.tensor(1.0), "old": torch.tensor(1.0)})
+    progress.change_losses(["old"], ["new"])
+    for _ in range(2):
+        progress.add({"loss": torch.tensor(2.0), "new": torch.tensor(2.0)})
+    assert progress.means() == {"loss": 7 / 5, "new": 2.0}
+    progress.next_epoch()
+    progress.add({"loss": torch.tensor(1.0), "new": torch.tensor(4.0)})
+    assert progress.means() == {"loss": 1.0, "new": 4.0}

@@ -13,6 +13,7 @@ import yaml
 
 from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.journal import read_journal
 from shelfmark.engine.resume import RESUME_RULES, rule_of, rules_table
@@ -61,6 +62,7 @@ def test_every_option_has_a_rule_and_the_page_shows_the_table(checkout: Path) ->
         (["eval.metric=top3"], "eval.metric='top3' is no score"),
         (["eval.metric=few", "eval.few=1"], "eval.metric='few' has no value on this validation set"),
         (["model.freeze=[backbone]"], "--mode finetune"),
+        (["train.stages=[{from_epoch: 1, classifier: restart}]"], "stages that have begun stay as they are"),
     ],
 )
 def test_what_cannot_change_is_refused_before_anything_is_written(
@@ -174,6 +176,45 @@ def test_a_damaged_best_model_is_told_at_resume_and_replaced_by_the_next_best(
     assert main(RESUME) == 0
     assert "log/run/best_model/state.pt has 6 bytes" in caplog.text
     assert load_checkpoint(RUN / "best_model").manifest["step"] == 20
+
+
+def test_a_best_model_of_a_history_that_was_given_up_is_replaced(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = json.loads((RUN / "best_model" / "manifest.json").read_text())
+    (RUN / "best_model" / "manifest.json").write_text(json.dumps({**manifest, "best_epoch": 1, "best_score": 1.0}))
+    assert main(RESUME) == 0
+    assert "is of step 10, and not the best model up to step 15" in caplog.text
+    assert load_checkpoint(RUN / "best_model").manifest["best_score"] < 1.0
+
+
+def test_auto_begins_no_run_over_checkpoints_that_it_cannot_use(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auto = ["train", "--config", "log/run/config.yaml", "name=run", "--RESUME_MODEL", "auto"]
+    manifest = json.loads((RUN / "last" / "manifest.json").read_text())
+    write_manifest(RUN / "last" / "manifest.json", {**manifest, "format_version": 99})
+    before = _content(RUN)
+    assert main(auto) == 2
+    assert "A newer one needs a newer Shelfmark" in capsys.readouterr().err
+    for name in ("last", "best_model"):
+        (RUN / name / "model.safetensors").write_bytes(b"broken")
+        (RUN / name / "manifest.json").write_text(json.dumps(manifest))
+    broken = _content(RUN)
+    assert main(auto) == 2
+    assert "none of them can be used" in capsys.readouterr().err
+    assert (_content(RUN), broken != before) == (broken, True)
+
+
+def test_what_stands_in_the_way_of_a_run_is_found_before_it_trains(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (RUN / ".last.previous").mkdir()
+    (RUN / ".last.previous" / "notes.txt").write_text("a user's")
+    before = _content(RUN)
+    assert main(RESUME) == 2
+    assert "log/run/.last.previous stands where a checkpoint will be written" in capsys.readouterr().err
+    assert _content(RUN) == before
 
 
 def test_a_damaged_record_of_metrics_is_named_with_its_line(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:

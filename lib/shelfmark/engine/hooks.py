@@ -89,7 +89,7 @@ class FiniteCheck(Hook):
             raise UserError(
                 f"{self._in_a_row} steps in a row were skipped, the last one step {progress.step} of epoch"
                 f" {progress.epoch + 1}: {why}. Lower optim.lr, add optim.schedule.warmup_epochs or optim.clip_norm, or"
-                f" set train.precision=fp32; {kept_in(self.run_folder)}. train.max_bad_steps says how many in a row end a run."
+                f" set train.precision=fp32; {kept_in(self.run_folder)}. train.max_bad_steps is how many end a run."
             )
 
     def state_dict(self) -> dict[str, Any]:
