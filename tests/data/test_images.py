@@ -281,6 +281,15 @@ def test_each_thread_hears_of_its_own_picture() -> None:
     assert found == [True, False, False, True] * 25
 
 
+def test_of_a_picture_with_too_many_pixels_our_own_error_alone_is_told(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    # One bit a pixel, all of one colour: 130 million pixels in few bytes.
+    data = encoded(Image.new("1", (13_000, 10_000)), "PNG")
+    assert reason_for(tmp_path, data) == "more pixels than data.max_image_pixels"
+    assert [str(one.message) for one in recwarn] == []
+
+
 def test_a_picture_whose_bytes_were_overwritten_is_damaged(tmp_path: Path, pixels: np.ndarray) -> None:
     data = bytearray(encoded(Image.fromarray(pixels), "PNG"))
     data[60:90] = bytes(30)
