@@ -51,3 +51,9 @@ def test_the_limits_of_a_picture_reach_every_reader(tmp_path: Path, option: str)
         assert len(list(batches(whole, table))) == 1
         with pytest.raises(UserError, match=f"data.{option}"):
             list(batches(cut, table))
+
+
+def test_a_file_option_with_nothing_behind_it_is_not_given() -> None:
+    found = recipe("data.val_json=", "data.test_root=''", "calibrate.target_prior=", "data.root=pictures")
+    assert (found.data.val_json, found.data.test_root, found.calibrate.target_prior) == (None, None, None)
+    assert found.data.root == Path("pictures")

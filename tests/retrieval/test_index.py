@@ -325,7 +325,9 @@ def test_no_value_in_a_manifest_without_digest_is_believed(tmp_path: Path) -> No
         with pytest.raises(UserError, match="Build it again"):
             read_index(folder)
         holder[name] = right
-    assert any("manifest.json is damaged: names is [\"x\"]; it should be a mapping of labels to texts." in one for one in found)
+    assert any(
+        'manifest.json is damaged: names is ["x"]; it should be a mapping of labels to texts.' in one for one in found
+    )
     (folder / "manifest.json").write_text(json.dumps(whole))
     assert len(read_index(folder)) == 60
 

@@ -49,9 +49,7 @@ class DiskFullError(UserError):
             sizes = f"; at least {free + 1:,} bytes are needed, {free:,} bytes are free"
             if free > max(_PLENTY_BYTES, _PLENTY * (needed_bytes or 0)):
                 sizes = f", though {free:,} bytes are free: it may be out of inodes, or another limit was met"
-        super().__init__(
-            f"{path} cannot be written: {reason}{sizes}. {remedy} What stood there before is unchanged."
-        )
+        super().__init__(f"{path} cannot be written: {reason}{sizes}. {remedy} What stood there before is unchanged.")
 
 
 @contextmanager

@@ -20,10 +20,12 @@ BY_PLACE = "by_place"
 
 _FILES = Kind(
     "a mapping of files to their size_bytes and sha256",
-    lambda files: MAPPING.fits(files)
-    and all(
-        MAPPING.fits(one) and COUNT.fits(one.get("size_bytes")) and TEXT.fits(one.get("sha256"))
-        for one in files.values()
+    lambda files: (
+        MAPPING.fits(files)
+        and all(
+            MAPPING.fits(one) and COUNT.fits(one.get("size_bytes")) and TEXT.fits(one.get("sha256"))
+            for one in files.values()
+        )
     ),
 )
 _KINDS = {
@@ -31,7 +33,8 @@ _KINDS = {
     "config": MAPPING,
     "num_classes": COUNT,
     "class_names": Kind(
-        "a list of texts, or null", lambda names: names is None or (isinstance(names, list) and all(map(TEXT.fits, names)))
+        "a list of texts, or null",
+        lambda names: names is None or (isinstance(names, list) and all(map(TEXT.fits, names))),
     ),
     "counts": Kind("a list of whole numbers", lambda counts: isinstance(counts, list) and all(map(COUNT.fits, counts))),
     "step": COUNT,
