@@ -54,6 +54,6 @@ def test_the_limits_of_a_picture_reach_every_reader(tmp_path: Path, option: str)
 
 
 def test_a_file_option_with_nothing_behind_it_is_not_given() -> None:
-    found = recipe("data.val_json=", "data.test_root=''", "calibrate.target_prior=", "data.root=pictures")
-    assert (found.data.val_json, found.data.test_root, found.calibrate.target_prior) == (None, None, None)
-    assert found.data.root == Path("pictures")
+    found = recipe("data.val_json=", "data.test_json=''", "data.retrieval_json=r.json")
+    assert (found.data.val_json, found.data.test_json) == (None, None)
+    assert found.data.retrieval_json == Path("r.json")

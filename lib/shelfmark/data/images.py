@@ -34,7 +34,7 @@ class ImageLimits(NamedTuple):
 DEFAULT_LIMITS = ImageLimits()
 PILLOW_MAX_PIXELS = 178_956_970
 """Above that Pillow opens nothing."""
-# Pillow warns above half of it, beside our own limit and error. For good, since a filter for a while is not thread-safe.
+# Pillow warns above half of it, beside our own error. For good: a filter for a while is not thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 

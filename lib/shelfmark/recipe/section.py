@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -18,13 +17,6 @@ def option(default: Any, description: str, **limits: Any) -> Any:
 
 
 class Section(BaseModel):
-    """A group of options: unknown ones are errors, and none changes. `data.val_json=`, with nothing behind it, is null."""
+    """A group of options: unknown ones are errors, and none changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_path(cls, value: Any, info: ValidationInfo) -> Any:
-        # The empty path would be the folder that the command runs in.
-        is_path = info.field_name is not None and cls.model_fields[info.field_name].annotation == Path | None
-        return None if value == "" and is_path else value
