@@ -55,8 +55,8 @@ def atomic_folder(
     """Yields an empty folder, which takes `path`'s place with all its files on the disk; on an error it is removed.
 
     is_ours: whether a folder that is there may be replaced; another one is a UserError, before any work. previous:
-    where the replaced folder goes, as a copy where `path` is a link
-    to another folder; else it is removed. size_bytes: of what will be written, asked of the disk at once.
+    where the replaced folder goes, as a copy where `path` is a link to a folder elsewhere; else it is removed.
+    size_bytes: of what will be written, asked of the disk at once.
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path

@@ -81,9 +81,9 @@ def take_stored(
             " Give another --out, or remove it."
         )
     for other in _folders_in(stored_in):
-        features = None if other == folder else _fitting(other, folder.name, table, recipe, facts)
-        if features is not None:
-            write_embeddings(folder, features)
+        fitting = None if other == folder else _fitting(other, folder.name, table, recipe, facts)
+        if fitting is not None:
+            write_embeddings(folder, fitting)
             say(f"features: those in {other} fit this model and these images; they are copied to {folder}")
             return read_embeddings(folder)
     if found:
