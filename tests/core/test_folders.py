@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
 
 from shelfmark.core import folders, places
-from shelfmark.core.disk import DiskFullError, allocate, disk_full_told, fsync_tree
+from shelfmark.core.disk import DiskFullError, allocate, disk_full_told, fsync_tree, make_folders
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path, write_text
 from shelfmark.core.folders import (
@@ -35,6 +36,7 @@ from shelfmark.core.folders import (
 from shelfmark.core.owners import this_process
 
 PART = re.compile(r"\.best\.[0-9a-f]{16}\.part")
+T = TypeVar("T")
 STEPS = ("mkdir", "open", "write", "fsync", "rename", "replace", "unlink", "rmdir", "chmod")
 
 
@@ -227,6 +229,69 @@ def test_the_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
     assert (tmp_path / "best").is_symlink()
     assert content(tmp_path / "large_disk" / "best") == "two"
     assert names(tmp_path / "large_disk") == ["best"]
+
+
+@pytest.fixture
+def two_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A run whose `last` is a link to another disk: no rename leads from one to the other."""
+
+    def disk(path: object) -> str:
+        return Path(os.path.abspath(str(path))).relative_to(tmp_path).parts[0]
+
+    def refused_between_disks(call: Callable[[Path, Path], T]) -> Callable[[Path, Path], T]:
+        def one(first: Path, second: Path) -> T:
+            if disk(first) != disk(second):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(first), None, str(second))
+            return call(first, second)
+
+        return one
+
+    monkeypatch.setattr(os, "rename", refused_between_disks(os.rename))
+    monkeypatch.setattr(folders, "exchange", refused_between_disks(folders.exchange))
+    run, other = tmp_path / "a" / "run", tmp_path / "b"
+    save(other / "large", "one")
+    run.mkdir(parents=True)
+    (run / "last").symlink_to(other / "large")
+    return run, other
+
+
+def test_behind_a_link_to_another_disk_the_former_generation_is_kept_beside_the_link(two_disks):
+    run, other = two_disks
+    for told in ("two", "three"):
+        save(run / "last", told, previous=run / ".last.previous")
+    assert names(run) == [".last.previous", "last"]
+    assert names(other) == ["large"]
+    assert [content(run / name) for name in names(run)] == ["two", "three"]
+
+
+def test_where_the_former_generation_has_no_room_nothing_is_replaced(two_disks, monkeypatch):
+    run, other = two_disks
+    save(run / "last", "two", previous=run / ".last.previous")
+
+    def full(source: Path, target: Path, dirs_exist_ok: bool) -> None:
+        raise shutil.Error([(str(source), str(target), f"[Errno 28] {os.strerror(errno.ENOSPC)}")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(UserError, match=r"a/run/\.last\.previous cannot be written: no space is left"):
+        save(run / "last", "three", previous=run / ".last.previous")
+    assert names(run) == [".last.previous", "last"]
+    assert names(other) == ["large"]
+    assert [content(run / name) for name in names(run)] == ["one", "two"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"the folder .*file/x/y cannot be made: Not a directory"):
+        make_folders(tmp_path / "file" / "x" / "y")
+
+    def read_only(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(UserError, match=r"the folder .*log/x cannot be made: Read-only file system \(.*log/x\)"):
+        make_folders(tmp_path / "log" / "x")
+    with pytest.raises(UserError, match="Read-only file system"):
+        write_text(tmp_path / "log" / "a.txt", "a")
 
 
 def test_work_folders_are_unguessable_and_private_and_what_is_made_is_as_others_are(tmp_path):
@@ -455,11 +520,33 @@ def test_a_full_disk_is_a_users_error_with_the_outermost_path_and_what_stood_the
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFullError, match=r"best cannot be written: .*[\d,]+ bytes are free") as raised:
+    with pytest.raises(DiskFullError, match=r"best cannot be written: ") as raised:
         save(tmp_path / "best", "two")
     assert ".part" not in str(raised.value)
+    # What is free says nothing about a limit of the size of a file.
+    assert ("bytes are free" in str(raised.value)) == (number != errno.EFBIG)
     assert names(tmp_path) == ["best"]
     assert content(tmp_path / "best") == "one"
+
+
+def test_where_bytes_are_free_another_limit_is_named(tmp_path, monkeypatch):
+    found = os.statvfs(tmp_path)
+    counts = {name: getattr(found, name) for name in ("f_bavail", "f_frsize", "f_files", "f_favail")}
+
+    def told(**changed: int) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "statvfs", lambda path: SimpleNamespace(**{**counts, **changed}))
+            with pytest.raises(DiskFullError) as raised, disk_full_told(tmp_path / "a", 5000):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return str(raised.value)
+
+    assert "all its inodes are used. Remove files there" in told(f_files=1000, f_favail=0)
+    # This file system counts no inodes.
+    blocks = 75 * 10**9 // counts["f_frsize"]
+    plenty = told(f_files=0, f_favail=0, f_bavail=blocks)
+    assert f"though {blocks * counts['f_frsize']:,} bytes are free: it may be out of inodes" in plenty
+    assert "bytes are needed" not in plenty
+    assert "at least 8,193 bytes are needed, 8,192 bytes are free" in told(f_bavail=8192, f_frsize=1)
 
 
 def test_too_little_room_is_told_before_the_work_with_both_sizes(tmp_path):
@@ -527,6 +614,16 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a tiny file system cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_without_inodes_is_told_as_such(tiny_disk):
+    save(tiny_disk / "best", "one")
+    subprocess.run(["mount", "-o", "remount,nr_inodes=7", str(tiny_disk)], check=True)
+    for how in ({}, {"size_bytes": 100}):
+        with pytest.raises(DiskFullError, match=r"best cannot be written: .*all its inodes are used"):
+            save(tiny_disk / "best", "two", **how)
+    assert names(tiny_disk) == ["best"]
+    assert content(tiny_disk / "best") == "one"
 
 
 def test_a_really_full_disk_is_told_and_what_stood_there_stays(tiny_disk):

@@ -10,6 +10,7 @@ import pytest
 from shelfmark.core import locks
 from shelfmark.core.errors import UserError
 from shelfmark.core.locks import folder_lock
+from shelfmark.core.owners import this_process
 
 
 def names(folder: Path) -> list[str]:
@@ -99,3 +100,26 @@ def test_without_flock_the_file_alone_is_the_lock(tmp_path, monkeypatch):
     (tmp_path / ".idx.lock").write_text(json.dumps({**owner, "started": "1"}))
     take(tmp_path / "idx")
     assert names(tmp_path) == []
+
+
+def test_a_file_of_somebody_else_at_the_locks_name_is_named_and_left(tmp_path):
+    lock = tmp_path / ".idx.lock"
+    lock.write_text("my notes\n")
+    with pytest.raises(UserError, match=r"\.idx\.lock, which should be its lock, holds something else"):
+        take(tmp_path / "idx")
+    assert lock.read_text() == "my notes\n"
+    (tmp_path / "notes").hardlink_to(lock)
+    for text in ("my notes\n", "", this_process().text):
+        lock.write_text(text)
+        with pytest.raises(UserError, match="a second name elsewhere"):
+            take(tmp_path / "idx")
+        assert (tmp_path / "notes").read_text() == text
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(UserError, match=r"\.idx\.lock, which should be its lock, is no regular file"):
+        take(tmp_path / "idx")
+    assert names(tmp_path) == [".idx.lock", "notes"]
+    lock.unlink()
+    lock.touch()
+    take(tmp_path / "idx")
+    assert names(tmp_path) == ["notes"]

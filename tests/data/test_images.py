@@ -6,6 +6,8 @@ import io
 import os
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -279,6 +281,16 @@ def test_each_thread_hears_of_its_own_picture() -> None:
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda one: jpeg.decode(one)[1], [cut, data, data, cut] * 25))
     assert found == [True, False, False, True] * 25
+
+
+def test_of_a_picture_with_too_many_pixels_our_own_error_alone_is_told(tmp_path: Path) -> None:
+    # One bit a pixel, all of one colour: 130 million pixels in few bytes.
+    (tmp_path / "a.png").write_bytes(encoded(Image.new("1", (13_000, 10_000)), "PNG"))
+    code = "import sys; from shelfmark.data.images import read_rgb; read_rgb(sys.argv[1])"
+    # In a process of its own: pytest has filters of warnings for each test.
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=False)
+    assert "more pixels than data.max_image_pixels" in done.stderr
+    assert "DecompressionBomb" not in done.stderr
 
 
 def test_a_picture_whose_bytes_were_overwritten_is_damaged(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,18 @@ def test_a_copy_is_a_checkpoint_of_its_own(saved: Path) -> None:
     save_checkpoint(saved, MODEL, STATE, FACTS | {"step": 13})
     assert load_checkpoint(saved.with_name("best_model")).manifest["step"] == 12
     assert load_checkpoint(saved).manifest["step"] == 13
+
+
+def test_no_value_in_a_manifest_without_digest_is_believed(tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(__file__).parents[1] / "version_0_1_0" / "run" / "last", tmp_path / "last")
+    whole = json.loads((folder / "manifest.json").read_text())
+    load_checkpoint(folder).require_whole()
+    for name in ("files", "config", "num_classes", "class_names", "counts", "step", "epoch"):
+        wrongs = [-1, 1e300, True, "x", [], ["x"], {"x": None}, {"x": {"size_bytes": "1", "sha256": "x"}}]
+        for wrong in wrongs if name != "config" else wrongs[:-2]:
+            (folder / "manifest.json").write_text(json.dumps({**whole, name: wrong}))
+            with pytest.raises(UserError, match=rf"manifest\.json is damaged: {name} (is|has) "):
+                load_checkpoint(folder)
+        (folder / "manifest.json").write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+        with pytest.raises(UserError, match=f"says no {name}"):
+            load_checkpoint(folder)

@@ -15,10 +15,12 @@ from PIL import Image
 from small_recipe import SMALL
 
 from shelfmark.cli import main
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.disk import DiskFullError
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.data import dataset
 from shelfmark.data.images import read_rgb
-from shelfmark.pipelines import evaluate
+from shelfmark.pipelines import evaluate, stored_features
 from shelfmark.pipelines import features as pipeline
 from shelfmark.pipelines.opened import open_model
 
@@ -234,6 +236,36 @@ def test_a_picture_that_was_replaced_is_embedded_anew(trained: Path, place: Path
     ours, theirs = (read_embeddings(Path(one)).features for one in ("log/small/embeddings/val", "features"))
     np.testing.assert_allclose(ours[1:], theirs[1:], atol=1e-5)
     assert not np.allclose(ours[0], theirs[0], atol=1e-3)
+
+
+def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_embedded_anew(
+    trained: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bitmaps").mkdir()
+    for name, colour in (("a", "red"), ("b", "green")):
+        Image.new("RGB", (32, 32), colour).save(f"bitmaps/{name}.bmp")
+    argv = ["embed", *MODEL, "--images", "bitmaps", "--out", "features"]
+    assert main(argv) == 0
+    first = read_embeddings(Path("features"), mmap=False).features
+    Path("bitmaps/a.bmp").write_bytes(Path("bitmaps/b.bmp").read_bytes())
+    assert "features do not fit: pictures.sizes_and_times_sha256 changed" in said(capsys, argv)
+    assert main([*argv[:-1], "new"]) == 0
+    second = read_embeddings(Path("new")).features
+    np.testing.assert_array_equal(second[0], second[1])
+    assert not np.allclose(first[0], second[0], atol=1e-3)
+
+
+def test_features_that_cannot_be_copied_for_want_of_room_are_the_fault_of_the_target(
+    place: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, features: Embeddings) -> None:
+        raise DiskFullError(folder, "no space is left on the disk", 5000)
+
+    monkeypatch.setattr(stored_features, "write_embeddings", full)
+    told = said(capsys, ["embed", *MODEL, "--out", "features"])
+    assert "features cannot be written: no space is left on the disk" in told
+    assert "passed over" not in told
+    assert decoded == []
 
 
 def test_features_outlive_their_pictures(place: Path, decoded: list[Path]) -> None:

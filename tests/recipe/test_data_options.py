@@ -51,3 +51,9 @@ def test_the_limits_of_a_picture_reach_every_reader(tmp_path: Path, option: str)
         assert len(list(batches(whole, table))) == 1
         with pytest.raises(UserError, match=f"data.{option}"):
             list(batches(cut, table))
+
+
+def test_a_file_option_with_nothing_behind_it_is_not_given() -> None:
+    found = recipe("data.val_json=", "data.test_json=''", "data.retrieval_json=r.json")
+    assert (found.data.val_json, found.data.test_json) == (None, None)
+    assert found.data.retrieval_json == Path("r.json")

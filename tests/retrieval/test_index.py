@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -300,6 +301,35 @@ def test_an_index_of_version_0_1_0_opens_and_grows(tmp_path: Path) -> None:
     write_index(tmp_path / "index", read)
     assert len(read_index(tmp_path / "index")) == 25
     assert json.loads((tmp_path / "index" / "manifest.json").read_text())["format_version"] == 2
+
+
+def test_no_value_in_a_manifest_without_digest_is_believed(tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(__file__).parents[1] / "version_0_1_0" / "index", tmp_path / "index")
+    whole = json.loads((folder / "manifest.json").read_text())
+    facts = ("checkpoint", "checkpoint_sha256", "input")
+    places = [(whole, name) for name in whole] + [(whole["facts"], name) for name in facts]
+    found: list[str] = []
+    for holder, name in places:
+        right = holder[name]
+        for wrong in (None, -1, 1e300, True, "x", [], ["x"], {"x": None}):
+            # Any text may be a path, a hash or a metric, and any mapping an input.
+            if isinstance(wrong, str | dict) and type(wrong) is type(right) and name in ("metric", *facts):
+                continue
+            holder[name] = wrong
+            (folder / "manifest.json").write_text(json.dumps(whole))
+            with pytest.raises(UserError, match="Build it again") as raised:
+                read_index(folder)
+            found.append(str(raised.value))
+        del holder[name]
+        (folder / "manifest.json").write_text(json.dumps(whole))
+        with pytest.raises(UserError, match="Build it again"):
+            read_index(folder)
+        holder[name] = right
+    assert any(
+        'manifest.json is damaged: names is ["x"]; it should be a mapping of labels to texts.' in one for one in found
+    )
+    (folder / "manifest.json").write_text(json.dumps(whole))
+    assert len(read_index(folder)) == 60
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "rows.npz", "manifest.json"])

@@ -16,6 +16,9 @@ from shelfmark.core.errors import UserError
 _FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "your quota on the disk is used up"}
 _TOO_LARGE = {errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows"}
 _REASONS = _FULL | _TOO_LARGE
+_NO_INODES = "no file more can be made on the disk: all its inodes are used"
+# With so much free, more than bytes is amiss: what we write in one go is a few times what is asked for.
+_PLENTY_BYTES, _PLENTY = 1 << 30, 10
 _PARTLY = "only a part of it was taken; the disk is full, or a quota or `ulimit -f` is used up"
 # What faiss and safetensors say, and torch and numpy, which keep the reason to themselves.
 _WORDS = {
@@ -36,13 +39,17 @@ class DiskFullError(UserError):
         self.reason, self.needed_bytes = reason, needed_bytes
         free = free_bytes(path)
         needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed, "
-        if reason == _FULL[errno.ENOSPC] and (needed_bytes or 0) <= free:
+        sizes, remedy = f"; {needed}{free:,} bytes are free", "Make room there, or write to another disk."
+        if reason in _TOO_LARGE.values():
+            sizes, remedy = f"; {needed.removesuffix(', ')}" if needed else "", "Raise that limit, or write elsewhere."
+        elif reason == _NO_INODES:
+            sizes, remedy = "", "Remove files there, or write to another disk."
+        elif reason == _FULL[errno.ENOSPC] and (needed_bytes or 0) <= free:
             # Whatever the size of what is being written, it is more than there is room for.
-            needed = f"at least {free + 1:,} bytes are needed, "
-        super().__init__(
-            f"{path} cannot be written: {reason}; {needed}{free:,} bytes are free. Make room there,"
-            " or write to another disk. What stood there before is unchanged."
-        )
+            sizes = f"; at least {free + 1:,} bytes are needed, {free:,} bytes are free"
+            if free > max(_PLENTY_BYTES, _PLENTY * (needed_bytes or 0)):
+                sizes = f", though {free:,} bytes are free: it may be out of inodes, or another limit was met"
+        super().__init__(f"{path} cannot be written: {reason}{sizes}. {remedy} What stood there before is unchanged.")
 
 
 @contextmanager
@@ -58,6 +65,8 @@ def disk_full_told(path: Path, needed_bytes: int | None = None) -> Iterator[None
         reason = _why_full(error)
         if reason is None:
             raise
+        if reason == _FULL[errno.ENOSPC] and _has_no_inodes(path):
+            reason = _NO_INODES
         raise DiskFullError(path, reason, needed_bytes) from error
 
 
@@ -69,13 +78,8 @@ def require_room(path: Path, needed_bytes: int) -> None:
 
 def free_bytes(path: Path) -> int:
     """What is free for this user on the disk of `path`, which need not exist."""
-    for folder in (path, *path.absolute().parents):
-        try:
-            found = os.statvfs(folder)
-        except OSError:
-            continue
-        return found.f_bavail * found.f_frsize
-    return 0
+    found = _file_system(path)
+    return found.f_bavail * found.f_frsize if found else 0
 
 
 def allocate(descriptor: int, size_bytes: int, path: Path) -> None:
@@ -131,15 +135,28 @@ def fsync_tree(folder: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Makes the folder and those above it that are missing, and waits until their names are on the disk."""
+    """Makes the folder and those above it that are missing, and waits until their names are on the disk.
+
+    Raises a UserError with the reason where it cannot be made: a file stands there, no permission, a full disk ...
+    """
     missing = []
     at = folder.absolute()
-    while not at.exists():
-        missing.append(at)
-        at = at.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        fsync_folder(one.parent)
+    try:
+        with disk_full_told(folder):
+            while not at.exists():
+                missing.append(at)
+                at = at.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            for one in missing:
+                fsync_folder(one.parent)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {system_says(error)}. Give another path.") from None
+
+
+def system_says(error: OSError) -> str:
+    """The system's words for an error, with the file that it is about where that is known."""
+    words = error.strerror or str(error)
+    return words if error.filename is None else f"{words} ({error.filename})"
 
 
 def give_mode(path: Path, mode: int) -> None:
@@ -163,6 +180,21 @@ def _why_full(error: BaseException) -> str | None:
             if re.search(words, str(one)):
                 return reason
     return None
+
+
+def _file_system(path: Path) -> os.statvfs_result | None:
+    for folder in (path, *path.absolute().parents):
+        try:
+            return os.statvfs(folder)
+        except OSError:
+            continue
+    return None
+
+
+def _has_no_inodes(path: Path) -> bool:
+    found = _file_system(path)
+    # Some file systems count none.
+    return found is not None and found.f_files > 0 and found.f_favail == 0
 
 
 def _only_sized(descriptor: int, size_bytes: int, path: Path) -> None:

@@ -27,7 +27,7 @@ def atomic_path(path: Path, size_bytes: int | None = None) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is there and is not a regular file, so it is not replaced. Give another path.")
-    with disk_full_told(path, size_bytes), work_place(path) as place:
+    with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
         yield place.made
         give_mode(place.made, place.mode)
         fsync_file(place.made)

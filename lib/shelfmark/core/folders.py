@@ -10,12 +10,13 @@ import ctypes
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from shelfmark.core.disk import disk_full_told, fsync_folder, fsync_tree, give_mode, require_room
+from shelfmark.core.disk import DiskFullError, disk_full_told, fsync_folder, fsync_tree, give_mode, require_room
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.places import remove_litter as remove_litter
@@ -54,14 +55,16 @@ def atomic_folder(
     """Yields an empty folder, which takes `path`'s place with all its files on the disk; on an error it is removed.
 
     is_ours: whether a folder that is there may be replaced; another one is a UserError, before any work. previous:
-    where the replaced folder goes; else it is removed. size_bytes: of what will be written, asked of the disk at once.
+    where the replaced folder goes, as a copy where `path` is a link to a folder elsewhere; else it is removed.
+    size_bytes: of what will be written, asked of the disk at once.
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)
-    with disk_full_told(path, size_bytes), work_place(path) as place:
+    # The inner one looks at the disk while the work place is still there.
+    with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
         if size_bytes is not None:
             require_room(path, size_bytes)
         os.mkdir(place.made)
@@ -71,6 +74,9 @@ def atomic_folder(
                 give_mode(Path(parent, name), place.mode)
         fsync_tree(place.made)
         _require_replaceable(path, is_ours)
+        if previous is not None and not _is_beside(path, previous):
+            _copy_away(path, previous, is_ours)
+            previous = None
         former = _put_in_place(place, path)
         if former is not None and previous is not None:
             _put_away(former, previous)
@@ -154,6 +160,22 @@ def _put_in_place(place: Place, path: Path) -> Path | None:
             raise
     fsync_folder(path.parent)
     return former
+
+
+def _is_beside(path: Path, previous: Path) -> bool:
+    return path.parent.resolve() == previous.parent.resolve()
+
+
+def _copy_away(path: Path, previous: Path, is_ours: Callable[[Path], bool]) -> None:
+    """A copy of the folder that will be replaced, before it is: no rename leads to another disk."""
+    if _is_free(path):
+        return
+    try:
+        with atomic_folder(previous, is_ours=is_ours) as made:
+            shutil.copytree(path, made, dirs_exist_ok=True)
+    except DiskFullError as error:
+        # Told of the disk that is full, which is not that of `path`.
+        raise UserError(str(error)) from error
 
 
 def _put_away(former: Path, previous: Path) -> None:

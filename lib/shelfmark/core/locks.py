@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, make_folders
+from shelfmark.core.disk import disk_full_told, make_folders, system_says
 from shelfmark.core.errors import UserError
 from shelfmark.core.owners import Owner, held, owner_in, this_process, try_flock
 
@@ -31,7 +32,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
             make_folders(file.parent)
             descriptor = _locked(file, folder)
     except OSError as error:
-        raise UserError(f"{folder} cannot be locked for {purpose}: {error.strerror} ({error.filename}).") from None
+        raise UserError(f"{folder} cannot be locked for {purpose}: {system_says(error)}.") from None
     with held(descriptor):
         owner = this_process()
         try:
@@ -40,8 +41,8 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
                 os.pwrite(descriptor, replace(owner, command=f"{owner.command} ({purpose})").text.encode(), 0)
             yield
         finally:
-            # While the lock is held, so that nobody can have opened another file of this name.
-            if os.getpid() == owner.pid:
+            # While the lock is held, so that no other process can have locked another file of this name.
+            if os.getpid() == owner.pid and _stands(descriptor, file):
                 with suppress(OSError):
                     file.unlink()
 
@@ -53,11 +54,15 @@ def _locked(file: Path, folder: Path) -> int:
         descriptor = os.open(file, flags, 0o666)
         try:
             lock = try_flock(descriptor)
+            _require_lone_file(descriptor, file, folder)
             text = os.pread(descriptor, 1 << 16, 0)
-            if lock is None and text:
-                _require_gone(owner_in(text), file, folder)
+            owner = owner_in(text)
             if lock is False:
-                raise _in_use(owner_in(text), folder)
+                raise _in_use(owner, folder)
+            if text and owner is None:
+                raise _foreign("holds something else than the name of a process", file, folder)
+            if lock is None and owner is not None:
+                _require_gone(owner, file, folder)
             if _stands(descriptor, file):
                 return descriptor
         except BaseException:
@@ -75,8 +80,24 @@ def _stands(descriptor: int, file: Path) -> bool:
         return False
 
 
-def _require_gone(owner: Owner | None, file: Path, folder: Path) -> None:
-    if owner is None or not owner.is_gone:
+def _require_lone_file(descriptor: int, file: Path, folder: Path) -> None:
+    """What stands there is overwritten and removed, so it has to be ours alone."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise _foreign("is no regular file", file, folder)
+    if found.st_nlink > 1:
+        raise _foreign("has a second name elsewhere (a hard link)", file, folder)
+
+
+def _foreign(what: str, file: Path, folder: Path) -> UserError:
+    return UserError(
+        f"{folder} cannot be locked: {file}, which should be its lock, {what}. It is left as it is. Move it away, or"
+        " delete it if nobody needs it; then try again."
+    )
+
+
+def _require_gone(owner: Owner, file: Path, folder: Path) -> None:
+    if not owner.is_gone:
         error = _in_use(owner, folder)
         raise UserError(f"{error} If that process has ended, delete {file}.")
 

@@ -11,10 +11,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import plain, sha256_file, write_json
@@ -23,6 +23,33 @@ DIGEST, VERSION = "digest", "format_version"
 BEFORE_DIGESTS = 1
 """The format_version of what version 0.1.0 wrote, in which nothing vouches for the manifest."""
 BLOCK_BYTES = 16 << 20
+_SHOWN_CHARS = 60
+
+
+class Kind(NamedTuple):
+    """What a value of a manifest has to be, in words and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_mapping_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+COUNT = Kind("a whole number from 0 on", _is_count)
+TEXT = Kind("a text", _is_text)
+MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))
+COUNTS = Kind("a mapping of names to whole numbers", _is_mapping_of(_is_count))
+TEXTS = Kind("a mapping of names to texts", _is_mapping_of(_is_text))
 
 
 def write_manifest(file: Path, facts: Mapping[str, Any]) -> None:
@@ -62,6 +89,20 @@ def read_manifest(file: Path, *, unversioned: bool = False) -> dict[str, Any]:
     if given != _digest(told):
         raise UserError(f"{file} is damaged or was changed by hand: it does not match its own digest.")
     return told
+
+
+def require_kinds(told: Mapping[str, Any], kinds: Mapping[str, Kind], file: Path) -> None:
+    """Raises a UserError that names the first name which is missing, or whose value is not of its kind.
+
+    For manifests of version 0.1.0, for whose values no digest vouches.
+    """
+    for name, kind in kinds.items():
+        if name not in told:
+            raise UserError(f"{file} is damaged: it says no {name}.")
+        if not kind.fits(told[name]):
+            shown = json.dumps(told[name])
+            shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]} ..."
+            raise UserError(f"{file} is damaged: {name} is {shown}; it should be {kind.words}.")
 
 
 def file_facts(path: Path, in_blocks: bool = False) -> dict[str, Any]:
@@ -118,10 +159,6 @@ def _num_threads() -> int:
 
 def _digest(told: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, fsync_folder, make_folders
+from shelfmark.core.disk import disk_full_told, fsync_folder, make_folders, system_says
 from shelfmark.core.errors import UserError
 from shelfmark.core.owners import held, owner_in, this_process, try_flock
 
@@ -67,7 +67,7 @@ def work_place(path: Path) -> Iterator[Place]:
             remove_litter(path.parent, path.name)
             place, descriptor = _new_place(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror} ({error.filename}).") from None
+        raise UserError(f"{path} cannot be written: {system_says(error)}.") from None
     pid = os.getpid()
     with held(descriptor):
         try:

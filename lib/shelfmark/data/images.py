@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class ImageLimits(NamedTuple):
 DEFAULT_LIMITS = ImageLimits()
 PILLOW_MAX_PIXELS = 178_956_970
 """Above that Pillow opens nothing."""
+# Pillow warns above half of it, beside our own error. For good: a filter for a while is not thread-safe.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImage(UserError):  # noqa: N818

@@ -11,11 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.manifests import BEFORE_DIGESTS, COUNT, MAPPING, TEXT, Kind, require_kinds
 
 FORMAT_VERSION = 2
 
 BY_PLACE = "by_place"
 """In a state of version 1: what the optimizer kept, by the place of each parameter in its groups."""
+
+_FILES = Kind(
+    "a mapping of files to their size_bytes and sha256",
+    lambda files: (
+        MAPPING.fits(files)
+        and all(
+            MAPPING.fits(one) and COUNT.fits(one.get("size_bytes")) and TEXT.fits(one.get("sha256"))
+            for one in files.values()
+        )
+    ),
+)
+_KINDS = {
+    "files": _FILES,
+    "config": MAPPING,
+    "num_classes": COUNT,
+    "class_names": Kind(
+        "a list of texts, or null",
+        lambda names: names is None or (isinstance(names, list) and all(map(TEXT.fits, names))),
+    ),
+    "counts": Kind("a list of whole numbers", lambda counts: isinstance(counts, list) and all(map(COUNT.fits, counts))),
+    "step": COUNT,
+    "epoch": COUNT,
+}
+_NUMBERED = ("class_names", "counts")
 
 
 class NewerFormatError(UserError):
@@ -33,6 +58,8 @@ def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("files", "config", "step"):
         if name not in manifest:
             raise UserError(f"{folder}/manifest.json is not that of a checkpoint: it says no {name}.")
+    if version == BEFORE_DIGESTS:
+        _require_kinds(manifest, folder / "manifest.json")
     for upgrade in _MANIFESTS[version - 1 :]:
         manifest = upgrade(manifest)
     return manifest
@@ -44,6 +71,15 @@ def upgraded_state(state: dict[str, Any], version: int) -> dict[str, Any]:
         for upgrade in _STATES[version - 1 :]:
             state = upgrade(state)
     return state
+
+
+def _require_kinds(manifest: dict[str, Any], file: Path) -> None:
+    require_kinds(manifest, _KINDS, file)
+    for name in _NUMBERED:
+        if manifest[name] is not None and len(manifest[name]) != manifest["num_classes"]:
+            raise UserError(
+                f"{file} is damaged: {name} has {len(manifest[name])} entries for {manifest['num_classes']} classes."
+            )
 
 
 def _manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:

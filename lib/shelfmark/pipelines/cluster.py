@@ -17,6 +17,7 @@ import torch
 from shelfmark.config.load import Override
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.disk import make_folders
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_json
@@ -54,7 +55,7 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
     clusterer = fitted_clusterer(options, whitened(whitening, features), read.labels, recipe.seed, progress=_told)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.cpu())
-    out.mkdir(parents=True, exist_ok=True)
+    make_folders(out)
     (out / WHITENING).unlink(missing_ok=True)
     if whitening is not None:
         save_whitening(out, whitening)
@@ -74,7 +75,7 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
         clusterer = replace(clusterer, model=clusterer.model.to(_device(recipe)))
     found = clusterer.cluster(whitened(load_whitening(folder), _on(recipe, read.features)))
     written = ClustersFile(read.rows, found.labels.numpy(), found.density.numpy())
-    out.mkdir(parents=True, exist_ok=True)
+    make_folders(out)
     write_arrays(out / "clusters.npz", written)
     scores = {"all": _scores(read.labels, found, np.ones(len(read), dtype=bool))}
     threshold = recipe.discovery.selection.density_threshold

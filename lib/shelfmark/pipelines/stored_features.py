@@ -26,7 +26,7 @@ STORED = "embeddings"
 """The folder in a run, and in an evaluation, that holds folders of features."""
 
 _OF_PASS = ("checkpoint_sha256", "views")
-_SIZES = "pictures.sizes_sha256"
+_STATS = "pictures.sizes_and_times_sha256"
 # Of version 0.1.0, or another program's.
 _NOTED_NOTHING = Difference("facts", None, None)
 
@@ -42,7 +42,7 @@ def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision:
         "root": table.root.resolve(),
         "num": len(table),
         "paths_sha256": _hash(table.paths.offsets, table.paths.data),
-        "sizes_sha256": _sizes_hash(table),
+        "sizes_and_times_sha256": _stats_hash(table),
     }
     return {**pass_facts(recipe, checkpoint_hash, views), **flat({"precision": precision, "pictures": pictures})}
 
@@ -81,11 +81,11 @@ def take_stored(
             " Give another --out, or remove it."
         )
     for other in _folders_in(stored_in):
-        try:
-            if other != folder and _is_copied(other, folder, table, recipe, facts):
-                return read_embeddings(folder)
-        except UserError as error:
-            warn(f"the features in {other} are passed over: {error}")
+        fitting = None if other == folder else _fitting(other, folder.name, table, recipe, facts)
+        if fitting is not None:
+            write_embeddings(folder, fitting)
+            say(f"features: those in {other} fit this model and these images; they are copied to {folder}")
+            return read_embeddings(folder)
     if found:
         say(f"features: those in {folder} do not fit and are made anew: {_told(found)}")
     return None
@@ -106,15 +106,16 @@ def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddin
     return replace(features, labels=labels, image_ids=table.image_ids.take(features.rows))
 
 
-def _is_copied(other: Path, folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any]) -> bool:
-    differs = _misfits(other, facts, recipe)
-    if differs and other.name == folder.name:
-        say(f"features: those in {other} do not fit: {_told(differs)}")
-    if differs != []:
-        return False
-    write_embeddings(folder, with_labels_of(table, read_embeddings(other), other))
-    say(f"features: those in {other} fit this model and these images; they are copied to {folder}")
-    return True
+def _fitting(other: Path, name: str, table: Table, recipe: Recipe, facts: Mapping[str, Any]) -> Embeddings | None:
+    """The features in `other`, where they fit; what differs is told of those of the same name."""
+    try:
+        differs = _misfits(other, facts, recipe)
+        if differs and other.name == name:
+            say(f"features: those in {other} do not fit: {_told(differs)}")
+        return with_labels_of(table, read_embeddings(other), other) if differs == [] else None
+    except UserError as error:
+        warn(f"the features in {other} are passed over: {error}")
+        return None
 
 
 def _folders_in(stored_in: Sequence[Path]) -> list[Path]:
@@ -132,8 +133,8 @@ def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Dif
     if "facts" not in manifest:
         return [_NOTED_NOTHING]
     found = differences(manifest["facts"], facts, defaults=forward_options(Recipe()))
-    # The size of a picture that is gone is not known.
-    found = [one for one in found if one.name != _SIZES or None not in (one.before, one.now)]
+    # The size and the time of a picture that is gone are not known.
+    found = [one for one in found if one.name != _STATS or None not in (one.before, one.now)]
     if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":
         found = [Difference("data.on_bad_image", "skip", "error")]
     return found
@@ -143,14 +144,15 @@ def _told(found: list[Difference]) -> str:
     return "they do not say what they were made with" if found == [_NOTED_NOTHING] else listed(found)
 
 
-def _sizes_hash(table: Table) -> str | None:
-    """Of the files' sizes in bytes: a picture that was replaced nearly always has another. None where one is gone."""
+def _stats_hash(table: Table) -> str | None:
+    """Of each file's size in bytes and time of its last change in ns: a picture that was replaced has another time,
+    and nearly always another size. None where one is gone."""
     root = str(table.root)
     try:
-        sizes = [os.stat(os.path.join(root, path)).st_size for path in table.paths]
+        found = [os.stat(os.path.join(root, path)) for path in table.paths]
     except OSError:
         return None
-    return _hash(np.asarray(sizes, dtype=np.int64))
+    return _hash(np.asarray([(one.st_size, one.st_mtime_ns) for one in found], dtype=np.int64))
 
 
 def _hash(*columns: np.ndarray) -> str:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from shelfmark.data.annotations import MAX_CLASSES
 from shelfmark.data.images import PILLOW_MAX_PIXELS
@@ -71,6 +71,12 @@ class Data(Section):
     )
     mean: tuple[float, float, float] = _option((0.485, 0.456, 0.406), "RGB mean, for pixels in 0..1")
     std: tuple[float, float, float] = _option((0.229, 0.224, 0.225), "RGB standard deviation, for pixels in 0..1")
+
+    @field_validator("train_json", "val_json", "test_json", "retrieval_json")
+    @classmethod
+    def _no_file(cls, file: Path | None) -> Path | None:
+        # Of `data.val_json=`, with nothing behind it. As a path that is the folder which the command runs in.
+        return None if file == Path() else file
 
 
 class RandAugment(Section):

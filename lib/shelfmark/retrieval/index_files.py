@@ -19,14 +19,42 @@ from shelfmark.core import manifests
 from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
-from shelfmark.core.manifests import BEFORE_DIGESTS, check_file, file_facts, write_manifest
+from shelfmark.core.manifests import (
+    BEFORE_DIGESTS,
+    COUNT,
+    COUNTS,
+    MAPPING,
+    TEXT,
+    TEXTS,
+    Kind,
+    check_file,
+    file_facts,
+    require_kinds,
+    write_manifest,
+)
 from shelfmark.core.strings import Strings
 from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index import Index, Records
+from shelfmark.retrieval.index_kinds import KINDS
 
 FORMAT_VERSION = 2
 STRUCTURE, ROWS, MANIFEST = "index.faiss", "rows.npz", "manifest.json"
 _REMAKE = "Build it again with `shelfmark index build`."
+_KINDS_OF_1 = {
+    "kind": Kind(f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
+    "metric": TEXT,
+    "dim": COUNT,
+    "num_vectors": COUNT,
+    "num_trained": COUNT,
+    "parameters": COUNTS,
+    "facts": MAPPING,
+    "files": TEXTS,
+    "names": Kind(
+        "a mapping of labels to texts",
+        lambda value: TEXTS.fits(value) and all(label.isascii() and label.isdecimal() for label in value),
+    ),
+}
+_FACTS_OF_1 = {"checkpoint": TEXT, "checkpoint_sha256": TEXT, "input": MAPPING}
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -113,7 +141,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has index format {manifest.get('format_version')!r}; this Shelfmark reads {BEFORE_DIGESTS} and"
             f" {FORMAT_VERSION}. {_REMAKE}"
         )
+    if manifest["format_version"] == BEFORE_DIGESTS:
+        _require_kinds(manifest, folder / MANIFEST)
     return manifest
+
+
+def _require_kinds(manifest: dict[str, Any], file: Path) -> None:
+    try:
+        require_kinds(manifest, _KINDS_OF_1, file)
+        known = manifest["facts"]
+        # An index may be built of vectors alone, whose model nobody noted.
+        require_kinds(known, _FACTS_OF_1 if known else {}, file)
+    except UserError as error:
+        raise UserError(f"{error} {_REMAKE}") from None
 
 
 def _check_file(file: Path, manifest: dict[str, Any]) -> None:
