@@ -142,5 +142,5 @@ def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
     if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
         return network
     # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
-    own_buffers = {_SYNC_BUFFERS: False}
-    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **own_buffers)
+    options: dict[str, Any] = {_SYNC_BUFFERS: False}
+    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)

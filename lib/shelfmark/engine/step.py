@@ -204,7 +204,7 @@ class _Snapshot:
             torch._foreach_copy_(tensors, copies)
 
 
-def _largest(tensors: Sequence[Tensor]) -> Tensor:
+def _largest(tensors: list[Tensor]) -> Tensor:
     """The largest magnitude in the tensors, 0-dim; not finite where one of them is not."""
     if not tensors:
         return torch.zeros(())

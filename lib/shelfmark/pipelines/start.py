@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
+from shelfmark.core.disk import make_folders, system_says
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, unused_path
 from shelfmark.core.folders import holds_our_manifest
@@ -154,7 +155,7 @@ def run_folder(start: Start, log_root: Path) -> Iterator[Path]:
         def begin() -> Path:
             folder = start.folder or _new_folder(log_root / start.name)
             opened.enter_context(folder_lock(folder, "training"))
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             _require_unchanged(start)
             _require_places(folder)
             _put_in_place_of_last(start)
@@ -258,7 +259,7 @@ def _own_folder(checkpoint: Checkpoint) -> Path | None:
 
 def _new_folder(path: Path) -> Path:
     """`path`, or it with the first free number, made. Two runs that choose at the same moment get two folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     while True:
         folder = unused_path(path)
         try:
@@ -266,6 +267,8 @@ def _new_folder(path: Path) -> Path:
             return folder
         except FileExistsError:
             continue
+        except OSError as error:
+            raise UserError(f"the folder {folder} cannot be made: {system_says(error)}. Give another path.") from None
 
 
 def _origin(loaded: Loaded[Recipe], option: str) -> str:
