@@ -33,7 +33,7 @@ def test_a_restarted_launch_resumes_its_own_run(
     for aim in aims:
         _await_step(place, aim, program)
         time.sleep(chance.random() * 0.2)
-        os.kill(chance.choice(_ranks(place, program)), 9)
+        os.kill(chance.choice(_await_ranks(place, program)), 9)
         _await_new_ranks(place, program)
     status = program.wait()
     assert status == 0, program.printed()[-3000:]
@@ -60,6 +60,16 @@ def _await_step(place: Place, aim: int, program: Program) -> None:
 def _ranks(place: Place, program: Program) -> list[int]:
     """The agent's children but for those that only keep house."""
     return [pid for pid in place.processes() if _parent(pid) == program.pid and "resource_tracker" not in _words(pid)]
+
+
+def _await_ranks(place: Place, program: Program) -> list[int]:
+    """Those that are there, or the next attempt's: the step may be one that the attempt before has logged."""
+    deadline = time.monotonic() + LIMIT_S
+    while not (ranks := _ranks(place, program)):
+        assert program.poll() is None, f"ended before it was killed:\n{program.printed()[-3000:]}"
+        assert time.monotonic() < deadline, f"no rank was started:\n{program.printed()[-3000:]}"
+        time.sleep(0.01)
+    return ranks
 
 
 def _await_new_ranks(place: Place, program: Program) -> None:
