@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -226,12 +227,13 @@ def test_features_of_an_earlier_version_are_made_anew(
 def test_a_picture_that_was_replaced_is_embedded_anew(trained: Path, place: Path, decoded: list[Path]) -> None:
     record = json.loads(Path("val.json").read_text())["annotations"][0]
     picture = trained / "pictures" / record["fpath"]
-    before = picture.read_bytes()
+    before, stat = picture.read_bytes(), picture.stat()
     try:
         Image.new("RGB", (50, 40), "red").save(picture)
         assert main(["embed", *MODEL, "--out", "features"]) == 0
     finally:
         picture.write_bytes(before)
+        os.utime(picture, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert len(decoded) == num_records("val")
     ours, theirs = (read_embeddings(Path(one)).features for one in ("log/small/embeddings/val", "features"))
     np.testing.assert_allclose(ours[1:], theirs[1:], atol=1e-5)

@@ -41,14 +41,15 @@ class DiskFullError(UserError):
         needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed, "
         sizes, remedy = f"; {needed}{free:,} bytes are free", "Make room there, or write to another disk."
         if reason in _TOO_LARGE.values():
-            sizes, remedy = f"; {needed.removesuffix(', ')}" if needed else "", "Raise that limit, or write elsewhere."
+            remedy = "Raise that limit, or write elsewhere."
         elif reason == _NO_INODES:
-            sizes, remedy = "", "Remove files there, or write to another disk."
+            remedy = "Remove files there, or write to another disk."
         elif reason == _FULL[errno.ENOSPC] and (needed_bytes or 0) <= free:
-            # Whatever the size of what is being written, it is more than there is room for.
-            sizes = f"; at least {free + 1:,} bytes are needed, {free:,} bytes are free"
             if free > max(_PLENTY_BYTES, _PLENTY * (needed_bytes or 0)):
-                sizes = f", though {free:,} bytes are free: it may be out of inodes, or another limit was met"
+                sizes += ": it may be out of inodes, or another limit was met"
+            else:
+                # Whatever the size of what is being written, it is more than there is room for.
+                sizes = f"; at least {free + 1:,} bytes are needed, {free:,} bytes are free"
         super().__init__(f"{path} cannot be written: {reason}{sizes}. {remedy} What stood there before is unchanged.")
 
 
