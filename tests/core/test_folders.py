@@ -506,10 +506,16 @@ def test_every_file_and_folder_is_on_the_disk_before_the_name(tmp_path, monkeypa
 
 
 def test_a_tree_of_many_files_is_put_on_the_disk_too(tmp_path, monkeypatch):
+    synced: list[object] = []
     monkeypatch.setattr("shelfmark.core.disk._MANY_FILES", 2)
+    monkeypatch.setattr("shelfmark.core.disk.fsync_file", synced.append)
     for name in "abc":
         (tmp_path / name).write_text(name)
-    fsync_tree(tmp_path)
+    for can_sync_all, files in ((True, 0), (False, 3)):
+        synced.clear()
+        monkeypatch.setattr("shelfmark.core.disk._syncfs", lambda folder, done=can_sync_all: done)
+        fsync_tree(tmp_path)
+        assert len(synced) == files
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -48,7 +48,7 @@ class Watch:
 
     Processes that no launcher started (without WORLD_SIZE in the environment) are not watched.
     After `stall_s` without a beat the processes that wait and those that do not are printed, with the stacks of their
-    main threads, by one of them; after `stall_limit_s` (0: never) the process ends with status STALLED, at once. One
+    main threads, by one of them; after `stall_limit_s` the process ends with status STALLED, at once. One
     process has nothing to wait for: then nothing is done.
     """
 

@@ -182,7 +182,7 @@ class Evaluate(Hook):
 
 
 class Checkpoint(Hook):
-    """Saves `last` at every so many steps, minutes and epochs, and `best_model` after an epoch that is the best.
+    """Saves `last` every `every_steps`, `every_minutes` and `every_epochs`, and `best_model` after the best epoch.
 
     every_steps, every_minutes: 0 is off. now_s: the clock.
     """

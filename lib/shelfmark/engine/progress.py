@@ -84,7 +84,7 @@ class Progress:
             return False
         self.step_in_epoch = self.step_in_epoch * steps_per_epoch // before
         self.position = self.epoch * steps_per_epoch + self.step_in_epoch
-        # Means of steps of another length are no means of these.
+        # A mean over steps of two batch sizes would be the mean of neither.
         self._sum_anew()
         return True
 

@@ -40,9 +40,9 @@ def features_of(
 
     They are read where those in `folder` fit this model and these pictures, or copied from where they do, else made
     with a pass over the pictures. views: of more than the centre, the mean of the views' embeddings, each of length 1.
-    stored_in: folders of folders of features to look in, besides. may_replace: put new features in the place of those
-    that do not fit; else they are a UserError that names what differs. bad_images: where to list pictures that cannot
-    be read; by default `<folder>_bad_images.csv`.
+    stored_in: folders that hold folders of features, to look in too. may_replace: new features replace features that
+    do not fit; else features that do not fit are a UserError that names what differs. bad_images: where to list
+    pictures that cannot be read; by default `<folder>_bad_images.csv`.
     """
 
     taken: list[Embeddings] = []

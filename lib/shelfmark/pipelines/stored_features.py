@@ -107,7 +107,7 @@ def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddin
 
 
 def _fitting(other: Path, name: str, table: Table, recipe: Recipe, facts: Mapping[str, Any]) -> Embeddings | None:
-    """The features in `other`, where they fit; what differs is told of those of the same name."""
+    """The features in `other`, where they fit; where they do not and have the same name, what differs is told."""
     try:
         differs = _misfits(other, facts, recipe)
         if differs and other.name == name:
