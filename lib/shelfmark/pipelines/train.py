@@ -51,6 +51,7 @@ from shelfmark.models import Network, load_matching
 from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.optim import StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
+from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.tree import Optim
 from shelfmark.reports.plots import curves
@@ -92,7 +93,7 @@ def train(
     ):
         with working("start"):
             found = find_checkpoint(loaded.config, resume, aside)
-            assemble.make_data(loaded.config)
+            make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
             say(start.reason)
