@@ -22,6 +22,7 @@ from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.mixing import Mixing
 from shelfmark.data.samplers import build_order, rank_share
+from shelfmark.data.samplers.options import SamplingStage
 from shelfmark.data.table import Table
 from shelfmark.data.transforms import (
     NUM_VIEWS,
@@ -56,24 +57,20 @@ def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Ta
 
 def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
     """Augmented training batches, this process's part of each."""
-    data, augment, sampling = recipe.data, recipe.augment, recipe.sampling
+    data, augment = recipe.data, recipe.augment
     sizes = {stage.from_epoch: stage.size_px for stage in augment.sizes}
     transform = SizedTransforms(data.input_size_px, sizes, _augmentation(recipe))
     rank_share(recipe.train.batch_size, dist.world_size())
     order = build_order(
-        sampling.type,
+        recipe.sampling.model_copy(update={"stages": _sampling_stages(recipe)}),
         table.labels,
         table.num_classes,
         recipe.train.batch_size,
         recipe.seed,
-        images_per_class=sampling.images_per_class,
-        steps_per_epoch=recipe.train.steps_per_epoch,
-        stages=_sampling_stages(recipe),
-        power=sampling.power,
         num_epochs=recipe.train.num_epochs,
+        steps_per_epoch=recipe.train.steps_per_epoch,
         views=augment.views,
         weights=table.weights,
-        visits=sampling.visits,
     )
     dataset = _dataset(recipe, table, transform, recipe.seed, replace_bad=True)
     return TrainLoader(
@@ -127,27 +124,10 @@ def _dataset(
 
 def _augmentation(recipe: Recipe) -> Callable[[int], Transform]:
     """The training augmentation at a size in pixels."""
-    data, augment = recipe.data, recipe.augment
-    return partial(
-        train_transform,
-        resize_px=augment.resize_px,
-        interpolation=data.interpolation,
-        crop_scale=augment.crop_scale,
-        crop_ratio=augment.crop_ratio,
-        crop_padding_px=augment.crop_padding_px,
-        flip=augment.flip,
-        color_jitter=augment.color_jitter,
-        color_jitter_probability=augment.color_jitter_probability,
-        randaugment_ops=augment.randaugment.num_ops,
-        randaugment_magnitude=augment.randaugment.magnitude,
-        erasing=augment.erasing,
-        mean=data.mean,
-        std=data.std,
-        albumentations=augment.albumentations,
-    )
+    return partial(train_transform, augment=recipe.augment, data=recipe.data)
 
 
-def _sampling_stages(recipe: Recipe) -> list[tuple[int, str]]:
+def _sampling_stages(recipe: Recipe) -> tuple[SamplingStage, ...]:
     """The sampler's switches: where a stage of train.stages names one, that rules until the stage ends."""
     switches = {stage.from_epoch: stage.type for stage in recipe.sampling.stages}
     begins = [stage.from_epoch for stage in recipe.train.stages]
@@ -158,7 +138,7 @@ def _sampling_stages(recipe: Recipe) -> list[tuple[int, str]]:
             switches = {epoch: name for epoch, name in switches.items() if not stage.from_epoch <= epoch < end}
             switches[stage.from_epoch] = stage.sampling
             switches.setdefault(end, after)
-    return sorted(switches.items())
+    return tuple(SamplingStage(from_epoch=epoch, type=name) for epoch, name in sorted(switches.items()))
 
 
 def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:
@@ -167,10 +147,7 @@ def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | N
     bad_images: counts and lists what this process could not read, and ends the run when that is too much. The pass
     has no collectives, since shares may be empty: go over it inside `bad_images.over_ranks()`.
     """
-    data = recipe.data
-    transform = eval_transform(
-        data.input_size_px, data.eval_crop, data.mean, data.std, data.eval_resize_px, data.interpolation
-    )
+    transform = eval_transform(recipe.data.input_size_px, recipe.data)
     return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images)
 
 
@@ -186,11 +163,7 @@ def view_batches(
     recipe: Recipe, table: Table, views: str, size_px: int, bad_images: BadImageLog | None = None
 ) -> Iterator[Batch]:
     """As `evaluation_batches`, at one size, with the views of their images: (n, V, 3, S, S)."""
-    data = recipe.data
-    resize_px = data.eval_resize_px
-    if resize_px is not None:
-        resize_px = tuple(round(side * size_px / data.input_size_px) for side in resize_px)
-    transform = view_transform(size_px, views, data.eval_crop, data.mean, data.std, resize_px, data.interpolation)
+    transform = view_transform(size_px, views, recipe.data)
     return _batches(recipe, table, transform, max(1, recipe.eval.batch_size // NUM_VIEWS[views]), bad_images)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe.assemble.model import heads_without_loss
 from shelfmark.recipe.tree import Recipe
 
