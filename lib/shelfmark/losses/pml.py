@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from torch.nn.functional import normalize
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed
-from shelfmark.losses.config import LossConfig, LossContext, Takes
+from shelfmark.losses.entries import LossContext, LossEntry
+from shelfmark.losses.loss import HeadOutput, Loss, option
 from shelfmark.ops.labelled import UNLABELLED, labelled_rows
 from shelfmark.ops.similarity import compute_dtype, full_precision, require_comparable
 
@@ -39,13 +40,15 @@ _INSTEAD = {"DynamicSoftMarginLoss": "triplet, margin: 0", "SmoothAPLoss": "smoo
 
 
 @dataclass(frozen=True, eq=False)
-class PytorchMetricLearning:
+class PytorchMetricLearning(Loss):
     """A loss object of pytorch-metric-learning, and perhaps a miner's, called as a loss of ours.
 
     Rows with label -1 are dropped; without any other row the loss is 0, and so it is where it would be NaN because no
     row has a positive or the miner keeps nothing. The denominator is the loss's own.
     Whatever the two draw from torch's generators follows from `seed` and the step, and is put back afterwards.
     """
+
+    consumes: ClassVar[HeadOutput] = "vectors"
 
     loss: Callable[..., Tensor]
     miner: Callable[..., Any] | None = None
@@ -82,23 +85,19 @@ class PytorchMetricLearning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PmlConfig(LossConfig):
-    """`{name: pml, head: ..., loss: NTXentLoss}`"""
+class LibraryEntry(LossEntry):
+    """An entry that names classes of the library; its options are theirs, given by name."""
 
-    takes: ClassVar[Takes] = "vectors"
+    loss: str = option(..., "name of a class of pytorch_metric_learning.losses")
+    arguments: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "arguments of that class, by name"}
+    )
+    miner: str = option("", "name of a class of pytorch_metric_learning.miners; '' is none")
+    miner_arguments: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "arguments of the miner's class, by name"}
+    )
 
-    name: Literal["pml"] = "pml"
-    loss: str
-    """a class of pytorch_metric_learning.losses"""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """what it is made with, by name"""
-    miner: str = ""
-    """a class of pytorch_metric_learning.miners; '' is none"""
-    miner_arguments: dict[str, Any] = field(default_factory=dict)
-    """what the miner is made with, by name"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_options(self) -> None:
         if self.miner_arguments and not self.miner:
             raise ValueError(f"miner_arguments={self.miner_arguments} need a miner: name it with miner=")
 
