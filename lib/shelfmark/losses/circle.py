@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
 from shelfmark.losses.retrieval import Sums
-from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.loss import HeadOutput, Loss
-from shelfmark.ops.labelled import UNLABELLED, LabelledRows, labelled_rows
+from shelfmark.ops.labelled import LabelledRows, labelled_rows
 from shelfmark.ops.similarity import compute_dtype
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_positive
 from shelfmark.losses.loss import HeadOutput, Loss, option
-from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.ops.longtail import Counts, checked_counts
 from shelfmark.ops.similarity import compute_dtype
 

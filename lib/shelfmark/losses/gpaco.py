@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.entries import RetrievalLossEntry
 from shelfmark.losses.loss import HeadOutput, Loss, option
 from shelfmark.losses.pairs import PairLoss, Pairs
 from shelfmark.losses.retrieval import Sums
-from shelfmark.ops.labelled import UNLABELLED, class_labels, finite_rows, not_finite
+from shelfmark.ops.labelled import class_labels, finite_rows, not_finite
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.longtail import Counts, log_prior
 from shelfmark.ops.similarity import compute_dtype

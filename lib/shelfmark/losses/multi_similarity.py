@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_positive
 from shelfmark.losses.loss import option
 from shelfmark.losses.miners import Miner, mined_pairs, require_miner
 from shelfmark.losses.pairs import PairLoss, Pairs
 from shelfmark.losses.retrieval import Sums
-from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative
 from shelfmark.losses.nt_xent import NTXentLoss
 from shelfmark.losses.pairs import PairLoss, Pairs
 from shelfmark.losses.retrieval import Sums
-from shelfmark.ops.labelled import UNLABELLED
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.retrieval import QueryBlock, RetrievalLoss, Sums
-from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12

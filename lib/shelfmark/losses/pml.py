@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
@@ -16,11 +15,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.losses.entries import LossContext, LossEntry
 from shelfmark.losses.loss import HeadOutput, Loss, option
-from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.ops.similarity import compute_dtype, full_precision, require_comparable
 
 OUR_NAMES = {
@@ -76,7 +77,7 @@ class PytorchMetricLearning(Loss):
         vectors, labels = batch.rows[is_labelled].to(compute_dtype(embedding)), batch.labels[is_labelled]
         if not len(labels):
             return vectors.sum() * batch.soundness
-        with full_precision(vectors.device), _seeded(derive_seed(self.seed, "losses.pml", step), vectors.device):
+        with full_precision(vectors.device), seeded(derive_seed(self.seed, "losses.pml", step), vectors.device):
             mined = self.miner(vectors, labels) if self.miner else None
             value = self.loss(vectors, labels, mined)
         if bool(value.isnan()) and (len(labels.unique()) == len(labels) or _is_empty(mined)):
@@ -151,18 +152,6 @@ def _trial(loss: PytorchMetricLearning) -> str:
 def _is_empty(mined: Any) -> bool:
     """Whether a miner kept no pair or triplet."""
     return isinstance(mined, tuple) and not any(len(part) for part in mined)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, what torch draws on the CPU and on `device` follows from the seed."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield
 
 
 def _library() -> tuple[ModuleType, ModuleType]:

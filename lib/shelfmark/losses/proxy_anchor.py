@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
 from shelfmark.losses.cosine_softmax import labelled_cosines
 from shelfmark.losses.loss import HeadOutput, Loss, option
-from shelfmark.ops.labelled import UNLABELLED
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.margins import sub_center
 from shelfmark.ops.similarity import compute_dtype
