@@ -424,7 +424,7 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     classes = LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy())
     steps: dict[str, Callable[[], object]] = {}
     for name, loss in {"cross-entropy": None, "Smooth-AP": SmoothAP(), "PNP-D_q": PNP("D_q")}.items():
-        ranking = [LossTerm("ranking", "metric", 1.0, loss, takes="vectors")] if loss else []
+        ranking = [LossTerm("ranking", "metric", 1.0, loss, consumes="vectors")] if loss else []
         heads = {term.head: HeadOptions(dim=DIM) for term in ranking}
         network = build_network(ModelOptions(backbone="resnet50", heads=heads), NUM_CLASSES).to(device)
         optim = OptimOptions(lr=LEARNING_RATE)

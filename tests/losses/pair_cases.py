@@ -10,7 +10,7 @@ from oracles_softmax import Batch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from shelfmark.losses import ComparingLoss, Comparison
+from shelfmark.losses import QueryBlock, RetrievalLoss
 
 LABELS = [0, 1, 2, 0, -1, 1, 0, 3, 2, 0, 1]
 """Classes of 4, 3, 2 and 1 rows, and a row without label."""
@@ -44,8 +44,8 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(gallery[own], gallery_labels[own], gallery, gallery_labels, own)
 
 
-def loss_of(loss: ComparingLoss, batch: Batch) -> Tensor:
-    return loss.sums(Comparison(*batch)).mean()
+def loss_of(loss: RetrievalLoss, batch: Batch) -> Tensor:
+    return loss.sums(QueryBlock(*batch)).mean()
 
 
 def value_and_gradient(loss: Callable[..., Tensor], embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ def value_and_gradients(loss: Callable[[Batch], Tensor], batch: Batch) -> tuple[
     return value.detach(), *torch.autograd.grad(value, (query, gallery))
 
 
-def assert_equals_oracle(loss: ComparingLoss, oracle: Callable[[Batch], Tensor], batch: Batch) -> None:
+def assert_equals_oracle(loss: RetrievalLoss, oracle: Callable[[Batch], Tensor], batch: Batch) -> None:
     ours = value_and_gradients(lambda some: loss_of(loss, some), batch)
     theirs = value_and_gradients(oracle, batch)
     for mine, expected in zip(ours, theirs):
@@ -71,7 +71,7 @@ def assert_equals_oracle(loss: ComparingLoss, oracle: Callable[[Batch], Tensor],
 
 
 def assert_equals_peer(
-    loss: ComparingLoss, peer: Callable[..., Tensor], embedding: Tensor, labels: Tensor, rtol: float = 1e-9
+    loss: RetrievalLoss, peer: Callable[..., Tensor], embedding: Tensor, labels: Tensor, rtol: float = 1e-9
 ) -> None:
     """In value and gradient on rows brought to length 1, as most peers do themselves."""
     ours = value_and_gradient(lambda x, y: loss(normalize(x), y), embedding, labels)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from shelfmark.core.rng import derive_seed
-from shelfmark.losses import Comparison, LossContext, pairs
-from shelfmark.losses.contrastive import ContrastiveConfig, ContrastiveLoss
+from shelfmark.losses import QueryBlock, pairs
+from shelfmark.losses.contrastive import ContrastiveLoss
 
 MINERS = ["none", "hard", "semihard", "multi_similarity", "distance_weighted"]
 MARGINS = {"dot": (1.0, 0.5), "euclidean": (0.0, 1.0)}
@@ -99,7 +99,7 @@ def test_a_memory_behind_the_batch_serves_as_gallery_and_asks_nothing(miner):
 
     def ours(x: Tensor) -> Tensor:
         gallery, y = torch.cat([x, memory]), torch.tensor(gallery_labels)
-        return loss.sums(Comparison(x, y[:5], gallery, y, self_index, 2)).mean()
+        return loss.sums(QueryBlock(x, y[:5], gallery, y, self_index, 2)).mean()
 
     def theirs(x: Tensor) -> Tensor:
         rows = Rows(x, labels, torch.cat([x, memory]), gallery_labels, self_index.tolist())
@@ -206,29 +206,3 @@ def test_coarser_vectors_are_computed_in_float32(distance, dtype):
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     tolerance = 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=tolerance, atol=tolerance / 10)
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"distance": "cosine"}, "distance='cosine' is not one of: dot, euclidean"),
-        ({"positive_margin": math.nan}, "positive_margin=nan must be a finite number"),
-        ({"negative_margin": math.inf}, "negative_margin=inf must be a finite number"),
-        ({"miner": "soft"}, "miner='soft' is not one of: none, hard"),
-        ({"epsilon": -1.0}, "epsilon=-1.0 must be a finite number, 0 or above"),
-    ],
-)
-def test_bad_options_are_refused_with_what_is_allowed(options, text):
-    with pytest.raises(ValueError, match=text):
-        ContrastiveLoss(**options)
-    with pytest.raises(ValueError, match=text):
-        ContrastiveConfig(head="rank", **options)
-
-
-def test_an_entry_builds_the_loss_with_the_run_s_seed():
-    context = LossContext(torch.tensor([1]), torch.device("cpu"), seed=17)
-    assert ContrastiveConfig(head="rank").build(context) == ContrastiveLoss(seed=17)
-    config = ContrastiveConfig(
-        head="rank", distance="euclidean", positive_margin=0.1, negative_margin=0.9, miner="hard", epsilon=0.3
-    )
-    assert config.build(context) == ContrastiveLoss("euclidean", 0.1, 0.9, "hard", 0.3, 17)

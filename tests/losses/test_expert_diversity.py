@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.losses.expert_diversity import ExpertDiversity, ExpertDiversityConfig
+from shelfmark.losses import entry
+from shelfmark.losses.expert_diversity import ExpertDiversity
 
 COUNTS = [100, 20, 5, 0]
 
@@ -118,15 +119,10 @@ def test_what_has_no_meaning_is_refused():
     with pytest.raises(ValueError, match=r"count_share=1 must be at least 0 and below 1"):
         ExpertDiversity(COUNTS, count_share=1)
     with pytest.raises(ValueError, match=r"count_share=2"):
-        ExpertDiversityConfig(count_share=2)
+        entry("expert_diversity", count_share=2)
     with pytest.raises(ValueError, match=r"2 or more experts, not \(3, 1, 4\)"):
         ExpertDiversity(COUNTS)(torch.zeros(3, 1, 4), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"do not fit logits"):
         ExpertDiversity(COUNTS)(torch.zeros(3, 2, 4), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"counts has 4 class counts, the logits have 5"):
         ExpertDiversity(COUNTS)(torch.zeros(3, 2, 5), torch.zeros(3, dtype=torch.int64))
-
-
-def test_the_config_builds_it_on_the_experts():
-    config = ExpertDiversityConfig(temperature=2.0, count_share=0.1)
-    assert (config.head, config.takes) == ("experts", "experts")

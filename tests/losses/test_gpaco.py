@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pair_cases import LABELS, unit_rows
 from torch import Tensor
 
-from shelfmark.losses import BalancedSoftmax, GPaCo, GPaCoConfig, LossContext, SupConLoss, pairs
+from shelfmark.losses import BalancedSoftmax, GPaCo, SupConLoss, pairs
 
 COUNTS = [40, 9, 3, 0]
 """Of four classes, one of them without images."""
@@ -203,21 +203,6 @@ def test_nothing_as_large_as_the_logits_is_kept_beside_them():
     assert {tensor.data_ptr() for tensor in kept if tensor.numel() >= logits.numel()} == {logits.data_ptr()}
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"alpha": -0.1}, "alpha=-0.1"),
-        ({"beta": 0.0}, "beta=0.0"),
-        ({"temperature": 0.0}, "temperature=0.0"),
-        ({"center_temperature": -1.0}, "center_temperature=-1.0"),
-    ],
-)
-def test_options_without_meaning_are_refused_by_the_loss_and_by_its_entry(options, said):
-    for build in (partial(GPaCo, COUNTS), partial(GPaCoConfig, vectors_head="contrast")):
-        with pytest.raises(ValueError, match=said):
-            build(**options)
-
-
 def test_shapes_that_do_not_fit_are_refused():
     labels, vectors = torch.tensor([0, 1]), unit_rows(2)
     with pytest.raises(ValueError, match=r"logits must be \(rows, 4 classes\), not \(2, 3\)"):
@@ -226,19 +211,3 @@ def test_shapes_that_do_not_fit_are_refused():
         GPaCo(COUNTS)(random_logits(2), torch.tensor([0, 4]), vectors)
     with pytest.raises(ValueError, match="labels must be 3 whole numbers"):
         GPaCo(COUNTS)(random_logits(2), labels, unit_rows(3))
-
-
-def test_an_entry_builds_the_loss_with_the_run_s_counts():
-    context = LossContext(counts=torch.tensor([6, 2]), device=torch.device("cpu"))
-    built = GPaCoConfig(vectors_head="contrast", alpha=0.1, beta=0.5, temperature=0.3, center_temperature=2.0).build(
-        context
-    )
-    assert (built.alpha, built.beta, built.temperature, built.center_temperature) == (0.1, 0.5, 0.3, 2.0)
-    torch.testing.assert_close(built.log_prior.exp(), torch.tensor([0.75, 0.25], dtype=torch.float64))
-    default, entry = GPaCo([1]), GPaCoConfig(vectors_head="contrast")
-    assert (default.alpha, default.beta, default.temperature, default.center_temperature) == (
-        entry.alpha,
-        entry.beta,
-        entry.temperature,
-        entry.center_temperature,
-    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles_longtail import mean_over_rows
 
 from shelfmark.losses.balanced_softmax import BalancedSoftmax
-from shelfmark.losses.inverse_softmax import InverseSoftmax, InverseSoftmaxConfig
+from shelfmark.losses.inverse_softmax import InverseSoftmax
 
 COUNTS = [100, 2, 20, 10, 50, 5]
 
@@ -91,11 +91,3 @@ def test_a_class_without_images_counts_as_one_with_a_single_image():
     single = value_and_gradient(InverseSoftmax([100, 50, 20, 1, 5, 2]), logits, labels)
     assert math.isfinite(float(empty[0]))
     torch.testing.assert_close(empty[1], single[1], rtol=1e-9, atol=1e-12)
-
-
-def test_what_has_no_meaning_is_refused_and_the_config_hands_its_options_over():
-    with pytest.raises(ValueError, match=r"strength=-1 must be a finite number, 0 or above"):
-        InverseSoftmax(COUNTS, strength=-1)
-    with pytest.raises(ValueError, match=r"strength=-1"):
-        InverseSoftmaxConfig(strength=-1)
-    assert (InverseSoftmaxConfig().strength, InverseSoftmaxConfig().head) == (2.0, "classifier")

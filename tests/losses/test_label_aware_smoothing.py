@@ -11,9 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.losses.config import LossContext
 from shelfmark.losses.cross_entropy import CrossEntropy
-from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
+from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing
 
 COUNTS = [100, 50, 20, 10, 5, 2]
 SHAPES = ["concave", "linear", "convex", "exp"]
@@ -108,29 +107,3 @@ def test_a_class_without_images_is_smoothed_as_the_rarest_that_has_some(shape):
     without = LabelAwareSmoothing([9, 2, 5], 0.3, 0.05, shape).smoothing
     assert torch.equal(smoothing[[0, 2, 3]], without)
     assert float(smoothing[1]) == 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"head": 1.0}, r"head=1.0 must be at least 0 and below 1"),
-        ({"tail": -0.1}, r"tail=-0.1"),
-        ({"shape": "convexe"}, r"not one of: concave, linear, convex, exp. Did you mean 'convex'\?"),
-        ({"smoothing_form": "other"}, r"not one of: uniform, others. Did you mean 'others'\?"),
-        ({"shape": "exp", "exponent": 0.0}, r"exponent=0.0 must be a finite number above 0"),
-    ],
-)
-def test_an_option_without_meaning_is_refused(options, text):
-    with pytest.raises(ValueError, match=text):
-        LabelAwareSmoothing(COUNTS, **options)
-
-
-def test_the_config_tells_the_smoothing_of_the_head_classes_from_the_head_of_the_model():
-    config = LabelAwareSmoothingConfig(head="classifier", head_smoothing=0.4, tail_smoothing=0.1, shape="linear")
-    assert (config.head, config.head_smoothing, config.tail_smoothing) == ("classifier", 0.4, 0.1)
-
-
-def test_the_config_s_smoothing_form_reaches_the_loss():
-    context = LossContext(torch.tensor(COUNTS), torch.device("cpu"))
-    assert LabelAwareSmoothingConfig().build(context).smoothing_form == "others"
-    assert LabelAwareSmoothingConfig(smoothing_form="uniform").build(context).smoothing_form == "uniform"

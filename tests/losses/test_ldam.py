@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmark.losses.cross_entropy import CrossEntropy
-from shelfmark.losses.ldam import LDAM, LDAMConfig
+from shelfmark.losses.ldam import LDAM
 
 COUNTS = [100, 50, 20, 10, 5, 2]
 
@@ -82,7 +82,3 @@ def test_an_option_without_meaning_is_refused():
         LDAM([1, 1])(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     with pytest.raises(ValueError, match=r"counts has 6 class counts, the logits have 2 classes"):
         LDAM(COUNTS)(torch.zeros(1, 2), torch.tensor([0]))
-
-
-def test_the_config_asks_for_cosines():
-    assert LDAMConfig.takes == "cosines"

@@ -15,8 +15,8 @@ from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from shelfmark.losses import Comparison, LossContext, pairs
-from shelfmark.losses.lifted_structure import LiftedStructureConfig, LiftedStructureLoss
+from shelfmark.losses import QueryBlock, pairs
+from shelfmark.losses.lifted_structure import LiftedStructureLoss
 
 
 def value_and_gradient(loss, embedding: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,7 @@ def test_a_memory_behind_the_batch_serves_as_gallery_and_asks_nothing():
 
     def ours(x: Tensor) -> Tensor:
         gallery, y = torch.cat([x, memory]), torch.tensor(gallery_labels)
-        return LiftedStructureLoss().sums(Comparison(x, y[:5], gallery, y, self_index)).mean()
+        return LiftedStructureLoss().sums(QueryBlock(x, y[:5], gallery, y, self_index)).mean()
 
     def theirs(x: Tensor) -> Tensor:
         rows = Rows(x, labels, torch.cat([x, memory]), gallery_labels, self_index.tolist())
@@ -158,17 +158,3 @@ def test_coarser_vectors_are_computed_in_float32(dtype):
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     tolerance = 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=tolerance, atol=tolerance / 10)
-
-
-@pytest.mark.parametrize("margin", [math.nan, math.inf])
-def test_a_margin_that_is_not_finite_is_refused(margin):
-    with pytest.raises(ValueError, match=r"margin=.* finite number"):
-        LiftedStructureLoss(margin)
-    with pytest.raises(ValueError, match=r"margin=.* finite number"):
-        LiftedStructureConfig(head="rank", margin=margin)
-
-
-def test_an_entry_builds_the_loss_that_it_names():
-    context = LossContext(torch.tensor([1]), torch.device("cpu"))
-    assert LiftedStructureConfig(head="rank").build(context) == LiftedStructureLoss()
-    assert LiftedStructureConfig(head="rank", margin=0.5).build(context) == LiftedStructureLoss(0.5)

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from two_processes import on_two_processes
 
 from shelfmark.core import dist
-from shelfmark.losses import PNP, ComparingLoss, CrossEntropy, LossContext, LossUnion, RecallAtK, SmoothAP
+from shelfmark.losses import PNP, CrossEntropy, LossContext, LossUnion, RecallAtK, RetrievalLoss, SmoothAP, entry
 from shelfmark.losses.adaptive_margin import AdaptiveMarginLoss
 from shelfmark.losses.angular import AngularLoss
 from shelfmark.losses.arcface import ArcFaceLoss
@@ -34,7 +34,6 @@ from shelfmark.losses.logit_adjusted import LogitAdjusted
 from shelfmark.losses.multi_similarity import MultiSimilarityLoss
 from shelfmark.losses.n_pair import NPairLoss
 from shelfmark.losses.nt_xent import NTXentLoss
-from shelfmark.losses.pml import PmlConfig
 from shelfmark.losses.proxy_anchor import ProxyAnchorLoss
 from shelfmark.losses.proxy_nca import ProxyNCALoss
 from shelfmark.losses.ranked_list import RankedListLoss
@@ -76,7 +75,7 @@ LOSSES: dict[str, tuple[Kind, Any]] = {
     "n_pair": ("vectors", NPairLoss(l2_weight=0.02)),
     "nt_xent": ("vectors", NTXentLoss()),
     "pair_cosface": ("vectors", PairCosFaceLoss()),
-    "pml": ("vectors", PmlConfig(head="rank", loss="NTXentLoss").build(CONTEXT)),
+    "pml": ("vectors", entry("pml", head="rank", loss="NTXentLoss").build(CONTEXT)),
     "pnp O": ("vectors", PNP("O", temperature=0.1)),
     "pnp I_u": ("vectors", PNP("I_u", temperature=0.1)),
     "pnp I_b": ("vectors", PNP("I_b", temperature=0.1)),
@@ -99,7 +98,7 @@ LOSSES: dict[str, tuple[Kind, Any]] = {
     "triplet drawn": ("vectors", TripletLoss(mining="distance_weighted", seed=3)),
 }
 
-COMPARING = [name for name, (_, loss) in LOSSES.items() if isinstance(loss, ComparingLoss | GPaCo)]
+COMPARING = [name for name, (_, loss) in LOSSES.items() if isinstance(loss, RetrievalLoss | GPaCo)]
 STEP = 5
 MEMORY_LABELS = [3, 0, 4, 1, -1, 2]
 

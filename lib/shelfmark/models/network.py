@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.models.adapters import add_adapters
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.pooling import replace_pooling
@@ -23,7 +25,6 @@ from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifie
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.neck import BatchNormNeck
 from shelfmark.models.options import ClassifierOptions, HeadOptions, ModelOptions
-from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
 from shelfmark.ops.experts import expert_logits
 
@@ -85,7 +86,7 @@ class Network(nn.Module):
     def restart_classifier(self, seed: int, role: str) -> None:
         """Gives the classifier fresh first weights, which follow from seed and role alone."""
         fresh = copy.deepcopy(self.classifier).cpu()
-        with seeded(seed, role):
+        with seeded(derive_seed(seed, role)):
             fresh.reset_parameters()
         self.classifier.load_state_dict(fresh.state_dict())
 
@@ -177,10 +178,10 @@ def build_network(
         raise UserError(f"model.neck={options.neck} normalises one embedding; set model.experts=1, or model.neck=none.")
     body, num_features = _build_body(options, seed, options.weights if load_weights else "")
     body = add_adapters(body, options.adapters, seed)
-    with seeded(seed, "model.embedding"):
+    with seeded(derive_seed(seed, "model.embedding")):
         embedding = _build_embedding(num_features, options)
     dim = options.experts * (options.embedding_dim or num_features)
-    with seeded(seed, "model.classifier"):
+    with seeded(derive_seed(seed, "model.classifier")):
         classifier = _build_classifier(dim, num_classes, options.classifier)
     heads = {name: _build_head(name, head, dim, num_classes, seed) for name, head in options.heads.items()}
     return Network(body, embedding, classifier, heads, options, freeze)
@@ -223,7 +224,7 @@ def _build_head(
     # A dot would break the names in a state_dict, and words such as `keys` are nn.ModuleDict's own.
     if not name.isidentifier() or name == "classifier" or hasattr(nn.ModuleDict, name):
         raise UserError(f"model.heads: {name!r} cannot be a head's name; take a plain word such as 'metric'.")
-    with seeded(seed, f"model.heads.{name}"):
+    with seeded(derive_seed(seed, f"model.heads.{name}")):
         if options.type == "proxy":
             return ProxyHead(num_features, num_classes, options)
         return MetricHead(num_features, options)
