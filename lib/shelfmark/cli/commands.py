@@ -17,7 +17,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import StopSignals
 
 if TYPE_CHECKING:
-    from shelfmark.config.load import Loaded, Override
+    from shelfmark.config.load import Loaded
+    from shelfmark.config.overrides import Override
     from shelfmark.runtime.trained_model import TrainedModel
 
 AUTO = Path("auto")
@@ -59,7 +60,7 @@ def _train(args: argparse.Namespace, signals: StopSignals) -> int:
 
 
 def test(args: argparse.Namespace) -> int:
-    from shelfmark.config.load import Override
+    from shelfmark.config.overrides import Override
 
     if args.tta:
         args.overrides.append(Override("predict.views", args.tta, "--tta"))
@@ -435,7 +436,7 @@ def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
 
 def _without_the_shop(overrides: list[Override]) -> list[Override]:
     """Who brings training annotations, and names no config, does not want the shop's other files beside them."""
-    from shelfmark.config.load import Override
+    from shelfmark.config.overrides import Override
 
     if not any(override.key == "data.train_json" for override in overrides):
         return []

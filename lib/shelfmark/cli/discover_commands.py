@@ -111,7 +111,7 @@ def _recipe(args: argparse.Namespace) -> Loaded:
 
 def _photos(args: argparse.Namespace) -> list[Path]:
     """The photographs. The parser cannot tell them from `key=value`, so overrides are picked out by their look."""
-    from shelfmark.config.load import parse_override
+    from shelfmark.config.overrides import parse_override
 
     is_override = ["=" in word and not Path(word).exists() for word in args.photos]
     args.overrides += [parse_override(word) for word, found in zip(args.photos, is_override) if found]

@@ -204,7 +204,7 @@ def _source(args: argparse.Namespace) -> Source:
 
 def _photos(args: argparse.Namespace) -> list[Path]:
     """The photographs. The parser cannot tell them from `key=value`, so overrides are picked out by their look."""
-    from shelfmark.config.load import parse_override
+    from shelfmark.config.overrides import parse_override
 
     photos = []
     for word in args.photos:
