@@ -31,7 +31,7 @@ from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json
-from shelfmark.engine.checkpoint import MANIFEST
+from shelfmark.engine.checkpoint_folder import MANIFEST
 from shelfmark.evaluation.classification import predict_from_features
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.pipelines.calibrate import fit_methods
