@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import published_commands as published
 import pytest
 
-from shelfmark.config.load import Override, load, parse_override
+from shelfmark.config.load import load
 from shelfmark.config.migrate import (
     FASTRETRI,
     FASTRETRI_FLAGS,
@@ -18,6 +18,7 @@ from shelfmark.config.migrate import (
     shell_word,
     translate,
 )
+from shelfmark.config.overrides import Override, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.recipe.tree import Recipe
 

@@ -12,8 +12,9 @@ import published_commands as published
 import pytest
 
 from shelfmark.cli import main
-from shelfmark.cli.commands import COMMANDS, _train_recipe
+from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse
+from shelfmark.cli.recipes import train_recipe
 from shelfmark.config.load import load
 from shelfmark.config.migrate import FASTRETRI
 from shelfmark.recipe import Recipe
@@ -44,7 +45,7 @@ def test_a_published_line_becomes_its_recipe_and_hardly_a_word_more(
     more = {"pnp_sop": ["data.root=dataset/online_products"]}
     processes = ["--num-gpus", "4"] if recipe.startswith("fastretri") else []
     assert words == [*expected, *processes, *more.get(recipe, [])]
-    config = _train_recipe(parse("train", COMMANDS["train"], words[2:])).config
+    config = train_recipe(parse("train", COMMANDS["train"], words[2:])).config
     file = place / "configs" / "retrieval" / f"{recipe}.yaml"
     assert config.model_dump(exclude={"data": {"root"}}) == load(Recipe, file).config.model_dump(
         exclude={"data": {"root"}}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 from shelfmark.recipe import Recipe
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.losses import LossContext
 from shelfmark.recipe import Recipe, assemble

@@ -9,45 +9,46 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.existing import checkpoint, existing_folder
+from shelfmark.cli.options import JSON, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.parser import Command, option
-from shelfmark.core.errors import UserError
-from shelfmark.core.text_safety import printable
+from shelfmark.cli.photos import PHOTOS, photos_of, status_of
+from shelfmark.cli.recipes import require_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shelfmark.pipelines.index import Source
-    from shelfmark.pipelines.recognise import Recognition
-    from shelfmark.pipelines.search import Answer
 
-UNREADABLE = 1
-"""Exit status where some photographs could not be read; the others were answered."""
-
-INDEX = option("--index", "folder of the index", type=Path, required=True, metavar="DIR")
-MODEL = option("--RESUME_MODEL", "the index's checkpoint, where it is not where it was", type=Path, metavar="CKPT")
+INDEX = option(
+    "--index",
+    "folder of the index",
+    type=existing_folder("an index", "Build one with `shelfmark index build`."),
+    required=True,
+    metavar="DIR",
+)
+MODEL = option("--RESUME_MODEL", "the index's checkpoint, if it was moved", type=checkpoint, metavar="CKPT")
 SOURCE = [
     option("--split", "which annotations of the config (default: train)", choices=["train", "val", "retrieval"]),
     option(
-        "--annotations", "another annotation file; of marked records those with is_gallery", type=Path, metavar="FILE"
+        "--annotations",
+        "another annotation file; of marked records those with is_gallery",
+        type=annotation_file,
+        metavar="FILE",
     ),
-    option("--images", "a folder of photographs", type=Path, metavar="DIR"),
+    option("--images", "a folder of photographs", type=image_folder, metavar="DIR"),
     option("--label", "with --images: the class of them all", type=int, metavar="LABEL"),
     option("--class-name", "with --label: its name", metavar="NAME"),
     option(
         "--embeddings",
         "take these features of them, which `shelfmark embed` or a build wrote",
-        type=Path,
+        type=embeddings_folder,
         metavar="DIR",
     ),
 ]
-PHOTOS = option("photos", "photographs, or folders of them", nargs="+", metavar="PHOTO")
 NEAREST = option("--k", "gallery images that are looked at", type=int, default=10, metavar="K")
-JSON = option("--json", "JSON on standard output instead of tables", action="store_true")
 
 
 def build(args: argparse.Namespace) -> int:
-    if args.RESUME_MODEL is None:
-        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
+    require_checkpoint(args)
     source = _source(args)
     from shelfmark.pipelines.index import build as run
     from shelfmark.runtime.trained_model import open_model
@@ -87,7 +88,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def search(args: argparse.Namespace) -> int:
-    photos = _photos(args)
+    photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.search import search as run
 
@@ -101,11 +102,11 @@ def search(args: argparse.Namespace) -> int:
             overrides=args.overrides,
         )
     (index_screens.as_json if args.json else index_screens.searched)(answers)
-    return _status(answers, args.json)
+    return status_of(answers, warns=args.json)
 
 
 def recognise(args: argparse.Namespace) -> int:
-    photos = _photos(args)
+    photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.recognise import recognise as run
 
@@ -121,7 +122,7 @@ def recognise(args: argparse.Namespace) -> int:
             topk=args.topk,
         )
     (index_screens.as_json if args.json else index_screens.recognised)(answers)
-    return _status(answers, args.json)
+    return status_of(answers, warns=args.json)
 
 
 _SEARCH = Command(
@@ -144,7 +145,7 @@ INDEX_COMMANDS = {
         "embed a gallery and build an index of it",
         build,
         [
-            option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT"),
+            RESUME,
             option("--out", "folder for the index", type=Path, required=True, metavar="DIR"),
             option(
                 "--kind",
@@ -202,34 +203,8 @@ def _source(args: argparse.Namespace) -> Source:
     return Source(args.split, args.annotations, args.images, args.embeddings, args.label, args.class_name)
 
 
-def _photos(args: argparse.Namespace) -> list[Path]:
-    """The photographs. The parser cannot tell them from `key=value`, so overrides are picked out by their look."""
-    from shelfmark.config.load import parse_override
-
-    photos = []
-    for word in args.photos:
-        if "=" in word and not Path(word).exists():
-            args.overrides.append(parse_override(word))
-        else:
-            photos.append(Path(word))
-    if not photos:
-        raise UserError("no photograph is given.")
-    return photos
-
-
 @contextlib.contextmanager
 def _told_aside(is_json: bool) -> Iterator[None]:
     """What is said on the way goes to standard error, where standard output is for JSON."""
     with contextlib.redirect_stdout(sys.stderr if is_json else sys.stdout):
         yield
-
-
-def _status(answers: Sequence[Answer] | Sequence[Recognition], is_json: bool) -> int:
-    unread = [answer for answer in answers if answer.error is not None]
-    if is_json:
-        # The tables say it themselves.
-        for answer in unread:
-            print(
-                printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr
-            )
-    return UNREADABLE if unread else 0

@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
-    """The command's arguments. With takes_config also `overrides`: a list of config.load.Override, in order.
+    """The command's arguments. With takes_config also `overrides`: a list of config.overrides.Override, in order.
 
     Raises UserError for what the command does not know, with the nearest flag.
     """
@@ -50,7 +50,7 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
         return parser.parse_args(argv)
     # Imported here because --help of the other commands need not wait for it.
     from shelfmark.config.dialects import nearest_flag, translate_2020
-    from shelfmark.config.load import parse_override
+    from shelfmark.config.overrides import parse_override
 
     translated, rest, notes = translate_2020(argv)
     known, unknown = parser.parse_known_args(rest)

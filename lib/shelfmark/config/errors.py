@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from shelfmark.config.nodes import Node, plain
 from shelfmark.config.shape import Shape
 from shelfmark.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _VALUE_SHOWN_CHARS = 60

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from shelfmark.config.load import BASE, Loaded
+from shelfmark.config.files import BASE
+from shelfmark.config.load import Loaded
 from shelfmark.config.yaml_lines import scalar
 from shelfmark.core.errors import UserError
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.load import load
 from shelfmark.config.migrate import RUN_FOLDER, Translation, override_text, shell_word, translate
+from shelfmark.config.overrides import Override
 from shelfmark.recipe import Recipe
 
 # What an evaluation may still decide; all else stands in the checkpoint.

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.engine.checkpoint import Checkpoint, load_model
