@@ -152,7 +152,7 @@ def _state(module: nn.Module, statistics: bool) -> dict[str, Tensor]:
 
 def test_batch_norms_of_a_frozen_backbone_learn_where_that_is_asked() -> None:
     model = network(freeze=["backbone"])
-    model.freeze(["backbone"], update_batch_norm=True)
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     weights, statistics = (_state(model.backbone, of) for of in (False, True))
     assert model.learns_statistics
     model(images()).logits.sum().backward()
@@ -169,13 +169,13 @@ def test_batch_norms_of_a_frozen_backbone_learn_where_that_is_asked() -> None:
 def test_the_dropout_of_what_is_frozen_stays_off_while_its_batch_norms_learn() -> None:
     backbone = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout())
     model = Network(backbone, nn.Identity(), LinearClassifier(12, 3), {}, ModelOptions(freeze=["backbone"]))
-    model.freeze(["backbone"], update_batch_norm=True)
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     assert [module.training for module in backbone] == [False, True, False]
 
 
 def test_parts_of_a_frozen_backbones_batch_teach_its_batch_norms_one_after_another() -> None:
     model = network()
-    model.freeze(["backbone"], update_batch_norm=True)
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     twin = copy.deepcopy(model)
     cached = CachedNetwork(model, 4, Precision.resolve("fp32", torch.device("cpu")))
     outputs = cached(images(8))

@@ -64,13 +64,13 @@ class Network(nn.Module):
         self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.freeze(options.freeze if freeze is None else freeze)
 
-    def freeze(self, names: Sequence[str], update_batch_norm: bool = False) -> None:
+    def freeze(self, names: Sequence[str], adapt_frozen_bn_statistics: bool = False) -> None:
         """Freezes these modules and parameters, and no others. UserError: an unknown name, or nothing left to train.
 
-        update_batch_norm: their batch norms go on to normalise by the batch and to learn its statistics. While the
-        classifier has class factors, these learn and its weight and bias do not.
+        adapt_frozen_bn_statistics: their batch norms go on to normalise by the batch and to learn its statistics. While
+        the classifier has class factors, these learn and its weight and bias do not.
         """
-        self.frozen, self.update_batch_norm = tuple(names), update_batch_norm
+        self.frozen, self.adapt_frozen_bn_statistics = tuple(names), adapt_frozen_bn_statistics
         for name in self._learning:
             self.get_parameter(name).requires_grad_(True)
         scale = self.classifier.class_scale
@@ -149,7 +149,7 @@ class Network(nn.Module):
         for part in (_part(self, name) for name in self.frozen):
             if isinstance(part, nn.Module):
                 part.eval()
-                if self.update_batch_norm:
+                if self.adapt_frozen_bn_statistics:
                     for module in _batch_norms(part):
                         module.train(mode)
         if self.freeze_bn:

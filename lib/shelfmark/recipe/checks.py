@@ -25,9 +25,10 @@ def _require_possible_stages(recipe: Recipe) -> None:
         place = f"train.stages.{index}"
         if stage.classifier == "scale":
             _require_something_to_scale(recipe, place, stage)
-        if stage.update_batch_norm and recipe.model.freeze_bn:
+        if stage.adapt_frozen_bn_statistics and recipe.model.freeze_bn:
             raise ValueError(
-                f"{place}.update_batch_norm=true learns the statistics that model.freeze_bn=true keeps; leave one out"
+                f"{place}.adapt_frozen_bn_statistics=true learns the statistics that model.freeze_bn=true keeps;"
+                " leave one out"
             )
         if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
             raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")

@@ -33,7 +33,7 @@ class TrainStage(Section):
         "restart: the classifier begins anew, as in cRT; scale: its weight and bias are fixed and a factor for each"
         " class learns, as in LWS",
     )
-    update_batch_norm: bool = option(
+    adapt_frozen_bn_statistics: bool = option(
         False, "batch norms of frozen modules go on to normalise by the batch and to learn its statistics, as in MiSLAS"
     )
     sampling: SamplerName | None = option(None, "sampler of this stage; null: what sampling says")

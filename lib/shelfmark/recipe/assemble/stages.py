@@ -24,5 +24,5 @@ def enter_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> No
         network.fold_class_scale()
     network.freeze(
         [*freeze, *heads_without_loss(recipe)],
-        update_batch_norm=stage is not None and stage.update_batch_norm,
+        adapt_frozen_bn_statistics=stage is not None and stage.adapt_frozen_bn_statistics,
     )
