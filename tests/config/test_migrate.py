@@ -44,7 +44,7 @@ PNP_EXAMPLES = {
     "tv_split_perc": Means("0.8", note=LACKS),
     "augmentation": Means("big", {"data.input_size_px": 256, "data.eval_crop": 1}),
     "lr": Means("1e-4", {"optim.lr": 1e-4}),
-    "fc_lr": Means("1e-4", {"optim.head_lr_factor": 10}),
+    "fc_lr": Means("1e-4", {"optim.non_backbone_lr_factor": 10}),
     "decay": Means("1e-3", {"optim.weight_decay": 1e-3}),
     "n_epochs": Means("7", {"train.num_epochs": 7}),
     "kernels": Means("2", {"data.num_workers": 2}),
@@ -90,7 +90,7 @@ SMOOTH_AP_LINE = "python main.py --dataset vehicle_id"
 SMOOTH_AP_EXAMPLES = {
     "dataset": Means("vehicle_id", {"train.num_epochs": 400, "eval.recall_at": [1, 5]}),
     "lr": Means("1e-4", {"optim.lr": 1e-4}),
-    "fc_lr_mul": Means("0", {"optim.head_lr_factor": 1}),
+    "fc_lr_mul": Means("0", {"optim.non_backbone_lr_factor": 1}),
     "n_epochs": Means("7", {"train.num_epochs": 7}),
     "kernels": Means("2", {"data.num_workers": 2}),
     "bs": Means("64", {"train.batch_size": 64}),
@@ -209,7 +209,7 @@ FASTRETRI_EXAMPLES = {
     "SOLVER.OPT": Means("Adam", {"optim.name": "adam"}),
     "SOLVER.BASE_LR": Means("0.01", {"optim.lr": 0.01, "optim.schedule.final_factor": 0.002}),
     "SOLVER.ETA_MIN_LR": Means("1e-4", {"optim.lr": 0.02, "optim.schedule.final_factor": 0.005}),
-    "SOLVER.HEADS_LR_FACTOR": Means("10", {"optim.head_lr_factor": 10}),
+    "SOLVER.HEADS_LR_FACTOR": Means("10", {"optim.non_backbone_lr_factor": 10}),
     "SOLVER.BIAS_LR_FACTOR": Means("2", note=INERT),
     "SOLVER.MOMENTUM": Means("0.9", {"optim.momentum": 0.9}),
     "SOLVER.NESTEROV": Means("True", {"optim.nesterov": True}),
@@ -336,7 +336,7 @@ def test_what_is_not_typed_has_the_original_s_default_and_not_the_recipe_s() -> 
     assert (bare.seed, bare.train.batch_size, bare.train.num_epochs, bare.model.embedding_dim) == (1, 112, 150, 128)
     assert (bare.losses[0].variant, bare.sampling.images_per_class) == ("O", 2)  # type: ignore[union-attr]
     species = resolved("python main.py --dataset Inaturalist")
-    assert (species.train.batch_size, species.optim.head_lr_factor) == (112, 5)
+    assert (species.train.batch_size, species.optim.non_backbone_lr_factor) == (112, 5)
 
 
 @pytest.mark.parametrize(

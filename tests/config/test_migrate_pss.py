@@ -33,7 +33,7 @@ VIT = "vit_base --patch_size 16"
 EXAMPLES = {
     "dataset": Means("Inaturalist"),
     "lr": Means("1e-4", {"optim.lr": 1e-4}),
-    "fc_lr_mul": Means("0", {"optim.head_lr_factor": 1}),
+    "fc_lr_mul": Means("0", {"optim.non_backbone_lr_factor": 1}),
     "n_epochs": Means("7", {"train.num_epochs": 7}),
     "kernels": Means("2", {"data.num_workers": 2}),
     "bs": Means("64", {"train.batch_size": 64}),
@@ -231,7 +231,8 @@ def test_the_published_commands_of_hi_lander_are_the_recipe_s_own_network() -> N
 
 def test_what_is_not_typed_has_the_original_s_default_and_not_the_recipe_s() -> None:
     embedder = resolved("python main.py --dataset Inaturalist --iter 0")
-    assert (embedder.train.batch_size, embedder.model.embedding_dim, embedder.optim.head_lr_factor) == (112, 512, 5)
+    assert (embedder.train.batch_size, embedder.model.embedding_dim) == (112, 512)
+    assert embedder.optim.non_backbone_lr_factor == 5
     assert embedder.eval.every_epochs == 1
     network = resolved("python train_subg.py --data_path a.pkl").discovery.clusterer.lander
     assert (network.ks, network.levels, network.layer, network.balance) == ((10,), (1,), "gcn", False)

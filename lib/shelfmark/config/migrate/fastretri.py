@@ -384,7 +384,7 @@ FASTRETRI: dict[str, Old] = {
     ),
     "SOLVER.BASE_LR": Old(_fastretri_rate),
     "SOLVER.ETA_MIN_LR": Old(_fastretri_rate),
-    "SOLVER.HEADS_LR_FACTOR": Old(number("optim.head_lr_factor")),
+    "SOLVER.HEADS_LR_FACTOR": Old(number("optim.non_backbone_lr_factor")),
     "SOLVER.BIAS_LR_FACTOR": Old(inert="no bias learns in this network."),
     "SOLVER.MOMENTUM": Old(number("optim.momentum")),
     "SOLVER.NESTEROV": Old(_either([("optim.nesterov", True)], [("optim.nesterov", False)])),

@@ -91,7 +91,7 @@ def _pnp_optimizer(text: str, given: Given) -> Reading:
 
 def _pnp_embedding_rate(text: str, given: Given) -> Reading:
     rate = to_float(text)
-    return [] if rate < 0 else [("optim.head_lr_factor", quotient(rate, to_float(given["lr"])))]
+    return [] if rate < 0 else [("optim.non_backbone_lr_factor", quotient(rate, to_float(given["lr"])))]
 
 
 def _recalls(text: str, given: Given) -> Reading:

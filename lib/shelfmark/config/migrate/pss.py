@@ -140,7 +140,7 @@ _UNUSED = Old(inert="parsed and never used.")
 PSS: dict[str, Old] = {
     "dataset": Old(_dataset, "vehicle_id"),
     "lr": Old(number("optim.lr"), "1e-5"),
-    "fc_lr_mul": Old(lambda text, given: [("optim.head_lr_factor", to_float(text) or 1)], "5"),
+    "fc_lr_mul": Old(lambda text, given: [("optim.non_backbone_lr_factor", to_float(text) or 1)], "5"),
     "n_epochs": Old(whole("train.num_epochs"), "400"),
     "kernels": Old(whole("data.num_workers"), "8"),
     "bs": Old(whole("train.batch_size"), "112"),

@@ -109,7 +109,7 @@ _DIAGNOSTIC = "a diagnostic of training; `shelfmark embed` writes the features t
 SMOOTH_AP: dict[str, Old] = {
     "dataset": Old(_smoothap_dataset, "vehicle_id"),
     "lr": Old(number("optim.lr"), "1e-5"),
-    "fc_lr_mul": Old(lambda text, given: [("optim.head_lr_factor", to_float(text) or 1)], "5"),
+    "fc_lr_mul": Old(lambda text, given: [("optim.non_backbone_lr_factor", to_float(text) or 1)], "5"),
     "n_epochs": Old(_smoothap_epochs, "400", says=_forced(lambda chosen: chosen.num_epochs)),
     "kernels": Old(whole("data.num_workers"), "8"),
     "bs": Old(whole("train.batch_size"), "112"),
