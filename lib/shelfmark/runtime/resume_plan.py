@@ -22,6 +22,7 @@ from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
+    config_overrides,
     Checkpoint,
     copy_checkpoint,
     load_checkpoint,
@@ -31,7 +32,6 @@ from shelfmark.engine.checkpoint import (
 )
 from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.recipe import Recipe
-from shelfmark.runtime.trained_model import config_overrides
 
 Mode = Literal["resume", "finetune"]
 
