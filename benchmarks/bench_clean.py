@@ -19,11 +19,11 @@ from shelfmark.config.load import load, parse_override
 from shelfmark.core.files import write_text
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.documents import annotations_json, read_document
-from shelfmark.data.shop import generate_shop, is_complete
-from shelfmark.pipelines.clean import Cleaned, clean
-from shelfmark.pipelines.opened import open_model
+from shelfmark.pipelines.clean import LabelFindings, clean
 from shelfmark.pipelines.train import train
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.trained_model import open_model
+from shelfmark.shop import generate_shop, is_complete
 
 CONFIG = Path(__file__).parents[1] / "configs" / "shop.yaml"
 SHOP = Path("dataset/shop")
@@ -72,7 +72,7 @@ def plant(noise: str, folder: Path) -> tuple[Path, np.ndarray]:
     return file, true_labels
 
 
-def scores(cleaned: Cleaned, true_labels: np.ndarray) -> list[str]:
+def scores(cleaned: LabelFindings, true_labels: np.ndarray) -> list[str]:
     suspects, leaves = cleaned.suspects, cleaned.leaves
     wrong = suspects.labels != true_labels
     renamed = leaves & suspects.agreed

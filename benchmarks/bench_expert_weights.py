@@ -20,10 +20,10 @@ import torch
 from measuring import device_names, versions
 
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import features_of
-from shelfmark.pipelines.opened import OpenedModel, open_model
-from shelfmark.pipelines.splits import read_evaluation, require_val
 from shelfmark.pipelines.weigh_experts import weigh_experts
+from shelfmark.runtime.features import features_of
+from shelfmark.runtime.splits import read_evaluation, require_val
+from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def drawn_rows(labels: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     return {shares: np.sort(order[nth < number[labels[order]]]) for shares, number in wanted.items()}
 
 
-def _row(seed: int, shares: str, opened: OpenedModel, table: Table) -> str:
+def _row(seed: int, shares: str, opened: TrainedModel, table: Table) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         images = Path(temporary) / "images"
         images.mkdir()
@@ -78,7 +78,7 @@ def _row(seed: int, shares: str, opened: OpenedModel, table: Table) -> str:
     return f"| {seed} | {shares} | {len(table)} | {' | '.join(cells)} | {weights} |"
 
 
-def _accuracy(model: OpenedModel, features: torch.Tensor, labels: torch.Tensor) -> float:
+def _accuracy(model: TrainedModel, features: torch.Tensor, labels: torch.Tensor) -> float:
     with torch.inference_mode():
         return float((model.network.logits(features).argmax(dim=1) == labels).float().mean())
 

@@ -29,14 +29,14 @@ from measuring import device_names, versions
 from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_text
-from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
-from shelfmark.data.converters.discovery_shop import write_discovery_shop
-from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.evaluation.retrieval import search_scores
 from shelfmark.ops.bootstrap import mean_intervals
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 from shelfmark.recipe import Recipe
+from shelfmark.shop import generate_shop, is_complete
+from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
+from shelfmark.shop.discovery_shop import write_discovery_shop
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "discovery.md"

@@ -30,17 +30,17 @@ from shelfmark.calibration.comparison import held_out_predictions
 from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json
-from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.engine.checkpoint import MANIFEST
 from shelfmark.evaluation.classification import predict_from_features
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.pipelines.calibrate import fit_methods
-from shelfmark.pipelines.calibration_methods import UNMODIFIED
-from shelfmark.pipelines.limits import smoke_overrides
-from shelfmark.pipelines.opened import OpenedModel, open_model
-from shelfmark.pipelines.recalibration import run_features
-from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.calibration_methods import UNMODIFIED
+from shelfmark.runtime.recalibration import run_features
+from shelfmark.runtime.small_runs import smoke_overrides
+from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.shop import generate_shop, is_complete
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "configs" / "longtail"
@@ -198,7 +198,7 @@ def provenance(runs: Sequence[Run], images: Images, words: Sequence[str] | None)
     )
 
 
-def _trained_hits(opened: OpenedModel) -> tuple[torch.Tensor, float, torch.Tensor]:
+def _trained_hits(opened: TrainedModel) -> tuple[torch.Tensor, float, torch.Tensor]:
     """Hits (N,), the ECE, and labels (N,), of the labelled val images."""
     val, _ = read_evaluation(opened)
     features = run_features(opened, val, "val")
@@ -212,7 +212,7 @@ def _trained_hits(opened: OpenedModel) -> tuple[torch.Tensor, float, torch.Tenso
     return hits, reliability(confidence, hits).expected_error or 0.0, labels
 
 
-def _post_hoc_hits(opened: OpenedModel) -> Iterator[tuple[str, torch.Tensor, float]]:
+def _post_hoc_hits(opened: TrainedModel) -> Iterator[tuple[str, torch.Tensor, float]]:
     """Each recalibration's name, hits (N,) of val images by what it learned without them, and ECE."""
     fitted = fit_methods(opened)
     val = fitted.given.val

@@ -50,7 +50,7 @@ def grocery_root() -> Path:
 @pytest.fixture(scope="session")
 def shop_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated shop, made once for all tests of all runners."""
-    from shelfmark.data.shop import generate_shop, is_complete
+    from shelfmark.shop import generate_shop, is_complete
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

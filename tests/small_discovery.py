@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from shelfmark.data.converters.discovery_shop import write_discovery_shop
+from shelfmark.shop.discovery_shop import write_discovery_shop
 
 PICTURES_OF_A_CLASS = 4
 CLASSES = {"labelled": 9, "unlabelled": 8, "test": 6}

@@ -19,7 +19,6 @@ from shelfmark.core.files import write_json
 from shelfmark.core.manifests import write_manifest
 from shelfmark.core.strings import Strings
 from shelfmark.data.converters.prepared import new_pictures, write_new
-from shelfmark.data.shop import generate_shop, writing
 from shelfmark.discovery.lander import Lander
 from shelfmark.discovery.lander_files import save_lander, write_state
 from shelfmark.discovery.whitening import save_whitening
@@ -29,6 +28,7 @@ from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors, has_parquet
 from shelfmark.retrieval.index_files import write_index
 from shelfmark.retrieval.whitening import PCAWhitening
+from shelfmark.shop import generate_shop, writing
 
 LIMIT_BYTES = 1000
 ROWS = np.arange(200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shelfmark.cli import index_screens
-from shelfmark.pipelines.recognise import Product, Recognised
+from shelfmark.pipelines.recognise import Product, Recognition
 from shelfmark.pipelines.search import Answer, Candidate, Neighbour
 
 EVIL = "a\x1b]0;owned\x07\x9b2J\nb.jpg"
@@ -20,7 +20,7 @@ def test_screens_write_escapes_out(capsys: pytest.CaptureFixture[str]) -> None:
             Answer(EVIL, error="missing"),
         ]
     )
-    index_screens.recognised([Recognised(EVIL, products=(Product(1, EVIL, 0.5, 0.4, 0.1, EVIL),))])
+    index_screens.recognised([Recognition(EVIL, products=(Product(1, EVIL, 0.5, 0.4, 0.1, EVIL),))])
     index_screens.described({"checkpoint": EVIL, "images": 7})
     shown = capsys.readouterr().out
     assert not set(shown) & {"\x1b", "\x07", "\x9b"}

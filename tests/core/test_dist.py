@@ -17,7 +17,7 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 
-from shelfmark.core.launch import relaunch
+from shelfmark.parallel.launch import relaunch
 
 status = relaunch(num_processes=2)
 if status is not None:

@@ -46,7 +46,7 @@ def test_csv_files_for_people_are_safe_and_those_that_are_read_back_are_whole(tm
     from shelfmark.data.bad_images import BadImageLog
     from shelfmark.data.findings import Findings
     from shelfmark.data.lists import read_relabels, write_relabels
-    from shelfmark.evaluation.submission import read_submission, read_topk, write_submission, write_topk
+    from shelfmark.predictions.submission import read_submission, read_topk, write_submission, write_topk
     from shelfmark.reports.tables import write_table
 
     name = "=HYPERLINK(1)"

@@ -19,7 +19,7 @@ STALL_S = 1.0
 PROGRAM = f"""
 import hashlib, os, signal, sys, threading, time
 from datetime import timedelta
-from shelfmark.core.launch import relaunch
+from shelfmark.parallel.launch import relaunch
 
 status = relaunch(num_processes=2)
 if status is not None:

@@ -13,9 +13,10 @@ from sklearn.metrics import average_precision_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shelfmark.core.errors import UserError
-from shelfmark.evaluation import mutual_ranks, retrieval
+from shelfmark.evaluation import retrieval
 from shelfmark.ops import positive_ranks
 from shelfmark.retrieval import search
+from shelfmark.retrieval.mutual import ranks as mutual_ranks
 
 
 def _slow_scores(

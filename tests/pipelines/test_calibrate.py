@@ -19,7 +19,7 @@ from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
-from shelfmark.pipelines.calibration_methods import METHODS
+from shelfmark.runtime.calibration_methods import METHODS
 
 NUM_CLASSES = 12
 ROWS = {
@@ -158,7 +158,7 @@ def test_stored_features_are_used_again(
     shop: Shop, all_methods: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    monkeypatch.setattr("shelfmark.pipelines.features.extract", lambda *_, **__: passes.append("read again"))
+    monkeypatch.setattr("shelfmark.runtime.features.extract", lambda *_, **__: passes.append("read again"))
     shop.calibrate("linear", "--method", "ncm,temperature", out="again")
     assert passes == []
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shelfmark.cleaning.suspects import Suspects
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.core.contracts import Embeddings
@@ -19,12 +20,11 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.evaluation.suspects import Suspects
-from shelfmark.pipelines.clean import Cleaned, write_lists
-from shelfmark.pipelines.opened import config_overrides, open_model
-from shelfmark.pipelines.predict import Predicted
+from shelfmark.pipelines.clean import LabelFindings, write_lists
+from shelfmark.pipelines.predict import Prediction
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.trained_model import config_overrides, open_model
 
 COLOURS = [(220, 40, 30), (30, 200, 60), (40, 60, 220)]
 PER_CLASS = 10
@@ -120,7 +120,7 @@ def test_the_lists_name_images_by_their_row_of_the_table_and_relabel_where_both_
     embeddings = Embeddings(np.zeros((4, 2)), labels, ids, paths, rows=np.array([1, 2, 4, 5]))
     prototype, agreed = np.array([0.6, 0.1, 0.9, 0.0]), np.array([False, True, True, False])
     suspects = Suspects(labels, labels >= 0, prototype, doubt, np.array([2, 1, 0, -1]), agreed)
-    write_lists(Cleaned(tmp_path, embeddings, suspects, leaves=np.array([True, False, True, False])))
+    write_lists(LabelFindings(tmp_path, embeddings, suspects, leaves=np.array([True, False, True, False])))
     assert (tmp_path / "suspects.csv").read_text() == (
         "row,image_id,fpath,label,suggested,suspicion,prototype,confidence\n"
         "4,e,e.jpg,1,0,0.900000,0.900000,0.900000\n"
@@ -144,7 +144,7 @@ def test_lists_shape_the_training_table_alone_and_decide_between_resume_and_fine
     assert table.labels[list(table.image_ids).index("train_15")] == 1
     assert table.sha256 == checkpoint.manifest["train_sha256"]
     assert len(assemble.read_table(recipe, "val")) == 6
-    # Cleaned once more, under its own lists: the next round judges what is left.
+    # LabelFindings once more, under its own lists: the next round judges what is left.
     assert main(["clean", "--RESUME_MODEL", "log/run_finetune/last"]) == 0
     suspects = Path("log/run_finetune/clean/suspects.csv").read_text()
     assert len(suspects.splitlines()) == 1 + 29
@@ -194,7 +194,7 @@ def test_only_images_with_a_score_at_the_limit_or_above_are_labelled(monkeypatch
     classes, scores = np.array([[2], [0], [1], [0]]), np.float32([[0.75], [0.5], [np.nan], [0.99]])
     monkeypatch.setattr(
         "shelfmark.pipelines.pseudo_label.predict",
-        lambda *args, out, **options: Predicted(table, classes, scores, out, None),
+        lambda *args, out, **options: Prediction(table, classes, scores, out, None),
     )
     opened = open_model(Path("log/run/best_model"))
     written_to = pseudo_label(opened, Path("exact.json"), min_confidence=0.75)

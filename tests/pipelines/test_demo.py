@@ -17,7 +17,7 @@ from shelfmark.config.load import load, parse_override
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.journal import read_journal
-from shelfmark.evaluation.submission import read_topk
+from shelfmark.predictions.submission import read_topk
 from shelfmark.recipe import Recipe
 
 

@@ -27,9 +27,9 @@ from shelfmark.pipelines.discover.assign import (
 )
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.review import write_review
-from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.search import embed_photos
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.trained_model import open_model
 
 
 @pytest.fixture

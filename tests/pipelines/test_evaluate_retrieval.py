@@ -18,8 +18,8 @@ from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.evaluation.clustering import cluster_scores
 from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
-from shelfmark.pipelines.retrieval_scores import _legacy_scores, search_arguments
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.retrieval_scores import _legacy_scores, search_arguments
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine import checkpointer
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.ops.experts import weighed_experts
-from shelfmark.pipelines.opened import open_model
+from shelfmark.runtime.trained_model import open_model
 
 EXPERTS = [
     *SMALL,

@@ -13,9 +13,9 @@ from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.core.files import sha256_file
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.pipelines.opened import open_model
-from shelfmark.pipelines.splits import read_evaluation
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.trained_model import open_model
 
 TRAIN, VAL = Path("dataset/shop/train.json"), Path("val_small.json")
 

@@ -27,10 +27,10 @@ from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
-from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.recognise import combined, recognise
 from shelfmark.pipelines.search import Neighbour, _candidates, search
 from shelfmark.retrieval.index_files import read_index
+from shelfmark.runtime.trained_model import open_model
 
 NUM_CLASSES = 20
 MODEL = Path("log/small/best_model")

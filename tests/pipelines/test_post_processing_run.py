@@ -17,9 +17,9 @@ from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.post_processing import Plan
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.trained_model import open_model
 
 EVALUATE = ["evaluate", "--RESUME_MODEL", "log/base/last", "--out", "scores"]
 

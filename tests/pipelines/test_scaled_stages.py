@@ -12,7 +12,7 @@ from small_recipe import SMALL
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
 from shelfmark.engine.journal import read_journal
-from shelfmark.pipelines.opened import open_model
+from shelfmark.runtime.trained_model import open_model
 
 SCALE = "classifier.class_scale"
 MISLAS = [

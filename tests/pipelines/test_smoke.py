@@ -14,8 +14,8 @@ from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.models import build_backbone
-from shelfmark.pipelines.limits import smoke_overrides
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.small_runs import smoke_overrides
 
 FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(

@@ -16,9 +16,9 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.pipelines.limits import smoke_overrides
 from shelfmark.recipe import assemble
 from shelfmark.recipe.tree import Recipe
+from shelfmark.runtime.small_runs import smoke_overrides
 
 CPU = torch.device("cpu")
 HEADS = "model.heads={contrast: {dim: 8, hidden_dim: 16}, rank: {dim: 8}, proxies: {type: proxy, dim: 8}}"

@@ -12,8 +12,8 @@ import torch
 from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.losses import LossContext
-from shelfmark.pipelines.limits import smoke_overrides
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.small_runs import smoke_overrides
 
 FOLDER = Path(__file__).parents[2] / "configs" / "retrieval"
 

@@ -18,7 +18,7 @@ from shelfmark.core.stopping import StopSignals
 
 if TYPE_CHECKING:
     from shelfmark.config.load import Loaded, Override
-    from shelfmark.pipelines.opened import OpenedModel
+    from shelfmark.runtime.trained_model import TrainedModel
 
 AUTO = Path("auto")
 RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT")
@@ -33,7 +33,7 @@ def train(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, signals: StopSignals) -> int:
     from shelfmark.cli import screens
-    from shelfmark.core.launch import relaunch
+    from shelfmark.parallel.launch import relaunch
 
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     recipe = _train_recipe(args)
@@ -134,12 +134,12 @@ def evaluate(args: argparse.Namespace) -> int:
     from shelfmark.core.files import unused_path
     from shelfmark.pipelines.evaluate import evaluate as run
     from shelfmark.pipelines.post_processing import Plan, post_process
-    from shelfmark.pipelines.retrieval_scores import Asked
+    from shelfmark.runtime.retrieval_scores import ExtraScores
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
     former = args.out or opened.run_folder / "evaluation"
     folder = unused_path(former)
-    asked = Asked(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
+    asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
     screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
     if plan.steps:
         screens.post_processed(folder, post_process(opened, folder, plan, former))
@@ -379,13 +379,13 @@ COMMANDS = {
 }
 
 
-def _opened(args: argparse.Namespace) -> OpenedModel:
+def _opened(args: argparse.Namespace) -> TrainedModel:
     if args.RESUME_MODEL is None:
         raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
-    from shelfmark.pipelines.opened import open_model
+    from shelfmark.runtime.trained_model import open_model
 
     if getattr(args, "gpu_ids", None) is not None:
-        from shelfmark.core.launch import relaunch
+        from shelfmark.parallel.launch import relaunch
 
         relaunch(gpu_ids=args.gpu_ids.split(",")[0], num_processes=None)
     return open_model(args.RESUME_MODEL, args.overrides)
@@ -393,8 +393,8 @@ def _opened(args: argparse.Namespace) -> OpenedModel:
 
 def _train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) -> Loaded:
     from shelfmark.config.load import load
-    from shelfmark.pipelines.limits import dry_run_overrides, smoke_overrides
     from shelfmark.recipe import Recipe
+    from shelfmark.runtime.small_runs import dry_run_overrides, smoke_overrides
 
     file, base = _base(args)
     overrides = [*base, *args.overrides]
@@ -427,7 +427,7 @@ def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
     checkpoint = getattr(args, "RESUME_MODEL", None)
     if checkpoint is not None and checkpoint != AUTO:
         from shelfmark.engine.checkpoint import readable_checkpoint
-        from shelfmark.pipelines.opened import config_overrides
+        from shelfmark.runtime.trained_model import config_overrides
 
         return None, config_overrides(readable_checkpoint(checkpoint))
     return _default_config(), _without_the_shop(args.overrides)

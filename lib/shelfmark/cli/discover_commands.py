@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shelfmark.config.load import Loaded
-    from shelfmark.pipelines.discover.assign import Assigned
+    from shelfmark.pipelines.discover.assign import Assignment
 
 UNREADABLE = 1
 """Exit status where some photographs could not be read; the others were answered."""
 
 
 def discover(args: argparse.Namespace) -> int:
-    from shelfmark.core.launch import relaunch
+    from shelfmark.parallel.launch import relaunch
 
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     loaded = _recipe(args)
@@ -121,7 +121,7 @@ def _photos(args: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def _status(answers: Sequence[Assigned]) -> int:
+def _status(answers: Sequence[Assignment]) -> int:
     unread = [answer for answer in answers if answer.error is not None]
     for answer in unread:
         print(printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr)

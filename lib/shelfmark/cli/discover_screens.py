@@ -14,7 +14,7 @@ from shelfmark.core.files import read_json
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
-    from shelfmark.pipelines.discover.assign import Assigned
+    from shelfmark.pipelines.discover.assign import Assignment
     from shelfmark.pipelines.discover.files import RunFiles
 
 
@@ -28,7 +28,7 @@ def discovered(run: RunFiles) -> None:
     Console().print(f"look at {run.report(rounds[-1]).parent / 'index.html'}", soft_wrap=True)
 
 
-def assigned(answers: Sequence[Assigned]) -> None:
+def assigned(answers: Sequence[Assignment]) -> None:
     """A row for each photograph that could be read."""
     from shelfmark.pipelines.discover.assign import assigned_rows
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shelfmark.pipelines.index import Source
-    from shelfmark.pipelines.recognise import Recognised
+    from shelfmark.pipelines.recognise import Recognition
     from shelfmark.pipelines.search import Answer
 
 UNREADABLE = 1
@@ -50,7 +50,7 @@ def build(args: argparse.Namespace) -> int:
         raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
     source = _source(args)
     from shelfmark.pipelines.index import build as run
-    from shelfmark.pipelines.opened import open_model
+    from shelfmark.runtime.trained_model import open_model
 
     run(open_model(args.RESUME_MODEL, args.overrides), args.out, source, args.kind)
     return 0
@@ -224,7 +224,7 @@ def _told_aside(is_json: bool) -> Iterator[None]:
         yield
 
 
-def _status(answers: Sequence[Answer] | Sequence[Recognised], is_json: bool) -> int:
+def _status(answers: Sequence[Answer] | Sequence[Recognition], is_json: bool) -> int:
     unread = [answer for answer in answers if answer.error is not None]
     if is_json:
         # The tables say it themselves.

@@ -17,7 +17,7 @@ from rich.text import Text
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
-    from shelfmark.pipelines.recognise import Recognised
+    from shelfmark.pipelines.recognise import Recognition
     from shelfmark.pipelines.search import Answer
 
 
@@ -35,7 +35,7 @@ def searched(answers: Sequence[Answer]) -> None:
             _show(answer.photo, ("gallery image", "score", "path"), images, answer.error)
 
 
-def recognised(answers: Sequence[Recognised]) -> None:
+def recognised(answers: Sequence[Recognition]) -> None:
     """For each photograph its products, with both parts of the probability."""
     columns = ("product", "probability", "classifier", "neighbours", "nearest gallery image")
     for answer in answers:
@@ -50,7 +50,7 @@ def recognised(answers: Sequence[Recognised]) -> None:
         _show(answer.photo, columns, rows, answer.error)
 
 
-def as_json(answers: Iterable[Answer] | Iterable[Recognised]) -> None:
+def as_json(answers: Iterable[Answer] | Iterable[Recognition]) -> None:
     """A list with an object a photograph, on standard output."""
     json.dump([asdict(one) for one in answers], sys.stdout, indent=2)
     sys.stdout.write("\n")

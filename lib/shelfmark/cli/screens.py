@@ -17,8 +17,8 @@ from shelfmark.core.log import say
 if TYPE_CHECKING:
     from shelfmark.pipelines.calibrate import Calibration
     from shelfmark.pipelines.demo import Demo
-    from shelfmark.pipelines.tau_norm import Recalibrated
-    from shelfmark.pipelines.weigh_experts import Weighed
+    from shelfmark.pipelines.tau_norm import Recalibration
+    from shelfmark.pipelines.weigh_experts import ExpertWeighing
 
 # In summary.json, and on screen only where scores are all that was asked for.
 DETAILS = re.compile(r"(precision|map)@\d|recall@1_(many|medium|few)|mrr|mean_class_recall")
@@ -81,7 +81,7 @@ def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     say(f"also written to {folder / 'post_processing.csv'}")
 
 
-def recalibrated(result: Recalibrated) -> None:
+def recalibrated(result: Recalibration) -> None:
     """Before and after tau-norm, and the files."""
     _show("tau-norm, on val", _before_and_after(result), [result.folder])
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
@@ -104,7 +104,7 @@ def calibrated(result: Calibration) -> None:
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
 
 
-def weighed(result: Weighed) -> None:
+def weighed(result: ExpertWeighing) -> None:
     """One row an expert, and how well the two views agree."""
     table = Table(title="Weights of the experts\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("")
@@ -159,8 +159,8 @@ def _show(
 
 
 def _method_table(result: Calibration) -> Table:
-    from shelfmark.pipelines.calibration_methods import learned_text
     from shelfmark.reports.tables import score_text
+    from shelfmark.runtime.calibration_methods import learned_text
 
     names = {
         "top1": "top-1",
@@ -194,7 +194,7 @@ def _scores_line(scores: Mapping[str, Any]) -> str:
     return ", ".join(f"{score_name(name)} {score_text(name, score)}" for name, score in scores.items())
 
 
-def _before_and_after(result: Recalibrated) -> dict[str, Mapping[str, Any]]:
+def _before_and_after(result: Recalibration) -> dict[str, Mapping[str, Any]]:
     """cross-validated is the figure to trust: tau was not chosen on the images that it scores."""
     chosen = "unmodified is best" if result.tau is None else f"tau {result.tau:g}"
     headings = {"unmodified": "unmodified", "recalibrated": chosen, "cross_validated": "cross-validated"}

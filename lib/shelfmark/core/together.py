@@ -42,7 +42,7 @@ def together() -> Iterator[None]:
 
 def agree(failed: Exception | None) -> None:
     """Every process calls it with the error that it met, or None; it raises in all of them or in none."""
-    told = None if failed is None else _Told.of(failed)
+    told = None if failed is None else _ForeignError.of(failed)
     try:
         _raise_first(dist.gather_objects(told), failed)
     finally:
@@ -60,7 +60,7 @@ def from_main(make: Callable[[], T]) -> T:
             made = make()
         except Exception as error:
             failed = error
-    told, made = dist.broadcast_object((None if failed is None else _Told.of(failed), made))
+    told, made = dist.broadcast_object((None if failed is None else _ForeignError.of(failed), made))
     try:
         _raise_first([told], failed)
     finally:
@@ -69,7 +69,7 @@ def from_main(make: Callable[[], T]) -> T:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ForeignError:
     """An error as the other processes learn of it: not each one can be sent."""
 
     is_user_error: bool
@@ -77,12 +77,12 @@ class _Told:
     rank: int
 
     @classmethod
-    def of(cls, error: Exception) -> _Told:
+    def of(cls, error: Exception) -> _ForeignError:
         is_user_error = isinstance(error, UserError)
         return cls(is_user_error, str(error) if is_user_error else f"{type(error).__name__}: {error}", dist.rank())
 
 
-def _raise_first(met: Sequence[_Told | None], own: Exception | None) -> None:
+def _raise_first(met: Sequence[_ForeignError | None], own: Exception | None) -> None:
     """Raises as all processes do that know the same errors, in rank order; own: this process's."""
     first = next((one for one in met if one is not None), None)
     try:

@@ -21,8 +21,8 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
-from shelfmark.data import doctor
-from shelfmark.data.doctor import Field
+from shelfmark.data import annotation_checks
+from shelfmark.data.annotation_checks import Field
 from shelfmark.data.documents import read_document
 from shelfmark.data.findings import MISSING_FIELD, Findings
 from shelfmark.data.table import Table
@@ -71,11 +71,11 @@ def read_annotations(
     # Only columns stay alive: the parsed records of 2.5 M images weigh more than a gigabyte.
     columns = _columns(document.pop("annotations"), findings)
     paths = _path_texts(columns["fpath"], "fpath", findings)
-    labels = doctor.check_range("category_id", columns["category_id"] or [], num_classes, findings)
+    labels = annotation_checks.check_range("category_id", columns["category_id"] or [], num_classes, findings)
     true_labels = _true_labels(columns["true_category_id"], num_classes, findings)
     weights = _floats(columns["weight"], absent=1.0)
-    doctor.check_weights(weights, findings)
-    doctor.check_paths(paths, labels, root, extra_roots, check_files, findings)
+    annotation_checks.check_weights(weights, findings)
+    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
     findings.settle(file, paths, findings_folder)
     packed = Strings.of(paths)
     table = Table(
@@ -110,12 +110,12 @@ def read_test_set(
     file, root = Path(file), _existing_root(root, "data.test_root (data.root where that is not given)", check_files)
     document, sha256 = read_document(file, "images")
     findings = Findings()
-    records = doctor.objects(document.pop("images"), findings)
-    image_ids = doctor.columns(records, (_TEST_IMAGE,), findings)["image_id"]
+    records = annotation_checks.objects(document.pop("images"), findings)
+    image_ids = annotation_checks.columns(records, (_TEST_IMAGE,), findings)["image_id"]
     del records
     paths = _path_texts(image_ids, "image_id", findings)
     labels = np.full(len(paths), -1, dtype=np.int64)
-    doctor.check_paths(paths, labels, root, extra_roots, check_files, findings)
+    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
     findings.settle(file, paths, findings_folder)
     packed = Strings.of(paths)
     return Table(packed, labels, packed, num_classes=0, root=root, sha256=sha256)
@@ -186,7 +186,7 @@ def _num_classes(document: Mapping[str, Any], file: Path, wanted: int) -> int:
     if found is None and wanted:
         return wanted
     if type(found) is not int or found < 1:
-        state = "has no num_classes" if found is None else f"has num_classes={doctor.shown(found)}"
+        state = "has no num_classes" if found is None else f"has num_classes={annotation_checks.shown(found)}"
         raise UserError(f"{file.name} {state}; give it as a positive integer in the file, or set data.num_classes.")
     if found > MAX_CLASSES:
         raise UserError(
@@ -210,14 +210,14 @@ def _names_of_classes(document: Mapping[str, Any], key: str, num_classes: int, f
 
 
 def _columns(records: Sequence[Any], findings: Findings) -> dict[str, list[Any] | None]:
-    records = doctor.objects(records, findings)
-    columns = doctor.columns(records, (_CATEGORY, _ROLE), findings)
-    doctor.check_nulls(columns["category_id"] or [], columns["role"], findings)
-    return columns | doctor.columns(records, (_FPATH, *_OPTIONAL), findings)
+    records = annotation_checks.objects(records, findings)
+    columns = annotation_checks.columns(records, (_CATEGORY, _ROLE), findings)
+    annotation_checks.check_nulls(columns["category_id"] or [], columns["role"], findings)
+    return columns | annotation_checks.columns(records, (_FPATH, *_OPTIONAL), findings)
 
 
 def _true_labels(values: list[Any] | None, num_classes: int, findings: Findings) -> np.ndarray | None:
-    return None if values is None else doctor.check_range("true_category_id", values, num_classes, findings)
+    return None if values is None else annotation_checks.check_range("true_category_id", values, num_classes, findings)
 
 
 def _path_texts(values: list[Any] | None, name: str, findings: Findings) -> list[str]:

@@ -1,4 +1,4 @@
-"""How good a model is: features, scores and prediction files."""
+"""How good a model is: features and scores."""
 
 from shelfmark.evaluation import classification, retrieval
 

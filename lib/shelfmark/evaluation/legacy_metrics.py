@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.evaluation.sides import RowsByKey, Sides
 from shelfmark.retrieval import search
+from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.vectors import Array, comparable
 
 DEFINITIONS = ("pnp", "fastreid")
@@ -45,7 +45,7 @@ def legacy_scores(
     choose("legacy metrics", definitions, DEFINITIONS)
     if not ks or min(ks) < 1:
         raise UserError(f"ks={ks}: Recall@K needs at least one K, each at least 1.")
-    sides = Sides.of(features, labels, gallery, gallery_labels)
+    sides = QueryGallery.of(features, labels, gallery, gallery_labels)
     query, gallery = comparable(features, features if gallery is None else gallery, metric)
     queries = np.flatnonzero(sides.query_labels >= 0)
     if not len(queries):
@@ -63,7 +63,7 @@ def legacy_scores(
     return {name: total / len(queries) for name, total in totals.items()}
 
 
-def _hits(query: Tensor, gallery: Tensor, sides: Sides, rows: np.ndarray, depth: int, metric: str) -> Tensor:
+def _hits(query: Tensor, gallery: Tensor, sides: QueryGallery, rows: np.ndarray, depth: int, metric: str) -> Tensor:
     """(q, K) bool, best first, without whatever came first where a set is searched in itself."""
     dropped = int(sides.is_same_set)
     # Vectors of length 1 by now, whose inner product is the cosine.

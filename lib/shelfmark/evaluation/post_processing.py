@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError, choose
 from shelfmark.evaluation.retrieval import search_scores
-from shelfmark.evaluation.sides import RowsByKey, Sides
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
 from shelfmark.ops.rank_metrics import mean_or_none
+from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.rerank import ReRanking, alpha_qe, augment_database
 from shelfmark.retrieval.vectors import Array, Ids
 from shelfmark.retrieval.whitening import PCAWhitening
@@ -38,7 +38,7 @@ class Searched:
 
     query: Tensor
     gallery: Tensor
-    sides: Sides
+    sides: QueryGallery
 
     @classmethod
     def of(
@@ -51,7 +51,7 @@ class Searched:
         gallery_ids: Ids | None = None,
     ) -> Searched:
         """Arguments as those of `retrieval.scores`."""
-        sides = Sides.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
+        sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
         query = F.normalize(torch.as_tensor(features), dim=1)
         return cls(query, query if gallery is None else F.normalize(torch.as_tensor(gallery).to(query), dim=1), sides)
 
@@ -138,7 +138,7 @@ def reranked_scores(searched: Searched, **settings: Any) -> Scores:
     return {"recall@1": mean_or_none(first[is_scored] <= 1), "map": mean_or_none(found[is_scored])}
 
 
-def _ranks(sides: Sides, distances: Callable[[Tensor], Tensor]) -> Iterator[PositiveRanks]:
+def _ranks(sides: QueryGallery, distances: Callable[[Tensor], Tensor]) -> Iterator[PositiveRanks]:
     """The positives' ranks of the queries whose class stands in the gallery. distances: queries (n,) -> (n, G)."""
     same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
     num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))

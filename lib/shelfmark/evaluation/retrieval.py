@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.evaluation.mutual_ranks import mutual_ranks
-from shelfmark.evaluation.sides import RowsByKey, Sides
 from shelfmark.ops.bootstrap import Interval, mean_intervals
 from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
 from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
 from shelfmark.ops.rank_metrics import mean_or_none
 from shelfmark.retrieval.exact import products, squared_norms
+from shelfmark.retrieval.mutual.ranks import mutual_ranks
+from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.vectors import Array, Ids, comparable
 
 # Scores at a time. On a CPU 32 MB and little else; a GPU needs larger blocks, of 512 MB, to be busy.
@@ -145,7 +145,7 @@ def search_scores(
     ks = tuple(dict.fromkeys(ks))
     if not ks or min(ks) < 1:
         raise UserError(f"ks={list(ks)}: Recall@K needs at least one K, each at least 1.")
-    sides = Sides.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
+    sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
     query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
     gallery_vectors = gallery_vectors.to(query_vectors.device)
     first_rank = np.full(len(features), np.nan)
@@ -163,7 +163,9 @@ def search_scores(
     return SearchScores(ks, sides.query_labels, first_rank, values, at_k, len(gallery_vectors))
 
 
-def _ranks(query: Tensor, gallery: Tensor, sides: Sides, metric: str) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
+def _ranks(
+    query: Tensor, gallery: Tensor, sides: QueryGallery, metric: str
+) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
     """Query rows (q,) and the ranks of their positives, in blocks; queries without one may come or not."""
     same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
     num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))

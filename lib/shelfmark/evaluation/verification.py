@@ -10,9 +10,9 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.evaluation.sides import RowsByKey, Sides
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.retrieval.exact import pair_scores
+from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.vectors import Array, Ids, comparable
 
 RATES = (1e-2, 1e-3, 1e-4)
@@ -41,7 +41,7 @@ def verification_scores(
     for rate in rates:
         if not 0 < rate < 1:
             raise UserError(f"A false positive rate of {rate} must lie between 0 and 1, such as 0.001.")
-    sides = Sides.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
+    sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
     query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
     pairs = {
         "positive": _positive_pairs(sides, num_pairs, seed),
@@ -77,7 +77,7 @@ def roc_auc(positive: Tensor, negative: Tensor) -> float | None:
     return float((below + up_to).double().mean() / (2 * len(negative)))
 
 
-def _positive_pairs(sides: Sides, num_pairs: int, seed: int) -> np.ndarray:
+def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
     """(P, 2) rows of a query and of a gallery item of its class."""
     same_label = RowsByKey(sides.gallery_labels)
     num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
@@ -94,7 +94,7 @@ def _positive_pairs(sides: Sides, num_pairs: int, seed: int) -> np.ndarray:
     return np.stack([queries, rows], axis=1)[is_other][:num_pairs]
 
 
-def _negative_pairs(sides: Sides, num_pairs: int, seed: int) -> np.ndarray:
+def _negative_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
     """(P, 2) rows of a query and of a gallery item of another class."""
     queries, rows = np.flatnonzero(sides.query_labels >= 0), np.flatnonzero(sides.gallery_labels >= 0)
     total = len(queries) * len(rows)
@@ -113,7 +113,7 @@ def _negative_pairs(sides: Sides, num_pairs: int, seed: int) -> np.ndarray:
     return found
 
 
-def _differ(sides: Sides, pairs: np.ndarray) -> np.ndarray:
+def _differ(sides: QueryGallery, pairs: np.ndarray) -> np.ndarray:
     query, row = pairs.T
     return (sides.query_labels[query] != sides.gallery_labels[row]) & (sides.query_ids[query] != sides.gallery_ids[row])
 

@@ -17,24 +17,24 @@ from shelfmark.core.files import read_json, unused_path, write_json
 from shelfmark.core.log import say, warn
 from shelfmark.data.table import Table
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.pipelines.calibration_methods import (
+from shelfmark.pipelines.evaluate import draw_recalibrated
+from shelfmark.pipelines.tau_norm import write_sweep
+from shelfmark.reports.tables import write_table
+from shelfmark.runtime.calibration_methods import (
     LEARN_FROM_TRAINING,
     METHODS,
     UNMODIFIED,
-    Given,
-    Stored,
+    CalibrationInputs,
+    StoredMethod,
     learned,
     learned_text,
     stored,
     temperature_helps,
     unmodified,
 )
-from shelfmark.pipelines.evaluate import draw_recalibrated
-from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.recalibration import run_features, save_recalibrated, warn_of_earlier
-from shelfmark.pipelines.splits import read_evaluation, read_splits, require_val
-from shelfmark.pipelines.tau_norm import write_sweep
-from shelfmark.reports.tables import write_table
+from shelfmark.runtime.recalibration import run_features, save_recalibrated, warn_of_earlier
+from shelfmark.runtime.splits import read_evaluation, read_splits, require_val
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedMethods:
     """methods: by name, of equally good ones the preferred first. val: the images of `given.val`.
 
     left_out: why a method could not be fitted, by name.
     """
 
-    given: Given
+    given: CalibrationInputs
     val: Table
     methods: dict[str, Calibrated]
     left_out: dict[str, str]
 
 
-def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
+def calibrate(opened: TrainedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
     """Fits methods on stored features, scores each on val images that it has not learned from, keeps the best.
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
@@ -97,7 +97,7 @@ def calibrate(opened: OpenedModel, methods: Sequence[str] = ("all",), out: Path 
     return result
 
 
-def fit_methods(opened: OpenedModel, methods: Sequence[str] = ("all",)) -> Fitted:
+def fit_methods(opened: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
     """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
 
     methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
@@ -108,9 +108,9 @@ def fit_methods(opened: OpenedModel, methods: Sequence[str] = ("all",)) -> Fitte
     val, train = _tables(opened, wanted)
     val_features = run_features(opened, val, "val")
     train_features = None if train is None else run_features(opened, train, "train")
-    given = Given(opened, val_features, train_features, target_prior)
+    given = CalibrationInputs(opened, val_features, train_features, target_prior)
     fitted, left_out = _fit(given, wanted)
-    return Fitted(given, val, fitted, left_out)
+    return FittedMethods(given, val, fitted, left_out)
 
 
 def _wanted(methods: Sequence[str]) -> list[str]:
@@ -118,7 +118,7 @@ def _wanted(methods: Sequence[str]) -> list[str]:
     return [name for name in METHODS if name in named or "all" in named]
 
 
-def _tables(opened: OpenedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
+def _tables(opened: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
     """The val images, and the training images where a method learns from them: none is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
         return require_val(read_evaluation(opened)[0], "recalibration"), None
@@ -126,7 +126,7 @@ def _tables(opened: OpenedModel, wanted: Sequence[str]) -> tuple[Table, Table | 
     return require_val(splits.val, "recalibration"), splits.train
 
 
-def _target_prior(opened: OpenedModel) -> np.ndarray:
+def _target_prior(opened: TrainedModel) -> np.ndarray:
     """(C,) shares or counts of the classes where the model is used."""
     file, num_classes = opened.recipe.calibrate.target_prior, opened.num_classes
     if file is None:
@@ -143,7 +143,7 @@ def _target_prior(opened: OpenedModel) -> np.ndarray:
     return prior
 
 
-def _fit(given: Given, wanted: Sequence[str]) -> tuple[dict[str, Calibrated], dict[str, str]]:
+def _fit(given: CalibrationInputs, wanted: Sequence[str]) -> tuple[dict[str, Calibrated], dict[str, str]]:
     """The fitted methods, of equal ones the preferred first, and why others could not be fitted."""
     fitted: dict[str, Calibrated] = {UNMODIFIED: unmodified(given)}
     left_out: dict[str, str] = {}
@@ -165,7 +165,7 @@ def _fit(given: Given, wanted: Sequence[str]) -> tuple[dict[str, Calibrated], di
     return fitted, left_out
 
 
-def _compare(given: Given, fitted: Mapping[str, Calibrated]) -> Comparison:
+def _compare(given: CalibrationInputs, fitted: Mapping[str, Calibrated]) -> Comparison:
     opened, recipe = given.opened, given.opened.recipe
     return compare(
         fitted,
@@ -186,7 +186,7 @@ def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict
     return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
 
 
-def _write(opened: OpenedModel, result: Calibration, kept: Stored, swept: Calibrated | None) -> None:
+def _write(opened: TrainedModel, result: Calibration, kept: StoredMethod, swept: Calibrated | None) -> None:
     save_recalibrated(opened, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
     if isinstance(swept, TauNorm):
         write_sweep(swept, result.folder)

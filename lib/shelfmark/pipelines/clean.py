@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.cleaning.suspects import Suspects, find_suspects, images_to_leave
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
@@ -18,17 +19,16 @@ from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
-from shelfmark.evaluation.suspects import Suspects, find_suspects, images_to_leave
-from shelfmark.pipelines.features import model_features
-from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import assemble
+from shelfmark.runtime.features import model_features
+from shelfmark.runtime.stored_features import STORED
+from shelfmark.runtime.trained_model import TrainedModel
 
 _HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "prototype", "confidence"]
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class LabelFindings:
     """folder: with suspects.csv, drop.txt and relabel.csv. embeddings: what the suspects were judged by, in order."""
 
     folder: Path
@@ -38,13 +38,13 @@ class Cleaned:
 
 
 def clean(
-    opened: OpenedModel,
+    opened: TrainedModel,
     out: Path | None = None,
     annotations: Path | None = None,
     *,
     keep_accuracy: float = 0.92,
     min_suspicion: float = 0.7,
-) -> Cleaned:
+) -> LabelFindings:
     """Judges the labels of the recipe's training images, or of `annotations`, and writes what it finds.
 
     out: a folder that gets a number where it exists; default `clean` in the run folder.
@@ -61,19 +61,19 @@ def clean(
     features = model_features(opened, table, stored)
     suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
     leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
-    cleaned = Cleaned(folder, features, suspects, leaves)
+    cleaned = LabelFindings(folder, features, suspects, leaves)
     write_lists(cleaned)
     return cleaned
 
 
-def _table(opened: OpenedModel, annotations: Path | None) -> Table:
+def _table(opened: TrainedModel, annotations: Path | None) -> Table:
     if annotations is None:
         return assemble.read_table(opened.recipe, "train")
     data = opened.recipe.data
     return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
 
 
-def write_lists(cleaned: Cleaned) -> None:
+def write_lists(cleaned: LabelFindings) -> None:
     """Writes suspects.csv, drop.txt and relabel.csv, each with the most suspicious image first."""
     suspects, image_ids = cleaned.suspects, cleaned.embeddings.image_ids
     ranked = suspects.ranking
@@ -87,7 +87,7 @@ def write_lists(cleaned: Cleaned) -> None:
     say(f"look at them, edit them, then train with data.lists.drop=[{cleaned.folder / 'drop.txt'}]")
 
 
-def _suspects_csv(cleaned: Cleaned) -> str:
+def _suspects_csv(cleaned: LabelFindings) -> str:
     suspects, embeddings = cleaned.suspects, cleaned.embeddings
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

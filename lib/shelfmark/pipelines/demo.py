@@ -9,10 +9,10 @@ from typing import Any
 
 from shelfmark.config.load import Loaded
 from shelfmark.core.log import say
-from shelfmark.pipelines.opened import open_model
-from shelfmark.pipelines.predict import Predicted, predict
-from shelfmark.pipelines.tau_norm import Recalibrated, tau_norm
+from shelfmark.pipelines.predict import Prediction, predict
+from shelfmark.pipelines.tau_norm import Recalibration, tau_norm
 from shelfmark.pipelines.train import train
+from shelfmark.runtime.trained_model import open_model
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Demo:
 
     run: Path
     trained: dict[str, Any]
-    recalibrated: Recalibrated
-    predicted: Predicted
+    recalibrated: Recalibration
+    predicted: Prediction
     seconds: dict[str, float]
 
 

@@ -12,13 +12,13 @@ from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import model_features
-from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.recipe import assemble
+from shelfmark.runtime.features import model_features
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 def embed(
-    opened: OpenedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
+    opened: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
 ) -> Embeddings:
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
 
@@ -41,7 +41,7 @@ def _has_names_of(folder: Path, features: Embeddings) -> bool:
     return all(map(np.array_equal, columns(read_embeddings(folder)), columns(features)))
 
 
-def _table(opened: OpenedModel, split: str, annotations: Path | None, images: Path | None) -> Table:
+def _table(opened: TrainedModel, split: str, annotations: Path | None, images: Path | None) -> Table:
     data = opened.recipe.data
     if images is not None:
         return folder_table(images)

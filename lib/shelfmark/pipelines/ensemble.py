@@ -9,8 +9,8 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
-from shelfmark.evaluation.ensemble import ensemble as join
-from shelfmark.evaluation.submission import write_submission, write_topk
+from shelfmark.predictions.ensemble import ensemble as join
+from shelfmark.predictions.submission import write_submission, write_topk
 
 
 def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path, num_classes: int = 0) -> Path:

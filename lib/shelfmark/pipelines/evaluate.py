@@ -17,16 +17,16 @@ from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
-from shelfmark.pipelines.features import model_features
-from shelfmark.pipelines.opened import OpenedModel, open_model
-from shelfmark.pipelines.pictures import draw_evaluation
-from shelfmark.pipelines.retrieval_scores import NOTHING_MORE, Asked, write_retrieval_scores
-from shelfmark.pipelines.splits import read_evaluation
-from shelfmark.pipelines.stored_features import STORED
+from shelfmark.runtime.evaluation_plots import draw_evaluation
+from shelfmark.runtime.features import model_features
+from shelfmark.runtime.retrieval_scores import NOTHING_MORE, ExtraScores, write_retrieval_scores
+from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.stored_features import STORED
+from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
 def evaluate(
-    opened: OpenedModel, folder: Path, asked: Asked = NOTHING_MORE, former: Path | None = None
+    opened: TrainedModel, folder: Path, asked: ExtraScores = NOTHING_MORE, former: Path | None = None
 ) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`.
 
@@ -39,11 +39,11 @@ def evaluate(
 
 
 def evaluate_on(
-    opened: OpenedModel,
+    opened: TrainedModel,
     val: Table | None,
     retrieval_table: Table | None,
     folder: Path,
-    asked: Asked = NOTHING_MORE,
+    asked: ExtraScores = NOTHING_MORE,
     former: Path | None = None,
 ) -> dict[str, Any]:
     """The names of summary.json. A table may be None: without val there are scores of retrieval alone.
@@ -75,7 +75,7 @@ def evaluated_before(former: Path | None) -> list[Path]:
     return [] if former is None else sorted(former.parent.glob(f"{escape(former.name)}*/{STORED}"))
 
 
-def draw_recalibrated(opened: OpenedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
+def draw_recalibrated(opened: TrainedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
     """Writes the pictures of a recalibrated checkpoint beside it.
 
     opened: the model it was made from. features: that model's, of val; the recalibrated one has the same.
@@ -88,7 +88,7 @@ def draw_recalibrated(opened: OpenedModel, checkpoint: Path, val: Table, feature
     draw_evaluation(opened, val, features, _predictions(recalibrated, features), weights, checkpoint.parent)
 
 
-def class_scores(opened: OpenedModel, predictions: classification.Predictions) -> dict[str, float | None]:
+def class_scores(opened: TrainedModel, predictions: classification.Predictions) -> dict[str, float | None]:
     """Classification scores, each of those that a bootstrap resamples followed by its 95% interval, and the `ece`."""
     limits = opened.recipe.eval
     is_labelled = predictions.labels >= 0
@@ -105,7 +105,7 @@ def class_scores(opened: OpenedModel, predictions: classification.Predictions) -
     return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
 
 
-def _write_class_scores(opened: OpenedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
+def _write_class_scores(opened: TrainedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
     predictions = _predictions(opened, features)
     classification.write_per_class(
         folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
@@ -115,7 +115,7 @@ def _write_class_scores(opened: OpenedModel, val: Table, features: Embeddings, f
     return class_scores(opened, predictions)
 
 
-def _predictions(opened: OpenedModel, features: Embeddings) -> classification.Predictions:
+def _predictions(opened: TrainedModel, features: Embeddings) -> classification.Predictions:
     with torch.inference_mode():
         return classification.predict_from_features(
             features.features, features.labels, opened.network.logits, opened.num_classes, opened.precision.device

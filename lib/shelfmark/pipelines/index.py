@@ -21,15 +21,15 @@ from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
-from shelfmark.pipelines.features import model_features
-from shelfmark.pipelines.opened import OpenedModel, open_model
-from shelfmark.pipelines.stored_features import pass_facts, stored_pass_facts, with_labels_of
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.forward import forward_options
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
+from shelfmark.runtime.features import model_features
+from shelfmark.runtime.stored_features import pass_facts, stored_pass_facts, with_labels_of
+from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Source:
             raise UserError(f"--label {self.label}: a label is 0 or more.")
 
 
-def build(opened: OpenedModel, out: Path, source: Source, kind: str = "auto") -> Index:
+def build(opened: TrainedModel, out: Path, source: Source, kind: str = "auto") -> Index:
     """Builds an index of the source's images in the folder `out`, and writes it.
 
     kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
@@ -75,7 +75,7 @@ def build(opened: OpenedModel, out: Path, source: Source, kind: str = "auto") ->
         return _build(opened, out, source, kind)
 
 
-def _build(opened: OpenedModel, out: Path, source: Source, kind: str) -> Index:
+def _build(opened: TrainedModel, out: Path, source: Source, kind: str) -> Index:
     if out.exists():
         raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
     features, records, difference = _gallery(opened, source, out.with_name(f"{out.name}_features"))
@@ -184,7 +184,7 @@ def export(folder: Path, out: Path, form: str) -> None:
 
 def open_index(
     folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-) -> tuple[Index, OpenedModel]:
+) -> tuple[Index, TrainedModel]:
     """The index, and the model that it was built with; by default from where that lay then.
 
     Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
@@ -198,7 +198,7 @@ def open_index(
     return read_index(folder), opened
 
 
-def require_same_model(folder: Path, facts: Mapping[str, Any], opened: OpenedModel) -> None:
+def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
     """Raises a UserError unless the model's embeddings can be compared with those in the index."""
     ours, theirs = opened.checkpoint.weights_hash, facts["checkpoint_sha256"]
     if ours != theirs:
@@ -230,7 +230,7 @@ def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str
     return differences(known, {name: now.get(name) for name in known})
 
 
-def _facts(opened: OpenedModel) -> dict[str, Any]:
+def _facts(opened: TrainedModel) -> dict[str, Any]:
     return {
         "checkpoint": str(opened.checkpoint.folder.resolve()),
         "checkpoint_sha256": opened.checkpoint.weights_hash,
@@ -239,7 +239,7 @@ def _facts(opened: OpenedModel) -> dict[str, Any]:
 
 
 def _gallery(
-    opened: OpenedModel, source: Source, folder: Path, bad_images: Path | None = None
+    opened: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None
 ) -> tuple[Embeddings, Records, str | None]:
     """The features, stored in `folder` where they are to be extracted, what is known of them, and the first class that
     the model calls otherwise, if there is one, in words."""
@@ -267,7 +267,7 @@ def _gallery(
     return features, Records(ids, labels, paths, names), _difference(opened, table)
 
 
-def _stored(opened: OpenedModel, folder: Path) -> Embeddings:
+def _stored(opened: TrainedModel, folder: Path) -> Embeddings:
     features = read_embeddings(folder)
     known, now = stored_pass_facts(features), pass_facts(opened.recipe, opened.checkpoint.weights_hash)
     if known.get("checkpoint_sha256") != now["checkpoint_sha256"]:
@@ -286,7 +286,7 @@ def _stored(opened: OpenedModel, folder: Path) -> Embeddings:
     return features
 
 
-def _table(opened: OpenedModel, source: Source) -> Table:
+def _table(opened: TrainedModel, source: Source) -> Table:
     data = opened.recipe.data
     if source.images is not None:
         return folder_table(source.images)
@@ -297,7 +297,7 @@ def _table(opened: OpenedModel, source: Source) -> Table:
     return table if table.is_gallery is None else table.take(table.is_gallery)
 
 
-def _difference(opened: OpenedModel, table: Table) -> str | None:
+def _difference(opened: TrainedModel, table: Table) -> str | None:
     # Further classes than the model's are new products.
     for label, (ours, theirs) in enumerate(zip(opened.class_names or (), table.class_names or ())):
         if ours != theirs:

@@ -27,13 +27,13 @@ from shelfmark.evaluation.post_processing import (
     whitened,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
-from shelfmark.pipelines.features import features_of
-from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.retrieval_scores import search_arguments
-from shelfmark.pipelines.splits import read_evaluation
-from shelfmark.pipelines.stored_features import STORED
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
+from shelfmark.runtime.features import features_of
+from shelfmark.runtime.retrieval_scores import search_arguments
+from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.stored_features import STORED
+from shelfmark.runtime.trained_model import TrainedModel
 
 FILE = "post_processing.csv"
 NOTHING = "plain"
@@ -63,7 +63,7 @@ class Plan:
         return cls(tuple(steps), whiten_dim)
 
 
-def post_process(opened: OpenedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
+def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
     """A row for the plain search, and one for each step on top of those before it: step, recall@1, map, seconds.
 
     seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
@@ -96,7 +96,7 @@ def post_process(opened: OpenedModel, folder: Path, plan: Plan, former: Path | N
 class _Features:
     """Features of one table with more and more views, each pass in a folder of its own. stored_in: as `features_of`."""
 
-    opened: OpenedModel
+    opened: TrainedModel
     table: Table
     folder: Path
     stored_in: Sequence[Path]
@@ -134,7 +134,7 @@ class _Features:
         )
 
 
-def _searched(opened: OpenedModel, features: Embeddings, table: Table | None) -> Searched:
+def _searched(opened: TrainedModel, features: Embeddings, table: Table | None) -> Searched:
     arguments = search_arguments(opened.recipe, features, table)
     del arguments["metric"]  # always the cosine
     if opened.precision.device.type == "cuda":

@@ -17,13 +17,13 @@ from shelfmark.core.log import say, warn
 from shelfmark.data.annotations import folder_table, read_test_set
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
-from shelfmark.evaluation.submission import check_ids, write_submission, write_topk
-from shelfmark.pipelines.opened import OpenedModel
+from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Prediction:
     """classes: (N, K) int64, best first. scores: (N, K) float32 probabilities, NaN for an unreadable image."""
 
     table: Table
@@ -33,7 +33,7 @@ class Predicted:
     topk: Path | None
 
 
-def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Predicted:
+def predict(opened: TrainedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Prediction:
     """Predicts the recipe's test set, or every photograph under `images`, and writes the submission file.
 
     topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
@@ -55,10 +55,10 @@ def predict(opened: OpenedModel, images: Path | None = None, topk: int = 0, out:
         topk_file = unused_path(file.with_name(f"{file.stem}_top{topk}.csv"))
         write_topk(topk_file, table.image_ids, classes, scores)
         say(f"the best {topk} classes with probabilities written to {topk_file}")
-    return Predicted(table, classes, scores, file, topk_file)
+    return Prediction(table, classes, scores, file, topk_file)
 
 
-def test_set(opened: OpenedModel) -> Table:
+def test_set(opened: TrainedModel) -> Table:
     """The images of data.test_json, which have no labels."""
     data = opened.recipe.data
     if data.test_json is None:
@@ -66,7 +66,7 @@ def test_set(opened: OpenedModel) -> Table:
     return read_test_set(data.test_json, data.test_root or data.root, extra_roots=data.extra_roots)
 
 
-def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
     # A picture that cannot be read still needs its row: the class most frequent in training is the best guess.
     classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
@@ -81,7 +81,7 @@ def _best_classes(opened: OpenedModel, table: Table, k: int, file: Path) -> tupl
     return classes, scores
 
 
-def _probabilities(opened: OpenedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
+def _probabilities(opened: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
     for batches in zip(*assemble.prediction_batches(opened.recipe, table, log)):
         if not len(batches[0]):
@@ -90,7 +90,7 @@ def _probabilities(opened: OpenedModel, table: Table, log: BadImageLog) -> Itera
         yield batches[0].rows.numpy(), torch.stack(parts).mean(dim=0)
 
 
-def _mean_over_views(opened: OpenedModel, images: Tensor) -> Tensor:
+def _mean_over_views(opened: TrainedModel, images: Tensor) -> Tensor:
     """images: (n, V, 3, S, S). Returns (n, C)."""
     num_images, num_views = images.shape[:2]
     with torch.inference_mode():

@@ -22,7 +22,7 @@ from shelfmark.data.converters import (
     prepare_sop,
     prepare_vehicleid,
 )
-from shelfmark.data.shop import generate_shop, is_complete
+from shelfmark.shop import generate_shop, is_complete
 
 # Converters that draw a part for validation.
 _SPLITTING = {

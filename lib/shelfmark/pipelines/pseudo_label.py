@@ -15,12 +15,12 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.data.documents import annotations_json, read_document
 from shelfmark.data.table import canonical_path
-from shelfmark.pipelines.opened import OpenedModel
-from shelfmark.pipelines.predict import Predicted, predict
+from shelfmark.pipelines.predict import Prediction, predict
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 def pseudo_label(
-    opened: OpenedModel,
+    opened: TrainedModel,
     out: Path,
     images: Path | None = None,
     min_confidence: float = 0.9,
@@ -58,14 +58,14 @@ def pseudo_label(
     return file
 
 
-def _train_document(opened: OpenedModel) -> dict[str, Any]:
+def _train_document(opened: TrainedModel) -> dict[str, Any]:
     file = opened.recipe.data.train_json
     if file is None:
         raise UserError("--with-train needs the training annotations; give data.train_json=FILE.")
     return read_document(file, "annotations")[0]
 
 
-def _records(predicted: Predicted, rows: np.ndarray, root: Path) -> Iterator[dict[str, Any]]:
+def _records(predicted: Prediction, rows: np.ndarray, root: Path) -> Iterator[dict[str, Any]]:
     base = os.path.abspath(root)
     for row in rows:
         yield {
@@ -77,7 +77,7 @@ def _records(predicted: Predicted, rows: np.ndarray, root: Path) -> Iterator[dic
         }
 
 
-def _tell_extra_root(opened: OpenedModel, predicted: Predicted) -> None:
+def _tell_extra_root(opened: TrainedModel, predicted: Prediction) -> None:
     data, folder = opened.recipe.data, Path(os.path.abspath(predicted.table.root))
     allowed = [Path(os.path.abspath(root)) for root in (data.root, *data.extra_roots)]
     if not any(folder.is_relative_to(root) for root in allowed):

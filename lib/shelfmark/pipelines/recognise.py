@@ -15,9 +15,9 @@ import torch
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.index import open_index
-from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.search import Neighbour, embed_photos, listed, neighbours
 from shelfmark.retrieval.index import Index
+from shelfmark.runtime.trained_model import TrainedModel
 
 _BLOCK_PHOTOS = 256
 
@@ -38,7 +38,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognition:
     """Of one photograph, best first. error: why it could not be read; then there is nothing else."""
 
     photo: str
@@ -56,7 +56,7 @@ def recognise(
     weight: float = 0.5,
     temperature: float = 0.1,
     topk: int = 5,
-) -> list[Recognised]:
+) -> list[Recognition]:
     """An answer for each photograph, from the index in `folder` and the model that it was built with; see `combined`.
 
     topk: products an answer. A folder among the photographs stands for those in it.
@@ -70,13 +70,13 @@ def recognise(
             " with `shelfmark search`, or build it of annotations with the model's class_names."
         )
     embedded = embed_photos(opened, photos)
-    answers = [Recognised(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
+    answers = [Recognition(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     for start in range(0, len(embedded.rows), _BLOCK_PHOTOS):
         block = slice(start, start + _BLOCK_PHOTOS)
         features = embedded.features[block]
         found = _products(opened, index, features, neighbours(index, features, k), weight, temperature, topk)
         for row, products in zip(embedded.rows[block], found):
-            answers[row] = Recognised(str(photos[row]), None, products)
+            answers[row] = Recognition(str(photos[row]), None, products)
     return answers
 
 
@@ -106,7 +106,7 @@ def combined(
 
 
 def _products(
-    opened: OpenedModel,
+    opened: TrainedModel,
     index: Index,
     features: np.ndarray,
     near: Sequence[Sequence[Neighbour]],
@@ -146,7 +146,7 @@ def _products(
     return found
 
 
-def _name(opened: OpenedModel, index: Index, label: int) -> str:
+def _name(opened: TrainedModel, index: Index, label: int) -> str:
     names = opened.class_names or ()
     return names[label] if label < len(names) else index.records.names.get(label, "")
 

@@ -17,9 +17,9 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import image_paths
 from shelfmark.data.table import Table
 from shelfmark.pipelines.index import open_index
-from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.recipe import assemble
 from shelfmark.retrieval.index import Index, Records
+from shelfmark.runtime.trained_model import TrainedModel
 
 Combine = Literal["max", "sum"]
 _FEW_PHOTOS = 64
@@ -107,7 +107,7 @@ def listed(photos: Sequence[Path]) -> list[Path]:
     return found
 
 
-def embed_photos(opened: OpenedModel, photos: Sequence[Path]) -> Embedded:
+def embed_photos(opened: TrainedModel, photos: Sequence[Path]) -> Embedded:
     """The embeddings of photographs, prepared as the recipe's evaluation prepares them. None is too bad to go on."""
     paths = Strings.of(os.path.abspath(photo) for photo in photos)
     labels = np.full(len(photos), -1, dtype=np.int64)

@@ -50,25 +50,25 @@ from shelfmark.engine.trainer import Trainer
 from shelfmark.models import Network, load_matching
 from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.optim import StagedRate
-from shelfmark.pipelines.best_model import scored_images, settle_best
-from shelfmark.pipelines.chosen_score import require_score
-from shelfmark.pipelines.class_means import begin_with_class_means
 from shelfmark.pipelines.evaluate import evaluate_on
-from shelfmark.pipelines.opened import open_model
-from shelfmark.pipelines.splits import Splits, read_splits
-from shelfmark.pipelines.start import (
+from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.tree import Optim
+from shelfmark.reports.plots import curves
+from shelfmark.runtime.best_model import scored_images, settle_best
+from shelfmark.runtime.chosen_score import require_score
+from shelfmark.runtime.class_means import begin_with_class_means
+from shelfmark.runtime.resume_plan import (
     Mode,
-    Start,
+    RunStart,
     decide_start,
     find_checkpoint,
     resumable,
     run_folder,
     unchanged,
 )
-from shelfmark.pipelines.validation import Validation
-from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.tree import Optim
-from shelfmark.reports.plots import curves
+from shelfmark.runtime.splits import Splits, read_splits
+from shelfmark.runtime.trained_model import open_model
+from shelfmark.runtime.validation import Validation
 
 
 def train(
@@ -158,7 +158,7 @@ class _Stages:
         return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
 
-def _build(recipe: Recipe, splits: Splits, start: Start, device: torch.device) -> _Parts:
+def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
     network = _network(recipe, splits.train.num_classes, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
@@ -212,7 +212,7 @@ def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: 
         )
 
 
-def _network(recipe: Recipe, num_classes: int, start: Start, device: torch.device) -> Network:
+def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
     network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
         fresh = load_matching(network, start.checkpoint.read_model())
@@ -281,7 +281,7 @@ def _old_steps_per_epoch(manifest: Mapping[str, Any]) -> int:
 
 
 def _trainer(
-    recipe: Recipe, splits: Splits, start: Start, parts: _Parts, folder: Path, signals: StopSignals
+    recipe: Recipe, splits: Splits, start: RunStart, parts: _Parts, folder: Path, signals: StopSignals
 ) -> Trainer:
     state, num_epochs = parts.state, recipe.train.num_epochs
     log = Journal(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)

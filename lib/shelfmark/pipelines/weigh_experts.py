@@ -18,16 +18,16 @@ from shelfmark.data.annotations import folder_table
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.evaluation.extract import extract
-from shelfmark.pipelines.opened import OpenedModel
 from shelfmark.pipelines.predict import test_set
-from shelfmark.pipelines.recalibration import classifier_tensors, save_recalibrated
 from shelfmark.recipe import assemble
+from shelfmark.runtime.recalibration import classifier_tensors, save_recalibrated
+from shelfmark.runtime.trained_model import TrainedModel
 
 METHOD = "expert_weights"
 
 
 @dataclass(frozen=True)
-class Weighed:
+class ExpertWeighing:
     """checkpoint: the folder that test.py takes. weights: (E,), positive, of sum 1. stability: see
     `calibration.expert_weights.stability`, with these weights; equal_stability: with equal ones."""
 
@@ -38,7 +38,7 @@ class Weighed:
     equal_stability: float
 
 
-def weigh_experts(opened: OpenedModel, images: Path | None = None) -> Weighed:
+def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWeighing:
     """Weighs the experts by the recipe's test set, or by every photograph under `images`, whose labels nobody needs.
 
     Each image is seen in two views, augmented as in training. Writes the checkpoint whose classifier takes the weighted
@@ -61,10 +61,10 @@ def weigh_experts(opened: OpenedModel, images: Path | None = None) -> Weighed:
     write_json(folder / "summary.json", {**facts, "checkpoint": opened.checkpoint.folder})
     told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
     say(f"weights by {len(table)} images: {told}; written to {folder}")
-    return Weighed(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
+    return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
 
 
-def _require_equal_experts(opened: OpenedModel) -> None:
+def _require_equal_experts(opened: TrainedModel) -> None:
     if opened.recipe.model.experts == 1:
         raise UserError(
             f"{opened.checkpoint.folder} has a single expert, so there is nothing to weigh; train several with"
@@ -76,7 +76,7 @@ def _require_equal_experts(opened: OpenedModel) -> None:
         )
 
 
-def _fit(opened: OpenedModel, table: Table, folder: Path) -> ExpertWeights:
+def _fit(opened: TrainedModel, table: Table, folder: Path) -> ExpertWeights:
     bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
     weight, bias = classifier_tensors(opened)
     # Two views of each image are of no use to any later command.
@@ -87,7 +87,7 @@ def _fit(opened: OpenedModel, table: Table, folder: Path) -> ExpertWeights:
         return ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
 
 
-def _view(opened: OpenedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
+def _view(opened: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
     def embed(images: Tensor) -> Tensor:
         with torch.inference_mode(), opened.precision.autocast():
             return opened.network.embed(images.to(opened.precision.device, non_blocking=True))

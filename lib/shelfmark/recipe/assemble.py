@@ -18,15 +18,12 @@ from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
-from shelfmark.data.converters.discovery_shop import write_discovery_shop
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.images import ImageLimits
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.mixing import Mixing
 from shelfmark.data.samplers import build_order, rank_share
-from shelfmark.data.shop import generate_shop, is_complete
 from shelfmark.data.table import Table
 from shelfmark.data.transforms import (
     NUM_VIEWS,
@@ -46,6 +43,9 @@ from shelfmark.models.backbones.shape import BackboneShape
 from shelfmark.models.network import AdapterOptions, HeadOptions
 from shelfmark.optim import LearningRate, StagedRate, build_optimizer, parameter_groups
 from shelfmark.recipe.tree import Head, Recipe, Schedule
+from shelfmark.shop import generate_shop, is_complete
+from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
+from shelfmark.shop.discovery_shop import write_discovery_shop
 
 
 def make_data(recipe: Recipe) -> None:

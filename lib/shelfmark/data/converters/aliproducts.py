@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
-from shelfmark.data import doctor
+from shelfmark.data import annotation_checks
+from shelfmark.data.annotation_checks import Field
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
-from shelfmark.data.doctor import Field
 from shelfmark.data.documents import annotations_json, image_list_json, read_document
 from shelfmark.data.findings import WRONG_TYPE, Findings
 
@@ -70,13 +70,15 @@ def prepare_aliproducts(source: Path, out: Path | None = None) -> Prepared:
 def _read(file: Path, name: str) -> _Part:
     document, _ = read_document(file, "images")
     findings = Findings()
-    records = doctor.objects(document.pop("images"), findings)
+    records = annotation_checks.objects(document.pop("images"), findings)
     fields = (_IMAGE_ID,) if name == "test" else (_IMAGE_ID, _CLASS_ID)
-    columns = doctor.columns(records, fields, findings)
+    columns = annotation_checks.columns(records, fields, findings)
     image_ids, class_ids = columns["image_id"] or [], columns.get("class_id") or []
     wrong = {text for text in set(class_ids) if text is not None and not (text.isascii() and text.isdigit())}
     for index in [index for index, text in enumerate(class_ids) if text in wrong]:
-        findings.error(index, WRONG_TYPE, f"class_id={doctor.shown(class_ids[index])}, wanted {_CLASS_ID.wanted}")
+        findings.error(
+            index, WRONG_TYPE, f"class_id={annotation_checks.shown(class_ids[index])}, wanted {_CLASS_ID.wanted}"
+        )
     findings.settle(file, [image_id or "" for image_id in image_ids])
     return _Part(name, image_ids, class_ids)
 

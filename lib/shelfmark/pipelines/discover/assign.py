@@ -19,20 +19,20 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.discovery import known
-from shelfmark.evaluation.products import nearest_to_means, unit_means
+from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
 from shelfmark.pipelines.discover.finds import class_name
 from shelfmark.pipelines.discover.review import reviewed
-from shelfmark.pipelines.opened import open_model
 from shelfmark.pipelines.search import embed_photos, listed
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval import search
+from shelfmark.runtime.trained_model import open_model
 
 Kind = Literal["known", "new", "unknown"]
 
 
 @dataclass(frozen=True)
-class Assigned:
+class Assignment:
     """Of one photograph. error: why it could not be read; then there is nothing else.
 
     kind: a known class, a new product of the run, or unknown: nothing is near enough. The rest is of the nearest
@@ -73,7 +73,7 @@ def assign(
     *,
     checkpoint: Path | None = None,
     overrides: Sequence[Override] = (),
-) -> list[Assigned]:
+) -> list[Assignment]:
     """An answer for each photograph, from the last finished round of the run in `folder`.
 
     A photograph joins the product with the nearest mean if their cosine reaches a threshold. The threshold is
@@ -92,7 +92,7 @@ def assign(
     recipe = opened.recipe
     rule = photo_rule(run, number, recipe.discovery.selection.join_precision, recipe.seed)
     embedded = embed_photos(opened, photos)
-    answers = [Assigned(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
+    answers = [Assignment(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     names = [str(photos[row]) for row in embedded.rows]
     for row, answer in zip(embedded.rows, answers_of(run, products, rule, embedded.features, names)):
         answers[row] = answer
@@ -101,7 +101,7 @@ def assign(
 
 def answers_of(
     run: RunFiles, products: Products, rule: known.JoinRule, features: np.ndarray, photos: Sequence[str]
-) -> list[Assigned]:
+) -> list[Assignment]:
     """For each of features (Q, D), of the photographs so called, the nearest product and whether it is near enough."""
     if not len(features):
         return []
@@ -113,7 +113,7 @@ def answers_of(
         category, cluster = int(products.category_ids[best]), int(products.clusters[best])
         is_near = rule.threshold is not None and cosine[0] >= rule.threshold
         answers.append(
-            Assigned(
+            Assignment(
                 photo,
                 kind="unknown" if not is_near else "known" if category >= 0 else "new",
                 name=products.names[best],
@@ -189,7 +189,7 @@ def photo_rule(run: RunFiles, number: int, precision: float, seed: int = 0) -> k
     return rule
 
 
-def assigned_rows(answers: Sequence[Assigned]) -> tuple[list[str], list[list[str]]]:
+def assigned_rows(answers: Sequence[Assignment]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of text, for a table on screen, of the photographs that could be read."""
     rows = [
         [
@@ -205,9 +205,9 @@ def assigned_rows(answers: Sequence[Assigned]) -> tuple[list[str], list[list[str
     return ["photo", "is", "product", "cosine", "next"], rows
 
 
-def write_assigned(answers: Sequence[Assigned], file: Path) -> None:
-    """Writes a CSV file with a row a photograph, of the fields of `Assigned`; empty where there is nothing to say."""
-    columns = [field.name for field in fields(Assigned)]
+def write_assigned(answers: Sequence[Assignment], file: Path) -> None:
+    """Writes a CSV file with a row a photograph, of the fields of `Assignment`; empty where there is nothing to say."""
+    columns = [field.name for field in fields(Assignment)]
     rows = [{name: "" if value is None else value for name, value in asdict(answer).items()} for answer in answers]
     write_table(file, rows, columns)
 

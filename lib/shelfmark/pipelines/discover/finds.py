@@ -9,13 +9,13 @@ import numpy as np
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.data.table import Table
+from shelfmark.discovery.products import FoundProducts, found_products, nearest_to_means, unit_means
 from shelfmark.evaluation.discovery import known_first
-from shelfmark.evaluation.products import FoundProducts, found_products, nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, SetsFile
 
 
 @dataclass(frozen=True, eq=False)
-class Finds:
+class RoundFindings:
     """A round, ready to be shown.
 
     true_labels: (U,) int64, a known class 0..C-1, others from C on, -1 where there is none; for the report alone.
@@ -55,7 +55,7 @@ class Finds:
         return f"new {cluster}"
 
 
-def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> Finds:
+def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
     """Of a round whose selection is done. names: of pseudo-classes, by label."""
     sets, table, selection = run.read_sets(), run.table, run.read_selection(number)
     num_known = len(sets.known_classes)
@@ -66,7 +66,7 @@ def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> Finds:
     nearest = nearest_to_means(labelled.features, rows, labels[rows], means)
     features = features_at(run.read_embeddings(number, "unlabelled"), selection.rows)
     truth = np.full(len(selection.rows), -1) if table.true_labels is None else table.true_labels[selection.rows]
-    return Finds(
+    return RoundFindings(
         sets=sets,
         table=table,
         selection=selection,

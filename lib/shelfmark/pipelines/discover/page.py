@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.pipelines.discover.finds import Finds
+from shelfmark.pipelines.discover.finds import RoundFindings
 from shelfmark.reports.discovery_page import (
     DiscoveryPage,
     Number,
@@ -26,7 +26,7 @@ _ORIGINS = {"known": "known classes", "new": "new classes", "all": "all", "selec
 
 
 def page_of(
-    finds: Finds, reports: Sequence[Mapping[str, Any]], name: str, sizes_plot: Path | None = None
+    finds: RoundFindings, reports: Sequence[Mapping[str, Any]], name: str, sizes_plot: Path | None = None
 ) -> DiscoveryPage:
     """The page of the last of `reports`, which are those of the rounds from 0 on.
 
@@ -170,7 +170,7 @@ def _sizes_told(report: Mapping[str, Any]) -> str:
     return f"{told}, the largest has {sizes['largest']:,}."
 
 
-def _sections(finds: Finds) -> tuple[Section, ...]:
+def _sections(finds: RoundFindings) -> tuple[Section, ...]:
     products = finds.products
     num_new, num_joined = int(products.is_new.sum()), int((~products.is_new).sum())
     return (
@@ -200,11 +200,11 @@ def _sections(finds: Finds) -> tuple[Section, ...]:
     )
 
 
-def _shown(finds: Finds, places: np.ndarray) -> tuple[ShownProduct, ...]:
+def _shown(finds: RoundFindings, places: np.ndarray) -> tuple[ShownProduct, ...]:
     return tuple(_product(finds, int(place)) for place in places[:_PRODUCTS])
 
 
-def _product(finds: Finds, place: int) -> ShownProduct:
+def _product(finds: RoundFindings, place: int) -> ShownProduct:
     products = finds.products
     rows = products.rows[place]
     # Evenly from the densest to the least dense: the least dense ones show what went wrong.
@@ -219,7 +219,7 @@ def _product(finds: Finds, place: int) -> ShownProduct:
     )
 
 
-def _facts(finds: Finds, place: int) -> Iterable[str]:
+def _facts(finds: RoundFindings, place: int) -> Iterable[str]:
     products = finds.products
     rows, cluster = products.rows[place], int(products.clusters[place])
     yield f"{_images(len(rows))}{_of_all(len(rows), int(products.cluster_sizes[place]))}"
@@ -231,7 +231,7 @@ def _facts(finds: Finds, place: int) -> Iterable[str]:
         yield f"cluster {cluster}"
 
 
-def _title(finds: Finds, place: int) -> str:
+def _title(finds: RoundFindings, place: int) -> str:
     suggested = finds.suggested_name(place)
     return suggested[:1].upper() + suggested[1:] if suggested.startswith(("new ", "pseudo-class ")) else suggested
 
@@ -244,12 +244,12 @@ def _of_all(selected: int, size: int) -> str:
     return f" of the cluster's {size:,}" if size > selected else ""
 
 
-def _picture(finds: Finds, place: int) -> ShownPicture:
+def _picture(finds: RoundFindings, place: int) -> ShownPicture:
     row = int(finds.selection.rows[place])
     return ShownPicture(finds.path(row), f"{finds.table.paths[row]}, density {finds.selection.density[place]:.2f}")
 
 
-def _like(finds: Finds, place: int) -> dict[str, Any]:
+def _like(finds: RoundFindings, place: int) -> dict[str, Any]:
     """The nearest known class, and another new product that is nearer, with a picture of the nearest."""
     products = finds.products
     known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
@@ -269,7 +269,7 @@ def _like(finds: Finds, place: int) -> dict[str, Any]:
     return {"like": like, "like_picture": picture}
 
 
-def _truth(finds: Finds, rows: np.ndarray) -> str:
+def _truth(finds: RoundFindings, rows: np.ndarray) -> str:
     """What most of the images are, with their share, where that is known."""
     truth = finds.true_labels[rows]
     truth = truth[truth >= 0]

@@ -16,7 +16,7 @@ from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
 from shelfmark.evaluation import discovery, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
-from shelfmark.pipelines.discover.finds import Finds
+from shelfmark.pipelines.discover.finds import RoundFindings
 from shelfmark.pipelines.discover.page import page_of
 from shelfmark.pipelines.discover.review import round_finds, write_review
 from shelfmark.reports.cluster_plots import cluster_sizes
@@ -110,7 +110,7 @@ def _retrieval(
     return found
 
 
-def _found(finds: Finds) -> dict[str, Any]:
+def _found(finds: RoundFindings) -> dict[str, Any]:
     """What was selected, the sizes of the clusters, and what the truth says of both, where there is any."""
     num_known, selection, truth = len(finds.known_names), finds.selection, finds.true_labels
     report: dict[str, Any] = {

@@ -19,7 +19,7 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.finds import Finds, finds_of, known_names
+from shelfmark.pipelines.discover.finds import RoundFindings, finds_of, known_names
 
 Choice = Literal["keep", "merge", "drop"]
 COLUMNS = (
@@ -163,12 +163,12 @@ def read_round_review(run: RunFiles, number: int) -> Review:
     return read_review(file, clusters[clusters >= 0].tolist(), known_names(run.table, run.read_sets().known_classes))
 
 
-def round_finds(run: RunFiles, number: int) -> Finds:
+def round_finds(run: RunFiles, number: int) -> RoundFindings:
     """Of a round whose selection is done, with the names that earlier reviews gave."""
     return finds_of(run, number, names_before_review(run, number, run.read_selection(number).labels))
 
 
-def write_review(run: RunFiles, number: int, finds: Finds | None = None) -> Path:
+def write_review(run: RunFiles, number: int, finds: RoundFindings | None = None) -> Path:
     """Writes review.csv of a round, a row a selected cluster, largest first, and returns its path.
 
     A table that a person has edited is never overwritten: it stays where it is about the same clusters, and else it is
@@ -187,7 +187,7 @@ def write_review(run: RunFiles, number: int, finds: Finds | None = None) -> Path
     return file
 
 
-def review_csv(finds: Finds) -> str:
+def review_csv(finds: RoundFindings) -> str:
     """The table as text. It begins with a byte-order mark, without which spreadsheets take UTF-8 for something else."""
     products = finds.products
     reviewable = np.flatnonzero(products.clusters >= 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from shelfmark.config.load import Override
-from shelfmark.data.converters.discovery_shop import NAME as DISCOVERY_SHOP
-from shelfmark.pipelines.limits import SHOP, smoke_overrides
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.small_runs import SHOP, smoke_overrides
+from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 
 _MOST_ROUNDS = 2
 _IMAGES = 48

@@ -35,11 +35,11 @@ from shelfmark.ops.cluster_metrics import bcubed
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, ClustersFile, RunFiles, SelectionFile, write_arrays
 from shelfmark.pipelines.discover.review import reviewed
 from shelfmark.pipelines.discover.sets import set_table
-from shelfmark.pipelines.features import features_of
-from shelfmark.pipelines.opened import open_model
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.clustering import fitted_clusterer
 from shelfmark.retrieval.whitening import PCAWhitening
+from shelfmark.runtime.features import features_of
+from shelfmark.runtime.trained_model import open_model
 
 Linked = TypeVar("Linked", bound=Thresholded)
 _WITH_THRESHOLD = ("components", "dbscan", "infomap", "leiden")

@@ -18,10 +18,10 @@ from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.finds import known_names
 from shelfmark.pipelines.discover.review import reviewed
 from shelfmark.pipelines.discover.sets import set_table
-from shelfmark.pipelines.start import AUTO
 from shelfmark.pipelines.train import train
-from shelfmark.pipelines.validation import RETRIEVAL_SCORES
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.resume_plan import AUTO
+from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
 PSEUDO = "pseudo"
 

@@ -1,0 +1,1 @@
+"""Several processes: who starts them, and how one network is trained by all."""

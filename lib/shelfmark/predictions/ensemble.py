@@ -1,0 +1,85 @@
+"""Several models' best classes, joined without the models. Legend: N images, K classes an image, F files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.strings import Strings
+from shelfmark.predictions.submission import read_topk
+
+_MAX_WEIGHT = 1e100
+
+
+def ensemble(
+    files: Sequence[Path], weights: Sequence[float], num_classes: int = 0
+) -> tuple[Strings, np.ndarray, np.ndarray]:
+    """Ids in the first file's order, (N, K) classes and (N, K) scores, best first; K is the least of the files' K.
+
+    A class's score is the weighted mean over files of its score in them, 0 where a file does not list it; of equal
+    scores the smaller class number comes first. Images without a score in a file are judged by the others; without
+    any, they keep the first file's classes, with NaN. weights: (F,) above 0. num_classes: 0 where it is not known.
+    """
+    if len(weights) != len(files):
+        raise UserError(f"--weights has {len(weights)} numbers for {len(files)} files; give one a file.")
+    if not all(0 < weight <= _MAX_WEIGHT for weight in weights):
+        raise UserError(f"--weights {' '.join(map(str, weights))}: each must be a finite number above 0.")
+    ids, *parts = _aligned(files, num_classes)
+    num_places = min(classes.shape[1] for classes, _ in parts)
+    first_classes = parts[0][0][:, :num_places]
+    classes = np.empty((len(ids), num_places), dtype=np.int64)
+    scores = np.full((len(ids), num_places), np.nan)
+    for row in range(len(ids)):
+        found = _best([(labels[row], values[row]) for labels, values in parts], weights, num_places)
+        classes[row], scores[row] = found or (first_classes[row], np.nan)
+    return ids, classes, scores
+
+
+def _best(
+    lists: Sequence[tuple[np.ndarray, np.ndarray]], weights: Sequence[float], num_places: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """One image's best classes and scores; None where no file has a score for it."""
+    scored = [(labels, values, weight) for (labels, values), weight in zip(lists, weights) if not np.isnan(values[0])]
+    if not scored:
+        return None
+    labels = np.concatenate([labels for labels, _, _ in scored])
+    values = np.concatenate([values * weight for _, values, weight in scored]) / sum(weight for *_, weight in scored)
+    candidates, place = np.unique(labels, return_inverse=True)
+    totals = np.bincount(place, weights=values)
+    best = np.argsort(-totals, kind="stable")[:num_places]
+    return candidates[best], totals[best]
+
+
+def _aligned(files: Sequence[Path], num_classes: int) -> tuple[Strings, *tuple[tuple[np.ndarray, np.ndarray], ...]]:
+    """The first file's ids, then each file's classes and scores in their order."""
+    ids, classes, scores = _read(files[0], num_classes)
+    wanted = list(ids)
+    parts = [(classes, scores)]
+    for file in files[1:]:
+        other_ids, classes, scores = _read(file, num_classes)
+        row_of = {one: row for row, one in enumerate(other_ids)}
+        missing = next((one for one in wanted if one not in row_of), None)
+        if missing is not None or len(row_of) != len(wanted):
+            what = f"has no image {missing!r}" if missing is not None else f"has {len(row_of)} images"
+            raise UserError(
+                f"{file} {what}, unlike {files[0]} with its {len(wanted)}; an ensemble needs files of one test set."
+            )
+        rows = np.array([row_of[one] for one in wanted], dtype=np.int64)
+        parts.append((classes[rows], scores[rows]))
+    return ids, *parts
+
+
+def _read(file: Path, num_classes: int) -> tuple[Strings, np.ndarray, np.ndarray]:
+    ids, classes, scores = read_topk(file)
+    if not len(ids):
+        raise UserError(f"{file} has no row below its header; write it again with `python test.py --topk K`.")
+    if num_classes and classes.max() >= num_classes:
+        row = int((classes >= num_classes).any(axis=1).argmax())
+        raise UserError(
+            f"{file}, row {row + 1}: {ids[row]!r} has the class {classes[row].max()}; with --num-classes {num_classes}"
+            f" classes run from 0 to {num_classes - 1}."
+        )
+    return ids, classes, scores

@@ -1,0 +1,1 @@
+"""An exact search of images among themselves, which multiplies each pair once."""

@@ -1,0 +1,97 @@
+"""The best model of a resumed run: whether its score still counts, and whether its checkpoint is there and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.core.together import from_main
+from shelfmark.engine.checkpoint import MANIFEST, Checkpoint, copy_checkpoint, load_checkpoint
+from shelfmark.engine.checkpointer import BEST
+from shelfmark.engine.progress import Progress
+from shelfmark.recipe import Recipe
+from shelfmark.runtime.resume_plan import RunStart
+from shelfmark.runtime.splits import Splits
+
+_INPUT = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean", "std")
+
+
+def settle_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:
+    """Sees to it that the best score has its model, and is one of this metric on these images; else it is forgotten."""
+    resumed = start.resumed
+    if resumed is None or progress.best_epoch is None:
+        return
+    facts = resumed.manifest
+    if facts["metric"] != recipe.eval.metric:
+        say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
+        progress.best_score = progress.best_epoch = None
+    elif any(facts.get(name, now) != now for name, now in scored_images(splits).items()) or _are_read_anew(
+        recipe, facts
+    ):
+        say("resume: the validation images, or how they are read, are others, so the next score is the best")
+        progress.best_score = progress.best_epoch = None
+    elif not from_main(lambda: _has_best(start, progress, folder, recipe)):
+        progress.best_score = progress.best_epoch = None
+
+
+def scored_images(splits: Splits) -> dict[str, str | None]:
+    """What the chosen score is measured on."""
+    tables = {"val_sha256": splits.val, "retrieval_sha256": splits.retrieval}
+    return {name: None if table is None else table.sha256 for name, table in tables.items()}
+
+
+def _are_read_anew(recipe: Recipe, facts: Mapping[str, Any]) -> bool:
+    now, before = recipe.model_dump(mode="json")["data"], facts["config"]["data"]
+    return any(before.get(name, now[name]) != now[name] for name in _INPUT)
+
+
+def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe) -> bool:
+    """Whether the run's best model is in its folder, whole; brought there where it can be."""
+    resumed = start.resumed
+    assert resumed is not None
+    if start.folder is None:
+        best = _best_so_far(resumed)
+        if best is not None:
+            copy_checkpoint(best, folder / BEST)
+        return best is not None
+    try:
+        best_model = load_checkpoint(folder / BEST)
+        best_model.require_whole()
+        said = (best_model.manifest["best_epoch"], best_model.manifest["best_score"])
+        if said != (progress.best_epoch, progress.best_score):
+            # A kill between the two, or a damaged `last`: this run comes to that epoch again, perhaps otherwise.
+            raise UserError(
+                f"{best_model.folder} is of step {best_model.manifest['step']}, and not the best model up to step"
+                f" {progress.step}, from which the run goes on."
+            )
+        return True
+    except UserError as error:
+        if progress.epoch == (progress.best_epoch or 0) + 1 and not progress.step_in_epoch:
+            warn(f"{error} {resumed.folder} is of the best epoch too, and takes its place.")
+            copy_checkpoint(resumed.folder, folder / BEST)
+            return True
+        if progress.epoch >= recipe.train.num_epochs:
+            raise UserError(
+                f"{error} The run is complete, so nothing would replace it. Copy {resumed.folder} there to report the"
+                " last epoch instead, or train on with train.num_epochs=N."
+            ) from None
+        warn(f"{error} It is forgotten: the best of the epochs from here on takes its place.")
+        return False
+
+
+def _best_so_far(checkpoint: Checkpoint) -> Path | None:
+    """The folder of the best model that the checkpoint's run had until then: itself or its sibling, if they still are.
+
+    A run that goes on from here in another folder takes it along, or else its best score would have no model.
+    """
+    best_epoch = checkpoint.manifest["best_epoch"]
+    for folder in (checkpoint.folder, checkpoint.folder.parent / BEST):
+        # A checkpoint of the best epoch is written once that epoch is closed.
+        if best_epoch is not None and (folder / MANIFEST).is_file():
+            manifest = load_checkpoint(folder).manifest
+            if manifest["epoch"] == best_epoch + 1:
+                return folder
+    return None

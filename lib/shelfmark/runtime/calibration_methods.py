@@ -1,0 +1,285 @@
+"""The recalibrations of `shelfmark calibrate`, fitted for an opened model. Legend: N images, C classes, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.calibration import (
+    CRT,
+    LWS,
+    Calibrated,
+    Linear,
+    LogitAdjustment,
+    NearestClassMean,
+    PCSoftmax,
+    TauNorm,
+    Temperature,
+)
+from shelfmark.calibration.calibrated import Array
+from shelfmark.calibration.ncm import FORMS
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.recipe.tree import TauNorm as TauNormOptions
+from shelfmark.runtime.recalibration import classifier_tensors
+from shelfmark.runtime.trained_model import TrainedModel
+
+UNMODIFIED = "unmodified"
+LEARN_FROM_TRAINING = ("ncm", "lws", "crt")
+
+
+class OnDirections(Calibrated):
+    """A fitted method that sees each feature divided by its length, as a cosine classifier does."""
+
+    def __init__(self, method: Calibrated) -> None:
+        self.method = method
+
+    def logits(self, features: Array) -> Tensor:
+        return self.method.logits(unit_rows(torch.as_tensor(features)))
+
+    def held_out(self, features: Array, labels: Array) -> Iterator[tuple[Tensor, Calibrated]]:
+        for rows, classifier in self.method.held_out(unit_rows(torch.as_tensor(features)), labels):
+            yield rows, OnDirections(classifier)
+
+
+@dataclass(frozen=True)
+class CalibrationInputs:
+    """What the methods learn from. train: None where no method asks for it. target_prior: (C,) for PC softmax."""
+
+    opened: TrainedModel
+    val: Embeddings
+    train: Embeddings | None
+    target_prior: np.ndarray
+
+    @property
+    def is_cosine(self) -> bool:
+        return self.opened.recipe.model.classifier.type == "cosine"
+
+    @property
+    def training(self) -> Embeddings:
+        assert self.train is not None, "only methods of LEARN_FROM_TRAINING ask for it"
+        return self.train
+
+    @cached_property
+    def classifier(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (C, D) and bias (C,) or None that map `seen` features to logits."""
+        weight, bias = classifier_tensors(self.opened)
+        return (
+            (self.opened.recipe.model.classifier.scale * unit_rows(weight), None) if self.is_cosine else (weight, bias)
+        )
+
+    @cached_property
+    def seen(self) -> Array:
+        """(N, D) val features as the classifier sees them."""
+        return unit_rows(torch.as_tensor(self.val.features)) if self.is_cosine else self.val.features
+
+    def of_seen(self, method: Calibrated) -> Calibrated:
+        """A method that was fitted on `seen` features, to be used on features as they are stored."""
+        return OnDirections(method) if self.is_cosine else method
+
+
+def unmodified(given: CalibrationInputs) -> Calibrated:
+    """The classifier as it was trained."""
+    return given.of_seen(Linear(*given.classifier))
+
+
+def require_row_lengths(opened: TrainedModel, method: str) -> None:
+    """Raises a UserError where the lengths of the classifier's rows mean nothing."""
+    if opened.recipe.model.classifier.type == "cosine":
+        raise UserError(f"{method} rescales the rows of a linear classifier; a cosine classifier's have no length.")
+
+
+def fit_tau_norm(opened: TrainedModel, val: Embeddings) -> TauNorm:
+    """The sweep over the val features, by the options under `tau_norm`."""
+    recipe = opened.recipe
+    weight, bias = classifier_tensors(opened)
+    options = recipe.tau_norm
+    return TauNorm(taus(options), bias=options.bias, folds=options.folds, seed=recipe.seed).fit(
+        val.features,
+        torch.from_numpy(val.labels),
+        weight,
+        bias,
+        counts=torch.from_numpy(opened.counts),
+        many=recipe.eval.many,
+        few=recipe.eval.few,
+    )
+
+
+def taus(options: TauNormOptions) -> list[float]:
+    """The grid, both ends included."""
+    number = int(np.floor((options.stop - options.start) / options.step + 1e-9)) + 1
+    if number < 1:
+        raise UserError(f"tau_norm.stop={options.stop:g} is less than tau_norm.start={options.start:g}.")
+    return [round(options.start + index * options.step, 10) for index in range(number)]
+
+
+def calibration_facts(opened: TrainedModel, fitted: TauNorm) -> dict[str, object]:
+    """What the manifest of the recalibrated checkpoint says of it."""
+    unmodified = fitted.chosen_is_unmodified_
+    return {
+        "method": "tau_norm",
+        "tau": float(fitted.tau_),
+        "bias": "keep" if unmodified else opened.recipe.tau_norm.bias,
+        "unmodified": unmodified,
+    }
+
+
+def temperature_helps(fitted: Mapping[str, Calibrated]) -> bool:
+    """Whether a temperature was fitted, and makes the confidence fit the accuracy better."""
+    found = fitted.get("temperature")
+    method = None if found is None else _itself(found)
+    return isinstance(method, Temperature) and (method.ece_after_ or 0.0) < (method.ece_before_ or 0.0)
+
+
+def _tau_norm(given: CalibrationInputs) -> dict[str, Calibrated]:
+    require_row_lengths(given.opened, "tau-norm")
+    return {"tau_norm": fit_tau_norm(given.opened, given.val)}
+
+
+def _logit_adjustment(given: CalibrationInputs) -> dict[str, Calibrated]:
+    recipe = given.opened.recipe
+    method = LogitAdjustment(given.opened.counts, folds=recipe.calibrate.folds, seed=recipe.seed).fit(
+        given.seen, given.val.labels, *given.classifier, many=recipe.eval.many, few=recipe.eval.few
+    )
+    return {"logit_adjustment": given.of_seen(method)}
+
+
+def _pc_softmax(given: CalibrationInputs) -> dict[str, Calibrated]:
+    for step in given.opened.recalibrations:
+        if step["method"] not in (UNMODIFIED, "temperature") and not step["unmodified"]:
+            raise UserError(
+                "PC softmax moves a classifier from the classes' shares in training to others, but this checkpoint has"
+                f" left the former: {step['method']} made it. Take the checkpoint that it was made from."
+            )
+    method = PCSoftmax(given.opened.counts, given.target_prior)
+    return {"pc_softmax": given.of_seen(method.fit(*given.classifier))}
+
+
+def _ncm(given: CalibrationInputs) -> dict[str, Calibrated]:
+    features, labels, num_classes = given.training.features, given.training.labels, given.opened.num_classes
+    return {f"ncm_{form}": NearestClassMean(form).fit(features, labels, num_classes) for form in FORMS}
+
+
+def _temperature(given: CalibrationInputs) -> dict[str, Calibrated]:
+    _require_all_classes(given, "temperature")
+    recipe = given.opened.recipe
+    method = Temperature(folds=recipe.calibrate.folds, seed=recipe.seed)
+    return {"temperature": given.of_seen(method.fit(given.seen, given.val.labels, *given.classifier))}
+
+
+def _lws(given: CalibrationInputs) -> dict[str, Calibrated]:
+    require_row_lengths(given.opened, "LWS")
+    _require_all_classes(given, "LWS")
+    method = LWS(seed=given.opened.recipe.seed)
+    return {"lws": method.fit(given.training.features, given.training.labels, *given.classifier)}
+
+
+def _crt(given: CalibrationInputs) -> dict[str, Calibrated]:
+    opened = given.opened
+    method = CRT(seed=opened.recipe.seed)
+    features, labels = given.training.features, given.training.labels
+    return {"crt": method.fit(features, labels, opened.num_classes, device=opened.precision.device)}
+
+
+def _require_all_classes(given: CalibrationInputs, method: str) -> None:
+    """Raises a UserError where an earlier recalibration left classes out, as the nearest class mean does empty ones."""
+    _, bias = given.classifier
+    never = 0 if bias is None else int(bias.isneginf().sum())
+    if never:
+        raise UserError(
+            f"{method} cannot follow on a classifier that never chooses {never} of the {given.opened.num_classes}"
+            " classes: their bias is -inf. Take the checkpoint that it was made from."
+        )
+
+
+METHODS: Mapping[str, Callable[[CalibrationInputs], dict[str, Calibrated]]] = {
+    "tau_norm": _tau_norm,
+    "logit_adjustment": _logit_adjustment,
+    "pc_softmax": _pc_softmax,
+    "ncm": _ncm,
+    "temperature": _temperature,
+    "lws": _lws,
+    "crt": _crt,
+}
+"""Each gives its fitted forms by name, for features as they are stored. A UserError says why one cannot be fitted."""
+
+
+@dataclass(frozen=True)
+class StoredMethod:
+    """How a checkpoint holds a method. classifier: `weight_` None where it stays. scale: a cosine classifier's new one.
+
+    calibration: what the manifest says of it.
+    """
+
+    classifier: Linear
+    calibration: dict[str, object]
+    scale: float | None = None
+
+
+def stored(given: CalibrationInputs, name: str, method: Calibrated) -> StoredMethod | None:
+    """None where the checkpoint's kind of classifier cannot hold the method.
+
+    A linear classifier holds any method that is linear in the features; a cosine one, which has neither bias nor row
+    lengths, only another scale.
+    """
+    fitted = _itself(method)
+    calibration = _told(given.opened, name, fitted)
+    if given.is_cosine:
+        if isinstance(fitted, Temperature):
+            scale = given.opened.recipe.model.classifier.scale / fitted.temperature_
+            return StoredMethod(Linear(None), calibration, scale)
+        return StoredMethod(Linear(None), calibration) if name == UNMODIFIED else None
+    if isinstance(fitted, NearestClassMean) and fitted.form == "plain":
+        return StoredMethod(Linear(fitted.weight_, fitted.bias_), calibration)
+    return StoredMethod(fitted, calibration) if isinstance(fitted, Linear) else None
+
+
+def learned(method: Calibrated) -> dict[str, Any]:
+    """The few numbers by which a fitted method can be told; empty where it has none, as class means.
+
+    fold_taus, fold_temperatures: what the other folds chose for each; a tau of None is the unmodified classifier.
+    least_scale, greatest_scale: of LWS's factors.
+    """
+    fitted = _itself(method)
+    if isinstance(fitted, TauNorm):
+        tau = None if fitted.chosen_is_unmodified_ else float(fitted.tau_)
+        return {"tau": tau, "bias": fitted.bias, "fold_taus": fitted.fold_taus_}
+    if isinstance(fitted, LogitAdjustment):
+        return {"tau": fitted.tau_, "fold_taus": fitted.fold_taus_}
+    if isinstance(fitted, Temperature):
+        return {"temperature": fitted.temperature_, "fold_temperatures": fitted.fold_temperatures_}
+    if isinstance(fitted, LWS):
+        return {"least_scale": float(fitted.scales_.min()), "greatest_scale": float(fitted.scales_.max())}
+    return {}
+
+
+def learned_text(values: Mapping[str, Any]) -> str:
+    """What `learned` says, in a word or two: tau 0.35."""
+    if "tau" in values:
+        return "unmodified" if values["tau"] is None else f"tau {values['tau']:g}"
+    if "temperature" in values:
+        return f"T {values['temperature']:.3g}"
+    if "least_scale" in values:
+        return f"{values['least_scale']:.2g} to {values['greatest_scale']:.2g}"
+    return ""
+
+
+def _itself(method: Calibrated) -> Calibrated:
+    """The method that was fitted, whatever kind of features it was fitted on."""
+    return method.method if isinstance(method, OnDirections) else method
+
+
+def _told(opened: TrainedModel, name: str, fitted: Calibrated) -> dict[str, object]:
+    if isinstance(fitted, TauNorm):
+        return calibration_facts(opened, fitted)
+    told: dict[str, object] = {"method": name, "unmodified": name == UNMODIFIED}
+    if isinstance(fitted, LogitAdjustment | Temperature):
+        told |= {what: value for what, value in learned(fitted).items() if not what.startswith("fold_")}
+    return told

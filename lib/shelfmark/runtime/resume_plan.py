@@ -1,0 +1,287 @@
+"""How a training run begins: fresh, as the continuation of another, or as its finetuning."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from shelfmark.config.load import Loaded, load
+from shelfmark.core import dist
+from shelfmark.core.disk import make_folders, system_says
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import read_json, unused_path
+from shelfmark.core.folders import holds_our_manifest
+from shelfmark.core.locks import folder_lock
+from shelfmark.core.log import say
+from shelfmark.core.together import from_main
+from shelfmark.data.table import Table
+from shelfmark.engine import resume
+from shelfmark.engine.checkpoint import (
+    Checkpoint,
+    copy_checkpoint,
+    load_checkpoint,
+    newest_whole,
+    previous_of,
+    whole_checkpoint,
+)
+from shelfmark.engine.checkpointer import BEST, LAST
+from shelfmark.recipe import Recipe
+from shelfmark.runtime.trained_model import config_overrides
+
+Mode = Literal["resume", "finetune"]
+
+AUTO = Path("auto")
+"""As a checkpoint: the newest of the run that the recipe names."""
+SMALL_RUNS = ("--smoke", "--dry-run")
+
+
+@dataclass(frozen=True)
+class Found:
+    """checkpoint: to begin from, None for none. folder: that the run writes to whatever its checkpoint is, if it is
+    decided already. is_own: the checkpoint is one of this run, which goes on whatever it was asked to begin with."""
+
+    checkpoint: Checkpoint | None = None
+    folder: Path | None = None
+    is_own: bool = False
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`.
+    tries_resume: a small run that begins with the weights alone, and checks that the whole one could be resumed."""
+
+    kind: Literal["fresh", "resume", "finetune"]
+    reason: str
+    name: str
+    folder: Path | None = None
+    checkpoint: Checkpoint | None = None
+    tries_resume: bool = False
+
+    @property
+    def resumed(self) -> Checkpoint | None:
+        """The checkpoint whose optimizer, schedule and position go on, if any."""
+        return self.checkpoint if self.kind == "resume" else None
+
+
+def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> Found:
+    """What `--RESUME_MODEL asked` means; the first process looks, and checks every byte, for all.
+
+    aside: the run writes to a folder of its own, whatever it begins from. A launch that torchrun started again goes on
+    with its own run.
+    """
+    found = from_main(lambda: _found(recipe, asked, aside))
+    if found.checkpoint is not None and not dist.is_main():
+        # What is sent is a folder; each process reads the rest itself.
+        return replace(found, checkpoint=load_checkpoint(found.checkpoint.folder))
+    return found
+
+
+def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, aside: bool = False) -> RunStart:
+    """Resume or finetune is decided by the content of the training annotations, never by paths.
+
+    mode: what the user asked for; None decides. aside: the run writes to a folder of its own.
+    """
+    checkpoint = found.checkpoint
+    if checkpoint is None:
+        return RunStart("fresh", "a fresh run", recipe.name, found.folder)
+    same = checkpoint.manifest["train_sha256"] == train.sha256
+    kind = "resume" if found.is_own else mode or ("resume" if same else "finetune")
+    why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
+    if kind == "finetune":
+        if found.folder is not None and found.folder == checkpoint.folder.parent and mode is None:
+            raise UserError(
+                f"the run in {found.folder} was trained on other annotations, so --RESUME_MODEL auto does not go on"
+                f" with it. --RESUME_MODEL {checkpoint.folder} finetunes it once; name=NAME begins another run."
+            )
+        reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
+        folder = None if found.folder == checkpoint.folder.parent else found.folder
+        return RunStart("finetune", reason, f"{recipe.name}_finetune", folder, checkpoint)
+    if not checkpoint.has_state:
+        raise UserError(
+            f"{checkpoint.folder} is a recalibrated model and holds no optimizer to resume; use --mode finetune,"
+            " or resume the checkpoint that it was made from."
+        )
+    if aside:
+        reason = f"a small run with the weights of {checkpoint.folder}, with a fresh optimizer and schedule"
+        return RunStart("finetune", reason, recipe.name, checkpoint=checkpoint, tries_resume=True)
+    if not same:
+        why += "; the training annotations are others, so the epoch in progress starts anew"
+    done = checkpoint.manifest["step"]
+    reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
+    epochs = checkpoint.manifest["epoch"]
+    if epochs >= recipe.train.num_epochs:
+        has = f"all its {epochs}" if epochs == recipe.train.num_epochs else f"{epochs}"
+        reason = f"{checkpoint.folder} has {has} epochs; train.num_epochs=N would add some"
+    folder = found.folder or _own_folder(checkpoint)
+    return RunStart("resume", reason, recipe.name, folder, checkpoint)
+
+
+def resumable(loaded: Loaded[Recipe], start: RunStart) -> tuple[Loaded[Recipe], list[str]]:
+    """The recipe of a resumed run, by the table of what may change, and a line for each option that differs.
+
+    What follows the checkpoint has its values. UserError: an option that may not change.
+    """
+    checkpoint = start.checkpoint
+    if checkpoint is None or not (start.resumed or start.tries_resume):
+        return loaded, []
+    recipe = loaded.config.model_dump(mode="json")
+    # Options that came after the checkpoint had their defaults in it.
+    before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
+    found = [change for change in resume.changes(before, recipe) if _origin(loaded, change.option) not in SMALL_RUNS]
+    resume.require_allowed(found)
+    origins = dict(loaded.origins)
+    for change in found:
+        if change.rule.rule == "follows":
+            _put(recipe, change.option, change.before)
+            origins[change.option] = f"checkpoint {checkpoint.folder}"
+    followed = Recipe.model_validate_json(json.dumps(recipe), strict=True)
+    return replace(loaded, config=followed, origins=origins), resume.told(found)
+
+
+@contextmanager
+def run_folder(start: RunStart, log_root: Path) -> Iterator[Path]:
+    """The folder that the run writes to, locked: the resumed one, or a new one with a number where its name exists.
+
+    Entered once everything that can be wrong with the input has been built, so that an error leaves no folder.
+    UserError: another process trains there.
+    """
+    with ExitStack() as opened:
+
+        def begin() -> Path:
+            folder = start.folder or _new_folder(log_root / start.name)
+            opened.enter_context(folder_lock(folder, "training"))
+            make_folders(folder)
+            _require_unchanged(start)
+            _require_places(folder)
+            _put_in_place_of_last(start)
+            return folder
+
+        yield from_main(begin)
+
+
+def _found(recipe: Recipe, asked: Path | None, aside: bool) -> Found:
+    launched = None if aside else _folder_of_this_launch(recipe)
+    if launched is not None:
+        say(f"restart {dist.restart_count()} of this launch: going on with its own run in {launched}")
+        newest = newest_whole(launched)
+        if newest is not None:
+            return Found(newest, launched, is_own=True)
+        # It died before its first checkpoint: it begins as it did, in the folder that it has.
+        return Found(None if asked in (None, AUTO) else whole_checkpoint(asked), launched)
+    if asked != AUTO:
+        return Found(None if asked is None else whole_checkpoint(asked))
+    folder = recipe.output.log_root / recipe.name
+    checkpoint = newest_whole(folder)
+    if checkpoint is None:
+        say(f"there is no whole checkpoint in {folder} to go on from: the run begins there")
+        _require_no_other_files(folder)
+    return Found(checkpoint, None if aside else folder)
+
+
+def _folder_of_this_launch(recipe: Recipe) -> Path | None:
+    """Where an earlier attempt of this launch writes; None in the first, or where it died before it had a folder."""
+    launch = dist.launch_id()
+    if launch is None or not dist.restart_count():
+        return None
+    for file in sorted(recipe.output.log_root.glob("*/environment*.json")):
+        told = read_json(file)
+        if isinstance(told, dict) and told.get("launch") == launch:
+            return file.parent
+    return None
+
+
+def _require_no_other_files(folder: Path) -> None:
+    ours = ("environment*.json", "config*.yaml", "metrics.jsonl", ".*.part")
+    if folder.is_dir() and any(folder.iterdir()) and not any(any(folder.glob(name)) for name in ours):
+        raise UserError(
+            f"{folder} holds other files than those of a run, so no run begins there; give the run another name, as"
+            " name=NAME."
+        )
+
+
+def _require_unchanged(start: RunStart) -> None:
+    """Another process may have trained on between our reading of the checkpoint and the lock."""
+    if start.folder is not None and start.resumed is not None:
+        _require_same(start.resumed)
+
+
+def _require_places(folder: Path) -> None:
+    """Raises a UserError where something stands in the way of what the run will write, before it trains."""
+    last = folder / LAST
+    for path in (last, previous_of(last), folder / BEST):
+        is_empty = path.is_dir() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty and not holds_our_manifest(path):
+            raise UserError(f"{path} stands where a checkpoint will be written, and is none; move it away.")
+    for name in ("metrics.jsonl", "config.yaml", "environment.json", "summary.json", "per_class.csv"):
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, and the run will write a file there; move it away.")
+    for name in ("tensorboard", "embeddings"):
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a file, and the run will make a folder there; move it away.")
+
+
+def _put_in_place_of_last(start: RunStart) -> None:
+    """The generation before a damaged `last` becomes `last` too, so that the next save has a good one before it."""
+    if start.folder is not None and start.resumed is not None:
+        last = start.folder / LAST
+        if start.resumed.folder == previous_of(last):
+            copy_checkpoint(start.resumed.folder, last)
+
+
+@contextmanager
+def unchanged(start: RunStart) -> Iterator[None]:
+    """A block that reads the checkpoint: where another run replaced it meanwhile, that is said, and no damage."""
+    try:
+        yield
+    except UserError:
+        if start.checkpoint is not None:
+            _require_same(start.checkpoint)
+        raise
+
+
+def _require_same(checkpoint: Checkpoint) -> None:
+    if load_checkpoint(checkpoint.folder).manifest["files"] != checkpoint.manifest["files"]:
+        raise UserError(f"another process wrote {checkpoint.folder} while this run was starting; start it again.")
+
+
+def _own_folder(checkpoint: Checkpoint) -> Path | None:
+    # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
+    # and going on from there in the same folder would overwrite what came later.
+    run = checkpoint.folder.parent
+    heads = (LAST, previous_of(run / LAST).name)
+    return run if checkpoint.folder.name in heads else None
+
+
+def _new_folder(path: Path) -> Path:
+    """`path`, or it with the first free number, made. Two runs that choose at the same moment get two folders."""
+    make_folders(path.parent)
+    while True:
+        folder = unused_path(path)
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"the folder {folder} cannot be made: {system_says(error)}. Give another path.") from None
+
+
+def _origin(loaded: Loaded[Recipe], option: str) -> str:
+    """Where an option, or the first of its parts, was set."""
+    for key, origin in loaded.origins.items():
+        if key == option or key.startswith(f"{option}.") or option.startswith(f"{key}."):
+            return origin
+    return ""
+
+
+def _put(recipe: dict[str, Any], option: str, value: Any) -> None:
+    *path, last = option.split(".")
+    section = recipe
+    for part in path:
+        section = section[part]
+    section[last] = value

@@ -1,0 +1,176 @@
+"""How well stored features find their own kind: what is searched in what, and the scores and files of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
+from shelfmark.data.table import Table
+from shelfmark.evaluation import retrieval
+from shelfmark.evaluation.clustering import cluster_scores
+from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
+from shelfmark.evaluation.legacy_metrics import legacy_scores
+from shelfmark.evaluation.verification import verification_scores
+from shelfmark.recipe import Recipe
+from shelfmark.reports.tables import write_table
+from shelfmark.runtime.trained_model import TrainedModel
+
+
+@dataclass(frozen=True)
+class ExtraScores:
+    """What is scored only on request. legacy: one of `legacy_metrics.DEFINITIONS`. gallery_draws: how often one image
+    of each class is drawn as the gallery; 0 is never."""
+
+    clusters: bool = False
+    verification: bool = False
+    legacy: str | None = None
+    gallery_draws: int = 0
+
+
+NOTHING_MORE = ExtraScores()
+
+
+def retrieval_scores(
+    recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Recall@K and mAP: queries against gallery where the table marks them, else every row against all others."""
+    return _searched(recipe, features, table, device).means()
+
+
+def write_retrieval_scores(
+    opened: TrainedModel,
+    features: Embeddings,
+    val: Table | None,
+    table: Table | None,
+    folder: Path,
+    asked: ExtraScores = NOTHING_MORE,
+) -> dict[str, Any]:
+    """As `retrieval_scores`, with 95% intervals and all that was asked for.
+
+    Writes retrieval_per_class.csv and, where the classes have groups, retrieval_groups.csv into `folder`.
+    table: the retrieval table, None where val is searched in itself; one of the two there is.
+    """
+    recipe = opened.recipe
+    found = _searched(recipe, features, table, opened.precision.device)
+    intervals = found.intervals(recipe.seed)
+    summary: dict[str, Any] = {}
+    for name, score in found.means().items():
+        summary[name] = score
+        if name in intervals:
+            summary[f"{name}_low"], summary[f"{name}_high"] = intervals[name] or (None, None)
+    if table is None:
+        # The classes of a retrieval table may be others than those that were trained.
+        summary |= found.shot_groups(opened.counts, recipe.eval.many, recipe.eval.few)
+    searched = val if table is None else table
+    assert searched is not None
+    write_class_tables(found, searched, folder)
+    if asked.clusters:
+        summary |= cluster_scores(features.features, features.labels, recipe.eval.retrieval_metric, recipe.seed)
+    if asked.verification:
+        summary |= verification_scores(**search_arguments(recipe, features, table), seed=recipe.seed)
+    if asked.gallery_draws:
+        metric, ks = recipe.eval.retrieval_metric, recipe.eval.recall_at
+        summary |= drawn_gallery_scores(
+            features.features, features.labels, ks, asked.gallery_draws, metric, seed=recipe.seed
+        )
+    if asked.legacy is not None:
+        summary |= _legacy_scores(recipe, features, table, asked.legacy)
+    return summary
+
+
+def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path) -> None:
+    """Recall@1 and average precision of each class with a scored query, and of each group of classes."""
+    classes, num_queries, recall = found.per_class()
+    precision = found.per_class(found.values["map"])[2]
+    names, groups = table.class_names, table.groups
+    rows = [
+        {
+            "category_id": int(label),
+            "class_name": names[label] if names else "",
+            "group": groups[label] if groups else "",
+            "num_queries": int(count),
+            "recall@1": float(hit),
+            "map": float(ap),
+        }
+        for label, count, hit, ap in zip(classes, num_queries, recall, precision)
+    ]
+    columns = ("category_id", "class_name", "group", "num_queries", "recall@1", "map")
+    write_table(folder / "retrieval_per_class.csv", rows, columns)
+    if groups:
+        write_table(folder / "retrieval_groups.csv", _group_rows(rows))
+
+
+def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
+    """By names that start with the definitions' own: pnp_recall@1."""
+    arguments = search_arguments(recipe, features, table)
+    query_ids, gallery_ids = (arguments.pop(name, None) for name in ("query_ids", "gallery_ids"))
+    if gallery_ids is not None and np.array_equal(query_ids, gallery_ids):
+        del arguments["gallery"], arguments["gallery_labels"]
+    elif gallery_ids is not None and len(shared := np.intersect1d(query_ids, gallery_ids)):
+        raise UserError(
+            f"{len(shared)} of the {len(query_ids)} queries stand in the gallery too, which has other images besides. "
+            f"--legacy-metrics {definitions} knows only a set searched in itself, or a gallery without the queries."
+        )
+    found = legacy_scores(**arguments, ks=recipe.eval.recall_at, definitions=definitions)
+    return {f"{definitions}_{name}": value for name, value in found.items()}
+
+
+def _group_rows(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a group: the means over its queries and over its classes."""
+    rows = []
+    for group in sorted({row["group"] for row in classes}):
+        members = [row for row in classes if row["group"] == group]
+        count = np.array([row["num_queries"] for row in members])
+        recall = np.array([row["recall@1"] for row in members])
+        rows.append(
+            {
+                "group": group,
+                "num_classes": len(members),
+                "num_queries": int(count.sum()),
+                "recall@1": float((count * recall).sum() / count.sum()),
+                "mean_class_recall@1": float(recall.mean()),
+                "map": float((count * np.array([row["map"] for row in members])).sum() / count.sum()),
+            }
+        )
+    return rows
+
+
+def _searched(
+    recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str
+) -> retrieval.SearchScores:
+    arguments = search_arguments(recipe, features, table)
+    if torch.device(device).type == "cuda":
+        for side in ("features", "gallery"):
+            if side in arguments:
+                arguments[side] = torch.from_numpy(np.array(arguments[side])).to(device)
+    return retrieval.search_scores(**arguments, ks=recipe.eval.recall_at)
+
+
+def search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
+    """features, labels, metric and, where a table has queries and a gallery, the gallery and the ids; for everything
+    in `evaluation`. Without these columns each row is searched among all the others."""
+    metric = recipe.eval.retrieval_metric
+    if table is None or (table.is_query is None and table.is_gallery is None):
+        return {"features": features.features, "labels": features.labels, "metric": metric}
+    if table.is_query is None or table.is_gallery is None:
+        has, lacks = ("is_gallery", "is_query") if table.is_query is None else ("is_query", "is_gallery")
+        raise UserError(
+            f"{recipe.data.retrieval_json} has {has} and no {lacks}: records need both, or neither, and then each is"
+            " searched among all the others."
+        )
+    is_query, is_gallery = table.is_query[features.rows], table.is_gallery[features.rows]
+    return {
+        "features": features.features[is_query],
+        "labels": features.labels[is_query],
+        "gallery": features.features[is_gallery],
+        "gallery_labels": features.labels[is_gallery],
+        "query_ids": features.rows[is_query],
+        "gallery_ids": features.rows[is_gallery],
+        "metric": metric,
+    }

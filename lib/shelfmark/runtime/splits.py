@@ -1,0 +1,129 @@
+"""The tables of a training run, and the guard against a leaked score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.data.annotations import require_same_classes
+from shelfmark.data.holdout import hold_out, leaked_rows
+from shelfmark.data.table import Table
+from shelfmark.engine.hooks import NO_METRIC
+from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.small_runs import two_batches
+from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.validation import RETRIEVAL_SCORES
+
+HELD_OUT_PART = 0.2
+
+NOTHING_TO_SCORE = (
+    "data.val_json is not set; give pictures of the trained classes, as data.val_json=FILE, or pictures to search, as"
+    " data.retrieval_json=FILE with eval.metric=recall@1. To train without any score: eval.metric=none."
+)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """val: pictures of the trained classes. retrieval: the query and gallery rows. None where the recipe has none; one
+    of the two there is, unless eval.metric=none.
+
+    val_is_held_out: val is not the file's, but what of it was kept out of training. for_means: the training images
+    whose class means a classifier may begin with; in a small run, few of them.
+    """
+
+    train: Table
+    val: Table | None
+    retrieval: Table | None
+    val_is_held_out: bool
+    for_means: Table
+
+
+def read_splits(recipe: Recipe, small: bool = False) -> Splits:
+    """Training, validation and retrieval tables. No validation image is ever among the training images:
+    where the files say so, it is said and a part of them is held out of training instead.
+
+    small: evaluate on two batches only, and take class means of two.
+    """
+    train = assemble.read_table(recipe, "train")
+    val, retrieval = _read_val_and_retrieval(recipe)
+    num_leaked = 0
+    if val is None:
+        _check_retrieval_alone(recipe, train, retrieval)
+    else:
+        require_same_classes(train, val, str(recipe.data.val_json))
+        num_leaked = len(leaked_rows(train, val))
+    if val is not None and num_leaked:
+        train, val = _without_leak(recipe, train, val)
+        warn(
+            f"{num_leaked} of the validation images are training images too, so their score would mean nothing:"
+            f" a part of them is held out of training, and {len(val)} images validate it"
+        )
+    tables = {"training": train, "validation": val, "retrieval": retrieval}
+    told = ", ".join(f"{len(table)} {name}" for name, table in tables.items() if table is not None)
+    say(f"data: {told} images, {train.num_classes} classes")
+    if small:
+        val, retrieval = (
+            None if table is None else two_batches(table, recipe.eval.batch_size) for table in (val, retrieval)
+        )
+    for_means = two_batches(train, recipe.eval.batch_size) if small else train
+    return Splits(train, val, retrieval, bool(num_leaked), for_means)
+
+
+def read_evaluation(opened: TrainedModel) -> tuple[Table | None, Table | None]:
+    """The val and retrieval tables of a trained model, at least one of them: of val only what it was not trained on."""
+    if opened.checkpoint.manifest["val_is_held_out"]:
+        splits = read_splits(opened.recipe)
+        return splits.val, splits.retrieval
+    val, retrieval = _read_val_and_retrieval(opened.recipe)
+    if val is None and retrieval is None:
+        raise UserError(NOTHING_TO_SCORE)
+    return val, retrieval
+
+
+def _read_val_and_retrieval(recipe: Recipe) -> tuple[Table | None, Table | None]:
+    """What a model is scored on. Their class counts are their own: retrieval's classes may be new ones."""
+    val = None if recipe.data.val_json is None else assemble.read_table(recipe, "val", num_classes=0)
+    retrieval = None if recipe.data.retrieval_json is None else assemble.read_table(recipe, "retrieval", num_classes=0)
+    return val, retrieval
+
+
+def require_val(val: Table | None, purpose: str) -> Table:
+    """The val table; a UserError that says what it is needed for where there is none."""
+    if val is None:
+        raise UserError(
+            f"{purpose} scores pictures of the trained classes, and data.val_json is not set: this model was validated"
+            " by retrieval alone. Give annotations of pictures that it was not trained on, as data.val_json=FILE."
+        )
+    return val
+
+
+def _check_retrieval_alone(recipe: Recipe, train: Table, retrieval: Table | None) -> None:
+    """Raises a UserError where the score that chooses the checkpoint needs val, or its queries are learned."""
+    metric = recipe.eval.metric
+    if metric == NO_METRIC:
+        return
+    if retrieval is None:
+        raise UserError(NOTHING_TO_SCORE)
+    if not metric.startswith(RETRIEVAL_SCORES):
+        raise UserError(
+            f"eval.metric={metric!r} is a score of pictures of the trained classes, and data.val_json is not set;"
+            " choose the checkpoint by retrieval, as eval.metric=recall@1, or give data.val_json=FILE."
+        )
+    queries = retrieval if retrieval.is_query is None else retrieval.take(retrieval.is_query)
+    num_leaked = len(leaked_rows(train, queries))
+    if num_leaked:
+        raise UserError(
+            f"{num_leaked} of the {len(queries)} queries of data.retrieval_json={recipe.data.retrieval_json} are"
+            " training images too, so their score would mean nothing, and data.val_json is not set; search for other"
+            " images, or give data.val_json=FILE to choose the checkpoint by."
+        )
+
+
+def _without_leak(recipe: Recipe, train: Table, val: Table) -> tuple[Table, Table]:
+    train, _ = hold_out(train, leaked_rows(val, train), fraction=HELD_OUT_PART, seed=recipe.seed)
+    unseen = np.ones(len(val), dtype=bool)
+    unseen[leaked_rows(train, val)] = False
+    return train, val.take(unseen)

@@ -1,0 +1,95 @@
+"""A trained model, opened: what every command after training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfmark.config.load import Override, load
+from shelfmark.core import dist
+from shelfmark.core.log import say
+from shelfmark.engine.checkpoint import Checkpoint, load_model
+from shelfmark.engine.precision import Precision
+from shelfmark.models import Network
+from shelfmark.recipe import Recipe, assemble
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The network holds the checkpoint's weights, on its device, in evaluation mode."""
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    network: Network
+    precision: Precision
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(C,) int64: training images a class."""
+        return np.asarray(self.checkpoint.manifest["counts"], dtype=np.int64)
+
+    @property
+    def num_classes(self) -> int:
+        return self.checkpoint.manifest["num_classes"]
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        names = self.checkpoint.manifest["class_names"]
+        return None if names is None else tuple(names)
+
+    @property
+    def recalibrations(self) -> list[dict[str, Any]]:
+        """What each recalibration of the checkpoint changed, the first one first; those that changed nothing too."""
+        return recalibrations(self.checkpoint.manifest)
+
+    @property
+    def run_folder(self) -> Path:
+        return self.checkpoint.folder.parent
+
+    def class_name(self, label: int) -> str:
+        """The class's name, or its number where the catalogue has no names."""
+        return self.class_names[label] if self.class_names else str(label)
+
+
+def config_overrides(checkpoint: Checkpoint) -> list[Override]:
+    """The options that a checkpoint was trained with, as the base of another command."""
+    origin = f"checkpoint {checkpoint.folder}"
+    return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
+
+
+def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedModel:
+    """Reads a checkpoint, its own options, then `overrides`."""
+    checkpoint, model = load_model(path)
+    recipe: Recipe = load(Recipe, None, [*config_overrides(checkpoint), *(overrides or [])]).config
+    device = dist.local_device(recipe.train.device)
+    network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
+    network.load_state_dict(model)
+    # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
+    network.fold_class_scale()
+    precision = Precision.resolve(recipe.train.precision, device)
+    say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
+    return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
+
+
+def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a manifest says of the recalibrations of its model, the first one first."""
+    steps = []
+    step = manifest.get("calibration")
+    while step:
+        steps.append({name: value for name, value in step.items() if name != "earlier"})
+        step = step.get("earlier")
+    return steps[::-1]
+
+
+def _told(manifest: dict[str, Any]) -> str:
+    steps = [_step_told(step) for step in recalibrations(manifest)]
+    told = f"step {manifest['step']}, {manifest['num_classes']} classes"
+    return f"{told}, {', then '.join(steps)}" if steps else told
+
+
+def _step_told(calibration: dict[str, Any]) -> str:
+    tau = f" with tau {calibration['tau']:g}" if "tau" in calibration else ""
+    return f"{calibration['method']}{tau}"

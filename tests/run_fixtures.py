@@ -1,0 +1,55 @@
+"""Fixtures of tests that train small models; a conftest imports those that its folder uses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from shelfmark.engine import checkpointer
+from shelfmark.engine.checkpoint import save_checkpoint
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unrendered() -> Iterator[None]:
+    """Figures are composed and their files written, but each as one pixel: rendering is half of a small run's time.
+
+    The demo, whose fixture comes before this one, renders, and so do the tests of each figure in tests/reports.
+    """
+
+    def one_pixel(figure: Figure, file: Path, **_: object) -> None:
+        Image.new("RGB", (1, 1)).save(file, "PNG")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", one_pixel)
+        yield
+
+
+@pytest.fixture
+def small(workplace: Path) -> Path:
+    """The workplace, with the pictures of ten classes to evaluate on."""
+    for name in ("val", "retrieval"):
+        document = json.loads(Path(f"dataset/shop/{name}.json").read_text())
+        document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 10]
+        Path(f"{name}_small.json").write_text(json.dumps(document))
+    return workplace
+
+
+@pytest.fixture
+def kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Path]:
+    """Every checkpoint that a run writes, by its step."""
+    folders: dict[int, Path] = {}
+
+    def keep(folder: Path, model: Any, state: Any, facts: Any, previous: Path | None) -> None:
+        save_checkpoint(folder, model, state, facts, previous)
+        folders[facts["step"]] = small / "points" / str(facts["step"])
+        shutil.copytree(folder, folders[facts["step"]], dirs_exist_ok=True)
+
+    monkeypatch.setattr(checkpointer, "save_checkpoint", keep)
+    return folders
