@@ -16,7 +16,7 @@ from shelfmark.config.errors import ConfigError, problems_of, shown
 from shelfmark.config.nodes import DEFAULT, Node, merged, node_of, origins, place_in_list, plain
 from shelfmark.config.shape import Shape
 from shelfmark.config.yaml_lines import parse, read_file, scalar
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 
 Tree = TypeVar("Tree", bound=BaseModel)
 
@@ -135,7 +135,7 @@ def _lack(path: Path) -> str:
     if os.path.exists(path):
         return "is not a regular file."
     known = {one.stem: one for folder in (Path("configs"), path.parent) for one in sorted(folder.glob("*.y*ml"))}
-    near = nearest(path.stem, known)
+    near = did_you_mean(path.stem, known)
     return "does not exist." + (f" Did you mean {_shown_path(known[near])}?" if near else "")
 
 
