@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from shelfmark.config.files import read_config
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.folders import folder_to_read, left_by_version_1
 from shelfmark.engine.checkpoint_folder import checkpoint_folder, generation_before
 
@@ -98,7 +98,7 @@ def _near(path: Path) -> Path | None:
             names = [entry.name for entry in islice(entries, _LOOKED_AT)]
     except OSError:
         return None
-    close = nearest(missing.name, [name for name in names if not name.startswith(".")])
+    close = did_you_mean(missing.name, [name for name in names if not name.startswith(".")])
     if close is None:
         return None
     meant = missing.with_name(close)

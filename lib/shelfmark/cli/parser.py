@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def _build(name: str, command: Command) -> argparse.ArgumentParser:
 
 
 def _nearest_option(word: str, command: Command) -> str | None:
-    return nearest(word.split("=")[0], [flag.flag for flag in command.options])
+    return did_you_mean(word.split("=")[0], [flag.flag for flag in command.options])

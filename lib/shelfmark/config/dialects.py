@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 
 Reading = list[tuple[str, Any]]
 """Dotted keys and values, in the order in which they apply."""
@@ -58,7 +58,7 @@ def translate_2020(argv: Sequence[str]) -> Translation:
 def nearest_flag(name: str, others: Sequence[str] = ()) -> str | None:
     """The flag, of 2020 or of `others`, that an unknown one (`--base_lr`) was most likely meant to be."""
     known = [f"--{flag}" for flag in (*FLAGS, "RESUME_MODEL", "gpu_ids")]
-    return nearest(name.partition("=")[0], [*others, *known])
+    return did_you_mean(name.partition("=")[0], [*others, *known])
 
 
 def _split(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -119,7 +119,7 @@ def _text(key: str) -> Callable[[str], Reading]:
 def _choice(key: str, meanings: Mapping[str, Any]) -> Callable[[str], Reading]:
     def read(text: str) -> Reading:
         if text not in meanings:
-            meant = nearest(text, meanings)
+            meant = did_you_mean(text, meanings)
             hint = f" Did you mean {meant!r}?" if meant else ""
             raise ValueError(f"{text!r} is not one of: {', '.join(meanings)}.{hint}")
         return [(key, meanings[text])] if key else []

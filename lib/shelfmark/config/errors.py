@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark.config.nodes import Node, plain
 from shelfmark.config.shape import Shape
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -121,7 +121,7 @@ def _mismatch(place: _Place, fallback: str) -> str:
 
 def _one_of(shape: Shape, value: Any) -> str:
     names = [str(choice) for choice in shape.choices]
-    meant = nearest(str(value), names)
+    meant = did_you_mean(str(value), names)
     return f"one of: {', '.join(name or repr(name) for name in names)}." + (
         f" Did you mean {meant!r}?" if meant else ""
     )
@@ -158,7 +158,7 @@ def _missing(place: _Place, key: str) -> str:
         allowed = f"; it is one of: {', '.join(place.shape.choices)}"
     else:
         allowed = f"; it must be {shape.expected()}" if shape else ""
-    typed = nearest(key, place.node.value)
+    typed = did_you_mean(key, place.node.value)
     return f"{whole} is missing{allowed}." + (f" Is {typed!r} meant to be {key!r}?" if typed else "")
 
 
@@ -181,12 +181,12 @@ def _meant(prefix: str, leaf: str, siblings: list[str], top: Shape) -> list[str]
     """The keys an unknown one may stand for: its name elsewhere, a spelling here, one anywhere, a description."""
     everywhere = dict(top.below())
     same = [key for key in everywhere if key.rpartition(".")[2].lower() == leaf.lower()]
-    near = nearest(leaf, siblings)
+    near = did_you_mean(leaf, siblings)
     words = leaf.lower().replace("_", " ")
     told = re.compile(rf"{re.escape(words)}\b")
     described = [key for key, shape in everywhere.items() if told.match(shape.description.lower())]
     leaves = {key.rpartition(".")[2] for key in everywhere}
-    spelled = nearest(leaf, sorted(leaves))
+    spelled = did_you_mean(leaf, sorted(leaves))
     candidates = (
         same,
         [f"{prefix}.{near}" if prefix else near] if near else [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
-from shelfmark.ops.soft_rank import RankScore, soft_rank_total
+from shelfmark.ops.soft_rank import Ranking, RankScore, soft_rank_total
 
 
 class RankingLoss(ComparingLoss):
@@ -18,7 +18,7 @@ class RankingLoss(ComparingLoss):
         raise NotImplementedError
 
     def sums(self, comparison: Comparison) -> Sums:
-        total, num_queries = soft_rank_total(
+        ranking = Ranking(
             comparison.query,
             comparison.query_labels,
             comparison.gallery,
@@ -28,4 +28,5 @@ class RankingLoss(ComparingLoss):
             temperature=self.temperature,
             include_self=self.include_self,
         )
+        total, num_queries = soft_rank_total(ranking)
         return Sums(total[None], total.new_full((1,), num_queries))

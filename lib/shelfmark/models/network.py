@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
-from shelfmark.core.errors import UserError, choose, nearest
+from shelfmark.core.errors import UserError, choose, did_you_mean
 from shelfmark.models.adapters import add_adapters
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.shape import BackboneShape
@@ -305,7 +305,7 @@ def _part(network: nn.Module, name: str) -> nn.Module | nn.Parameter:
         if isinstance(found, nn.Module):
             held |= dict(found.named_children()) | dict(found.named_parameters(recurse=False))
         if step not in held:
-            close = nearest(step, held)
+            close = did_you_mean(step, held)
             meant = f" Did you mean {close!r}?" if close else ""
             holds = f"holds: {', '.join(held)}" if held else "holds no modules and no parameters"
             raise UserError(f"model.freeze: there is no module or parameter {name!r}; {place} {holds}.{meant}")

@@ -22,8 +22,8 @@ from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
-    config_overrides,
     Checkpoint,
+    config_overrides,
     copy_checkpoint,
     load_checkpoint,
     newest_whole,

@@ -24,7 +24,7 @@ from shelfmark.config.migrate.values import (
     to_int,
     whole,
 )
-from shelfmark.core.errors import UserError, choose, nearest
+from shelfmark.core.errors import UserError, choose, did_you_mean
 
 
 class _FastRetriSet(NamedTuple):
@@ -482,7 +482,7 @@ def _keys(words: Sequence[str]) -> dict[str, str]:
     keys = dict(zip(words[::2], words[1::2]))
     for key in keys:
         if key not in FASTRETRI:
-            hint = nearest(key, FASTRETRI)
+            hint = did_you_mean(key, FASTRETRI)
             meant = f" Did you mean {hint}?" if hint else " docs/migrate.md lists those that are."
             raise UserError(f"{key} is not a key that is translated.{meant}")
     return keys

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from shelfmark.config.dialects import Reading
 from shelfmark.config.overrides import Override
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 
 Given = Mapping[str, str]
 """Every flag's value as text: what was typed, else the original's default. A switch that is on has the text ''."""
@@ -109,6 +109,6 @@ def _whole_name(typed: str, table: Mapping[str, Old]) -> str:
         return fitting[0]
     if fitting:
         raise UserError(f"--{typed} could be {' or '.join(f'--{name}' for name in fitting)}; write it out.")
-    hint = nearest(typed, table)
+    hint = did_you_mean(typed, table)
     meant = f" Did you mean --{hint}?" if hint else f" There are: {', '.join(f'--{name}' for name in table)}."
     raise UserError(f"--{typed} is not a flag of the original.{meant}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from shelfmark.config.dialects import Reading
 from shelfmark.config.migrate.flags import Given
-from shelfmark.core.errors import nearest
+from shelfmark.core.errors import did_you_mean
 
 
 def whole(key: str) -> Callable[[str, Given], Reading]:
@@ -56,7 +56,7 @@ def quotient(above: float, below: float) -> float:
 def one_of(text: str, choices: Iterable[str]) -> str:
     allowed = list(choices)
     if text not in allowed:
-        meant = nearest(text, allowed)
+        meant = did_you_mean(text, allowed)
         hint = f" Did you mean {meant!r}?" if meant else ""
         raise ValueError(f"{text!r} is not one of: {', '.join(allowed)}.{hint}")
     return text
