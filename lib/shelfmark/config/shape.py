@@ -91,6 +91,15 @@ class Shape:
         return any(one.get("type") == "array" for one in self.schema.get("anyOf", [self.schema]))
 
     @property
+    def entry(self) -> Shape | None:
+        """What each entry of a list may be, or of a mapping whose names are free; None of anything else."""
+        for one in self.schema.get("anyOf", [self.schema]):
+            inside = one.get("items", one.get("additionalProperties"))
+            if isinstance(inside, dict):
+                return self._at(inside)
+        return None
+
+    @property
     def default(self) -> Any:
         """The default in JSON's types, None where there is none."""
         return self.schema.get("default")
