@@ -34,6 +34,7 @@ COMMANDS = {
     "a wrong value": ["train", "optim.name=sdg"],
     "a wrong option of a checkpoint": ["evaluate", "--RESUME_MODEL", CHECKPOINT, "optim.lrr=0.1"],
     "the whole config": ["config"],
+    "one option": ["config", "--describe", "optim.lr"],
 }
 
 
@@ -44,9 +45,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     with _checkouts(options.old) as checkouts:
-        print(
-            f"CPU seconds, median of {options.runs} runs\n\n| | {' | '.join(checkouts)} |\n|---|{'---|' * len(checkouts)}"
-        )
+        print(f"CPU seconds, median of {options.runs} runs\n")
+        print(f"| | {' | '.join(checkouts)} |\n|---|{'---|' * len(checkouts)}")
         for what, argv in COMMANDS.items():
             seconds = _medians(argv, list(checkouts.values()), options.runs)
             print(f"| {what} | {' | '.join(f'{one:.2f}' for one in seconds)} |", flush=True)

@@ -69,9 +69,12 @@ class Place:
         return Place(f"{self.key}.{part}" if self.key else part, shape)
 
 
-def all_groups(top: Place) -> Iterator[Place]:
-    """Every group that holds options, from `top` down; one that stands in several places comes once."""
-    seen: set[str] = set()
+def all_groups(top: Place, seen: set[str] | None = None) -> Iterator[Place]:
+    """Every group that holds options, from `top` down; one that stands in several places comes once.
+
+    seen: kinds of groups that came before, to which those of `top` are added.
+    """
+    seen = set() if seen is None else seen
     waiting = [top]
     while waiting:
         group = waiting.pop(0)
@@ -105,6 +108,13 @@ def find(top: Shape, key: str, values: Any = None) -> tuple[Place, str]:
         path.append(number)
         place = Place(found.key, found.shape.member(values))
     return place, ".".join(path) if set_here else ""
+
+
+def value_at(values: Any, key: str) -> Any:
+    """What a configuration in JSON's types has at a dotted key; None where it has nothing."""
+    for part in key.split("."):
+        values = _part_of(values, part)
+    return values
 
 
 def _number_in(values: Any, part: str) -> str:

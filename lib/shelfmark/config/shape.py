@@ -166,8 +166,16 @@ class Shape:
             pattern = self.schema.get("pattern")
             return f"{noun} of the form {pattern}" if pattern else noun
         noun = _NOUNS.get(kind, "a value of another type")
-        bounds = [f"{word} {_number(self.schema[name])}" for name, word in _BOUNDS.items() if name in self.schema]
-        return " ".join(["" if kind in ("boolean", "null") else "a", noun, " and ".join(bounds)]).strip()
+        return " ".join(["" if kind in ("boolean", "null") else "a", noun, self._bounds()]).strip()
+
+    def _bounds(self) -> str:
+        limits = {name: _number(self.schema[name]) for name in _BOUNDS if name in self.schema}
+        if {"minimum", "maximum"} == limits.keys():
+            return f"from {limits['minimum']} to {limits['maximum']}"
+        if "exclusiveMinimum" in limits:
+            # A type's own bound, below the option's.
+            limits.pop("minimum", None)
+        return " and ".join(f"{_BOUNDS[name]} {limit}" for name, limit in limits.items())
 
 
 def _number(value: float) -> str:
