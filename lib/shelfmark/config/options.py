@@ -14,6 +14,7 @@ from shelfmark.config.errors import ConfigError, keys_meant
 from shelfmark.config.shape import Shape
 
 ANY_NAME = "NAME"
+_UNSET = object()
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def kind_of(group: Place) -> str:
     return str(group.shape.schema.get("title", group.key))
 
 
-def find(top: Shape, key: str, values: Any = None) -> tuple[Place, str]:
+def find(top: Shape, key: str, values: Any = _UNSET) -> tuple[Place, str]:
     """The place of a key as a user types it, and the key that it has in `values`.
 
     `[]` may stand for `.0`. values: a configuration in JSON's types: it tells what `losses.0` is, and which number
@@ -97,21 +98,18 @@ def find(top: Shape, key: str, values: Any = None) -> tuple[Place, str]:
     meant.
     """
     place, path = Place("", top), []
-    set_here = values is not None
     for part in key.replace("[]", ".0").split("."):
         found = place.step(part, values)
         if found is None:
             raise ConfigError([_unknown(top, key, place, part)])
-        number = _number_in(values, part)
-        values = _part_of(values, number)
-        set_here = set_here and values is not None
-        path.append(number)
+        path.append(_number_in(values, part))
+        values = _part_of(values, path[-1])
         place = Place(found.key, found.shape.member(values))
-    return place, ".".join(path) if set_here else ""
+    return place, ".".join(path) if values is not _UNSET else ""
 
 
 def value_at(values: Any, key: str) -> Any:
-    """What a configuration in JSON's types has at a dotted key; None where it has nothing."""
+    """What a configuration in JSON's types has at a dotted key that `find` gave."""
     for part in key.split("."):
         values = _part_of(values, part)
     return values
@@ -126,14 +124,15 @@ def _number_in(values: Any, part: str) -> str:
 
 def _part_of(values: Any, part: str) -> Any:
     if isinstance(values, Mapping):
-        return values.get(part)
-    return values[int(part)] if isinstance(values, list) and part.isdecimal() and int(part) < len(values) else None
+        return values.get(part, _UNSET)
+    is_entry = isinstance(values, list) and part.isdecimal() and int(part) < len(values)
+    return values[int(part)] if is_entry else _UNSET
 
 
 def _unknown(top: Shape, key: str, place: Place, part: str) -> str:
     everywhere = {member.key: member.shape for group in all_groups(Place("", top)) for member in group.members()}
     siblings = [one.name for one in place.members() or place.groups()]
-    meant = keys_meant(place.key, part, siblings, everywhere)
+    meant = keys_meant(place.key, part, siblings, everywhere) if part else []
     hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
     inside = f" {place.key or 'The top level'} has: {', '.join(siblings)}." if siblings else ""
-    return f"{key} is not an option.{hint}{inside}"
+    return f"{key or repr(key)} is not an option.{hint}{inside}"
