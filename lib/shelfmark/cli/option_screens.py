@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from shelfmark.cli.parser import two_columns
 from shelfmark.config.options import Place
 from shelfmark.config.write import inline
 
 NO_DEFAULT = "must be given"
-_MAX_WIDTH = 100
 
 
 def described(place: Place, here: tuple[Any, str] | None = None, on_resume: str = "") -> str:
@@ -19,20 +17,19 @@ def described(place: Place, here: tuple[Any, str] | None = None, on_resume: str 
 
     on_resume: whether it may change when a run is resumed.
     """
-    width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
     facts = {"value": value_of(place), "default": default_of(place)}
     if here is not None and not isinstance(here[0], Mapping):
         facts["here"] = f"{inline(here[0])} ({here[1] or 'the default'})"
     facts["on resume"] = on_resume
     paragraphs = [" ".join(paragraph.split()) for paragraph in place.shape.description.split("\n\n")]
-    head = [place.key, *(line for paragraph in paragraphs if paragraph for line in _table({"": paragraph}, width))]
-    head += _table({name: text for name, text in facts.items() if text}, width)
+    head = [place.key, *(line for paragraph in paragraphs if paragraph for line in two_columns({"": paragraph}))]
+    head += two_columns({name: text for name, text in facts.items() if text})
     groups = place.groups()
     if [one.key for one in groups] == [place.key]:
-        return "\n".join([*head, "", *_options(place, width)])
+        return "\n".join([*head, "", *_options(place)])
     if len(groups) == 1:
-        return "\n".join([*head, "", groups[0].key, *_options(groups[0], width)])
-    below = ["", *_table({one.name: one.description for one in groups}, width)] if groups else []
+        return "\n".join([*head, "", groups[0].key, *_options(groups[0])])
+    below = ["", *two_columns({one.name: one.description for one in groups})] if groups else []
     return "\n".join([*head, *below])
 
 
@@ -57,9 +54,9 @@ def default_of(place: Place) -> str:
     return inline(place.shape.default)
 
 
-def _options(group: Place, width: int) -> list[str]:
+def _options(group: Place) -> list[str]:
     members = [one for one in group.members() if one.shape.choices != [one.shape.default]]
-    return _table({one.name: _in_short(one) for one in members}, width)
+    return two_columns({one.name: _in_short(one) for one in members})
 
 
 def _in_short(place: Place) -> str:
@@ -67,14 +64,3 @@ def _in_short(place: Place) -> str:
     value = value_of(place) or f"a group of options: {place.groups()[0].key}"
     told = f"{value}; {default if default == NO_DEFAULT else f'default {default}'}" if default else value
     return f"{place.description} [{told}]" if place.description else told
-
-
-def _table(rows: Mapping[str, str], width: int) -> list[str]:
-    """Names, and what is said of each behind it, wrapped."""
-    column = max((len(name) for name in rows), default=0) + 4
-    lines: list[str] = []
-    for name, text in rows.items():
-        first = f"  {name:<{column - 2}}" if name else "  "
-        later = " " * (column if name else 2)
-        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later) or [first.rstrip()]
-    return lines
