@@ -37,6 +37,7 @@ FLOORS = {
     "reports": 3,
     "recipe": 4,
     "pipelines": 5,
+    "migrate": 5,
     "cli": 6,
     "__main__": 7,
     "__init__": -1,  # the version alone, which everything may read

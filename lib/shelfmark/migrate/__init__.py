@@ -5,15 +5,15 @@ typed has the default of the original, which is not always the recipe's: the rec
 commands.
 """
 
-from shelfmark.config.migrate.command import override_text, shell_word
-from shelfmark.config.migrate.fastretri import FASTRETRI, FASTRETRI_FLAGS
-from shelfmark.config.migrate.flags import Given, Old
-from shelfmark.config.migrate.hilander import HILANDER, HILANDER_TEST
-from shelfmark.config.migrate.pnp import PNP
-from shelfmark.config.migrate.pss import PSS, PSS_CHECKPOINT, PSS_LATER
-from shelfmark.config.migrate.smoothap import SMOOTH_AP, SMOOTH_AP_EVALUATION
-from shelfmark.config.migrate.table import DIALECTS, translate
-from shelfmark.config.migrate.translation import RUN_FOLDER, Translation
+from shelfmark.migrate.command import override_text, shell_word
+from shelfmark.migrate.fastretri import FASTRETRI, FASTRETRI_FLAGS
+from shelfmark.migrate.flags import Given, Old
+from shelfmark.migrate.hilander import HILANDER, HILANDER_TEST
+from shelfmark.migrate.pnp import PNP
+from shelfmark.migrate.pss import PSS, PSS_CHECKPOINT, PSS_LATER
+from shelfmark.migrate.smoothap import SMOOTH_AP, SMOOTH_AP_EVALUATION
+from shelfmark.migrate.table import DIALECTS, translate
+from shelfmark.migrate.translation import RUN_FOLDER, Translation
 
 __all__ = [
     "DIALECTS",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfmark.config.load import Override, load
-from shelfmark.config.migrate import RUN_FOLDER, Translation, override_text, shell_word, translate
+from shelfmark.migrate import RUN_FOLDER, Translation, override_text, shell_word, translate
 from shelfmark.recipe import Recipe
 
 # What an evaluation may still decide; all else stands in the checkpoint.

@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlparse
 
 from shelfmark.config.dialects import Reading
-from shelfmark.config.migrate.command import Line
-from shelfmark.config.migrate.flags import Given, Old, apply, defaults, typed_flags
-from shelfmark.config.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
-from shelfmark.config.migrate.values import (
+from shelfmark.core.errors import UserError, choose, nearest
+from shelfmark.migrate.command import Line
+from shelfmark.migrate.flags import Given, Old, apply, defaults, typed_flags
+from shelfmark.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
+from shelfmark.migrate.values import (
     about_checkpoints,
     choice,
     finetune,
@@ -24,7 +25,6 @@ from shelfmark.config.migrate.values import (
     to_int,
     whole,
 )
-from shelfmark.core.errors import UserError, choose, nearest
 
 
 class _FastRetriSet(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from shelfmark.config.load import Override
-from shelfmark.config.migrate.command import Line, shell_word
+from shelfmark.migrate.command import Line, shell_word
 
 RUN_FOLDER = "{run}"
 """In a translation's options: the folder of the run that its recipe and overrides make."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shelfmark.config.dialects import Reading
-from shelfmark.config.migrate.flags import Given
 from shelfmark.core.errors import nearest
+from shelfmark.migrate.flags import Given
 
 
 def whole(key: str) -> Callable[[str, Given], Reading]:

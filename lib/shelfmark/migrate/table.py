@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from shelfmark.config.migrate.command import Line, line_of
-from shelfmark.config.migrate.fastretri import translate_fastretri
-from shelfmark.config.migrate.hilander import HILANDER, HILANDER_TEST, translate_hilander
-from shelfmark.config.migrate.pnp import PNP, translate_pnp
-from shelfmark.config.migrate.pss import PSS, translate_pss_embedder
-from shelfmark.config.migrate.smoothap import SMOOTH_AP, SMOOTHAP_SETS, translate_smoothap
-from shelfmark.config.migrate.translation import Dialect, Translation
 from shelfmark.core.errors import UserError, choose
+from shelfmark.migrate.command import Line, line_of
+from shelfmark.migrate.fastretri import translate_fastretri
+from shelfmark.migrate.hilander import HILANDER, HILANDER_TEST, translate_hilander
+from shelfmark.migrate.pnp import PNP, translate_pnp
+from shelfmark.migrate.pss import PSS, translate_pss_embedder
+from shelfmark.migrate.smoothap import SMOOTH_AP, SMOOTHAP_SETS, translate_smoothap
+from shelfmark.migrate.translation import Dialect, Translation
 
 
 def translate(command: str | Sequence[str], dialect: str | None = None) -> Translation:

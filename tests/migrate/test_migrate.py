@@ -8,7 +8,8 @@ import published_commands as published
 import pytest
 
 from shelfmark.config.load import Override, load, parse_override
-from shelfmark.config.migrate import (
+from shelfmark.core.errors import UserError
+from shelfmark.migrate import (
     FASTRETRI,
     FASTRETRI_FLAGS,
     PNP,
@@ -18,7 +19,6 @@ from shelfmark.config.migrate import (
     shell_word,
     translate,
 )
-from shelfmark.core.errors import UserError
 from shelfmark.recipe.tree import Recipe
 
 RECIPES = Path(__file__).parents[2] / "configs" / "retrieval"

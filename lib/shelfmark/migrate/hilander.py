@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from shelfmark.config.dialects import Reading
-from shelfmark.config.migrate.command import Line, shell_word
-from shelfmark.config.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
-from shelfmark.config.migrate.translation import Translation, environment_words
-from shelfmark.config.migrate.values import number, one_of, to_float, to_int, whole
 from shelfmark.core.errors import UserError
+from shelfmark.migrate.command import Line, shell_word
+from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.translation import Translation, environment_words
+from shelfmark.migrate.values import number, one_of, to_float, to_int, whole
 
 _CLUSTERER, _LANDER = "discovery.clusterer", "discovery.clusterer.lander"
 _DENSITY = "selectbydensity"

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from shelfmark.config.dialects import Reading
-from shelfmark.config.migrate.command import Line
-from shelfmark.config.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
-from shelfmark.config.migrate.translation import Translation, environment_words, prepare_note
-from shelfmark.config.migrate.values import (
+from shelfmark.core.errors import UserError
+from shelfmark.migrate.command import Line
+from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.translation import Translation, environment_words, prepare_note
+from shelfmark.migrate.values import (
     about_checkpoints,
     always,
     choice,
@@ -26,7 +27,6 @@ from shelfmark.config.migrate.values import (
     whole,
     whole_list,
 )
-from shelfmark.core.errors import UserError
 
 _PNP_VARIANTS = {f"PNP-{name}": name for name in ("O", "I_u", "I_b", "D_s", "D_q")}
 _INERT_PNP = Old(inert="no sampler or miner of this code base reads it.")

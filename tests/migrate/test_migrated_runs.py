@@ -15,7 +15,7 @@ from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS, _train_recipe
 from shelfmark.cli.parser import parse
 from shelfmark.config.load import load
-from shelfmark.config.migrate import FASTRETRI
+from shelfmark.migrate import FASTRETRI
 from shelfmark.recipe import Recipe
 
 CHECKOUT = Path(__file__).parents[2]

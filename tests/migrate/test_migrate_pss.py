@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from shelfmark.config.load import load
-from shelfmark.config.migrate import HILANDER, HILANDER_TEST, PSS, PSS_CHECKPOINT, PSS_LATER, translate
 from shelfmark.core.errors import UserError
+from shelfmark.migrate import HILANDER, HILANDER_TEST, PSS, PSS_CHECKPOINT, PSS_LATER, translate
 from shelfmark.recipe.tree import Recipe
 
 RECIPES = Path(__file__).parents[2] / "configs" / "discovery"

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from shelfmark.config.dialects import Reading
-from shelfmark.config.migrate.command import Line
-from shelfmark.config.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
-from shelfmark.config.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
-from shelfmark.config.migrate.values import (
+from shelfmark.migrate.command import Line
+from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
+from shelfmark.migrate.values import (
     about_checkpoints,
     always,
     choice,
