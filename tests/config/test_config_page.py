@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfmark.config.dialects import FLAGS
+from shelfmark.cli.flags_2020 import FLAGS
 from shelfmark.config.errors import ConfigError
 from shelfmark.config.load import load, parse_override
 from shelfmark.recipe.tree import Recipe

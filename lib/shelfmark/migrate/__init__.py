@@ -7,7 +7,7 @@ commands.
 
 from shelfmark.migrate.command import override_text, shell_word
 from shelfmark.migrate.fastretri import FASTRETRI, FASTRETRI_FLAGS
-from shelfmark.migrate.flags import Given, Old
+from shelfmark.migrate.flags import Old
 from shelfmark.migrate.hilander import HILANDER, HILANDER_TEST
 from shelfmark.migrate.pnp import PNP
 from shelfmark.migrate.pss import PSS, PSS_CHECKPOINT, PSS_LATER
@@ -28,7 +28,6 @@ __all__ = [
     "RUN_FOLDER",
     "SMOOTH_AP",
     "SMOOTH_AP_EVALUATION",
-    "Given",
     "Old",
     "Translation",
     "override_text",

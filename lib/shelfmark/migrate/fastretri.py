@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlparse
 
-from shelfmark.config.dialects import Reading
 from shelfmark.core.errors import UserError, choose, nearest
 from shelfmark.migrate.command import Line
-from shelfmark.migrate.flags import Given, Old, apply, defaults, typed_flags
+from shelfmark.migrate.flags import Old, apply, defaults, typed_flags
 from shelfmark.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
 from shelfmark.migrate.values import (
+    Given,
+    Reading,
     about_checkpoints,
     choice,
     finetune,

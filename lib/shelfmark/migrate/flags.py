@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from shelfmark.config.dialects import Reading
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError, nearest
-
-Given = Mapping[str, str]
-"""Every flag's value as text: what was typed, else the original's default. A switch that is on has the text ''."""
+from shelfmark.migrate.values import Given, Reading
 
 
 @dataclass(frozen=True)

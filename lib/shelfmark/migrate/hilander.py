@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from shelfmark.config.dialects import Reading
 from shelfmark.core.errors import UserError
 from shelfmark.migrate.command import Line, shell_word
-from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.flags import Old, apply, defaults, require_no_rest, typed_flags
 from shelfmark.migrate.translation import Translation, environment_words
-from shelfmark.migrate.values import number, one_of, to_float, to_int, whole
+from shelfmark.migrate.values import Given, Reading, number, one_of, to_float, to_int, whole
 
 _CLUSTERER, _LANDER = "discovery.clusterer", "discovery.clusterer.lander"
 _DENSITY = "selectbydensity"

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from shelfmark.config.dialects import Reading
 from shelfmark.core.errors import UserError
 from shelfmark.migrate.command import Line
-from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.flags import Old, apply, defaults, require_no_rest, typed_flags
 from shelfmark.migrate.translation import Translation, environment_words, prepare_note
 from shelfmark.migrate.values import (
+    Given,
+    Reading,
     about_checkpoints,
     always,
     choice,

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from shelfmark.config.dialects import Reading
 from shelfmark.migrate.command import Line
-from shelfmark.migrate.flags import Given, Old, apply, defaults, require_no_rest, typed_flags
+from shelfmark.migrate.flags import Old, apply, defaults, require_no_rest, typed_flags
 from shelfmark.migrate.translation import RUN_FOLDER, Translation, environment_words, prepare_note
 from shelfmark.migrate.values import (
+    Given,
+    Reading,
     about_checkpoints,
     always,
     choice,

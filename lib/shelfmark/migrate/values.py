@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shelfmark.config.dialects import Reading
 from shelfmark.core.errors import nearest
-from shelfmark.migrate.flags import Given
+
+Reading = list[tuple[str, Any]]
+"""Dotted keys and values, in the order in which they apply."""
+Given = Mapping[str, str]
+"""Every flag's value as text: what was typed, else the original's default. A switch that is on has the text ''."""
 
 
 def whole(key: str) -> Callable[[str, Given], Reading]:

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError, nearest
-
-Reading = list[tuple[str, Any]]
-"""Dotted keys and values, in the order in which they apply."""
+from shelfmark.migrate.values import Reading
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfmark.config.dialects import FLAGS, nearest_flag, translate_2020
+from shelfmark.cli.flags_2020 import FLAGS, nearest_flag, translate_2020
 from shelfmark.config.load import load
 from shelfmark.core.errors import UserError
 from shelfmark.recipe.tree import Recipe
