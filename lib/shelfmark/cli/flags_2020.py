@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError, nearest
-from shelfmark.migrate.values import Reading
+from shelfmark.migrate.values import Reading, one_of, to_float, to_int
 
 
 @dataclass(frozen=True)
@@ -89,25 +89,11 @@ def _read(name: str, flag: Flag, text: str) -> Reading:
 
 
 def _whole(key: str) -> Callable[[str], Reading]:
-    def read(text: str) -> Reading:
-        if not re.fullmatch(r"[-+]?\d+", text.strip()):
-            raise ValueError(f"{text!r} is not a whole number.")
-        if len(text) > 40:
-            raise ValueError("a number of 64 bits has at most 19 digits.")
-        return [(key, int(text))]
-
-    return read
+    return lambda text: [(key, to_int(text))]
 
 
 def _number(key: str) -> Callable[[str], Reading]:
-    return lambda text: [(key, _float(text))]
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number.") from None
+    return lambda text: [(key, to_float(text))]
 
 
 def _text(key: str) -> Callable[[str], Reading]:
@@ -115,12 +101,15 @@ def _text(key: str) -> Callable[[str], Reading]:
 
 
 def _choice(key: str, meanings: Mapping[str, Any]) -> Callable[[str], Reading]:
+    return lambda text: [(key, meanings[one_of(text, meanings)])]
+
+
+def _accepted(*choices: str) -> Callable[[str], Reading]:
+    """Sets nothing, and refuses what 2020 would."""
+
     def read(text: str) -> Reading:
-        if text not in meanings:
-            meant = nearest(text, meanings)
-            hint = f" Did you mean {meant!r}?" if meant else ""
-            raise ValueError(f"{text!r} is not one of: {', '.join(meanings)}.{hint}")
-        return [(key, meanings[text])] if key else []
+        one_of(text, choices)
+        return []
 
     return read
 
@@ -131,7 +120,7 @@ def _dataset(text: str) -> Reading:
             "the data is what data.train_json and its neighbours name. Make long-tailed CIFAR with "
             "`shelfmark prepare cifar100_lt` or `cifar10_lt`, and take --config configs/longtail/cifar100_lt.yaml."
         )
-    return _choice("", {"AiProducts": None})(text)
+    return _accepted("AiProducts")(text)
 
 
 def _decay_step(text: str) -> Reading:
@@ -140,7 +129,7 @@ def _decay_step(text: str) -> Reading:
     if inner.startswith("[") and inner.endswith("]"):
         inner = inner[1:-1]
     try:
-        epochs = [_float(part) for part in re.split(r"[,\s]+", inner.strip(" ,")) if part]
+        epochs = [to_float(part) for part in re.split(r"[,\s]+", inner.strip(" ,")) if part]
     except ValueError as error:
         raise ValueError(f"{error} Give epochs as 10,20,30.") from None
     schedule = {"name": "multistep", "milestones_epochs": epochs, "gamma": 0.1}
@@ -163,7 +152,7 @@ FLAGS: dict[str, Flag] = {
     "num_classes": Flag(_whole("data.num_classes"), "data.num_classes"),
     "INPUT_SIZE": Flag(_whole("data.input_size_px"), "data.input_size_px"),
     "COLOR_SPACE": Flag(
-        _choice("", {"RGB": None, "BGR": None}),
+        _accepted("RGB", "BGR"),
         "nothing",
         note="images are always RGB, so that the normalisation's statistics and pretrained weights fit.",
         note_for=("BGR",),

@@ -1,46 +1,24 @@
-"""Readers of one flag's value: its text, and all other values, to what it sets or what to say of it."""
+"""The text of one flag's value as a number, or as one of several choices."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shelfmark.core.errors import nearest
 
 Reading = list[tuple[str, Any]]
-"""Dotted keys and values, in the order in which they apply."""
-Given = Mapping[str, str]
-"""Every flag's value as text: what was typed, else the original's default. A switch that is on has the text ''."""
-
-
-def whole(key: str) -> Callable[[str, Given], Reading]:
-    return lambda text, given: [(key, to_int(text))]
-
-
-def number(key: str) -> Callable[[str, Given], Reading]:
-    return lambda text, given: [(key, to_float(text))]
-
-
-def text_of(key: str) -> Callable[[str, Given], Reading]:
-    return lambda text, given: [(key, text)]
-
-
-def always(*pairs: tuple[str, Any]) -> Callable[[str, Given], Reading]:
-    return lambda text, given: list(pairs)
-
-
-def choice(meanings: Mapping[str, Reading]) -> Callable[[str, Given], Reading]:
-    return lambda text, given: meanings[one_of(text, meanings)]
-
-
-def whole_list(key: str) -> Callable[[str, Given], Reading]:
-    return lambda text, given: [(key, [to_int(part) for part in text.split()])]
+"""Dotted keys of a recipe with their values, in the order in which they apply."""
+Values = Mapping[str, str]
+"""The text of each flag: what was typed, else the default of the original. A switch that is on has the text ''."""
 
 
 def to_int(text: str) -> int:
     if not re.fullmatch(r"[-+]?\d+", text.strip()):
         raise ValueError(f"{text!r} is not a whole number.")
+    if len(text) > 40:
+        raise ValueError("a number of 64 bits has at most 19 digits.")
     return int(text)
 
 
@@ -57,21 +35,10 @@ def quotient(above: float, below: float) -> float:
 
 
 def one_of(text: str, choices: Iterable[str]) -> str:
+    """`text` if it is one of `choices`; otherwise raises a ValueError that lists them."""
     allowed = list(choices)
     if text not in allowed:
         meant = nearest(text, allowed)
         hint = f" Did you mean {meant!r}?" if meant else ""
         raise ValueError(f"{text!r} is not one of: {', '.join(allowed)}.{hint}")
     return text
-
-
-def run_name(text: str) -> Reading:
-    return [("name", re.sub(r"[^A-Za-z0-9._-]+", "-", text))] if text else []
-
-
-def finetune(text: str, given: Given) -> list[str]:
-    return ["--RESUME_MODEL", text, "--mode", "finetune"] if text else []
-
-
-def about_checkpoints(text: str, given: Given) -> str:
-    return "--RESUME_MODEL reads checkpoints of Shelfmark alone: name one in place of the original's." if text else ""
