@@ -32,7 +32,7 @@ _INERT_SWITCHES = "storage_no_update gc_softened idx_full_prec"
 _INERT_MINERS = (
     "distance_lower_cutoff distance_upper_cutoff rho_distance_lower_cutoff rho_distance_upper_cutoff rho_distance_cp"
 )
-_NO_READER = f"{INERT}: no sampler or miner of it reads the flag."
+_NO_READER = f"{INERT}: none of its samplers and miners reads the flag."
 _LOGS = f"{LACKS}: a run writes metrics.jsonl and files for TensorBoard."
 _OF_WANDB = f"{LACKS}: it is for Weights & Biases; name=... names the run folder."
 _RECALL = re.compile(r"(?:^|\s)[ec]_recall@(\d+)")
@@ -99,7 +99,9 @@ def _of_variant(variant: str, read: Callable[[str], float], key: str, default: s
         return [(key, read(text))] if values["variant"] == variant else []
 
     return OldFlag(
-        sets, default, note=unless(lambda values: values["variant"] == variant, f"no effect: it is of {variant} alone.")
+        sets,
+        default,
+        note=unless(lambda values: values["variant"] == variant, f"no effect: it is for {variant} alone."),
     )
 
 

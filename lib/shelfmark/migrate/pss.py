@@ -36,6 +36,12 @@ def _round(values: Values) -> int:
     return to_int(values["iter"])
 
 
+def _any_round(text: str, values: Values) -> Reading:
+    """Sets nothing, and refuses what is no round."""
+    _round(values)
+    return []
+
+
 def _dataset(text: str, values: Values) -> Reading:
     if text != "Inaturalist":
         raise ValueError("only Inaturalist works in that code; add --dataset Inaturalist.")
@@ -158,14 +164,14 @@ _OF_TRAINING = (
 )
 _OF_CHECKPOINT = ("loss", "embed_dim", "pretrained_weights", "checkpoint_key", "drop_path_rate", "not_pretrained")
 PSS_CHECKPOINT: dict[str, OldFlag] = {
-    **PSS,
+    "iter": OldFlag(_any_round, "0"),
+    **{name: old for name, old in PSS.items() if name != "iter"},
     **{name: OldFlag(note=f"{INERT}: it trains nothing.", takes=PSS[name].takes) for name in _OF_TRAINING},
     **{name: OldFlag(note=IN_CHECKPOINT, takes=PSS[name].takes) for name in _OF_CHECKPOINT},
     "arch": OldFlag(default="resnet50", note=IN_CHECKPOINT),
     "patch_size": OldFlag(default="16", note=IN_CHECKPOINT),
     "dataset": OldFlag(_dataset, "Inaturalist"),
     "bs": OldFlag(whole("eval.batch_size")),
-    "iter": OldFlag(default="0"),
     "resume": checkpoint_flag(lambda values: f"{RUN_FOLDER}/round_{_round(values)}/train/best_model"),
     "save_path": OldFlag(note=f"{LACKS}: features and scores go to the run folder, or to the folder of --out."),
 }

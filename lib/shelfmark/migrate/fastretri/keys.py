@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from shelfmark.migrate.fastretri.files import data_set_of
 from shelfmark.migrate.fastretri.values import either, list_of, literal, numbers, size, truth
 from shelfmark.migrate.flags import OldFlag
-from shelfmark.migrate.notes import INERT, LACKS, OF_SPEED, about_checkpoints, unless, unless_typed
+from shelfmark.migrate.notes import INERT, LACKS, NEEDLESS, OF_SPEED, about_checkpoints, unless, unless_typed
 from shelfmark.migrate.readers import choice, finetune, number, run_name, whole
 from shelfmark.migrate.values import Reading, Values, one_of, quotient, to_float, to_int
 
 
 def _only(usual: str, *same: str) -> OldFlag:
     """A note on every other value than that of the recipe. same: other spellings of the value."""
-    return OldFlag(note=unless_typed((usual, *same), f"{LACKS}: the recipe has {usual}."))
+    return OldFlag(note=unless_typed((usual, *same), f"{LACKS}: in the recipe it is {usual}."))
 
 
 _DEPTHS: dict[str, Reading] = {
@@ -195,7 +195,7 @@ FASTRETRI: dict[str, OldFlag] = {
     "MODEL.BACKBONE.DEPTH": OldFlag(choice(_DEPTHS)),
     "MODEL.BACKBONE.NORM": OldFlag(choice(_NORMS), note=_about_norm),
     "MODEL.BACKBONE.LAST_STRIDE": OldFlag(whole("model.last_stride")),
-    "MODEL.BACKBONE.FEAT_DIM": OldFlag(note=f"{LACKS}: the backbone knows its width."),
+    "MODEL.BACKBONE.FEAT_DIM": OldFlag(note=f"{NEEDLESS}: the backbone says its width."),
     "MODEL.BACKBONE.WITH_IBN": _only("False"),
     "MODEL.BACKBONE.WITH_SE": _only("False"),
     "MODEL.BACKBONE.WITH_NL": _only("False"),
