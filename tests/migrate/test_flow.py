@@ -61,22 +61,10 @@ def test_a_published_evaluation_becomes_one_command_a_test(
         assert values.keys() - {"data.retrieval_json"} == ({"eval.batch_size"} if "--bs" in command else set())
 
 
-# The recipes run small in test_smoke.py, on their own backbone; here on a small one of the same kind.
-def test_what_a_published_line_becomes_runs(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # The shop stands where PNPloss's line has its own data.
-    Path("dataset/online_products").symlink_to(Path("dataset/shop").resolve())
-    monkeypatch.setenv("dir", "dataset")
-    [words] = migrated([published.PNP], capsys)
-    assert main([*words[1:], "--smoke", "model.backbone=resnet14t", "data.input_size_px=32"]) == 0
-    summary = json.loads((workplace / "log" / "retrieval_pnp_sop_smoke" / "summary.json").read_text())
-    assert 0 <= summary["recall@1"] <= 1
-
-
 @pytest.mark.parametrize(
     ("command", "ours"),
     [
+        (published.PNP, "train"),
         ("python main.py --dataset Inaturalist --fc_lr_mul 1 --bs 384 --class_num 948 --loss ce", "discover"),
         (
             "python main.py --dataset Inaturalist --class_num 948 --arch vit_small --pretrained_weights a.pth",

@@ -104,7 +104,7 @@ def meaning_of_values(table: Table, values: Values, typed: Values, shown: Values
             options += old.options(text, values) if old.options else []
             note = old.note if isinstance(old.note, str) else old.note(text, values)
         except ValueError as error:
-            raise UserError(f"{origin}: {error}") from None
+            raise UserError(f"{origin if len(origin) <= 80 else f'{origin[:77]}...'}: {error}") from None
         if note and name in shown:
             notes.append(f"{origin}: {note}")
     return Meaning(values, typed, list(overrides.values()), options, notes)

@@ -10,13 +10,13 @@ from shelfmark.migrate.command import Line
 from shelfmark.migrate.flags import OldFlag, meaning_of
 from shelfmark.migrate.notes import INERT, LACKS, NEEDLESS, UNUSED, about_checkpoints, prepare_note, unless
 from shelfmark.migrate.readers import (
-    Reader,
     adam_or_sgd,
     always,
     choice,
     finetune,
     folder_in,
     number,
+    renamed,
     run_name,
     whole,
     wholes,
@@ -111,7 +111,8 @@ _AUGMENTATIONS: dict[str, Reading] = {
     "big": [("data.input_size_px", 256), ("data.eval_crop", 1)],
     "red": [],
 }
-_VARIANT: Reader = choice({f"PNP-{one}": [("losses.0.variant", one)] for one in ("O", "I_u", "I_b", "D_s", "D_q")})
+_VARIANTS = {f"PNP-{name}": name for name in ("O", "I_u", "I_b", "D_s", "D_q")}
+
 
 PNP: dict[str, OldFlag] = {
     "dataset": OldFlag(_dataset, "online_products"),
@@ -170,7 +171,7 @@ PNP: dict[str, OldFlag] = {
     **{f"data_{name}": OldFlag(note=_NO_READER) for name in _INERT_DATA.split()},
     **{f"data_{name}": OldFlag(note=_NO_READER, takes="switch") for name in _INERT_SWITCHES.split()},
     **{f"miner_{name}": OldFlag(note=_NO_READER) for name in _INERT_MINERS.split()},
-    "variant": OldFlag(_VARIANT, "PNP-O"),
+    "variant": OldFlag(renamed("losses.0.variant", _VARIANTS), "PNP-O"),
     "alpha": _of_variant("PNP-D_q", to_int, "losses.0.alpha", "1"),
     "b": _of_variant("PNP-I_b", to_float, "losses.0.b", "2"),
     "anneal": OldFlag(number("losses.0.temperature"), "0.01"),

@@ -39,6 +39,11 @@ def choice(meanings: Mapping[str, Reading]) -> Reader:
     return lambda text, values: meanings[one_of(text, meanings)]
 
 
+def renamed(key: str, names: Mapping[str, Any]) -> Reader:
+    """One option, by the names that the original has for its values."""
+    return lambda text, values: [(key, names[one_of(text, names)])]
+
+
 def any_of(*choices: str) -> Reader:
     """Sets nothing, and refuses what the original would."""
     return choice({name: [] for name in choices})

@@ -8,7 +8,7 @@ from shelfmark.migrate.fastretri.files import data_set_of
 from shelfmark.migrate.fastretri.values import either, list_of, literal, numbers, size, truth
 from shelfmark.migrate.flags import OldFlag
 from shelfmark.migrate.notes import INERT, LACKS, NEEDLESS, OF_SPEED, about_checkpoints, unless, unless_typed
-from shelfmark.migrate.readers import choice, finetune, number, run_name, whole
+from shelfmark.migrate.readers import choice, finetune, number, renamed, run_name, whole
 from shelfmark.migrate.values import Reading, Values, one_of, quotient, to_float, to_int
 
 
@@ -253,7 +253,7 @@ FASTRETRI: dict[str, OldFlag] = {
     "DATALOADER.NUM_INSTANCE": _OF_IDENTITIES,
     "DATALOADER.NUM_WORKERS": OldFlag(whole("data.num_workers")),
     "SOLVER.MAX_EPOCH": OldFlag(whole("train.num_epochs")),
-    "SOLVER.OPT": OldFlag(choice({name: [("optim.name", ours)] for name, ours in _OPTIMIZERS.items()})),
+    "SOLVER.OPT": OldFlag(renamed("optim.name", _OPTIMIZERS)),
     "SOLVER.BASE_LR": OldFlag(_rates),
     "SOLVER.ETA_MIN_LR": OldFlag(_rates),
     "SOLVER.HEADS_LR_FACTOR": OldFlag(number("optim.head_lr_factor")),
