@@ -154,7 +154,7 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def migrate(args: argparse.Namespace) -> int:
-    from shelfmark.pipelines.migrate import migrate as run
+    from shelfmark.migrate.flow import migrate as run
 
     command = args.command[0] if len(args.command) == 1 else args.command
     migrated = run(command, args.dialect, _default_config().parent)
