@@ -19,7 +19,7 @@ from shelfmark.migrate.translation import Dialect, Translation
 def translate(command: str | Sequence[str], dialect: str | None = None) -> Translation:
     """What an old command line, whole or in words, means here; `dialect` None finds out whose it is.
 
-    Raises UserError for what the original would refuse: an unknown flag (with the did_you_mean), a value that does not fit.
+    Raises UserError for what the original would refuse: an unknown flag (with the nearest), a value that does not fit.
     """
     line = line_of(command, _known())
     name = choose("--dialect", dialect, DIALECTS) if dialect else _recognised(line)
