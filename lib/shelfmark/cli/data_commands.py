@@ -20,7 +20,7 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def migrate(args: argparse.Namespace) -> int:
-    from shelfmark.pipelines.migrate import migrate as run
+    from shelfmark.migrate.flow import migrate as run
 
     command = args.command[0] if len(args.command) == 1 else args.command
     migrated = run(command, args.dialect, default_config().parent)

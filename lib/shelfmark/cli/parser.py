@@ -53,7 +53,7 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     if not command.takes_config:
         return parser.parse_args(argv)
     # Imported here because --help of the other commands need not wait for it.
-    from shelfmark.config.dialects import nearest_flag, translate_2020
+    from shelfmark.cli.flags_2020 import nearest_flag, translate_2020
     from shelfmark.config.overrides import parse_override
 
     translated, rest, notes = translate_2020(argv)
