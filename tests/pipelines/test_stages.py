@@ -12,7 +12,7 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 STAGES = [
     *SMALL,
@@ -26,7 +26,7 @@ STAGES = [
 
 
 def _train_records(folder: Path) -> dict[int, Any]:
-    return {record["step"]: record for record in read_journal(folder / "metrics.jsonl") if record["kind"] == "train"}
+    return {record["step"]: record for record in read_metrics(folder / "metrics.jsonl") if record["kind"] == "train"}
 
 
 def _backbone(checkpoint: Checkpoint) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
 
@@ -54,7 +54,7 @@ def _run(words: list[str]) -> int:
     if command is None:
         if parts := [one.partition(" ")[2] for one in COMMANDS if one.startswith(f"{name} ")]:
             raise UserError(f"`shelfmark {name}` wants one of: {', '.join(parts)}.")
-        hint = nearest(name, COMMANDS)
+        hint = did_you_mean(name, COMMANDS)
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
     return command.run(parse(name, command, argv))

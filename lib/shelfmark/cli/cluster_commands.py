@@ -64,8 +64,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 _SHARED = [
     option("--embeddings", "folder that `shelfmark embed` or `prepare pss_features` wrote", type=Path, metavar="DIR"),
-    option("--config", "YAML recipe: its discovery.clusterer", type=config_file, metavar="FILE"),
-    option("--smoke", "a small network on generated embeddings, in a second", action="store_true"),
+    option("--config", "YAML recipe, of which discovery.clusterer is used", type=config_file, metavar="FILE"),
+    option("--smoke", "a trial: a small network on generated embeddings", action="store_true"),
 ]
 CLUSTER_COMMANDS = {
     "cluster fit": Command(

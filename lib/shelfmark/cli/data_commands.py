@@ -20,7 +20,7 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def migrate(args: argparse.Namespace) -> int:
-    from shelfmark.pipelines.migrate import migrate as run
+    from shelfmark.migrate.flow import migrate as run
 
     command = args.command[0] if len(args.command) == 1 else args.command
     migrated = run(command, args.dialect, default_config().parent)
@@ -32,10 +32,10 @@ def migrate(args: argparse.Namespace) -> int:
 
 DATA_COMMANDS = {
     "prepare": Command(
-        "convert or generate a dataset",
+        "convert a dataset into annotations, or generate the shop",
         prepare,
         [
-            option("what", "layout of the source", choices=list(LAYOUTS)),
+            option("what", f"layout of the source: {', '.join(LAYOUTS)}", choices=list(LAYOUTS), metavar="LAYOUT"),
             option(
                 "--source",
                 "folder of the original data; of pss_clusters and pss_features a pickle",
@@ -45,23 +45,29 @@ DATA_COMMANDS = {
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
             option(
                 "--val-fraction",
-                "folder, products10k: part of each class for validation; the other retrieval sets: part of the"
-                " training classes (default: 0.2)",
+                "part for validation: of the images of each class (folder, products10k), or of the training classes"
+                " (other retrieval sets)",
                 type=float,
                 default=0.2,
                 metavar="PART",
             ),
-            option("--ratio", "cifar*_lt: largest class over smallest", type=float, default=100.0, metavar="R"),
-            option("--seed", "of the split, the draw or the shop", type=int, default=0),
+            option(
+                "--ratio",
+                "cifar*_lt: images in the largest class for each image in the smallest",
+                type=float,
+                default=100.0,
+                metavar="R",
+            ),
+            option("--seed", "seed of the random draws", type=int, default=0),
         ],
         takes_config=False,
     ),
     "migrate": Command(
-        "print our command for one of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER",
+        "print the command of ours for one of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER",
         migrate,
         [
-            option("command", "the old command line, between quotes or behind --", nargs="+", metavar="COMMAND"),
-            option("--dialect", "whose it is, where it cannot be told", metavar="pnp|smoothap|fastretri|pss"),
+            option("command", "the old command line, in quotes or behind --", nargs="+", metavar="COMMAND"),
+            option("--dialect", "whose command it is, if that cannot be told", metavar="pnp|smoothap|fastretri|pss"),
         ],
         takes_config=False,
     ),

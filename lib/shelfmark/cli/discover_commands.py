@@ -61,25 +61,27 @@ def assign(args: argparse.Namespace) -> int:
 
 DISCOVER_COMMANDS = {
     "discover": Command(
-        "find new products in unlabelled photographs: train, cluster, select, and round again",
+        "find new products in photographs without labels: train, cluster, select, and again",
         discover,
         [
             option("--config", "YAML recipe, as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
             option(
                 "--redo",
-                "make this stage of round 0, or of ROUND, anew with all that follows it",
+                "redo this stage of round 0, or of ROUND, and all that follows it",
                 default="",
                 metavar="[ROUND/]STAGE",
             ),
             option(
-                "--review", "stop after each round's report, so that its review.csv can be edited", action="store_true"
+                "--review",
+                "stop after the report of each round, so that you can edit its review.csv",
+                action="store_true",
             ),
-            option("--smoke", "two rounds of a few steps on the shop", action="store_true"),
+            option("--smoke", "a trial: two rounds of a few steps on the generated shop", action="store_true"),
             option("--num-gpus", "number of processes to train and embed with", type=int, metavar="N"),
         ],
     ),
     "discover assign": Command(
-        "new photographs to the products that a run of discovery knows or found",
+        "assign photographs to the products that a run of discovery knows or found",
         assign,
         [
             PHOTOS,
@@ -91,7 +93,7 @@ DISCOVER_COMMANDS = {
                 metavar="DIR",
             ),
             option("--RESUME_MODEL", "the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
-            option("--out", "CSV file for the answers", type=Path, metavar="FILE"),
+            option("--out", "CSV file to write the answers to", type=Path, metavar="FILE"),
             JSON,
         ],
     ),

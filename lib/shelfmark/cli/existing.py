@@ -1,6 +1,7 @@
 """Files and folders that a command line names and that must be there: looked at as it is read, before long imports.
 
 A check here refuses only what the command would refuse later, when it has read more. `option(..., type=...)` takes one.
+What a check needs is imported within it: most command lines need none of them.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from shelfmark.config.files import read_config
-from shelfmark.core.errors import UserError, nearest
-from shelfmark.core.folders import folder_to_read, left_by_version_1
-from shelfmark.engine.checkpoint_folder import checkpoint_folder, generation_before
+from shelfmark.core.errors import UserError, did_you_mean
 
 AUTO = Path("auto")
 _LOOKED_AT = 2000
@@ -23,18 +21,24 @@ _LOOKED_AT = 2000
 
 def config_file(text: str) -> Path:
     """A YAML file that can be read, and so can the files that it builds on."""
+    from shelfmark.config.files import read_config
+
     read_config(Path(text))
     return Path(text)
 
 
 def checkpoint(text: str) -> Path:
     """A checkpoint folder; `X.pth` may stand for the folder X."""
+    from shelfmark.engine.checkpoint_folder import checkpoint_folder
+
     checkpoint_folder(Path(text))
     return Path(text)
 
 
 def checkpoint_or_auto(text: str) -> Path:
     """As `checkpoint`, of a run that goes on: `auto`, or one of which the generation before it is still there."""
+    from shelfmark.engine.checkpoint_folder import checkpoint_folder, generation_before
+
     path = Path(text)
     if path != AUTO:
         try:
@@ -67,6 +71,8 @@ def require_one(paths: list[Path], what: str) -> None:
 
 
 def _existing(path: Path, what: str, advice: str, is_folder: bool | None) -> Path:
+    from shelfmark.core.folders import folder_to_read
+
     place = folder_to_read(path) if is_folder else path
     try:
         is_there_as_folder = place.is_dir()
@@ -83,6 +89,8 @@ def _existing(path: Path, what: str, advice: str, is_folder: bool | None) -> Pat
 
 
 def _missing(path: Path, what: str, advice: str) -> NoReturn:
+    from shelfmark.core.folders import left_by_version_1
+
     near = _near(path)
     hint = f" Did you mean {near}?" if near else f" {advice}" if advice else ""
     raise UserError(f"{path} is not {what}: it does not exist.{hint}{left_by_version_1(path)}")
@@ -98,7 +106,7 @@ def _near(path: Path) -> Path | None:
             names = [entry.name for entry in islice(entries, _LOOKED_AT)]
     except OSError:
         return None
-    close = nearest(missing.name, [name for name in names if not name.startswith(".")])
+    close = did_you_mean(missing.name, [name for name in names if not name.startswith(".")])
     if close is None:
         return None
     meant = missing.with_name(close)

@@ -27,24 +27,26 @@ INDEX = option(
 )
 MODEL = option("--RESUME_MODEL", "the index's checkpoint, if it was moved", type=checkpoint, metavar="CKPT")
 SOURCE = [
-    option("--split", "which annotations of the config (default: train)", choices=["train", "val", "retrieval"]),
+    option(
+        "--split", "which annotations of the config to read (default: train)", choices=["train", "val", "retrieval"]
+    ),
     option(
         "--annotations",
-        "another annotation file; of marked records those with is_gallery",
+        "another annotation file instead; where records are marked, those with is_gallery",
         type=annotation_file,
         metavar="FILE",
     ),
-    option("--images", "a folder of photographs", type=image_folder, metavar="DIR"),
-    option("--label", "with --images: the class of them all", type=int, metavar="LABEL"),
-    option("--class-name", "with --label: its name", metavar="NAME"),
+    option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
+    option("--label", "the class of all --images", type=int, metavar="LABEL"),
+    option("--class-name", "the name of the class of --label", metavar="NAME"),
     option(
         "--embeddings",
-        "take these features of them, which `shelfmark embed` or a build wrote",
+        "their features, which `shelfmark embed` or an earlier build wrote, instead of a pass over the images",
         type=embeddings_folder,
         metavar="DIR",
     ),
 ]
-NEAREST = option("--k", "gallery images that are looked at", type=int, default=10, metavar="K")
+NEAREST = option("--k", "nearest gallery images to look at", type=int, default=10, metavar="K")
 
 
 def build(args: argparse.Namespace) -> int:
@@ -126,7 +128,7 @@ def recognise(args: argparse.Namespace) -> int:
 
 
 _SEARCH = Command(
-    "the products that look most like photographs, by an index",
+    "find the products that look most like photographs, by an index",
     search,
     [
         PHOTOS,
@@ -134,7 +136,10 @@ _SEARCH = Command(
         MODEL,
         NEAREST,
         option(
-            "--score", "a product's score, over its images: the best, or the sum", choices=["max", "sum"], default="max"
+            "--score",
+            "score of a product: the best of its images' scores, or their sum",
+            choices=["max", "sum"],
+            default="max",
         ),
         JSON,
     ],
@@ -142,14 +147,14 @@ _SEARCH = Command(
 
 INDEX_COMMANDS = {
     "index build": Command(
-        "embed a gallery and build an index of it",
+        "embed a gallery of images and build an index of it",
         build,
         [
             RESUME,
             option("--out", "folder for the index", type=Path, required=True, metavar="DIR"),
             option(
                 "--kind",
-                "how it searches (default: auto, by size, with the reason)",
+                "how the index searches; auto chooses by size, and says why",
                 choices=["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"],
                 default="auto",
             ),
@@ -167,30 +172,32 @@ INDEX_COMMANDS = {
         ],
         takes_config=False,
     ),
-    "index info": Command("what an index is, and whether it is whole", info, [INDEX], takes_config=False),
+    "index info": Command("show what an index is, and whether it is whole", info, [INDEX], takes_config=False),
     "index export": Command(
         "write the vectors of an index for a vector database",
         export,
         [
             INDEX,
-            option("--format", "npy: a folder; parquet: one file", choices=["npy", "parquet"], default="npy"),
-            option("--out", "folder or file", type=Path, required=True, metavar="PATH"),
+            option("--format", "npy writes a folder, parquet one file", choices=["npy", "parquet"], default="npy"),
+            option("--out", "folder or file to write", type=Path, required=True, metavar="PATH"),
         ],
         takes_config=False,
     ),
     "index search": _SEARCH,
     "search": _SEARCH,
     "recognise": Command(
-        "the products in photographs, by the classifier and an index together",
+        "name the products in photographs, by the classifier and an index together",
         recognise,
         [
             PHOTOS,
             INDEX,
             MODEL,
             NEAREST,
-            option("--weight", "of the neighbours; 0 is the classifier alone", type=float, default=0.5, metavar="W"),
-            option("--temperature", "of the neighbours' votes", type=float, default=0.1, metavar="T"),
-            option("--topk", "products a photograph", type=int, default=5, metavar="K"),
+            option(
+                "--weight", "weight of the neighbours; 0: the classifier alone", type=float, default=0.5, metavar="W"
+            ),
+            option("--temperature", "temperature of the neighbours' votes", type=float, default=0.1, metavar="T"),
+            option("--topk", "products to name for each photograph", type=int, default=5, metavar="K"),
             JSON,
         ],
     ),

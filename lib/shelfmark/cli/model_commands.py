@@ -64,40 +64,46 @@ def clean(args: argparse.Namespace) -> int:
 
 MODEL_COMMANDS = {
     "evaluate": Command(
-        "score a checkpoint on val and on query and gallery pictures",
+        "score a model on the validation images, and on query and gallery images",
         evaluate,
         [
             RESUME,
             option("--out", "folder for the scores", type=Path, metavar="DIR"),
             option("--clusters", "also score k-means clusters of the features", action="store_true"),
-            option("--verification", "also tell same from different, at given false positives", action="store_true"),
+            option(
+                "--verification",
+                "also score whether two images show one class, at fixed rates of false positives",
+                action="store_true",
+            ),
             option("--legacy-metrics", "also score as older code defines it", choices=["pnp", "fastreid"]),
             option(
                 "--gallery-draws",
-                "also search one random image of each class with all others, so many times: the mean and its deviation",
+                "also score N searches in a gallery of one random image a class, with all others as queries: mean and"
+                " deviation",
                 type=int,
                 default=0,
                 metavar="N",
             ),
             option(
                 "--post",
-                "also score the search after each of these steps, one upon the other: flip, scales (those of"
+                "also score the search after each of these steps, in this order: flip, scales (the sizes of"
                 " predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
                 nargs="+",
                 default=[],
                 metavar="STEP",
             ),
-            option("--whiten-dim", "directions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+            option("--whiten-dim", "dimensions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
         ],
     ),
     "calibrate": Command(
-        "recalibrate the classifier in many ways from one feature pass, and keep the best",
+        "recalibrate the classifier by several methods, from one pass over the images, and keep the best",
         calibrate,
         [
             RESUME,
             option(
                 "--method",
-                "all, or one or more of tau_norm,logit_adjustment,pc_softmax,ncm,temperature,lws,crt (default: all)",
+                "one or more, with commas between: tau_norm, logit_adjustment, pc_softmax, ncm, temperature, lws, crt;"
+                " or all",
                 default="all",
                 metavar="NAMES",
             ),
@@ -111,18 +117,23 @@ MODEL_COMMANDS = {
         [RESUME, GPU],
     ),
     "embed": Command(
-        "write features of images to disk, once",
+        "write the features of images to disk",
         embed,
         [
             RESUME,
             option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
-            option("--split", "which annotations of the config", choices=["train", "val", "retrieval"], default="val"),
-            option("--annotations", "another annotation file", type=annotation_file, metavar="FILE"),
-            option("--images", "a folder of photographs", type=image_folder, metavar="DIR"),
+            option(
+                "--split",
+                "which annotations of the config to read",
+                choices=["train", "val", "retrieval"],
+                default="val",
+            ),
+            option("--annotations", "another annotation file instead", type=annotation_file, metavar="FILE"),
+            option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
         ],
     ),
     "clean": Command(
-        "rank training images by the doubt about their label, and propose lists for data.lists",
+        "rank training images by how doubtful their labels are, and propose lists for data.lists",
         clean,
         [
             RESUME,
@@ -132,12 +143,14 @@ MODEL_COMMANDS = {
             option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
             option(
                 "--keep-accuracy",
-                "a class with this part of its images right loses none",
+                "keep all images of a class whose accuracy is PART or more",
                 type=float,
                 default=0.92,
                 metavar="PART",
             ),
-            option("--min-suspicion", "least suspicion of what is listed", type=float, default=0.7, metavar="S"),
+            option(
+                "--min-suspicion", "list an image from this suspicion on, 0 to 1", type=float, default=0.7, metavar="S"
+            ),
         ],
     ),
 }

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from shelfmark.cli.existing import require_one
 from shelfmark.cli.parser import option
-from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_safety import printable
 
@@ -34,6 +33,8 @@ def photos_of(args: argparse.Namespace) -> list[Path]:
 
     UserError: there is none, or none of them exists. Where only some are missing the others are answered.
     """
+    from shelfmark.config.overrides import parse_override
+
     photos = []
     for word in args.photos:
         if "=" in word and not Path(word).exists():

@@ -48,7 +48,7 @@ def pseudo_label(args: argparse.Namespace) -> int:
 
 
 _IMAGES = option(
-    "--images", "predict every photograph below this folder (default: the test set)", type=image_folder, metavar="DIR"
+    "--images", "every photograph below this folder (default: the test set)", type=image_folder, metavar="DIR"
 )
 
 PREDICT_COMMANDS = {
@@ -87,7 +87,7 @@ PREDICT_COMMANDS = {
             ),
             option(
                 "--out",
-                "submission file (default: ensemble.csv)",
+                "submission file",
                 type=Path,
                 default=Path("ensemble.csv"),
                 metavar="FILE",
@@ -104,9 +104,7 @@ PREDICT_COMMANDS = {
         [
             RESUME,
             _IMAGES,
-            option(
-                "--min-confidence", "least probability of a label (default: 0.9)", type=float, default=0.9, metavar="P"
-            ),
+            option("--min-confidence", "least probability of a label", type=float, default=0.9, metavar="P"),
             option("--with-train", "write the training annotations in front of them", action="store_true"),
             option("--out", "annotation file to write", type=Path, metavar="FILE", required=True),
         ],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def trained_model(args: argparse.Namespace) -> TrainedModel:
     """The model of --RESUME_MODEL, opened on the GPU of --gpu_ids."""
     require_checkpoint(args)
+    _require_options_fit(args)
     from shelfmark.runtime.trained_model import open_model
 
     if getattr(args, "gpu_ids", None) is not None:
@@ -76,14 +77,23 @@ def default_config() -> Path:
     return here if here.exists() or not beside_the_package.exists() else beside_the_package
 
 
+def _require_options_fit(args: argparse.Namespace) -> None:
+    """Raises what the model's opening would raise of a wrong option: that imports far more."""
+    from shelfmark.config.load import load
+    from shelfmark.engine.checkpoint import config_overrides, load_checkpoint
+    from shelfmark.recipe import Recipe
+
+    if args.overrides:
+        load(Recipe, None, [*config_overrides(load_checkpoint(args.RESUME_MODEL)), *args.overrides])
+
+
 def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
     """Where options come from before the command line: a file, or the checkpoint that goes on."""
     if args.config is not None:
         return args.config, []
     checkpoint = getattr(args, "RESUME_MODEL", None)
     if checkpoint is not None and checkpoint != AUTO:
-        from shelfmark.engine.checkpoint import readable_checkpoint
-        from shelfmark.runtime.trained_model import config_overrides
+        from shelfmark.engine.checkpoint import config_overrides, readable_checkpoint
 
         return None, config_overrides(readable_checkpoint(checkpoint))
     return default_config(), _without_the_shop(args.overrides)

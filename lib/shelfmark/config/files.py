@@ -9,7 +9,7 @@ from shelfmark.config.errors import ConfigError, shown
 from shelfmark.config.nodes import Node, merged, plain
 from shelfmark.config.renamed import present_tree
 from shelfmark.config.yaml_lines import read_file
-from shelfmark.core.errors import nearest
+from shelfmark.core.errors import did_you_mean
 
 BASE = "_base_"
 """The key, at the top of a file, that names the file or files which it builds on."""
@@ -63,7 +63,7 @@ def _lack(path: Path) -> str:
     if os.path.exists(path):
         return "is not a regular file."
     known = {one.stem: one for folder in (Path("configs"), path.parent) for one in sorted(folder.glob("*.y*ml"))}
-    near = nearest(path.stem, known)
+    near = did_you_mean(path.stem, known)
     return "does not exist." + (f" Did you mean {_shown_path(known[near])}?" if near else "")
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder, folder_to_read, read_folder
 from shelfmark.core.log import warn
@@ -102,6 +103,12 @@ def copy_checkpoint(source: Path, target: Path, previous: Path | None = None) ->
     with atomic_folder(target, previous=previous) as beside:
         for name in (MODEL, STATE, MANIFEST):
             shutil.copyfile(source / name, beside / name)
+
+
+def config_overrides(checkpoint: Checkpoint) -> list[Override]:
+    """The options that a checkpoint was trained with, as the base of another command."""
+    origin = f"checkpoint {checkpoint.folder}"
+    return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

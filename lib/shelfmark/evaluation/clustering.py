@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from shelfmark.core.types import Array
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.retrieval.faiss_index import k_means
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 
 
 def cluster_scores(

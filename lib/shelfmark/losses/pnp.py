@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shelfmark.core.errors import nearest
+from shelfmark.core.errors import did_you_mean
 from shelfmark.losses.checks import require_positive
 from shelfmark.losses.loss import option
 from shelfmark.losses.ranking import RankingLoss
@@ -67,7 +67,7 @@ def _variant(text: str) -> str:
     by_short_name = {variant.replace("_", "").lower(): variant for variant in VARIANTS}
     short_name = text.lower().removeprefix("pnp").replace("-", "").replace("_", "")
     if short_name not in by_short_name:
-        close = nearest(short_name, by_short_name)
+        close = did_you_mean(short_name, by_short_name)
         hint = f" Did you mean {by_short_name[close]!r}?" if close else ""
         raise ValueError(f"variant={text!r} is not one of: {', '.join(VARIANTS)}.{hint}")
     return by_short_name[short_name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shelfmark.losses.retrieval import QueryBlock, RetrievalLoss, Sums
-from shelfmark.ops.soft_rank import RankScore, soft_rank_total
+from shelfmark.ops.soft_rank import Ranking, RankScore, soft_rank_total
 
 
 class RankingLoss(RetrievalLoss):
@@ -18,7 +18,7 @@ class RankingLoss(RetrievalLoss):
         raise NotImplementedError
 
     def sums(self, block: QueryBlock) -> Sums:
-        total, num_queries = soft_rank_total(
+        ranking = Ranking(
             block.query,
             block.query_labels,
             block.gallery,
@@ -28,4 +28,5 @@ class RankingLoss(RetrievalLoss):
             temperature=self.temperature,
             include_self=self.include_self,
         )
+        total, num_queries = soft_rank_total(ranking)
         return Sums(total[None], total.new_full((1,), num_queries))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.seeding import seeded
 from shelfmark.models.adapters import add_adapters
@@ -239,7 +239,7 @@ def _part(network: nn.Module, name: str) -> nn.Module | nn.Parameter:
         if isinstance(found, nn.Module):
             held |= dict(found.named_children()) | dict(found.named_parameters(recurse=False))
         if step not in held:
-            close = nearest(step, held)
+            close = did_you_mean(step, held)
             meant = f" Did you mean {close!r}?" if close else ""
             holds = f"holds: {', '.join(held)}" if held else "holds no modules and no parameters"
             raise UserError(f"model.freeze: there is no module or parameter {name!r}; {place} {holds}.{meant}")

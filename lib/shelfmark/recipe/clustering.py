@@ -11,11 +11,11 @@ import torch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers import CLUSTERERS, LanderClusterer, choose_clusterer
 from shelfmark.discovery.clusterers.table import AnyClusterer
 from shelfmark.discovery.fit import Progress, fit
 from shelfmark.recipe.discovery import Clusterer, Lander
-from shelfmark.retrieval.vectors import Array
 
 _OF_CLUSTERING = {"tau", "max_levels", "early_stop"}
 _OPTIONS: Mapping[str, Mapping[str, str]] = {

@@ -12,7 +12,7 @@ from shelfmark.config.load import load
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
-from shelfmark.engine.checkpoint import Checkpoint, load_model
+from shelfmark.engine.checkpoint import Checkpoint, config_overrides, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
@@ -53,12 +53,6 @@ class TrainedModel:
     def class_name(self, label: int) -> str:
         """The class's name, or its number where the catalogue has no names."""
         return self.class_names[label] if self.class_names else str(label)
-
-
-def config_overrides(checkpoint: Checkpoint) -> list[Override]:
-    """The options that a checkpoint was trained with, as the base of another command."""
-    origin = f"checkpoint {checkpoint.folder}"
-    return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
 
 
 def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedModel:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core.types import Array
 from shelfmark.ops.graph import Graph, same_class
-from shelfmark.retrieval.vectors import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ CLOSING = ("epoch", "val")
 """The records that an epoch ends with."""
 
 
-class Journal:
+class MetricsLog:
     """Appends records to `<folder>/metrics.jsonl`, one JSON object a line, and mirrors numbers to TensorBoard.
 
     Only the main process writes. A record has `kind` (train, skipped, epoch or val), `step` (batches done) and `epoch`.
@@ -30,7 +30,7 @@ class Journal:
         self._file = folder / "metrics.jsonl"
         self._board: SummaryWriter | None = None
         if dist.is_main():
-            records = read_journal(self._file)
+            records = read_metrics(self._file)
             kept = [one for one in records if one["step"] <= step and not _closes_later(one, epoch)]
             write_text(self._file, "".join(_line(record) for record in kept))
             with disk_full_told(folder / "tensorboard"):
@@ -73,7 +73,7 @@ class Journal:
             self._board = None
 
 
-def read_journal(file: Path) -> list[dict[str, Any]]:
+def read_metrics(file: Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl, [] where there is none. A last line that a kill cut off is left out.
 
     UserError: another line is damaged; it names the line.

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from shelfmark.config.migrate.command import Line, line_of
-from shelfmark.config.migrate.fastretri import translate_fastretri
-from shelfmark.config.migrate.hilander import HILANDER, HILANDER_TEST, translate_hilander
-from shelfmark.config.migrate.pnp import PNP, translate_pnp
-from shelfmark.config.migrate.pss import PSS, translate_pss_embedder
-from shelfmark.config.migrate.smoothap import SMOOTH_AP, SMOOTHAP_SETS, translate_smoothap
-from shelfmark.config.migrate.translation import Dialect, Translation
 from shelfmark.core.errors import UserError, choose
+from shelfmark.migrate.command import Line, line_of
+from shelfmark.migrate.fastretri.flags import translate_fastretri
+from shelfmark.migrate.hilander import HILANDER, HILANDER_TEST, translate_hilander
+from shelfmark.migrate.pnp import PNP, translate_pnp
+from shelfmark.migrate.pss import PSS, translate_pss_embedder
+from shelfmark.migrate.smoothap import DATA_SETS, SMOOTH_AP, translate_smoothap
+from shelfmark.migrate.translation import Dialect, Translation
 
 
 def translate(command: str | Sequence[str], dialect: str | None = None) -> Translation:
@@ -27,7 +27,7 @@ def translate(command: str | Sequence[str], dialect: str | None = None) -> Trans
 
 
 def _translate_pss(line: Line) -> Translation:
-    """Of the embedder, or of the network that clusters, whose scripts are called train and test."""
+    """A line of the embedder, or of the network that clusters, whose scripts are called train and test."""
     is_graph = PurePosixPath(line.script).name.startswith(("train", "test"))
     return translate_hilander(line) if is_graph else translate_pss_embedder(line)
 
@@ -39,23 +39,30 @@ DIALECTS = {
     "pss": Dialect("PSS and Hi-LANDER", "python main.py --dataset Inaturalist --class_num 948", _translate_pss),
 }
 _PSS_SCRIPTS = re.compile(r"finetune_1head\.py|get_features\.py|(train|test)_subg\w*\.py")
-_PSS_LOSSES = ("ams", "ce")
+_FLAGS = {"pnp": {*PNP}, "smoothap": {*SMOOTH_AP}, "pss": {*PSS, *HILANDER, *HILANDER_TEST}}
+_VALUES = {
+    ("loss", "PNP"): "pnp",
+    ("loss", "smoothap"): "smoothap",
+    ("loss", "ams"): "pss",
+    ("loss", "ce"): "pss",
+    **{("dataset", data_set): "smoothap" for data_set in DATA_SETS},
+}
 
 
 def _recognised(line: Line) -> str:
-    """The dialect of a command line, by its script, the values that only one knows, and the flags that only one has."""
+    """The dialect of a command line, by its script, and by the flags and values that only one dialect has."""
     script = PurePosixPath(line.script).name
-    if _PSS_SCRIPTS.fullmatch(script) or any(_is_pss(flag, text) for flag, text in _pairs(line.words)):
+    hints = {hint for flag, text in _pairs(line.words) if (hint := _hint(flag, text))}
+    if _PSS_SCRIPTS.fullmatch(script) or "pss" in hints:
         return "pss"
     if script == "train_net.py" or any(word.startswith("--config-file") for word in line.words):
         return "fastretri"
     if script == "evaluate_model.py":
         return "smoothap"
-    hints = {hint for flag, text in _pairs(line.words) for hint in _hints(flag, text)}
     if len(hints) == 1:
         return hints.pop()
-    why = "has parts of more than one of them" if hints else "could be of none or of several of them"
-    raise UserError(f"The command line {why}; say whose it is with --dialect. {_known()}")
+    why = "has parts of several dialects" if hints else "could be of none or of several dialects"
+    raise UserError(f"The command line {why}; name the dialect with --dialect. {_known()}")
 
 
 def _pairs(words: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -65,29 +72,15 @@ def _pairs(words: Sequence[str]) -> Iterable[tuple[str, str]]:
             yield name, value if equals else (words[index + 1] if index + 1 < len(words) else "")
 
 
-def _is_pss(flag: str, text: str) -> bool:
-    """Whether only PSS or Hi-LANDER has the flag, or the loss. PSS has all flags of Smooth_AP too."""
-    if flag == "loss" and text in _PSS_LOSSES:
-        return True
-    tables = (PSS, HILANDER, HILANDER_TEST)
-    others = (PNP, SMOOTH_AP)
-    return any(one.startswith(flag) for table in tables for one in table) and not any(
-        one.startswith(flag) for table in others for one in table
-    )
-
-
-def _hints(flag: str, text: str) -> list[str]:
-    values = {"loss": {"PNP": "pnp", "smoothap": "smoothap"}, "dataset": dict.fromkeys(SMOOTHAP_SETS, "smoothap")}
+def _hint(flag: str, text: str) -> str | None:
+    """The one dialect that has the flag, perhaps cut short, or the value. PSS has all flags of Smooth_AP too."""
     if flag == "dataset" and "online_products" in text:
-        return ["pnp"]
-    if text in values.get(flag, {}):
-        return [values[flag][text]]
-    having = [
-        name for name, table in (("pnp", PNP), ("smoothap", SMOOTH_AP)) if any(one.startswith(flag) for one in table)
-    ]
-    return having if len(having) == 1 else []
+        return "pnp"
+    owners = {name for name, flags in _FLAGS.items() if any(one.startswith(flag) for one in flags)}
+    owners = owners - {"pss"} or owners
+    return _VALUES.get((flag, text)) or (owners.pop() if len(owners) == 1 else None)
 
 
 def _known() -> str:
-    listed = "".join(f"\n  {name:<10} {one.what}, as `{one.example}`" for name, one in DIALECTS.items())
-    return f"Known are:{listed}"
+    listed = "".join(f"\n  {name:<10} {one.name}, as `{one.example}`" for name, one in DIALECTS.items())
+    return f"The dialects are:{listed}"
