@@ -7,7 +7,6 @@ from pathlib import Path
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.data import converters
 from shelfmark.data.layouts import LAYOUTS
 from shelfmark.recipe import Recipe
 from shelfmark.shop import generate_shop, is_complete
@@ -24,19 +23,14 @@ def prepare(
     ratio: float = 100.0,
 ) -> None:
     """what: one of LAYOUTS. out: None takes dataset/<what>."""
-    target = out or Path("dataset") / what
-    if what == "shop":
+    target, layout = out or Path("dataset") / what, LAYOUTS[what]
+    if layout is None:
         _prepare_shop(target, seed)
         return
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data.")
-    parts = LAYOUTS[what]
-    if parts == "long-tailed":
-        prepared = converters.prepare_cifar_lt(what, source, target, ratio=ratio, seed=seed)
-    else:
-        convert = getattr(converters, f"prepare_{what}")
-        prepared = convert(source, target, **({"val_fraction": val_fraction, "seed": seed} if parts == "drawn" else {}))
-    say(prepared.summary)
+    options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
+    say(layout.convert(source, target, options).summary)
 
 
 def make_data(recipe: Recipe) -> None:
