@@ -73,10 +73,10 @@ class Network(nn.Module):
         self.frozen, self.adapt_frozen_bn_statistics = tuple(names), adapt_frozen_bn_statistics
         for name in self._learning:
             self.get_parameter(name).requires_grad_(True)
-        scale = self.classifier.class_scale
-        if scale is not None:
+        factors = self.classifier.class_scale
+        if factors is not None:
             self.classifier.requires_grad_(False)
-            scale.requires_grad_(True)
+            factors.requires_grad_(True)
         for name in self.frozen:
             _part(self, name).requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.parameters()):
@@ -90,16 +90,16 @@ class Network(nn.Module):
             fresh.reset_parameters()
         self.classifier.load_state_dict(fresh.state_dict())
 
-    def scale_classifier(self) -> None:
+    def add_class_factors(self) -> None:
         """Gives the classifier a factor for each class, 1 at first; `freeze` then lets these learn alone."""
         if not isinstance(self.classifier, LinearClassifier):
             raise UserError("class factors scale a linear classifier; a cosine classifier's rows have no length.")
-        self.classifier.begin_scale()
+        self.classifier.add_class_factors()
 
-    def fold_class_scale(self) -> None:
+    def fold_class_factors(self) -> None:
         """Makes the class factors, if there are some, part of the classifier's weight and bias: the scores stay."""
         if isinstance(self.classifier, LinearClassifier):
-            self.classifier.fold_scale()
+            self.classifier.fold_class_factors()
 
     def forward(self, images: Tensor) -> Outputs:
         return self.outputs(self.embed(images))

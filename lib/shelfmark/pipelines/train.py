@@ -154,7 +154,7 @@ class _Stages:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
             network = self.state.network
-            assemble.enter_stage(self.recipe, network, stage, anew=True)
+            assemble.apply_stage(self.recipe, network, stage, anew=True)
             self.state.begin_stage(assemble.optimizer(self.recipe, network))
         return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
@@ -171,7 +171,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     if start.resumed:
         _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
-        assemble.enter_stage(recipe, network, stage, anew=False)
+        assemble.apply_stage(recipe, network, stage, anew=False)
     state = TrainState(
         network=network,
         terms=terms,
@@ -224,7 +224,7 @@ def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.de
         if fresh:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
         if start.kind == "finetune":
-            network.fold_class_scale()
+            network.fold_class_factors()
     if recipe.model.sync_bn:
         sync_batch_norm(network, device)
     return network.to(device)
