@@ -10,11 +10,19 @@ from shelfmark.config.section import NotNegative, Positive, Section, option
 
 
 class ClassifierOptions(Section):
-    type: Literal["linear", "cosine"] = option("linear", "linear: w.x + b; cosine: scale * cos(w, x)")
+    type: Literal["linear", "cosine"] = option(
+        "linear", "linear: logits are w.x + b; cosine: logits are scale * cos(w, x)"
+    )
     bias: bool = option(True, "whether the linear classifier has a bias")
-    scale: float = option(16.0, "the cosine classifier's factor; without one its loss cannot fall", gt=0)
+    scale: float = option(
+        16.0,
+        "factor of the cosine classifier's logits. Without it the logits stay in -1..1 and the loss cannot fall far",
+        gt=0,
+    )
     init: Literal["random", "class_means"] = option(
-        "random", "first weights; class_means: of a cosine classifier on a pretrained backbone, a pass over the images"
+        "random",
+        "first weights. random: drawn from the seed; class_means: the mean embedding of each class, which"
+        " takes a pass over the training images; for a cosine classifier on a pretrained backbone",
     )
 
     @model_validator(mode="after")
@@ -26,11 +34,13 @@ class ClassifierOptions(Section):
 
 class HeadOptions(Section):
     type: Literal["metric", "proxy"] = option(
-        "metric", "metric: vectors of length 1; proxy: those, and learned points of each class"
+        "metric", "metric: gives vectors of length 1; proxy: gives these, and learned points (proxies) of each class"
     )
-    dim: NotNegative = option(0, "dimension of a linear projection before the norm; 0 takes the embedding itself")
-    hidden_dim: NotNegative = option(0, "width of a layer with ReLU before the projection; 0 is none")
-    centers_per_class: Positive = option(1, "of a proxy head: learned points for each class")
+    dim: NotNegative = option(
+        0, "dimension of the vectors, made by a linear projection; 0: the embedding itself, without a projection"
+    )
+    hidden_dim: NotNegative = option(0, "width of a hidden layer with ReLU before the projection; 0: none")
+    centers_per_class: Positive = option(1, "proxies of each class, of a proxy head")
 
     @model_validator(mode="after")
     def _only_proxies_have_centers(self) -> HeadOptions:
@@ -47,10 +57,11 @@ class HeadOptions(Section):
 
 class PoolingOptions(Section):
     name: Literal["backbone", "avg", "max", "gem"] = option(
-        "backbone", "how the backbone's last map becomes its features; backbone: its own way"
+        "backbone",
+        "how the last feature map becomes a feature vector. backbone: as the backbone does; gem: generalised mean",
     )
-    p: float = option(3.0, "gem: the power; 1 is the average, and the larger, the nearer the maximum", gt=0)
-    trainable: bool = option(False, "gem: p begins there and learns")
+    p: float = option(3.0, "power of gem. 1 is the average; the larger p, the closer to the maximum", gt=0)
+    trainable: bool = option(False, "gem: p starts at its value and is learned")
 
     @model_validator(mode="after")
     def _only_gem_learns(self) -> PoolingOptions:
@@ -60,43 +71,63 @@ class PoolingOptions(Section):
 
 
 class AdapterOptions(Section):
-    rank: NotNegative = option(0, "dimensions of each adapter; 0 is none. The rest of the backbone is frozen")
-    alpha: float = option(16.0, "alpha / rank is the factor of what the adapters add", gt=0)
+    rank: NotNegative = option(
+        0, "rank of the low-rank adapters (LoRA) in the backbone, whose other weights are frozen; 0: no adapters"
+    )
+    alpha: float = option(16.0, "the output of the adapters is multiplied by alpha / rank", gt=0)
     modules: tuple[str, ...] = option(
-        ("qkv", "fc1", "fc2"), "linear layers that get an adapter, by the end of their name", min_length=1
+        ("qkv", "fc1", "fc2"), "linear layers that get an adapter, by the end of their names", min_length=1
     )
 
 
 class ModelOptions(Section):
-    backbone: str = option("resnet50", "a timm model, resnet32_cifar, or a 2020 name (res50, resnest50 ...)")
-    weights: str = option("", "'' starts from the seed; 'pretrained' finds ImageNet weights; or a file")
+    backbone: str = option(
+        "resnet50", "name of a timm model, or resnet32_cifar. Names of 2020 such as res50 and resnest50 work too"
+    )
+    weights: str = option(
+        "", "first weights of the backbone. '': random, from the seed; pretrained: ImageNet weights; or a file"
+    )
     backbone_options: dict[str, bool | int | float | str | tuple[int, ...]] = option(
-        {}, "arguments of the timm model: {drop_path_rate: 0.1}, of a transformer {global_pool: avg} ..."
+        {}, "arguments of the timm model, such as {drop_path_rate: 0.1}, or {global_pool: avg} of a transformer"
     )
     adapters: AdapterOptions = AdapterOptions()
-    last_stride: Literal[1, 2] = option(2, "of a ResNet's last stage; 1 gives a map of twice the height and width")
+    last_stride: Literal[1, 2] = option(
+        2, "stride of a ResNet's last stage. 1 gives a feature map of twice the height and width"
+    )
     pooling: PoolingOptions = PoolingOptions()
-    embedding_dim: NotNegative = option(0, "width of the embedding layer; 0 takes the backbone's features as they are")
+    embedding_dim: NotNegative = option(
+        0, "dimension of the embedding, made by a linear layer; 0: the backbone's features are the embedding"
+    )
     neck: Literal["none", "bn"] = option(
-        "none", "bn: a batch norm without shift behind the embedding layer; the embedding is what comes out of it"
+        "none", "bn: a batch norm without shift (BNNeck) follows the embedding layer, and its output is the embedding"
     )
     experts: Positive = option(
-        1, "parts that share the backbone's early stages, each with logits of its own, which are averaged (RIDE, SADE)"
+        1,
+        "number of experts, as in RIDE and SADE. They share the early stages of the backbone; each has its"
+        " own last stages and its own logits, which are averaged; 1: an ordinary network",
     )
-    expert_stages: Positive = option(2, "last stages of the backbone that each of several experts has of its own")
+    expert_stages: Positive = option(2, "how many of the backbone's last stages each expert has of its own")
     classifier: ClassifierOptions = ClassifierOptions()
-    heads: dict[str, HeadOptions] = option({}, "metric and proxy heads on the embedding, by name")
+    heads: dict[str, HeadOptions] = option(
+        {}, "metric and proxy heads on the embedding, by a name that losses refer to"
+    )
     freeze: tuple[str, ...] = option(
         (),
-        "names of modules whose parameters and BN statistics stay, as `backbone`, and of parameters that stay, as"
-        " `backbone.cls_token`",
+        "names of modules and of parameters that are not trained, such as backbone or backbone.cls_token."
+        " Frozen modules keep their batch-norm statistics",
     )
-    freeze_bn: bool = option(False, "keep all batch-norm statistics but the neck's; scale and shift still learn")
-    freeze_bn_affine: bool = option(False, "with freeze_bn: scale and shift of the backbone's batch norms stay too")
+    freeze_bn: bool = option(
+        False, "keep the statistics of all batch norms, except the neck's. Their scale and shift are still trained"
+    )
+    freeze_bn_affine: bool = option(False, "with freeze_bn: keep scale and shift of the backbone's batch norms too")
     sync_bn: bool = option(
-        False, "on several GPUs: batch norm normalises by the whole batch, not by each process's part of it"
+        False,
+        "several GPUs: batch norm normalises by the statistics of the whole batch, and not by those of each"
+        " process's part",
     )
-    channels_last: bool = option(False, "memory format; speeds ResNet up, slows ResNeSt down")
+    channels_last: bool = option(
+        False, "use PyTorch's channels_last memory format. Makes ResNet faster and ResNeSt slower"
+    )
 
     @model_validator(mode="after")
     def _classifier_is_not_a_head(self) -> ModelOptions:

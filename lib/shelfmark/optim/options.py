@@ -10,14 +10,22 @@ from shelfmark.config.section import Fraction, NotNegative, Section, option
 
 
 class ScheduleOptions(Section):
-    name: Literal["multistep", "cosine", "constant"] = option("cosine", "shape of the learning rate after warm-up")
-    milestones_epochs: tuple[float, ...] = option((), "multistep: where the rate is multiplied by gamma")
-    gamma: float | tuple[float, ...] = option(0.1, "multistep: the factor, or one factor for each milestone")
-    final_factor: Fraction = option(0.0, "cosine: the last rate, as a part of optim.lr")
-    warmup_epochs: float = option(0.0, "linear rise from warmup_factor to 1", ge=0)
-    warmup_steps: NotNegative = option(0, "the same in steps; set one of the two")
-    warmup_factor: Fraction = option(0.01, "first rate of the warm-up, as a part of optim.lr")
-    per_epoch: bool = option(False, "cosine: one rate for each epoch after the warm-up, the last in the last one")
+    name: Literal["multistep", "cosine", "constant"] = option(
+        "cosine", "how the learning rate changes after the warm-up"
+    )
+    milestones_epochs: tuple[float, ...] = option((), "multistep: epochs at which the rate is multiplied by gamma")
+    gamma: float | tuple[float, ...] = option(
+        0.1, "multistep: the factor at every milestone, or a list with one factor for each milestone"
+    )
+    final_factor: Fraction = option(0.0, "cosine: the last rate as a share of optim.lr")
+    warmup_epochs: float = option(
+        0.0, "epochs of warm-up, in which the rate rises linearly from warmup_factor * optim.lr to optim.lr", ge=0
+    )
+    warmup_steps: NotNegative = option(0, "the warm-up in steps. Set this or warmup_epochs")
+    warmup_factor: Fraction = option(0.01, "the first rate of the warm-up as a share of optim.lr")
+    per_epoch: bool = option(
+        False, "cosine: the rate changes once an epoch after the warm-up, and final_factor is reached in the last epoch"
+    )
 
     @model_validator(mode="after")
     def _one_length_and_one_shape(self) -> ScheduleOptions:
@@ -34,14 +42,24 @@ class ScheduleOptions(Section):
 class OptimOptions(Section):
     name: Literal["sgd", "adam", "adamw"] = option("sgd", "optimizer")
     lr: float = option(0.1, "learning rate at the global batch size; no hidden scaling", gt=0)
-    momentum: float = option(0.9, "sgd", ge=0, lt=1)
-    nesterov: bool = option(False, "sgd")
-    betas: tuple[float, float] = option((0.9, 0.999), "adam and adamw")
-    weight_decay: float = option(1e-4, "on every parameter that it reaches (see decay_norm_and_bias)", ge=0)
-    decay_norm_and_bias: bool = option(False, "whether weight decay reaches norm layers and biases too")
-    non_backbone_lr_factor: float = option(1.0, "factor on lr for everything but the backbone", gt=0)
-    layer_decay: float = option(
-        1.0, "each layer of the backbone learns so many times as fast as the one above it; usual is 0.75", gt=0, le=1
+    momentum: float = option(0.9, "momentum of sgd", ge=0, lt=1)
+    nesterov: bool = option(False, "sgd: use Nesterov momentum")
+    betas: tuple[float, float] = option((0.9, 0.999), "betas of adam and adamw")
+    weight_decay: float = option(
+        1e-4, "weight decay. Norm layers and biases are left out unless decay_norm_and_bias is true", ge=0
     )
-    clip_norm: float = option(0.0, "largest L2 norm of the whole gradient; 0 is off", ge=0)
+    decay_norm_and_bias: bool = option(False, "apply weight decay to norm layers and biases too")
+    non_backbone_lr_factor: float = option(
+        1.0,
+        "factor on the learning rate of everything outside the backbone: embedding layer, classifier and heads",
+        gt=0,
+    )
+    layer_decay: float = option(
+        1.0,
+        "layer-wise decay of the learning rate: the rate of each layer of the backbone is that of the layer"
+        " above times this factor; usual is 0.75; 1: off",
+        gt=0,
+        le=1,
+    )
+    clip_norm: float = option(0.0, "clip the gradient of all parameters to this L2 norm; 0: off", ge=0)
     schedule: ScheduleOptions = ScheduleOptions()

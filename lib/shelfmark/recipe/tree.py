@@ -26,23 +26,30 @@ PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 
 
 class TrainStage(Section):
-    from_epoch: Positive = option(..., "first epoch (from 0) of this stage; it lasts until the next one begins")
-    freeze: tuple[str, ...] | None = option(None, "what is frozen from here on, as model.freeze; null: what that says")
+    from_epoch: Positive = option(
+        ..., "first epoch of this stage; epochs count from 0. The stage lasts until the next one begins"
+    )
+    freeze: tuple[str, ...] | None = option(
+        None, "what is frozen in this stage, as model.freeze; null: what model.freeze says"
+    )
     classifier: Literal["keep", "restart", "scale"] = option(
         "keep",
-        "restart: the classifier begins anew, as in cRT; scale: its weight and bias are fixed and a factor for each"
-        " class learns, as in LWS",
+        "keep: training of the classifier goes on; restart: the classifier gets fresh random weights (cRT);"
+        " scale: weight and bias are fixed, and a factor for each class is learned (LWS)",
     )
     adapt_frozen_bn_statistics: bool = option(
-        False, "batch norms of frozen modules go on to normalise by the batch and to learn its statistics, as in MiSLAS"
+        False,
+        "batch norms in frozen modules still normalise by the batch and update their running statistics, as in MiSLAS",
     )
-    sampling: SamplerName | None = option(None, "sampler of this stage; null: what sampling says")
-    mixup: float | None = option(None, "augment.mixup in this stage, 0 is off; null: as there", ge=0)
-    cutmix: float | None = option(None, "augment.cutmix in this stage, 0 is off; null: as there", ge=0)
-    remix: float | None = option(None, "augment.remix in this stage, 0 is off; null: as there", ge=0)
+    sampling: SamplerName | None = option(
+        None, "sampler of this stage; null: what sampling.type and sampling.stages say"
+    )
+    mixup: float | None = option(None, "alpha of mixup in this stage; 0: off; null: augment.mixup", ge=0)
+    cutmix: float | None = option(None, "alpha of CutMix in this stage; 0: off; null: augment.cutmix", ge=0)
+    remix: float | None = option(None, "kappa of Remix in this stage; 0: off; null: augment.remix", ge=0)
     lr: float | None = option(None, "learning rate of this stage; null: optim.lr", gt=0)
     schedule: ScheduleOptions = option(
-        ScheduleOptions(), "shape of the rate over this stage; epochs count from its beginning"
+        ScheduleOptions(), "how the learning rate changes in this stage. Epochs count from the beginning of the stage"
     )
 
     @model_validator(mode="after")
@@ -52,37 +59,46 @@ class TrainStage(Section):
 
 
 class Train(Section):
-    num_epochs: Positive = option(100, "passes over the training set")
-    steps_per_epoch: NotNegative = option(0, "0: as many whole batches as the training set has")
-    batch_size: Positive = option(64, "global: split evenly over the processes")
+    num_epochs: Positive = option(100, "passes over the training images")
+    steps_per_epoch: NotNegative = option(0, "steps of an epoch; 0: as many as the training images fill whole batches")
+    batch_size: Positive = option(64, "images of a step, over all processes")
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
         BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
-    ] = option("auto", "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32; apex's O0..O3 are accepted")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "auto: a GPU where there is one")
+    ] = option(
+        "auto",
+        "floating-point type of forward and backward passes. auto: bf16 on a GPU that supports it and on a"
+        " CPU with AMX, else fp32. O0 to O3 of apex are accepted",
+    )
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "auto: a GPU if there is one, else the CPU")
     stages: tuple[TrainStage, ...] = option(
         (),
-        "later stages, each with a fresh optimizer and rate; optim.schedule ends where the first begins",
+        "later stages of the training. Each begins with a fresh optimizer and has its own learning rate."
+        " optim.schedule ends where the first stage begins",
     )
     grad_cache: NotNegative = option(
         0,
-        "images per process that go through the backbone at a time, so that a batch of any size fits; costs one more"
-        " forward pass, and batch norm in training mode normalises each such part by itself; 0 is off",
+        "GradCache: images of a process that pass through the backbone at once, so that a batch of any size"
+        " fits into memory. Costs a second forward pass, and batch norm normalises each part by itself; 0: off",
     )
     log_every_steps: Positive = option(20, "steps between two lines of metrics.jsonl")
-    checkpoint_every_steps: NotNegative = option(0, "steps between two checkpoints within an epoch; 0: epochs only")
+    checkpoint_every_steps: NotNegative = option(
+        0, "steps between two checkpoints within an epoch; 0: none within an epoch"
+    )
     checkpoint_every_epochs: Positive = option(1, "epochs between two checkpoints")
-    checkpoint_every_minutes: float = option(10.0, "longest time between two checkpoints, in minutes; 0 is off", ge=0)
+    checkpoint_every_minutes: float = option(
+        10.0, "longest time between two checkpoints, in minutes; 0: no limit", ge=0
+    )
     keep_last: Annotated[int, Field(ge=1, le=2)] = option(
-        2, "generations of the checkpoint `last` that are kept; the one before it is `.last.previous`"
+        2, "how many generations of the checkpoint `last` are kept. The one before it is `.last.previous`"
     )
     max_bad_steps: Positive = option(
-        3, "steps in a row without a finite loss and gradient that end the run; each such step is skipped"
+        3, "a step whose loss or gradient is not finite is skipped. So many in a row end the run"
     )
     stall_s: float = option(
-        60.0, "several processes: seconds without a sign of life after which the one that hangs is named", gt=0
+        60.0, "several processes: seconds without progress after which the log names the process that hangs", gt=0
     )
-    stall_limit_s: float = option(1800.0, "several processes: seconds without a sign of life that end the run", gt=0)
+    stall_limit_s: float = option(1800.0, "several processes: seconds without progress that end the run", gt=0)
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> Train:
@@ -96,57 +112,67 @@ class Train(Section):
 
 
 class Eval(Section):
-    every_epochs: Positive = option(1, "epochs between two evaluations; the last epoch is always evaluated")
-    batch_size: Positive = option(256, "per process")
+    every_epochs: Positive = option(1, "epochs between two evaluations. The last epoch is always evaluated")
+    batch_size: Positive = option(256, "images of an evaluation batch, for each process")
     metric: str = option(
         "mean_class_accuracy",
-        "the score that chooses best_model: any name of summary.json; none: nothing is scored in training, and"
-        " best_model is the last",
+        "score that chooses best_model: a name of summary.json. none: no evaluation during training, and"
+        " best_model is the last model",
     )
     many: Positive = option(100, "a class with more training images than this is many-shot")
     few: Positive = option(20, "a class with fewer training images than this is few-shot")
-    recall_at: tuple[Positive, ...] = option((1, 5, 10), "K of Recall@K")
-    retrieval_metric: Literal["cosine", "euclidean", "dot"] = option("cosine", "similarity for the search")
+    recall_at: tuple[Positive, ...] = option((1, 5, 10), "values of K for Recall@K")
+    retrieval_metric: Literal["cosine", "euclidean", "dot"] = option(
+        "cosine", "similarity of two embeddings in the search"
+    )
 
 
 class Predict(Section):
     views: Literal["centre", "flip", "five_crop", "ten_crop"] = option(
-        "centre", "views of each test image whose class probabilities are averaged"
+        "centre", "views of each test image. Their class probabilities are averaged"
     )
-    sizes_px: tuple[Positive, ...] = option((), "sides of the square to predict at, averaged; () is input_size_px")
+    sizes_px: tuple[Positive, ...] = option(
+        (), "input sizes in pixels. The class probabilities of all sizes are averaged; []: data.input_size_px alone"
+    )
 
 
 class TauNormOptions(Section):
-    start: float = option(0.0, "first tau", ge=0)
-    stop: float = option(1.5, "last tau", ge=0)
-    step: float = option(0.05, "distance between taus", gt=0)
-    bias: Literal["keep", "zero"] = option("zero", "what happens to the classifier's bias when tau > 0 is applied")
-    folds: Annotated[int, Field(ge=2)] = option(5, "parts of val: tau is chosen on the others, scored on each")
+    start: float = option(0.0, "smallest tau that is tried", ge=0)
+    stop: float = option(1.5, "largest tau that is tried", ge=0)
+    step: float = option(0.05, "difference between two values of tau", gt=0)
+    bias: Literal["keep", "zero"] = option("zero", "what happens to the bias of the classifier if tau is above 0")
+    folds: Annotated[int, Field(ge=2)] = option(
+        5, "folds of cross-validation on val: tau is chosen on all folds but one and scored on that one"
+    )
 
 
 class Calibrate(Section):
-    folds: Annotated[int, Field(ge=2)] = option(5, "parts of val: a method is fitted on the others, scored on each")
+    folds: Annotated[int, Field(ge=2)] = option(
+        5, "folds of cross-validation on val: a method is fitted on all folds but one and scored on that one"
+    )
     target_prior: Path | None = option(
-        None, "JSON list of each class's share or count where the model is used, for pc_softmax; None: all the same"
+        None,
+        "pc_softmax: JSON file with a list of the share, or the count, of each class where the model will be"
+        " used; null: all classes are equally frequent",
     )
 
 
 class Output(Section):
-    log_root: Path = option(Path("log"), "run folders are made here")
-    tau_root: Path = option(Path("log_tau"), "recalibrated models are written here")
+    log_root: Path = option(Path("log"), "folder in which run folders are made")
+    tau_root: Path = option(Path("log_tau"), "folder in which recalibrated models are written")
 
 
 class Recipe(Section):
     """One run."""
 
-    name: str = option("run", "name of the run folder", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
-    seed: NotNegative = option(0, "every random draw derives from it")
+    name: str = option("run", "name of the run's folder", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
+    seed: NotNegative = option(0, "seed of all random numbers")
     data: DataOptions = DataOptions()
     augment: AugmentOptions = AugmentOptions()
     sampling: SamplingOptions = SamplingOptions()
     model: ModelOptions = ModelOptions()
     losses: tuple[Annotated[LossUnion, Field(discriminator="name")], ...] = option(
-        (entry("cross_entropy"),), "losses, each with name, weight and head", min_length=1
+        (entry("cross_entropy"),), "losses that are summed up, each with its name, weight and head", min_length=1
     )
     optim: OptimOptions = OptimOptions()
     train: Train = Train()

@@ -13,20 +13,32 @@ SamplerName = Annotated[str, OneOf(SAMPLERS)]
 
 
 class SamplingStage(Section):
-    from_epoch: NotNegative = option(..., "first epoch (from 0) that uses this sampler")
-    type: SamplerName = option(..., "sampler of this stage")
+    from_epoch: NotNegative = option(..., "first epoch of this sampler; epochs count from 0")
+    type: SamplerName = option(..., "sampler from this epoch on")
 
 
 class SamplingOptions(Section):
     type: SamplerName = option(
-        "instance", "how a batch's images are drawn; weighted: as often as their weight in the annotations says"
+        "instance",
+        "how the images of a batch are drawn. instance: each image once an epoch; class_balanced: each class"
+        " equally often; power: a class by count**power; progressive: from instance to class_balanced over the"
+        " epochs; reverse: rare classes more often; class_aware: class after class in shuffled order; pk: P"
+        " classes with K images each in every batch; weighted: an image by its weight in the annotations",
     )
-    images_per_class: Positive = option(4, "K of pk (batch_size / K classes are in a batch) and of class_aware")
+    images_per_class: Positive = option(
+        4, "pk and class_aware: images of a class that are drawn together (K). A pk batch has batch_size / K classes"
+    )
     class_weighting: Literal["uniform", "by_count"] = option(
-        "uniform", "how often pk meets a class: each as often, or in proportion to its training images"
+        "uniform",
+        "pk: how often a class is drawn. uniform: all classes equally often; by_count: in proportion to its"
+        " training images",
     )
-    power: float = option(0.5, "of the power sampler: a class is drawn by count**power; 0.5 is square-root sampling")
-    stages: tuple[SamplingStage, ...] = option((), "switches of the sampler: the last stage that has begun rules")
+    power: float = option(
+        0.5,
+        "power: a class is drawn in proportion to count**power. 1: as instance; 0.5: square-root sampling; 0:"
+        " as class_balanced",
+    )
+    stages: tuple[SamplingStage, ...] = option((), "other samplers from later epochs on, in rising order")
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> SamplingOptions:
