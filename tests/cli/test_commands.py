@@ -19,7 +19,6 @@ from shelfmark.evaluation.post_processing import FEATURE_STEPS, LAST_STEP, VECTO
 from shelfmark.migrate.dialects import DIALECTS
 from shelfmark.recipe import Recipe
 from shelfmark.retrieval.index_kinds import KINDS
-from shelfmark.runtime.calibration_methods import METHODS
 
 
 def _error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -113,7 +112,6 @@ def test_a_commands_choices_are_those_of_the_part_that_takes_them() -> None:
     assert ("centre", *of("test", "--tta")[0]) == tuple(views)
     assert of("index build", "--kind")[0] == ("auto", *KINDS)
     assert of("evaluate", "--legacy-metrics")[0] == tuple(DEFINITIONS)
-    assert [name for name in METHODS if name not in of("calibrate", "--method")[1]] == []
     assert [
         step for step in (*FEATURE_STEPS, *VECTOR_STEPS, LAST_STEP) if step not in of("evaluate", "--post")[1]
     ] == []
