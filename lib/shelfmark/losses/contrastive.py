@@ -1,4 +1,4 @@
-"""The contrastive loss. Legend: c queries, M gallery rows."""
+"""The contrastive loss. Legend: B queries, G gallery rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """GPaCo: a contrast of rows with each other and with the classifier's classes at once.
 
-Legend: N batch, C classes, D embedding, c queries of a block, M gallery rows.
+Legend: N batch, C classes, D embedding, B queries of a block, G gallery rows.
 """
 
 from __future__ import annotations

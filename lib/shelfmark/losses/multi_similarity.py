@@ -1,4 +1,4 @@
-"""Multi-similarity: soft maxima over positives and over negatives. Legend: c queries of a block, M gallery rows."""
+"""Multi-similarity: soft maxima over positives and over negatives. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 

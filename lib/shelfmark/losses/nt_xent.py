@@ -1,4 +1,4 @@
-"""NT-Xent, or InfoNCE: each positive against all negatives. Legend: c queries of a block, M gallery rows."""
+"""NT-Xent, or InfoNCE: each positive against all negatives. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supervised contrastive learning. Legend: c queries of a block, M gallery rows."""
+"""Supervised contrastive learning. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 
