@@ -23,7 +23,7 @@ class ArcFaceLoss(CosineSoftmax):
     Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV 2020.
     """
 
-    margin: float = option(0.5, "radians that are added to the angle between a row and its class, 0 to pi/2")
+    margin: float = option(0.5, "radians added to the angle between an image and its class, 0 to pi/2")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:

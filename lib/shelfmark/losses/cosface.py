@@ -20,7 +20,7 @@ class CosFaceLoss(CosineSoftmax):
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
 
-    margin: float = option(0.35, "what is taken off the cosine between a row and its class, 0 to 2")
+    margin: float = option(0.35, "what is taken off the cosine between an image and its class, 0 to 2")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:

@@ -31,11 +31,12 @@ class CrossEntropy(ClassificationLoss):
     """
 
     label_smoothing: float = option(
-        0.0, "what the target gives away, 0 to below 1; -1: adaptive_factor times the label's probability, row by row"
+        0.0,
+        "probability that the target takes from the label, 0 to below 1; -1: adaptive_factor times the predicted one",
     )
     smoothing_form: SmoothingForm = option(
         "uniform",
-        "who gets what the target gives away: uniform (all classes, the label too) or others (all but the label)",
+        "classes that share this probability: uniform (all, the label too) or others (all but the label)",
     )
     weight: Tensor | None = None
     adaptive_factor: float = option(0.2, "of label_smoothing=-1: the factor, 0 to below 1")

@@ -33,7 +33,7 @@ class MultiSimilarityLoss(PairLoss):
     )
     epsilon: float = option(
         0.1,
-        "of miner=multi_similarity: how much easier than the hardest a pair may be, as a similarity; 0 or above",
+        "of miner=multi_similarity: how much easier than the hardest a pair may be, in similarity; 0 or above",
     )
     seed: int = 0
 

@@ -34,7 +34,7 @@ class ProxyAnchorLoss(Loss):
     consumes: ClassVar[HeadOutput] = "cosines"
 
     margin: float = option(0.1, "cosines should be above margin at the label and below -margin elsewhere; 0 or above")
-    alpha: float = option(32.0, "sharpness: the larger, the more the hardest rows count; above 0")
+    alpha: float = option(32.0, "sharpness: the larger, the more the hardest images count; above 0")
 
     def __post_init__(self) -> None:
         require_not_negative("margin", self.margin)

@@ -37,7 +37,7 @@ class SoftTripleLoss(Loss):
     gamma: float = option(
         0.1, "temperature of the softmax over a class's centres; the smaller, the more the nearest counts; above 0"
     )
-    margin: float = option(0.01, "what is taken off the similarity between a row and its class, 0 or above")
+    margin: float = option(0.01, "what is taken off the similarity between an image and its class, 0 or above")
     tau: float = option(
         0.2, "factor of the mean distance between a class's centres, which lets needless ones merge; 0 or above"
     )

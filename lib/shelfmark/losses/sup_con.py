@@ -23,7 +23,8 @@ class SupConLoss(PairLoss):
     """
 
     temperature: float = option(
-        0.1, "the smaller, the more the most similar rows count; in units of the similarity, above 0"
+        0.1,
+        "temperature of the softmax over similarities: the smaller, the more the most similar images count; above 0",
     )
 
     def __post_init__(self) -> None:

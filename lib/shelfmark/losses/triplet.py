@@ -58,7 +58,7 @@ class TripletLoss(PairLoss):
     distance: Distance = option("euclidean", "euclidean, squared_euclidean, or cosine (2 - 2 s for a similarity s)")
     seed: int = 0
     include_self: bool = option(
-        False, "of mining=hard and soft: whether a query is a positive of its own, as in fast-reid"
+        False, "of mining=hard and soft: whether each image is a positive of its own, as in fast-reid"
     )
 
     def __post_init__(self) -> None:
