@@ -44,7 +44,7 @@ def loops(x: Tensor, labels: list[int], miner: str, epsilon: float = 0.1, seed: 
     return oracles_pairs.mined(rows, miner, epsilon, derive_seed(seed, "distance_weighted"), step)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     labels=st.lists(st.integers(-1, 3), min_size=1, max_size=14),
     make=st.sampled_from([unit_rows, lattice_rows]),

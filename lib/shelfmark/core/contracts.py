@@ -48,7 +48,7 @@ class Batch:
 
 
 class Proxies(NamedTuple):
-    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, K, d) for K proxies a class."""
+    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, R, d) for R proxies a class."""
 
     vectors: Tensor
     weight: Tensor
