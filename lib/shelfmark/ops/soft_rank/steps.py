@@ -1,6 +1,6 @@
 """The smooth step that counts how many competitors stand before a candidate.
 
-Legend: c queries, p candidates, m competitors.
+Legend: c queries, p positives or other candidates, m gallery rows or other competitors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The pairs (query, positive) of one block of similarity rows, some at a time.
 
-Legend: M gallery rows, P positives a query, c queries of a block; a tile has some of the queries, p of the positives.
+Legend: M gallery rows, P positives a query, c queries of a block, p positives of a tile.
 """
 
 from __future__ import annotations
