@@ -68,9 +68,9 @@ def sub_center(cosine: Tensor) -> Tensor:
 def class_margins(counts: Tensor, smallest: float, largest: float, power: float) -> Tensor:
     """Margins a * counts**-power + b, with a and b such that they reach from `smallest` to `largest`: (C,) float64.
 
-    counts: (C,) training images a class. The rarest class gets `largest`, and so do classes without images, and all
-    where every class has as many. Source: Ha et al., "Google Landmark Recognition 2020 Competition Third Place
-    Solution", 2020.
+    counts: (C,) training images a class. The rarest class gets `largest`. So do classes without images, and
+    all classes where each has the same number of images. Source: Ha et al., "Google Landmark Recognition 2020
+    Competition Third Place Solution", 2020.
     """
     if counts.ndim != 1 or not bool((counts > 0).any()) or bool((counts < 0).any()):
         raise ValueError("counts must be (classes,) images a class, 0 or above and not all 0")

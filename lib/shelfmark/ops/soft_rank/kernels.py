@@ -105,7 +105,7 @@ def similarity_gradient(
 
     positive_columns: (P, Q) gallery rows. by_ahead: (P, Q), the loss's derivatives by `ahead`, over the temperature;
     by_positive: (P, Q), those by `positives`. gradient: (end_row - first_row, M). symmetric: the gallery is the
-    queries, and a tile gets the derivatives by its mirror image too. The others are those of `count_ahead`.
+    queries, so a tile also gets the derivatives by its mirror image. The other arguments are those of `count_ahead`.
     """
     rows = first_row + tl.program_id(0) * block_q + tl.arange(0, block_q)
     columns = tl.program_id(1) * block_m + tl.arange(0, block_m)

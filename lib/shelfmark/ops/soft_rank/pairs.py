@@ -54,7 +54,7 @@ class Pairs:
         return cls(columns, num_positives)
 
     def similarities(self, query: Tensor, gallery: Tensor) -> Tensor:
-        """(Q, P) dot products of (Q, D) and (M, D); those of unused places mean nothing."""
+        """(Q, P) dot products of (Q, D) and (M, D). In unused places the values mean nothing."""
         similarities = query.new_empty(self.columns.shape)
         for part in self._parts(query.shape[1]):
             positives = gallery[self.columns[part].clamp_min(0)]
@@ -94,7 +94,7 @@ class Pairs:
         return 1 + step.sum(2), slope
 
     def _parts(self, elements_a_pair: int) -> Iterator[slice]:
-        """The queries, some at a time, so that a tensor with so many elements for each pair stays small."""
+        """Slices of the queries, so short that a tensor with `elements_a_pair` elements a pair stays small."""
         num_queries, num_places = self.columns.shape
         num_rows = max(1, _PART_ELEMENTS // max(1, num_places * elements_a_pair))
         for first in range(0, num_queries, num_rows):

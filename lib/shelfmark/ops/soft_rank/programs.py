@@ -20,11 +20,11 @@ from shelfmark.ops.soft_rank.pairs import Pairs
 from shelfmark.ops.soft_rank.ranking import Ranking
 
 _NUM_PROGRAMS = 512
-"""As many fill a large GPU. Where there are fewer blocks of queries, several programs count for each."""
+"""This number fills a large GPU. Where there are fewer blocks of queries, several programs share a block."""
 
 _STRIP_ROWS = 2048
 _STRIP_ELEMENTS = 2**27
-"""A strip of derivatives has at most so many rows and elements; but one block of queries at least."""
+"""The most rows and elements of a strip of derivatives, which holds one block of queries at least."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _launching_on(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def _padded(vectors: Tensor, multiple: int) -> Tensor:
-    """The rows, one behind the other, with zeros up to a multiple of so many dimensions."""
+    """The rows, contiguous, with zeros behind each up to a number of dimensions that is a multiple of `multiple`."""
     missing = -vectors.shape[1] % multiple
     return pad(vectors, (0, missing)) if missing else vectors.contiguous()
 

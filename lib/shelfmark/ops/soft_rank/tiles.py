@@ -19,9 +19,10 @@ from shelfmark.ops.soft_rank.steps import SoftSteps
 class Block:
     """Queries that have equally many positives.
 
-    scaled: (c, M) similarities over temperature. positives: (c, P), those of the positives. Both may be float64 where
-    the rest is float32: only their differences are small. is_negative: (c, 1, M), 1 or 0. gradient, positive_gradient:
-    the loss's derivatives by `scaled` and `positives`, which grow tile by tile; None where no gradient is wanted.
+    scaled: (c, M) similarities over temperature. positives: (c, P), the columns of the positives. Both may be float64
+    where the rest is float32: only their differences are small. is_negative: (c, 1, M), 1 or 0.
+    gradient, positive_gradient: the loss's derivatives by `scaled` and `positives`, which grow tile by tile; None where
+    no gradient is wanted.
     """
 
     scaled: Tensor
@@ -35,7 +36,7 @@ class Tiles:
     """Penalties and gradients of blocks that have the same P and M, in working memory that they share."""
 
     def __init__(self, score: RankScore, largest: Block, tile_bytes: int) -> None:
-        """largest: a block with as many queries as any."""
+        """largest: the block with the most queries."""
         num_queries, num_gallery = largest.scaled.shape
         num_positives = largest.positives.shape[1]
         num_pairs = max(1, tile_bytes // (num_gallery * largest.is_negative.element_size()))

@@ -4,7 +4,7 @@ Legend: Q queries, M gallery rows, D embedding, P the most positives of a query,
 
 1. The similarities of the positives, (Q, P), in plain torch.
 2. A kernel streams the gallery past each block of queries and counts the negatives ahead of each positive: (Q, P).
-3. The penalties and their derivatives by those counts, in plain torch: any `RankScore` will do.
+3. The penalties and their derivatives by those counts, in plain torch, for any `RankScore`.
 4. A second kernel computes the tiles again and writes the derivatives by a strip of them, (c, M), which a matrix
    product turns into the gradient.
 
