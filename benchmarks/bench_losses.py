@@ -422,7 +422,7 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     classes = LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy())
     steps: dict[str, Callable[[], object]] = {}
     for name, loss in {"cross-entropy": None, "Smooth-AP": SmoothAP(), "PNP-D_q": PNP("D_q")}.items():
-        ranking = [LossTerm("ranking", "metric", 1.0, loss, takes="vectors")] if loss else []
+        ranking = [LossTerm("ranking", "metric", 1.0, loss, consumes="vectors")] if loss else []
         heads = {term.head: DIM for term in ranking}
         network = build_network(backbone="resnet50", num_classes=NUM_CLASSES, heads=heads).to(device)
         groups = parameter_groups(network, lr=LEARNING_RATE, weight_decay=1e-4)

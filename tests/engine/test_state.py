@@ -44,7 +44,7 @@ def small(name: str = "adamw", lr: float = 0.1, **groups: Any) -> TrainStep:
     network = Small()
     terms = [
         LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy()),
-        LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), takes="vectors", memory=CrossBatchMemory(8)),
+        LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), consumes="vectors", memory=CrossBatchMemory(8)),
     ]
     groups_of = parameter_groups(network, lr=lr, weight_decay=0.01, **groups)
     return step_of(network, terms, build_optimizer(name, groups_of, lr=lr, **OPTIM))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
+from shelfmark.losses.retrieval import QueryBlock, RetrievalLoss, Sums
 from shelfmark.ops.soft_rank import Ranking, RankScore, soft_rank_total
 
 
-class RankingLoss(ComparingLoss):
+class RankingLoss(RetrievalLoss):
     """The mean over the queries that have a positive of the mean penalty of their positives' places."""
 
     temperature: float
@@ -17,13 +17,13 @@ class RankingLoss(ComparingLoss):
         """The penalty of a place."""
         raise NotImplementedError
 
-    def sums(self, comparison: Comparison) -> Sums:
+    def sums(self, block: QueryBlock) -> Sums:
         ranking = Ranking(
-            comparison.query,
-            comparison.query_labels,
-            comparison.gallery,
-            comparison.gallery_labels,
-            comparison.self_index,
+            block.query,
+            block.query_labels,
+            block.gallery,
+            block.gallery_labels,
+            block.self_index,
             score=self.score,
             temperature=self.temperature,
             include_self=self.include_self,

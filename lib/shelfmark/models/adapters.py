@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from shelfmark.core.errors import UserError
-from shelfmark.models.seeding import seeded
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 
 
 def add_adapters(backbone: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int) -> nn.Module:
@@ -20,7 +21,7 @@ def add_adapters(backbone: nn.Module, rank: int, alpha: float, modules: Sequence
     """
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
-    with seeded(seed, "model.adapters"):
+    with seeded(derive_seed(seed, "model.adapters")):
         try:
             return peft.inject_adapter_in_model(config, backbone)
         except ValueError as error:

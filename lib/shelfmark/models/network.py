@@ -17,13 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError, choose, did_you_mean
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.models.adapters import add_adapters
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.shape import BackboneShape
 from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.neck import BatchNormNeck
-from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
 from shelfmark.ops.experts import expert_logits
 
@@ -116,7 +117,7 @@ class Network(nn.Module):
     def restart_classifier(self, seed: int, role: str) -> None:
         """Gives the classifier fresh first weights, which follow from seed and role alone."""
         fresh = copy.deepcopy(self.classifier).cpu()
-        with seeded(seed, role):
+        with seeded(derive_seed(seed, role)):
             fresh.reset_parameters()
         self.classifier.load_state_dict(fresh.state_dict())
 
@@ -231,10 +232,10 @@ def build_network(
         body = _expert_backbone(body, backbone, shape, experts, expert_stages, seed, pretrained=bool(weights))
     if adapters.rank:
         body = add_adapters(body, adapters.rank, adapters.alpha, adapters.modules, seed)
-    with seeded(seed, "model.embedding"):
+    with seeded(derive_seed(seed, "model.embedding")):
         embedding = _build_embedding(num_features, embedding_dim, experts, neck)
     dim = experts * (embedding_dim or num_features)
-    with seeded(seed, "model.classifier"):
+    with seeded(derive_seed(seed, "model.classifier")):
         classes = _build_classifier(classifier, dim, num_classes, bias, scale)
     return Network(
         body,
@@ -290,7 +291,7 @@ def _build_head(
     if isinstance(options, int):
         options = HeadOptions(options)
     choose(f"model.heads.{name}.type", options.type, get_args(HeadType))
-    with seeded(seed, f"model.heads.{name}"):
+    with seeded(derive_seed(seed, f"model.heads.{name}")):
         if options.type == "proxy":
             return ProxyHead(num_features, num_classes, options.dim, options.centers_per_class, options.hidden_dim)
         return MetricHead(num_features, options.dim, options.hidden_dim)

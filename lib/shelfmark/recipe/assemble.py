@@ -36,7 +36,7 @@ from shelfmark.data.transforms import (
 from shelfmark.data.union import union
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.terms import LossTerm
-from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext, LossUnion
+from shelfmark.losses import LossContext, LossEntry, RetrievalLossEntry
 from shelfmark.models import Network, build_network
 from shelfmark.models.backbones.layers import layers_below_the_top
 from shelfmark.models.backbones.shape import BackboneShape
@@ -118,7 +118,7 @@ def _head_options(head: Head) -> HeadOptions:
 
 def _heads_without_loss(recipe: Recipe) -> list[str]:
     # What no loss trains would only decay, and DistributedDataParallel would wait for its gradient.
-    used = {head for loss in recipe.losses for head, _ in loss.wants().values()}
+    used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
     if not used.isdisjoint(recipe.model.expert_heads):
         used.add("classifier")  # an expert's logits are those of a block of its weight
     modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}
@@ -143,7 +143,7 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
                 config.head,
                 config.weight,
                 config.build(context),
-                config.takes,
+                config.loss_class.consumes,
                 recipe.model.classifier.scale if config.head == "classifier" else 1.0,
                 _memory(config, device),
                 config.from_epoch * steps_per_epoch,
@@ -154,8 +154,8 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
     return terms
 
 
-def _memory(config: LossConfig, device: torch.device) -> CrossBatchMemory | None:
-    if not isinstance(config, ComparingLossConfig) or not config.memory_rows:
+def _memory(config: LossEntry, device: torch.device) -> CrossBatchMemory | None:
+    if not isinstance(config, RetrievalLossEntry) or not config.memory_rows:
         return None
     return CrossBatchMemory(config.memory_rows, config.memory_from_step, device)
 
@@ -243,8 +243,7 @@ def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
     if not (mixup or cutmix):
         return None
     for config in _counting_losses(recipe, stage):
-        loss = config.build(LossContext(torch.from_numpy(table.counts), torch.device("cpu")))
-        if not getattr(loss, "takes_probabilities", False):
+        if not config.loss_class.takes_probabilities:
             raise UserError(
                 f"augment.mixup and cutmix give an image two labels, which the loss {config.name} cannot take;"
                 " leave it out, set both to 0, or let it count (from_epoch, until_epoch) only in stages of train.stages"
@@ -253,7 +252,7 @@ def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
     return Mixing(mixup, cutmix, remix, table.counts, recipe.seed)
 
 
-def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossUnion]:
+def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
     """The losses that are part of the sum in some epoch of a stage."""
     begins = [0, *(later.from_epoch for later in recipe.train.stages), recipe.train.num_epochs]
     begin, end = begins[stage], begins[stage + 1]

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from shelfmark.data.annotations import MAX_CLASSES
 from shelfmark.data.images import PILLOW_MAX_PIXELS
-from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
+from shelfmark.losses import HeadOutput, LossUnion, entry
 from shelfmark.recipe.discovery import Discovery
 from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section
 from shelfmark.recipe.section import option as _option
@@ -281,8 +281,8 @@ class Model(Section):
         numbers = range(1, self.experts + 1) if self.experts > 1 else ()
         return ("experts", *(f"expert_{number}" for number in numbers)) if numbers else ()
 
-    def gives(self, head: str) -> tuple[Takes, ...]:
-        """What a loss may take from this head."""
+    def produces(self, head: str) -> tuple[HeadOutput, ...]:
+        """What a loss may consume of this head."""
         if head in self.expert_heads:
             return ("logits", "experts") if head == "experts" else ("logits",)
         if head != "classifier":
@@ -456,7 +456,7 @@ class Recipe(Section):
     sampling: Sampling = Sampling()
     model: Model = Model()
     losses: tuple[Annotated[LossUnion, Field(discriminator="name")], ...] = _option(
-        (CrossEntropyConfig(),), "losses, each with name, weight and head", min_length=1
+        (entry("cross_entropy"),), "losses, each with name, weight and head", min_length=1
     )
     optim: Optim = Optim()
     train: Train = Train()
@@ -516,34 +516,36 @@ class Recipe(Section):
     def _parts_fit(self) -> Recipe:
         heads = {"classifier", *self.model.expert_heads, *self.model.heads}
         wanted = [
-            (f"losses.{index}.{option}", loss.name, head, takes)
+            (f"losses.{index}.{option}", loss.name, head, consumed)
             for index, loss in enumerate(self.losses)
-            for option, (head, takes) in loss.wants().items()
+            for option, (head, consumed) in loss.inputs.items()
         ]
-        for option, name, head, takes in wanted:
+        for option, name, head, consumed in wanted:
             if head not in heads:
                 raise ValueError(
                     f"{option}={head!r} is not a head of the model; there are:"
-                    f" {', '.join(sorted(heads))}. {_line_that_adds(head, takes, self.model.experts)}"
+                    f" {', '.join(sorted(heads))}. {_line_that_adds(head, consumed, self.model.experts)}"
                 )
-            gives = self.model.gives(head)
-            if takes not in gives:
-                line = _HEADS_THAT_GIVE[takes].replace("head:", f"{option.rpartition('.')[2]}:")
-                raise ValueError(f"{option}={head!r} gives {' and '.join(gives)}, but {name} takes {takes}. {line}")
+            produced = self.model.produces(head)
+            if consumed not in produced:
+                line = _HEADS_THAT_PRODUCE[consumed].replace("head:", f"{option.rpartition('.')[2]}:")
+                raise ValueError(
+                    f"{option}={head!r} gives {' and '.join(produced)}, but {name} takes {consumed}. {line}"
+                )
         return self
 
     @model_validator(mode="after")
     def _every_expert_learns(self) -> Recipe:
         experts = self.model.expert_heads
-        used = {head for loss in self.losses for head, _ in loss.wants().values()}
-        taught = {loss.head for loss in self.losses if loss.takes != "experts"}
+        used = {head for loss in self.losses for head, _ in loss.inputs.values()}
+        taught = {loss.head for loss in self.losses if loss.loss_class.consumes != "experts"}
         missing = [head for head in experts[1:] if head not in taught]
         if used & {*experts} and missing and not taught & {"classifier", "experts"}:
             raise ValueError(
                 f"losses: none teaches {' or '.join(missing)} the classes; add one, such as"
                 f" {{name: cross_entropy, head: {missing[0] if taught else 'experts'}}}"
             )
-        if any(loss.takes == "logits_and_vectors" and loss.head == "experts" for loss in self.losses):
+        if any(loss.loss_class.consumes == "logits_and_vectors" and loss.head == "experts" for loss in self.losses):
             raise ValueError("losses: one that compares vectors too takes one expert's logits; write head: expert_1")
         return self
 
@@ -560,15 +562,15 @@ class Recipe(Section):
         return self
 
 
-def _line_that_adds(head: str, takes: Takes, num_experts: int) -> str:
+def _line_that_adds(head: str, consumed: HeadOutput, num_experts: int) -> str:
     if re.fullmatch(r"experts|expert_\d+", head):
         if num_experts > 1:
             return f"Experts are numbered from 1 to model.experts, which is {num_experts}"
         return "Add it with model.experts: 3"
-    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if takes in ('cosines', 'proxies') else '{}'}}}"
+    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if consumed in ('cosines', 'proxies') else '{}'}}}"
 
 
-_HEADS_THAT_GIVE: dict[Takes, str] = {
+_HEADS_THAT_PRODUCE: dict[HeadOutput, str] = {
     "logits": "Write head: classifier.",
     "vectors": "Write head: rank, with model.heads: {rank: {dim: 128}}.",
     "cosines": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}, or head: classifier, with"

@@ -9,19 +9,20 @@ against everybody's rows, and the parts add up to the loss that one process with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.losses.loss import HeadOutput, Loss
 from shelfmark.ops.labelled import LabelledRows, labelled_rows
 from shelfmark.ops.similarity import require_comparable
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Queries, and the gallery that they are compared with: the batch of all processes, then a memory if there is one.
+class QueryBlock:
+    """Queries, and their gallery: the batch of all processes, then the rows of a memory if there is one.
 
     query: (Q, D), query_labels: (Q,), gallery: (M, D), gallery_labels: (M,); labels int64, -1 where there is none.
     self_index: (Q,) int64, each query's own row in the gallery, which is its row in the global batch too.
@@ -51,10 +52,12 @@ class Sums(NamedTuple):
         return (self.totals / self.counts.clamp_min(1)).sum()
 
 
-class ComparingLoss:
-    """Base of the losses that compare rows: a subclass says what its queries' parts are."""
+class RetrievalLoss(Loss):
+    """Base of the losses over queries and a gallery: a subclass says what its queries' parts are."""
 
-    def sums(self, comparison: Comparison) -> Sums:
+    consumes: ClassVar[HeadOutput] = "vectors"
+
+    def sums(self, block: QueryBlock) -> Sums:
         """The parts of these queries. They must not depend on which other queries are given."""
         raise NotImplementedError
 
@@ -62,7 +65,7 @@ class ComparingLoss:
         """The loss of this batch alone, 0-dim.
 
         embedding: (N, D), L2-normalised by the caller. labels: (N,) whole numbers, -1 where there is none. query_terms:
-        (N, E), for a loss that wants them, see `Comparison`.
+        (N, E), for a loss that wants them, see `QueryBlock`.
         UserError: a row with a label that is not finite.
         """
         return self._alone(_checked(embedding, labels, raises=True), step, query_terms)
@@ -95,14 +98,14 @@ class ComparingLoss:
             gallery_labels = torch.cat([gallery_labels, earlier.labels])
             soundness = soundness * earlier.soundness.to(soundness)
         self_index = first_row + torch.arange(len(labels), device=labels.device)
-        sums = self.sums(Comparison(batch.rows, batch.labels, gallery, gallery_labels, self_index, step, query_terms))
+        sums = self.sums(QueryBlock(batch.rows, batch.labels, gallery, gallery_labels, self_index, step, query_terms))
         counts = dist.sum_over_ranks(sums.counts)
         return dist.sum_of_parts(Sums(sums.totals, counts).mean() * soundness)
 
     def _alone(self, batch: LabelledRows, step: int, query_terms: Tensor | None) -> Tensor:
         """The loss of this batch alone, for vectors that are checked."""
         rows = torch.arange(len(batch.labels), device=batch.labels.device)
-        whole = Comparison(batch.rows, batch.labels, batch.rows, batch.labels, rows, step, query_terms)
+        whole = QueryBlock(batch.rows, batch.labels, batch.rows, batch.labels, rows, step, query_terms)
         return self.sums(whole).mean() * batch.soundness
 
 
