@@ -1,6 +1,6 @@
 """How the kernels are launched: padding, tiles, tables, and which part of the work a program has.
 
-Legend: Q queries, M gallery rows, D embedding, P the most positives of a query, c queries of a strip.
+Legend: Q queries, G gallery rows, D embedding, P the most positives of a query, B queries of a strip.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Programs:
         return ahead.sum(0)[:num_places].T, slopes.sum(0)[:num_places].T
 
     def gradient_strips(self, by_ahead: Tensor, by_positive: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Which queries, and the total's derivatives by their similarities, (c, M), strip by strip.
+        """Which queries, and the total's derivatives by their similarities, (B, G), strip by strip.
 
         by_ahead, by_positive: (Q, P), as in `Penalties`. Where the queries are the gallery, the derivatives by s_qj and
         s_jq, which are one number, are added up. A strip lives until the next.
