@@ -1,4 +1,4 @@
-"""ArcFace with larger margins for rarer classes. Legend: N batch, C classes, R proxies a class."""
+"""ArcFace with larger margins for rarer classes. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The angular loss. Legend: B queries of a block, G gallery rows, D embedding, T positive pairs of a tile."""
+"""The angular loss. Legend: B queries of a block, G gallery rows, D embedding, n pairs of a tile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AngularLoss(PairLoss):
 
     def pair_sums(self, pairs: Pairs) -> Sums:
         anchors, positives = pairs.positive.nonzero(as_tuple=True)
-        # There can be many more positive pairs than queries: their (T, G) tensors are made and dropped tile by tile.
+        # There can be many more positive pairs than queries: their (n, G) tensors are made and dropped tile by tile.
         num_pairs = max(1, len(pairs.query))
         totals = [
             checkpoint(self._total, pairs, *tile, use_reentrant=False, preserve_rng_state=False)

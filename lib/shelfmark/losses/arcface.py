@@ -1,4 +1,4 @@
-"""ArcFace: a softmax over angles, with a margin at the label. Legend: N batch, C classes, R proxies a class."""
+"""ArcFace: a softmax over angles, with a margin at the label. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shelfmark.ops.margins import arcface, sub_center
 class ArcFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the angle to the label's proxy is `margin` larger than it is.
 
-    With R proxies a class the nearest of them counts, which is sub-centre ArcFace.
+    With J proxies a class the nearest of them counts, which is sub-centre ArcFace.
     The mean is over the rows with a label; without any the loss is 0.
     Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3;
     Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV 2020.

@@ -1,4 +1,4 @@
-"""Losses of a classifier's logits, row by row. Legend: N batch, C classes, J classes that a row's target names."""
+"""Losses of a classifier's logits, row by row. Legend: N batch, C classes, Y classes that a row's target names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class Targets:
-    """What the rows of a batch should be: one class each (J = 1), or so much of every class (J = C).
+    """What the rows of a batch should be: one class each (Y = 1), or so much of every class (Y = C).
 
-    share: (N, J), what the J classes have of a row; it sums to 1, or is 0 in a row without label.
-    labels: (N, 1) int64, the class of each row, 0 where there is none; None for J = C.
+    share: (N, Y), what the Y classes have of a row; it sums to 1, or is 0 in a row without label.
+    labels: (N, 1) int64, the class of each row, 0 where there is none; None for Y = C.
     step: of the optimizer. first_row: where the rows begin in the global batch. The two decide random draws.
     """
 
@@ -30,13 +30,13 @@ class Targets:
     first_row: int
 
     def at(self, values: Tensor) -> Tensor:
-        """The values of the J classes: (N, C) to (N, J), and (C,) to what multiplies with (N, J)."""
+        """The values of the Y classes: (N, C) to (N, Y), and (C,) to what multiplies with (N, Y)."""
         if self.labels is None:
             return values
         return values[self.labels] if values.ndim == 1 else values.gather(1, self.labels)
 
     def negative_log_likelihood(self, logits: Tensor) -> Tensor:
-        """-ln p of the J classes, with p the softmax of the logits: (N, C) to (N, J)."""
+        """-ln p of the Y classes, with p the softmax of the logits: (N, C) to (N, Y)."""
         return -self.at(logits.log_softmax(1))
 
 
@@ -54,11 +54,11 @@ class ClassificationLoss(Loss):
     """w: (C,) class weights, finite and not negative; None is 1 for all."""
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
-        """What each row costs if it is of class k: (N, C) to (N, J)."""
+        """What each row costs if it is of class k: (N, C) to (N, Y)."""
         raise NotImplementedError
 
     def weighted_losses(self, logits: Tensor, targets: Targets) -> Tensor:
-        """w_k l_nk: (N, C) to (N, J)."""
+        """w_k l_nk: (N, C) to (N, Y)."""
         losses = self.losses(logits, targets)
         return losses if self.weight is None else targets.at(self.weight.to(losses)) * losses
 

@@ -1,4 +1,4 @@
-"""CosFace: a softmax over cosines, with a margin at the label. Legend: N batch, C classes, R proxies a class."""
+"""CosFace: a softmax over cosines, with a margin at the label. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shelfmark.ops.margins import cosface, sub_center
 class CosFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the cosine with the label's proxy is `margin` smaller than it is.
 
-    With R proxies a class the nearest of them counts.
+    With J proxies a class the nearest of them counts.
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
 

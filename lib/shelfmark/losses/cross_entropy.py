@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing and class weights. Legend: N batch, C classes, J as in `Targets`."""
+"""Cross-entropy with label smoothing and class weights. Legend: N batch, C classes, Y as in `Targets`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class CrossEntropy(ClassificationLoss):
         return -(1 - share * logits.shape[1]) * targets.at(terms) - share * terms.sum(1, keepdim=True)
 
     def _given_away(self, log_likelihood: Tensor) -> Tensor | float:
-        """eps, of all rows or of each: (N, J), from ln p of the J classes."""
+        """eps, of all rows or of each: (N, Y), from ln p of the Y classes."""
         if self.label_smoothing != ADAPTIVE:
             return self.label_smoothing
         return self.adaptive_factor * log_likelihood.detach().exp()

@@ -1,4 +1,4 @@
-"""The lifted structured loss. Legend: B queries, G gallery rows, U rows that are some query's positive."""
+"""The lifted structured loss. Legend: B queries, G gallery rows, n rows that are some query's positive."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LiftedStructureLoss(PairLoss):
         return masked_log_sum_exp(self.margin - pairs.distance, pairs.negative)
 
     def _log_push_at(self, pairs: Pairs, rows: Tensor) -> Tensor:
-        """The same of gallery rows: (U,). They may be the whole gallery, so they too are taken block by block."""
+        """The same of gallery rows: (n,). They may be the whole gallery, so they too are taken block by block."""
 
         def log_push(part: Tensor) -> Tensor:
             gallery, labels = pairs.gallery, pairs.gallery_labels

@@ -1,6 +1,6 @@
 """Losses over pairs (query, gallery row), a block of queries at a time.
 
-Legend: Q queries, G gallery rows, D embedding, B queries of a block, L terms of a loss, X numbers that a query brings
+Legend: Q queries, G gallery rows, D embedding, B queries of a block, L terms of a loss, Z numbers that a query brings
 besides its vector.
 
 The tensors over pairs are (B, G) and never (Q, G) once that is large: the blocks are computed once for the value and
@@ -29,7 +29,7 @@ class Pairs:
     """A block of queries and the whole gallery.
 
     query: (B, D). gallery: (G, D). query_labels: (B,), gallery_labels: (G,). self_index: (B,) int64, each query's row
-    in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (B, X), what the queries
+    in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (B, Z), what the queries
     bring besides their vectors, for a loss that was given some. include_self: a query is a positive of its own.
     """
 

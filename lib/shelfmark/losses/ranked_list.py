@@ -1,4 +1,4 @@
-"""The ranked list loss: positives within a distance, negatives beyond a greater one. Legend: B queries, G rows."""
+"""The ranked list loss: positives within a distance, negatives beyond a greater one. Legend: B queries, G gallery."""
 
 from __future__ import annotations
 

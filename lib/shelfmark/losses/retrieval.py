@@ -1,6 +1,6 @@
 """Losses that compare rows with each other, on one process or on many.
 
-Legend: Q queries, G gallery rows, D embedding, L terms of a loss, X numbers that a query brings besides its vector.
+Legend: Q queries, G gallery rows, D embedding, L terms of a loss, Z numbers that a query brings besides its vector.
 
 A query's part of such a loss needs the query and the gallery alone. So each process computes its own queries' parts
 against everybody's rows, and the parts add up to the loss that one process with the whole batch would find.
@@ -27,7 +27,7 @@ class QueryBlock:
     query: (Q, D), query_labels: (Q,), gallery: (G, D), gallery_labels: (G,); labels int64, -1 where there is none.
     self_index: (Q,) int64, each query's own row in the gallery, which is its row in the global batch too.
     step: of the optimizer; with a loss's seed and `self_index` it decides random draws.
-    query_terms: (Q, X), what a loss knows of its queries besides their vectors, with gradient; None for nothing.
+    query_terms: (Q, Z), what a loss knows of its queries besides their vectors, with gradient; None for nothing.
     """
 
     query: Tensor
@@ -65,7 +65,7 @@ class RetrievalLoss(Loss):
         """The loss of this batch alone, 0-dim.
 
         embedding: (N, D), L2-normalised by the caller. labels: (N,) whole numbers, -1 where there is none. query_terms:
-        (N, X), for a loss that wants them, see `QueryBlock`.
+        (N, Z), for a loss that wants them, see `QueryBlock`.
         UserError: a row with a label that is not finite.
         """
         return self._alone(_checked(embedding, labels, raises=True), step, query_terms)

@@ -1,4 +1,4 @@
-"""SoftTriple: a softmax over classes with several centres each. Legend: N batch, C classes, R centres, D embedding."""
+"""SoftTriple: a softmax over classes with several centres each. Legend: N batch, C classes, J centres, D embedding."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SMALLEST_SQUARED_DISTANCE = 1e-12
 class SoftTripleLoss(Loss):
     """Cross-entropy of scale * similarity with the classes, and tau * the mean distance between a class's centres.
 
-    A class's similarity is the mean of a vector's cosines with its R centres, weighted by their softmax at temperature
+    A class's similarity is the mean of a vector's cosines with its J centres, weighted by their softmax at temperature
     gamma; the label's is `margin` smaller than it is. The second part lets superfluous centres merge; it is the sum of
-    the distances of each pair of unit centres over C R (R - 1), 0 where R is 1.
+    the distances of each pair of unit centres over C J (J - 1), 0 where J is 1.
     The mean of the first part is over the rows with a label; without any it is 0. See docs/losses.md.
     Source: Qian et al., "SoftTriple Loss: Deep Metric Learning Without Triplet Sampling", ICCV 2019, eq. 7
     and 8 and the regulariser for an adaptive number of centres.
@@ -49,7 +49,7 @@ class SoftTripleLoss(Loss):
         require_not_negative("tau", self.tau)
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        """0-dim. vectors: (N, D), weight: (C, R, D), of any length. labels: (N,) whole numbers, -1 where there is none.
+        """0-dim. vectors: (N, D), weight: (C, J, D), of any length. labels: (N,) whole numbers, -1 where there is none.
 
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
@@ -79,7 +79,7 @@ class SoftTripleLoss(Loss):
 
 
 def _mean_distance_between(centres: Tensor) -> Tensor:
-    """Half the mean distance of two centres of a class: (C, R, D) of length 1 to a 0-dim tensor."""
+    """Half the mean distance of two centres of a class: (C, J, D) of length 1 to a 0-dim tensor."""
     num_classes, num_centres, _ = centres.shape
     if num_centres == 1:
         return centres.new_zeros(())

@@ -61,7 +61,7 @@ class Network(nn.Module):
     batch-norm statistics do not drift and dropout is off; and of single parameters that keep theirs.
     freeze_bn: the statistics of every batch norm but the neck's stay; its scale and shift still learn, unless
     freeze_bn_affine, which keeps those of the backbone.
-    num_experts: E; above 1 the embedding is that of the experts side by side, and the heads of the experts' logits come
+    num_experts: X; above 1 the embedding is that of the experts side by side, and the heads of the experts' logits come
     beside that of the classifier, see `ops.experts`.
     """
 

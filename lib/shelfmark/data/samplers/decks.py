@@ -1,4 +1,4 @@
-"""Images for visits of classes, from shuffled decks. Legend: V visits, K images a visit."""
+"""Images for visits of classes, from shuffled decks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from shelfmark.data.samplers.shuffle import shuffled_within
 
 
 def dealt_visits(groups: Groups, visits: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """`size` rows for each visit of a class: (V, K) int64.
+    """`size` rows for each visit of a class: (visits, size) int64.
 
-    visits: (V,) classes that have images. Each class deals its images K at a time from shuffled decks of its own,
+    visits: (visits,) classes that have images. Each class deals its images K at a time from shuffled decks of its own,
     so none comes again before its deck is used up; less than K cards may stay behind. A class with fewer than K
     images repeats them within the visit.
     """
@@ -38,7 +38,7 @@ def _decks(groups: Groups, classes: np.ndarray, generator: np.random.Generator) 
 
 
 def _earlier_visits(visits: np.ndarray, num_visits: np.ndarray) -> np.ndarray:
-    """How many earlier visits each visit's class had: (V,)."""
+    """How many earlier visits each visit's class had: (visits,)."""
     by_class = np.argsort(visits, kind="stable")
     earlier = np.empty_like(visits)
     earlier[by_class] = np.arange(len(visits)) - np.repeat(np.cumsum(num_visits) - num_visits, num_visits)

@@ -1,4 +1,4 @@
-"""P classes of K images in every batch, for losses that compare images. Legend: V = S * P visits of classes."""
+"""P classes of K images in every batch, for losses that compare images. Legend: S steps, B batch."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PKOrder:
         )
 
     def _companies(self, generator: np.random.Generator) -> np.ndarray:
-        """The classes of each batch: (S, P)."""
+        """The classes of each batch: (S, classes_per_batch)."""
         if self.visits == "by_images":
             counts = self.groups.counts[self.classes]
             shape = self.num_batches, self.classes_per_batch

@@ -1,4 +1,4 @@
-"""The step from a backbone's last map to its features. Legend: N batch, F channels, H x W pixels of the map."""
+"""The step from a backbone's last map to its features. Legend: N batch, C channels, H x W pixels of the map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PoolingName = Literal["avg", "max", "gem"]
 
 
 class GlobalPooling(nn.Module):
-    """Maps (N, F, H, W) to (N, F), or to (N, F, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
+    """Maps (N, C, H, W) to (N, C), or to (N, C, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
 
     p: of gem. learnable: p is a parameter that begins there, else it is a number and in no state_dict.
     """
@@ -47,7 +47,7 @@ class GlobalPooling(nn.Module):
 def replace_pooling(backbone: nn.Module, name: PoolingName, p: float = 3.0, learnable: bool = False) -> None:
     """Puts such a pooling in the place of the backbone's own; what stands behind that stays.
 
-    Raises UserError for a backbone that does not pool a map (N, F, H, W).
+    Raises UserError for a backbone that does not pool a map (N, C, H, W).
     """
     found = [
         (place, module)

@@ -1,6 +1,6 @@
 """Proxy heads: vectors, and learned points of each class for them.
 
-Legend: N batch, D embedding, d dimensions of the head, C classes, R proxies a class.
+Legend: N batch, D embedding, d dimensions of the head, C classes, J proxies a class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shelfmark.models.heads.unit_rows import unit_rows
 
 
 class ProxyHead(nn.Module):
-    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, R, d), float32.
+    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, J, d), float32.
 
     dim=0 normalises the embedding itself, so d is D. hidden_dim: width of a layer with ReLU before the projection, 0 is
     none. The proxies start with length 1 and may come to have any.
