@@ -349,6 +349,14 @@ def test_without_gradient_its_part_of_the_work_is_left_out():
     assert {"baddbmm_", "index_add_"} <= trained.names - watched.names
 
 
+def test_queries_without_a_negative_are_left_out_where_they_cost_nothing():
+    x, labels = tensors([8])
+    for score, is_computed in ((AHEAD, False), (PLACE, True)):
+        with Witness() as witness:
+            in_batch(x, labels, score)
+        assert ("baddbmm_" in witness.names) == is_computed
+
+
 # --- errors ---
 
 
