@@ -22,7 +22,7 @@ from shelfmark.recipe.tree import Recipe
 
 CPU = torch.device("cpu")
 HEADS = "model.heads={rank: {dim: 8}, proxies: {type: proxy, dim: 8, centers_per_class: 2}}"
-SMALL = ["model.backbone=test_resnet", "optim.lr=0.01", "optim.head_lr_factor=5", HEADS]
+SMALL = ["model.backbone=test_resnet", "optim.lr=0.01", "optim.non_backbone_lr_factor=5", HEADS]
 
 ON_PROXIES = (
     "adaptive_margin",

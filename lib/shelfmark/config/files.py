@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shelfmark.config.errors import ConfigError, shown
 from shelfmark.config.nodes import Node, merged, plain
+from shelfmark.config.renamed import present_tree
 from shelfmark.config.yaml_lines import read_file
 from shelfmark.core.errors import did_you_mean
 
@@ -26,7 +27,7 @@ def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path]) -> Node:
     read.append(file)
     if len(read) > _MAX_FILES:
         raise ConfigError([f"{_shown_path(read[0])}: more than {_MAX_FILES} files, through their `{BASE}` lines."])
-    tree = read_file(file, _shown_path(file))
+    tree = present_tree(read_file(file, _shown_path(file)))
     named = tree.value.pop(BASE, Node(None, tree.origin))
     result = Node({}, tree.origin)
     for base in _base_names(named):

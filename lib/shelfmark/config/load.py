@@ -15,6 +15,7 @@ from shelfmark.config.errors import ConfigError, problems_of
 from shelfmark.config.files import read_config
 from shelfmark.config.nodes import Node, origins, plain
 from shelfmark.config.overrides import Override, put
+from shelfmark.config.renamed import present_overrides
 from shelfmark.config.shape import Shape
 from shelfmark.core.errors import UserError
 
@@ -37,7 +38,7 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
     tree = read_config(file) if file else Node({}, "configuration")
     shape = Shape.of(schema)
     problems: list[str] = []
-    for override in overrides:
+    for override in present_overrides(overrides):
         try:
             tree = put(tree, override, shape)
         except UserError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section, option
+from shelfmark.config.section import Fraction, NotNegative, Positive, Section, option
 
 ClustererName = Literal["auto", "lander", "components", "dbscan", "kmeans", "hdbscan", "infomap", "leiden"]
 Neighbours = Annotated[int, Field(ge=2)]

@@ -14,7 +14,7 @@ from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.engine.checkpoint import Checkpoint, config_overrides, load_model
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 
 
@@ -63,7 +63,7 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedMo
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)
     # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
-    network.fold_class_scale()
+    network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device)
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)

@@ -1,4 +1,4 @@
-"""The stages of a round after its training. Legend: U unlabelled images, K clusters, C known classes, D embedding."""
+"""The stages of a round after its training. Legend: U unlabelled images, C known classes, D embedding."""
 
 from __future__ import annotations
 
