@@ -63,8 +63,7 @@ def test_one_expert_is_the_plain_network_with_its_names() -> None:
     assert list(one(images()).heads) == ["classifier"]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnest14d", "resnet32_cifar"])
-@pytest.mark.parametrize("num_stages", [1, 3])
+@pytest.mark.parametrize(("name", "num_stages"), [("resnet18", 1), ("resnest14d", 3), ("resnet32_cifar", 2)])
 def test_a_split_backbone_of_equal_parts_gives_the_whole_ones_features_twice(name: str, num_stages: int) -> None:
     with torch.no_grad():
         expected = build_backbone(name, seed=0)[0].eval()(images(2))

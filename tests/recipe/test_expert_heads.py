@@ -44,8 +44,15 @@ def batch() -> Batch:
     return Batch(images, torch.tensor([0, 0, 0, 1, 1, 1, 2, -1]), torch.arange(8))
 
 
-@pytest.mark.parametrize("losses", [RIDE, SADE, "losses=[{name: cross_entropy}]"])
-@pytest.mark.parametrize("more", [[], ["train.grad_cache=4"], ["augment.mixup=0.4"]])
+@pytest.mark.parametrize(
+    ("losses", "more"),
+    [
+        (RIDE, ["train.grad_cache=4"]),
+        (SADE, ["augment.mixup=0.4"]),
+        (SADE, []),
+        ("losses=[{name: cross_entropy}]", ["train.grad_cache=4", "augment.mixup=0.4"]),
+    ],
+)
 def test_every_expert_learns_in_a_step(losses: str, more: list[str]) -> None:
     config = recipe(*SMALL, losses, *more)
     network = assemble.network(config, num_classes=3)

@@ -26,16 +26,16 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
             raise UserError(f"losses: {config.name} stands twice on head {config.head}; add up their weights instead.")
         terms.append(
             LossTerm(
-                name,
-                config.head,
-                config.weight,
-                config.build(context),
-                config.loss_class.consumes,
-                recipe.model.classifier.scale if config.head == "classifier" else 1.0,
-                _memory(config, device),
-                config.from_epoch * steps_per_epoch,
-                config.until_epoch * steps_per_epoch or None,
-                getattr(config, "vectors_head", ""),
+                name=name,
+                head=config.head,
+                weight=config.weight,
+                function=config.build(context),
+                consumes=config.loss_class.consumes,
+                scale=recipe.model.classifier.scale if config.head == "classifier" else 1.0,
+                memory=_memory(config, device),
+                first_step=config.from_epoch * steps_per_epoch,
+                end_step=config.until_epoch * steps_per_epoch or None,
+                vectors_head=config.inputs.get("vectors_head", ("", "vectors"))[0],
             )
         )
     return terms
