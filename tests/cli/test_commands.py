@@ -12,8 +12,6 @@ from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse
 from shelfmark.cli.recipes import train_recipe
 from shelfmark.config.shape import Shape
-from shelfmark.data import converters
-from shelfmark.data.layouts import LAYOUTS
 from shelfmark.evaluation.legacy_metrics import DEFINITIONS
 from shelfmark.evaluation.post_processing import FEATURE_STEPS, LAST_STEP, VECTOR_STEPS
 from shelfmark.migrate.dialects import DIALECTS
@@ -116,5 +114,3 @@ def test_a_commands_choices_are_those_of_the_part_that_takes_them() -> None:
         step for step in (*FEATURE_STEPS, *VECTOR_STEPS, LAST_STEP) if step not in of("evaluate", "--post")[1]
     ] == []
     assert COMMANDS["migrate"].options[1].settings["metavar"].split("|") == list(DIALECTS)
-    for layout, parts in LAYOUTS.items():
-        assert hasattr(converters, f"prepare_{layout}") or parts in ("generated", "long-tailed")
