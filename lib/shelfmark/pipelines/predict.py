@@ -19,6 +19,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
+from shelfmark.runtime.image_pass import views_pass
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -83,18 +84,18 @@ def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tup
 
 def _probabilities(opened: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
-    for batches in zip(*assemble.prediction_batches(opened.recipe, table, log)):
-        if not len(batches[0]):
-            continue
-        parts = [_mean_over_views(opened, batch.images) for batch in batches]
-        yield batches[0].rows.numpy(), torch.stack(parts).mean(dim=0)
-
-
-def _mean_over_views(opened: TrainedModel, images: Tensor) -> Tensor:
-    """images: (n, V, 3, S, S). Returns (n, C)."""
-    num_images, num_views = images.shape[:2]
-    with torch.inference_mode():
-        with opened.precision.autocast():
-            embedding = opened.network.embed(images.flatten(0, 1).to(opened.precision.device))
-        probabilities = opened.network.logits(embedding).softmax(dim=1)
-    return probabilities.view(num_images, num_views, -1).mean(dim=1)
+    recipe, source = opened.recipe, assemble.image_source(opened.recipe, table)
+    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
+    passes = [
+        views_pass(recipe, opened.network, opened.precision, source, recipe.predict.views, size, "logits")
+        for size in sizes
+    ]
+    # What cannot be read cannot be read at any size: it is listed once.
+    logs = [log, *[None] * (len(sizes) - 1)]
+    for batches in zip(*(images.share(bad) for images, bad in zip(passes, logs)), strict=True):
+        rows = batches[0].rows
+        if any(not np.array_equal(batch.rows, rows) for batch in batches):
+            raise UserError(f"predict.sizes_px={list(sizes)}: some images could be read at one of these sizes only.")
+        if len(rows):
+            parts = [batch.values.softmax(dim=2).mean(dim=1) for batch in batches]
+            yield rows, torch.stack(parts).mean(dim=0)

@@ -14,7 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.data.documents import annotations_json, read_document
-from shelfmark.data.table import canonical_path
+from shelfmark.data.identity import canonical_path
 from shelfmark.pipelines.predict import Prediction, predict
 from shelfmark.runtime.trained_model import TrainedModel
 

@@ -6,9 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from shelfmark.calibration import ExpertWeights
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
@@ -20,6 +17,7 @@ from shelfmark.data.table import Table
 from shelfmark.evaluation.extract import extract
 from shelfmark.pipelines.predict import test_set
 from shelfmark.recipe import assemble
+from shelfmark.runtime.image_pass import augmented_pass
 from shelfmark.runtime.recalibration import classifier_tensors, save_recalibrated
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -88,9 +86,7 @@ def _fit(opened: TrainedModel, table: Table, folder: Path) -> ExpertWeights:
 
 
 def _view(opened: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
-    def embed(images: Tensor) -> Tensor:
-        with torch.inference_mode(), opened.precision.autocast():
-            return opened.network.embed(images.to(opened.precision.device, non_blocking=True))
-
-    batches = assemble.augmented_batches(opened.recipe, table, view, bad_images)
-    return extract(embed, batches, table, folder / f"view{view}", {"view": view})
+    source = assemble.image_source(opened.recipe, table)
+    images = augmented_pass(opened.recipe, opened.network, opened.precision, source, view)
+    share = ((batch.rows, batch.values) for batch in images.share(bad_images))
+    return extract(share, table, folder / f"view{view}", {"view": view})

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -19,6 +18,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models import Network
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.image_pass import evaluation_pass, views_pass
 from shelfmark.runtime.stored_features import STORED, feature_facts, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -96,19 +96,16 @@ def _extracted(
     bad_images: BadImageLog,
 ) -> Embeddings:
     network.eval()
-
-    def embed(images: Tensor) -> Tensor:
-        with torch.inference_mode(), precision.autocast():
-            return network.embed(images.to(precision.device, non_blocking=True))
-
-    def embed_views(images: Tensor) -> Tensor:
-        units = normalize(embed(images.flatten(0, 1)).float(), dim=1)
-        return units.view(*images.shape[:2], -1).mean(dim=1)
-
+    source = assemble.image_source(recipe, table)
     if views == "centre":
-        batches = assemble.evaluation_batches(recipe, table, bad_images)
+        images = evaluation_pass(recipe, network, precision, source)
     else:
-        batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
-    chosen = embed if views == "centre" else embed_views
+        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
+    share = ((batch.rows, _features(batch.values)) for batch in images.share(bad_images))
     with bad_images.over_ranks():
-        return extract(chosen, batches, table, folder=folder, manifest={"facts": facts})
+        return extract(share, table, folder=folder, manifest={"facts": facts})
+
+
+def _features(values: Tensor) -> Tensor:
+    """(n, D); of (n, V, D) the mean of the V unit vectors."""
+    return values if values.dim() < 3 else normalize(values.float(), dim=2).mean(dim=1)
