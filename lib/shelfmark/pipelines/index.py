@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.config.load import Override
-from shelfmark.core.artefact import Difference, differences, flat, listed
+from shelfmark.core.artefact import differences, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, nearest
@@ -28,8 +28,9 @@ from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
 from shelfmark.runtime.features import model_features
+from shelfmark.runtime.opened_index import index_facts, open_index
 from shelfmark.runtime.stored_features import pass_facts, stored_pass_facts, with_labels_of
-from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _build(opened: TrainedModel, out: Path, source: Source, kind: str) -> Index:
         kind=kind,
         metric=opened.recipe.eval.retrieval_metric,
         seed=opened.recipe.seed,
-        facts={**_facts(opened), "shares_classes": difference is None},
+        facts={**index_facts(opened), "shares_classes": difference is None},
     )
     write_index(out, index)
     say(f"index of {len(index):,} images, {index.kind}, {index.metric}, written to {out}")
@@ -180,62 +181,6 @@ def export(folder: Path, out: Path, form: str) -> None:
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
     if index.kind == "ivf_pq":
         warn("ivf_pq keeps compressed vectors; those that were written are approximations")
-
-
-def open_index(
-    folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-) -> tuple[Index, TrainedModel]:
-    """The index, and the model that it was built with; by default from where that lay then.
-
-    Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
-    """
-    facts = read_manifest(folder)["facts"]
-    path = checkpoint or Path(facts["checkpoint"])
-    if checkpoint is None and not path.exists():
-        raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
-    opened = open_model(path, list(overrides))
-    require_same_model(folder, facts, opened)
-    return read_index(folder), opened
-
-
-def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
-    """Raises a UserError unless the model's embeddings can be compared with those in the index."""
-    ours, theirs = opened.checkpoint.weights_hash, facts["checkpoint_sha256"]
-    if ours != theirs:
-        raise UserError(
-            f"{folder} was built with another checkpoint, {facts['checkpoint']} ({theirs[:12]}), than"
-            f" {opened.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
-            " checkpoint, or build an index with this one by `shelfmark index build`."
-        )
-    now = forward_options(opened.recipe)
-    if "options" in facts:
-        changed = differences(facts["options"], now, defaults=forward_options(Recipe()))
-    else:
-        changed = _of_earlier_version(folder, flat({"data": facts["input"]}), now)
-    if changed:
-        told = ", ".join(f"{one.name}={one.before} (now {one.now})" for one in changed)
-        raise UserError(
-            f"{folder} was built with {told}. Pictures must be embedded as those in the index were: leave these options"
-            " out, or build an index with them."
-        )
-
-
-def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
-    others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
-    warn(
-        f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
-        " cannot be checked; an index that is built anew notes them"
-    )
-    return differences(known, {name: now.get(name) for name in known})
-
-
-def _facts(opened: TrainedModel) -> dict[str, Any]:
-    return {
-        "checkpoint": str(opened.checkpoint.folder.resolve()),
-        "checkpoint_sha256": opened.checkpoint.weights_hash,
-        "options": forward_options(opened.recipe),
-    }
 
 
 def _gallery(

@@ -13,9 +13,9 @@ from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import image_paths
 from shelfmark.data.sources import FileSource
-from shelfmark.pipelines.index import open_index
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.runtime.image_pass import evaluation_pass
+from shelfmark.runtime.opened_index import open_index
 from shelfmark.runtime.trained_model import TrainedModel
 
 Combine = Literal["max", "sum"]
