@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
-from shelfmark.core.stopping import Stopped
+from shelfmark.core.heartbeat import working
+from shelfmark.core.stopping import Stopped, raise_if_stopped
 
 T = TypeVar("T")
 
@@ -52,13 +53,17 @@ def agree(failed: Exception | None) -> None:
         del failed
 
 
-def from_main(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, which alone calls it, in every one; its error is raised in all."""
+def from_main(make: Callable[[], T], phase: str = "") -> T:
+    """What `make` returns in the first process, which alone calls it, in every one; its error is raised in all.
+
+    phase: what long work is, as `report`: it does not begin after a signal (`Stopped`), and it counts as going on while
+    it computes.
+    """
     made: T | None = None
     failed = None
     if dist.is_main():
         try:
-            made = make()
+            made = _long(make, phase) if phase else make()
         except Exception as error:
             failed = error
     told, made = dist.broadcast_object((None if failed is None else _ForeignError.of(failed), made))
@@ -67,6 +72,12 @@ def from_main(make: Callable[[], T]) -> T:
     finally:
         del failed
     return made  # type: ignore[return-value]
+
+
+def _long(make: Callable[[], T], phase: str) -> T:
+    raise_if_stopped()
+    with working(phase):
+        return make()
 
 
 @dataclass(frozen=True)

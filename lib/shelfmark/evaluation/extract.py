@@ -71,7 +71,8 @@ def extract(
         from_main(finish)
         # The first process renames the folder.
         from_main(opened.close)
-    return read_embeddings(folder)
+    with together():
+        return read_embeddings(folder)
 
 
 def _finite(share: Iterable[tuple[np.ndarray, Tensor]], table: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
@@ -43,9 +45,25 @@ def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWei
     mean in place of the mean, under `output.tau_root/<run>`.
     """
     _require_equal_experts(opened)
-    table = folder_table(images) if images else test_set(opened)
-    folder = unused_path(opened.recipe.output.tau_root / opened.run_folder.name)
-    fitted = _fit(opened, table, folder)
+    with together():
+        table = folder_table(images) if images else test_set(opened)
+    folder = from_main(lambda: unused_path(opened.recipe.output.tau_root / opened.run_folder.name))
+    # Two views of each image are of no use to any later command.
+    with ExitStack() as stack:
+        views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
+        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
+        # What cannot be read is missing in both views; it is listed once.
+        with bad_images.over_ranks():
+            first = _view(opened, table, 1, views, bad_images)
+        second = _view(opened, table, 2, views, None)
+        return from_main(lambda: _weighed(opened, first, second, folder, len(table)), "calibration")
+
+
+def _weighed(
+    opened: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, num_images: int
+) -> ExpertWeighing:
+    weight, bias = classifier_tensors(opened)
+    fitted = ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
     weights = tuple(round(weight, 6) for weight in fitted.weights_.tolist())
     facts = {
         "method": METHOD,
@@ -53,12 +71,12 @@ def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWei
         "weights": list(weights),
         "stability": fitted.stability_,
         "equal_stability": fitted.equal_stability_,
-        "num_images": len(table),
+        "num_images": num_images,
     }
     save_recalibrated(opened, folder / "best_model", fitted, facts)
     write_json(folder / "summary.json", {**facts, "checkpoint": opened.checkpoint.folder})
     told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
-    say(f"weights by {len(table)} images: {told}; written to {folder}")
+    say(f"weights by {num_images} images: {told}; written to {folder}")
     return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
 
 
@@ -72,17 +90,6 @@ def _require_equal_experts(opened: TrainedModel) -> None:
         raise UserError(
             f"the experts of {opened.checkpoint.folder} are weighed already; give the checkpoint that it was made from."
         )
-
-
-def _fit(opened: TrainedModel, table: Table, folder: Path) -> ExpertWeights:
-    bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
-    weight, bias = classifier_tensors(opened)
-    # Two views of each image are of no use to any later command.
-    with tempfile.TemporaryDirectory() as views:
-        # What cannot be read is missing in both views; it is listed once.
-        first = _view(opened, table, 1, Path(views), bad_images)
-        second = _view(opened, table, 2, Path(views), None)
-        return ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
 
 
 def _view(opened: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:

@@ -9,9 +9,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
-from shelfmark.core.together import from_main
+from shelfmark.core.errors import UserError
+from shelfmark.core.together import from_main, together
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
@@ -19,7 +21,7 @@ from shelfmark.evaluation.extract import extract
 from shelfmark.models import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import evaluation_pass, views_pass
-from shelfmark.runtime.stored_features import STORED, feature_facts, take_stored, with_labels_of
+from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -55,11 +57,13 @@ def features_of(
         return facts, bool(taken)
 
     facts, is_there = from_main(look)
+    _require_same_pictures(table, facts)
     if not is_there:
         bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
         log = BadImageLog(bad_images, num_images=len(table))
         return _extracted(network, recipe, table, folder, facts, precision, views, log)
-    return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
+    with together():
+        return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
 
 def model_features(
@@ -83,6 +87,16 @@ def model_features(
         may_replace=may_replace,
         bad_images=bad_images,
     )
+
+
+def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
+    """facts: of the first process, whose list of pictures may be another where it changes meanwhile."""
+    with together():
+        if not dist.is_main() and facts["pictures.paths_sha256"] != paths_hash(table):
+            raise UserError(
+                f"the processes see different pictures under {table.root}: they changed as the command began. Leave the"
+                " pictures as they are, and start the command again."
+            )
 
 
 def _extracted(

@@ -24,13 +24,25 @@ def open_index(
 
     Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
     """
-    facts = read_manifest(folder)["facts"]
-    path = checkpoint or Path(facts["checkpoint"])
-    if checkpoint is None and not path.exists():
-        raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
-    opened = open_model(path, list(overrides))
-    require_same_model(folder, facts, opened)
+    opened = open_model_of_index(folder, checkpoint, overrides)
     return read_index(folder), opened
+
+
+def open_model_of_index(
+    folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
+) -> TrainedModel:
+    """As `open_index`, of an index that need not be read here."""
+    opened = open_model(checkpoint_of_index(folder, checkpoint), overrides)
+    require_same_model(folder, read_manifest(folder)["facts"], opened)
+    return opened
+
+
+def checkpoint_of_index(folder: Path, given: Path | None = None) -> Path:
+    """`given`, else where the model of the index lay when it was built; a UserError where it is gone."""
+    path = given or Path(read_manifest(folder)["facts"]["checkpoint"])
+    if given is None and not path.exists():
+        raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
+    return path
 
 
 def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
