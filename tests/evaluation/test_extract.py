@@ -9,7 +9,6 @@ import torch.distributed
 import torch.multiprocessing
 
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.evaluation.extract import extract
@@ -67,22 +66,3 @@ def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no image to embed"):
             extract(share, _table(), tmp_path / "val", {})
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.dist
-def test_two_processes_fill_one_folder_even_if_one_has_no_image(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_one_of_two, args=(tmp_path,), nprocs=2)
-    shared = read_embeddings(tmp_path / "shared")
-    np.testing.assert_array_equal(shared.features, np.outer(np.delete(np.arange(NUM_IMAGES), 6), [1, 2]))
-    assert shared.manifest["num_rows"] == NUM_IMAGES - 1
-    assert read_embeddings(tmp_path / "lonely").features[:, 0].tolist() == [0, 1]
-    assert {path.name for path in tmp_path.iterdir()} - {"meeting"} == {"lonely", "shared"}
-
-
-def _one_of_two(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    mine = [row for row in range(rank, NUM_IMAGES, 2) if row != 6]
-    found = extract(_share(mine), _table(), folder / "shared", {})
-    assert len(found) == NUM_IMAGES - 1
-    extract(_share([0, 1]) if rank else [], _table(2), folder / "lonely", {})
-    torch.distributed.destroy_process_group()
