@@ -11,9 +11,9 @@ from shelfmark.data.samplers.shuffle import shuffled_within
 def images_of_visits(groups: Groups, visits: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """`size` rows for each visit of a class: (visits, size) int64.
 
-    visits: (visits,) classes that have images. A class gives the images of a random permutation, `size` at each visit, and takes
-    a new permutation when fewer are left. So no image comes again within a permutation. A class with fewer than
-    `size` images repeats them within the visit.
+    visits: (visits,) classes that have images. A class gives the images of a random permutation, `size` at each visit,
+    and takes a new permutation when fewer are left. So no image comes again within a permutation. A class with fewer
+    than `size` images repeats them within the visit.
     """
     visits_per_permutation = np.maximum(groups.counts // size, 1)
     num_visits = np.bincount(visits, minlength=len(groups.counts))
