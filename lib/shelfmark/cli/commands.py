@@ -13,12 +13,11 @@ from shelfmark.cli.cluster_commands import CLUSTER_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.parser import Command, option
-from shelfmark.core.errors import UserError
+from shelfmark.cli.processes import GPUS, model_recipe, opened_model
 from shelfmark.core.stopping import StopSignals
 
 if TYPE_CHECKING:
     from shelfmark.config.load import Loaded, Override
-    from shelfmark.runtime.trained_model import TrainedModel
 
 AUTO = Path("auto")
 RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT")
@@ -63,7 +62,7 @@ def test(args: argparse.Namespace) -> int:
 
     if args.tta:
         args.overrides.append(Override("predict.views", args.tta, "--tta"))
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.pipelines.predict import predict
 
     predict(opened, images=args.images, topk=args.topk, out=args.out)
@@ -78,7 +77,7 @@ def ensemble(args: argparse.Namespace) -> int:
 
 
 def tau_norm(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.tau_norm import tau_norm as run
 
@@ -87,7 +86,7 @@ def tau_norm(args: argparse.Namespace) -> int:
 
 
 def calibrate(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.calibrate import calibrate as run
 
@@ -96,7 +95,7 @@ def calibrate(args: argparse.Namespace) -> int:
 
 
 def weigh_experts(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.weigh_experts import weigh_experts as run
 
@@ -105,7 +104,7 @@ def weigh_experts(args: argparse.Namespace) -> int:
 
 
 def embed(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.pipelines.embed import embed as run
 
     run(opened, args.out, split=args.split, annotations=args.annotations, images=args.images)
@@ -113,7 +112,7 @@ def embed(args: argparse.Namespace) -> int:
 
 
 def clean(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.pipelines.clean import clean as run
 
     run(opened, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
@@ -121,7 +120,7 @@ def clean(args: argparse.Namespace) -> int:
 
 
 def pseudo_label(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.pipelines.pseudo_label import pseudo_label as run
 
     run(opened, args.out, images=args.images, min_confidence=args.min_confidence, with_train=args.with_train)
@@ -129,16 +128,17 @@ def pseudo_label(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    opened = _opened(args)
+    opened = opened_model(args)
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
+    from shelfmark.core.together import from_main
     from shelfmark.pipelines.evaluate import evaluate as run
     from shelfmark.pipelines.post_processing import Plan, post_process
     from shelfmark.runtime.retrieval_scores import ExtraScores
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
     former = args.out or opened.run_folder / "evaluation"
-    folder = unused_path(former)
+    folder = from_main(lambda: unused_path(former))
     asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
     screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
     if plan.steps:
@@ -215,8 +215,9 @@ COMMANDS = {
             ),
             option("--topk", "also write the best K classes with probabilities", type=int, default=0, metavar="K"),
             option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
-            option("--gpu_ids", "GPU to use", metavar="ID"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "ensemble": Command(
         "join the top-k files of several models into one submission",
@@ -234,7 +235,8 @@ COMMANDS = {
     "tau-norm": Command(
         "recalibrate the classifier; the same as `python tau_norm.py`",
         tau_norm,
-        [RESUME, option("--gpu_ids", "GPU to use", metavar="ID")],
+        [RESUME, *GPUS],
+        recipe=model_recipe,
     ),
     "calibrate": Command(
         "recalibrate the classifier in many ways from one feature pass, and keep the best",
@@ -248,8 +250,9 @@ COMMANDS = {
                 metavar="NAMES",
             ),
             option("--out", "folder for the table and the checkpoint", type=Path, metavar="DIR"),
-            option("--gpu_ids", "GPU to use", metavar="ID"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "weigh-experts": Command(
         "weigh the experts of a model by unlabelled images, as SADE does",
@@ -257,8 +260,9 @@ COMMANDS = {
         [
             RESUME,
             option("--images", "every photograph under this folder (default: the test set)", type=Path, metavar="DIR"),
-            option("--gpu_ids", "GPU to use", metavar="ID"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "evaluate": Command(
         "score a checkpoint on val and on query and gallery pictures",
@@ -285,7 +289,9 @@ COMMANDS = {
                 metavar="STEP",
             ),
             option("--whiten-dim", "directions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "embed": Command(
         "write features of images to disk, once",
@@ -296,7 +302,9 @@ COMMANDS = {
             option("--split", "which annotations of the config", choices=["train", "val", "retrieval"], default="val"),
             option("--annotations", "another annotation file", type=Path, metavar="FILE"),
             option("--images", "a folder of photographs", type=Path, metavar="DIR"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "clean": Command(
         "rank training images by the doubt about their label, and propose lists for data.lists",
@@ -313,7 +321,9 @@ COMMANDS = {
                 metavar="PART",
             ),
             option("--min-suspicion", "least suspicion of what is listed", type=float, default=0.7, metavar="S"),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     "pseudo-label": Command(
         "write confident predictions of unlabelled images as annotations",
@@ -324,7 +334,9 @@ COMMANDS = {
             option("--min-confidence", "least probability of a label", type=float, default=0.9, metavar="P"),
             option("--with-train", "put the training annotations in front", action="store_true"),
             option("--out", "annotation file", type=Path, metavar="FILE", required=True),
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
     **INDEX_COMMANDS,
     **DISCOVER_COMMANDS,
@@ -377,18 +389,6 @@ COMMANDS = {
     ),
     "demo": Command("the whole road on the generated shop; the same as `make demo`", demo, [CONFIG]),
 }
-
-
-def _opened(args: argparse.Namespace) -> TrainedModel:
-    if args.RESUME_MODEL is None:
-        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
-    from shelfmark.runtime.trained_model import open_model
-
-    if getattr(args, "gpu_ids", None) is not None:
-        from shelfmark.parallel.launch import relaunch
-
-        relaunch(gpu_ids=args.gpu_ids.split(",")[0], num_processes=None)
-    return open_model(args.RESUME_MODEL, args.overrides)
 
 
 def _train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) -> Loaded:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.parser import Command, option
+from shelfmark.cli.processes import GPUS, model_recipe, opened_model, require_model
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_safety import printable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from shelfmark.pipelines.index import Source
     from shelfmark.pipelines.recognise import Recognition
     from shelfmark.pipelines.search import Answer
+    from shelfmark.recipe import Recipe
 
 UNREADABLE = 1
 """Exit status where some photographs could not be read; the others were answered."""
@@ -46,13 +48,12 @@ JSON = option("--json", "JSON on standard output instead of tables", action="sto
 
 
 def build(args: argparse.Namespace) -> int:
-    if args.RESUME_MODEL is None:
-        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
+    require_model(args)
     source = _source(args)
+    opened = opened_model(args)
     from shelfmark.pipelines.index import build as run
-    from shelfmark.runtime.trained_model import open_model
 
-    run(open_model(args.RESUME_MODEL, args.overrides), args.out, source, args.kind)
+    run(opened, args.out, source, args.kind)
     return 0
 
 
@@ -139,6 +140,15 @@ _SEARCH = Command(
     ],
 )
 
+
+def _recipe_of_index(args: argparse.Namespace) -> Recipe:
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.runtime.opened_index import checkpoint_of_index
+    from shelfmark.runtime.trained_model import recipe_of
+
+    return recipe_of(load_checkpoint(checkpoint_of_index(args.index, args.RESUME_MODEL)), args.overrides)
+
+
 INDEX_COMMANDS = {
     "index build": Command(
         "embed a gallery and build an index of it",
@@ -153,9 +163,11 @@ INDEX_COMMANDS = {
                 default="auto",
             ),
             *SOURCE,
+            *GPUS,
         ],
+        recipe=model_recipe,
     ),
-    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE]),
+    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *GPUS], recipe=_recipe_of_index),
     "index remove": Command(
         "take images out of an index",
         remove,

@@ -6,9 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shelfmark.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from shelfmark.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,17 @@ def option(flag: str, help: str, **settings: Any) -> Option:
 
 @dataclass(frozen=True)
 class Command:
-    """takes_config: accepts `key=value` overrides and the 2020 flags."""
+    """takes_config: accepts `key=value` overrides and the 2020 flags.
+
+    recipe: where several processes share the work of the command, what finds the recipe that says on which device; the
+    options are then those of `cli.processes.GPUS` too. `train` and `discover` share theirs by themselves.
+    """
 
     help: str
     run: Callable[[argparse.Namespace], int]
     options: Sequence[Option] = ()
     takes_config: bool = True
+    recipe: Callable[[argparse.Namespace], Recipe] | None = None
 
 
 class _Parser(argparse.ArgumentParser):

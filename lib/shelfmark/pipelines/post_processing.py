@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
 from shelfmark.evaluation.post_processing import (
     FEATURE_STEPS,
@@ -70,26 +70,38 @@ def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | 
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
     former: as `evaluate`.
     """
-    val, table = read_evaluation(opened)
+    with together():
+        val, table = read_evaluation(opened)
     pictures = val if table is None else table
     assert pictures is not None
     features = _Features(opened, pictures, folder / STORED, evaluated_before(former))
-    vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
+    scored = _Scored(opened, table, features, plan.whiten_dim)
     rows = []
-    searched: Searched | None = None
     for number, step in enumerate((NOTHING, *plan.steps)):
         start = time.perf_counter()
-        if step == NOTHING or step in FEATURE_STEPS:
-            found = features.of(plan.steps[:number])
-            searched = _searched(opened, found, table) if dist.is_main() else None
-        if searched is not None:
-            if step in vector_steps:
-                searched = vector_steps[step](searched)
-            scores = reranked_scores(searched) if step == LAST_STEP else searched.scores()
-            rows.append({"step": step, **scores, "seconds": time.perf_counter() - start})
-    if dist.is_main():
-        write_table(folder / FILE, rows)
+        passes = features.of(plan.steps[:number]) if step == NOTHING or step in FEATURE_STEPS else []
+        scores = from_main(partial(scored.after, step, passes), "report")
+        rows.append({"step": step, **scores, "seconds": time.perf_counter() - start})
+    from_main(lambda: write_table(folder / FILE, rows))
     return rows
+
+
+class _Scored:
+    """What the first process knows of the search, step upon step. table: None where val is searched in itself."""
+
+    def __init__(self, opened: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
+        self.opened, self.table, self.features = opened, table, features
+        self.steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=whiten_dim)}
+        self.searched: Searched | None = None
+
+    def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
+        """The scores after one more step. passes: features that it begins anew with; none: those of before."""
+        if passes:
+            self.searched = _searched(self.opened, self.features.mean(passes), self.table)
+        assert self.searched is not None
+        if step in self.steps:
+            self.searched = self.steps[step](self.searched)
+        return reranked_scores(self.searched) if step == LAST_STEP else self.searched.scores()
 
 
 @dataclass(frozen=True)
@@ -101,12 +113,15 @@ class _Features:
     folder: Path
     stored_in: Sequence[Path]
 
-    def of(self, steps: Sequence[str]) -> Embeddings:
-        """With the views and sizes that the steps ask for: the mean over sizes, each embedding of length 1."""
+    def of(self, steps: Sequence[str]) -> list[Embeddings]:
+        """With the views that the steps ask for, those of each size; every process takes part."""
         recipe = self.opened.recipe
         views = "flip" if "flip" in steps else "centre"
         sizes = recipe.predict.sizes_px if "scales" in steps else (recipe.data.input_size_px,)
-        passes = [self._pass(views, size) for size in sizes]
+        return [self._pass(views, size) for size in sizes]
+
+    def mean(self, passes: Sequence[Embeddings]) -> Embeddings:
+        """The mean over sizes, each embedding of length 1."""
         if len(passes) == 1:
             return passes[0]
         if any(not np.array_equal(one.rows, passes[0].rows) for one in passes):

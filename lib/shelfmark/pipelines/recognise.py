@@ -14,9 +14,9 @@ import torch
 
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError
-from shelfmark.pipelines.index import open_index
 from shelfmark.pipelines.search import Neighbour, embed_photos, listed, neighbours
 from shelfmark.retrieval.index import Index
+from shelfmark.runtime.opened_index import open_index
 from shelfmark.runtime.trained_model import TrainedModel
 
 _BLOCK_PHOTOS = 256

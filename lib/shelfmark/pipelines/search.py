@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from shelfmark.config.load import Override
 from shelfmark.core.errors import UserError
-from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import image_paths
-from shelfmark.data.table import Table
-from shelfmark.pipelines.index import open_index
-from shelfmark.recipe import assemble
+from shelfmark.data.sources import FileSource
 from shelfmark.retrieval.index import Index, Records
+from shelfmark.runtime.image_pass import evaluation_pass
+from shelfmark.runtime.opened_index import open_index
 from shelfmark.runtime.trained_model import TrainedModel
 
 Combine = Literal["max", "sum"]
@@ -109,21 +106,18 @@ def listed(photos: Sequence[Path]) -> list[Path]:
 
 def embed_photos(opened: TrainedModel, photos: Sequence[Path]) -> Embedded:
     """The embeddings of photographs, prepared as the recipe's evaluation prepares them. None is too bad to go on."""
-    paths = Strings.of(os.path.abspath(photo) for photo in photos)
-    labels = np.full(len(photos), -1, dtype=np.int64)
-    table = Table(paths, labels, paths, num_classes=0, root=Path("/"), sha256="")
     data = opened.recipe.data
+    source = FileSource([str(photo) for photo in photos], max_bytes=data.max_image_bytes)
     # To start a loader process takes longer than to read a few pictures.
     num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
     forgiving = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
     rows, features, errors = [np.empty(0, np.int64)], [], {}
-    for batch in assemble.evaluation_batches(opened.recipe.model_copy(update={"data": forgiving}), table):
+    recipe = opened.recipe.model_copy(update={"data": forgiving})
+    for batch in evaluation_pass(recipe, opened.network, opened.precision, source).share():
         errors.update({bad.row: bad.reason for bad in batch.bad})
-        if len(batch):
-            with torch.inference_mode(), opened.precision.autocast():
-                embedding = opened.network.embed(batch.images.to(opened.precision.device))
-            rows.append(batch.rows.numpy())
-            features.append(embedding.float().cpu().numpy())
+        if len(batch.rows):
+            rows.append(batch.rows)
+            features.append(batch.values.float().cpu().numpy())
     return Embedded(np.concatenate(rows), np.concatenate(features) if features else np.empty((0, 0)), errors)
 
 

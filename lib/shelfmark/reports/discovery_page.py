@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from shelfmark.core.files import write_text
+from shelfmark.data.sources import Picture
 from shelfmark.reports.line_charts import LineChart, line_chart
 from shelfmark.reports.thumbnails import Thumbnails
 
@@ -73,9 +74,9 @@ footer { margin: 48px 0 0; font-size: 14px; color: var(--muted); }
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """path: None where there is none to show. note: shown when a pointer rests on it."""
+    """picture: None where there is none to show. note: shown when a pointer rests on it."""
 
-    path: Path | None
+    picture: Picture | None
     note: str = ""
 
 
@@ -229,9 +230,9 @@ def _product(product: ShownProduct, thumbnails: Thumbnails) -> Iterator[str]:
 
 def _picture(picture: ShownPicture, thumbnails: Thumbnails) -> str:
     note = _text(picture.note)
-    source = thumbnails.data_uri(picture.path) if picture.path is not None else None
+    source = None if picture.picture is None else thumbnails.data_uri(picture.picture)
     if source is None:
-        said = "cannot be read" if picture.path is not None else "no picture"
+        said = "cannot be read" if picture.picture is not None else "no picture"
         return f'<div class="none" title="{note}">{said}</div>'
     return f'<img src="{source}" alt="{note}" title="{note}" loading="lazy">'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,15 @@ def config_overrides(checkpoint: Checkpoint) -> list[Override]:
     return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
 
 
-def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedModel:
+def recipe_of(checkpoint: Checkpoint, overrides: Sequence[Override] = ()) -> Recipe:
+    """A checkpoint's own options, then `overrides`."""
+    return load(Recipe, None, [*config_overrides(checkpoint), *overrides]).config
+
+
+def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
     checkpoint, model = load_model(path)
-    recipe: Recipe = load(Recipe, None, [*config_overrides(checkpoint), *(overrides or [])]).config
+    recipe = recipe_of(checkpoint, overrides)
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)

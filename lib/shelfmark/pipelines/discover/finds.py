@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.contracts import Embeddings
+from shelfmark.data.sources import FileSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.discovery.products import FoundProducts, found_products, nearest_to_means, unit_means
 from shelfmark.evaluation.discovery import known_first
@@ -32,8 +32,8 @@ class RoundFindings:
     names: dict[int, str]
     known_rows: np.ndarray
 
-    def path(self, row: int) -> Path:
-        return self.table.path(row)
+    def picture(self, row: int) -> Picture:
+        return Picture(FileSource(self.table.paths, self.table.root), row)
 
     def name(self, label: int) -> str:
         """A known class's name, a pseudo-class's that a person gave, or its number."""

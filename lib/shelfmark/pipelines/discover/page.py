@@ -246,7 +246,7 @@ def _of_all(selected: int, size: int) -> str:
 
 def _picture(finds: RoundFindings, place: int) -> ShownPicture:
     row = int(finds.selection.rows[place])
-    return ShownPicture(finds.path(row), f"{finds.table.paths[row]}, density {finds.selection.density[place]:.2f}")
+    return ShownPicture(finds.picture(row), f"{finds.table.paths[row]}, density {finds.selection.density[place]:.2f}")
 
 
 def _like(finds: RoundFindings, place: int) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _like(finds: RoundFindings, place: int) -> dict[str, Any]:
     elif like:
         like = f"like {like}"
     row = int(finds.known_rows[known]) if known >= 0 else -1
-    picture = ShownPicture(finds.path(row) if row >= 0 else None, finds.known_names[known]) if known >= 0 else None
+    picture = ShownPicture(finds.picture(row) if row >= 0 else None, finds.known_names[known]) if known >= 0 else None
     if is_new and other >= 0 and not products.other_cosine[place] <= products.known_cosine[place]:
         # The nearer of the two is pictured.
         picture = _picture(finds, int(products.rows[other][0]))
