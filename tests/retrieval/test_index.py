@@ -97,7 +97,8 @@ def test_an_index_that_is_read_back_gives_equal_results_and_goes_on_growing(kind
     again = read_index(tmp_path / "index")
     for found, wanted in zip(again.search(query, 7), index.search(query, 7)):
         np.testing.assert_array_equal(found, wanted)
-    assert (again.kind, again.metric, again.parameters, again.facts) == (kind, "cosine", index.parameters, index.facts)
+    assert (again.layout, again.facts) == (index.layout, index.facts)
+    assert (again.layout.kind, again.layout.metric) == (kind, "cosine")
     assert again.records.names == {0: "tea", 5: "rice"}
     assert again.records.paths[5] == "ü/5.jpg"
     for one in (index, again):
@@ -116,7 +117,7 @@ def test_the_same_seed_builds_the_same_index(kind: str, tmp_path: Path) -> None:
 
 def test_the_seed_draws_the_sample_that_centres_are_learned_from() -> None:
     indexes = [Index.build(vectors(), records(), kind="ivf_flat", seed=seed) for seed in (0, 1)]
-    centres = [index.structure.quantizer.reconstruct_n(0, index.parameters["num_lists"]) for index in indexes]
+    centres = [index.store.structure.quantizer.reconstruct_n(0, index.layout.parameters["num_lists"]) for index in indexes]
     assert not np.array_equal(*centres)
 
 
@@ -200,14 +201,14 @@ def test_where_fewer_are_left_than_asked_for_the_rest_is_marked(kind: str) -> No
 def test_hints_come_with_many_removed_nodes_and_with_lists_outgrown() -> None:
     graph = Index.build(vectors(), records(), kind="hnsw")
     graph.remove(np.arange(240))
-    assert graph.hints() == []
+    assert graph.store.hints() == []
     graph.remove(np.arange(1))
-    assert "241 of 1,200 vectors are removed" in graph.hints()[0]
+    assert "241 of 1,200 vectors are removed" in graph.store.hints()[0]
     lists = Index.build(vectors(100), records(100), kind="ivf_flat")
     lists.add(vectors(300, seed=1), records(300, first=100))
-    assert lists.hints() == []
+    assert lists.store.hints() == []
     lists.add(vectors(1, seed=2), records(1, first=400))
-    assert "laid out for 100 vectors and hold 401" in lists.hints()[0]
+    assert "laid out for 100 vectors and hold 401" in lists.store.hints()[0]
 
 
 def test_an_addition_that_is_refused_leaves_the_index_as_it_was() -> None:
@@ -225,7 +226,7 @@ def test_an_addition_that_is_refused_leaves_the_index_as_it_was() -> None:
     ]:
         with pytest.raises(UserError, match=text):
             index.add(added, said)
-        assert (len(index), index.structure.ntotal) == (50, 50)
+        assert (len(index), index.store.structure.ntotal) == (50, 50)
 
 
 def test_the_kind_follows_from_the_size_and_the_reason_names_it() -> None:
@@ -234,7 +235,7 @@ def test_the_kind_follows_from_the_size_and_the_reason_names_it() -> None:
         chosen, reason = choose_kind(num_vectors, 128)
         assert chosen == kind
         assert f"{num_vectors:,} vectors of 128 dimensions" in reason
-    assert Index.build(vectors(40), records(40)).kind == "flat"
+    assert Index.build(vectors(40), records(40)).layout.kind == "flat"
 
 
 def test_parameters_follow_from_the_size_and_can_be_given() -> None:
