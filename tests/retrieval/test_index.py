@@ -117,7 +117,9 @@ def test_the_same_seed_builds_the_same_index(kind: str, tmp_path: Path) -> None:
 
 def test_the_seed_draws_the_sample_that_centres_are_learned_from() -> None:
     indexes = [Index.build(vectors(), records(), kind="ivf_flat", seed=seed) for seed in (0, 1)]
-    centres = [index.store.structure.quantizer.reconstruct_n(0, index.layout.parameters["num_lists"]) for index in indexes]
+    centres = [
+        index.store.structure.quantizer.reconstruct_n(0, index.layout.parameters["num_lists"]) for index in indexes
+    ]
     assert not np.array_equal(*centres)
 
 

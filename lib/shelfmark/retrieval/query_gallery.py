@@ -1,4 +1,4 @@
-"""What is searched in what: vectors, labels and ids of queries and gallery. Legend: Q queries, G gallery, D embedding."""
+"""What is searched in what: vectors, labels and ids of both sides. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.retrieval.vectors import Ids, id_codes
+from shelfmark.retrieval.vectors import Ids, as_tensor, id_codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,8 @@ class QueryGallery:
     is_same_set: the gallery is the queries, so it has their vectors too.
     """
 
-    query: Array
-    gallery: Array
+    query: Tensor
+    gallery: Tensor
     query_labels: np.ndarray
     gallery_labels: np.ndarray
     query_ids: np.ndarray
@@ -42,6 +43,7 @@ class QueryGallery:
 
         Between a query set and a gallery without ids no image is the same.
         """
+        vectors = as_tensor(query)
         is_same_set = gallery is None
         if gallery is None:
             if gallery_labels is not None or gallery_ids is not None:
@@ -55,8 +57,8 @@ class QueryGallery:
         if query_ids is None or gallery_ids is None:
             raise UserError("Give query_ids and gallery_ids, or neither: a query is known in the gallery by its id.")
         return cls(
-            query,
-            gallery,
+            vectors,
+            vectors if is_same_set else as_tensor(gallery),
             _labels(query_labels, len(query), "query"),
             _labels(gallery_labels, len(gallery), "gallery"),
             *id_codes(query_ids, gallery_ids, len(query), len(gallery)),
@@ -64,12 +66,9 @@ class QueryGallery:
         )
 
     def on(self, device: torch.device | str) -> QueryGallery:
-        """The same with the vectors on a GPU. For a CPU they stay where they lie, in a memory map for example."""
-        if torch.device(device).type == "cpu":
-            return self
-        query = torch.as_tensor(np.array(self.query)).to(device)
-        gallery = query if self.is_same_set else torch.as_tensor(np.array(self.gallery)).to(device)
-        return replace(self, query=query, gallery=gallery)
+        """The same with the vectors on that device; for the one where they are, nothing is copied."""
+        query = self.query.to(device)
+        return replace(self, query=query, gallery=query if self.is_same_set else self.gallery.to(device))
 
     def class_sizes(self) -> np.ndarray:
         """(Q,) gallery items with the query's label; 0 for a query without one."""
