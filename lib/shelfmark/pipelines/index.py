@@ -117,7 +117,7 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
 
         features_folder = from_main(begin)
         with together():
-            opened = open_model_of_index(folder, checkpoint, overrides)
+            opened, _ = open_model_of_index(folder, checkpoint, overrides)
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")

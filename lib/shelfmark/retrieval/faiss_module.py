@@ -21,7 +21,7 @@ def is_installed() -> bool:
 
 
 def required(need: str, otherwise: str = "") -> Any:
-    """faiss, or a UserError where it is missing. need: as `An index needs`. otherwise: a sentence on what needs none."""
+    """faiss, or a UserError where it is missing. need: `An index needs`. otherwise: a sentence on what needs none."""
     if not is_installed():
         raise UserError(f"{need} faiss: pip install faiss-cpu.{otherwise}")
     return module()

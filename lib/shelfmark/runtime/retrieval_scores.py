@@ -113,7 +113,8 @@ def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, de
     elif len(shared := np.intersect1d(sides.query_ids, sides.gallery_ids)):
         raise UserError(
             f"{len(shared)} of the {len(sides.query_ids)} queries stand in the gallery too, which has other images"
-            f" besides. --legacy-metrics {definitions} knows only a set searched in itself, or a gallery without the queries."
+            f" besides. --legacy-metrics {definitions} knows only a set searched in itself, or a gallery without the"
+            " queries."
         )
     found = legacy_scores(sides, recipe.eval.recall_at, definitions, recipe.eval.retrieval_metric)
     return {f"{definitions}_{name}": value for name, value in found.items()}
