@@ -28,7 +28,7 @@ from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
-from shelfmark.pipelines.search import Neighbour, _candidates, search
+from shelfmark.pipelines.search import GalleryImage, _candidates, search
 from shelfmark.retrieval.index_files import read_index
 from shelfmark.runtime.trained_model import open_model
 
@@ -485,8 +485,8 @@ def test_the_combined_probability_of_a_case_worked_by_hand() -> None:
 
 
 def test_a_product_is_scored_by_its_best_image_or_by_their_sum() -> None:
-    near = [Neighbour(score, str(score), label, "", str(score)) for score, label in [(0.9, 1), (0.8, 2), (0.5, 2)]]
-    near += [Neighbour(0.4, "", None, "", ""), Neighbour(-0.5, "", 1, "", "")]
+    near = [GalleryImage(score, str(score), label, "", str(score)) for score, label in [(0.9, 1), (0.8, 2), (0.5, 2)]]
+    near += [GalleryImage(0.4, "", None, "", ""), GalleryImage(-0.5, "", 1, "", "")]
     by_best, by_sum = _candidates(near, "max"), _candidates(near, "sum")
     assert [(one.label, one.score, one.path) for one in by_best] == [(1, 0.9, "0.9"), (2, 0.8, "0.8")]
     assert [(one.label, one.score, one.num_neighbours) for one in by_sum] == [(2, 1.3, 2), (1, 0.9, 2)]

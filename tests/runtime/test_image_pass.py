@@ -16,7 +16,7 @@ from shelfmark.config.load import load, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.data.sources import MemorySource
+from shelfmark.data.sources import GivenSource
 from shelfmark.engine.precision import Precision
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import ImagePass, augmented_pass, evaluation_pass, views_pass
@@ -25,18 +25,18 @@ NUM_PICTURES, NUM_CLASSES = 7, 3
 
 
 @pytest.fixture(scope="module")
-def source() -> MemorySource:
+def source() -> GivenSource:
     generator = np.random.default_rng(0)
     contents = []
     for _ in range(NUM_PICTURES):
         stream = io.BytesIO()
         Image.fromarray(generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(stream, "PNG")
         contents.append(stream.getvalue())
-    return MemorySource([f"{row}.png" for row in range(NUM_PICTURES)], contents)
+    return GivenSource([f"{row}.png" for row in range(NUM_PICTURES)], contents)
 
 
 @pytest.fixture(scope="module")
-def passes(source: MemorySource) -> dict[str, ImagePass]:
+def passes(source: GivenSource) -> dict[str, ImagePass]:
     words = ["model.backbone=test_resnet", "model.weights=''", "data.input_size_px=16", "data.num_workers=0"]
     recipe = load(Recipe, None, [parse_override(word) for word in (*words, "eval.batch_size=3")]).config
     network = assemble.network(recipe, NUM_CLASSES).eval()
@@ -82,10 +82,10 @@ def test_each_augmented_view_draws_anew(passes: dict[str, ImagePass]) -> None:
 
 
 def test_a_picture_that_cannot_be_read_has_no_row(
-    passes: dict[str, ImagePass], source: MemorySource, tmp_path: Path
+    passes: dict[str, ImagePass], source: GivenSource, tmp_path: Path
 ) -> None:
-    contents = [b"spoilt" if row in (1, 6) else data for row, data in enumerate(source.contents)]
-    images = replace(passes["features"], source=MemorySource(source.names, contents))
+    contents = [b"spoilt" if row in (1, 6) else data for row, data in enumerate(source.pictures)]
+    images = replace(passes["features"], source=GivenSource(source.names, contents))
     with pytest.raises(UserError, match=r"1\.png could not be read"):
         list(images.share())
     log = BadImageLog(tmp_path / "bad.csv", NUM_PICTURES, limit=0.5)

@@ -8,7 +8,7 @@ import torch
 from shelfmark.core.types import Array
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
-from shelfmark.retrieval.faiss_index import k_means
+from shelfmark.retrieval.faiss_exact import k_means
 from shelfmark.retrieval.vectors import comparable
 
 

@@ -103,7 +103,7 @@ def _build(gallery: _Gallery, out: Path, kind: str) -> None:
         facts={**index_facts(opened), "shares_classes": difference is None},
     )
     write_index(out, index)
-    say(f"index of {len(index):,} images, {index.kind}, {index.metric}, written to {out}")
+    say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}")
 
 
 def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> None:
@@ -117,7 +117,7 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
 
         features_folder = from_main(begin)
         with together():
-            opened = open_model_of_index(folder, checkpoint, overrides)
+            opened, _ = open_model_of_index(folder, checkpoint, overrides)
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
@@ -172,18 +172,18 @@ def info(folder: Path) -> dict[str, Any]:
     index = read_index(folder)
     labels = index.records.labels
     return {
-        "kind": index.kind,
-        "metric": index.metric,
+        "kind": index.layout.kind,
+        "metric": index.layout.metric,
         "num_images": len(index),
         "num_labels": len(np.unique(labels[labels >= 0])),
         "num_unlabelled": int((labels < 0).sum()),
         "dim": index.dim,
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        **index.parameters,
-        "num_removed_inside": index.num_dead,
+        **index.layout.parameters,
+        "num_removed_inside": index.store.num_dead,
         **{name: value for name, value in index.facts.items() if name != "options"},
         **{name: str(value) for name, value in index.facts.get("options", {}).items()},
-        "hints": index.hints(),
+        "hints": index.store.hints(),
     }
 
 
@@ -194,7 +194,7 @@ def export(folder: Path, out: Path, form: str) -> None:
     index = read_index(folder)
     export_vectors(index, out, form)
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
-    if index.kind == "ivf_pq":
+    if index.layout.kind == "ivf_pq":
         warn("ivf_pq keeps compressed vectors; those that were written are approximations")
 
 
@@ -304,5 +304,5 @@ def _require_rows(folder: Path, features: Embeddings, table: Table) -> None:
 
 
 def _say_hints(index: Index) -> None:
-    for hint in index.hints():
+    for hint in index.store.hints():
         say(f"note: {hint}")

@@ -21,16 +21,18 @@ from shelfmark.evaluation.post_processing import (
     FEATURE_STEPS,
     LAST_STEP,
     VECTOR_STEPS,
-    Searched,
     check_steps,
+    of_length_1,
+    plain_scores,
     reranked_scores,
     whitened,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.runtime.features import features_of
-from shelfmark.runtime.retrieval_scores import search_arguments
+from shelfmark.runtime.retrieval_scores import query_gallery
 from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.trained_model import TrainedModel
@@ -92,16 +94,17 @@ class _Scored:
     def __init__(self, opened: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
         self.opened, self.table, self.features = opened, table, features
         self.steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=whiten_dim)}
-        self.searched: Searched | None = None
+        self.sides: QueryGallery | None = None
 
     def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
         """The scores after one more step. passes: features that it begins anew with; none: those of before."""
         if passes:
-            self.searched = _searched(self.opened, self.features.mean(passes), self.table)
-        assert self.searched is not None
+            sides = query_gallery(self.opened.recipe, self.features.mean(passes), self.table)
+            self.sides = of_length_1(sides.on(self.opened.precision.device))
+        assert self.sides is not None
         if step in self.steps:
-            self.searched = self.steps[step](self.searched)
-        return reranked_scores(self.searched) if step == LAST_STEP else self.searched.scores()
+            self.sides = self.steps[step](self.sides)
+        return (reranked_scores if step == LAST_STEP else plain_scores)(self.sides)
 
 
 @dataclass(frozen=True)
@@ -147,12 +150,3 @@ class _Features:
             views=views,
             stored_in=self.stored_in,
         )
-
-
-def _searched(opened: TrainedModel, features: Embeddings, table: Table | None) -> Searched:
-    arguments = search_arguments(opened.recipe, features, table)
-    del arguments["metric"]  # always the cosine
-    if opened.precision.device.type == "cuda":
-        for side in {"features", "gallery"} & arguments.keys():
-            arguments[side] = torch.from_numpy(np.array(arguments[side])).to(opened.precision.device)
-    return Searched.of(**arguments)

@@ -1,4 +1,4 @@
-"""An index with the model that its vectors come from: whatever asks one opens both, and they must fit."""
+"""The model that the vectors of an index come from: who asks the index embeds with the same one."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.artefact import Difference, differences, flat
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
-from shelfmark.retrieval.index import Index
-from shelfmark.retrieval.index_files import read_index, read_manifest
+from shelfmark.retrieval.index_files import read_manifest
 from shelfmark.runtime.trained_model import TrainedModel, open_model
-
-
-def open_index(
-    folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-) -> tuple[Index, TrainedModel]:
-    """The index, and the model that it was built with; by default from where that lay then.
-
-    Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
-    """
-    opened = open_model_of_index(folder, checkpoint, overrides)
-    return read_index(folder), opened
 
 
 def open_model_of_index(
     folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-) -> TrainedModel:
-    """As `open_index`, of an index that need not be read here."""
-    opened = open_model(checkpoint_of_index(folder, checkpoint), overrides)
-    require_same_model(folder, read_manifest(folder)["facts"], opened)
-    return opened
+) -> tuple[TrainedModel, dict[str, Any]]:
+    """The model that the index was built with, by default from where that lay then; and the facts of the index.
+
+    Raises UserError where `checkpoint` is another model, or the overrides make it embed pictures in another way.
+    """
+    facts = read_manifest(folder)["facts"]
+    opened = open_model(_checkpoint(folder, facts, checkpoint), overrides)
+    require_same_model(folder, facts, opened)
+    return opened, facts
 
 
 def checkpoint_of_index(folder: Path, given: Path | None = None) -> Path:
     """`given`, else where the model of the index lay when it was built; a UserError where it is gone."""
-    path = given or Path(read_manifest(folder)["facts"]["checkpoint"])
+    return given or _checkpoint(folder, read_manifest(folder)["facts"])
+
+
+def _checkpoint(folder: Path, facts: Mapping[str, Any], given: Path | None = None) -> Path:
+    path = given or Path(facts["checkpoint"])
     if given is None and not path.exists():
         raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
     return path

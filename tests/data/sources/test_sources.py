@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from shelfmark.data.images import read_rgb
-from shelfmark.data.sources import FileSource, ImageSource, MemorySource, UnreadableImage
+from shelfmark.data.sources import FileSource, GivenSource, ImageSource, UnreadableImage
 
 SOURCE = Path(__file__).parents[3] / "lib" / "shelfmark"
 
@@ -44,7 +44,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSource:
     """A red picture, a blue one, and a file without a byte; none larger than 1,000 bytes is read."""
     contents = {"red.png": RED, "blue.png": BLUE, "empty.png": b"", "long.png": RED + bytes(1000)}
     if request.param == "memory":
-        return MemorySource(list(contents), list(contents.values()), max_bytes=1000)
+        return GivenSource(list(contents), list(contents.values()), max_bytes=1000)
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
     return FileSource(list(contents), tmp_path, max_bytes=1000)
@@ -82,11 +82,11 @@ def test_a_picture_is_itself_however_its_path_is_spelled(tmp_path: Path, path: s
 
 
 def test_uploads_of_one_name_are_two_pictures_and_of_one_content_one() -> None:
-    source = MemorySource(["a", "a", "b"], [RED, BLUE, RED])
+    source = GivenSource(["a", "a", "b"], [RED, BLUE, RED])
     assert source.identity(0) != source.identity(1)
     assert source.identity(0) == source.identity(2)
     with pytest.raises(ValueError, match="1 names for 0 pictures"):
-        MemorySource(["a"], [])
+        GivenSource(["a"], [])
 
 
 def openers(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.clusters import Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
-from shelfmark.retrieval.faiss_index import k_means
+from shelfmark.retrieval.faiss_exact import k_means
 from shelfmark.retrieval.vectors import comparable
 
 

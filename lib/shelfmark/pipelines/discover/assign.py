@@ -23,9 +23,9 @@ from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
 from shelfmark.pipelines.discover.finds import class_name
 from shelfmark.pipelines.discover.review import reviewed
-from shelfmark.pipelines.search import embed_photos, listed
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval import search
+from shelfmark.runtime.photographs import embed_photographs, listed
 from shelfmark.runtime.trained_model import open_model
 
 Kind = Literal["known", "new", "unknown"]
@@ -92,7 +92,7 @@ def assign(
     opened = open_model(checkpoint or run.model(number), list(overrides))
     recipe = opened.recipe
     rule = photo_rule(run, number, recipe.discovery.selection.join_precision, recipe.seed)
-    embedded = embed_photos(opened, photos)
+    embedded = embed_photographs(opened, photos)
     answers = [Assignment(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     names = [str(photos[row]) for row in embedded.rows]
     for row, answer in zip(embedded.rows, answers_of(run, products, rule, embedded.features, names)):

@@ -22,6 +22,7 @@ from shelfmark.pipelines.discover.review import round_finds, write_review
 from shelfmark.reports.cluster_plots import cluster_sizes
 from shelfmark.reports.discovery_page import write_page
 from shelfmark.reports.tables import score_name, score_text
+from shelfmark.retrieval.query_gallery import QueryGallery
 
 SCORED_SETS: tuple[Literal["val", "test"], ...] = ("val", "test")
 _RETRIEVAL = ("map@r", "map", "num_queries", "num_queries_without_positive", "num_gallery")
@@ -100,7 +101,8 @@ def _retrieval(
             continue
         embeddings = run.read_embeddings(number, name)
         features = torch.from_numpy(embeddings.features).to(device)
-        scores = retrieval.search_scores(features, run.table.labels[embeddings.rows], recall_at, metric=metric)
+        sides = QueryGallery.of(features, run.table.labels[embeddings.rows])
+        scores = retrieval.search_scores(sides, recall_at, metric)
         means, intervals = scores.means(), scores.intervals(seed)
         found[name] = {}
         for score in (*(f"recall@{k}" for k in scores.ks), *_RETRIEVAL):
