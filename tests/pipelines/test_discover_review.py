@@ -10,7 +10,7 @@ from discovered_run import pictures, write_run
 
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review import (
+from shelfmark.pipelines.discover.review.table import (
     COLUMNS,
     Decision,
     Review,

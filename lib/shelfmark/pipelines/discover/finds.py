@@ -10,7 +10,7 @@ import numpy as np
 from shelfmark.core.contracts import Embeddings
 from shelfmark.data.table import Table
 from shelfmark.discovery.products import FoundProducts, found_products, nearest_to_means, unit_means
-from shelfmark.evaluation.discovery import known_first
+from shelfmark.evaluation.found_classes import known_first
 from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, SetsFile
 
 

@@ -21,12 +21,12 @@ from shelfmark.core.files import sha256_file, unused_path, write_text
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.pipelines.discover import stages
+from shelfmark.pipelines.discover import select as stages
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, SetsFile, Stage
 from shelfmark.pipelines.discover.manifests import StageManifest, forget, outputs_hash, shaping_options
 from shelfmark.pipelines.discover.report import write_report
 from shelfmark.pipelines.discover.sets import read_sets, require_val_where_used, tell_sets
-from shelfmark.pipelines.discover.training import (
+from shelfmark.pipelines.discover.train import (
     checkpoint_files,
     require_trainable,
     round_annotations,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.pipelines.discover.finds import RoundFindings
-from shelfmark.reports.discovery_page import (
+from shelfmark.reports.html_page import (
     DiscoveryPage,
     Number,
     Plot,

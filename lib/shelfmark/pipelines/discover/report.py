@@ -14,13 +14,13 @@ import torch
 
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
-from shelfmark.evaluation import discovery, retrieval
+from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 from shelfmark.pipelines.discover.finds import RoundFindings
 from shelfmark.pipelines.discover.page import page_of
-from shelfmark.pipelines.discover.review import round_finds, write_review
+from shelfmark.pipelines.discover.review.table import round_finds, write_review
 from shelfmark.reports.cluster_plots import cluster_sizes
-from shelfmark.reports.discovery_page import write_page
+from shelfmark.reports.html_page import write_page
 from shelfmark.reports.tables import score_name, score_text
 
 SCORED_SETS: tuple[Literal["val", "test"], ...] = ("val", "test")
@@ -114,14 +114,14 @@ def _found(finds: RoundFindings) -> dict[str, Any]:
     """What was selected, the sizes of the clusters, and what the truth says of both, where there is any."""
     num_known, selection, truth = len(finds.known_names), finds.selection, finds.true_labels
     report: dict[str, Any] = {
-        "selection": discovery.selection_counts(selection.labels, num_known),
-        "cluster_sizes": discovery.size_histogram(selection.clusters, selection.is_selected),
+        "selection": found_classes.selection_counts(selection.labels, num_known),
+        "cluster_sizes": found_classes.size_histogram(selection.clusters, selection.is_selected),
     }
     if (truth >= 0).any():
         report["truth"] = {
-            "selection": discovery.selection_scores(truth, selection.labels, num_known),
-            "new_classes": discovery.new_class_scores(truth, selection.labels, num_known),
-            "clusters": discovery.cluster_scores(truth, selection.labels, selection.clusters, num_known),
+            "selection": found_classes.selection_scores(truth, selection.labels, num_known),
+            "new_classes": found_classes.new_class_scores(truth, selection.labels, num_known),
+            "clusters": found_classes.cluster_scores(truth, selection.labels, selection.clusters, num_known),
         }
     return report
 

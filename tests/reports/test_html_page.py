@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shelfmark.reports.discovery_page import (
+from shelfmark.reports.html_page import (
     DiscoveryPage,
     Number,
     Plot,

@@ -33,7 +33,7 @@ from shelfmark.discovery.thresholds import DensityThreshold, density_threshold
 from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
 from shelfmark.ops.cluster_metrics import bcubed
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, ClustersFile, RunFiles, SelectionFile, write_arrays
-from shelfmark.pipelines.discover.review import reviewed
+from shelfmark.pipelines.discover.review.table import reviewed
 from shelfmark.pipelines.discover.sets import set_table
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.clustering import fitted_clusterer
