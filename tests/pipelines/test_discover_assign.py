@@ -26,7 +26,7 @@ from shelfmark.pipelines.discover.assign import (
     write_assigned,
 )
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review.table import write_review
+from shelfmark.pipelines.discover.review.apply import write_review
 from shelfmark.pipelines.search import embed_photos
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.trained_model import open_model

@@ -13,7 +13,8 @@ import pytest
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_json
-from shelfmark.pipelines.discover.files import ClustersFile, RunFiles, SelectionFile, SetsFile, write_arrays
+from shelfmark.discovery.rounds import Selection
+from shelfmark.pipelines.discover.files import ClustersFile, RunFiles, SetsFile, write_arrays
 from shelfmark.pipelines.discover.manifests import StageManifest, outputs_hash
 
 ROWS = np.arange(7)
@@ -26,7 +27,7 @@ def run(tmp_path: Path) -> RunFiles:
     files.write_sets(SETS, {"labelled": ROWS, "unlabelled": ROWS + 7})
     density = ROWS.astype(np.float32)
     write_arrays(files.clusters(0), ClustersFile(ROWS, ROWS % 3, density))
-    write_arrays(files.selection(0), SelectionFile(ROWS, ROWS % 2, ROWS % 3, density, np.zeros_like(ROWS)))
+    write_arrays(files.selection(0), Selection(ROWS, ROWS % 2, ROWS % 3, density, np.zeros_like(ROWS)))
     write_json(files.names(0), {"2": "tea"})
     write_json(files.thresholds(0), {"density": 0.5})
     StageManifest(files, 0, "clusters", {"seed": 1}, {}).finish({"clusters.npz": files.clusters(0)})

@@ -16,9 +16,9 @@ from small_discovery import write_small_discovery
 from shelfmark.cli import main
 from shelfmark.core.files import sha256_file
 from shelfmark.pipelines import train
-from shelfmark.pipelines.discover import files, loop, report
-from shelfmark.pipelines.discover import select as stages
-from shelfmark.pipelines.discover import train as round_train
+from shelfmark.pipelines.discover import cluster, embed, files, loop, report
+from shelfmark.pipelines.discover import select as selection_stage
+from shelfmark.pipelines.discover import train as train_stage
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 
 COMMAND = [
@@ -170,12 +170,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     assert (run.stage(0, "train") / "last").is_dir()
     assert not (run.stage(0, "train") / "manifest.json").exists()
     points = [
-        (round_train, "train", True),
-        (stages, "write_embeddings", True),
-        (stages, "write_arrays", True),
-        (stages, "by_size", False),
+        (train_stage, "train", True),
+        (embed, "write_embeddings", True),
+        (cluster, "write_arrays", True),
+        (selection_stage, "selected_labels", False),
         (loop, "write_report", True),
-        (round_train, "write_text", True),
+        (train_stage, "write_text", True),
     ]
     for owner, name, after in points:
         with monkeypatch.context() as patch:

@@ -10,18 +10,15 @@ from discovered_run import pictures, write_run
 
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review.table import (
-    COLUMNS,
-    Decision,
-    Review,
-    read_review,
+from shelfmark.pipelines.discover.review.apply import (
     read_round_review,
-    review_csv,
     reviewed,
     round_finds,
     set_aside_review,
     write_review,
 )
+from shelfmark.pipelines.discover.review.decisions import Decision, Review, read_review
+from shelfmark.pipelines.discover.review.table import COLUMNS, review_csv
 
 CLUSTERS = (2, 3, 7)
 KNOWN = ("Soap", "Oat milk", "12")

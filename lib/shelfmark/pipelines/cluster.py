@@ -25,13 +25,13 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed, numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer, write_clusterer
+from shelfmark.discovery.clusterers.fitted import fitted_clusterer, with_options
 from shelfmark.discovery.whitening import FILE as WHITENING
 from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
 from shelfmark.recipe import Recipe
-from shelfmark.recipe.clustering import as_told, fitted_clusterer
 
 SMOKE_FOLDER = Path("log/cluster_smoke")
 _SMOKE = {
@@ -70,7 +70,7 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
     images above `discovery.selection.density_threshold`, where that is given.
     """
     read = read_embeddings(embeddings)
-    clusterer = as_told(read_clusterer(folder), recipe.discovery.clusterer)
+    clusterer = with_options(read_clusterer(folder), recipe.discovery.clusterer)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(_device(recipe)))
     found = clusterer.cluster(whitened(load_whitening(folder), _on(recipe, read.features)))

@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from shelfmark.config.section import Fraction, NotNegative, Positive, Section
+from shelfmark.config.section import option as _option
 from shelfmark.data.annotations import MAX_CLASSES
 from shelfmark.data.images import PILLOW_MAX_PIXELS
 from shelfmark.losses import CrossEntropyConfig, LossUnion, Takes
-from shelfmark.recipe.discovery import Discovery
-from shelfmark.recipe.section import Fraction, NotNegative, Positive, Section
-from shelfmark.recipe.section import option as _option
+from shelfmark.recipe.discovery import DiscoveryOptions
 
 SamplerName = Literal["instance", "class_balanced", "power", "progressive", "reverse", "class_aware", "pk", "weighted"]
 
@@ -464,7 +464,7 @@ class Recipe(Section):
     predict: Predict = Predict()
     tau_norm: TauNorm = TauNorm()
     calibrate: Calibrate = Calibrate()
-    discovery: Discovery = Discovery()
+    discovery: DiscoveryOptions = DiscoveryOptions()
     output: Output = Output()
 
     def mixing_of(self, stage: int) -> tuple[float, float, float]:

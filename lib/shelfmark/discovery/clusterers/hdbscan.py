@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.discovery.clusterers.clusters import Clusters, clusters_of
+from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval.vectors import Array, comparable
@@ -26,8 +27,10 @@ class Hdbscan:
     """
 
     name: ClassVar[str] = "hdbscan"
+    learns_on_val: ClassVar[bool] = True
+    option_names: ClassVar[Mapping[str, str]] = {"k": "k", "min_cluster_size": "min_images"}
 
-    k: int = 10
+    k: int = NUM_NEIGHBOURS
     """neighbours of an image, itself among them, that its density is found with"""
     min_cluster_size: int = 4
     """images that make a cluster, 2 or more"""

@@ -32,6 +32,7 @@ from shelfmark.core.files import atomic_path, read_json, sha256_file
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
+from shelfmark.discovery.rounds import Selection
 
 FORMAT_VERSION = 2
 """Of sets.json and the stages' manifests. Version 0.1.0 wrote none, and no digest."""
@@ -77,27 +78,6 @@ class ClustersFile:
     @property
     def num_clusters(self) -> int:
         return int(self.clusters.max(initial=-1)) + 1
-
-
-@dataclass(frozen=True)
-class SelectionFile:
-    """selection.npz, of all U unlabelled images that could be read.
-
-    rows: (U,) int64. labels: (U,) int64, below C joined to that known class, from C on a pseudo-class, -1 not selected.
-    clusters: (U,) int64 as in clusters.npz; -1 where the image was selected in an earlier round and stays so.
-    density: (U,) float32, of the round that selected the image. selected_in: (U,) int64 that round, -1 for none.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    clusters: np.ndarray
-    density: np.ndarray
-    selected_in: np.ndarray
-
-    @property
-    def is_selected(self) -> np.ndarray:
-        """(U,) bool."""
-        return self.labels >= 0
 
 
 @dataclass(frozen=True)
@@ -203,8 +183,8 @@ class RunFiles:
     def read_clusters(self, number: int) -> ClustersFile:
         return ClustersFile(**_arrays(_as_written(self.clusters(number))))
 
-    def read_selection(self, number: int) -> SelectionFile:
-        return SelectionFile(**_arrays(_as_written(self.selection(number))))
+    def read_selection(self, number: int) -> Selection:
+        return Selection(**_arrays(_as_written(self.selection(number))))
 
     def read_names(self, number: int) -> dict[int, str]:
         """Names of pseudo-classes by their label, none where no person named one."""
@@ -215,7 +195,7 @@ class RunFiles:
         return read_json(_as_written(self.thresholds(number)))
 
 
-def write_arrays(file: Path, value: ClustersFile | SelectionFile) -> None:
+def write_arrays(file: Path, value: ClustersFile | Selection) -> None:
     """Writes an .npz whole or not at all; equal arrays give equal bytes."""
     _save(file, asdict(value))
 

@@ -10,8 +10,9 @@ import numpy as np
 from shelfmark.core.contracts import Embeddings
 from shelfmark.data.table import Table
 from shelfmark.discovery.products import FoundProducts, found_products, nearest_to_means, unit_means
+from shelfmark.discovery.rounds import Selection
 from shelfmark.evaluation.found_classes import known_first
-from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, SetsFile
+from shelfmark.pipelines.discover.files import RunFiles, SetsFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class RoundFindings:
 
     sets: SetsFile
     table: Table
-    selection: SelectionFile
+    selection: Selection
     true_labels: np.ndarray
     products: FoundProducts
     known_names: tuple[str, ...]

@@ -16,7 +16,7 @@ from shelfmark.core.files import plain, sha256_file, sha256_json
 from shelfmark.core.log import say
 from shelfmark.core.manifests import read_manifest, write_manifest
 from shelfmark.pipelines.discover.files import FORMAT_VERSION, STAGES, RunFiles, Stage
-from shelfmark.pipelines.discover.review.table import set_aside_review
+from shelfmark.pipelines.discover.review.apply import set_aside_review
 from shelfmark.recipe import Recipe
 
 MANIFEST = "manifest.json"

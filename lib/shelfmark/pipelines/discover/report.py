@@ -18,7 +18,7 @@ from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 from shelfmark.pipelines.discover.finds import RoundFindings
 from shelfmark.pipelines.discover.page import page_of
-from shelfmark.pipelines.discover.review.table import round_finds, write_review
+from shelfmark.pipelines.discover.review.apply import round_finds, write_review
 from shelfmark.reports.cluster_plots import cluster_sizes
 from shelfmark.reports.html_page import write_page
 from shelfmark.reports.tables import score_name, score_text
