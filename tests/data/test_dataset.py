@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from from_options import train_transform
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +20,6 @@ from shelfmark.data.dataset import NUM_SUBSTITUTES, ImageDataset
 from shelfmark.data.images import UnreadableImage
 from shelfmark.data.samplers import Draw
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import train_transform
 
 LABELS = [0, 0, 0, 1, 1, 2, -1]
 

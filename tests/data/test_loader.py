@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from from_options import build_order, eval_transform, train_transform
 from PIL import Image
 
 from shelfmark.core.contracts import Batch
@@ -18,9 +19,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.images import UnreadableImage
 from shelfmark.data.loader import TrainLoader, eval_batches
-from shelfmark.data.samplers import build_order
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import eval_transform, train_transform
 
 NUM_ROWS = 26
 LABELS = np.arange(NUM_ROWS) % 4

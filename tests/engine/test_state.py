@@ -21,9 +21,7 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import CrossEntropy, SmoothAP
-from shelfmark.optim import build_optimizer, parameter_groups
-
-OPTIM: dict[str, Any] = {"momentum": 0.9, "nesterov": False, "betas": (0.9, 0.999), "weight_decay": 0.01}
+from shelfmark.optim import OptimOptions, build_optimizer, parameter_groups
 
 
 class Small(nn.Module):
@@ -46,8 +44,8 @@ def small(name: str = "adamw", lr: float = 0.1, **groups: Any) -> TrainStep:
         LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy()),
         LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), takes="vectors", memory=CrossBatchMemory(8)),
     ]
-    groups_of = parameter_groups(network, lr=lr, weight_decay=0.01, **groups)
-    return step_of(network, terms, build_optimizer(name, groups_of, lr=lr, **OPTIM))
+    options = OptimOptions(name=name, lr=lr, weight_decay=0.01, **groups)
+    return step_of(network, terms, build_optimizer(options, parameter_groups(network, options)))
 
 
 def batch(seed: int = 0, broken: bool = False) -> Batch:

@@ -6,18 +6,17 @@ import copy
 
 import pytest
 import torch
+from small_networks import small_network as network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError
 from shelfmark.engine.grad_cache import CachedNetwork
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network, build_network, load_matching
 from shelfmark.models.heads import LinearClassifier
-
-
-def network(num_classes: int = 5, **options: object) -> Network:
-    return build_network(backbone="test_resnet", num_classes=num_classes, **options)  # type: ignore[arg-type]
+from shelfmark.models.network import Network
+from shelfmark.models.options import ModelOptions
+from shelfmark.models.weights import load_matching
 
 
 def images(count: int = 4) -> Tensor:
@@ -143,7 +142,7 @@ def test_experts_share_the_factors_of_their_classifier() -> None:
 
 def test_a_cosine_classifier_has_no_factors() -> None:
     with pytest.raises(UserError, match="linear classifier"):
-        network(classifier="cosine").scale_classifier()
+        network(classifier={"type": "cosine"}).scale_classifier()
 
 
 def _state(module: nn.Module, statistics: bool) -> dict[str, Tensor]:
@@ -169,7 +168,7 @@ def test_batch_norms_of_a_frozen_backbone_learn_where_that_is_asked() -> None:
 
 def test_the_dropout_of_what_is_frozen_stays_off_while_its_batch_norms_learn() -> None:
     backbone = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout())
-    model = Network(backbone, nn.Identity(), LinearClassifier(12, 3), {}, freeze=["backbone"])
+    model = Network(backbone, nn.Identity(), LinearClassifier(12, 3), {}, ModelOptions(freeze=["backbone"]))
     model.freeze(["backbone"], update_batch_norm=True)
     assert [module.training for module in backbone] == [False, True, False]
 

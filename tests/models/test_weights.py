@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_networks
 import torch
 import torchvision
 from huggingface_hub import constants
 from safetensors.torch import save_file
+from small_networks import METRIC_8, proxies
 from torch import Tensor, nn
 
 from shelfmark.core.errors import UserError
-from shelfmark.models import Network, build_backbone, build_network, load_backbone_weights, load_matching
-from shelfmark.models.network import HeadOptions
+from shelfmark.models.backbones import build_backbone
+from shelfmark.models.network import Network
+from shelfmark.models.weights import load_backbone_weights, load_matching
 
 State = dict[str, Tensor]
 HUB_FOLDER = "models--timm--resnet18.a1_in1k"
@@ -223,7 +226,7 @@ def test_a_model_that_nobody_trained_is_said_to_have_no_weights(tmp_path: Path) 
 
 
 def small_network(**options: Any) -> Network:
-    return build_network(**{"backbone": "test_resnet", "num_classes": 5, "heads": {"metric": 4}, **options})
+    return small_networks.small_network(**{"num_classes": 5, "heads": {"metric": {"dim": 4}}, **options})
 
 
 def test_a_checkpoint_of_the_same_classes_is_loaded_whole() -> None:
@@ -242,7 +245,7 @@ def test_with_other_classes_only_the_classifier_stays_fresh() -> None:
 
 
 def test_proxies_of_other_classes_stay_fresh_and_their_projection_is_loaded() -> None:
-    heads = {"proxies": HeadOptions(4, "proxy", centers_per_class=2)}
+    heads = {"proxies": proxies(4, 2)}
     network, other = small_network(num_classes=9, seed=1, heads=heads), small_network(seed=2, heads=heads)
     fresh = load_matching(network, other.state_dict())
     assert fresh == ["classifier.weight", "classifier.bias", "heads.proxies.weight"]
@@ -255,19 +258,19 @@ def test_proxies_of_other_classes_stay_fresh_and_their_projection_is_loaded() ->
 
 
 def test_proxies_of_another_number_a_class_are_refused() -> None:
-    network = small_network(num_classes=9, heads={"proxies": HeadOptions(4, "proxy", centers_per_class=3)})
-    state = small_network(heads={"proxies": HeadOptions(4, "proxy", centers_per_class=2)}).state_dict()
+    network = small_network(num_classes=9, heads={"proxies": proxies(4, 3)})
+    state = small_network(heads={"proxies": proxies(4, 2)}).state_dict()
     with pytest.raises(UserError, match=r"heads\.proxies\.weight \[5, 2, 4\] where the model has \[9, 3, 4\]"):
         load_matching(network, state)
 
 
 def test_half_a_classifier_is_not_taken() -> None:
-    network, other = small_network(seed=1), small_network(seed=2, bias=False)
+    network, other = small_network(seed=1), small_network(seed=2, classifier={"bias": False})
     assert load_matching(network, other.state_dict()) == ["classifier.weight", "classifier.bias"]
     assert torch.equal(network.classifier.weight, small_network(seed=1).classifier.weight)
 
 
-@pytest.mark.parametrize("options", [{"heads": {"metric": 8}}, {"heads": {}}, {"embedding_dim": 8}])
+@pytest.mark.parametrize("options", [{"heads": {"metric": METRIC_8}}, {"heads": {}}, {"embedding_dim": 8}])
 def test_any_other_difference_is_refused(options: dict[str, Any]) -> None:
     network = small_network(seed=1)
     with pytest.raises(UserError, match=r"another network than model\.\* describes.*heads\.metric|embedding"):

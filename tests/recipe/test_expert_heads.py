@@ -146,4 +146,4 @@ def test_what_does_not_fit_is_refused_with_the_line_to_write(options: list[str],
 
 def test_a_head_may_be_called_experts_where_there_are_none() -> None:
     config = recipe("model.heads={experts: {dim: 4}}", "losses=[{name: smooth_ap, head: experts}]")
-    assert config.model.gives("experts") == ("vectors",)
+    assert (config.model.expert_outputs, [*config.model.heads]) == ((), ["experts"])

@@ -18,8 +18,8 @@ from shelfmark.engine.optimizer_state import named_state, restore_named_state
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
-from shelfmark.models import Network
 from shelfmark.models.batch_norm import named_statistics
+from shelfmark.models.network import Network
 
 # torch 2.13 gave the option another name.
 _SYNC_BUFFERS = (

@@ -1,4 +1,4 @@
-"""`shelfmark prepare`: annotations from a dataset's own layout."""
+"""`shelfmark prepare`: annotations from a dataset's own layout; and the shop, where a recipe trains on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main
 from shelfmark.data.converters import (
     prepare_aliproducts,
     prepare_cars196,
@@ -22,7 +23,10 @@ from shelfmark.data.converters import (
     prepare_sop,
     prepare_vehicleid,
 )
+from shelfmark.recipe import Recipe
 from shelfmark.shop import generate_shop, is_complete
+from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
+from shelfmark.shop.discovery_shop import write_discovery_shop
 
 # Converters that draw a part for validation.
 _SPLITTING = {
@@ -66,6 +70,25 @@ def prepare(
     else:
         prepared = _AS_PUBLISHED[what](source, target)
     say(prepared.summary)
+
+
+def make_data(recipe: Recipe) -> None:
+    """Generates the shop where the recipe asks for it, trains on it or discovers in it, and it is not there yet.
+
+    A user who names other annotations on top of such a recipe brings the data too.
+    """
+    data = recipe.data
+    discovers = recipe.discovery.annotations == data.root / DISCOVERY_SHOP
+    wants_shop = data.generated == "shop" and (discovers or data.train_json == data.root / "train.json")
+
+    def make() -> None:
+        if wants_shop and not is_complete(data.root):
+            say(f"generating the shop in {data.root} ...")
+            generate_shop(data.root)
+        if wants_shop and discovers and not (data.root / DISCOVERY_SHOP).is_file():
+            write_discovery_shop(data.root)
+
+    from_main(make)
 
 
 def _prepare_shop(root: Path, seed: int) -> None:

@@ -17,7 +17,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.stored_features import STORED, feature_facts, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel

@@ -13,7 +13,7 @@ from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 
 

@@ -37,7 +37,8 @@ from shelfmark.pipelines.discover.train import (
     val_annotations,
     write_annotations,
 )
-from shelfmark.recipe import Recipe, assemble
+from shelfmark.pipelines.prepare import make_data
+from shelfmark.recipe import Recipe
 
 
 def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small_evaluation: bool = False) -> RunFiles:
@@ -49,7 +50,7 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     recipe = loaded.config
     require_trainable(recipe)
     with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as opened:
-        assemble.make_data(recipe)
+        make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
         from_main(lambda: opened.enter_context(folder_lock(run.folder, "discovering")))
         from_main(partial(_open, run, loaded))
