@@ -1,16 +1,17 @@
-"""The page of a round: which products it shows, and the words beside them."""
+"""The page of a round of discovery, in words: `html_page` draws it.
+
+A caller collects the round as `DiscoveredRound`, and report.json of each round so far.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shelfmark.pipelines.discover.finds import RoundFindings
 from shelfmark.reports.html_page import (
-    DiscoveryPage,
+    HtmlPage,
     Number,
     Plot,
     ScoresTable,
@@ -21,26 +22,83 @@ from shelfmark.reports.html_page import (
 from shelfmark.reports.line_charts import Line, LineChart, Point
 from shelfmark.reports.tables import score_text
 
-_PRODUCTS, _PICTURES = 10, 15
 _ORIGINS = {"known": "known classes", "new": "new classes", "all": "all", "selected": "selected"}
 
 
-def page_of(
-    finds: RoundFindings, reports: Sequence[Mapping[str, Any]], name: str, sizes_plot: Path | None = None
-) -> DiscoveryPage:
-    """The page of the last of `reports`, which are those of the rounds from 0 on.
+@dataclass(frozen=True)
+class Likeness:
+    """A class or product that another resembles. cosine: of the mean embeddings of the two."""
 
-    name: the run's. sizes_plot: the PNG file of the clusters' sizes.
+    name: str
+    cosine: float
+    picture: ShownPicture
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The class that most images of a product really are of. percent: of the images whose class is known."""
+
+    name: str
+    percent: float
+    is_known: bool
+
+
+@dataclass(frozen=True)
+class RoundProduct:
+    """The selected images of one cluster.
+
+    is_new: a new product; else part of a known class. has_name: a person or the annotations named it; else the title is
+    made of a number. cluster: -1 where an earlier round, `selected_in`, selected the images for good; else of
+    `cluster_size` images, selected or not. margin: mean cosine of the images with their mean, less the cosine with
+    what the product resembles most. pictures: some of the `num_images`, from dense to thin.
+    known, other: the nearest known class and other new product. joined_known: the images joined the class `known`.
+    """
+
+    title: str
+    is_new: bool
+    has_name: bool
+    cluster: int
+    cluster_size: int
+    selected_in: int
+    num_images: int
+    density: float
+    margin: float
+    pictures: tuple[ShownPicture, ...]
+    known: Likeness | None
+    joined_known: bool
+    other: Likeness | None
+    truth: Truth | None
+
+
+@dataclass(frozen=True)
+class DiscoveredRound:
+    """run: its name. num_new, num_joined: clusters; the four lists show some of them, most telling first."""
+
+    run: str
+    num_labelled: int
+    num_known_classes: int
+    num_unlabelled: int
+    num_new: int
+    num_joined: int
+    largest: tuple[RoundProduct, ...]
+    densest: tuple[RoundProduct, ...]
+    most_doubtful: tuple[RoundProduct, ...]
+    joined: tuple[RoundProduct, ...]
+
+
+def page_of(found: DiscoveredRound, reports: Sequence[Mapping[str, Any]], sizes_plot: Path | None = None) -> HtmlPage:
+    """The page of a round. reports: report.json of all rounds from 0 on, of this one last.
+
+    sizes_plot: the PNG file of the clusters' sizes.
     """
     report = reports[-1]
-    images = finds.sets.images
-    return DiscoveryPage(
-        title=f"{name}: round {report['round']}",
-        subtitle=f"{images.get('labelled', 0):,} labelled photographs of {len(finds.known_names):,} known classes;"
-        f" {len(finds.selection.rows):,} unlabelled ones were searched for new products.{_thresholds_told(report)}",
+    return HtmlPage(
+        title=f"{found.run}: round {report['round']}",
+        subtitle=f"{found.num_labelled:,} labelled photographs of {found.num_known_classes:,} known classes;"
+        f" {found.num_unlabelled:,} unlabelled ones were searched for new products.{_thresholds_told(report)}",
         numbers=tuple(_numbers(report)),
         charts=_charts(reports) if len(reports) > 1 else (),
-        sections=_sections(finds),
+        sections=_sections(found),
         tables=tuple(_tables(report)),
         plots=() if sizes_plot is None else (Plot("Sizes of the clusters", _sizes_told(report), sizes_plot),),
         footer="To rename, merge or drop clusters edit review.csv, which lies beside this page; the next round obeys"
@@ -170,113 +228,75 @@ def _sizes_told(report: Mapping[str, Any]) -> str:
     return f"{told}, the largest has {sizes['largest']:,}."
 
 
-def _sections(finds: RoundFindings) -> tuple[Section, ...]:
-    products = finds.products
-    num_new, num_joined = int(products.is_new.sum()), int((~products.is_new).sum())
+def _sections(found: DiscoveredRound) -> tuple[Section, ...]:
     return (
         Section(
-            f"The largest of {num_new:,} new products" if num_new > 1 else "New products",
+            f"The largest of {found.num_new:,} new products" if found.num_new > 1 else "New products",
             "Each row is a cluster of selected photographs, from its densest photograph to its least dense.",
-            _shown(finds, products.largest()),
+            _shown(found.largest),
             "No photograph was selected for a new product in this round.",
         ),
         Section(
             "The densest",
             "Photographs that are most alike: nearly always one product, and sometimes one photograph many times.",
-            _shown(finds, products.densest()),
+            _shown(found.densest),
         ),
         Section(
             "The most doubtful",
             "Their photographs are hardly nearer to each other than to a known class or to another new product. These"
             " are the rows to merge or to drop first.",
-            _shown(finds, products.most_doubtful()),
+            _shown(found.most_doubtful),
         ),
         Section(
-            f"Joined to known classes: {num_joined:,} cluster{'' if num_joined == 1 else 's'}",
+            f"Joined to known classes: {found.num_joined:,} cluster{'' if found.num_joined == 1 else 's'}",
             "Taken for photographs of products that were known already.",
-            _shown(finds, products.joined()),
+            _shown(found.joined),
             "No cluster was near enough to a known class.",
         ),
     )
 
 
-def _shown(finds: RoundFindings, places: np.ndarray) -> tuple[ShownProduct, ...]:
-    return tuple(_product(finds, int(place)) for place in places[:_PRODUCTS])
-
-
-def _product(finds: RoundFindings, place: int) -> ShownProduct:
-    products = finds.products
-    rows = products.rows[place]
-    # Evenly from the densest to the least dense: the least dense ones show what went wrong.
-    shown = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _PICTURES)).round().astype(int))]
-    return ShownProduct(
-        title=_title(finds, place),
-        facts=tuple(_facts(finds, place)),
-        pictures=tuple(_picture(finds, int(row)) for row in shown),
-        num_more=len(rows) - len(shown),
-        truth=_truth(finds, rows),
-        **_like(finds, place),
+def _shown(products: Sequence[RoundProduct]) -> tuple[ShownProduct, ...]:
+    return tuple(
+        ShownProduct(
+            title=one.title,
+            facts=tuple(_facts(one)),
+            pictures=one.pictures,
+            num_more=one.num_images - len(one.pictures),
+            truth=_truth(one.truth),
+            **_like(one),
+        )
+        for one in products
     )
 
 
-def _facts(finds: RoundFindings, place: int) -> Iterable[str]:
-    products = finds.products
-    rows, cluster = products.rows[place], int(products.clusters[place])
-    yield f"{_images(len(rows))}{_of_all(len(rows), int(products.cluster_sizes[place]))}"
-    margin = f", margin {products.margin[place]:.2f}" if products.is_new[place] else ""
-    yield f"density {products.density[place]:.2f}{margin}"
-    if cluster < 0:
-        yield f"selected in round {finds.selection.selected_in[rows].min()}"
-    elif finds.suggested_name(place) != f"new {cluster}":
-        yield f"cluster {cluster}"
+def _facts(product: RoundProduct) -> Iterable[str]:
+    images = "1 image" if product.num_images == 1 else f"{product.num_images:,} images"
+    of_all = f" of the cluster's {product.cluster_size:,}" if product.cluster_size > product.num_images else ""
+    yield f"{images}{of_all}"
+    margin = f", margin {product.margin:.2f}" if product.is_new else ""
+    yield f"density {product.density:.2f}{margin}"
+    if product.cluster < 0:
+        yield f"selected in round {product.selected_in}"
+    elif product.has_name:
+        yield f"cluster {product.cluster}"
 
 
-def _title(finds: RoundFindings, place: int) -> str:
-    suggested = finds.suggested_name(place)
-    return suggested[:1].upper() + suggested[1:] if suggested.startswith(("new ", "pseudo-class ")) else suggested
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
-
-
-def _of_all(selected: int, size: int) -> str:
-    return f" of the cluster's {size:,}" if size > selected else ""
-
-
-def _picture(finds: RoundFindings, place: int) -> ShownPicture:
-    row = int(finds.selection.rows[place])
-    return ShownPicture(finds.path(row), f"{finds.table.paths[row]}, density {finds.selection.density[place]:.2f}")
-
-
-def _like(finds: RoundFindings, place: int) -> dict[str, Any]:
-    """The nearest known class, and another new product that is nearer, with a picture of the nearest."""
-    products = finds.products
-    known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
-    is_new = bool(products.is_new[place])
-    like = "" if known < 0 else f"{finds.known_names[known]}, known, cosine {products.known_cosine[place]:.2f}"
-    if not is_new and known == products.labels[place]:
-        like = f"cosine with the class {products.known_cosine[place]:.2f}"
-    elif like:
-        like = f"like {like}"
-    row = int(finds.known_rows[known]) if known >= 0 else -1
-    picture = ShownPicture(finds.path(row) if row >= 0 else None, finds.known_names[known]) if known >= 0 else None
-    if is_new and other >= 0 and not products.other_cosine[place] <= products.known_cosine[place]:
-        # The nearer of the two is pictured.
-        picture = _picture(finds, int(products.rows[other][0]))
-        first = f"like {_title(finds, other)}, cosine {products.other_cosine[place]:.2f}"
+def _like(product: RoundProduct) -> dict[str, Any]:
+    """The nearest known class, and another new product if that is nearer, with a picture of the nearer of the two."""
+    known, other = product.known, product.other
+    like = "" if known is None else f"like {known.name}, known, cosine {known.cosine:.2f}"
+    if known is not None and product.joined_known:
+        like = f"cosine with the class {known.cosine:.2f}"
+    picture = None if known is None else known.picture
+    if product.is_new and other is not None and (known is None or other.cosine > known.cosine):
+        picture = other.picture
+        first = f"like {other.name}, cosine {other.cosine:.2f}"
         like = f"{first}; {like}" if like else first
     return {"like": like, "like_picture": picture}
 
 
-def _truth(finds: RoundFindings, rows: np.ndarray) -> str:
-    """What most of the images are, with their share, where that is known."""
-    truth = finds.true_labels[rows]
-    truth = truth[truth >= 0]
-    if not len(truth):
+def _truth(truth: Truth | None) -> str:
+    if truth is None:
         return ""
-    classes, counts = np.unique(truth, return_counts=True)
-    most = int(counts.argmax())
-    name, num_known = finds.true_name(int(classes[most])), len(finds.known_names)
-    kind = "known" if classes[most] < num_known else "new"
-    return f"truth: {100 * counts[most] / len(truth):.0f}% {name} ({kind})"
+    return f"truth: {truth.percent:.0f}% {truth.name} ({'known' if truth.is_known else 'new'})"

@@ -51,9 +51,17 @@ class RoundFindings:
     def suggested_name(self, place: int) -> str:
         """Of a group: the known class that it joined, the name that it has, or `new` and the cluster's number."""
         label, cluster = int(self.products.labels[place]), int(self.products.clusters[place])
-        if label < len(self.known_names) or label in self.names or cluster < 0:
-            return self.name(label)
-        return f"new {cluster}"
+        return self.name(label) if self.has_name(place) or cluster < 0 else f"new {cluster}"
+
+    def title(self, place: int) -> str:
+        """The suggested name of a group, as a heading."""
+        name = self.suggested_name(place)
+        return name if self.has_name(place) else name[:1].upper() + name[1:]
+
+    def has_name(self, place: int) -> bool:
+        """Whether the annotations or a person named a group."""
+        label = int(self.products.labels[place])
+        return label < len(self.known_names) or label in self.names
 
 
 def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:

@@ -17,10 +17,11 @@ from shelfmark.core.log import warn
 from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 from shelfmark.pipelines.discover.finds import RoundFindings
-from shelfmark.pipelines.discover.page import page_of
 from shelfmark.pipelines.discover.review.apply import round_finds, write_review
+from shelfmark.pipelines.discover.shown import discovered_round
 from shelfmark.reports.cluster_plots import cluster_sizes
 from shelfmark.reports.html_page import write_page
+from shelfmark.reports.round_page import page_of
 from shelfmark.reports.tables import score_name, score_text
 
 SCORED_SETS: tuple[Literal["val", "test"], ...] = ("val", "test")
@@ -52,7 +53,7 @@ def write_report(
     earlier = [read_json(run.report(one)) for one in range(number) if run.report(one).is_file()]
     write_review(run, number, finds)
     sizes = _draw(report["cluster_sizes"], folder / "cluster_sizes.png")
-    write_page(page_of(finds, [*earlier, report], run.folder.name, sizes), folder / "index.html")
+    write_page(page_of(discovered_round(finds, run.folder.name), [*earlier, report], sizes), folder / "index.html")
     # The report comes last: whoever finds it finds the others.
     write_json(run.report(number), report)
     return report
