@@ -21,7 +21,7 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.discovery import known
 from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
-from shelfmark.pipelines.discover.finds import class_name
+from shelfmark.pipelines.discover.findings import class_name
 from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.pipelines.search import embed_photos, listed
 from shelfmark.reports.tables import write_table

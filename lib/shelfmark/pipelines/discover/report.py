@@ -16,8 +16,8 @@ from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
 from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
-from shelfmark.pipelines.discover.finds import RoundFindings
-from shelfmark.pipelines.discover.review.apply import round_finds, write_review
+from shelfmark.pipelines.discover.findings import RoundFindings
+from shelfmark.pipelines.discover.review.apply import round_findings, write_review
 from shelfmark.pipelines.discover.shown import discovered_round
 from shelfmark.reports.cluster_plots import cluster_sizes
 from shelfmark.reports.html_page import write_page
@@ -42,18 +42,18 @@ def write_report(
     Returns what report.json says. recall_at, metric, seed: eval.recall_at, eval.retrieval_metric and seed of the run.
     All files follow from the run's other files alone: made again, they are the same bytes.
     """
-    finds = round_finds(run, number)
+    findings = round_findings(run, number)
     report = {
         "round": number,
         "retrieval": _retrieval(run, number, recall_at, metric, seed, device),
-        **_found(finds),
+        **_found(findings),
         **({"thresholds": run.read_thresholds(number)} if run.thresholds(number).is_file() else {}),
     }
     folder = run.report(number).parent
     earlier = [read_json(run.report(one)) for one in range(number) if run.report(one).is_file()]
-    write_review(run, number, finds)
+    write_review(run, number, findings)
     sizes = _draw(report["cluster_sizes"], folder / "cluster_sizes.png")
-    write_page(page_of(discovered_round(finds, run.folder.name), [*earlier, report], sizes), folder / "index.html")
+    write_page(page_of(discovered_round(findings, run.folder.name), [*earlier, report], sizes), folder / "index.html")
     # The report comes last: whoever finds it finds the others.
     write_json(run.report(number), report)
     return report
@@ -111,9 +111,9 @@ def _retrieval(
     return found
 
 
-def _found(finds: RoundFindings) -> dict[str, Any]:
+def _found(findings: RoundFindings) -> dict[str, Any]:
     """What was selected, the sizes of the clusters, and what the truth says of both, where there is any."""
-    num_known, selection, truth = len(finds.known_names), finds.selection, finds.true_labels
+    num_known, selection, truth = len(findings.known_names), findings.selection, findings.true_labels
     report: dict[str, Any] = {
         "selection": found_classes.selection_counts(selection.labels, num_known),
         "cluster_sizes": found_classes.size_histogram(selection.clusters, selection.is_selected),

@@ -15,7 +15,7 @@ from shelfmark.data.documents import annotations_json
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.finds import known_names
+from shelfmark.pipelines.discover.findings import known_names
 from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.pipelines.discover.sets import set_table
 from shelfmark.pipelines.train import train

@@ -10,7 +10,7 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.discovery.rounds import Selection, inherited_names, kept_selection
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.finds import RoundFindings, finds_of, known_names
+from shelfmark.pipelines.discover.findings import RoundFindings, findings_of, known_names
 from shelfmark.pipelines.discover.review.decisions import Review, read_review
 from shelfmark.pipelines.discover.review.table import are_of_same_clusters, is_edited, review_csv
 
@@ -46,19 +46,19 @@ def read_round_review(run: RunFiles, number: int) -> Review:
     return read_review(file, clusters[clusters >= 0].tolist(), known_names(run.table, run.read_sets().known_classes))
 
 
-def round_finds(run: RunFiles, number: int) -> RoundFindings:
+def round_findings(run: RunFiles, number: int) -> RoundFindings:
     """What a round found whose selection is done, with the names that earlier reviews gave."""
-    return finds_of(run, number, _names_before_review(run, number, run.read_selection(number).labels))
+    return findings_of(run, number, _names_before_review(run, number, run.read_selection(number).labels))
 
 
-def write_review(run: RunFiles, number: int, finds: RoundFindings | None = None) -> Path:
+def write_review(run: RunFiles, number: int, findings: RoundFindings | None = None) -> Path:
     """Writes review.csv of a round, a row a selected cluster, largest first, and returns its path.
 
     A table that a person has edited is never overwritten: it stays if it is about the same clusters, and is renamed
     otherwise, which is said.
     """
     file = run.review(number)
-    text = review_csv(finds or round_finds(run, number))
+    text = review_csv(findings or round_findings(run, number))
     if file.is_file() and file.read_bytes() != text.encode():
         if are_of_same_clusters(file.read_bytes(), text.encode()):
             say(f"{file} is about these clusters already, and stays as it was edited")

@@ -12,7 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import read_regular
-from shelfmark.pipelines.discover.finds import RoundFindings
+from shelfmark.pipelines.discover.findings import RoundFindings
 
 COLUMNS = (
     "cluster",
@@ -32,9 +32,9 @@ COLUMNS = (
 _NEEDED = ("cluster", "decision")
 
 
-def review_csv(finds: RoundFindings) -> str:
+def review_csv(findings: RoundFindings) -> str:
     """The table as text. It begins with a byte-order mark, without which spreadsheets take UTF-8 for something else."""
-    products = finds.products
+    products = findings.products
     reviewable = np.flatnonzero(products.clusters >= 0)
     order = reviewable[np.lexsort((products.clusters[reviewable], -products.num_images[reviewable]))]
     text = io.StringIO()
@@ -50,12 +50,12 @@ def review_csv(finds: RoundFindings) -> str:
                 products.cluster_sizes[place],
                 products.num_images[place],
                 f"{products.density[place]:.4f}",
-                finds.known_names[label] if label < products.num_known else "",
-                finds.known_names[known] if known >= 0 else "",
+                findings.known_names[label] if label < products.num_known else "",
+                findings.known_names[known] if known >= 0 else "",
                 _cosine(products.known_cosine[place]),
                 other_cluster if other_cluster >= 0 else "",
                 _cosine(products.other_cosine[place]) if other_cluster >= 0 else "",
-                finds.suggested_name(int(place)),
+                findings.suggested_name(int(place)),
                 "keep",
                 "",
                 "",

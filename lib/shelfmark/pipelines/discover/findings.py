@@ -64,7 +64,7 @@ class RoundFindings:
         return label < len(self.known_names) or label in self.names
 
 
-def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
+def findings_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
     """Of a round whose selection is done. names: of pseudo-classes, by label."""
     sets, table, selection = run.read_sets(), run.table, run.read_selection(number)
     num_known = len(sets.known_classes)
