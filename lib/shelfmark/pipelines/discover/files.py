@@ -36,6 +36,7 @@ from shelfmark.discovery.rounds import Selection
 
 FORMAT_VERSION = 2
 """Of sets.json and the stages' manifests. Version 0.1.0 wrote none, and no digest."""
+MANIFEST = "manifest.json"
 _REMAKE = "Remove its folder and run `shelfmark discover` again."
 
 Stage = Literal["train", "embed", "clusterer", "clusters", "selection", "report"]
@@ -105,8 +106,12 @@ class RunFiles:
         return self.folder / f"round_{number}"
 
     def stage(self, number: int, stage: Stage) -> Path:
-        """The folder of a stage, in which its manifest.json lies."""
+        """The folder of a stage."""
         return self.round(number) / stage
+
+    def manifest(self, number: int, stage: Stage) -> Path:
+        """What a stage was made with and from; it is there once the stage is done."""
+        return self.stage(number, stage) / MANIFEST
 
     def train_json(self, number: int) -> Path:
         return self.round(number) / "train.json"
@@ -143,7 +148,7 @@ class RunFiles:
     def finished_rounds(self) -> list[int]:
         """The rounds whose report is done, from 0 on without a gap."""
         rounds: list[int] = []
-        while (self.stage(len(rounds), "report") / "manifest.json").is_file():
+        while self.manifest(len(rounds), "report").is_file():
             rounds.append(len(rounds))
         return rounds
 
@@ -207,7 +212,7 @@ def _save(file: Path, arrays: Mapping[Any, np.ndarray]) -> None:
 
 def _as_written(file: Path) -> Path:
     """`file`, of which every byte is what the manifest of its stage says; a stage in progress has none yet."""
-    manifest = file.with_name("manifest.json")
+    manifest = file.with_name(MANIFEST)
     if manifest.is_file():
         given = read_manifest(manifest, unversioned=True).get("outputs", {}).get(file.name)
         if given is not None and (not file.is_file() or sha256_file(file) != given):

@@ -19,7 +19,6 @@ from shelfmark.pipelines.discover.files import FORMAT_VERSION, STAGES, RunFiles,
 from shelfmark.pipelines.discover.review.apply import set_aside_review
 from shelfmark.recipe import Recipe
 
-MANIFEST = "manifest.json"
 _TRAIN_RUNTIME = {
     "data.num_workers",
     "data.test_json",
@@ -61,7 +60,7 @@ class StageManifest:
 
     @property
     def is_done(self) -> bool:
-        return (self.run.stage(self.round, self.stage) / MANIFEST).is_file()
+        return self.run.manifest(self.round, self.stage).is_file()
 
     @property
     def _begun(self) -> Path:
@@ -70,8 +69,7 @@ class StageManifest:
 
     def require_fit(self) -> None:
         """Raises a UserError where the stage, done or begun, was made with other options or from other files."""
-        file = self.run.stage(self.round, self.stage) / MANIFEST
-        file = file if file.is_file() else self._begun
+        file = self.run.manifest(self.round, self.stage) if self.is_done else self._begun
         if not file.is_file():
             return
         before = read_manifest(file, unversioned=True)
@@ -92,7 +90,7 @@ class StageManifest:
         # Of a stage that was killed and went on: since it went on.
         seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
         value = {**self._value(), "seconds": seconds, "outputs": hashes}
-        write_manifest(self.run.stage(self.round, self.stage) / MANIFEST, value)
+        write_manifest(self.run.manifest(self.round, self.stage), value)
         self._begun.unlink(missing_ok=True)
 
     def _value(self) -> dict[str, Any]:
@@ -143,7 +141,7 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
     """Of all that a done stage hands on."""
-    return sha256_json(read_manifest(run.stage(number, stage) / MANIFEST, unversioned=True)["outputs"])
+    return sha256_json(read_manifest(run.manifest(number, stage), unversioned=True)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
@@ -165,10 +163,9 @@ def forget(run: RunFiles, redo: str) -> None:
 
 
 def _remove(run: RunFiles, number: int, stage: Stage) -> None:
-    folder = run.stage(number, stage)
     # The manifest first, so that a half removed stage is not taken for a done one.
-    (folder / MANIFEST).unlink(missing_ok=True)
+    run.manifest(number, stage).unlink(missing_ok=True)
     if stage == "report":
         set_aside_review(run, number)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(run.stage(number, stage), ignore_errors=True)
     (run.round(number) / f"{stage}.begun.json").unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def write_report(
 
 def stage_seconds(run: RunFiles, number: int) -> dict[str, float]:
     """How long each done stage of a round took, by its manifest."""
-    manifests = {stage: run.stage(number, stage) / "manifest.json" for stage in STAGES}
+    manifests = {stage: run.manifest(number, stage) for stage in STAGES}
     found = {stage: read_json(file).get("seconds") for stage, file in manifests.items() if file.is_file()}
     return {stage: seconds for stage, seconds in found.items() if seconds is not None}
 
