@@ -43,8 +43,8 @@ def fit(
     features: (N, D), of any length. labels: (N,) whole numbers. seed: of the first weights, the order of the seeds and
     the balance.
     The graphs of the pyramids are trained in turn: a step takes one batch of nodes from each graph, and the optimizer
-    moves after every batch. A graph that is through begins again, in a new order. An epoch has as many steps as the
-    first graph has batches.
+    moves after every batch. When all nodes of a graph were drawn, they are drawn again in a new order. An epoch has as
+    many steps as the first graph has batches.
     state_file: written whole, at the end of an epoch if state_every_s seconds have passed, and of the last. A fit of
     the same data and options goes on from it, and on a CPU ends with the weights of one that was never stopped; the
     file of another fit is written over. Raises UserError where the loss is no longer finite.

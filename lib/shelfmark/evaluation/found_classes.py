@@ -1,4 +1,6 @@
-"""How right a round of discovery is, where truth is there. Legend: U unlabelled images, C known classes, K clusters.
+"""What a round of discovery found rightly, where the true classes are known.
+
+Legend: U unlabelled images, C known classes, K clusters.
 
 Truth is numbered like selections: a known class is 0..C-1, a new class C or above, -1 where it is not known. An
 image's origin is `known` where its class is a known one and `new` where it is not. Formulas: docs/definitions.md.

@@ -86,12 +86,12 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
 
 
 def smoke_overrides() -> list[Override]:
-    """What makes a network that learns in a second."""
+    """Under these the network trains in a second."""
     return [Override(key, value, "--smoke") for key, value in _SMOKE.items()]
 
 
 def smoke_embeddings(name: str, num_classes: int = 24) -> Path:
-    """The folder of embeddings that stand for a data set's: a long tail of classes, around random directions.
+    """The folder of made-up embeddings in place of a data set's: classes around random directions, with a long tail.
 
     name: of the data set; another one has other classes.
     """

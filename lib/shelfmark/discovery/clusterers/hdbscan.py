@@ -21,7 +21,7 @@ MOST_IMAGES = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Hdbscan:
-    """Clusters that last over many thresholds at once, so it has none. Noise stays alone.
+    """Clusters that persist over many thresholds, so there is no threshold to choose. Noise is a cluster of one image.
 
     Source: Campello et al., "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013.
     """

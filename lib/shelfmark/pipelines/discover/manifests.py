@@ -115,7 +115,7 @@ def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
 
 
 def _void_targets(selection: Mapping[str, Any]) -> set[str]:
-    """Targets of what is not calibrated: a run may go on when one of them was changed."""
+    """Targets that have no effect, because nothing is calibrated for them: they may change while a run goes on."""
     is_void = {
         "target_precision": selection["density_threshold"] is not None,
         "join_precision": not selection["join_known"],
@@ -124,12 +124,12 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
 
 
 def _defaults(stage: Stage) -> dict[str, Any]:
-    """What an option was in a stage that was made before there was such an option."""
+    """The value of an option in a stage that is older than the option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
 
 
 def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same within the entries of lists, such as `losses`."""
+    """The options of an older stage, with the defaults of younger options inside lists such as `losses`."""
     whole = {}
     for name, value in options.items():
         place: Shape | None = Shape.of(Recipe)
@@ -140,7 +140,7 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
-    """Of all that a done stage hands on."""
+    """One hash of all files that later stages read of a done stage."""
     return sha256_json(read_manifest(run.manifest(number, stage), unversioned=True)["outputs"])
 
 

@@ -40,7 +40,7 @@ def write_report(
     """Writes report.json, index.html, cluster_sizes.png and review.csv of a round whose selection is done.
 
     Returns what report.json says. recall_at, metric, seed: eval.recall_at, eval.retrieval_metric and seed of the run.
-    All files follow from the run's other files alone: made again, they are the same bytes.
+    All files follow from the other files of the run alone: made again, they have the same bytes.
     """
     findings = round_findings(run, number)
     report = {
@@ -71,8 +71,7 @@ def round_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Headings, one a round, and rows of text, one a score, for a table on screen; from the rounds' reports.
 
-    seconds: of each round, `stage_seconds`, for the whole and the stage that took most of it. A row that no round has
-    is left out: those of the truth where there is none.
+    seconds: `stage_seconds` of each round. A score that no round has gets no row.
     """
     texts: dict[str, Callable[[Mapping[str, Any]], str]] = {
         f"{name} {score_name(score)}": partial(_score, way=("retrieval", name, score))

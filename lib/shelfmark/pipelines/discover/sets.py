@@ -181,7 +181,7 @@ def _side_by_side(classes: np.ndarray, groups: tuple[str, ...] | None) -> np.nda
 
 
 def _cut(table: Table, rows: np.ndarray, most: int) -> np.ndarray:
-    """Rows of whole classes until there are `most`; of images without a label those that are spread evenly."""
+    """About `most` of the rows: whole classes of labelled images, and evenly spread ones of unlabelled images."""
     if len(rows) <= most:
         return rows
     labels = table.labels[rows]
