@@ -6,7 +6,6 @@ scores.json    how many clusters; with labels how well they agree with them, ove
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clust
 from shelfmark.discovery.clusterers.fitted import fitted_clusterer, with_options
 from shelfmark.discovery.whitening import FILE as WHITENING
 from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
+from shelfmark.evaluation.clustering import agreement
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
 from shelfmark.recipe import Recipe
 
@@ -123,12 +122,7 @@ def _scores(labels: np.ndarray, found: Clusters, chosen: np.ndarray) -> Scores:
     known = chosen & (labels >= 0)
     if not known.any():
         return scores
-    truth, predicted = labels[known], found.labels.numpy()[known]
-    for name, score in (("pairwise", pairwise), ("bcubed", bcubed)):
-        parts: Sequence[float] = score(truth, predicted)
-        scores |= {f"{name}_{part}": value for part, value in zip(("precision", "recall", "f"), parts)}
-    scores["nmi"] = nmi(truth, predicted)
-    return {name: None if value is None or np.isnan(value) else value for name, value in scores.items()}
+    return scores | agreement(labels[known], found.labels.numpy()[known])
 
 
 def _told(epoch: int, num_epochs: int, losses: dict[str, Any]) -> None:

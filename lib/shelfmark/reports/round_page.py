@@ -16,7 +16,6 @@ from shelfmark.reports.html_page import (
     Plot,
     ScoresTable,
     Section,
-    ShownPicture,
     ShownProduct,
 )
 from shelfmark.reports.line_charts import Line, LineChart, Point
@@ -26,53 +25,8 @@ _ORIGINS = {"known": "known classes", "new": "new classes", "all": "all", "selec
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """A class or product that another resembles. cosine: of the mean embeddings of the two."""
-
-    name: str
-    cosine: float
-    picture: ShownPicture
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The class that most images of a product really are of. percent: of the images whose class is known."""
-
-    name: str
-    percent: float
-    is_known: bool
-
-
-@dataclass(frozen=True)
-class RoundProduct:
-    """The selected images of one cluster.
-
-    is_new: a new product; else part of a known class. has_name: a person or the annotations named it; else the title is
-    made of a number. cluster: -1 where an earlier round, `selected_in`, selected the images for good; else of
-    `cluster_size` images, selected or not. margin: mean cosine of the images with their mean, less the cosine with
-    what the product resembles most. pictures: some of the `num_images`, from dense to thin.
-    known, other: the nearest known class and other new product. joined_known: the images joined the class `known`.
-    """
-
-    title: str
-    is_new: bool
-    has_name: bool
-    cluster: int
-    cluster_size: int
-    selected_in: int
-    num_images: int
-    density: float
-    margin: float
-    pictures: tuple[ShownPicture, ...]
-    known: Likeness | None
-    joined_known: bool
-    other: Likeness | None
-    truth: Truth | None
-
-
-@dataclass(frozen=True)
 class DiscoveredRound:
-    """run: its name. num_new, num_joined: clusters; the four lists show some of them, most telling first."""
+    """run: its name. num_new, num_joined: clusters. The four lists show some of them, the most telling first."""
 
     run: str
     num_labelled: int
@@ -80,10 +34,10 @@ class DiscoveredRound:
     num_unlabelled: int
     num_new: int
     num_joined: int
-    largest: tuple[RoundProduct, ...]
-    densest: tuple[RoundProduct, ...]
-    most_doubtful: tuple[RoundProduct, ...]
-    joined: tuple[RoundProduct, ...]
+    largest: tuple[ShownProduct, ...]
+    densest: tuple[ShownProduct, ...]
+    most_doubtful: tuple[ShownProduct, ...]
+    joined: tuple[ShownProduct, ...]
 
 
 def page_of(found: DiscoveredRound, reports: Sequence[Mapping[str, Any]], sizes_plot: Path | None = None) -> HtmlPage:
@@ -233,70 +187,24 @@ def _sections(found: DiscoveredRound) -> tuple[Section, ...]:
         Section(
             f"The largest of {found.num_new:,} new products" if found.num_new > 1 else "New products",
             "Each row is a cluster of selected photographs, from its densest photograph to its least dense.",
-            _shown(found.largest),
+            found.largest,
             "No photograph was selected for a new product in this round.",
         ),
         Section(
             "The densest",
             "Photographs that are most alike: nearly always one product, and sometimes one photograph many times.",
-            _shown(found.densest),
+            found.densest,
         ),
         Section(
             "The most doubtful",
             "Their photographs are hardly nearer to each other than to a known class or to another new product. These"
             " are the rows to merge or to drop first.",
-            _shown(found.most_doubtful),
+            found.most_doubtful,
         ),
         Section(
             f"Joined to known classes: {found.num_joined:,} cluster{'' if found.num_joined == 1 else 's'}",
             "Taken for photographs of products that were known already.",
-            _shown(found.joined),
+            found.joined,
             "No cluster was near enough to a known class.",
         ),
     )
-
-
-def _shown(products: Sequence[RoundProduct]) -> tuple[ShownProduct, ...]:
-    return tuple(
-        ShownProduct(
-            title=one.title,
-            facts=tuple(_facts(one)),
-            pictures=one.pictures,
-            num_more=one.num_images - len(one.pictures),
-            truth=_truth(one.truth),
-            **_like(one),
-        )
-        for one in products
-    )
-
-
-def _facts(product: RoundProduct) -> Iterable[str]:
-    images = "1 image" if product.num_images == 1 else f"{product.num_images:,} images"
-    of_all = f" of the cluster's {product.cluster_size:,}" if product.cluster_size > product.num_images else ""
-    yield f"{images}{of_all}"
-    margin = f", margin {product.margin:.2f}" if product.is_new else ""
-    yield f"density {product.density:.2f}{margin}"
-    if product.cluster < 0:
-        yield f"selected in round {product.selected_in}"
-    elif product.has_name:
-        yield f"cluster {product.cluster}"
-
-
-def _like(product: RoundProduct) -> dict[str, Any]:
-    """The nearest known class, and another new product if that is nearer, with a picture of the nearer of the two."""
-    known, other = product.known, product.other
-    like = "" if known is None else f"like {known.name}, known, cosine {known.cosine:.2f}"
-    if known is not None and product.joined_known:
-        like = f"cosine with the class {known.cosine:.2f}"
-    picture = None if known is None else known.picture
-    if product.is_new and other is not None and (known is None or other.cosine > known.cosine):
-        picture = other.picture
-        first = f"like {other.name}, cosine {other.cosine:.2f}"
-        like = f"{first}; {like}" if like else first
-    return {"like": like, "like_picture": picture}
-
-
-def _truth(truth: Truth | None) -> str:
-    if truth is None:
-        return ""
-    return f"truth: {truth.percent:.0f}% {truth.name} ({'known' if truth.is_known else 'new'})"
