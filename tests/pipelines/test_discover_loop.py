@@ -32,6 +32,7 @@ COMMAND = [
     *("--config", "configs/discovery/shop.yaml", "--smoke"),
     "model.backbone=test_resnet",
     "data.input_size_px=32",
+    "data.num_workers=0",  # a process takes longer to import torch than to read these pictures
     "train.num_epochs=2",
     "train.steps_per_epoch=2",
     "discovery.annotations=small.json",

@@ -15,7 +15,7 @@ from shelfmark.pipelines.discover import report
 from shelfmark.pipelines.discover.files import RunFiles
 
 SMALL = [
-    *("data.input_size_px=32", "train.steps_per_epoch=2"),
+    *("data.input_size_px=32", "data.num_workers=0", "train.steps_per_epoch=2"),
     *("discovery.annotations=small.json", "discovery.max_images=0"),
 ]
 
