@@ -29,8 +29,7 @@ from torch.nn.functional import normalize
 
 from shelfmark.core.errors import UserError
 from shelfmark.losses import PNP, SmoothAP
-from shelfmark.ops.soft_rank import soft_rank_total
-from shelfmark.ops.soft_rank.choice import Twin
+from shelfmark.ops.soft_rank import Implementation, Ranking, soft_rank_total
 
 DIM = 512
 IMAGES_PER_CLASS = 4
@@ -195,8 +194,8 @@ def gpu_cases() -> Iterator[Case]:
         yield Case(f"GPU: {name}", SMALL_BATCH, ours, naive)
         yield Case(f"GPU: {name}", GPU_BATCH, ours, targets=[seconds_below(0.015)])
         yield Case(f"GPU: {name}", LARGEST_BATCH, ours, targets=[seconds_below(1), bytes_below(3000 * MB)])
-        triton, chunked = ByTwin(ours, "triton"), ByTwin(ours, "chunked")
-        title = f"GPU: {name} by the triton twin; baseline the chunked twin"
+        triton, chunked = ByImplementation(ours, "triton"), ByImplementation(ours, "chunked")
+        title = f"GPU: {name} by implementation=triton; baseline implementation=chunked"
         yield Case(title, GPU_BATCH, triton, chunked, [SAME_GRADIENT])
 
 
@@ -229,14 +228,14 @@ def our_form_of_peer_pnp(embedding: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ByTwin:
-    """A loss computed by one twin of the soft-rank engine."""
+class ByImplementation:
+    """A loss computed by one implementation of the soft-rank engine."""
 
     loss: SmoothAP | PNP
-    twin: Twin
+    implementation: Implementation
 
     def __call__(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        total, num_queries = soft_rank_total(
+        ranking = Ranking(
             embedding,
             labels,
             embedding,
@@ -245,8 +244,8 @@ class ByTwin:
             score=self.loss.score,
             temperature=self.loss.temperature,
             include_self=self.loss.include_self,
-            twin=self.twin,
         )
+        total, num_queries = soft_rank_total(ranking, self.implementation)
         return total / num_queries
 
 
@@ -424,7 +423,7 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     classes = LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy())
     steps: dict[str, Callable[[], object]] = {}
     for name, loss in {"cross-entropy": None, "Smooth-AP": SmoothAP(), "PNP-D_q": PNP("D_q")}.items():
-        ranking = [LossTerm("ranking", "metric", 1.0, loss, takes="vectors")] if loss else []
+        ranking = [LossTerm("ranking", "metric", 1.0, loss, consumes="vectors")] if loss else []
         heads = {term.head: HeadOptions(dim=DIM) for term in ranking}
         network = build_network(ModelOptions(backbone="resnet50", heads=heads), NUM_CLASSES).to(device)
         optim = OptimOptions(lr=LEARNING_RATE)

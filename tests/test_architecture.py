@@ -42,6 +42,7 @@ FLOORS = {
     "recipe": 4,
     "runtime": 5,
     "pipelines": 6,
+    "migrate": 6,
     "cli": 8,
     "__main__": 9,
     "__init__": -1,  # the version alone, which everything may read

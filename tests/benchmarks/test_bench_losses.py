@@ -56,11 +56,11 @@ def test_another_loss_is_found_to_differ(quick):
 
 
 @pytest.mark.parametrize("loss", [SmoothAP(), PNP("D_q", temperature=0.05), PNP("O", include_self=True)])
-def test_a_loss_by_a_named_twin_is_that_loss(loss):
+def test_a_loss_by_a_named_implementation_is_that_loss(loss):
     embedding, labels = bench_losses.batch(32, CPU)
     expected, expected_gradient = bench_losses.value_and_gradient(loss, embedding, labels)
-    by_twin = bench_losses.ByTwin(loss, "reference")
-    value, gradient = bench_losses.value_and_gradient(by_twin, embedding, labels)
+    by_implementation = bench_losses.ByImplementation(loss, "reference")
+    value, gradient = bench_losses.value_and_gradient(by_implementation, embedding, labels)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(gradient, expected_gradient)
 

@@ -44,9 +44,9 @@ def test_without_a_checkpoint_the_doors_refuse_to_guess(door: str, checkout: Pat
 
 
 def test_overrides_and_2020_flags_stand_anywhere() -> None:
-    argv = ["optim.lr=0.1", "--RESUME_MODEL", "log/x/last", "--BASE_LR", "0.5", "train.batch_size=8"]
+    argv = ["optim.lr=0.1", "--RESUME_MODEL", "auto", "--BASE_LR", "0.5", "train.batch_size=8"]
     args = parse("train", COMMANDS["train"], argv)
-    assert str(args.RESUME_MODEL) == "log/x/last"
+    assert str(args.RESUME_MODEL) == "auto"
     assert [(item.key, item.value) for item in args.overrides] == [
         ("optim.lr", 0.5),
         ("optim.lr", 0.1),
@@ -82,9 +82,9 @@ def test_the_schema_is_json_that_knows_every_section(capsys: pytest.CaptureFixtu
 
 def test_bare_main_runs_the_shop(workplace: Path) -> None:
     args = parse("train", COMMANDS["train"], [])
-    from shelfmark.cli.commands import _train_recipe
+    from shelfmark.cli.recipes import train_recipe
 
-    assert _train_recipe(args).config.name == "shop"
+    assert train_recipe(args).config.name == "shop"
 
 
 def test_gpu_ids_and_num_gpus_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shelfmark.config.dialects import FLAGS
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.recipe.tree import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +30,3 @@ def test_the_errors_on_the_page_are_the_ones_that_come(tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         load(Recipe, file, [parse_override("train.batch_size=0")])
     assert str(caught.value) == block("text").rstrip("\n")
-
-
-def test_the_table_names_every_flag_with_the_key_that_it_sets():
-    table = dict(re.findall(r"^\| `--(\w+)` \| (\S*) \|", PAGE, flags=re.MULTILINE))
-    assert table.keys() - {"RESUME_MODEL", "gpu_ids"} == FLAGS.keys()
-    assert {name: meaning.strip("`") for name, meaning in table.items() if meaning.startswith("`")} == {
-        name: flag.meaning for name, flag in FLAGS.items() if flag.meaning != "nothing"
-    }

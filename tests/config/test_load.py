@@ -6,7 +6,8 @@ import pytest
 from small_tree import Head, Plain, Ranked, Tree
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import Loaded, Override, load, parse_override
+from shelfmark.config.load import Loaded, load
+from shelfmark.config.overrides import Override, parse_override
 from shelfmark.core.errors import UserError
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shelfmark.core.errors import UserError, choose, nearest
+from shelfmark.core.errors import UserError, choose, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -10,11 +10,11 @@ from shelfmark.core.errors import UserError, choose, nearest
     [("sdg", "sgd"), ("SGD", "sgd"), ("ADAM-W", "adam_w"), ("adamw", "adam_w"), ("rmsprop", None), ("", None)],
 )
 def test_the_nearest_choice_overlooks_case_and_dashes(word, expected):
-    assert nearest(word, ["sgd", "adam_w"]) == expected
+    assert did_you_mean(word, ["sgd", "adam_w"]) == expected
 
 
 def test_nothing_is_near_where_there_are_no_choices():
-    assert nearest("sgd", []) is None
+    assert did_you_mean("sgd", []) is None
 
 
 def test_a_right_choice_comes_back():

@@ -16,8 +16,8 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from shelfmark.cli import main
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.converters import cifar_files, prepare_cifar_lt
-from shelfmark.data.converters.cifar_lt import longtail_counts
+from shelfmark.data.converters import cifar_files
+from shelfmark.data.converters.cifar_lt import longtail_counts, prepare_cifar_lt
 from shelfmark.data.images import read_rgb
 
 # The counts

@@ -233,7 +233,7 @@ def test_pk_leaves_out_classes_of_one_image_while_enough_others_are_there() -> N
     classes_per_batch=st.integers(1, 3),
     seed=st.integers(0, 10**6),
 )
-def test_pk_by_images_meets_classes_in_proportion_and_none_twice_in_a_batch(
+def test_pk_by_count_meets_classes_in_proportion_and_none_twice_in_a_batch(
     counts: list[int], num_batches: int, classes_per_batch: int, seed: int
 ) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -245,7 +245,7 @@ def test_pk_by_images_meets_classes_in_proportion_and_none_twice_in_a_batch(
         seed,
         images_per_class=2,
         steps_per_epoch=num_batches,
-        visits="by_images",
+        class_weighting="by_count",
     )
     batches = labels[found.rows(0)][:, ::2]
     assert batches.shape == (num_batches, classes_per_batch)
@@ -260,11 +260,11 @@ def test_pk_by_images_meets_classes_in_proportion_and_none_twice_in_a_batch(
         assert (met >= np.floor(share) - (share > num_batches) * share).all()
 
 
-def test_pk_by_images_shows_each_image_about_once_an_epoch_in_new_company() -> None:
+def test_pk_by_count_shows_each_image_about_once_an_epoch_in_new_company() -> None:
     # 24 classes of 4 to 48 images; an epoch is as long as a pass over all of them.
     sizes = np.repeat([4, 8, 16, 48], 6)
     labels = np.repeat(np.arange(24), sizes)
-    found = build_order("pk", labels, 24, 32, 0, visits="by_images")
+    found = build_order("pk", labels, 24, 32, 0, class_weighting="by_count")
     for epoch in range(3):
         rows = found.rows(epoch)
         assert np.bincount(rows.ravel(), minlength=len(labels)).max() <= 2
@@ -276,10 +276,10 @@ def test_pk_by_images_shows_each_image_about_once_an_epoch_in_new_company() -> N
     assert min(np.bincount(np.ravel([*pairs]))) > 20
 
 
-def test_pk_by_images_rounds_its_shares_fairly() -> None:
+def test_pk_by_count_rounds_its_shares_fairly() -> None:
     sizes = np.array([3, 5, 7, 9, 16])
     labels = np.repeat(np.arange(5), sizes)
-    found = build_order("pk", labels, 5, 4, 1, images_per_class=2, steps_per_epoch=5, visits="by_images")
+    found = build_order("pk", labels, 5, 4, 1, images_per_class=2, steps_per_epoch=5, class_weighting="by_count")
     met = np.mean([np.bincount(labels[found.rows(epoch)][:, ::2].ravel(), minlength=5) for epoch in range(400)], axis=0)
     np.testing.assert_allclose(met, 10 * sizes / 40, atol=0.12)
 

@@ -52,7 +52,7 @@ def train_step(trained: Network, precision: Precision = FP32, **options: Any) ->
     memory = CrossBatchMemory(10, device=precision.device)
     terms = [
         LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy()),
-        LossTerm("pnp", "rank", 0.5, PNP(temperature=0.1), takes="vectors", memory=memory),
+        LossTerm("pnp", "rank", 0.5, PNP(temperature=0.1), consumes="vectors", memory=memory),
     ]
     learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=1.0, momentum=0.9)

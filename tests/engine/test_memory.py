@@ -16,7 +16,7 @@ from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.terms import LossTerm
-from shelfmark.losses import ComparingLoss, Comparison, Sums
+from shelfmark.losses import QueryBlock, RetrievalLoss, Sums
 
 FP32 = Precision("fp32", torch.device("cpu"))
 
@@ -91,17 +91,17 @@ def test_a_saved_memory_holds_its_own_rows_alone_and_does_not_follow_the_run() -
     assert stream.tell() < 5000
 
 
-class Seeing(ComparingLoss):
+class Seeing(RetrievalLoss):
     """Remembers the labels of every gallery that it was given, and the first column of its vectors."""
 
     def __init__(self) -> None:
         self.galleries: list[list[int]] = []
         self.columns: list[list[float]] = []
 
-    def sums(self, comparison: Comparison) -> Sums:
-        self.galleries.append(comparison.gallery_labels.tolist())
-        self.columns.append(comparison.gallery[:, 0].tolist())
-        return Sums(comparison.query.sum()[None], torch.ones(1))
+    def sums(self, block: QueryBlock) -> Sums:
+        self.galleries.append(block.gallery_labels.tolist())
+        self.columns.append(block.gallery[:, 0].tolist())
+        return Sums(block.query.sum()[None], torch.ones(1))
 
 
 class Scaled(nn.Module):
@@ -118,7 +118,7 @@ class Scaled(nn.Module):
 
 def run_of(loss: Seeing, memory: CrossBatchMemory | None, head: str = "rank") -> TrainStep:
     network = Scaled()
-    term = LossTerm("seeing", head, 1.0, loss, takes="vectors", memory=memory)
+    term = LossTerm("seeing", head, 1.0, loss, consumes="vectors", memory=memory)
     return step_of(network, [term], torch.optim.SGD(network.parameters(), lr=1.0), FP32)
 
 

@@ -11,14 +11,6 @@ from shelfmark.engine.precision import Precision
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("has_amx", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_auto_is_bf16_on_a_cpu_with_amx_and_else_fp32(
-    monkeypatch: pytest.MonkeyPatch, has_amx: bool, expected: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
-    assert Precision.resolve("auto", CPU).name == expected
-
-
 def test_fp16_on_a_cpu_is_refused_with_the_alternatives() -> None:
     with pytest.raises(UserError, match="use auto, bf16 or fp32"):
         Precision.resolve("fp16", CPU)

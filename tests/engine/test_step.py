@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.terms import LossTerm
-from shelfmark.losses import ComparingLoss, Comparison, Sums
+from shelfmark.losses import QueryBlock, RetrievalLoss, Sums
 
 
 class Linear(nn.Module):
@@ -28,14 +28,14 @@ class Linear(nn.Module):
         return Outputs(embedding, {"classifier": embedding @ self.weight.T, "rank": embedding})
 
 
-class _MeanSquare(ComparingLoss):
-    def sums(self, comparison: Comparison) -> Sums:
-        return Sums(comparison.query.square().sum()[None], torch.tensor([comparison.query.numel()]))
+class _MeanSquare(RetrievalLoss):
+    def sums(self, block: QueryBlock) -> Sums:
+        return Sums(block.query.square().sum()[None], torch.tensor([block.query.numel()]))
 
 
-class _Absolute(ComparingLoss):
-    def sums(self, comparison: Comparison) -> Sums:
-        return Sums(comparison.query.abs().sum()[None], torch.ones(1))
+class _Absolute(RetrievalLoss):
+    def sums(self, block: QueryBlock) -> Sums:
+        return Sums(block.query.abs().sum()[None], torch.ones(1))
 
 
 def _batch() -> Batch:

@@ -37,7 +37,7 @@ def _first_step(network: nn.Module, mixup: float) -> tuple[StepResult, CrossBatc
     terms = [
         LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy()),
         LossTerm("focal", "classifier", 1.0, FocalLoss(2.0), first_step=5),
-        LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), memory=memory, takes="vectors", first_step=5),
+        LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), memory=memory, consumes="vectors", first_step=5),
     ]
     mixing = Mixing(mixup, 0.0, 0.0, np.array([2, 2]), seed=0) if mixup else None
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -20,8 +20,8 @@ from shelfmark.core.stopping import Stopped, StopSignals, raise_if_stopped
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hook, Hooks
-from shelfmark.engine.hooks import BadImages, Checkpoint, Evaluate, FiniteCheck, MetricsLog, Preemption
-from shelfmark.engine.journal import Journal, read_journal
+from shelfmark.engine.hooks import BadImages, Checkpoint, Evaluate, FiniteCheck, Preemption, WriteMetrics
+from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.progress import Progress
 from shelfmark.engine.step import StepResult
 from shelfmark.engine.trainer import Trainer
@@ -98,7 +98,7 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
     only, signals = step or Step(), StopSignals()
     state: Any = State(changes.get("progress", Progress()))
     saved, num_epochs, metric = Saved(state), len(scores), changes.get("metric", "top1")
-    log = Journal(tmp_path)
+    log = MetricsLog(tmp_path)
     remaining = iter(scores)
     checkpoint = Checkpoint(
         state,
@@ -116,7 +116,7 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
         [
             BadImages(BadImageLog(tmp_path / "bad_images.csv", num_images=10)),
             FiniteCheck(state, log, lambda row: f"image {row}", changes.get("max_bad_steps", 3), tmp_path),
-            MetricsLog(state, log, Display(Console(file=io.StringIO())), num_epochs),
+            WriteMetrics(state, log, Display(Console(file=io.StringIO())), num_epochs),
             evaluate,
             checkpoint,
             preemption,
@@ -194,19 +194,19 @@ def test_an_epoch_that_was_saved_before_its_evaluation_is_evaluated_after_a_resu
     sums = {"loss": torch.tensor(15.0)}
     run = run_of(tmp_path, [0.1], progress=Progress(epoch=0, step_in_epoch=5, step=5, position=5, summed=5, sums=sums))
     run.trainer.fit()
-    assert [record["kind"] for record in read_journal(tmp_path / "metrics.jsonl")] == ["epoch", "val"]
+    assert [record["kind"] for record in read_metrics(tmp_path / "metrics.jsonl")] == ["epoch", "val"]
     assert run.saved.calls == [("best_model", "last", 5, 1)]
 
 
 def test_evaluation_follows_its_rhythm_and_never_misses_the_last_epoch(tmp_path: Path) -> None:
     run_of(tmp_path, [0.1, 0.2, 0.3], evaluate_every_epochs=2).trainer.fit()
-    records = read_journal(tmp_path / "metrics.jsonl")
+    records = read_metrics(tmp_path / "metrics.jsonl")
     assert [record["epoch"] for record in records if record["kind"] == "val"] == [1, 2]
 
 
 def test_steps_are_logged_with_rate_losses_and_gradient_norms(tmp_path: Path) -> None:
     run_of(tmp_path, [0.1]).trainer.fit()
-    records = [record for record in read_journal(tmp_path / "metrics.jsonl") if record["kind"] == "train"]
+    records = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record["kind"] == "train"]
     assert [record["step"] for record in records] == [2, 4]
     losses = {"loss": 2.0, "grad_norm/ce": 0.5, "grad_norm": 2.0}
     assert records[0] == {"kind": "train", "step": 2, "epoch": 0, "lr": 1.0, **losses}
@@ -214,7 +214,7 @@ def test_steps_are_logged_with_rate_losses_and_gradient_norms(tmp_path: Path) ->
 
 def test_a_bad_step_is_logged_with_its_images_and_is_no_part_of_the_mean(tmp_path: Path) -> None:
     run_of(tmp_path, [0.1], Step(bad=(2,))).trainer.fit()
-    records = read_journal(tmp_path / "metrics.jsonl")
+    records = read_metrics(tmp_path / "metrics.jsonl")
     (skipped,) = [record for record in records if record["kind"] == "skipped"]
     assert (skipped["step"], skipped["image_ids"]) == (2, ["image 0", "image 1"])
     (epoch,) = [record for record in records if record["kind"] == "epoch"]

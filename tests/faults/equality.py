@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 TIMES = ("images_per_s", "data_wait_share")
 
@@ -56,7 +56,7 @@ def _state(checkpoint: Path) -> Any:
 
 
 def _records(run: Path) -> list[dict[str, Any]]:
-    records = read_journal(run / "metrics.jsonl")
+    records = read_metrics(run / "metrics.jsonl")
     return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
 
 

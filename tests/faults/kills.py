@@ -15,7 +15,7 @@ from typing import Any
 from runs import NUM_STEPS, Place
 from warm import LIMIT_S, Program
 
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 PHASES = ("starting", "training", "saving", "evaluating", "reporting")
 VICTIMS = ("all", "main", "rank")
@@ -132,7 +132,7 @@ def _has_validated(place: Place, epoch: int = 0) -> bool:
 
 
 def _has(place: Place, kind: str, epoch: int) -> bool:
-    records = read_journal(place.run / "metrics.jsonl")
+    records = read_metrics(place.run / "metrics.jsonl")
     return any(record["kind"] == kind and record["epoch"] == epoch for record in records)
 
 

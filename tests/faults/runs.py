@@ -15,7 +15,7 @@ from pathlib import Path
 from small_recipe import SMALL
 from warm import CHECKOUT, Program, Warm, main_py
 
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 NAME = "x"
 RECIPE = [*SMALL, f"name={NAME}", "train.steps_per_epoch=8", "eval.every_epochs=1"]
@@ -46,7 +46,7 @@ class Place:
 
     def steps(self) -> int:
         """The last step that the run has logged."""
-        return max((record["step"] for record in read_journal(self.run / "metrics.jsonl")), default=0)
+        return max((record["step"] for record in read_metrics(self.run / "metrics.jsonl")), default=0)
 
     def processes(self) -> list[int]:
         """All processes that work here, whoever started them."""

@@ -23,7 +23,7 @@ DISCOVERY = (
 @dataclass(frozen=True)
 class Writer:
     """words: the command. before: commands that have to come first, with room. goes_on: writes into the run folder of
-    a run in progress, whose checkpoints, journal and events it may replace by newer ones."""
+    a run in progress, whose checkpoints, metrics and events it may replace by newer ones."""
 
     words: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shelfmark.losses.center import CenterConfig, CenterLoss
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.center import CenterLoss
 
 
 def rows(*shape: int, seed: int) -> Tensor:
@@ -77,8 +76,3 @@ def test_inputs_that_do_not_fit_are_refused():
         CenterLoss()(torch.zeros(2, 3), torch.tensor([0, 1]), torch.zeros(2, 1, 4))
     with pytest.raises(ValueError, match=r"labels lie in 0\.\.2; 2 classes"):
         CenterLoss()(torch.zeros(2, 3), torch.tensor([0, 2]), torch.zeros(2, 1, 3))
-
-
-def test_its_entry_takes_a_proxy_head():
-    assert CenterConfig.takes == "proxies"
-    assert CenterConfig(head="p").build(LossContext(torch.ones(2), torch.device("cpu"))) == CenterLoss()

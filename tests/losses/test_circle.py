@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pair_cases import (
+from loss_checks import (
     WORKED,
     assert_equals_oracle,
     assert_equals_peer,

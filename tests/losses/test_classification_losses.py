@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from loss_checks import assert_same, random_cosines, value_and_gradient
 
 from shelfmark.core import dist
 from shelfmark.losses.balanced_softmax import BalancedSoftmax
@@ -13,6 +14,7 @@ from shelfmark.losses.cdt import CDT
 from shelfmark.losses.classification import ClassificationLoss
 from shelfmark.losses.cross_entropy import CrossEntropy
 from shelfmark.losses.focal import FocalLoss
+from shelfmark.losses.inverse_softmax import InverseSoftmax
 from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing
 from shelfmark.losses.ldam import LDAM
 from shelfmark.losses.logit_adjusted import LogitAdjusted
@@ -27,6 +29,7 @@ def losses_of(counts, weight=None) -> dict[str, ClassificationLoss]:
         "ldam": LDAM(counts, weight=weight),
         "balanced_softmax": BalancedSoftmax(counts, weight),
         "logit_adjusted": LogitAdjusted(counts, 1.5, weight),
+        "inverse_softmax": InverseSoftmax(counts, 1.5, weight),
         "cdt": CDT(counts, 0.3, weight),
         "softmax_eql": SoftmaxEQL(counts, 0.5, 0.2, weight),
         "label_aware_smoothing": LabelAwareSmoothing(counts, weight=weight),
@@ -34,6 +37,7 @@ def losses_of(counts, weight=None) -> dict[str, ClassificationLoss]:
 
 
 COUNTS = [100, 0, 20, 3]
+WEIGHT = torch.tensor([1.0, 2.0, 0.5, 3.0])
 NAMES = list(losses_of(COUNTS))
 SOFT = [name for name in NAMES if name not in ("ldam", "softmax_eql")]
 each_loss = pytest.mark.parametrize("name", NAMES)
@@ -43,37 +47,25 @@ each_loss_of_the_label = pytest.mark.parametrize("name", [name for name in NAMES
 each_loss_without_draws = pytest.mark.parametrize("name", [name for name in NAMES if name != "softmax_eql"])
 
 
-def random_logits(num_rows: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(num_rows, 4, generator=generator, dtype=torch.float64) - 1).to(dtype)
-
-
-def value_and_gradient(loss, logits, labels):
-    logits = logits.detach().clone().requires_grad_()
-    value = loss(logits, labels)
-    value.backward()
-    return value.detach(), logits.grad
+def small_logits(num_rows: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return random_cosines(num_rows, 4, seed=seed).to(dtype)
 
 
 @each_loss
-@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 0.5, 3.0])])
-def test_a_row_without_label_is_left_out(name, weight):
-    loss, logits = losses_of(COUNTS, weight)[name], random_logits(6, seed=1)
+def test_a_row_without_label_is_left_out(name):
+    loss, logits = losses_of(COUNTS, WEIGHT)[name], small_logits(6, seed=1)
     # The last ones, so that the others keep their places.
     labels = torch.tensor([0, 3, 2, 1, -1, -1])
     value, gradient = value_and_gradient(loss, logits, labels)
-    expected, expected_gradient = value_and_gradient(loss, logits[:4], labels[:4])
-    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(gradient[:4], expected_gradient, rtol=1e-12, atol=1e-15)
+    assert_same((value, gradient[:4]), value_and_gradient(loss, logits[:4], labels[:4]))
     assert not gradient[4:].any()
 
 
 @each_loss
-@pytest.mark.parametrize("num_rows", [0, 3])
-def test_a_batch_without_labels_or_rows_costs_exactly_nothing(name, num_rows):
-    for weight in (None, torch.ones(4)):
+def test_a_batch_without_labels_or_rows_costs_exactly_nothing(name):
+    for num_rows, weight in ((0, None), (3, None), (3, torch.ones(4))):
         loss = losses_of(COUNTS, weight)[name]
-        value, gradient = value_and_gradient(loss, random_logits(num_rows, seed=2), torch.full((num_rows,), -1))
+        value, gradient = value_and_gradient(loss, small_logits(num_rows, seed=2), torch.full((num_rows,), -1))
         assert float(value) == 0
         assert not gradient.any()
 
@@ -81,7 +73,7 @@ def test_a_batch_without_labels_or_rows_costs_exactly_nothing(name, num_rows):
 @each_loss_of_the_label
 def test_rows_of_classes_that_weigh_nothing_cost_exactly_nothing(name):
     loss = losses_of(COUNTS, torch.tensor([1.0, 0.0, 1.0, 1.0]))[name]
-    value, gradient = value_and_gradient(loss, random_logits(3, seed=3), torch.ones(3, dtype=torch.int64))
+    value, gradient = value_and_gradient(loss, small_logits(3, seed=3), torch.ones(3, dtype=torch.int64))
     assert float(value) == 0
     assert not gradient.any()
 
@@ -89,7 +81,7 @@ def test_rows_of_classes_that_weigh_nothing_cost_exactly_nothing(name):
 @each_loss_of_the_label
 def test_the_mean_divides_by_the_batch_s_sum_of_class_weights(name):
     # softmax_eql draws by row, so each row is asked for where it stands.
-    weight, logits, labels = torch.tensor([10.0, 1.0, 1.0, 1.0]), random_logits(3, seed=4), torch.tensor([0, 3, 2])
+    weight, logits, labels = torch.tensor([10.0, 1.0, 1.0, 1.0]), small_logits(3, seed=4), torch.tensor([0, 3, 2])
     alone = [torch.where(torch.arange(3) == row, labels, -1) for row in range(3)]
     of_rows = [float(losses_of(COUNTS)[name](logits, only)) for only in alone]
     expected = (10 * of_rows[0] + of_rows[1] + of_rows[2]) / 12
@@ -97,65 +89,54 @@ def test_the_mean_divides_by_the_batch_s_sum_of_class_weights(name):
 
 
 @each_loss
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_coarser_logits_are_computed_in_float32_whatever_autocast_says(name, dtype):
-    loss, labels = losses_of(COUNTS, torch.tensor([1.0, 2.0, 0.5, 3.0]))[name], torch.tensor([0, 3, 2, 1, -1])
-    logits = random_logits(5, seed=5, dtype=dtype)
-    expected, expected_gradient = value_and_gradient(loss, logits.double(), labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        value, gradient = value_and_gradient(loss, logits, labels)
-    assert (value.dtype, expected.dtype, gradient.dtype) == (torch.float32, torch.float64, dtype)
-    assert float(value) == pytest.approx(float(expected), rel=2e-6)
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
-    torch.testing.assert_close(gradient.double(), expected_gradient, rtol=tolerance, atol=tolerance * 0.1)
+def test_coarser_logits_are_computed_in_float32_whatever_autocast_says(name):
+    loss, labels = losses_of(COUNTS, WEIGHT)[name], torch.tensor([0, 3, 2, 1, -1])
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 1e-2)):
+        logits = small_logits(5, seed=5, dtype=dtype)
+        expected, expected_gradient = value_and_gradient(loss, logits.double(), labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value, gradient = value_and_gradient(loss, logits, labels)
+        assert (value.dtype, expected.dtype, gradient.dtype) == (torch.float32, torch.float64, dtype)
+        assert float(value) == pytest.approx(float(expected), rel=2e-6)
+        torch.testing.assert_close(gradient.double(), expected_gradient, rtol=tolerance, atol=tolerance * 0.1)
 
 
 @each_loss
 def test_a_single_class_costs_nothing(name):
-    value, gradient = value_and_gradient(losses_of([5])[name], random_logits(3, seed=6)[:, :1], torch.zeros(3).long())
+    value, gradient = value_and_gradient(losses_of([5])[name], small_logits(3, seed=6)[:, :1], torch.zeros(3).long())
     assert float(value) == pytest.approx(0, abs=1e-15)
     assert not gradient.any()
 
 
 @each_loss
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_logits_of_any_size_and_a_class_without_images_give_finite_numbers(name, dtype):
+def test_logits_of_any_size_and_a_class_without_images_give_finite_numbers(name):
     # Class 1 has no training image, and is met all the same.
-    logits = torch.tensor([[3e4, -3e4, 0, 1], [-3e4, 3e4, 1, 0], [0, 0, 0, 0]], dtype=dtype)
+    logits = torch.tensor([[3e4, -3e4, 0, 1], [-3e4, 3e4, 1, 0], [0, 0, 0, 0]])
     for labels in ([0, 1, 2], [1, 1, 1], [3, 0, 1]):
-        value, gradient = value_and_gradient(losses_of(COUNTS)[name], logits, torch.tensor(labels))
-        assert math.isfinite(float(value))
-        assert bool(gradient.isfinite().all())
+        for dtype in (torch.float32, torch.float64):
+            value, gradient = value_and_gradient(losses_of(COUNTS)[name], logits.to(dtype), torch.tensor(labels))
+            assert math.isfinite(float(value))
+            assert bool(gradient.isfinite().all())
 
 
 @each_loss_without_draws
 def test_the_order_of_the_rows_does_not_matter(name):
-    logits, labels, order = (
-        random_logits(6, seed=7),
-        torch.tensor([0, 3, 2, 1, -1, 0]),
-        torch.tensor([3, 1, 5, 0, 2, 4]),
-    )
-    loss = losses_of(COUNTS, torch.tensor([1.0, 2.0, 0.5, 3.0]))[name]
+    logits, labels, order = small_logits(6, seed=7), torch.tensor([0, 3, 2, 1, -1, 0]), [3, 1, 5, 0, 2, 4]
+    loss = losses_of(COUNTS, WEIGHT)[name]
     value, gradient = value_and_gradient(loss, logits, labels)
-    permuted, permuted_gradient = value_and_gradient(loss, logits[order], labels[order])
-    assert float(permuted) == pytest.approx(float(value), rel=1e-12)
-    torch.testing.assert_close(permuted_gradient, gradient[order], rtol=1e-12, atol=1e-15)
+    assert_same(value_and_gradient(loss, logits[order], labels[order]), (value, gradient[order]))
 
 
 @pytest.mark.parametrize("name", SOFT)
-@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 0.5, 3.0])])
-def test_probabilities_of_0_and_1_are_labels(name, weight):
-    loss, logits, labels = losses_of(COUNTS, weight)[name], random_logits(5, seed=8), torch.tensor([0, 3, 2, 1, -1])
+def test_probabilities_of_0_and_1_are_labels(name):
+    loss, logits, labels = losses_of(COUNTS, WEIGHT)[name], small_logits(5, seed=8), torch.tensor([0, 3, 2, 1, -1])
     one_hot = (labels[:, None] == torch.arange(4)).float()
-    value, gradient = value_and_gradient(loss, logits, one_hot)
-    expected, expected_gradient = value_and_gradient(loss, logits, labels)
-    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=1e-15)
+    assert_same(value_and_gradient(loss, logits, one_hot), value_and_gradient(loss, logits, labels))
 
 
 @pytest.mark.parametrize("name", SOFT)
 def test_a_mixture_of_two_labels_costs_the_mixture_of_what_they_cost(name):
-    loss, logits, mixed = losses_of(COUNTS)[name], random_logits(3, seed=9), torch.tensor([0.25, 0.6, 1.0]).double()
+    loss, logits, mixed = losses_of(COUNTS)[name], small_logits(3, seed=9), torch.tensor([0.25, 0.6, 1.0]).double()
     first, second = torch.tensor([0, 3, 2]), torch.tensor([1, 0, 3])
     classes = torch.arange(4)
     shares = mixed[:, None] * (first[:, None] == classes) + (1 - mixed)[:, None] * (second[:, None] == classes)
@@ -167,7 +148,7 @@ def test_a_mixture_of_two_labels_costs_the_mixture_of_what_they_cost(name):
 
 
 def test_class_weights_of_probabilities_count_by_their_share():
-    logits, weight = random_logits(1, seed=10), torch.tensor([3.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    logits, weight = small_logits(1, seed=10), torch.tensor([3.0, 1.0, 1.0, 1.0], dtype=torch.float64)
     costs = [float(CrossEntropy()(logits, torch.tensor([label]))) for label in (0, 1)]
     value = CrossEntropy(weight=weight)(logits, torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
     assert float(value) == pytest.approx((0.5 * 3 * costs[0] + 0.5 * costs[1]) / (0.5 * 3 + 0.5), rel=1e-12)
@@ -175,7 +156,7 @@ def test_class_weights_of_probabilities_count_by_their_share():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_cross_entropy_of_probabilities_is_torch_s(smoothing):
-    logits, shares = random_logits(5, seed=11), random_logits(5, seed=12).softmax(1)
+    logits, shares = small_logits(5, seed=11), small_logits(5, seed=12).softmax(1)
     expected = torch.nn.functional.cross_entropy(logits, shares, label_smoothing=smoothing)
     assert float(CrossEntropy(smoothing)(logits, shares)) == pytest.approx(float(expected), rel=1e-12)
 
@@ -183,13 +164,9 @@ def test_cross_entropy_of_probabilities_is_torch_s(smoothing):
 @each_loss
 def test_the_parts_of_two_processes_add_up_to_the_loss_of_one(name, monkeypatch):
     """Two processes, one after the other: each is told the sum of the weights that both would find."""
-    weight, logits, labels = (
-        torch.tensor([1.0, 2.0, 0.5, 3.0]),
-        random_logits(7, seed=13),
-        torch.tensor([0, 3, 2, 1, -1, 0, 0]),
-    )
-    loss = losses_of(COUNTS, weight)[name]
-    expected, expected_gradient = value_and_gradient(loss, logits, labels)
+    logits, labels = small_logits(7, seed=13), torch.tensor([0, 3, 2, 1, -1, 0, 0])
+    loss = losses_of(COUNTS, WEIGHT)[name]
+    expected = value_and_gradient(loss, logits, labels)
     monkeypatch.setattr(dist, "world_size", lambda: 2)
     monkeypatch.setattr(dist, "sum_over_ranks", lambda of_rank: torch.full_like(of_rank, 1 + 3 + 0.5 + 2 + 1 + 1))
     monkeypatch.setattr(dist, "sum_of_parts", lambda part: part)
@@ -197,16 +174,15 @@ def test_the_parts_of_two_processes_add_up_to_the_loss_of_one(name, monkeypatch)
     for first_row, rows in ((0, slice(0, 3)), (3, slice(3, 7))):
         monkeypatch.setattr(dist, "gather_keys", lambda own, first_row=first_row: (own, first_row))
         value, gradient = value_and_gradient(loss.over_ranks, logits[rows], labels[rows])
-        values.append(float(value))
+        values.append(value)
         gradients.append(gradient)
-    assert sum(values) == pytest.approx(float(expected), rel=1e-12)
-    torch.testing.assert_close(torch.cat(gradients), expected_gradient, rtol=1e-12, atol=1e-15)
+    assert_same((sum(values), torch.cat(gradients)), expected)
 
 
 @pytest.mark.gpu
 @each_loss
 def test_a_gpu_finds_the_same(name):
-    logits, labels = random_logits(6, seed=15, dtype=torch.float32), torch.tensor([0, 3, 2, 1, -1, 0])
+    logits, labels = small_logits(6, seed=15, dtype=torch.float32), torch.tensor([0, 3, 2, 1, -1, 0])
     weight = torch.tensor([1.0, 2.0, 0.5, 3.0])
     expected, expected_gradient = value_and_gradient(losses_of(COUNTS, weight)[name], logits, labels)
     for device in ("cpu", "cuda"):
@@ -217,7 +193,7 @@ def test_a_gpu_finds_the_same(name):
 
 
 def test_one_process_is_its_own_batch():
-    logits, labels = random_logits(3, seed=14), torch.tensor([0, 3, 2])
+    logits, labels = small_logits(3, seed=14), torch.tensor([0, 3, 2])
     assert torch.equal(CrossEntropy().over_ranks(logits, labels, 2), CrossEntropy()(logits, labels))
 
 

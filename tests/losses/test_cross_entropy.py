@@ -10,13 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_checks import assert_same, random_logits, value_and_gradient
 from torch.nn import functional as F
 
 from shelfmark.losses import CrossEntropy
-
-
-def random_logits(num_rows: int, num_classes: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return 3 * torch.randn(num_rows, num_classes, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 @settings(max_examples=30, deadline=None)
@@ -28,19 +25,16 @@ def random_logits(num_rows: int, num_classes: int, seed: int, dtype: torch.dtype
     seed=st.integers(0, 10**6),
 )
 def test_value_and_gradient_equal_the_targets_written_out(labels, smoothing, form, weight, seed):
-    logits = random_logits(len(labels), 4, seed).requires_grad_()
+    logits = random_logits(len(labels), 4, seed)
     loss = CrossEntropy(smoothing, form, None if weight is None else torch.tensor(weight))
-    expected, expected_gradient = oracles.cross_entropy(logits.detach().numpy(), labels, smoothing, form, weight)
     if any(label >= 0 and (weight is None or weight[label] > 0) for label in labels):
-        value = loss(logits, torch.tensor(labels))
-        value.backward()
-        assert float(value.detach()) == pytest.approx(expected, rel=1e-12)
-        np.testing.assert_allclose(logits.grad, expected_gradient, rtol=1e-10, atol=1e-14)
+        expected = oracles.cross_entropy(logits.numpy(), labels, smoothing, form, weight)
+        assert_same(value_and_gradient(loss, logits, torch.tensor(labels)), expected)
 
 
-@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 4.0, 0.5, 2.0, 1.0], dtype=torch.float64)])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_the_uniform_form_is_torch_s(smoothing, weight):
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_the_uniform_form_is_torch_s(smoothing):
+    weight = torch.tensor([1.0, 4.0, 0.5, 2.0, 1.0], dtype=torch.float64)
     logits, labels = random_logits(16, 5, seed=1), torch.arange(16) % 5
     expected = F.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing)
     assert float(CrossEntropy(smoothing, weight=weight)(logits, labels)) == pytest.approx(float(expected), rel=1e-12)
@@ -62,19 +56,9 @@ def test_the_mean_divides_by_the_batch_s_sum_of_class_weights():
     assert float(loss(logits, labels)) == pytest.approx(float(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_batch_without_labels_or_rows_costs_exactly_nothing(smoothing):
-    for num_rows in (3, 0):
-        logits = random_logits(num_rows, 4, seed=3).requires_grad_()
-        value = CrossEntropy(smoothing, weight=torch.ones(4))(logits, torch.full((num_rows,), -1))
-        value.backward()
-        assert float(value.detach()) == 0
-        assert not logits.grad.any()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_computed_in_float32_whatever_autocast_says(dtype):
-    logits, labels = random_logits(6, 4, seed=4, dtype=torch.float32).to(dtype).requires_grad_(), torch.arange(6) % 4
+    logits, labels = random_logits(6, 4, seed=4).to(dtype).requires_grad_(), torch.arange(6) % 4
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = CrossEntropy(0.1)(logits, labels)
     value.backward()
@@ -88,9 +72,9 @@ def test_half_precision_logits_are_computed_in_float32_whatever_autocast_says(dt
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"label_smoothing": 1.0}, r"label_smoothing=1.0 must be at least 0 and below 1"),
-        ({"label_smoothing": -0.1}, r"label_smoothing=-0.1"),
+        ({"label_smoothing": -0.5}, r"label_smoothing=-0.5 must be at least 0 and below 1"),
         ({"label_smoothing": math.nan}, r"label_smoothing=nan"),
+        ({"label_smoothing": -1, "adaptive_factor": 1.0}, r"adaptive_factor=1.0 must be at least 0 and below 1"),
         ({"smoothing_form": "other"}, r"not one of: uniform, others. Did you mean 'others'\?"),
         ({"weight": torch.tensor([1.0, -1.0])}, r"finite and not negative"),
         ({"weight": torch.tensor([1.0, math.inf])}, r"finite and not negative"),
@@ -142,9 +126,3 @@ def test_adaptive_smoothing_takes_mixed_labels_class_by_class() -> None:
     alone = [torch.stack([loss(row[None], torch.tensor([label])) for row in logits]) for label in (0, 1)]
     expected = (0.25 * 1 * alone[0] + 0.75 * 2 * alone[1]).sum() / (3 * (0.25 + 0.75 * 2))
     assert float(loss(logits, share)) == pytest.approx(float(expected), rel=1e-12)
-
-
-@pytest.mark.parametrize("options", [{"label_smoothing": -0.5}, {"label_smoothing": -1, "adaptive_factor": 1.0}])
-def test_what_cannot_be_given_away_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be at least 0 and below 1"):
-        CrossEntropy(**options)

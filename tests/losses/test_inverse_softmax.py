@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import oracles_experts as oracles
@@ -10,45 +11,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles_longtail import mean_over_rows
+from loss_checks import ROW_LABELS, SEEDS, WEIGHTS, assert_alike, assert_equals_loops, random_logits, value_and_gradient
 
 from shelfmark.losses.balanced_softmax import BalancedSoftmax
-from shelfmark.losses.inverse_softmax import InverseSoftmax, InverseSoftmaxConfig
+from shelfmark.losses.inverse_softmax import InverseSoftmax
 
 COUNTS = [100, 2, 20, 10, 50, 5]
 
 
-def value_and_gradient(loss, logits, labels):
-    logits = logits.detach().clone().requires_grad_()
-    value = loss(logits, labels)
-    value.backward()
-    return value.detach(), logits.grad
-
-
-def random_logits(num_rows: int, seed: int) -> torch.Tensor:
-    return 3 * torch.randn(num_rows, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 @settings(max_examples=25, deadline=None)
-@given(
-    labels=st.lists(st.integers(-1, 5), min_size=1, max_size=6),
-    strength=st.sampled_from([0.0, 1.0, 2.0]),
-    weight=st.sampled_from([None, [1.0, 2.0, 0.5, 3.0, 0.25, 4.0]]),
-    seed=st.integers(0, 10**6),
-)
+@given(labels=ROW_LABELS, strength=st.sampled_from([0.0, 1.0, 2.0]), weight=WEIGHTS, seed=SEEDS)
 def test_value_and_gradient_equal_the_loops(labels, strength, weight, seed):
-    logits = random_logits(len(labels), seed)
-    loss = InverseSoftmax(COUNTS, strength, None if weight is None else torch.tensor(weight))
-    value, gradient = value_and_gradient(loss, logits, torch.tensor(labels))
-    expected, expected_gradient = mean_over_rows(
-        lambda z, label: oracles.inverse_softmax(z, label, COUNTS, strength), logits.numpy(), labels, weight
+    logits = random_logits(len(labels), seed=seed)
+    assert_equals_loops(
+        InverseSoftmax(COUNTS, strength, weight),
+        partial(oracles.inverse_softmax, counts=COUNTS, strength=strength),
+        labels,
+        logits,
     )
-    assert float(value) == pytest.approx(expected, rel=1e-10)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-12)
-    single, single_gradient = value_and_gradient(loss, logits.float(), torch.tensor(labels))
-    assert single.dtype == torch.float32
-    assert float(single) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    np.testing.assert_allclose(single_gradient, expected_gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_logits_without_an_opinion_cost_what_was_worked_out_by_hand():
@@ -87,15 +67,6 @@ def test_classes_with_equally_many_images_are_treated_alike_wherever_they_stand(
 
 def test_a_class_without_images_counts_as_one_with_a_single_image():
     logits, labels = random_logits(6, seed=3), torch.arange(6)
-    empty = value_and_gradient(InverseSoftmax([100, 50, 20, 0, 5, 2]), logits, labels)
-    single = value_and_gradient(InverseSoftmax([100, 50, 20, 1, 5, 2]), logits, labels)
-    assert math.isfinite(float(empty[0]))
-    torch.testing.assert_close(empty[1], single[1], rtol=1e-9, atol=1e-12)
-
-
-def test_what_has_no_meaning_is_refused_and_the_config_hands_its_options_over():
-    with pytest.raises(ValueError, match=r"strength=-1 must be a finite number, 0 or above"):
-        InverseSoftmax(COUNTS, strength=-1)
-    with pytest.raises(ValueError, match=r"strength=-1"):
-        InverseSoftmaxConfig(strength=-1)
-    assert (InverseSoftmaxConfig().strength, InverseSoftmaxConfig().head) == (2.0, "classifier")
+    empty, single = InverseSoftmax([100, 50, 20, 0, 5, 2]), InverseSoftmax([100, 50, 20, 1, 5, 2])
+    assert_alike(empty, single, logits, labels)
+    assert empty(logits, labels).isfinite()

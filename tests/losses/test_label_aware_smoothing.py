@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import oracles_longtail as oracles
@@ -10,45 +11,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_checks import COUNTS, ROW_LABELS, SEEDS, WEIGHTS, assert_alike, assert_equals_loops, random_logits
 
-from shelfmark.losses.config import LossContext
 from shelfmark.losses.cross_entropy import CrossEntropy
-from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
+from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing
 
-COUNTS = [100, 50, 20, 10, 5, 2]
 SHAPES = ["concave", "linear", "convex", "exp"]
-
-
-def value_and_gradient(loss, logits, labels):
-    logits = logits.detach().clone().requires_grad_()
-    value = loss(logits, labels)
-    value.backward()
-    return float(value.detach()), logits.grad
-
-
-def random_logits(num_rows: int, seed: int) -> torch.Tensor:
-    return 3 * torch.randn(num_rows, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    labels=st.lists(st.integers(-1, 5), min_size=1, max_size=6),
+    labels=ROW_LABELS,
     head_and_tail=st.sampled_from([(0.3, 0.0), (0.4, 0.1), (0.0, 0.2)]),
     shape=st.sampled_from(SHAPES),
-    weight=st.sampled_from([None, [1.0, 2.0, 0.5, 3.0, 0.25, 4.0]]),
-    seed=st.integers(0, 10**6),
+    weight=WEIGHTS,
+    seed=SEEDS,
 )
 def test_value_and_gradient_equal_the_loops(labels, head_and_tail, shape, weight, seed):
-    logits = random_logits(len(labels), seed)
-    weights = None if weight is None else torch.tensor(weight)
-    loss = LabelAwareSmoothing(COUNTS, *head_and_tail, shape, exponent=3.0, weight=weights)
-    value, gradient = value_and_gradient(loss, logits, torch.tensor(labels))
+    loss = LabelAwareSmoothing(COUNTS, *head_and_tail, shape, exponent=3.0, weight=weight)
     epsilon = oracles.smoothing(COUNTS, *head_and_tail, shape, exponent=3.0)
-    expected, expected_gradient = oracles.mean_over_rows(
-        lambda z, label: oracles.label_aware_smoothing(z, label, epsilon), logits.numpy(), labels, weight
-    )
-    assert value == pytest.approx(expected, rel=1e-10)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-12)
+    row_loss = partial(oracles.label_aware_smoothing, epsilon=epsilon)
+    assert_equals_loops(loss, row_loss, labels, random_logits(len(labels), seed=seed))
 
 
 def test_the_concave_shape_is_the_hand_check_s():
@@ -79,16 +62,13 @@ def test_the_uniform_form_gives_to_every_class_the_label_too():
 
 
 @settings(max_examples=15, deadline=None)
-@given(labels=st.lists(st.integers(-1, 5), min_size=1, max_size=6), seed=st.integers(0, 10**6))
+@given(labels=ROW_LABELS, seed=SEEDS)
 def test_the_uniform_form_is_the_paper_s_with_less_given_away(labels, seed):
     # eps / C to all and 1 - eps besides to the label: each other class gets what eps (C - 1) / C gives it.
-    logits = random_logits(len(labels), seed)
+    logits = random_logits(len(labels), seed=seed)
     found = LabelAwareSmoothing(COUNTS, 0.36, 0.12, smoothing_form="uniform")
     same = LabelAwareSmoothing(COUNTS, 0.30, 0.10)
-    value, gradient = value_and_gradient(found, logits, torch.tensor(labels))
-    expected, expected_gradient = value_and_gradient(same, logits, torch.tensor(labels))
-    assert value == pytest.approx(expected, rel=1e-10)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-12)
+    assert_alike(found, same, logits, torch.tensor(labels))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -96,10 +76,7 @@ def test_equal_counts_smooth_every_class_as_the_head(shape):
     logits, labels = random_logits(8, seed=2), torch.arange(8) % 6
     for form in ("others", "uniform"):
         loss = LabelAwareSmoothing([7] * 6, 0.2, 0.1, shape, smoothing_form=form)
-        value, gradient = value_and_gradient(loss, logits, labels)
-        expected, expected_gradient = value_and_gradient(CrossEntropy(0.2, form), logits, labels)
-        assert value == pytest.approx(expected, rel=1e-12)
-        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-15)
+        assert_alike(loss, CrossEntropy(0.2, form), logits, labels)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -108,29 +85,3 @@ def test_a_class_without_images_is_smoothed_as_the_rarest_that_has_some(shape):
     without = LabelAwareSmoothing([9, 2, 5], 0.3, 0.05, shape).smoothing
     assert torch.equal(smoothing[[0, 2, 3]], without)
     assert float(smoothing[1]) == 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"head": 1.0}, r"head=1.0 must be at least 0 and below 1"),
-        ({"tail": -0.1}, r"tail=-0.1"),
-        ({"shape": "convexe"}, r"not one of: concave, linear, convex, exp. Did you mean 'convex'\?"),
-        ({"smoothing_form": "other"}, r"not one of: uniform, others. Did you mean 'others'\?"),
-        ({"shape": "exp", "exponent": 0.0}, r"exponent=0.0 must be a finite number above 0"),
-    ],
-)
-def test_an_option_without_meaning_is_refused(options, text):
-    with pytest.raises(ValueError, match=text):
-        LabelAwareSmoothing(COUNTS, **options)
-
-
-def test_the_config_tells_the_smoothing_of_the_head_classes_from_the_head_of_the_model():
-    config = LabelAwareSmoothingConfig(head="classifier", head_smoothing=0.4, tail_smoothing=0.1, shape="linear")
-    assert (config.head, config.head_smoothing, config.tail_smoothing) == ("classifier", 0.4, 0.1)
-
-
-def test_the_config_s_smoothing_form_reaches_the_loss():
-    context = LossContext(torch.tensor(COUNTS), torch.device("cpu"))
-    assert LabelAwareSmoothingConfig().build(context).smoothing_form == "others"
-    assert LabelAwareSmoothingConfig(smoothing_form="uniform").build(context).smoothing_form == "uniform"

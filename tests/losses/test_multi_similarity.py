@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pair_cases import LABELS, WORKED, assert_equals_oracle, assert_equals_peer, batches, unit_rows
+from loss_checks import LABELS, WORKED, assert_equals_oracle, assert_equals_peer, batches, unit_rows
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners as peer_miners
 
-from shelfmark.losses import LossContext
-from shelfmark.losses.multi_similarity import MultiSimilarityConfig, MultiSimilarityLoss
+from shelfmark.losses import LossContext, entry
+from shelfmark.losses.multi_similarity import MultiSimilarityLoss
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +70,7 @@ def test_a_shift_of_all_similarities_is_a_shift_of_the_base():
 def test_random_mining_follows_the_run_s_seed_and_the_step():
     # All negatives lie between 0.5 and 1.4, where the draw is open.
     x, labels = unit_rows(40, 16, seed=2), torch.arange(10).repeat(4)
-    config = MultiSimilarityConfig(head="rank", miner="distance_weighted")
+    config = entry("multi_similarity", head="rank", miner="distance_weighted")
 
     def value(seed: int, step: int) -> float:
         context = LossContext(counts=torch.ones(10, dtype=torch.int64), device=torch.device("cpu"), seed=seed)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pair_cases import WORKED, assert_equals_oracle, batches, loss_of, unit_rows
+from loss_checks import WORKED, assert_equals_oracle, batches, loss_of, unit_rows
 from pytorch_metric_learning import losses as peers
 
 from shelfmark.losses.n_pair import NPairLoss

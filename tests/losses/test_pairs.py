@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.losses import Comparison, Sums, pairs
+from shelfmark.losses import QueryBlock, Sums, pairs
 from shelfmark.losses.pairs import PairLoss, Pairs
 
 
@@ -61,7 +61,7 @@ def test_the_parts_of_some_queries_add_up_to_the_loss_of_all():
     x, labels = batch([0, 1, 0, 1, 2, 2, 0, -1])
     rows = torch.arange(8)
     parts = [
-        Spread().sums(Comparison(x[part], labels[part], x, labels, rows[part]))
+        Spread().sums(QueryBlock(x[part], labels[part], x, labels, rows[part]))
         for part in (slice(0, 3), slice(3, 4), slice(4, 8))
     ]
     together = Sums(sum(part.totals for part in parts), sum(part.counts for part in parts)).mean()

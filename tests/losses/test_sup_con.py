@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pair_cases import LABELS, WORKED, assert_equals_oracle, assert_equals_peer, batches, unit_rows, value_and_gradient
+from loss_checks import LABELS, WORKED, assert_equals_oracle, assert_equals_peer, batches, unit_rows, value_and_gradient
 from pytorch_metric_learning import losses as peers
 from torch.nn.functional import pad
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_over_ranks import COMPARING, LOSSES, STEP, arguments, batch_of, memory_rows, proxies
+from test_over_ranks import COMPARING, LOSSES, STEP, WAYS, arguments, batch_of, memory_rows, proxies
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -22,6 +22,7 @@ LABELS = (0, 1, 0, 2, -1, 0, 2, 1, 1, 0, 9, -1, -1)
 """A row without label among the others, which keeps the place of those behind it, and two at the end."""
 NUM_CLASSES = 10
 each_loss = pytest.mark.parametrize("name", LOSSES)
+each_way = pytest.mark.parametrize("name", WAYS)
 
 
 def found(name: str, rows: Tensor, labels: Tensor, how: str = "call", **options: Any) -> list[Tensor]:
@@ -73,7 +74,7 @@ def test_a_row_of_a_memory_without_label_takes_no_part_whatever_it_holds(name: s
     assert all(torch.equal(one, other) for one, other in zip(expected, same))
 
 
-@each_loss
+@each_way
 def test_rows_with_a_label_that_are_not_finite_are_named_and_make_the_loss_of_all_processes_nan(name: str) -> None:
     rows, labels = batch(name)
     broken = spoiled(rows, torch.isin(torch.arange(len(rows)), torch.tensor([1, 3, 9])))
@@ -93,7 +94,7 @@ def test_a_memory_that_is_not_finite_makes_the_loss_nan(name: str) -> None:
     assert found(name, *batch(name), "over_ranks", memory=(vectors, labels))[0].isnan()
 
 
-@each_loss
+@each_way
 def test_whole_numbers_of_every_kind_are_labels(name: str) -> None:
     # As many rows as classes: bytes would choose rows as a mask does.
     rows, labels = batch(name, (0, 1, 0, 2, 1, 0, 2, 2, 1, 1))
@@ -106,7 +107,7 @@ def test_whole_numbers_of_every_kind_are_labels(name: str) -> None:
     assert expected[0].isfinite()
 
 
-@each_loss
+@each_way
 def test_other_kinds_and_numbers_that_are_no_class_are_refused(name: str) -> None:
     rows, labels = batch(name)
     wrong = [

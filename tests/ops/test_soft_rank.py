@@ -1,7 +1,8 @@
-"""The soft-rank engine: twins, split of queries and gallery, working memory, precision, saturation, errors."""
+"""Soft-rank losses: implementations, split of queries and gallery, working memory, precision, saturation, errors."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from shelfmark.core.errors import UserError
-from shelfmark.ops.soft_rank import chunked, reference, soft_rank_loss
+from shelfmark.ops.soft_rank import Ranking, chunked, reference, soft_rank_loss
 from shelfmark.ops.soft_rank.chunked import WorkingMemory
 from shelfmark.ops.soft_rank.groups import group_queries
 
@@ -60,8 +61,9 @@ def in_batch(x: Tensor, labels: Tensor, score=SCORES[1], temperature: float = 0.
     return soft_rank_loss(x, labels, x, labels, rows, score=score, temperature=temperature, **options)
 
 
-def twin_loss(twin, *arguments: Tensor, **options) -> Tensor:
-    total, num_queries = twin.soft_rank_total(*arguments, **options)
+def loss_of(implementation, *arguments: Tensor, memory: WorkingMemory | None = None, **options) -> Tensor:
+    more = {} if memory is None else {"memory": memory}
+    total, num_queries = implementation.soft_rank_total(Ranking(*arguments, **options), **more)
     return total / max(1, num_queries)
 
 
@@ -69,7 +71,7 @@ def gradients(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(loss, inputs)
 
 
-# --- twins ---
+# --- implementations ---
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,8 +98,8 @@ def test_chunked_and_reference_agree_for_queries_partly_in_the_gallery(
     arguments = (query, labels, gallery, all_labels, self_index)
     for score in SCORES:
         options = {"score": score, "temperature": temperature, "include_self": include_self}
-        expected = twin_loss(reference, *arguments, **options)
-        loss = twin_loss(chunked, *arguments, **options, memory=WorkingMemory(block=1, tile=tile))
+        expected = loss_of(reference, *arguments, **options)
+        loss = loss_of(chunked, *arguments, **options, memory=WorkingMemory(block=1, tile=tile))
         torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-15)
         for ours, theirs in zip(gradients(loss, query, gallery), gradients(expected, query, gallery)):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -109,8 +111,8 @@ def test_the_working_memory_does_not_change_the_result(score, memory):
     x, labels = batch([0] * 40 + [1] * 3 + [2] * 2 + [3] + [4] * 30)
     rows = torch.arange(len(labels))
     options = {"score": score, "temperature": 0.05, "include_self": False}
-    expected = twin_loss(reference, x, labels, x, labels, rows, **options)
-    loss = twin_loss(chunked, x, labels, x, labels, rows, **options, memory=WorkingMemory(*memory))
+    expected = loss_of(reference, x, labels, x, labels, rows, **options)
+    loss = loss_of(chunked, x, labels, x, labels, rows, **options, memory=WorkingMemory(*memory))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(gradients(loss, x)[0], gradients(expected, x)[0], rtol=1e-9, atol=1e-12)
 
@@ -146,7 +148,7 @@ def test_no_tensor_outgrows_the_working_memory_however_large_a_class_is(sizes):
     rows, memory = torch.arange(200), WorkingMemory(block=2**15, tile=2**15)
     options = {"score": SCORES[1], "temperature": 0.05, "include_self": False, "memory": memory}
     with Witness() as witness:
-        twin_loss(chunked, x, labels, x, labels, rows, **options).backward()
+        loss_of(chunked, x, labels, x, labels, rows, **options).backward()
     # A block has 32 rows of similarities at least; one query of the large class alone has 99 * 200 pairs.
     assert witness.num_elements <= 32 * 200
 
@@ -229,7 +231,7 @@ def test_a_gallery_row_without_a_label_takes_no_part_and_the_others_keep_their_o
         query, labels, gallery, gallery_labels, torch.tensor([2, 3, 4, 5]), score=SCORES[1], temperature=0.05
     )
     kept = torch.tensor([1, 2, 3, 4])
-    expected = twin_loss(
+    expected = loss_of(
         reference,
         query[:3],
         labels[:3],
@@ -269,13 +271,15 @@ def test_an_empty_gallery_costs_nothing():
 
 def test_queries_are_grouped_by_their_number_of_positives():
     labels = torch.tensor([4, 1, 4, 2, 1, 4, 9])
-    num_queries, groups = group_queries(labels, labels, torch.arange(7), include_self=False)
+    x = torch.zeros(7, 2)
+    ranking = Ranking(x, labels, x, labels, torch.arange(7), SCORES[1], temperature=0.1)
+    num_queries, groups = group_queries(ranking)
     positives = {
         int(row): columns.tolist() for group in groups for row, columns in zip(group.rows, group.columns().sort(1)[0])
     }
     assert num_queries == 5
     assert positives == {0: [2, 5], 2: [0, 5], 5: [0, 2], 1: [4], 4: [1]}
-    num_queries, groups = group_queries(labels, labels, torch.arange(7), include_self=True)
+    num_queries, groups = group_queries(dataclasses.replace(ranking, include_self=True))
     assert num_queries == 7
     assert sorted((group.num_positives, group.rows.tolist()) for group in groups) == [
         (1, [3, 6]),
@@ -382,7 +386,7 @@ def test_a_second_derivative_is_refused_and_the_reference_has_it():
     with pytest.raises(NotImplementedError, match="no second derivative"):
         torch.autograd.grad(in_batch(x, labels), x, create_graph=True)
     options = {"score": SCORES[1], "temperature": 0.3, "include_self": False}
-    loss = twin_loss(reference, x, labels, x, labels, torch.arange(4), **options)
+    loss = loss_of(reference, x, labels, x, labels, torch.arange(4), **options)
     (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
     assert torch.autograd.grad(gradient.square().sum(), x)[0].isfinite().all()
 

@@ -1,4 +1,4 @@
-"""The soft-rank engine's kernels, carried out by Triton's interpreter; and which twin is taken where.
+"""The soft-rank engine's kernels, carried out by Triton's interpreter; and which implementation is taken where.
 
 Triton decides when it is imported whether it interprets, so the kernels run in a process of their own.
 """
@@ -28,7 +28,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from shelfmark.core.errors import UserError
-from shelfmark.ops.soft_rank import choice, chunked, programs, reference, soft_rank_loss, soft_rank_total, triton
+from shelfmark.ops.soft_rank import (
+    Ranking,
+    choice,
+    chunked,
+    programs,
+    reference,
+    soft_rank_loss,
+    soft_rank_total,
+    triton,
+)
 
 CPU = torch.device("cpu")
 
@@ -99,7 +108,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluated(
-    twin: str,
+    implementation: str,
     query: np.ndarray,
     labels: np.ndarray,
     gallery: np.ndarray | None = None,
@@ -116,9 +125,9 @@ def evaluated(
     y, y_labels = x, labels
     if gallery is not None:
         y, y_labels = torch.tensor(gallery, dtype=dtype, requires_grad=True), gallery_labels
-    arguments = (x, torch.tensor(labels), y, torch.tensor(y_labels), torch.tensor(rows))
+    ranking = Ranking(x, torch.tensor(labels), y, torch.tensor(y_labels), torch.tensor(rows), **options)
     with mock.patch.dict(vars(programs), constants or {}):
-        total, num_queries = soft_rank_total(*arguments, twin=twin, **options)
+        total, num_queries = soft_rank_total(ranking, implementation)
     gradients = torch.autograd.grad(total, [x] if gallery is None else [x, y])
     return Evaluated(total.detach().double().numpy(), num_queries, [each.double().numpy() for each in gradients])
 
@@ -189,7 +198,7 @@ def test_the_kernels_and_the_reference_agree_for_queries_partly_in_the_gallery(
 
 # Blocks are of 64 rows, or of 128 where vectors are longer than 128; 150 rows leave a part of one over.
 @pytest.mark.parametrize(("dim", "score"), [(40, SCORES[0]), (40, SCORES[1]), (40, SCORES[2]), (130, SCORES[1])])
-def test_batches_of_several_blocks_agree_with_the_chunked_twin(interpreted, score, dim):
+def test_batches_of_several_blocks_agree_with_chunked(interpreted, score, dim):
     x, labels = batch([1, 2, 3, 4, 5, 6, *[3] * 28, 1, 44], dim)
     options = {"score": score, "temperature": 0.05}
     expected = evaluated("chunked", x, labels, dtype=torch.float64, **options)
@@ -264,7 +273,7 @@ def test_half_precision_vectors_are_compared_in_float32(interpreted, dtype):
     assert_same(ours, expected, 0.01)
 
 
-def test_float64_is_left_to_the_chunked_twin(interpreted):
+def test_float64_is_left_to_chunked(interpreted):
     x, labels = batch([4] * 5, dim=3)
     options = {"score": SCORES[1], "temperature": 0.1, "dtype": torch.float64}
     assert_same(
@@ -276,7 +285,7 @@ def evaluated_by_columns(x: np.ndarray, labels: np.ndarray, **options: Any) -> l
     """The total and the gradient of vectors that lie in memory dimension by dimension."""
     vectors = torch.tensor(x.T.copy(), dtype=torch.float32).T.requires_grad_()
     t = torch.tensor(labels)
-    total, _ = soft_rank_total(vectors, t, vectors, t, torch.arange(len(t)), twin="triton", **options)
+    total, _ = soft_rank_total(Ranking(vectors, t, vectors, t, torch.arange(len(t)), **options), "triton")
     return [total.detach().numpy(), torch.autograd.grad(total, vectors)[0].numpy()]
 
 
@@ -330,7 +339,7 @@ def gradients_that_are_wanted(query: np.ndarray, gallery: np.ndarray, labels: np
         y = torch.tensor(gallery, requires_grad=wanted in ("both", "gallery"))
         t = torch.tensor(labels)
         with torch.set_grad_enabled(wanted != "neither"):
-            loss = soft_rank_loss(x, t, y, t, rows, score=SCORES[1], temperature=0.1, twin="triton")
+            loss = soft_rank_loss(x, t, y, t, rows, score=SCORES[1], temperature=0.1, implementation="triton")
         if loss.requires_grad:
             (3 * loss).backward()
         found[wanted] = [float(loss.detach()), *(None if v.grad is None else v.grad.numpy() for v in (x, y))]
@@ -355,7 +364,9 @@ def test_the_gradient_goes_only_where_it_is_wanted_and_scales_with_what_comes_af
 def refusal_of_a_second_derivative(x: np.ndarray, labels: np.ndarray) -> str:
     """The text of the error."""
     vectors, t = torch.tensor(x, requires_grad=True, dtype=torch.float32), torch.tensor(labels)
-    loss = soft_rank_loss(vectors, t, vectors, t, torch.arange(len(t)), score=SCORES[0], temperature=0.1, twin="triton")
+    loss = soft_rank_loss(
+        vectors, t, vectors, t, torch.arange(len(t)), score=SCORES[0], temperature=0.1, implementation="triton"
+    )
     with pytest.raises(NotImplementedError) as refused:
         torch.autograd.grad(loss, vectors, create_graph=True)
     return str(refused.value)
@@ -413,47 +424,55 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     assert all(0 < size <= 227 * 1024 for _, size in compiled)
 
 
-# --- which twin ---
+# --- which implementation ---
 
 
-def test_a_cpu_takes_the_chunked_twin_and_any_can_be_named():
-    query = torch.zeros(4, 3)
-    assert choice.chosen_twin("auto", query, 0.01) is chunked.soft_rank_total
-    assert choice.chosen_twin("chunked", query, 0.01) is chunked.soft_rank_total
-    assert choice.chosen_twin("reference", query, 0.01) is reference.soft_rank_total
-    with pytest.raises(ValueError, match=r"twin='cuda' is not one of: auto, reference, chunked, triton"):
-        choice.chosen_twin("cuda", query, 0.01)
+def test_a_cpu_takes_chunked_and_any_can_be_named():
+    query = ranking_of(torch.zeros(4, 3))
+    assert choice.chosen_implementation("auto", query) is chunked.soft_rank_total
+    assert choice.chosen_implementation("chunked", query) is chunked.soft_rank_total
+    assert choice.chosen_implementation("reference", query) is reference.soft_rank_total
+    with pytest.raises(ValueError, match=r"implementation='cuda' is not one of: auto, reference, chunked, triton"):
+        choice.chosen_implementation("cuda", query)
 
 
 def test_the_kernels_by_name_need_a_gpu_and_triton(monkeypatch):
-    query = torch.zeros(4, 3)
+    query = ranking_of(torch.zeros(4, 3))
     monkeypatch.setattr(programs, "_kernels", lambda: SimpleNamespace(INTERPRETS=False))
-    with pytest.raises(UserError, match=r"needs vectors on a CUDA device; these are on 'cpu'.*twin='chunked'"):
-        choice.chosen_twin("triton", query, 0.01)
+    with pytest.raises(
+        UserError, match=r"needs vectors on a CUDA device; these are on 'cpu'.*implementation='chunked'"
+    ):
+        choice.chosen_implementation("triton", query)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "shelfmark.ops.soft_rank.kernels", raising=False)
     with pytest.raises(UserError, match=r"needs the package triton, which cannot be imported here"):
-        choice.chosen_twin("triton", query, 0.01)
+        choice.chosen_implementation("triton", query)
+
+
+def ranking_of(vectors: Any, temperature: float = 0.01) -> Ranking:
+    """As much of a ranking as the choice depends on."""
+    rows = torch.arange(4)
+    return Ranking(vectors, rows, vectors, rows, rows, SCORES[1], temperature)
 
 
 @pytest.fixture
 def on_gpu(monkeypatch) -> Iterator[Callable[..., Any]]:
-    """The twin that `auto` takes for vectors on a GPU, where the trial of the kernels runs on the CPU."""
+    """The implementation that `auto` takes for vectors on a GPU, where the trial of the kernels runs on the CPU."""
     trial = choice.largest_difference
-    monkeypatch.setattr(choice, "largest_difference", lambda twin, device, dim: trial(twin, CPU, dim))
+    monkeypatch.setattr(choice, "largest_difference", lambda function, device, dim: trial(function, CPU, dim))
     query = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0), dtype=torch.float32, shape=(4, 512))
     choice._agrees.cache_clear()
-    yield lambda temperature=0.01: choice.chosen_twin("auto", query, temperature)
+    yield lambda temperature=0.01: choice.chosen_implementation("auto", ranking_of(query, temperature))
     choice._agrees.cache_clear()
 
 
 def test_a_gpu_takes_kernels_that_agree_after_one_trial(on_gpu, monkeypatch, caplog):
     trials = []
 
-    def right(query: Tensor, *arguments: Any, **options: Any) -> tuple[Tensor, int]:
-        trials.append(len(query))
-        return chunked.soft_rank_total(query, *arguments, **options)
+    def right(ranking: Ranking) -> tuple[Tensor, int]:
+        trials.append(len(ranking.query))
+        return chunked.soft_rank_total(ranking)
 
     monkeypatch.setattr(triton, "soft_rank_total", right)
     assert on_gpu() is right
@@ -464,34 +483,31 @@ def test_a_gpu_takes_kernels_that_agree_after_one_trial(on_gpu, monkeypatch, cap
     assert caplog.text == ""
 
 
-def in_tf32(query: Tensor, labels: Tensor, gallery: Tensor, *arguments: Any, **options: Any) -> tuple[Tensor, int]:
-    """The chunked twin of vectors that have lost the digits which TF32 has not."""
+def in_tf32(ranking: Ranking) -> tuple[Tensor, int]:
+    """`chunked` of vectors that have lost the digits which TF32 has not."""
 
     def shortened(vectors: Tensor) -> Tensor:
         scale = vectors.detach().abs().log2().floor().exp2() / 1024
         return vectors + ((vectors / scale).round() * scale - vectors).detach()
 
-    short = shortened(query)
-    return chunked.soft_rank_total(
-        short, labels, short if gallery is query else shortened(gallery), *arguments, **options
-    )
+    short = shortened(ranking.query)
+    gallery = short if ranking.one_batch else shortened(ranking.gallery)
+    return chunked.soft_rank_total(ranking.with_vectors(short, gallery))
 
 
-def broken(*arguments: Any, **options: Any) -> tuple[Tensor, int]:
+def broken(ranking: Ranking) -> tuple[Tensor, int]:
     raise RuntimeError("no kernel image is available")
 
 
-def undefined(query: Tensor, *arguments: Any, **options: Any) -> tuple[Tensor, int]:
-    return (query * math.nan).sum() + (arguments[1] * math.nan).sum(), 3
+def undefined(ranking: Ranking) -> tuple[Tensor, int]:
+    return (ranking.query * math.nan).sum() + (ranking.gallery * math.nan).sum(), 3
 
 
 @pytest.mark.parametrize(
     ("kernels", "reason"),
     [(in_tf32, "differ from torch's result by "), (broken, "RuntimeError: no kernel image"), (undefined, "by nan")],
 )
-def test_a_gpu_whose_kernels_do_not_agree_takes_the_chunked_twin_and_says_so_once(
-    on_gpu, monkeypatch, caplog, kernels, reason
-):
+def test_a_gpu_whose_kernels_do_not_agree_takes_chunked_and_says_so_once(on_gpu, monkeypatch, caplog, kernels, reason):
     monkeypatch.setattr(triton, "soft_rank_total", kernels)
     assert on_gpu() is chunked.soft_rank_total
     assert on_gpu() is chunked.soft_rank_total
@@ -514,14 +530,14 @@ def on_cuda(sizes: list[int], dim: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("one_batch", [True, False])
 @pytest.mark.parametrize(("sizes", "dim"), [([4] * 512, 512), ([1, 2, 3, 30, 50, *[5] * 180], 70)])
-def test_on_a_gpu_the_kernels_agree_with_the_chunked_twin(score, one_batch, sizes, dim):
+def test_on_a_gpu_the_kernels_agree_with_chunked(score, one_batch, sizes, dim):
     gallery, labels, rows = on_cuda(sizes, dim)
     results = []
-    for twin, dtype in (("triton", torch.float32), ("chunked", torch.float64)):
+    for implementation, dtype in (("triton", torch.float32), ("chunked", torch.float64)):
         y = gallery.detach().to(dtype).requires_grad_()
         x = y if one_batch else y.detach()[::3].requires_grad_()
         own = rows if one_batch else rows[::3]
-        total, _ = soft_rank_total(x, labels[own], y, labels, own, score=score, temperature=0.01, twin=twin)
+        total, _ = soft_rank_total(Ranking(x, labels[own], y, labels, own, score, temperature=0.01), implementation)
         results.append([total.detach(), *torch.autograd.grad(total, [x] if one_batch else [x, y])])
     for ours, theirs in zip(*results):
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
@@ -530,7 +546,7 @@ def test_on_a_gpu_the_kernels_agree_with_the_chunked_twin(score, one_batch, size
 @pytest.mark.gpu
 def test_on_a_gpu_auto_takes_the_kernels_and_two_runs_agree_to_the_last_bit():
     x, labels, rows = on_cuda([4] * 500 + [40, 30, 1], 512)
-    assert choice.chosen_twin("auto", x, 0.01) is triton.soft_rank_total
+    assert choice.chosen_implementation("auto", ranking_of(x)) is triton.soft_rank_total
     losses = [soft_rank_loss(x, labels, x, labels, rows, score=SCORES[1], temperature=0.01) for _ in range(2)]
     gradients = [torch.autograd.grad(loss, x)[0] for loss in losses]
     assert torch.equal(*losses)
@@ -540,8 +556,8 @@ def test_on_a_gpu_auto_takes_the_kernels_and_two_runs_agree_to_the_last_bit():
 @pytest.mark.gpu
 def test_on_a_gpu_the_memory_is_far_below_that_of_all_similarities():
     x, labels, rows = on_cuda([4] * 8192, 64)
-    choice.chosen_twin("auto", x, 0.01)
+    choice.chosen_implementation("auto", ranking_of(x))
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    soft_rank_loss(x, labels, x, labels, rows, score=SCORES[1], temperature=0.01, twin="triton").backward()
+    soft_rank_loss(x, labels, x, labels, rows, score=SCORES[1], temperature=0.01, implementation="triton").backward()
     assert torch.cuda.max_memory_allocated() - before < 32768**2 * 4 / 8

@@ -58,7 +58,7 @@ def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
 
 
 def test_rates_and_decay_of_each_group() -> None:
-    groups = {group["name"]: group for group in groups_of(Small(), head_lr_factor=5)}
+    groups = {group["name"]: group for group in groups_of(Small(), non_backbone_lr_factor=5)}
     assert {name: group["weight_decay"] for name, group in groups.items()} == {
         "backbone": 0.01,
         "backbone.no_decay": 0.0,
@@ -84,7 +84,7 @@ def test_one_step_without_gradient_shrinks_only_what_decays() -> None:
 def test_a_saved_optimizer_finds_its_groups_again() -> None:
     network = Small()
     adamw = OptimOptions(name="adamw")
-    optimizer = build_optimizer(adamw, groups_of(network, head_lr_factor=3))
+    optimizer = build_optimizer(adamw, groups_of(network, non_backbone_lr_factor=3))
     network.classifier(network.embedding(torch.ones(1, 4))).sum().backward()
     optimizer.step()
     fresh = build_optimizer(adamw, groups_of(network, lr=0.2, weight_decay=0.0))
@@ -97,7 +97,7 @@ def test_a_saved_optimizer_finds_its_groups_again() -> None:
 
 def test_lower_layers_of_the_backbone_learn_slower_by_a_power_of_the_decay() -> None:
     layers = {"0.weight": 2, "0.bias": 2, "1.weight": 1, "1.bias": 0}
-    options = {"head_lr_factor": 5, "layer_decay": 0.5, "layers": layers}
+    options = {"non_backbone_lr_factor": 5, "layer_decay": 0.5, "layers": layers}
     assert members(Small(), **options) == {
         "backbone.no_decay": ["backbone.1.bias"],
         "backbone.below1.no_decay": ["backbone.1.weight"],

@@ -13,10 +13,11 @@ import torch
 from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.predictions.submission import read_topk
 from shelfmark.recipe import Recipe
 
@@ -99,7 +100,7 @@ def test_the_reported_scores_follow_from_the_stored_features_and_weights(demo) -
 
 
 def test_the_best_checkpoint_is_the_epoch_with_the_best_validation(demo) -> None:
-    records = [record for record in read_journal(demo.run / "metrics.jsonl") if record["kind"] == "val"]
+    records = [record for record in read_metrics(demo.run / "metrics.jsonl") if record["kind"] == "val"]
     best = max(records, key=lambda record: record["mean_class_accuracy"])
     manifest = load_checkpoint(demo.run / "best_model").manifest
     assert (manifest["best_epoch"], manifest["step"]) == (best["epoch"], best["step"])

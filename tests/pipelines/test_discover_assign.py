@@ -11,7 +11,8 @@ import pytest
 from discovered_run import KNOWN, NAMES, VAL, Picture, colour, finish, pictures, write_run
 from PIL import Image
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.discovery.known import JoinRule

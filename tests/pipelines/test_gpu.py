@@ -8,13 +8,13 @@ import pytest
 from small_recipe import SMALL
 
 from shelfmark.cli import main
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 pytestmark = pytest.mark.gpu
 
 
 def _first_loss(folder: Path) -> float:
-    return next(record["loss"] for record in read_journal(folder / "metrics.jsonl") if record["kind"] == "train")
+    return next(record["loss"] for record in read_metrics(folder / "metrics.jsonl") if record["kind"] == "train")
 
 
 def test_the_first_loss_on_the_gpu_is_that_of_the_cpu(small: Path) -> None:
@@ -29,5 +29,5 @@ def test_the_first_loss_on_the_gpu_is_that_of_the_cpu(small: Path) -> None:
 def test_a_whole_run_goes_through_in_mixed_precision_and_resumes(small: Path, precision: str) -> None:
     assert main(["train", *SMALL, "train.device=cuda", f"train.precision={precision}", "name=mixed"]) == 0
     assert main(["train", "--RESUME_MODEL", "log/mixed/best_model", "train.num_epochs=3"]) == 0
-    records = read_journal(small / "log" / "mixed_2" / "metrics.jsonl")
+    records = read_metrics(small / "log" / "mixed_2" / "metrics.jsonl")
     assert records[-1]["epoch"] == 2

@@ -11,7 +11,7 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 WITH_MEMORY = [
     *SMALL,
@@ -22,7 +22,7 @@ WITH_MEMORY = [
 
 
 def _train_records(name: str) -> list[dict[str, Any]]:
-    return [record for record in read_journal(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
+    return [record for record in read_metrics(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
 
 
 def _memory(name: str) -> Any:

@@ -16,13 +16,13 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 UNTIMED = ("images_per_s", "data_wait_share")
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    records = read_journal(folder / "metrics.jsonl")
+    records = read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in record.items() if name not in UNTIMED} for record in records]
 
 
@@ -41,7 +41,7 @@ def _ended_at(checkout: Path, workplace: Path, at_step: int, number: int) -> tup
     deadline = time.monotonic() + 120
     try:
         while time.monotonic() < deadline and process.poll() is None:
-            if any(record["step"] >= at_step for record in read_journal(file)):
+            if any(record["step"] >= at_step for record in read_metrics(file)):
                 break
             time.sleep(0.01)
         os.killpg(process.pid, number)

@@ -52,8 +52,8 @@ def test_a_run_chooses_by_unseen_classes_and_the_test_is_scored_afterwards(
     # Three classes of six pictures, each searched among the 17 others.
     assert (summary["num_queries"], summary["num_gallery"]) == (18, 18)
     assert "recall@1000" in summary
-    journal = [json.loads(line) for line in Path("log/sop/metrics.jsonl").read_text().splitlines()]
-    assert any("recall@1" in entry for entry in journal)
+    records = [json.loads(line) for line in Path("log/sop/metrics.jsonl").read_text().splitlines()]
+    assert any("recall@1" in entry for entry in records)
     # The command that `prepare` printed for the test.
     command = shlex.split(
         printed.split("the test: shelfmark ")[1].splitlines()[0].replace("CKPT", "log/sop/best_model")

@@ -11,7 +11,7 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.runtime.trained_model import open_model
 
 SCALE = "classifier.class_scale"
@@ -23,14 +23,14 @@ MISLAS = [
     "train.num_epochs=3",
     "train.steps_per_epoch=3",
     "train.checkpoint_every_steps=2",
-    "train.stages=[{from_epoch: 1, freeze: [backbone], update_batch_norm: true, classifier: scale, mixup: 0,"
+    "train.stages=[{from_epoch: 1, freeze: [backbone], adapt_frozen_bn_statistics: true, classifier: scale, mixup: 0,"
     " sampling: class_balanced, lr: 0.1}, {from_epoch: 2, freeze: [backbone], mixup: 0}]",
     "eval.every_epochs=3",
 ]
 
 
 def _train_records(folder: Path) -> dict[int, Any]:
-    return {record["step"]: record for record in read_journal(folder / "metrics.jsonl") if record["kind"] == "train"}
+    return {record["step"]: record for record in read_metrics(folder / "metrics.jsonl") if record["kind"] == "train"}
 
 
 def _backbone(checkpoint: Checkpoint, statistics: bool) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_every_reader_of_a_checkpoint_with_factors_sees_the_scaled_classifier(sm
     torch.testing.assert_close(logits, scale * (embedding @ weight.T + bias), rtol=1e-5, atol=1e-5)
 
     # The evaluation of training, of the finished run and of the command are one.
-    validated = [record for record in read_journal(Path("log/lws/metrics.jsonl")) if record["kind"] == "val"][-1]
+    validated = [record for record in read_metrics(Path("log/lws/metrics.jsonl")) if record["kind"] == "val"][-1]
     summary = json.loads(Path("log/lws/summary.json").read_text())
     assert main(["evaluate", "--RESUME_MODEL", "log/lws/last", "--out", "scores"]) == 0
     assert json.loads(Path("scores/summary.json").read_text()) == summary

@@ -12,7 +12,7 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 STAGES = [
     *SMALL,
@@ -26,7 +26,7 @@ STAGES = [
 
 
 def _train_records(folder: Path) -> dict[int, Any]:
-    return {record["step"]: record for record in read_journal(folder / "metrics.jsonl") if record["kind"] == "train"}
+    return {record["step"]: record for record in read_metrics(folder / "metrics.jsonl") if record["kind"] == "train"}
 
 
 def _backbone(checkpoint: Checkpoint) -> torch.Tensor:
@@ -88,8 +88,8 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
             "a loss of head classifier, and there is none",
         ),
         (
-            ["train.stages=[{from_epoch: 1, update_batch_norm: true}]", "model.freeze_bn=true"],
-            "train.stages.0.update_batch_norm=true learns the statistics",
+            ["train.stages=[{from_epoch: 1, adapt_frozen_bn_statistics: true}]", "model.freeze_bn=true"],
+            "train.stages.0.adapt_frozen_bn_statistics=true learns the statistics",
         ),
         (["losses=[{name: cross_entropy, from_epoch: 3, until_epoch: 2}]"], "until_epoch=2 must be above from_epoch=3"),
     ],

@@ -10,7 +10,7 @@ from small_recipe import SMALL
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.engine.journal import read_journal
+from shelfmark.engine.metrics_log import read_metrics
 
 GPACO = [
     *SMALL,
@@ -23,7 +23,7 @@ GPACO = [
 
 
 def _train_records(name: str) -> list[dict[str, Any]]:
-    return [record for record in read_journal(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
+    return [record for record in read_metrics(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
 
 
 def test_a_resumed_run_goes_on_with_its_views_and_memory_to_the_same_digits(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe, assemble

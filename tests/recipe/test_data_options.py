@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import folder_table
 from shelfmark.recipe import assemble

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, rows_of
+from shelfmark.calibration.calibrated import rows_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.types import Array
 from shelfmark.data.samplers import SamplingOptions, build_order
 from shelfmark.losses import CrossEntropy
 from shelfmark.ops.labelled import labelled_rows

@@ -8,13 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core.types import Array
 from shelfmark.ops.similarity import compute_dtype, dot_products
 
-Array = Tensor | np.ndarray
 _BLOCK_LOGITS = 1 << 24  # 64 MB of float32 logits at a time
 
 

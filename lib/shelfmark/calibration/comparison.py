@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, blocks, rows_of
+from shelfmark.calibration.calibrated import Calibrated, blocks, rows_of
 from shelfmark.calibration.folds import choose_by_folds, hit_scores, require_folds
 from shelfmark.calibration.intervals import bootstrap_intervals
 from shelfmark.calibration.sweep import tiles
+from shelfmark.core.types import Array, Counts
 from shelfmark.ops.calibration_metrics import reliability, top_probability
-from shelfmark.ops.class_metrics import Counts, Scores
+from shelfmark.ops.class_metrics import Scores
 
 
 @dataclass(frozen=True, eq=False)

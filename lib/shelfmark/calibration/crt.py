@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.calibration.balanced import BalancedTraining
-from shelfmark.calibration.calibrated import Array, Linear, blocks
+from shelfmark.calibration.calibrated import Linear, blocks
 from shelfmark.calibration.folds import labelled
+from shelfmark.core.types import Array
 from shelfmark.ops.similarity import compute_dtype, dot_products
 
 

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Linear, blocks, copied
+from shelfmark.calibration.calibrated import Linear, blocks, copied
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.ops.experts import expert_logits, weighed_experts
 from shelfmark.ops.similarity import compute_dtype
 

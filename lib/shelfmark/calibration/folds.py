@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
+from shelfmark.core.types import Array, Counts
+from shelfmark.ops.class_metrics import Scores, group_accuracies
 from shelfmark.ops.rank_metrics import mean_or_none
 
 _SAME_SCORE = 1e-12

@@ -13,11 +13,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks, copied
+from shelfmark.calibration.calibrated import Calibrated, Linear, blocks, copied
 from shelfmark.calibration.folds import choose_by_folds, fold_rows, hit_scores, labelled, require_folds
 from shelfmark.calibration.sweep import Candidate, sweep_hits
 from shelfmark.core.errors import UserError
-from shelfmark.ops.class_metrics import Counts, Scores
+from shelfmark.core.types import Array, Counts
+from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.longtail import sampling_probabilities
 
 _TAUS = tuple(round(0.05 * step, 2) for step in range(41))

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from shelfmark.calibration.balanced import BalancedTraining
-from shelfmark.calibration.calibrated import Array, Linear, blocks, copied
+from shelfmark.calibration.calibrated import Linear, blocks, copied
 from shelfmark.calibration.folds import labelled
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.ops.similarity import compute_dtype
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shelfmark.calibration.calibrated import Array, Calibrated, blocks
+from shelfmark.calibration.calibrated import Calibrated, blocks
 from shelfmark.calibration.folds import labelled
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.ops.similarity import compute_dtype, dot_products
 
 FORMS = ("plain", "l2", "centred_l2")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.types import Counts
 from shelfmark.ops.bootstrap import Interval, percentile_interval
-from shelfmark.ops.class_metrics import GROUPS, Counts, Scores, group_accuracies
+from shelfmark.ops.class_metrics import GROUPS, Scores, group_accuracies
 from shelfmark.ops.rank_metrics import mean_or_none
 
 NAMES = ("mean_class_accuracy", *GROUPS)

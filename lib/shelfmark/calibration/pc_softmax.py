@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shelfmark.calibration.calibrated import Linear, copied
 from shelfmark.calibration.logit_adjustment import adjusted_bias, log_prior
-from shelfmark.ops.class_metrics import Counts
+from shelfmark.core.types import Counts
 from shelfmark.ops.longtail import sampling_probabilities
 
 

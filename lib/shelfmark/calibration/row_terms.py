@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, blocks
+from shelfmark.calibration.calibrated import Calibrated, blocks
 from shelfmark.calibration.sweep import Candidate, sweep_hits, tiles
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, Linear, blocks
+from shelfmark.calibration.calibrated import Calibrated, Linear, blocks
 from shelfmark.calibration.folds import choose_by_folds, fold_rows, hit_scores, labelled, require_folds
 from shelfmark.calibration.sweep import Candidate, sweep_hits
 from shelfmark.core.errors import UserError, choose
-from shelfmark.ops.class_metrics import Counts, Scores
+from shelfmark.core.types import Array, Counts
+from shelfmark.ops.class_metrics import Scores
 
 
 def tau_normalized(weight: Tensor, tau: float) -> Tensor:

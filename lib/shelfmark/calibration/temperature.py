@@ -13,10 +13,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from shelfmark.calibration.calibrated import Array, Calibrated, Linear, copied, rows_of
+from shelfmark.calibration.calibrated import Calibrated, Linear, copied, rows_of
 from shelfmark.calibration.folds import fold_rows, labelled, require_folds, stratified_folds
 from shelfmark.calibration.row_terms import RowTerms, row_terms
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.ops.calibration_metrics import reliability
 
 _MOST_STEPS = 200

@@ -1,4 +1,4 @@
-"""Floor 6: the commands. Heavy imports stand inside functions, so that `--help` answers at once."""
+"""The commands. Heavy imports stand inside functions, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
 
@@ -22,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(COMMANDS))
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"shelfmark {__version__}")
         return 0
     try:
         return _run(words)
@@ -50,7 +54,7 @@ def _run(words: list[str]) -> int:
     if command is None:
         if parts := [one.partition(" ")[2] for one in COMMANDS if one.startswith(f"{name} ")]:
             raise UserError(f"`shelfmark {name}` wants one of: {', '.join(parts)}.")
-        hint = nearest(name, COMMANDS)
+        hint = did_you_mean(name, COMMANDS)
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
     return command.run(parse(name, command, argv))

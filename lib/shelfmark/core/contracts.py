@@ -11,6 +11,9 @@ from torch import Tensor
 
 from shelfmark.core.strings import Strings
 
+UNLABELLED = -1
+"""The label of a row that has none. In a loss such a row takes no part and costs nothing, whatever it holds."""
+
 
 class BadImage(NamedTuple):
     """One picture that could not be read: its row in the table, its path and why."""

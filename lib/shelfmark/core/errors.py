@@ -16,7 +16,7 @@ class UserError(Exception):
     is_told = False
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
+def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was most likely meant to be, or None where nothing is close."""
     by_folded = {choice.lower().replace("-", "_"): choice for choice in choices}
     found = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
@@ -28,6 +28,6 @@ def choose(what: str, value: str, choices: Iterable[str]) -> str:
     allowed = list(choices)
     if value in allowed:
         return value
-    hint = nearest(value, allowed)
+    hint = did_you_mean(value, allowed)
     meant = f" Did you mean {hint!r}?" if hint else ""
     raise UserError(f"{what}={value!r} is not one of: {', '.join(allowed)}.{meant}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.regular_files import read_regular
 
 _OTHER_KIND = {
@@ -63,7 +63,7 @@ def _file_bytes(file: Path) -> bytes:
         return read_regular(file)
     except FileNotFoundError:
         beside = [path.name for path in file.parent.glob("*.json")] if file.parent.is_dir() else []
-        close = nearest(file.name, beside)
+        close = did_you_mean(file.name, beside)
         hint = f" Did you mean {close}?" if close else " `shelfmark prepare` makes annotation files."
         raise UserError(f"{file} does not exist.{hint}") from None
     except OSError as error:

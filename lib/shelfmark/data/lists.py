@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
@@ -115,7 +115,7 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
     unknown = [one for one in rows if not rows[one]]
     if unknown:
         first, more = unknown[0], f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        close = nearest(first, table.image_ids)
+        close = did_you_mean(first, table.image_ids)
         hint = f" Did you mean {close!r}?" if close else ""
         raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
     for one, found in rows.items():

@@ -6,8 +6,7 @@ one picture and put back as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from shelfmark.core.errors import choose
+from shelfmark.core.seeding import seeded
 from shelfmark.data.options import AugmentOptions, DataOptions
 from shelfmark.data.saved_pipeline import SavedPipeline
 
@@ -149,7 +149,7 @@ class _Augmentation:
         self.crop, self.steps, self.normalize, self.after = crop, steps, normalize, after
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
-        with _seeded(seed):
+        with seeded(seed):
             # Contiguous again after the crop: the steps on colour are a fifth faster so.
             cropped = self.crop(_channels_first(rgb)).contiguous()
             return self.after(self.normalize(self.steps(cropped)))
@@ -164,7 +164,7 @@ class _SavedAugmentation:
         if pixels.shape[1:] != (self.size, self.size):
             pixels = functional.resize(pixels, [self.size, self.size], antialias=True)
         ready = pixels.float().contiguous() if pixels.is_floating_point() else self.normalize(pixels)
-        with _seeded(seed):
+        with seeded(seed):
             return self.after(ready)
 
 
@@ -195,14 +195,6 @@ class _Views:
         if self.views in ("flip", "ten_crop"):
             images += [image.flip(-1) for image in images]
         return torch.stack(images)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    # Only the CPU's generator is set: torch.manual_seed would set those of the GPUs too.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _without_long_ends(pixels: Tensor) -> Tensor:

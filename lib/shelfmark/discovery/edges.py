@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from shelfmark.core.devices import has_fast_bf16
 from shelfmark.core.errors import choose
 
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -50,12 +51,5 @@ def edge_precision(precision: str, like: Tensor) -> torch.dtype:
     """The dtype of the edges' inner layer: that of `like`, or bfloat16."""
     choose("precision", precision, PRECISIONS)
     if precision == "auto":
-        precision = "bf16" if like.dtype == torch.float32 and _has_fast_bfloat16(like.device) else "fp32"
+        precision = "bf16" if like.dtype == torch.float32 and has_fast_bf16(like.device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else like.dtype
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without tiles, bfloat16 products are hardly faster than float32, or are emulated.
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_tile"))

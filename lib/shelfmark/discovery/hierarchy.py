@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.discovery.decode import decode
 from shelfmark.discovery.lander import build_graph
 from shelfmark.discovery.means import means_by_label
@@ -62,7 +62,7 @@ class Clustering:
 
 
 def cluster(
-    features: Tensor | np.ndarray,
+    features: Array,
     model: LinkPredictor | None,
     k: int,
     tau: float,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval import search
 from shelfmark.retrieval.approximate import nearest_others
@@ -16,7 +16,7 @@ ENGINES = ("auto", "faiss", "torch", "ivf")
 _MANY_NODES = 200_000
 
 
-def build_graph(features: Tensor | np.ndarray, k: int, engine: str = "auto") -> Graph:
+def build_graph(features: Array, k: int, engine: str = "auto") -> Graph:
     """Each node's k - 1 nearest others by cosine, as `k` counts the node itself (k=10: 9 neighbours).
 
     features: (N, D), of any length; float64 stays float64. A node is left out of its own neighbours by its row, so that

@@ -39,7 +39,7 @@ class LanderOptions(Section):
         "type of graph layer. gat: attention decides how much each neighbour counts. gcn: each neighbour counts by its"
         " cosine similarity.",
     )
-    num_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = option(1, "number of graph layers, one after another.")
+    num_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = option(1, "number of graph layers, one after another")
     heads: Positive = option(1, "number of attention heads in each layer. Only layer=gat can have more than one.")
     hidden: Positive = option(
         512, "width of the first two graph layers; later layers have half of it. It must be even."
@@ -47,7 +47,7 @@ class LanderOptions(Section):
     cluster_features: bool = option(
         False,
         "whether the network also sees the mean embedding of each group, beside the embedding of the group's densest"
-        " image.",
+        " image",
     )
     balance: bool = option(
         True,
@@ -55,17 +55,17 @@ class LanderOptions(Section):
         " classes. The surplus of the larger kind is left out at random.",
     )
     focal: bool = option(
-        False, "whether links are trained with focal loss, which gives hard links more weight, or with cross-entropy."
+        False, "whether links are trained with focal loss, which gives hard links more weight, or with cross-entropy"
     )
     epochs: Positive = option(50, "number of training epochs. One epoch sees every labelled image once.")
-    batch_size: Positive = option(4096, "number of images of one graph in a training step.")
+    batch_size: Positive = option(4096, "number of images of one graph in a training step")
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = option(
         "adamw", "optimizer of the training. adamw needs far fewer epochs than sgd, which the original used."
     )
     lr: float = option(
         0.003, "learning rate at the start of the training. It falls to 1e-5 along a cosine. With sgd, try 0.01.", gt=0
     )
-    weight_decay: float = option(1e-5, "weight decay of the optimizer.", ge=0)
+    weight_decay: float = option(1e-5, "weight decay of the optimizer", ge=0)
     tau: Fraction = option(
         LanderClusterer.tau,
         "how sure the network must be to link two images: the probability that the two are of different classes must be"

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
+from shelfmark.core.types import Array
 from shelfmark.discovery.known import known_means
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 from shelfmark.retrieval.whitening import PCAWhitening
 
 FILE = "whitening.safetensors"

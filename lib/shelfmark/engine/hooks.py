@@ -16,7 +16,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer, kept_in
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hook, StepDone
-from shelfmark.engine.journal import Journal
+from shelfmark.engine.metrics_log import MetricsLog
 from shelfmark.engine.state import TrainState
 
 NO_METRIC = "none"
@@ -67,7 +67,7 @@ class FiniteCheck(Hook):
     name = "finite_check"
 
     def __init__(
-        self, state: TrainState, log: Journal, image_id: Callable[[int], str], max_bad_steps: int, run_folder: Path
+        self, state: TrainState, log: MetricsLog, image_id: Callable[[int], str], max_bad_steps: int, run_folder: Path
     ) -> None:
         self.state, self.log, self.image_id = state, log, image_id
         self.max_bad_steps, self.run_folder = max_bad_steps, run_folder
@@ -99,12 +99,12 @@ class FiniteCheck(Hook):
         self._in_a_row = state["in_a_row"]
 
 
-class MetricsLog(Hook):
+class WriteMetrics(Hook):
     """Writes metrics.jsonl and TensorBoard, and shows a person what is going on."""
 
     name = "metrics_log"
 
-    def __init__(self, state: TrainState, log: Journal, display: Display, num_epochs: int) -> None:
+    def __init__(self, state: TrainState, log: MetricsLog, display: Display, num_epochs: int) -> None:
         self.state, self.log, self.display = state, log, display
         self.num_epochs = num_epochs
 
@@ -151,7 +151,7 @@ class Evaluate(Hook):
         state: TrainState,
         validate: Callable[[], Mapping[str, float | None]],
         metric: str,
-        log: Journal,
+        log: MetricsLog,
         every_epochs: int,
         num_epochs: int,
     ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from shelfmark.core.devices import has_fast_bf16
 from shelfmark.core.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,7 +24,7 @@ class Precision:
     def resolve(cls, name: str, device: torch.device) -> Precision:
         """`auto` is bf16 on a GPU that has it and on a CPU with AMX, else fp32."""
         if name == "auto":
-            name = "bf16" if _has_fast_bf16(device) else "fp32"
+            name = "bf16" if has_fast_bf16(device) else "fp32"
         if name == "fp16" and device.type == "cpu":
             raise UserError("train.precision=fp16 needs a GPU; on this CPU use auto, bf16 or fp32.")
         return cls(name, device)
@@ -35,11 +36,3 @@ class Precision:
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """Keeps small fp16 gradients from vanishing; does nothing for bf16 and fp32."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # A private name, but the only one that torch has for it; without it fp32 is always right.
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return device.type == "cpu" and bool(has_amx())

@@ -1,4 +1,4 @@
-"""The entries of `losses:`, built: what each takes of the network's outputs. Legend: N rows of this process's batch."""
+"""The entries of `losses:`, built: what each takes of the outputs of the network. Legend: N rows of the batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shelfmark.core.contracts import Outputs, Proxies
 from shelfmark.engine.memory import CrossBatchMemory
-from shelfmark.losses import LossFunction, Takes
+from shelfmark.losses import HeadOutput, LossFunction
 from shelfmark.ops.proxies import proxy_cosines
 
 
@@ -16,7 +16,7 @@ from shelfmark.ops.proxies import proxy_cosines
 class LossTerm:
     """One entry of `losses:`, built.
 
-    takes: what the function wants of the head's output. scale: of a cosine classifier's logits, which a loss of
+    consumes: what the function takes of the head's output. scale: of a cosine classifier's logits, which a loss of
     cosines does without. memory: rows of earlier steps that a loss which compares rows compares this batch with too.
     vectors_head: of a loss of `logits_and_vectors`, the head of the vectors.
     first_step, end_step: the steps that count it, up to the end where that is None; at others it is logged only.
@@ -26,7 +26,7 @@ class LossTerm:
     head: str
     weight: float
     function: LossFunction
-    takes: Takes = "logits"
+    consumes: HeadOutput = "logits"
     scale: float = 1.0
     memory: CrossBatchMemory | None = None
     first_step: int = 0
@@ -51,13 +51,13 @@ class LossTerm:
     def value(self, outputs: Outputs, labels: Tensor, step: int) -> Tensor:
         """The unweighted loss of the batch of all processes, 0-dim, the same on each."""
         output = outputs.heads[self.head]
-        if isinstance(output, Tensor) and output.ndim == 3 and self.takes != "experts":
+        if isinstance(output, Tensor) and output.ndim == 3 and self.consumes != "experts":
             output, labels = _rows_of_experts(output, labels)
-        if isinstance(output, Proxies) and self.takes == "proxies":
+        if isinstance(output, Proxies) and self.consumes == "proxies":
             return self.function.over_ranks(output.vectors, labels, output.weight, step=step)
         remembered = self.memory.rows_at(step) if self.memory is not None else None
         memory = {"memory": remembered} if remembered is not None else {}
-        if self.takes == "logits_and_vectors":
+        if self.consumes == "logits_and_vectors":
             return self.function.over_ranks(output, labels, outputs.heads[self.vectors_head], step=step, **memory)
         return self.function.over_ranks(self._input(output), labels, step=step, **memory)
 
@@ -69,7 +69,7 @@ class LossTerm:
     def _input(self, output: Tensor | Proxies) -> Tensor:
         if isinstance(output, Proxies):
             return proxy_cosines(output.vectors, output.weight)
-        return output / self.scale if self.takes == "cosines" else output
+        return output / self.scale if self.consumes == "cosines" else output
 
 
 def _rows_of_experts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

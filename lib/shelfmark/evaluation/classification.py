@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
 from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.types import Array, Counts
 from shelfmark.ops.calibration_metrics import top_probability
-from shelfmark.ops.class_metrics import ClassCounts, Counts, Scores
+from shelfmark.ops.class_metrics import ClassCounts, Scores
 
-Array = Tensor | np.ndarray
 _BLOCK_LOGITS = 1 << 24  # 64 MB of float32 logits at a time
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from shelfmark.core.types import Array
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.retrieval.faiss_index import k_means
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 
 
 def cluster_scores(
@@ -28,7 +29,7 @@ def cluster_scores(
     return agreement(labels, clusters) | {"num_clusters": num_clusters}
 
 
-def agreement(labels: np.ndarray, clusters: np.ndarray) -> Scores:
+def agreement(labels: Array, clusters: Array) -> Scores:
     """pairwise_ and bcubed_ precision, recall and f of clusters against labels, and nmi; None for a share of nothing.
 
     labels, clusters: (N,) any whole numbers.

@@ -8,9 +8,9 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.types import Array
 from shelfmark.evaluation.retrieval import scores
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.retrieval.vectors import Array
 
 
 def drawn_gallery_scores(

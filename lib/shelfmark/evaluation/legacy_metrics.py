@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.retrieval import search
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 
 DEFINITIONS = ("pnp", "fastreid")
 _BLOCK_NEIGHBOURS = 1 << 22

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.evaluation.retrieval import search_scores
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
 from shelfmark.ops.rank_metrics import mean_or_none
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.rerank import ReRanking, alpha_qe, augment_database
-from shelfmark.retrieval.vectors import Array, Ids
+from shelfmark.retrieval.vectors import Ids
 from shelfmark.retrieval.whitening import PCAWhitening
 
 _BLOCK_DISTANCES = 1 << 23

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array, Counts
 from shelfmark.ops.bootstrap import Interval, mean_intervals
-from shelfmark.ops.class_metrics import Counts, Scores, group_accuracies
+from shelfmark.ops.class_metrics import Scores, group_accuracies
 from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
 from shelfmark.ops.rank_metrics import mean_or_none
 from shelfmark.retrieval.exact import products, squared_norms
 from shelfmark.retrieval.mutual.ranks import mutual_ranks
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
-from shelfmark.retrieval.vectors import Array, Ids, comparable
+from shelfmark.retrieval.vectors import Ids, comparable
 
 # Scores at a time. On a CPU 32 MB and little else; a GPU needs larger blocks, of 512 MB, to be busy.
 _BLOCK_SCORES = {"cpu": 1 << 23, "cuda": 1 << 27}

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.types import Array
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.retrieval.exact import pair_scores
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
-from shelfmark.retrieval.vectors import Array, Ids, comparable
+from shelfmark.retrieval.vectors import Ids, comparable
 
 RATES = (1e-2, 1e-3, 1e-4)
 

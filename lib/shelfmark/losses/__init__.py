@@ -1,161 +1,124 @@
-"""Losses: `loss(embedding or logits, labels)` -> 0-dim tensor. They hold no parameters and do not normalise."""
+"""Losses: `loss(embedding or logits, labels)` -> 0-dim tensor. They hold no parameters and do not normalise.
+
+To add one: its file, its import and its line in `LOSSES`.
+"""
 
 from __future__ import annotations
 
-from shelfmark.losses.adaptive_margin import AdaptiveMarginConfig, AdaptiveMarginLoss
-from shelfmark.losses.angular import AngularConfig, AngularLoss
-from shelfmark.losses.arcface import ArcFaceConfig, ArcFaceLoss
-from shelfmark.losses.balanced_softmax import BalancedSoftmax, BalancedSoftmaxConfig
-from shelfmark.losses.cdt import CDT, CDTConfig
-from shelfmark.losses.center import CenterConfig, CenterLoss
-from shelfmark.losses.circle import CircleConfig, CircleLoss, PairCosFaceConfig, PairCosFaceLoss
-from shelfmark.losses.circle_softmax import CircleSoftmaxConfig, CircleSoftmaxLoss
-from shelfmark.losses.class_weights import DeferredWeights
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from shelfmark.losses.adaptive_margin import AdaptiveMarginLoss
+from shelfmark.losses.angular import AngularLoss
+from shelfmark.losses.arcface import ArcFaceLoss
+from shelfmark.losses.balanced_softmax import BalancedSoftmax
+from shelfmark.losses.cdt import CDT
+from shelfmark.losses.center import CenterLoss
+from shelfmark.losses.circle import CircleLoss, PairCosFaceLoss
+from shelfmark.losses.circle_softmax import CircleSoftmaxLoss
+from shelfmark.losses.class_weights import ClassificationLossEntry
+from shelfmark.losses.class_weights import DeferredWeights as DeferredWeights
 from shelfmark.losses.classification import ClassificationLoss
-from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
-from shelfmark.losses.config import ComparingLossConfig, LossConfig, LossContext, LossFunction, Takes
-from shelfmark.losses.contrastive import ContrastiveConfig, ContrastiveLoss
-from shelfmark.losses.cosface import CosFaceConfig, CosFaceLoss
-from shelfmark.losses.cross_entropy import CrossEntropy, CrossEntropyConfig
-from shelfmark.losses.expert_diversity import ExpertDiversity, ExpertDiversityConfig
-from shelfmark.losses.focal import FocalConfig, FocalLoss
-from shelfmark.losses.gpaco import GPaCo, GPaCoConfig
-from shelfmark.losses.inverse_softmax import InverseSoftmax, InverseSoftmaxConfig
-from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing, LabelAwareSmoothingConfig
-from shelfmark.losses.ldam import LDAM, LDAMConfig
-from shelfmark.losses.lifted_structure import LiftedStructureConfig, LiftedStructureLoss
-from shelfmark.losses.logit_adjusted import LogitAdjusted, LogitAdjustedConfig
-from shelfmark.losses.multi_similarity import MultiSimilarityConfig, MultiSimilarityLoss
-from shelfmark.losses.n_pair import NPairConfig, NPairLoss
-from shelfmark.losses.nt_xent import NTXentConfig, NTXentLoss
-from shelfmark.losses.pml import PmlConfig, PytorchMetricLearning
-from shelfmark.losses.pnp import PNP, PNPConfig
-from shelfmark.losses.proxy_anchor import ProxyAnchorConfig, ProxyAnchorLoss
-from shelfmark.losses.proxy_nca import ProxyNCAConfig, ProxyNCALoss
-from shelfmark.losses.ranked_list import RankedListConfig, RankedListLoss
-from shelfmark.losses.recall_at_k import RecallAtK, RecallAtKConfig
-from shelfmark.losses.smooth_ap import SmoothAP, SmoothAPConfig
-from shelfmark.losses.soft_triple import SoftTripleConfig, SoftTripleLoss
-from shelfmark.losses.softmax_eql import SoftmaxEQL, SoftmaxEQLConfig
-from shelfmark.losses.sup_con import SupConConfig, SupConLoss
-from shelfmark.losses.triplet import TripletConfig, TripletLoss
+from shelfmark.losses.contrastive import ContrastiveLoss
+from shelfmark.losses.cosface import CosFaceLoss
+from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.losses.entries import LossContext as LossContext
+from shelfmark.losses.entries import LossEntry, RetrievalLossEntry, entry_class
+from shelfmark.losses.expert_diversity import ExpertDiversity
+from shelfmark.losses.focal import FocalLoss
+from shelfmark.losses.gpaco import GPaCo, TwoHeadEntry
+from shelfmark.losses.inverse_softmax import InverseSoftmax
+from shelfmark.losses.label_aware_smoothing import LabelAwareSmoothing
+from shelfmark.losses.ldam import LDAM
+from shelfmark.losses.lifted_structure import LiftedStructureLoss
+from shelfmark.losses.logit_adjusted import LogitAdjusted
+from shelfmark.losses.loss import HeadOutput as HeadOutput
+from shelfmark.losses.loss import Loss
+from shelfmark.losses.loss import LossFunction as LossFunction
+from shelfmark.losses.multi_similarity import MultiSimilarityLoss
+from shelfmark.losses.n_pair import NPairLoss
+from shelfmark.losses.nt_xent import NTXentLoss
+from shelfmark.losses.pml import LibraryEntry, PytorchMetricLearning
+from shelfmark.losses.pnp import PNP
+from shelfmark.losses.proxy_anchor import ProxyAnchorLoss
+from shelfmark.losses.proxy_nca import ProxyNCALoss
+from shelfmark.losses.ranked_list import RankedListLoss
+from shelfmark.losses.recall_at_k import RecallAtK
+from shelfmark.losses.retrieval import QueryBlock as QueryBlock
+from shelfmark.losses.retrieval import RetrievalLoss
+from shelfmark.losses.retrieval import Sums as Sums
+from shelfmark.losses.smooth_ap import SmoothAP
+from shelfmark.losses.soft_triple import SoftTripleLoss
+from shelfmark.losses.softmax_eql import SoftmaxEQL
+from shelfmark.losses.sup_con import SupConLoss
+from shelfmark.losses.triplet import TripletLoss
 
-LossUnion = (
-    AdaptiveMarginConfig
-    | AngularConfig
-    | ArcFaceConfig
-    | BalancedSoftmaxConfig
-    | CDTConfig
-    | CenterConfig
-    | CircleConfig
-    | CircleSoftmaxConfig
-    | ContrastiveConfig
-    | CosFaceConfig
-    | CrossEntropyConfig
-    | ExpertDiversityConfig
-    | FocalConfig
-    | GPaCoConfig
-    | InverseSoftmaxConfig
-    | LDAMConfig
-    | LabelAwareSmoothingConfig
-    | LiftedStructureConfig
-    | LogitAdjustedConfig
-    | MultiSimilarityConfig
-    | NPairConfig
-    | NTXentConfig
-    | PNPConfig
-    | PairCosFaceConfig
-    | PmlConfig
-    | ProxyAnchorConfig
-    | ProxyNCAConfig
-    | RankedListConfig
-    | RecallAtKConfig
-    | SmoothAPConfig
-    | SoftTripleConfig
-    | SoftmaxEQLConfig
-    | SupConConfig
-    | TripletConfig
-)
-"""Every loss that a config can name, told apart by `name`."""
+LOSSES: dict[str, type[Loss]] = {
+    "adaptive_margin": AdaptiveMarginLoss,
+    "angular": AngularLoss,
+    "arcface": ArcFaceLoss,
+    "balanced_softmax": BalancedSoftmax,
+    "cdt": CDT,
+    "center": CenterLoss,
+    "circle": CircleLoss,
+    "circle_softmax": CircleSoftmaxLoss,
+    "contrastive": ContrastiveLoss,
+    "cosface": CosFaceLoss,
+    "cross_entropy": CrossEntropy,
+    "expert_diversity": ExpertDiversity,
+    "focal": FocalLoss,
+    "gpaco": GPaCo,
+    "inverse_softmax": InverseSoftmax,
+    "label_aware_smoothing": LabelAwareSmoothing,
+    "ldam": LDAM,
+    "lifted_structure": LiftedStructureLoss,
+    "logit_adjusted": LogitAdjusted,
+    "multi_similarity": MultiSimilarityLoss,
+    "n_pair": NPairLoss,
+    "nt_xent": NTXentLoss,
+    "pair_cosface": PairCosFaceLoss,
+    "pml": PytorchMetricLearning,
+    "pnp": PNP,
+    "proxy_anchor": ProxyAnchorLoss,
+    "proxy_nca": ProxyNCALoss,
+    "ranked_list": RankedListLoss,
+    "recall_at_k": RecallAtK,
+    "smooth_ap": SmoothAP,
+    "soft_triple": SoftTripleLoss,
+    "softmax_eql": SoftmaxEQL,
+    "sup_con": SupConLoss,
+    "triplet": TripletLoss,
+}
+"""By the name that a config calls them."""
 
-__all__ = [
-    "CDT",
-    "LDAM",
-    "PNP",
-    "AdaptiveMarginConfig",
-    "AdaptiveMarginLoss",
-    "AngularConfig",
-    "AngularLoss",
-    "ArcFaceConfig",
-    "ArcFaceLoss",
-    "BalancedSoftmax",
-    "BalancedSoftmaxConfig",
-    "CDTConfig",
-    "CenterConfig",
-    "CenterLoss",
-    "CircleConfig",
-    "CircleLoss",
-    "CircleSoftmaxConfig",
-    "CircleSoftmaxLoss",
-    "ClassificationLoss",
-    "ComparingLoss",
-    "ComparingLossConfig",
-    "Comparison",
-    "ContrastiveConfig",
-    "ContrastiveLoss",
-    "CosFaceConfig",
-    "CosFaceLoss",
-    "CrossEntropy",
-    "CrossEntropyConfig",
-    "DeferredWeights",
-    "ExpertDiversity",
-    "ExpertDiversityConfig",
-    "FocalConfig",
-    "FocalLoss",
-    "GPaCo",
-    "GPaCoConfig",
-    "InverseSoftmax",
-    "InverseSoftmaxConfig",
-    "LDAMConfig",
-    "LabelAwareSmoothing",
-    "LabelAwareSmoothingConfig",
-    "LiftedStructureConfig",
-    "LiftedStructureLoss",
-    "LogitAdjusted",
-    "LogitAdjustedConfig",
-    "LossConfig",
-    "LossContext",
-    "LossFunction",
-    "LossUnion",
-    "MultiSimilarityConfig",
-    "MultiSimilarityLoss",
-    "NPairConfig",
-    "NPairLoss",
-    "NTXentConfig",
-    "NTXentLoss",
-    "PNPConfig",
-    "PairCosFaceConfig",
-    "PairCosFaceLoss",
-    "PmlConfig",
-    "ProxyAnchorConfig",
-    "ProxyAnchorLoss",
-    "ProxyNCAConfig",
-    "ProxyNCALoss",
-    "PytorchMetricLearning",
-    "RankedListConfig",
-    "RankedListLoss",
-    "RecallAtK",
-    "RecallAtKConfig",
-    "SmoothAP",
-    "SmoothAPConfig",
-    "SoftTripleConfig",
-    "SoftTripleLoss",
-    "SoftmaxEQL",
-    "SoftmaxEQLConfig",
-    "Sums",
-    "SupConConfig",
-    "SupConLoss",
-    "Takes",
-    "TripletConfig",
-    "TripletLoss",
-]
+_ENTRY_BASES: dict[type[Loss], type[LossEntry]] = {
+    ClassificationLoss: ClassificationLossEntry,
+    GPaCo: TwoHeadEntry,
+    PytorchMetricLearning: LibraryEntry,
+    RetrievalLoss: RetrievalLossEntry,
+    Loss: LossEntry,
+}
+"""What entries of a loss have besides its own options; the first that fits."""
+
+
+def _entry_base(loss: type[Loss]) -> type[LossEntry]:
+    return next(base for kind, base in _ENTRY_BASES.items() if issubclass(loss, kind))
+
+
+ENTRIES: dict[str, type[LossEntry]] = {
+    name: entry_class(name, loss, _entry_base(loss)) for name, loss in LOSSES.items()
+}
+"""The class of the entries that name a loss."""
+globals().update({one.__name__: one for one in ENTRIES.values()})  # where pickle looks for a class
+
+if TYPE_CHECKING:
+    LossUnion: TypeAlias = LossEntry
+else:
+    LossUnion = reduce(or_, ENTRIES.values())
+"""Every entry, told apart by `name`."""
+
+
+def entry(name: str, **options: Any) -> LossEntry:
+    """An entry of `losses:`, as Python makes it: `entry("pnp", head="rank", alpha=4.0)`."""
+    return ENTRIES[name](**options)

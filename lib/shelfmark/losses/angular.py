@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 from shelfmark.ops.similarity import dot_products
 
@@ -23,11 +22,12 @@ class AngularLoss(PairLoss):
 
     It presses the angle at the negative n, in its triangle with anchor a and positive p, below a bound. Where there is
     no negative it is 0.
-    angle_deg: the bound, between 0 and 90.
     Source: Wang, Zhou, Wen, Liu, Lin, "Deep Metric Learning with Angular Loss", ICCV 2017, the N-pair form.
     """
 
-    angle_deg: float = 40.0
+    angle_deg: float = option(
+        40.0, "bound of the angle at the negative, in its triangle with query and positive: degrees, between 0 and 90"
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.angle_deg < 90:
@@ -50,19 +50,3 @@ class AngularLoss(PairLoss):
         logits = 4 * squared_tangent * dot_products(anchor + positive, pairs.gallery)
         together = 2 * (1 + squared_tangent) * (anchor * positive).sum(1)
         return log1p_exp(masked_log_sum_exp(logits, pairs.negative[anchors]) - together).sum()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AngularConfig(ComparingLossConfig):
-    """`{name: angular, head: ...}`"""
-
-    name: Literal["angular"] = "angular"
-    angle_deg: float = 40.0
-    """bound of the angle at the negative, between 0 and 90"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        AngularLoss(self.angle_deg)
-
-    def build(self, context: LossContext) -> AngularLoss:
-        return AngularLoss(self.angle_deg)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossContext
-from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.losses.cosine_softmax import CosineSoftmax
+from shelfmark.losses.loss import option
 from shelfmark.ops.margins import arcface, sub_center
 
 
@@ -19,13 +18,13 @@ class ArcFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the angle to the label's proxy is `margin` larger than it is.
 
     With K proxies a class the nearest of them counts, which is sub-centre ArcFace.
-    margin: radians, 0..pi/2. The mean is over the rows with a label; without any the loss is 0.
+    The mean is over the rows with a label; without any the loss is 0.
     Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3;
     Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV 2020.
     """
 
-    margin: float = 0.5
-    scale: float = 64.0
+    margin: float = option(0.5, "radians that are added to the angle between a row and its class, 0 to pi/2")
+    scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:
         require_angle("margin", self.margin)
@@ -33,27 +32,6 @@ class ArcFaceLoss(CosineSoftmax):
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         return arcface(sub_center(cosine), labels, self.margin, self.scale, monotone=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArcFaceConfig(CosineSoftmaxConfig):
-    """`{name: arcface, head: ...}`"""
-
-    name: Literal["arcface"] = "arcface"
-    margin: float = 0.5
-    """radians that are added to the angle at the label, 0 to pi/2"""
-    scale: float = 64.0
-    """factor of the cosines in the softmax"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> ArcFaceLoss:
-        return self._loss()
-
-    def _loss(self) -> ArcFaceLoss:
-        return ArcFaceLoss(self.margin, self.scale)
 
 
 def require_angle(name: str, value: float) -> None:

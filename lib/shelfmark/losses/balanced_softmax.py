@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
 from shelfmark.ops.longtail import Counts, log_prior
 
 
@@ -33,13 +30,3 @@ class BalancedSoftmax(ClassificationLoss):
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
         return targets.negative_log_likelihood(logits + self.log_prior.to(logits))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BalancedSoftmaxConfig(ClassificationLossConfig):
-    """`{name: balanced_softmax}`"""
-
-    name: Literal["balanced_softmax"] = "balanced_softmax"
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> BalancedSoftmax:
-        return BalancedSoftmax(context.counts.to(context.device), weight)

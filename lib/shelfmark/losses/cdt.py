@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 from shelfmark.ops.longtail import Counts, log_prior
 
 
@@ -20,12 +18,15 @@ class CDT(ClassificationLoss):
 
     A rare class needs larger logits in training, which makes up for its features, that deviate at test time.
     counts: (C,) training images a class. A class without images counts as one with a single image.
-    gamma: 0 or above; 0 is cross-entropy. weight: (C,) class weights, see `ClassificationLoss`.
+    weight: (C,) class weights, see `ClassificationLoss`.
     Source: Ye et al., "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning", 2020.
     """
 
     counts: Counts
-    gamma: float
+    gamma: float = option(
+        ...,
+        "training divides a class's logit by (n_max / n)**gamma, n its training images; 0 or above, 0 is cross-entropy",
+    )
     weight: Tensor | None = None
     factors: Tensor = field(init=False, repr=False)
     """(C,) float64, (n_c / n_max)^gamma"""
@@ -38,15 +39,3 @@ class CDT(ClassificationLoss):
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
         return targets.negative_log_likelihood(logits * self.factors.to(logits))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CDTConfig(ClassificationLossConfig):
-    """`{name: cdt, gamma: ...}`"""
-
-    name: Literal["cdt"] = "cdt"
-    gamma: float
-    """logits are divided by (n_max / n)^gamma, 0 or above; 0 is cross-entropy"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> CDT:
-        return CDT(context.counts.to(context.device), self.gamma, weight)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.losses.config import LossConfig, LossContext, Takes
-from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.core.contracts import UNLABELLED
+from shelfmark.losses.loss import HeadOutput, Loss
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.ops.proxies import require_proxies
 from shelfmark.ops.similarity import compute_dtype
 
 
 @dataclass(frozen=True)
-class CenterLoss:
+class CenterLoss(Loss):
     """Half the squared distance of vectors from the centre of their class, the nearest of K.
 
     Vectors and centres count as they are: a proxy head gives vectors of length 1, and its centres, of any length, come
@@ -25,6 +26,8 @@ class CenterLoss:
     Source: Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016, eq. 2, where
     it is a sum over the rows and the centres have a learning rate of their own.
     """
+
+    consumes: ClassVar[HeadOutput] = "proxies"
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         """0-dim. vectors: (N, D). weight: (C, K, D). labels: (N,) whole numbers, -1 where there is none.
@@ -49,15 +52,3 @@ class CenterLoss:
         distances = offsets.square().sum(2).amin(1)
         is_labelled = batch.labels != UNLABELLED
         return torch.where(is_labelled, distances, 0).sum() / 2 * batch.soundness, is_labelled.sum()
-
-
-@dataclass(frozen=True, kw_only=True)
-class CenterConfig(LossConfig):
-    """`{name: center, head: ...}`"""
-
-    takes: ClassVar[Takes] = "proxies"
-
-    name: Literal["center"] = "center"
-
-    def build(self, context: LossContext) -> CenterLoss:
-        return CenterLoss()

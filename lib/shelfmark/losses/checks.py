@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from shelfmark.core.errors import nearest
+from shelfmark.core.errors import did_you_mean
 
 
 def require_positive(name: str, value: float, hint: str = "") -> None:
@@ -23,6 +23,6 @@ def require_not_negative(name: str, value: float) -> None:
 def require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raises a ValueError unless `value` is one of those allowed."""
     if value not in allowed:
-        close = nearest(value, allowed)
+        close = did_you_mean(value, allowed)
         hint = f" Did you mean {close!r}?" if close else ""
         raise ValueError(f"{name}={value!r} is not one of: {', '.join(allowed)}.{hint}")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 
 
@@ -21,12 +20,13 @@ class CircleLoss(PairLoss):
 
     a_p = max(0, 1 + margin - s_p) and a_n = max(0, s_n + margin): the further a similarity is from its optimum, the
     more it weighs. They are constants to the gradient. A row without a positive or without a negative adds 0.
-    margin: 0 or above. scale: sharpness, above 0.
     Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 5 and 6.
     """
 
-    margin: float = 0.25
-    scale: float = 128.0
+    margin: float = option(
+        0.25, "positives should be more similar than 1 - margin, negatives less than margin; 0 or above"
+    )
+    scale: float = option(128.0, "sharpness: the larger, the more the hardest pairs count; above 0")
 
     def __post_init__(self) -> None:
         _require_margin_and_scale(self.margin, self.scale)
@@ -47,13 +47,12 @@ class CircleLoss(PairLoss):
 class PairCosFaceLoss(PairLoss):
     """log(1 + sum_P e^(-scale s_p) sum_N e^(scale (s_n + margin))), mean over labelled rows.
 
-    A row without a positive or without a negative adds 0. margin: what each positive should be ahead of each
-    negative, 0 or above. scale: sharpness, above 0.
+    A row without a positive or without a negative adds 0.
     Source: Sun et al., CVPR 2020, eq. 1: the unified loss, whose classification form is that of CosFace.
     """
 
-    margin: float = 0.25
-    scale: float = 32.0
+    margin: float = option(0.25, "how much more similar than each negative each positive should be; 0 or above")
+    scale: float = option(32.0, "sharpness: the larger, the more the hardest pairs count; above 0")
 
     def __post_init__(self) -> None:
         _require_margin_and_scale(self.margin, self.scale)
@@ -61,42 +60,6 @@ class PairCosFaceLoss(PairLoss):
     def pair_sums(self, pairs: Pairs) -> Sums:
         similarity = pairs.similarity
         return _contrast(pairs, -self.scale * similarity, self.scale * (similarity + self.margin))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CircleConfig(ComparingLossConfig):
-    """`{name: circle, head: ...}`"""
-
-    name: Literal["circle"] = "circle"
-    margin: float = 0.25
-    """positives should be above 1 - margin, negatives below margin"""
-    scale: float = 128.0
-    """sharpness, above 0"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        CircleLoss(self.margin, self.scale)
-
-    def build(self, context: LossContext) -> CircleLoss:
-        return CircleLoss(self.margin, self.scale)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairCosFaceConfig(ComparingLossConfig):
-    """`{name: pair_cosface, head: ...}`"""
-
-    name: Literal["pair_cosface"] = "pair_cosface"
-    margin: float = 0.25
-    """what each positive should be ahead of each negative, in units of the similarity"""
-    scale: float = 32.0
-    """sharpness, above 0"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        PairCosFaceLoss(self.margin, self.scale)
-
-    def build(self, context: LossContext) -> PairCosFaceLoss:
-        return PairCosFaceLoss(self.margin, self.scale)
 
 
 def _contrast(pairs: Pairs, positive_logits: Tensor, negative_logits: Tensor) -> Sums:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossContext
-from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.losses.cosine_softmax import CosineSoftmax
+from shelfmark.losses.loss import option
 from shelfmark.ops.margins import circle, sub_center
 
 
@@ -18,12 +17,14 @@ class CircleSoftmaxLoss(CosineSoftmax):
     """Cross-entropy of Circle loss's logits: the further a cosine is from its aim, the harder it is pulled.
 
     The aims are 1 + margin at the label and -margin elsewhere. With K proxies a class the nearest of them counts.
-    margin: in -1..1. scale: 256 in the paper for class proxies; fast-reid takes 128.
+    scale is 256 in the paper for class proxies; fast-reid takes 128.
     Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 4-8.
     """
 
-    margin: float = 0.25
-    scale: float = 256.0
+    margin: float = option(
+        0.25, "cosines are pulled to 1 + margin at the label and to -margin elsewhere; between -1 and 1"
+    )
+    scale: float = option(256.0, "factor of the logits before the softmax, above 0")
 
     def __post_init__(self) -> None:
         if not -1 < self.margin < 1:
@@ -32,24 +33,3 @@ class CircleSoftmaxLoss(CosineSoftmax):
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         return circle(sub_center(cosine), labels, self.margin, self.scale)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CircleSoftmaxConfig(CosineSoftmaxConfig):
-    """`{name: circle_softmax, head: ...}`"""
-
-    name: Literal["circle_softmax"] = "circle_softmax"
-    margin: float = 0.25
-    """how far the cosines' aims lie beyond 1 and 0, within -1..1"""
-    scale: float = 256.0
-    """factor of the logits in the softmax"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> CircleSoftmaxLoss:
-        return self._loss()
-
-    def _loss(self) -> CircleSoftmaxLoss:
-        return CircleSoftmaxLoss(self.margin, self.scale)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
 from shelfmark.losses.classification import ClassificationLoss
-from shelfmark.losses.config import LossConfig, LossContext, described
+from shelfmark.losses.entries import LossContext, LossEntry
+from shelfmark.losses.loss import option
 from shelfmark.ops.longtail import effective_number_weights, power_weights
 
 ClassWeights = Literal["none", "effective_number", "power"]
@@ -45,40 +45,35 @@ class DeferredWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationLossConfig(LossConfig):
-    """An entry whose loss is a `ClassificationLoss`; a subclass says which in `loss`."""
+class ClassificationLossEntry(LossEntry):
+    """An entry whose loss is a `ClassificationLoss`."""
 
-    head: str = described("whose logits the loss takes", "classifier")
-    class_weights: ClassWeights = described(
-        "weights of the classes by their n training images: effective_number is (1 - beta) / (1 - beta^n), power"
-        " n^-power; both are scaled so that the mean over classes is 1, and a class without images gets 0",
+    class_weights: ClassWeights = option(
         "none",
+        "weights of the classes by their n training images: none, effective_number, which is (1 - beta) / (1 - beta^n),"
+        " or power, n^-power; their mean over classes is 1, and a class without images gets 0",
     )
-    beta: float = described("of effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1", 0.9999)
-    power: float = described("of power, 0 or above: 0 weighs all classes alike", 1.0)
-    class_weights_from_epoch: int = described(
-        "first epoch (from 0) with class weights (deferred re-weighting); before it all classes weigh the same", 0
+    beta: float = option(
+        0.9999, "of class_weights=effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1"
+    )
+    power: float = option(1.0, "of class_weights=power, 0 or above: 0 weighs all classes alike")
+    class_weights_from_epoch: int = option(
+        0, "first epoch (from 0) with class weights (deferred re-weighting); before it, all classes weigh the same"
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_options(self) -> None:
         effective_number_weights([1], self.beta)
         require_not_negative("power", self.power)
         require_not_negative("class_weights_from_epoch", self.class_weights_from_epoch)
-        # What the loss refuses is refused here already, before there are counts.
-        self.loss(LossContext(torch.ones(1, dtype=torch.int64), torch.device("cpu")), None)
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> ClassificationLoss:
-        """The loss with these class weights: (C,), or None for none."""
-        raise NotImplementedError
+        super().check_options()
 
     def build(self, context: LossContext) -> ClassificationLoss | DeferredWeights:
         weight = self._class_weights(context)
-        weighted = self.loss(context, weight)
+        weighted: ClassificationLoss = self.loss_of(context, weight=weight)
         if weight is None or self.class_weights_from_epoch == 0:
             return weighted
         first_step = self.class_weights_from_epoch * context.steps_per_epoch
-        return DeferredWeights(self.loss(context, None), weighted, first_step)
+        return DeferredWeights(self.loss_of(context), weighted, first_step)
 
     def _class_weights(self, context: LossContext) -> Tensor | None:
         counts = context.counts.to(context.device)

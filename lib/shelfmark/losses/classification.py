@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.ops.labelled import UNLABELLED, LabelledRows, labelled_rows
+from shelfmark.core.contracts import UNLABELLED
+from shelfmark.losses.loss import HeadOutput, Loss
+from shelfmark.ops.labelled import LabelledRows, labelled_rows
 from shelfmark.ops.similarity import compute_dtype
 
 
@@ -38,15 +40,16 @@ class Targets:
         return -self.at(logits.log_softmax(1))
 
 
-class ClassificationLoss:
+class ClassificationLoss(Loss):
     """Base: sum_nk t_nk w_k l_nk / sum_nk t_nk w_k, with t the targets, w the class weights and l what `losses` says.
 
     So with labels the mean over rows divides by the batch's sum of the weights at the labels. Rows without label are
     left out; where nothing else has a weight the loss is 0 and its gradient zeros.
     """
 
+    consumes: ClassVar[HeadOutput] = "logits"
     takes_probabilities: ClassVar[bool] = True
-    """Whether targets may be probabilities (N, C), as mixup makes them."""
+    default_head: ClassVar[str] = "classifier"
     weight: Tensor | None
     """w: (C,) class weights, finite and not negative; None is 1 for all."""
 

@@ -9,10 +9,11 @@ from typing import Literal, get_args
 import torch
 from torch.nn import functional as F
 
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.checks import require_one_of
+from shelfmark.losses.loss import option
 from shelfmark.losses.miners import Miner, mined_pairs, require_miner
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 
 Distance = Literal["dot", "euclidean"]
 _MARGINS = {"dot": (1.0, 0.5), "euclidean": (0.0, 1.0)}
@@ -28,21 +29,29 @@ class ContrastiveLoss(PairLoss):
 
     with s the dot product and d the distance of the two rows. Each of the two is a mean over its pairs that are
     above 0, of all queries together; 0 where there is none.
-    positive_margin, negative_margin: None is the default of the table. miner, epsilon, seed: see `mined_pairs`.
+    miner, epsilon, seed: see `mined_pairs`.
     Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, with the
     margins' excess in place of half its square, as is usual since.
     """
 
-    distance: Distance = "dot"
-    positive_margin: float | None = None
-    negative_margin: float | None = None
-    miner: Miner = "none"
-    epsilon: float = 0.1
+    distance: Distance = option("dot", "what margins are measured in: dot (dot products) or euclidean (distances)")
+    positive_margin: float | None = option(
+        None, "how close positive pairs must be to cost nothing; null: 1 for dot, 0 for euclidean"
+    )
+    negative_margin: float | None = option(
+        None, "how far apart negative pairs must be to cost nothing; null: 0.5 for dot, 1 for euclidean"
+    )
+    miner: Miner = option(
+        "none", "which pairs count: none (all), hard, semihard, multi_similarity or distance_weighted"
+    )
+    epsilon: float = option(
+        0.1,
+        "of miner=multi_similarity: how much easier than the hardest a pair may be, as a similarity; 0 or above",
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.distance not in get_args(Distance):
-            raise ValueError(f"distance={self.distance!r} is not one of: {', '.join(get_args(Distance))}")
+        require_one_of("distance", self.distance, get_args(Distance))
         for name, value in (("positive_margin", self.positive_margin), ("negative_margin", self.negative_margin)):
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{name}={value} must be a finite number")
@@ -63,33 +72,4 @@ class ContrastiveLoss(PairLoss):
         return (
             positive_margin if self.positive_margin is None else self.positive_margin,
             negative_margin if self.negative_margin is None else self.negative_margin,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContrastiveConfig(ComparingLossConfig):
-    """`{name: contrastive, head: ...}`"""
-
-    name: Literal["contrastive"] = "contrastive"
-    distance: Distance = "dot"
-    """what margins are measured in: `dot` products, or `euclidean` distances"""
-    positive_margin: float | None = None
-    """how close positive pairs must be: 1 for dot, 0 for euclidean unless given"""
-    negative_margin: float | None = None
-    """from where on negative pairs are apart: 0.5 for dot, 1 for euclidean unless given"""
-    miner: Miner = "none"
-    """which pairs are looked at: all (`none`), hard, semihard, multi_similarity or distance_weighted"""
-    epsilon: float = 0.1
-    """of the miner multi_similarity: slack in units of the similarity"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss(seed=0)
-
-    def build(self, context: LossContext) -> ContrastiveLoss:
-        return self._loss(context.seed)
-
-    def _loss(self, seed: int) -> ContrastiveLoss:
-        return ContrastiveLoss(
-            self.distance, self.positive_margin, self.negative_margin, self.miner, self.epsilon, seed
         )

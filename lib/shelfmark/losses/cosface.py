@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossContext
-from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.losses.cosine_softmax import CosineSoftmax
+from shelfmark.losses.loss import option
 from shelfmark.ops.margins import cosface, sub_center
 
 
@@ -17,12 +16,12 @@ from shelfmark.ops.margins import cosface, sub_center
 class CosFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the cosine with the label's proxy is `margin` smaller than it is.
 
-    With K proxies a class the nearest of them counts. margin: 0..2.
+    With K proxies a class the nearest of them counts.
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
 
-    margin: float = 0.35
-    scale: float = 64.0
+    margin: float = option(0.35, "what is taken off the cosine between a row and its class, 0 to 2")
+    scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin <= 2:
@@ -31,24 +30,3 @@ class CosFaceLoss(CosineSoftmax):
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         return cosface(sub_center(cosine), labels, self.margin, self.scale)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CosFaceConfig(CosineSoftmaxConfig):
-    """`{name: cosface, head: ...}`"""
-
-    name: Literal["cosface"] = "cosface"
-    margin: float = 0.35
-    """what is taken off the cosine at the label, 0 to 2"""
-    scale: float = 64.0
-    """factor of the cosines in the softmax"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> CosFaceLoss:
-        return self._loss()
-
-    def _loss(self) -> CosFaceLoss:
-        return CosFaceLoss(self.margin, self.scale)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
-from shelfmark.losses.config import LossConfig, Takes
 from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.losses.loss import HeadOutput, Loss
 from shelfmark.ops.labelled import LabelledRows, labelled_rows
 
 
-class CosineSoftmax:
+class CosineSoftmax(Loss):
     """Cross-entropy of logits that a subclass makes of cosines. With K proxies a class the nearest of them counts.
 
     The mean is over the rows with a label; without any the loss is 0 and its gradient zeros.
     """
+
+    consumes: ClassVar[HeadOutput] = "cosines"
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         """Logits (N, C), of which the label's may differ by a margin."""
@@ -37,13 +39,6 @@ class CosineSoftmax:
     def _with_logits(self, cosine: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
         batch = labelled_cosines(cosine, labels, raises)
         return replace(batch, rows=self.logits(batch.rows, batch.labels))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CosineSoftmaxConfig(LossConfig):
-    """An entry whose loss is a `CosineSoftmax`."""
-
-    takes: ClassVar[Takes] = "cosines"
 
 
 def labelled_cosines(cosine: Tensor, labels: Tensor, raises: bool) -> LabelledRows:

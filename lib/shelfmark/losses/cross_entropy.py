@@ -8,9 +8,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from shelfmark.losses.checks import require_one_of
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 
 SmoothingForm = Literal["uniform", "others"]
 ADAPTIVE = -1.0
@@ -31,10 +30,15 @@ class CrossEntropy(ClassificationLoss):
     Source of label smoothing: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
     """
 
-    label_smoothing: float = 0.0
-    smoothing_form: SmoothingForm = "uniform"
+    label_smoothing: float = option(
+        0.0, "what the target gives away, 0 to below 1; -1: adaptive_factor times the label's probability, row by row"
+    )
+    smoothing_form: SmoothingForm = option(
+        "uniform",
+        "who gets what the target gives away: uniform (all classes, the label too) or others (all but the label)",
+    )
     weight: Tensor | None = None
-    adaptive_factor: float = 0.2
+    adaptive_factor: float = option(0.2, "of label_smoothing=-1: the factor, 0 to below 1")
 
     def __post_init__(self) -> None:
         if not (0 <= self.label_smoothing < 1 or self.label_smoothing == ADAPTIVE):
@@ -72,19 +76,3 @@ class CrossEntropy(ClassificationLoss):
         if num_classes == 1:
             raise ValueError("smoothing_form='others' needs two classes at least: with one there is no other class")
         return num_classes - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrossEntropyConfig(ClassificationLossConfig):
-    """`{name: cross_entropy}`"""
-
-    name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = 0.0
-    """what the target gives away, 0 to below 1; -1: adaptive_factor times the label's probability, row by row"""
-    smoothing_form: SmoothingForm = "uniform"
-    """uniform: to all classes, the label too; others: to the other classes"""
-    adaptive_factor: float = 0.2
-    """of label_smoothing: -1, 0 to below 1"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> CrossEntropy:
-        return CrossEntropy(self.label_smoothing, self.smoothing_form, weight, self.adaptive_factor)

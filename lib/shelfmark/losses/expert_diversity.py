@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossConfig, LossContext, Takes, described
-from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.losses.loss import HeadOutput, Loss, option
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.ops.longtail import Counts, checked_counts
 from shelfmark.ops.similarity import compute_dtype
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertDiversity:
+class ExpertDiversity(Loss):
     """-1/(N E) sum_n sum_e KL(p_ne || mean_f p_nf), with p_ne the softmax over classes of z_nec / T_c.
 
     So it is 0 where the experts agree and negative where they do not, -ln E at the least: a positive weight rewards
@@ -31,17 +32,21 @@ class ExpertDiversity:
     `temperature`, rarer ones less, so that the experts are pushed apart most on the rare classes. The paper's
     T_c = temperature * (b_c + 1 - max b) has the same value for the most frequent class, but falls to 0 and below in a
     long tail.
-    counts: (C,) training images a class. temperature: above 0. count_share: 0 to below 1; 0 is one T for all.
+    counts: (C,) training images a class.
     Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3,
     with the mean of the experts in the place of each other one, and the mean over the experts instead of the sum, as
     the classification losses on head `experts` have it.
     """
 
+    consumes: ClassVar[HeadOutput] = "experts"
+    default_head: ClassVar[str] = "experts"
     takes_probabilities: ClassVar[bool] = True
 
     counts: Counts
-    temperature: float = 1.0
-    count_share: float = 0.05
+    temperature: float = option(1.0, "temperature of the softmax for the class with the most training images, above 0")
+    count_share: float = option(
+        0.05, "how much lower the temperature of a rarer class is, 0 to below 1; 0: the same for all"
+    )
     temperatures: Tensor = field(init=False, repr=False)
     """(C,) float64"""
 
@@ -87,24 +92,3 @@ class ExpertDiversity:
             raise ValueError(f"labels {labels.dtype} {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}")
         if len(self.temperatures) != logits.shape[2]:
             raise ValueError(f"counts has {len(self.temperatures)} class counts, the logits have {logits.shape[2]}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpertDiversityConfig(LossConfig):
-    """`{name: expert_diversity, weight: 0.2}`"""
-
-    takes: ClassVar[Takes] = "experts"
-
-    name: Literal["expert_diversity"] = "expert_diversity"
-    head: str = described("whose logits of all experts the loss takes", "experts")
-    temperature: float = 1.0
-    """of the softmax, for the most frequent class, above 0"""
-    count_share: float = 0.05
-    """how much lower the temperature of a rarer class is, 0 to below 1; 0: as high for all"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.build(LossContext(torch.ones(1, dtype=torch.int64), torch.device("cpu")))
-
-    def build(self, context: LossContext) -> ExpertDiversity:
-        return ExpertDiversity(context.counts.to(context.device), self.temperature, self.count_share)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 
 
 @dataclass(frozen=True, eq=False)
 class FocalLoss(ClassificationLoss):
     """-(1 - p_y)^gamma ln p_y, with p the softmax of the logits.
 
-    gamma: 0 or above; 0 is cross-entropy. weight: (C,) class weights, see `ClassificationLoss`; they weigh the row and
-    leave p_y as it is.
+    weight: (C,) class weights, see `ClassificationLoss`; they weigh the row and leave p_y as it is.
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 4, over a softmax.
     """
 
-    gamma: float
+    gamma: float = option(
+        ...,
+        "how fast a row counts less as the probability of its label nears 1; 0 or above, 0 is cross-entropy",
+        config_default=2.0,
+    )
     weight: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -35,15 +36,3 @@ class FocalLoss(ClassificationLoss):
         # At p = 1 the power's slope is infinite for gamma below 1, while that of its product with -ln p is 0.
         missing = (-torch.expm1(-surprise)).clamp_min(torch.finfo(logits.dtype).tiny)
         return missing**self.gamma * surprise
-
-
-@dataclass(frozen=True, kw_only=True)
-class FocalConfig(ClassificationLossConfig):
-    """`{name: focal}`"""
-
-    name: Literal["focal"] = "focal"
-    gamma: float = 2.0
-    """how fast a row fades as its probability nears 1, 0 or above; 0 is cross-entropy"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> FocalLoss:
-        return FocalLoss(self.gamma, weight)

@@ -8,39 +8,47 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext, Takes, described
+from shelfmark.losses.entries import RetrievalLossEntry
+from shelfmark.losses.loss import HeadOutput, Loss, option
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.labelled import UNLABELLED, class_labels, finite_rows, not_finite
+from shelfmark.losses.retrieval import Sums
+from shelfmark.ops.labelled import class_labels, finite_rows, not_finite
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.longtail import Counts, log_prior
 from shelfmark.ops.similarity import compute_dtype
 
 
 @dataclass(frozen=True, eq=False)
-class GPaCo:
+class GPaCo(Loss):
     """-(beta ln p_y + alpha sum_P ln p_j) / (beta + alpha |P|), mean over the rows that have a label.
 
     p is one softmax over the C classes, with (z_c + ln n_c / N) / center_temperature, and over all labelled rows but
     the row itself, with s_j / temperature. P: the rows of the label. The logits z stand for the paper's learned
     centres; s_j are dot products of vectors. At test the largest z decides, without the counts.
-    counts: (C,) training images a class, at least 1 each in the logarithm. alpha: weight of a row of the class, 0 or
-    above. beta: that of the class itself, above 0.
+    counts: (C,) training images a class, at least 1 each in the logarithm.
     Source: Cui et al., "Parametric Contrastive Learning", ICCV 2021, eq. 5 and 6; without a momentum encoder as in
     "Generalized Parametric Contrastive Learning", TPAMI 2023.
     """
 
+    consumes: ClassVar[HeadOutput] = "logits_and_vectors"
+    default_head: ClassVar[str] = "classifier"
+
     counts: Counts
-    alpha: float = 0.05
-    beta: float = 1.0
-    temperature: float = 0.2
-    center_temperature: float = 1.0
+    alpha: float = option(
+        0.05, "weight of each other row of a row's class, 0 or above; that of the class itself is beta"
+    )
+    beta: float = option(1.0, "weight of a row's class among the classes of the classifier, above 0")
+    temperature: float = option(
+        0.2, "of the similarities of rows: the smaller, the more the most similar rows count; above 0"
+    )
+    center_temperature: float = option(1.0, "of the logits with the class prior, above 0")
     log_prior: Tensor = field(init=False, repr=False)
     """(C,) float64, ln n_c / N"""
 
@@ -69,7 +77,7 @@ class GPaCo:
         step: int = 0,
         memory: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The loss of the batch of all processes, 0-dim: see `ComparingLoss.over_ranks`. memory: of vectors."""
+        """The loss of the batch of all processes, 0-dim: see `RetrievalLoss.over_ranks`. memory: of vectors."""
         terms = self._class_terms(logits, labels)
         return self._contrast.over_ranks(vectors, labels, step=step, memory=memory, query_terms=terms)
 
@@ -140,33 +148,11 @@ class _ClassTerms(torch.autograd.Function):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPaCoConfig(ComparingLossConfig):
-    """`{name: gpaco, vectors_head: ...}`"""
+class TwoHeadEntry(RetrievalLossEntry):
+    """An entry whose loss takes the logits of one head and the vectors of another."""
 
-    takes: ClassVar[Takes] = "logits_and_vectors"
+    vectors_head: str = option(..., "name of the metric head whose vectors are compared")
 
-    name: Literal["gpaco"] = "gpaco"
-    head: str = described("whose logits the loss takes", "classifier")
-    vectors_head: str
-    """name of the metric head whose vectors are compared"""
-    alpha: float = 0.05
-    """weight of each other row of the label's class, 0 or above; that of the class itself is beta"""
-    beta: float = 1.0
-    """weight of the label's class among the classifier's, above 0"""
-    temperature: float = 0.2
-    """of the rows' similarities; the smaller, the more the most similar rows count"""
-    center_temperature: float = 1.0
-    """of the logits with the class prior"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss(torch.ones(1))
-
-    def wants(self) -> Mapping[str, tuple[str, Takes]]:
+    @property
+    def inputs(self) -> Mapping[str, tuple[str, HeadOutput]]:
         return {"head": (self.head, "logits"), "vectors_head": (self.vectors_head, "vectors")}
-
-    def build(self, context: LossContext) -> GPaCo:
-        return self._loss(context.counts.to(context.device))
-
-    def _loss(self, counts: Tensor) -> GPaCo:
-        return GPaCo(counts, self.alpha, self.beta, self.temperature, self.center_temperature)

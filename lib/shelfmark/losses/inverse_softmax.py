@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 from shelfmark.ops.longtail import Counts, log_prior
 
 
@@ -24,13 +22,13 @@ class InverseSoftmax(ClassificationLoss):
     `BalancedSoftmax`, whose guess is for equal shares. Classes with equally many images have equal adjustments: the
     mean of those of their places in the order.
     counts: (C,) training images a class. A class without images counts as one with a single image.
-    strength: 0 or above; the authors' lambda. weight: (C,) class weights, see `ClassificationLoss`.
+    strength is the authors' lambda. weight: (C,) class weights, see `ClassificationLoss`.
     Source: Zhang et al., "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     NeurIPS 2022, section 4.1.
     """
 
     counts: Counts
-    strength: float = 2.0
+    strength: float = option(2.0, "power of the reversed class prior, 0 or above; 0 is balanced softmax")
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)
     """(C,) float64, ln pi - strength * ln rho"""
@@ -52,15 +50,3 @@ def _reversed_order(values: Tensor) -> Tensor:
     _, group, sizes = values.unique(return_inverse=True, return_counts=True)
     means = torch.zeros(len(sizes), dtype=values.dtype, device=values.device).scatter_add_(0, group, reversed_values)
     return (means / sizes)[group]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InverseSoftmaxConfig(ClassificationLossConfig):
-    """`{name: inverse_softmax, head: expert_3}`"""
-
-    name: Literal["inverse_softmax"] = "inverse_softmax"
-    strength: float = 2.0
-    """power of the reversed class prior, 0 or above: 0 is balanced softmax"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> InverseSoftmax:
-        return InverseSoftmax(context.counts.to(context.device), self.strength, weight)

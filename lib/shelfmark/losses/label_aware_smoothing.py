@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_one_of, require_positive
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
 from shelfmark.losses.cross_entropy import SmoothingForm
+from shelfmark.losses.loss import option
 from shelfmark.ops.longtail import Counts, checked_counts
 
 SmoothingShape = Literal["concave", "linear", "convex", "exp"]
@@ -29,18 +28,29 @@ class LabelAwareSmoothing(ClassificationLoss):
     eps_y = tail + (head - tail) f(x), with x = (n_y - n_min) / (n_max - n_min) of the class counts n and f by shape:
     concave sin(pi x / 2), linear x, convex 1 - cos(pi x / 2), exp x^exponent.
     counts: (C,) training images a class. Where all have the same, eps is `head`; n_min is that of the rarest class
-    with images, and a class without has `tail`. head, tail: 0 to below 1. exponent: of exp, above 0.
+    with images, and a class without has `tail`.
     weight: (C,) class weights, see `ClassificationLoss`. With one class there is no other, and the loss is 0.
     Source: Zhong et al., "Improving Calibration for Long-Tailed Recognition", CVPR 2021.
     """
 
     counts: Counts
-    head: float = 0.3
-    tail: float = 0.0
-    shape: SmoothingShape = "concave"
-    exponent: float = 2.0
+    head: float = option(
+        0.3, "what the target of the class with the most training images gives away, 0 to below 1", key="head_smoothing"
+    )
+    tail: float = option(
+        0.0,
+        "what the target of the class with the fewest training images gives away, 0 to below 1",
+        key="tail_smoothing",
+    )
+    shape: SmoothingShape = option(
+        "concave", "how the smoothing rises from the rarest to the most frequent class: concave, linear, convex or exp"
+    )
+    exponent: float = option(2.0, "of shape=exp, above 0")
     weight: Tensor | None = None
-    smoothing_form: SmoothingForm = "others"
+    smoothing_form: SmoothingForm = option(
+        "others",
+        "who gets what the target gives away: others (all but the label; the paper) or uniform (all; its code)",
+    )
     smoothing: Tensor = field(init=False, repr=False)
     """(C,) float64, eps"""
 
@@ -71,35 +81,6 @@ class LabelAwareSmoothing(ClassificationLoss):
         if self.shape == "convex":
             return 1 - (math.pi / 2 * places).cos()
         return places if self.shape == "linear" else places**self.exponent
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelAwareSmoothingConfig(ClassificationLossConfig):
-    """`{name: label_aware_smoothing}`"""
-
-    name: Literal["label_aware_smoothing"] = "label_aware_smoothing"
-    head_smoothing: float = 0.3
-    """what the target of the most frequent class gives away, 0 to below 1"""
-    tail_smoothing: float = 0.0
-    """what the target of the rarest class gives away, 0 to below 1"""
-    shape: SmoothingShape = "concave"
-    """how it rises in between with the number of images"""
-    exponent: float = 2.0
-    """of shape exp, above 0"""
-    smoothing_form: SmoothingForm = "others"
-    """others: to the other classes, as in the paper; uniform: to all, the label too, as in its authors' code"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> LabelAwareSmoothing:
-        counts = context.counts.to(context.device)
-        return LabelAwareSmoothing(
-            counts,
-            self.head_smoothing,
-            self.tail_smoothing,
-            self.shape,
-            self.exponent,
-            weight,
-            self.smoothing_form,
-        )
 
 
 def _places(counts: Tensor) -> Tensor:

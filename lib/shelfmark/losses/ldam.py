@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext, Takes
+from shelfmark.losses.loss import HeadOutput, option
 from shelfmark.ops.longtail import Counts, ldam_margins
 
 
@@ -19,17 +18,19 @@ class LDAM(ClassificationLoss):
     """Cross-entropy of scale * (cosine - margin of the label, at the label), called with cosines (N, C).
 
     The margins are proportional to counts**-1/4, see `ops.longtail.ldam_margins`.
-    counts: (C,) training images a class. max_margin: of the rarest class, in units of the cosine, 0 or above.
-    scale: of the logits, above 0. weight: (C,) class weights, see `ClassificationLoss`; the authors have them from
-    80 % of the training on (`DeferredWeights`).
+    counts: (C,) training images a class. weight: (C,) class weights, see `ClassificationLoss`; the authors have them
+    from 80 % of the training on (`DeferredWeights`).
     Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019.
     """
 
+    consumes: ClassVar[HeadOutput] = "cosines"
     takes_probabilities: ClassVar[bool] = False
 
     counts: Counts
-    max_margin: float = 0.5
-    scale: float = 30.0
+    max_margin: float = option(
+        0.5, "margin of the class with the fewest training images, in units of the cosine; 0 or above"
+    )
+    scale: float = option(30.0, "factor of the cosines before the softmax, in place of the classifier's own; above 0")
     weight: Tensor | None = None
     margins: Tensor = field(init=False, repr=False)
     """(C,) float64"""
@@ -45,19 +46,3 @@ class LDAM(ClassificationLoss):
         margins = targets.at(self.margins.to(logits))
         scaled = (self.scale * logits).scatter_add_(1, targets.labels, -self.scale * margins)
         return targets.negative_log_likelihood(scaled)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LDAMConfig(ClassificationLossConfig):
-    """`{name: ldam}`"""
-
-    takes: ClassVar[Takes] = "cosines"
-
-    name: Literal["ldam"] = "ldam"
-    max_margin: float = 0.5
-    """margin of the rarest class, in units of the cosine"""
-    scale: float = 30.0
-    """of the logits, above 0; it replaces that of the cosine classifier"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> LDAM:
-        return LDAM(context.counts.to(context.device), self.max_margin, self.scale, weight)

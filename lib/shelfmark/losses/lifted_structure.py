@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.miners import with_positive_and_negative
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 
 
@@ -25,12 +24,11 @@ class LiftedStructureLoss(PairLoss):
     J_ij = d_ij + ln(sum_n exp(margin - d_in) + sum_n exp(margin - d_jn)), with n the negatives and d the distance.
     The mean is over pairs (query, positive) of the queries that have a negative too. Within one batch each pair
     comes up in both orders, which leaves the mean the same.
-    margin: from where on negatives hardly push, any finite number.
     Source: Oh Song, Xiang, Jegelka, Savarese, "Deep Metric Learning via Lifted Structured Feature Embedding",
     CVPR 2016, eq. 4.
     """
 
-    margin: float = 1.0
+    margin: float = option(1.0, "distance from which on negatives hardly push")
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.margin):
@@ -57,19 +55,3 @@ class LiftedStructureLoss(PairLoss):
 
         parts = rows.split(len(pairs.query))
         return torch.cat([checkpoint(log_push, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiftedStructureConfig(ComparingLossConfig):
-    """`{name: lifted_structure, head: ...}`"""
-
-    name: Literal["lifted_structure"] = "lifted_structure"
-    margin: float = 1.0
-    """from where on negatives hardly push, in units of the distance"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        LiftedStructureLoss(self.margin)
-
-    def build(self, context: LossContext) -> LiftedStructureLoss:
-        return LiftedStructureLoss(self.margin)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 from shelfmark.ops.longtail import Counts, log_prior
 
 
@@ -18,14 +16,14 @@ from shelfmark.ops.longtail import Counts, log_prior
 class LogitAdjusted(ClassificationLoss):
     """Cross-entropy of z + tau ln pi, with z the logits and pi the classes' shares of the images.
 
-    The prediction is the largest z. tau=1 is `BalancedSoftmax`.
+    The prediction is the largest z.
     counts: (C,) training images a class. A class without images counts as one with a single image.
-    tau: 0 or above; 0 is cross-entropy. weight: (C,) class weights, see `ClassificationLoss`.
+    weight: (C,) class weights, see `ClassificationLoss`.
     Source: Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR 2021, eq. 10.
     """
 
     counts: Counts
-    tau: float = 1.0
+    tau: float = option(1.0, "power of the class prior, 0 or above: 0 is cross-entropy, 1 balanced softmax")
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)
     """(C,) float64, tau ln pi"""
@@ -37,15 +35,3 @@ class LogitAdjusted(ClassificationLoss):
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
         return targets.negative_log_likelihood(logits + self.adjustment.to(logits))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogitAdjustedConfig(ClassificationLossConfig):
-    """`{name: logit_adjusted}`"""
-
-    name: Literal["logit_adjusted"] = "logit_adjusted"
-    tau: float = 1.0
-    """power of the class prior, 0 or above: 0 is cross-entropy, 1 balanced softmax"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> LogitAdjusted:
-        return LogitAdjusted(context.counts.to(context.device), self.tau, weight)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.rng import derive_seed
+from shelfmark.losses.checks import require_not_negative, require_one_of
 from shelfmark.losses.pairs import Pairs
 from shelfmark.ops.draws import uniform
 
@@ -64,10 +65,8 @@ def with_positive_and_negative(pairs: Pairs) -> Pairs:
 
 def require_miner(miner: str, epsilon: float) -> None:
     """Raises a ValueError unless `mined_pairs` knows these options."""
-    if miner not in get_args(Miner):
-        raise ValueError(f"miner={miner!r} is not one of: {', '.join(get_args(Miner))}")
-    if not (math.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError(f"epsilon={epsilon} must be a finite number, 0 or above")
+    require_one_of("miner", miner, get_args(Miner))
+    require_not_negative("epsilon", epsilon)
 
 
 def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.miners import Miner, mined_pairs, require_miner
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 
 
@@ -20,18 +19,22 @@ class MultiSimilarityLoss(PairLoss):
     """log(1 + sum_P e^(-alpha (s_p - base))) / alpha + log(1 + sum_N e^(beta (s_n - base))) / beta.
 
     The mean over labelled rows; a sum over nothing, or over nothing that the miner keeps, is 0.
-    alpha: sharpness over the positives P. beta: over the negatives N. base: similarity that parts the two.
-    miner: which pairs count. epsilon: of the miner `multi_similarity`, in units of the similarity. seed: of random
-    mining.
+    P: the positives, N: the negatives. seed: of random mining.
     Source: Wang, Han, Huang, Dong, Scott, "Multi-Similarity Loss with General Pair Weighting for Deep Metric
     Learning", CVPR 2019, eq. 15; its mining of pairs is `miner="multi_similarity"`.
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
-    base: float = 0.5
-    miner: Miner = "none"
-    epsilon: float = 0.1
+    alpha: float = option(2.0, "sharpness over the positives: the larger, the more the least similar count; above 0")
+    beta: float = option(50.0, "sharpness over the negatives: the larger, the more the most similar count; above 0")
+    base: float = option(0.5, "similarity that positives should be above and negatives below")
+    miner: Miner = option(
+        "none",
+        "which pairs count: none (all), hard, semihard, multi_similarity (the paper's) or distance_weighted",
+    )
+    epsilon: float = option(
+        0.1,
+        "of miner=multi_similarity: how much easier than the hardest a pair may be, as a similarity; 0 or above",
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,30 +50,3 @@ class MultiSimilarityLoss(PairLoss):
         pull = log1p_exp(masked_log_sum_exp(-self.alpha * above, positive)) / self.alpha
         push = log1p_exp(masked_log_sum_exp(self.beta * above, negative)) / self.beta
         return Sums((pull + push).sum()[None], (pairs.query_labels != UNLABELLED).sum()[None])
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiSimilarityConfig(ComparingLossConfig):
-    """`{name: multi_similarity, head: ...}`"""
-
-    name: Literal["multi_similarity"] = "multi_similarity"
-    alpha: float = 2.0
-    """sharpness over the positives, above 0"""
-    beta: float = 50.0
-    """sharpness over the negatives, above 0"""
-    base: float = 0.5
-    """similarity that positives should be above and negatives below"""
-    miner: Miner = "none"
-    """which pairs count: none (all), hard, semihard, multi_similarity (the paper's) or distance_weighted"""
-    epsilon: float = 0.1
-    """of the miner multi_similarity: how much easier than the hardest a pair may be, in units of the similarity"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss(seed=0)
-
-    def build(self, context: LossContext) -> MultiSimilarityLoss:
-        return self._loss(context.seed)
-
-    def _loss(self, seed: int) -> MultiSimilarityLoss:
-        return MultiSimilarityLoss(self.alpha, self.beta, self.base, self.miner, self.epsilon, seed)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
 from shelfmark.losses.nt_xent import NTXentLoss
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.losses.retrieval import Sums
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class NPairLoss(PairLoss):
 
     The first part is NT-Xent of temperature 1 on plain dot products, the second a mean over labelled rows. All
     negatives of the gallery count; the paper draws one pair a class and takes the other classes' positives.
-    l2_weight: keeps free vectors short; of no effect on vectors of length 1.
+    l2_weight: keeps free vectors short. No option of a config: a metric head's vectors all have length 1.
     Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NeurIPS 2016.
     """
 
@@ -38,13 +36,3 @@ class NPairLoss(PairLoss):
             torch.cat([contrast.totals, self.l2_weight * squared_lengths[None]]),
             torch.cat([contrast.counts, labelled.sum()[None]]),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NPairConfig(ComparingLossConfig):
-    """`{name: n_pair, head: ...}`; without `l2_weight`, since a metric head's vectors all have length 1."""
-
-    name: Literal["n_pair"] = "n_pair"
-
-    def build(self, context: LossContext) -> NPairLoss:
-        return NPairLoss()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import log1p_exp, masked_log_sum_exp
 
 
@@ -17,12 +16,14 @@ class NTXentLoss(PairLoss):
     """The cross-entropy of telling each positive p from the negatives N of its query, mean over positive pairs.
 
     -log(e^(s_p / T) / (e^(s_p / T) + sum_N e^(s_n / T))). Where there is no negative it is 0.
-    temperature: T, in units of the similarity.
+    T: the temperature.
     Source: Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations",
     ICML 2020, eq. 1; other positives of the query are left out of the denominator.
     """
 
-    temperature: float = 0.07
+    temperature: float = option(
+        0.07, "the smaller, the more the most similar negatives count; in units of the similarity, above 0"
+    )
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)
@@ -32,19 +33,3 @@ class NTXentLoss(PairLoss):
         against = masked_log_sum_exp(logits, pairs.negative)
         losses = log1p_exp((against[:, None] - logits).masked_select(pairs.positive))
         return Sums(losses.sum()[None], pairs.positive.sum()[None])
-
-
-@dataclass(frozen=True, kw_only=True)
-class NTXentConfig(ComparingLossConfig):
-    """`{name: nt_xent, head: ...}`"""
-
-    name: Literal["nt_xent"] = "nt_xent"
-    temperature: float = 0.07
-    """in units of the similarity; the smaller, the more the most similar negatives count"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        NTXentLoss(self.temperature)
-
-    def build(self, context: LossContext) -> NTXentLoss:
-        return NTXentLoss(self.temperature)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.core.contracts import UNLABELLED
+from shelfmark.losses.retrieval import QueryBlock, RetrievalLoss, Sums
 from shelfmark.ops.similarity import compute_dtype, dot_products, require_comparable
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12
@@ -81,25 +81,25 @@ class Pairs:
         return (self.query_labels != UNLABELLED)[:, None]
 
 
-class PairLoss(ComparingLoss):
+class PairLoss(RetrievalLoss):
     """Base of the losses whose parts follow from a block of pairs."""
 
     def pair_sums(self, pairs: Pairs) -> Sums:
         """The parts of one block's queries, by plain autograd."""
         raise NotImplementedError
 
-    def sums(self, comparison: Comparison) -> Sums:
+    def sums(self, whole: QueryBlock) -> Sums:
         """float64 stays float64; anything else is computed in float32, whatever autocast says.
 
-        The vectors are finite, which `ComparingLoss` sees to. ValueError: shapes that do not fit.
+        The vectors are finite, which `RetrievalLoss` sees to. ValueError: shapes that do not fit.
         """
-        require_comparable(comparison.query, comparison.query_labels, comparison.gallery, comparison.gallery_labels)
-        dtype = compute_dtype(comparison.query)
-        query = comparison.query.to(dtype)
-        gallery = query if comparison.gallery is comparison.query else comparison.gallery.to(dtype)
-        terms = query.new_empty(len(query), 0) if comparison.query_terms is None else comparison.query_terms.to(dtype)
+        require_comparable(whole.query, whole.query_labels, whole.gallery, whole.gallery_labels)
+        dtype = compute_dtype(whole.query)
+        query = whole.query.to(dtype)
+        gallery = query if whole.gallery is whole.query else whole.gallery.to(dtype)
+        terms = query.new_empty(len(query), 0) if whole.query_terms is None else whole.query_terms.to(dtype)
         with torch.autocast(query.device.type, enabled=False):
-            return _blocked_sums(self.pair_sums, query, gallery, terms, comparison)
+            return _blocked_sums(self.pair_sums, query, gallery, terms, whole)
 
 
 _BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
@@ -107,11 +107,11 @@ _BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
 
 
 def _blocked_sums(
-    pair_sums: Callable[[Pairs], Sums], query: Tensor, gallery: Tensor, terms: Tensor, comparison: Comparison
+    pair_sums: Callable[[Pairs], Sums], query: Tensor, gallery: Tensor, terms: Tensor, whole: QueryBlock
 ) -> Sums:
     block_bytes = _BLOCK_BYTES.get(query.device.type, _BLOCK_BYTES["cpu"])
     num_rows = max(1, block_bytes // max(1, len(gallery) * query.element_size()))
-    blocks = _Blocks(comparison, num_rows)
+    blocks = _Blocks(whole, num_rows)
     if len(query) <= num_rows:
         return pair_sums(blocks.pairs(query, gallery, terms, slice(None)))
     return Sums(*_BlockedSums.apply(query, gallery, terms, pair_sums, blocks))
@@ -119,16 +119,16 @@ def _blocked_sums(
 
 @dataclass(frozen=True)
 class _Blocks:
-    comparison: Comparison
+    whole: QueryBlock
     num_rows: int
 
     def __iter__(self) -> Iterator[slice]:
-        for first in range(0, len(self.comparison.query), self.num_rows):
+        for first in range(0, len(self.whole.query), self.num_rows):
             yield slice(first, first + self.num_rows)
 
     def pairs(self, query: Tensor, gallery: Tensor, terms: Tensor, rows: slice) -> Pairs:
         """`query` and `terms`: those of the block alone."""
-        whole = self.comparison
+        whole = self.whole
         labels, own = whole.query_labels[rows], whole.self_index[rows]
         return Pairs(query, labels, gallery, whole.gallery_labels, own, whole.step, terms)
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed
-from shelfmark.losses.config import LossConfig, LossContext, Takes
-from shelfmark.ops.labelled import UNLABELLED, labelled_rows
+from shelfmark.core.seeding import seeded
+from shelfmark.losses.entries import LossContext, LossEntry
+from shelfmark.losses.loss import HeadOutput, Loss, option
+from shelfmark.ops.labelled import labelled_rows
 from shelfmark.ops.similarity import compute_dtype, full_precision, require_comparable
 
 OUR_NAMES = {
@@ -39,13 +41,15 @@ _INSTEAD = {"DynamicSoftMarginLoss": "triplet, margin: 0", "SmoothAPLoss": "smoo
 
 
 @dataclass(frozen=True, eq=False)
-class PytorchMetricLearning:
+class PytorchMetricLearning(Loss):
     """A loss object of pytorch-metric-learning, and perhaps a miner's, called as a loss of ours.
 
     Rows with label -1 are dropped; without any other row the loss is 0, and so it is where it would be NaN because no
     row has a positive or the miner keeps nothing. The denominator is the loss's own.
     Whatever the two draw from torch's generators follows from `seed` and the step, and is put back afterwards.
     """
+
+    consumes: ClassVar[HeadOutput] = "vectors"
 
     loss: Callable[..., Tensor]
     miner: Callable[..., Any] | None = None
@@ -73,7 +77,7 @@ class PytorchMetricLearning:
         vectors, labels = batch.rows[is_labelled].to(compute_dtype(embedding)), batch.labels[is_labelled]
         if not len(labels):
             return vectors.sum() * batch.soundness
-        with full_precision(vectors.device), _seeded(derive_seed(self.seed, "losses.pml", step), vectors.device):
+        with full_precision(vectors.device), seeded(derive_seed(self.seed, "losses.pml", step), vectors.device):
             mined = self.miner(vectors, labels) if self.miner else None
             value = self.loss(vectors, labels, mined)
         if bool(value.isnan()) and (len(labels.unique()) == len(labels) or _is_empty(mined)):
@@ -82,23 +86,19 @@ class PytorchMetricLearning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PmlConfig(LossConfig):
-    """`{name: pml, head: ..., loss: NTXentLoss}`"""
+class LibraryEntry(LossEntry):
+    """An entry that names classes of the library; its options are theirs, given by name."""
 
-    takes: ClassVar[Takes] = "vectors"
+    loss: str = option(..., "name of a class of pytorch_metric_learning.losses")
+    arguments: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "arguments of that class, by name"}
+    )
+    miner: str = option("", "name of a class of pytorch_metric_learning.miners; '' is none")
+    miner_arguments: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "arguments of the miner's class, by name"}
+    )
 
-    name: Literal["pml"] = "pml"
-    loss: str
-    """a class of pytorch_metric_learning.losses"""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """what it is made with, by name"""
-    miner: str = ""
-    """a class of pytorch_metric_learning.miners; '' is none"""
-    miner_arguments: dict[str, Any] = field(default_factory=dict)
-    """what the miner is made with, by name"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_options(self) -> None:
         if self.miner_arguments and not self.miner:
             raise ValueError(f"miner_arguments={self.miner_arguments} need a miner: name it with miner=")
 
@@ -152,18 +152,6 @@ def _trial(loss: PytorchMetricLearning) -> str:
 def _is_empty(mined: Any) -> bool:
     """Whether a miner kept no pair or triplet."""
     return isinstance(mined, tuple) and not any(len(part) for part in mined)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, what torch draws on the CPU and on `device` follows from the seed."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield
 
 
 def _library() -> tuple[ModuleType, ModuleType]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from shelfmark.core.errors import nearest
+from shelfmark.core.errors import did_you_mean
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.ranking import RankingLoss
 from shelfmark.ops.soft_rank import RankScore
 
@@ -29,18 +28,19 @@ class PNP(RankingLoss):
     D_s         ln(1 + N)                   1 / (1 + N)
     D_q         1 - (1 + N)^-alpha          alpha (1 + N)^(-alpha - 1)
 
-    variant: also as `PNP-D_q` or `Dq`, in any case. temperature: width of the smoothing, in units of the similarity.
-    alpha: of D_q, above 0. b: of I_b, not negative; 0 is the limit N^2 / 2.
-    include_self: count a query as its own positive, and every row as a query, as the authors' code does.
     Source: Li et al., "Rethinking the Optimization of Average Precision: Only Penalizing Negative
     Instances before Positive Ones is Enough", AAAI 2022.
     """
 
-    variant: str = "D_q"
-    temperature: float = 0.01
-    alpha: float = 1.0
-    b: float = 2.0
-    include_self: bool = False
+    variant: str = option(
+        "D_q", "penalty of the negatives before a positive: O, I_u, I_b, D_s or D_q; also as PNP-D_q or Dq"
+    )
+    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
+    alpha: float = option(1.0, "of D_q: how soon the penalty levels off, above 0")
+    b: float = option(2.0, "of I_b: how soon the slope reaches its bound 1 / b; 0 or above, 0 is the limit N^2 / 2")
+    include_self: bool = option(
+        False, "whether a query is a positive of its own, and every row a query, as in the authors' code"
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variant", _variant(self.variant))
@@ -62,39 +62,12 @@ class PNP(RankingLoss):
         return scores[self.variant]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PNPConfig(ComparingLossConfig):
-    """`{name: pnp, head: ...}`"""
-
-    name: Literal["pnp"] = "pnp"
-    variant: str = "D_q"
-    """O, I_u, I_b, D_s or D_q; also as `PNP-D_q` or `Dq`"""
-    temperature: float = 0.01
-    """width of the smoothing, in units of the similarity"""
-    alpha: float = 1.0
-    """of D_q: how soon the penalty levels off, above 0"""
-    b: float = 2.0
-    """of I_b: how soon the slope reaches its bound 1 / b, 0 or above"""
-    include_self: bool = False
-    """count a query as its own positive, and every row as a query, as the authors' code does"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> PNP:
-        return self._loss()
-
-    def _loss(self) -> PNP:
-        return PNP(self.variant, self.temperature, self.alpha, self.b, self.include_self)
-
-
 def _variant(text: str) -> str:
     """The variant that `PNP-D_q`, `D_q`, `dq` ... means."""
     by_short_name = {variant.replace("_", "").lower(): variant for variant in VARIANTS}
     short_name = text.lower().removeprefix("pnp").replace("-", "").replace("_", "")
     if short_name not in by_short_name:
-        close = nearest(short_name, by_short_name)
+        close = did_you_mean(short_name, by_short_name)
         hint = f" Did you mean {by_short_name[close]!r}?" if close else ""
         raise ValueError(f"variant={text!r} is not one of: {', '.join(VARIANTS)}.{hint}")
     return by_short_name[short_name]

@@ -6,23 +6,23 @@ Legend: N batch, C classes, K proxies a class, W processes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.config import LossConfig, LossContext, Takes
 from shelfmark.losses.cosine_softmax import labelled_cosines
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.losses.loss import HeadOutput, Loss, option
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 from shelfmark.ops.margins import sub_center
 from shelfmark.ops.similarity import compute_dtype
 
 
 @dataclass(frozen=True)
-class ProxyAnchorLoss:
+class ProxyAnchorLoss(Loss):
     """How far the rows of a class are from its proxy, and how near the others, the hardest most.
 
     The mean over the classes in the batch of ln(1 + sum over their rows of exp(-alpha (cosine - margin))), and the
@@ -31,8 +31,10 @@ class ProxyAnchorLoss:
     Source: Kim, Kim, Cho, Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020, eq. 4.
     """
 
-    margin: float = 0.1
-    alpha: float = 32.0
+    consumes: ClassVar[HeadOutput] = "cosines"
+
+    margin: float = option(0.1, "cosines should be above margin at the label and below -margin elsewhere; 0 or above")
+    alpha: float = option(32.0, "sharpness: the larger, the more the hardest rows count; above 0")
 
     def __post_init__(self) -> None:
         require_not_negative("margin", self.margin)
@@ -68,26 +70,6 @@ class ProxyAnchorLoss:
         pulled = masked_log_sum_exp(-self.alpha * (cosine - self.margin).T, is_own.T)
         pushed = masked_log_sum_exp(self.alpha * (cosine + self.margin).T, is_other.T)
         return torch.stack([pulled, pushed]) * batch.soundness, is_own.sum(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyAnchorConfig(LossConfig):
-    """`{name: proxy_anchor, head: ...}`"""
-
-    takes: ClassVar[Takes] = "cosines"
-
-    name: Literal["proxy_anchor"] = "proxy_anchor"
-    margin: float = 0.1
-    """how far beyond 0 both cosines are to come, 0 or above"""
-    alpha: float = 32.0
-    """sharpness: a larger one looks at the hardest rows alone"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ProxyAnchorLoss(self.margin, self.alpha)
-
-    def build(self, context: LossContext) -> ProxyAnchorLoss:
-        return ProxyAnchorLoss(self.margin, self.alpha)
 
 
 def _mean_over_classes(log_sums: Tensor, sizes: Tensor) -> Tensor:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import LossContext
-from shelfmark.losses.cosine_softmax import CosineSoftmax, CosineSoftmaxConfig
+from shelfmark.losses.cosine_softmax import CosineSoftmax
+from shelfmark.losses.loss import option
 from shelfmark.ops.margins import sub_center
 from shelfmark.ops.similarity import compute_dtype
 
@@ -24,26 +23,12 @@ class ProxyNCALoss(CosineSoftmax):
     2020.
     """
 
-    temperature: float = 1 / 9
+    temperature: float = option(
+        1 / 9, "what squared distances are divided by before the softmax; the smaller, the sharper; above 0"
+    )
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:
         return 2 / self.temperature * sub_center(cosine).to(compute_dtype(cosine))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyNCAConfig(CosineSoftmaxConfig):
-    """`{name: proxy_nca, head: ...}`"""
-
-    name: Literal["proxy_nca"] = "proxy_nca"
-    temperature: float = 1 / 9
-    """what squared distances are divided by in the softmax; smaller is sharper"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ProxyNCALoss(self.temperature)
-
-    def build(self, context: LossContext) -> ProxyNCALoss:
-        return ProxyNCALoss(self.temperature)

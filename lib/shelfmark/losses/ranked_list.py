@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
-from shelfmark.ops.labelled import UNLABELLED
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 
 
@@ -23,17 +22,14 @@ class RankedListLoss(PairLoss):
     d: Euclidean distance. P: the query's positives beyond boundary - margin. N: its negatives within boundary. A sum
     over nothing is 0. w: softmax over P, or over N, of temperature times the bracket (the temperature multiplies, as
     in the paper); constants to the gradient, which they share out among the rows.
-    boundary: the negatives' distance. margin: what the positives' distance is below it, from 0 to `boundary`.
-    negative_temperature, positive_temperature: 0 or above; 0 weighs all of P, or N, alike.
-    balance: the negatives' share, 0 to 1.
     Source: Wang, Hua, Kodirov, Hu, Garnier, Robertson, "Ranked List Loss for Deep Metric Learning", CVPR 2019.
     """
 
-    margin: float = 0.4
-    boundary: float = 1.2
-    negative_temperature: float = 10.0
-    positive_temperature: float = 0.0
-    balance: float = 0.5
+    margin: float = option(0.4, "positives should be nearer than boundary - margin; 0 to boundary")
+    boundary: float = option(1.2, "Euclidean distance that negatives should be beyond, above 0")
+    negative_temperature: float = option(10.0, "how much more the nearest negatives count; 0 (all alike) or above")
+    positive_temperature: float = option(0.0, "how much more the farthest positives count; 0 (all alike) or above")
+    balance: float = option(0.5, "share of the negatives in the loss, 0 to 1")
 
     def __post_init__(self) -> None:
         require_positive("boundary", self.boundary)
@@ -51,35 +47,6 @@ class RankedListLoss(PairLoss):
         push = _weighted_violation(too_near, pairs.negative, self.negative_temperature)
         losses = (1 - self.balance) * pull + self.balance * push
         return Sums(losses.sum()[None], (pairs.query_labels != UNLABELLED).sum()[None])
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankedListConfig(ComparingLossConfig):
-    """`{name: ranked_list, head: ...}`"""
-
-    name: Literal["ranked_list"] = "ranked_list"
-    margin: float = 0.4
-    """positives should be nearer than boundary - margin; 0 to boundary"""
-    boundary: float = 1.2
-    """Euclidean distance that negatives should be beyond"""
-    negative_temperature: float = 10.0
-    """how much more the nearest negatives count, 0 (all alike) or above"""
-    positive_temperature: float = 0.0
-    """how much more the farthest positives count, 0 (all alike) or above"""
-    balance: float = 0.5
-    """the negatives' share of the loss, 0 to 1"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> RankedListLoss:
-        return self._loss()
-
-    def _loss(self) -> RankedListLoss:
-        return RankedListLoss(
-            self.margin, self.boundary, self.negative_temperature, self.positive_temperature, self.balance
-        )
 
 
 def _weighted_violation(violation: Tensor, candidates: Tensor, temperature: float) -> Tensor:

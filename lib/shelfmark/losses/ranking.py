@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shelfmark.losses.comparison import ComparingLoss, Comparison, Sums
-from shelfmark.ops.soft_rank import RankScore, soft_rank_total
+from shelfmark.losses.retrieval import QueryBlock, RetrievalLoss, Sums
+from shelfmark.ops.soft_rank import Ranking, RankScore, soft_rank_total
 
 
-class RankingLoss(ComparingLoss):
+class RankingLoss(RetrievalLoss):
     """The mean over the queries that have a positive of the mean penalty of their positives' places."""
 
     temperature: float
@@ -17,15 +17,16 @@ class RankingLoss(ComparingLoss):
         """The penalty of a place."""
         raise NotImplementedError
 
-    def sums(self, comparison: Comparison) -> Sums:
-        total, num_queries = soft_rank_total(
-            comparison.query,
-            comparison.query_labels,
-            comparison.gallery,
-            comparison.gallery_labels,
-            comparison.self_index,
+    def sums(self, block: QueryBlock) -> Sums:
+        ranking = Ranking(
+            block.query,
+            block.query_labels,
+            block.gallery,
+            block.gallery_labels,
+            block.self_index,
             score=self.score,
             temperature=self.temperature,
             include_self=self.include_self,
         )
+        total, num_queries = soft_rank_total(ranking)
         return Sums(total[None], total.new_full((1,), num_queries))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.ranking import RankingLoss
 
 
@@ -20,15 +18,13 @@ class RecallAtK(RankingLoss):
 
     Recall@k = (1 / min(k, |P|)) sum_i sg((k - r_i) / rank_temperature), with r_i the soft rank of positive i among
     all rows, 1 for the first. A perfect ranking does not reach 0: at r = k the step counts one half.
-    temperature: width of the step between similarities. rank_temperature: width of the step at rank k.
-    include_self: count a query as its own positive, and every row as a query.
     Source: Patel, Tolias, Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, eq. 4-6.
     """
 
-    ks: Sequence[int] = (1, 2, 4, 8, 16)
-    temperature: float = 0.01
-    rank_temperature: float = 1.0
-    include_self: bool = False
+    ks: tuple[int, ...] = option((1, 2, 4, 8, 16), "the cut-offs k; their recalls are averaged")
+    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
+    rank_temperature: float = option(1.0, "width of the step at rank k, in ranks; above 0")
+    include_self: bool = option(False, "whether a query is a positive of its own, and every row a query")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ks", tuple(self.ks))
@@ -39,32 +35,7 @@ class RecallAtK(RankingLoss):
 
     @property
     def score(self) -> _MissedRecall:
-        return _MissedRecall(tuple(self.ks), self.rank_temperature)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecallAtKConfig(ComparingLossConfig):
-    """`{name: recall_at_k, head: ...}`"""
-
-    name: Literal["recall_at_k"] = "recall_at_k"
-    ks: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """the cut-offs k; their recalls are averaged"""
-    temperature: float = 0.01
-    """width of the smoothing, in units of the similarity"""
-    rank_temperature: float = 1.0
-    """width of the step at rank k, in ranks"""
-    include_self: bool = False
-    """count a query as its own positive, and every row as a query"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> RecallAtK:
-        return self._loss()
-
-    def _loss(self) -> RecallAtK:
-        return RecallAtK(self.ks, self.temperature, self.rank_temperature, self.include_self)
+        return _MissedRecall(self.ks, self.rank_temperature)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.ranking import RankingLoss
 from shelfmark.ops.soft_rank import RankScore
 
@@ -18,14 +17,14 @@ class SmoothAP(RankingLoss):
     """1 - average precision, on smoothed ranks: the mean over queries of the mean over positives of N / (R + N).
 
     N: the soft number of negatives before the positive. R: its soft rank among the positives. See docs/losses.md.
-    temperature: width of the smoothing, in units of the similarity.
-    include_self: count a query as its own positive, and every row as a query, as the authors' code does.
     Source: Brown, Xie, Kalogeiton, Zisserman, "Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval",
     ECCV 2020.
     """
 
-    temperature: float = 0.01
-    include_self: bool = False
+    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
+    include_self: bool = option(
+        False, "whether a query is a positive of its own, and every row a query, as in the authors' code"
+    )
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)
@@ -33,24 +32,6 @@ class SmoothAP(RankingLoss):
     @property
     def score(self) -> RankScore:
         return _Imprecision()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmoothAPConfig(ComparingLossConfig):
-    """`{name: smooth_ap, head: ...}`"""
-
-    name: Literal["smooth_ap"] = "smooth_ap"
-    temperature: float = 0.01
-    """width of the smoothing, in units of the similarity"""
-    include_self: bool = False
-    """count a query as its own positive, and every row as a query, as the authors' code does"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        SmoothAP(self.temperature, self.include_self)
-
-    def build(self, context: LossContext) -> SmoothAP:
-        return SmoothAP(self.temperature, self.include_self)
 
 
 class _Imprecision:

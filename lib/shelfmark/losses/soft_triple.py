@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from shelfmark.losses.checks import require_not_negative, require_positive
-from shelfmark.losses.config import LossConfig, LossContext, Takes
 from shelfmark.losses.cross_entropy import CrossEntropy
+from shelfmark.losses.loss import HeadOutput, Loss, option
 from shelfmark.ops.labelled import LabelledRows, labelled_rows
 from shelfmark.ops.margins import cosface
 from shelfmark.ops.proxies import proxy_cosines, require_proxies, unit_proxies
@@ -20,7 +20,7 @@ _SMALLEST_SQUARED_DISTANCE = 1e-12
 
 
 @dataclass(frozen=True)
-class SoftTripleLoss:
+class SoftTripleLoss(Loss):
     """Cross-entropy of scale * similarity with the classes, and tau * the mean distance between a class's centres.
 
     A class's similarity is the mean of a vector's cosines with its K centres, weighted by their softmax at temperature
@@ -31,10 +31,16 @@ class SoftTripleLoss:
     and 8 and the regulariser for an adaptive number of centres.
     """
 
-    scale: float = 20.0
-    gamma: float = 0.1
-    margin: float = 0.01
-    tau: float = 0.2
+    consumes: ClassVar[HeadOutput] = "proxies"
+
+    scale: float = option(20.0, "factor of the similarities before the softmax, above 0")
+    gamma: float = option(
+        0.1, "temperature of the softmax over a class's centres; the smaller, the more the nearest counts; above 0"
+    )
+    margin: float = option(0.01, "what is taken off the similarity between a row and its class, 0 or above")
+    tau: float = option(
+        0.2, "factor of the mean distance between a class's centres, which lets needless ones merge; 0 or above"
+    )
 
     def __post_init__(self) -> None:
         require_positive("scale", self.scale)
@@ -70,33 +76,6 @@ class SoftTripleLoss:
         if cosines.ndim == 2:
             return cosines
         return ((cosines / self.gamma).softmax(2) * cosines).sum(2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftTripleConfig(LossConfig):
-    """`{name: soft_triple, head: ...}`"""
-
-    takes: ClassVar[Takes] = "proxies"
-
-    name: Literal["soft_triple"] = "soft_triple"
-    scale: float = 20.0
-    """factor of the similarities in the softmax"""
-    gamma: float = 0.1
-    """temperature of the softmax over a class's centres; smaller looks at the nearest alone"""
-    margin: float = 0.01
-    """what is taken off the similarity at the label, 0 or above"""
-    tau: float = 0.2
-    """factor of the mean distance between a class's centres, 0 or above"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss()
-
-    def build(self, context: LossContext) -> SoftTripleLoss:
-        return self._loss()
-
-    def _loss(self) -> SoftTripleLoss:
-        return SoftTripleLoss(self.scale, self.gamma, self.margin, self.tau)
 
 
 def _mean_distance_between(centres: Tensor) -> Tensor:

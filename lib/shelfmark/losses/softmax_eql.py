@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.rng import derive_seed
-from shelfmark.losses.class_weights import ClassificationLossConfig
 from shelfmark.losses.classification import ClassificationLoss, Targets, require_weight
-from shelfmark.losses.config import LossContext
+from shelfmark.losses.loss import option
 from shelfmark.ops.draws import uniform
 from shelfmark.ops.longtail import Counts, checked_counts
 
@@ -26,16 +25,15 @@ class SoftmaxEQL(ClassificationLoss):
     `gamma`, each row and class by itself. gamma=0 is cross-entropy, gamma=1 draws nothing. In the mean over draws
     the sum has 1 - gamma of each e^z_c of the tail, so the mean loss is at most -z_y + ln of that sum.
     A draw depends on the seed, the optimizer step, the row's place in the global batch and the class.
-    counts: (C,) training images a class. gamma: 0..1. threshold: a share of the images, 0..1.
-    weight: (C,) class weights, see `ClassificationLoss`.
+    counts: (C,) training images a class. weight: (C,) class weights, see `ClassificationLoss`.
     Source: Tan et al., "Equalization Loss for Long-Tailed Object Recognition", CVPR 2020.
     """
 
     takes_probabilities: ClassVar[bool] = False
 
     counts: Counts
-    gamma: float
-    threshold: float
+    gamma: float = option(..., "probability that a tail class is left out of a row of another class, 0 to 1")
+    threshold: float = option(..., "a class with less than this share of all training images is a tail class; 0 to 1")
     weight: Tensor | None = None
     seed: int = 0
     tail: Tensor = field(init=False, repr=False)
@@ -67,17 +65,3 @@ class SoftmaxEQL(ClassificationLoss):
         else:
             dropped[:, tail] = self.gamma == 1
         return dropped.scatter_(1, targets.labels, False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftmaxEQLConfig(ClassificationLossConfig):
-    """`{name: softmax_eql, gamma: ..., threshold: ...}`"""
-
-    name: Literal["softmax_eql"] = "softmax_eql"
-    gamma: float
-    """probability that a tail class is left out of another class's row, 0..1"""
-    threshold: float
-    """a class with less than this share of all images is of the tail, 0..1"""
-
-    def loss(self, context: LossContext, weight: Tensor | None) -> SoftmaxEQL:
-        return SoftmaxEQL(context.counts.to(context.device), self.gamma, self.threshold, weight, context.seed)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from shelfmark.losses.checks import require_positive
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.loss import option
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import masked_log_sum_exp
 
 
@@ -19,11 +18,13 @@ class SupConLoss(PairLoss):
     """-1 / |P| sum_P log(e^(s_p / T) / sum_A e^(s_a / T)), mean over the queries that have a positive.
 
     P: the query's positives. A: all labelled rows but the query itself, so other positives are in the denominator.
-    temperature: T, in units of the similarity.
+    T: the temperature.
     Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, eq. 2 (the sum outside of the logarithm).
     """
 
-    temperature: float = 0.1
+    temperature: float = option(
+        0.1, "the smaller, the more the most similar rows count; in units of the similarity, above 0"
+    )
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)
@@ -35,19 +36,3 @@ class SupConLoss(PairLoss):
         mean_positive = torch.where(pairs.positive, logits, 0).sum(1) / num_positives.clamp_min(1)
         losses = masked_log_sum_exp(logits, pairs.positive | pairs.negative) - mean_positive
         return Sums(losses[is_query].sum()[None], is_query.sum()[None])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupConConfig(ComparingLossConfig):
-    """`{name: sup_con, head: ...}`"""
-
-    name: Literal["sup_con"] = "sup_con"
-    temperature: float = 0.1
-    """in units of the similarity; the smaller, the more the most similar rows count"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        SupConLoss(self.temperature)
-
-    def build(self, context: LossContext) -> SupConLoss:
-        return SupConLoss(self.temperature)

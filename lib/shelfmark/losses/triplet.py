@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from shelfmark.losses.comparison import Sums
-from shelfmark.losses.config import ComparingLossConfig, LossContext
+from shelfmark.losses.checks import require_one_of
+from shelfmark.losses.loss import option
 from shelfmark.losses.miners import (
     distance_weighted_negatives,
     positive_columns,
@@ -20,6 +20,7 @@ from shelfmark.losses.miners import (
     with_positive_and_negative,
 )
 from shelfmark.losses.pairs import PairLoss, Pairs
+from shelfmark.losses.retrieval import Sums
 from shelfmark.ops.log_sum_exp import log1p_exp
 
 Mining = Literal["all", "semihard", "hard", "soft", "distance_weighted"]
@@ -44,27 +45,27 @@ class TripletLoss(PairLoss):
     distance_weighted    each positive with a random negative of near or middling
                          distance, see `distance_weighted_negatives`                    positives
 
-    distance: euclidean; squared_euclidean; or cosine, 2 - 2 s, which is the square for vectors of length 1.
-    include_self: of hard and soft: a query is a positive of its own, at distance 0, as in fast-reid, so that every
-    query with a negative has a triplet.
+    cosine is the squared distance of vectors of length 1. With include_self every query with a negative has a triplet,
+    with itself, at distance 0.
     seed: of the random negatives, with the optimizer step and the query's row.
     Sources: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015 (semihard); Hermans, Beyer, Leibe, "In Defense of the
     Triplet Loss for Person Re-Identification", 2017 (all, hard, soft margin); Wu et al., "Sampling Matters in Deep
     Embedding Learning", ICCV 2017 (distance_weighted).
     """
 
-    margin: float = 0.3
-    mining: Mining = "all"
-    distance: Distance = "euclidean"
+    margin: float = option(0.3, "how much farther than a positive a negative must be; 0 is the soft margin")
+    mining: Mining = option("all", "which triplets count: all, semihard, hard, soft or distance_weighted")
+    distance: Distance = option("euclidean", "euclidean, squared_euclidean, or cosine (2 - 2 s for a similarity s)")
     seed: int = 0
-    include_self: bool = False
+    include_self: bool = option(
+        False, "of mining=hard and soft: whether a query is a positive of its own, as in fast-reid"
+    )
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin={self.margin} must be a finite number, 0 or above; 0 is the soft margin")
-        for name, value, choices in (("mining", self.mining, Mining), ("distance", self.distance, Distance)):
-            if value not in get_args(choices):
-                raise ValueError(f"{name}={value!r} is not one of: {', '.join(get_args(choices))}")
+        require_one_of("mining", self.mining, get_args(Mining))
+        require_one_of("distance", self.distance, get_args(Distance))
         if self.include_self and self.mining not in _MAY_INCLUDE_SELF:
             raise ValueError(f"include_self=True is an option of mining={' and '.join(_MAY_INCLUDE_SELF)} alone")
 
@@ -101,31 +102,6 @@ class TripletLoss(PairLoss):
         else:
             negatives = distance_weighted_negatives(pairs, columns.shape[1], self.seed)
         return distance.gather(1, columns)[is_positive], distance.gather(1, negatives)[is_positive]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TripletConfig(ComparingLossConfig):
-    """`{name: triplet, head: ...}`"""
-
-    name: Literal["triplet"] = "triplet"
-    margin: float = 0.3
-    """how much farther than a positive a negative must be; 0 is the soft margin"""
-    mining: Mining = "all"
-    """which triplets: all, semihard, hard, soft or distance_weighted"""
-    distance: Distance = "euclidean"
-    """euclidean, squared_euclidean, or cosine (2 - 2 s)"""
-    include_self: bool = False
-    """of hard and soft: a query is a positive of its own, as in fast-reid"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._loss(seed=0)
-
-    def build(self, context: LossContext) -> TripletLoss:
-        return self._loss(context.seed)
-
-    def _loss(self, seed: int) -> TripletLoss:
-        return TripletLoss(self.margin, self.mining, self.distance, seed, self.include_self)
 
 
 def _hinge_sums(pairs: Pairs, distance: Tensor, margin: float) -> Sums:

@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.models.options import AdapterOptions
-from shelfmark.models.seeding import seeded
 
 
 def add_adapters(backbone: nn.Module, options: AdapterOptions, seed: int) -> nn.Module:
@@ -24,7 +25,7 @@ def add_adapters(backbone: nn.Module, options: AdapterOptions, seed: int) -> nn.
     config = peft.LoraConfig(
         r=options.rank, lora_alpha=options.alpha, target_modules=modules, lora_dropout=0.0, bias="none"
     )
-    with seeded(seed, "model.adapters"):
+    with seeded(derive_seed(seed, "model.adapters")):
         try:
             return peft.inject_adapter_in_model(config, backbone)
         except ValueError as error:

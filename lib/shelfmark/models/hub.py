@@ -12,7 +12,8 @@ from huggingface_hub import constants
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.models.seeding import seeded
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -37,7 +38,7 @@ def hub_weights(name: str) -> dict[str, Tensor]:
         _refuse_unreachable(constants.ENDPOINT)
     overlay = {"file": str(cached), "custom_load": False} if cached else None
     try:
-        with seeded(0, "model.hub"):
+        with seeded(derive_seed(0, "model.hub")):
             model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     except Exception as error:  # The hub, a proxy, the disk and timm each fail in their own classes.
         raise UserError(f"{str(error).rstrip('.')}.") from error

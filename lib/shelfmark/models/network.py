@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shelfmark.core.contracts import Outputs
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.models.adapters import add_adapters
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.pooling import replace_pooling
@@ -23,7 +25,6 @@ from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifie
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.neck import BatchNormNeck
 from shelfmark.models.options import ClassifierOptions, HeadOptions, ModelOptions
-from shelfmark.models.seeding import seeded
 from shelfmark.models.weights import load_backbone_weights
 from shelfmark.ops.experts import expert_logits
 
@@ -63,19 +64,19 @@ class Network(nn.Module):
         self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.freeze(options.freeze if freeze is None else freeze)
 
-    def freeze(self, names: Sequence[str], update_batch_norm: bool = False) -> None:
+    def freeze(self, names: Sequence[str], adapt_frozen_bn_statistics: bool = False) -> None:
         """Freezes these modules and parameters, and no others. UserError: an unknown name, or nothing left to train.
 
-        update_batch_norm: their batch norms go on to normalise by the batch and to learn its statistics. While the
-        classifier has class factors, these learn and its weight and bias do not.
+        adapt_frozen_bn_statistics: their batch norms go on to normalise by the batch and to learn its statistics. While
+        the classifier has class factors, these learn and its weight and bias do not.
         """
-        self.frozen, self.update_batch_norm = tuple(names), update_batch_norm
+        self.frozen, self.adapt_frozen_bn_statistics = tuple(names), adapt_frozen_bn_statistics
         for name in self._learning:
             self.get_parameter(name).requires_grad_(True)
-        scale = self.classifier.class_scale
-        if scale is not None:
+        factors = self.classifier.class_scale
+        if factors is not None:
             self.classifier.requires_grad_(False)
-            scale.requires_grad_(True)
+            factors.requires_grad_(True)
         for name in self.frozen:
             _part(self, name).requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.parameters()):
@@ -85,20 +86,20 @@ class Network(nn.Module):
     def restart_classifier(self, seed: int, role: str) -> None:
         """Gives the classifier fresh first weights, which follow from seed and role alone."""
         fresh = copy.deepcopy(self.classifier).cpu()
-        with seeded(seed, role):
+        with seeded(derive_seed(seed, role)):
             fresh.reset_parameters()
         self.classifier.load_state_dict(fresh.state_dict())
 
-    def scale_classifier(self) -> None:
+    def add_class_factors(self) -> None:
         """Gives the classifier a factor for each class, 1 at first; `freeze` then lets these learn alone."""
         if not isinstance(self.classifier, LinearClassifier):
             raise UserError("class factors scale a linear classifier; a cosine classifier's rows have no length.")
-        self.classifier.begin_scale()
+        self.classifier.add_class_factors()
 
-    def fold_class_scale(self) -> None:
+    def fold_class_factors(self) -> None:
         """Makes the class factors, if there are some, part of the classifier's weight and bias: the scores stay."""
         if isinstance(self.classifier, LinearClassifier):
-            self.classifier.fold_scale()
+            self.classifier.fold_class_factors()
 
     def forward(self, images: Tensor) -> Outputs:
         return self.outputs(self.embed(images))
@@ -148,7 +149,7 @@ class Network(nn.Module):
         for part in (_part(self, name) for name in self.frozen):
             if isinstance(part, nn.Module):
                 part.eval()
-                if self.update_batch_norm:
+                if self.adapt_frozen_bn_statistics:
                     for module in _batch_norms(part):
                         module.train(mode)
         if self.freeze_bn:
@@ -177,10 +178,10 @@ def build_network(
         raise UserError(f"model.neck={options.neck} normalises one embedding; set model.experts=1, or model.neck=none.")
     body, num_features = _build_body(options, seed, options.weights if load_weights else "")
     body = add_adapters(body, options.adapters, seed)
-    with seeded(seed, "model.embedding"):
+    with seeded(derive_seed(seed, "model.embedding")):
         embedding = _build_embedding(num_features, options)
     dim = options.experts * (options.embedding_dim or num_features)
-    with seeded(seed, "model.classifier"):
+    with seeded(derive_seed(seed, "model.classifier")):
         classifier = _build_classifier(dim, num_classes, options.classifier)
     heads = {name: _build_head(name, head, dim, num_classes, seed) for name, head in options.heads.items()}
     return Network(body, embedding, classifier, heads, options, freeze)
@@ -223,7 +224,7 @@ def _build_head(
     # A dot would break the names in a state_dict, and words such as `keys` are nn.ModuleDict's own.
     if not name.isidentifier() or name == "classifier" or hasattr(nn.ModuleDict, name):
         raise UserError(f"model.heads: {name!r} cannot be a head's name; take a plain word such as 'metric'.")
-    with seeded(seed, f"model.heads.{name}"):
+    with seeded(derive_seed(seed, f"model.heads.{name}")):
         if options.type == "proxy":
             return ProxyHead(num_features, num_classes, options)
         return MetricHead(num_features, options)
@@ -238,7 +239,7 @@ def _part(network: nn.Module, name: str) -> nn.Module | nn.Parameter:
         if isinstance(found, nn.Module):
             held |= dict(found.named_children()) | dict(found.named_parameters(recurse=False))
         if step not in held:
-            close = nearest(step, held)
+            close = did_you_mean(step, held)
             meant = f" Did you mean {close!r}?" if close else ""
             holds = f"holds: {', '.join(held)}" if held else "holds no modules and no parameters"
             raise UserError(f"model.freeze: there is no module or parameter {name!r}; {place} {holds}.{meant}")

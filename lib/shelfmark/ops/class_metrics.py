@@ -6,18 +6,15 @@ Formulas, ties and denominators: docs/definitions.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Counts
 from shelfmark.ops.rank_metrics import mean_or_none
 
 Scores = dict[str, float | None]
-Counts = Tensor | np.ndarray | Sequence[int]
 GROUPS = ("many", "medium", "few")
 
 

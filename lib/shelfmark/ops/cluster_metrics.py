@@ -6,16 +6,15 @@ any integers; -1 is a label as every other, so leave out beforehand what has non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-Labels = Tensor | np.ndarray | Sequence[int]
+from shelfmark.core.types import Integers
 
 
-def pairwise(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, float]:
+def pairwise(labels_true: Integers, labels_pred: Integers) -> tuple[float, float, float]:
     """(precision, recall, f) over pairs of items: of those in one cluster, the share that is of one class; likewise.
 
     TP = sum n_ck (n_ck - 1) / 2; precision TP / sum m_k (m_k - 1) / 2; recall TP / sum n_c (n_c - 1) / 2;
@@ -32,7 +31,7 @@ def pairwise(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, fl
     )
 
 
-def bcubed(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, float]:
+def bcubed(labels_true: Integers, labels_pred: Integers) -> tuple[float, float, float]:
     """(precision, recall, f), means over items of the share of the item's cluster that has its class, and converse.
 
     precision = sum n_ck^2 / m_k / N, recall = sum n_ck^2 / n_c / N, f their harmonic mean.
@@ -47,7 +46,7 @@ def bcubed(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, floa
     return precision, recall, 2 * precision * recall / (precision + recall)
 
 
-def v_measure(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, float]:
+def v_measure(labels_true: Integers, labels_pred: Integers) -> tuple[float, float, float]:
     """(homogeneity, completeness, v): I / H(class), I / H(cluster), and their harmonic mean.
 
     I is the mutual information, H an entropy. Where H is 0 there is nothing to tell, and the share is 1.
@@ -64,7 +63,7 @@ def v_measure(labels_true: Labels, labels_pred: Labels) -> tuple[float, float, f
     return homogeneity, completeness, 2 * homogeneity * completeness / both if both else 0.0
 
 
-def nmi(labels_true: Labels, labels_pred: Labels) -> float:
+def nmi(labels_true: Integers, labels_pred: Integers) -> float:
     """Normalised mutual information: I over the mean of the two entropies, which is v_measure's third.
 
     1 where both partitions have a single part.
@@ -83,7 +82,7 @@ class _Cells:
     cluster: np.ndarray
 
     @classmethod
-    def of(cls, labels_true: Labels, labels_pred: Labels) -> _Cells:
+    def of(cls, labels_true: Integers, labels_pred: Integers) -> _Cells:
         true, predicted = _integers(labels_true), _integers(labels_pred)
         if true.ndim != 1 or true.shape != predicted.shape:
             raise ValueError(f"labels {true.shape} and clusters {predicted.shape} must both be (N,)")
@@ -97,7 +96,7 @@ class _Cells:
         return int(self.of_class.sum())
 
 
-def _integers(labels: Labels) -> np.ndarray:
+def _integers(labels: Integers) -> np.ndarray:
     array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.size and array.dtype.kind not in "iu":
         raise ValueError(f"labels are {array.dtype}; expected integers")

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
 from shelfmark.core.errors import UserError
 from shelfmark.ops.similarity import compute_dtype
-
-UNLABELLED = -1
-"""Rows with this label take no part: they are neither queries nor positives nor negatives, and cost nothing."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Counts = Tensor | np.ndarray | Sequence[int]
+from shelfmark.core.types import Counts
 
 
 def sampling_probabilities(counts: Counts, power: float = 1.0, progress: float | None = None) -> Tensor:

@@ -26,7 +26,7 @@ def parameter_groups(
     below = layers if layers is not None and options.layer_decay != 1 else {}
     factors = {"backbone": 1.0}
     factors |= {f"backbone.below{number}": options.layer_decay**number for number in sorted({*below.values()} - {0})}
-    factors |= {"head": options.head_lr_factor}
+    factors |= {"head": options.non_backbone_lr_factor}
     members: dict[str, list[nn.Parameter]] = {f"{part}{end}": [] for part in factors for end in ("", ".no_decay")}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

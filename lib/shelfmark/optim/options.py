@@ -39,7 +39,7 @@ class OptimOptions(Section):
     betas: tuple[float, float] = option((0.9, 0.999), "adam and adamw")
     weight_decay: float = option(1e-4, "on every parameter that it reaches (see decay_norm_and_bias)", ge=0)
     decay_norm_and_bias: bool = option(False, "whether weight decay reaches norm layers and biases too")
-    head_lr_factor: float = option(1.0, "factor on lr for everything but the backbone", gt=0)
+    non_backbone_lr_factor: float = option(1.0, "factor on lr for everything but the backbone", gt=0)
     layer_decay: float = option(
         1.0, "each layer of the backbone learns so many times as fast as the one above it; usual is 0.75", gt=0, le=1
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import make_folders

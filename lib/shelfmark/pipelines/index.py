@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.artefact import Difference, differences, flat, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
@@ -140,7 +140,7 @@ def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
     rows = {one: row for row, one in enumerate(index.records.ids)} if ids else {}
     for one in ids:
         if one not in rows:
-            hint = nearest(one, rows)
+            hint = did_you_mean(one, rows)
             meant = f" Did you mean {hint!r}?" if hint else ""
             raise UserError(f"no image in {folder} has the id {one!r}.{meant} Nothing was removed.")
         gone[rows[one]] = True

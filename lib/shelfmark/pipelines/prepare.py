@@ -7,45 +7,11 @@ from pathlib import Path
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.data.converters import (
-    prepare_aliproducts,
-    prepare_cars196,
-    prepare_cifar_lt,
-    prepare_cub,
-    prepare_folder,
-    prepare_grocery,
-    prepare_inaturalist,
-    prepare_inshop,
-    prepare_products10k,
-    prepare_pss,
-    prepare_pss_clusters,
-    prepare_pss_features,
-    prepare_sop,
-    prepare_vehicleid,
-)
+from shelfmark.data.layouts import LAYOUTS
 from shelfmark.recipe import Recipe
 from shelfmark.shop import generate_shop, is_complete
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.shop.discovery_shop import write_discovery_shop
-
-# Converters that draw a part for validation.
-_SPLITTING = {
-    "cars196": prepare_cars196,
-    "cub": prepare_cub,
-    "folder": prepare_folder,
-    "inaturalist": prepare_inaturalist,
-    "inshop": prepare_inshop,
-    "products10k": prepare_products10k,
-    "sop": prepare_sop,
-    "vehicleid": prepare_vehicleid,
-}
-_AS_PUBLISHED = {
-    "aliproducts": prepare_aliproducts,
-    "grocery": prepare_grocery,
-    "pss": prepare_pss,
-    "pss_clusters": prepare_pss_clusters,
-    "pss_features": prepare_pss_features,
-}
 
 
 def prepare(
@@ -56,20 +22,15 @@ def prepare(
     seed: int = 0,
     ratio: float = 100.0,
 ) -> None:
-    """what: shop, or a layout that the command's help lists. out: None takes dataset/<what>."""
-    target = out or Path("dataset") / what
-    if what == "shop":
+    """what: one of LAYOUTS. out: None takes dataset/<what>."""
+    target, layout = out or Path("dataset") / what, LAYOUTS[what]
+    if layout is None:
         _prepare_shop(target, seed)
         return
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data.")
-    if what in _SPLITTING:
-        prepared = _SPLITTING[what](source, target, val_fraction=val_fraction, seed=seed)
-    elif what in ("cifar10_lt", "cifar100_lt"):
-        prepared = prepare_cifar_lt(what, source, target, ratio=ratio, seed=seed)
-    else:
-        prepared = _AS_PUBLISHED[what](source, target)
-    say(prepared.summary)
+    options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
+    say(layout.convert(source, target, options).summary)
 
 
 def make_data(recipe: Recipe) -> None:

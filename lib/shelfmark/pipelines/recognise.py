@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.index import open_index
 from shelfmark.pipelines.search import Neighbour, embed_photos, listed, neighbours

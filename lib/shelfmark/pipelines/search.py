@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import image_paths

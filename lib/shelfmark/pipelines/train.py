@@ -38,10 +38,10 @@ from shelfmark.engine.hooks import (
     Checkpoint,
     Evaluate,
     FiniteCheck,
-    MetricsLog,
     Preemption,
+    WriteMetrics,
 )
-from shelfmark.engine.journal import Journal, read_journal
+from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.state import TrainState
@@ -154,7 +154,7 @@ class _Stages:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
             network = self.state.network
-            assemble.enter_stage(self.recipe, network, stage, anew=True)
+            assemble.apply_stage(self.recipe, network, stage, anew=True)
             self.state.begin_stage(assemble.optimizer(self.recipe, network))
         return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
@@ -171,7 +171,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     if start.resumed:
         _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
-        assemble.enter_stage(recipe, network, stage, anew=False)
+        assemble.apply_stage(recipe, network, stage, anew=False)
     state = TrainState(
         network=network,
         terms=terms,
@@ -224,7 +224,7 @@ def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.de
         if fresh:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
         if start.kind == "finetune":
-            network.fold_class_scale()
+            network.fold_class_factors()
     if recipe.model.sync_bn:
         sync_batch_norm(network, device)
     return network.to(device)
@@ -285,7 +285,7 @@ def _trainer(
     recipe: Recipe, splits: Splits, start: RunStart, parts: _Parts, folder: Path, signals: StopSignals
 ) -> Trainer:
     state, num_epochs = parts.state, recipe.train.num_epochs
-    log = Journal(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
+    log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
     checkpointer = Checkpointer(
         folder, state, _facts(recipe, splits), lambda: hooks.state_dict(), recipe.train.keep_last
     )
@@ -311,7 +311,7 @@ def _trainer(
         [
             BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
-            MetricsLog(state, log, Display(), num_epochs),
+            WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
             checkpoint,
             preemption,
@@ -357,7 +357,7 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
 
     def draw() -> None:
         with working("report"):
-            curves(read_journal(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
+            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
 
     from_main(draw)
     return summary

@@ -18,23 +18,23 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.core.types import Array, Integers
 from shelfmark.data.annotations import MAX_CLASSES
 
-Array = Tensor | np.ndarray | Sequence[int]
 HEADER = ["id", "predicted"]
 _MAX_SCORE = 1e100
 """Far above any score; sums of such scores stay finite."""
 _RowMaker = Callable[[], Iterator[list[str]]]
 
 
-def write_submission(path: Path, image_ids: Strings | Sequence[str], predicted: Array) -> None:
+def write_submission(path: Path, image_ids: Strings | Sequence[str], predicted: Integers) -> None:
     """Writes one row an image, in the given order. predicted: (N,) class ids."""
     classes = _classes(predicted, (len(image_ids),))
     check_ids(image_ids)
     _write_checked(path, HEADER, lambda: ([one, str(label)] for one, label in zip(image_ids, classes.tolist())))
 
 
-def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Array, scores: Tensor | np.ndarray) -> None:
+def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Integers, scores: Array) -> None:
     """Writes the K best classes of each image with their scores: `id,class_1,score_1,class_2,score_2,...`.
 
     classes: (N, K) best first. scores: (N, K), in as many digits as they need to be read back equal; NaN,
@@ -197,7 +197,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _classes(given: Array, shape: tuple[int, ...]) -> np.ndarray:
+def _classes(given: Integers, shape: tuple[int, ...]) -> np.ndarray:
     classes = given.cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     if classes.shape != shape:
         raise ValueError(f"predicted classes are {classes.shape}; the images ask for {shape}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from shelfmark.losses import Takes
+from shelfmark.losses import HeadOutput
 from shelfmark.models.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ def _require_possible_stages(recipe: Recipe) -> None:
         place = f"train.stages.{index}"
         if stage.classifier == "scale":
             _require_something_to_scale(recipe, place, stage)
-        if stage.update_batch_norm and recipe.model.freeze_bn:
+        if stage.adapt_frozen_bn_statistics and recipe.model.freeze_bn:
             raise ValueError(
-                f"{place}.update_batch_norm=true learns the statistics that model.freeze_bn=true keeps; leave one out"
+                f"{place}.adapt_frozen_bn_statistics=true learns the statistics that model.freeze_bn=true keeps;"
+                " leave one out"
             )
         if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
             raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")
@@ -51,33 +52,33 @@ def _require_something_to_scale(recipe: Recipe, place: str, stage: TrainStage) -
 def _require_heads_that_give_what_losses_take(recipe: Recipe) -> None:
     heads = {"classifier", *recipe.model.expert_outputs, *recipe.model.heads}
     wanted = [
-        (f"losses.{index}.{option}", loss.name, head, takes)
+        (f"losses.{index}.{option}", loss.name, head, consumed)
         for index, loss in enumerate(recipe.losses)
-        for option, (head, takes) in loss.wants().items()
+        for option, (head, consumed) in loss.inputs.items()
     ]
-    for option, name, head, takes in wanted:
+    for option, name, head, consumed in wanted:
         if head not in heads:
             raise ValueError(
                 f"{option}={head!r} is not a head of the model; there are:"
-                f" {', '.join(sorted(heads))}. {_line_that_adds(head, takes, recipe.model.experts)}"
+                f" {', '.join(sorted(heads))}. {_line_that_adds(head, consumed, recipe.model.experts)}"
             )
-        gives = _what_gives(recipe.model, head)
-        if takes not in gives:
-            line = _HEADS_THAT_GIVE[takes].replace("head:", f"{option.rpartition('.')[2]}:")
-            raise ValueError(f"{option}={head!r} gives {' and '.join(gives)}, but {name} takes {takes}. {line}")
+        produced = _produced(recipe.model, head)
+        if consumed not in produced:
+            line = _HEADS_THAT_PRODUCE[consumed].replace("head:", f"{option.rpartition('.')[2]}:")
+            raise ValueError(f"{option}={head!r} gives {' and '.join(produced)}, but {name} takes {consumed}. {line}")
 
 
 def _require_losses_that_teach_every_expert(recipe: Recipe) -> None:
     experts = recipe.model.expert_outputs
-    used = {head for loss in recipe.losses for head, _ in loss.wants().values()}
-    taught = {loss.head for loss in recipe.losses if loss.takes != "experts"}
+    used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
+    taught = {loss.head for loss in recipe.losses if loss.loss_class.consumes != "experts"}
     missing = [head for head in experts[1:] if head not in taught]
     if used & {*experts} and missing and not taught & {"classifier", "experts"}:
         raise ValueError(
             f"losses: none teaches {' or '.join(missing)} the classes; add one, such as"
             f" {{name: cross_entropy, head: {missing[0] if taught else 'experts'}}}"
         )
-    if any(loss.takes == "logits_and_vectors" and loss.head == "experts" for loss in recipe.losses):
+    if any(loss.loss_class.consumes == "logits_and_vectors" and loss.head == "experts" for loss in recipe.losses):
         raise ValueError("losses: one that compares vectors too takes one expert's logits; write head: expert_1")
 
 
@@ -92,8 +93,8 @@ def _require_whole_views(recipe: Recipe) -> None:
         )
 
 
-def _what_gives(model: ModelOptions, head: str) -> tuple[Takes, ...]:
-    """What a loss may take from this head."""
+def _produced(model: ModelOptions, head: str) -> tuple[HeadOutput, ...]:
+    """What a loss may consume of this head."""
     if head in model.expert_outputs:
         return ("logits", "experts") if head == "experts" else ("logits",)
     if head != "classifier":
@@ -101,15 +102,15 @@ def _what_gives(model: ModelOptions, head: str) -> tuple[Takes, ...]:
     return ("logits", "cosines") if model.classifier.type == "cosine" else ("logits",)
 
 
-def _line_that_adds(head: str, takes: Takes, num_experts: int) -> str:
+def _line_that_adds(head: str, consumed: HeadOutput, num_experts: int) -> str:
     if re.fullmatch(r"experts|expert_\d+", head):
         if num_experts > 1:
             return f"Experts are numbered from 1 to model.experts, which is {num_experts}"
         return "Add it with model.experts: 3"
-    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if takes in ('cosines', 'proxies') else '{}'}}}"
+    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if consumed in ('cosines', 'proxies') else '{}'}}}"
 
 
-_HEADS_THAT_GIVE: dict[Takes, str] = {
+_HEADS_THAT_PRODUCE: dict[HeadOutput, str] = {
     "logits": "Write head: classifier.",
     "vectors": "Write head: rank, with model.heads: {rank: {dim: 128}}.",
     "cosines": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}, or head: classifier, with"

@@ -9,6 +9,8 @@ from shelfmark.discovery.options import ClustererOptions, SelectionOptions
 
 
 class DiscoveryOptions(Section):
+    """New products among unlabelled images, found round after round."""
+
     annotations: Path | None = option(
         None,
         "one annotation file with all images. Each record has a role: labelled, unlabelled, test, or val. The classes"

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from shelfmark.config.section import NotNegative, Positive, Section, option
 from shelfmark.data.options import AugmentOptions, DataOptions, require_remix_ratio
 from shelfmark.data.samplers.options import SamplerName, SamplingOptions
-from shelfmark.losses import CrossEntropyConfig, LossUnion
+from shelfmark.losses import LossUnion, entry
 from shelfmark.models.options import ModelOptions
 from shelfmark.optim.options import OptimOptions, ScheduleOptions
 from shelfmark.recipe.checks import require_sections_that_fit
@@ -33,7 +33,7 @@ class TrainStage(Section):
         "restart: the classifier begins anew, as in cRT; scale: its weight and bias are fixed and a factor for each"
         " class learns, as in LWS",
     )
-    update_batch_norm: bool = option(
+    adapt_frozen_bn_statistics: bool = option(
         False, "batch norms of frozen modules go on to normalise by the batch and to learn its statistics, as in MiSLAS"
     )
     sampling: SamplerName | None = option(None, "sampler of this stage; null: what sampling says")
@@ -146,7 +146,7 @@ class Recipe(Section):
     sampling: SamplingOptions = SamplingOptions()
     model: ModelOptions = ModelOptions()
     losses: tuple[Annotated[LossUnion, Field(discriminator="name")], ...] = option(
-        (CrossEntropyConfig(),), "losses, each with name, weight and head", min_length=1
+        (entry("cross_entropy"),), "losses, each with name, weight and head", min_length=1
     )
     optim: OptimOptions = OptimOptions()
     train: Train = Train()

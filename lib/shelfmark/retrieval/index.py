@@ -16,10 +16,11 @@ import torch
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
+from shelfmark.core.types import Array
 from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index_kinds import KINDS, check_room, choose_kind, parameters_for
 from shelfmark.retrieval.nearest import search
-from shelfmark.retrieval.vectors import METRICS, Array, comparable
+from shelfmark.retrieval.vectors import METRICS, comparable
 
 _BLOCK_ROWS = 65536
 _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
+from shelfmark.core.types import Array
 from shelfmark.retrieval import exact, faiss_index
-from shelfmark.retrieval.vectors import Array, Ids, comparable, id_codes
+from shelfmark.retrieval.vectors import Ids, comparable, id_codes
 
 A = TypeVar("A", np.ndarray, Tensor)
 _BLOCK_QUERIES = 4096

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from shelfmark.core.errors import UserError
-from shelfmark.retrieval.vectors import Array, Ids, id_codes
+from shelfmark.core.types import Array
+from shelfmark.retrieval.vectors import Ids, id_codes
 
 
 @dataclass(frozen=True)

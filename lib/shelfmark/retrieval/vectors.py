@@ -11,8 +11,8 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.strings import Strings
+from shelfmark.core.types import Array
 
-Array = Tensor | np.ndarray
 Ids = Tensor | np.ndarray | Strings | Sequence[str] | Sequence[int]
 METRICS = ("cosine", "euclidean", "dot")
 

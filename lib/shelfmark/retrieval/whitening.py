@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.core.types import Array
+from shelfmark.retrieval.vectors import comparable
 
 A = TypeVar("A", np.ndarray, Tensor)
 _BLOCK_ROWS = 8192

@@ -22,10 +22,10 @@ from shelfmark.calibration import (
     TauNorm,
     Temperature,
 )
-from shelfmark.calibration.calibrated import Array
 from shelfmark.calibration.ncm import FORMS
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.models.heads.unit_rows import unit_rows
 from shelfmark.recipe.tree import TauNormOptions
 from shelfmark.runtime.recalibration import classifier_tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.ops.class_metrics import ClassCounts
@@ -31,7 +31,7 @@ def require_score(recipe: Recipe, splits: Splits) -> None:
             f"eval.metric={metric!r} has no value on this validation set: none of its images is of such a class (see"
             f" eval.many and eval.few). There are: {', '.join(there_are)}."
         )
-    near = nearest(metric, there_are)
+    near = did_you_mean(metric, there_are)
     meant = f" Did you mean {near!r}?" if near else ""
     at_k = " K of recall@K is one of eval.recall_at." if "@" in metric else ""
     raise UserError(

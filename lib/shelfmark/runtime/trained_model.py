@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
-from shelfmark.engine.checkpoint import Checkpoint, load_model
+from shelfmark.engine.checkpoint import Checkpoint, config_overrides, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
@@ -54,12 +55,6 @@ class TrainedModel:
         return self.class_names[label] if self.class_names else str(label)
 
 
-def config_overrides(checkpoint: Checkpoint) -> list[Override]:
-    """The options that a checkpoint was trained with, as the base of another command."""
-    origin = f"checkpoint {checkpoint.folder}"
-    return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
-
-
 def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
     checkpoint, model = load_model(path)
@@ -68,7 +63,7 @@ def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedMo
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)
     # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
-    network.fold_class_scale()
+    network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device)
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)

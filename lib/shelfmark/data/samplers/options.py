@@ -22,8 +22,8 @@ class SamplingOptions(Section):
         "instance", "how a batch's images are drawn; weighted: as often as their weight in the annotations says"
     )
     images_per_class: Positive = option(4, "K of pk (batch_size / K classes are in a batch) and of class_aware")
-    visits: Literal["equal", "by_images"] = option(
-        "equal", "how often pk meets a class: each as often, or in proportion to its training images"
+    class_weighting: Literal["uniform", "by_count"] = option(
+        "uniform", "how often pk meets a class: each as often, or in proportion to its training images"
     )
     power: float = option(0.5, "of the power sampler: a class is drawn by count**power; 0.5 is square-root sampling")
     stages: tuple[SamplingStage, ...] = option((), "switches of the sampler: the last stage that has begun rules")

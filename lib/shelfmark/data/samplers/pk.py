@@ -8,15 +8,15 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.samplers.class_visits import images_of_visits
 from shelfmark.data.samplers.plan import EpochPlan, PlannedOrder
-from shelfmark.data.samplers.visits import spread_visits, visits_by_images
+from shelfmark.data.samplers.visits import spread_visits, visits_by_count
 
 
 class PKOrder(PlannedOrder):
     """Each batch holds P = B / K distinct classes, K images of each, side by side.
 
-    sampling.visits `equal`: the classes are permuted again and again, and each permutation is cut into
+    sampling.class_weighting `uniform`: the classes are permuted again and again, and each permutation is cut into
     batches of P classes; what is left of it is dropped. So a batch meets every class about equally often, beside other
-    classes each time. `by_images`: a class is met in proportion to its images, in batches drawn at random, so that an
+    classes each time. `by_count`: a class is met in proportion to its images, in batches drawn at random, so that an
     epoch of as many images as there are shows each about once.
 
     `images_of_visits` says which images a class gives: within a batch they are distinct. A class with fewer than K
@@ -58,9 +58,9 @@ class PKOrder(PlannedOrder):
     def _classes_of_batches(self, generator: np.random.Generator) -> np.ndarray:
         """The classes of each batch: (S, P)."""
         num_batches, classes_per_batch = self.plan.num_batches, self.classes_per_batch
-        if self.plan.options.visits == "by_images":
+        if self.plan.options.class_weighting == "by_count":
             counts = self.plan.groups.counts[self.classes]
-            visits = visits_by_images(counts, num_batches, classes_per_batch, generator)
+            visits = visits_by_count(counts, num_batches, classes_per_batch, generator)
             return self.classes[spread_visits(visits, num_batches, classes_per_batch, generator)]
         batches_per_cycle = len(self.classes) // classes_per_batch
         num_cycles = -(-num_batches // batches_per_cycle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def visits_by_images(
+def visits_by_count(
     counts: np.ndarray, num_batches: int, classes_per_batch: int, generator: np.random.Generator
 ) -> np.ndarray:
     """How often each class is visited, in proportion to its images: (C,) int64 of sum V, at most S each.

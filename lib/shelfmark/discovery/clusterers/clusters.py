@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core.types import Array
 from shelfmark.ops.graph import Graph, same_class
-from shelfmark.retrieval.vectors import Array
 
 NUM_NEIGHBOURS = 10
 """The k of every clusterer where nothing else is said."""

@@ -10,6 +10,7 @@ import torch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.auto import choose_clusterer
 from shelfmark.discovery.clusterers.clusters import Clusterer
 from shelfmark.discovery.clusterers.lander import LanderClusterer
@@ -17,7 +18,6 @@ from shelfmark.discovery.clusterers.table import CLUSTERERS
 from shelfmark.discovery.clusterers.thresholded import Thresholded
 from shelfmark.discovery.fit import Progress, fit
 from shelfmark.discovery.options import AUTO, ClustererOptions, LanderOptions
-from shelfmark.retrieval.vectors import Array
 
 
 def named(options: ClustererOptions, num_classes: int) -> ClustererOptions:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 
 MOST_IMAGES = 100_000
 

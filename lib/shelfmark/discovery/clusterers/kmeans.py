@@ -9,11 +9,12 @@ from typing import ClassVar, Self
 import torch
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval.faiss_index import k_means
-from shelfmark.retrieval.vectors import Array, comparable
+from shelfmark.retrieval.vectors import comparable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 import torch
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, numbered
 from shelfmark.discovery.hierarchy import cluster
 from shelfmark.discovery.lander import Lander
 from shelfmark.ops.graph import Graph
-from shelfmark.retrieval.vectors import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

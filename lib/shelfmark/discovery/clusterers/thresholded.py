@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.types import Array
 from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of, numbered, rows_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.cluster_metrics import bcubed
 from shelfmark.ops.graph import Graph
-from shelfmark.retrieval.vectors import Array
 
 NUM_TRIALS = 20
 """Thresholds that a calibration tries."""

@@ -13,8 +13,9 @@ import timm
 from torch import nn
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.seeding import seeded
 from shelfmark.models.backbones.cifar_resnet import CifarResNet
-from shelfmark.models.seeding import seeded
 
 FORMER_NAMES = {
     "res50": "resnet50",
@@ -86,13 +87,13 @@ def narrow_options(name: str) -> dict[str, Any]:
 
 def _built(name: str, seed: int, role: str, options: dict[str, Any]) -> nn.Module:
     if name in OWN:
-        with seeded(seed, role):
+        with seeded(derive_seed(seed, role)):
             return OWN[name](**options)
     if _is_vision_transformer(name) and "dynamic_img_size" not in options:
         # Some of them cannot take images of any size; what else is wrong comes up below.
         with suppress(TypeError):
             return _built(name, seed, role, {**options, "dynamic_img_size": True})
-    with seeded(seed, role):
+    with seeded(derive_seed(seed, role)):
         return timm.create_model(name, pretrained=False, num_classes=0, **options)
 
 

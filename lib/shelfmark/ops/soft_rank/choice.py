@@ -1,9 +1,10 @@
-"""Which twin computes a soft-rank loss. Legend: Q queries, M gallery rows, D embedding."""
+"""Which implementation computes a soft-rank loss. Legend: Q queries, M gallery rows, D embedding."""
 
 from __future__ import annotations
 
 import functools
-from typing import Literal, Protocol, get_args
+from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -11,52 +12,39 @@ from torch.nn.functional import normalize
 
 from shelfmark.core import log
 from shelfmark.ops.soft_rank import chunked, programs, reference, triton
-from shelfmark.ops.soft_rank.score import RankScore
+from shelfmark.ops.soft_rank.ranking import Ranking
 
-Twin = Literal["auto", "reference", "chunked", "triton"]
+Implementation = Literal["auto", "reference", "chunked", "triton"]
+
+SoftRankTotal: TypeAlias = Callable[[Ranking], tuple[Tensor, int]]
+"""The `soft_rank_total` of one implementation, for a ranking that was checked and whose rows all have labels."""
 
 _TOLERANCE = 1e-4
-"""Relative. float32's own noise is a fiftieth of it; products in TF32 miss it four times over at least."""
+"""Relative. float32's own rounding is a fiftieth of it; products in TF32 miss it by a factor of four at least."""
 
 
-class SoftRankTotal(Protocol):
-    """One twin's `soft_rank_total`."""
+def chosen_implementation(name: Implementation, ranking: Ranking) -> SoftRankTotal:
+    """The function of the named implementation, or of the fastest that is right on the device of the queries.
 
-    def __call__(
-        self,
-        query: Tensor,
-        query_labels: Tensor,
-        gallery: Tensor,
-        gallery_labels: Tensor,
-        self_index: Tensor,
-        *,
-        score: RankScore,
-        temperature: float,
-        include_self: bool,
-    ) -> tuple[Tensor, int]: ...
-
-
-def chosen_twin(name: Twin, query: Tensor, temperature: float) -> SoftRankTotal:
-    """The function of the twin that is named, or of the fastest one that is right on the query's device.
-
-    `auto` is `triton` on a CUDA device where a trial, the first time, shows that it agrees with `chunked`; elsewhere
-    `chunked`, and at temperatures so small that float32 similarities do not do. float64 is always for `chunked`.
+    `auto` is `triton` on a CUDA device where a trial, on the first call, shows that it agrees with `chunked`. Elsewhere
+    it is `chunked`, and so it is at temperatures too small for similarities in float32. float64 always takes `chunked`.
     UserError: `triton` is named and cannot run.
     """
-    if name not in get_args(Twin):
-        raise ValueError(f"twin={name!r} is not one of: {', '.join(get_args(Twin))}")
+    query = ranking.query
+    if name not in get_args(Implementation):
+        raise ValueError(f"implementation={name!r} is not one of: {', '.join(get_args(Implementation))}")
     if name == "reference":
         return reference.soft_rank_total
     if name == "triton":
         programs.require(query.device)
-    may_use_kernels = query.is_cuda and temperature >= chunked.FINE_TEMPERATURE
+    may_use_kernels = query.is_cuda and ranking.temperature >= chunked.FINE_TEMPERATURE
     uses_kernels = name == "triton" or (name == "auto" and may_use_kernels and _agrees(query.device, query.shape[1]))
     return triton.soft_rank_total if uses_kernels and query.dtype == torch.float32 else chunked.soft_rank_total
 
 
 @functools.cache
 def _agrees(device: torch.device, dim: int) -> bool:
-    """Whether the kernels for vectors of so many dimensions run on the device and are right; warns where not."""
+    """Whether the kernels run on the device, for vectors of `dim` dimensions, and are right; warns where not."""
     try:
         difference = largest_difference(triton.soft_rank_total, device, dim)
         reason = "" if difference < _TOLERANCE else f"they differ from torch's result by {difference:.1e} of it"
@@ -67,14 +55,14 @@ def _agrees(device: torch.device, dim: int) -> bool:
     return not reason
 
 
-def largest_difference(twin: SoftRankTotal, device: torch.device, dim: int) -> float:
-    """The largest relative difference of a twin's totals and gradients, of small ragged cases, from the chunked twin's.
+def largest_difference(implementation: SoftRankTotal, device: torch.device, dim: int) -> float:
+    """The largest relative difference between an implementation in float32 and `chunked` in float64.
 
-    The twin computes in float32, the chunked one in float64.
+    Totals and gradients of small ragged cases are compared.
     """
     differences = []
     for one_batch in (True, False):
-        ours = _small_case(twin, device, dim, torch.float32, one_batch)
+        ours = _small_case(implementation, device, dim, torch.float32, one_batch)
         theirs = _small_case(chunked.soft_rank_total, device, dim, torch.float64, one_batch)
         differences += [(our - their).norm() / their.norm() for our, their in zip(ours, theirs)]
     return float(torch.stack(differences).max())
@@ -83,9 +71,9 @@ def largest_difference(twin: SoftRankTotal, device: torch.device, dim: int) -> f
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _small_case(
-    twin: SoftRankTotal, device: torch.device, dim: int, dtype: torch.dtype, one_batch: bool
+    implementation: SoftRankTotal, device: torch.device, dim: int, dtype: torch.dtype, one_batch: bool
 ) -> list[Tensor]:
-    """A twin's total and gradients for 150 random vectors in classes of 1 to 60, all or half of them as queries."""
+    """Total and gradients for 150 random vectors in classes of 1 to 60; all vectors are queries, or every second."""
     generator = torch.Generator().manual_seed(0)
     vectors = normalize(torch.randn(150, dim, generator=generator, dtype=torch.float64)).to(device, dtype)
     sizes = torch.tensor([1, 2, 3, 5, 8, 13, 21, 37, 60])
@@ -93,9 +81,7 @@ def _small_case(
     rows = torch.arange(150, device=device)
     gallery = vectors.requires_grad_()
     query, own = (gallery, rows) if one_batch else (vectors.detach()[::2].requires_grad_(), rows[::2])
-    total, _ = twin(
-        query, labels[own], gallery, labels, own, score=_Imprecision(), temperature=0.005, include_self=False
-    )
+    total, _ = implementation(Ranking(query, labels[own], gallery, labels, own, _Imprecision(), temperature=0.005))
     return [total.detach(), *torch.autograd.grad(total, [gallery] if one_batch else [query, gallery])]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shelfmark.ops.soft_rank.groups import QueryGroup, group_queries
 from shelfmark.ops.soft_rank.one_pass import one_pass_total
-from shelfmark.ops.soft_rank.score import RankScore
+from shelfmark.ops.soft_rank.ranking import Ranking
 from shelfmark.ops.soft_rank.tiles import Block, Tiles
 
 _MIN_BLOCK_ROWS = 32
@@ -37,74 +37,56 @@ class WorkingMemory:
         return cls(block=2**22, tile=2**20) if device.type == "cpu" else cls(block=2**28, tile=2**27)
 
 
-def soft_rank_total(
-    query: Tensor,
-    query_labels: Tensor,
-    gallery: Tensor,
-    gallery_labels: Tensor,
-    self_index: Tensor,
-    *,
-    score: RankScore,
-    temperature: float,
-    include_self: bool,
-    memory: WorkingMemory | None = None,
-) -> tuple[Tensor, int]:
-    """The result of `shelfmark.ops.soft_rank.soft_rank_total`, for inputs that it has checked."""
-    num_queries, groups = group_queries(query_labels, gallery_labels, self_index, include_self, score.needs_negatives)
+def soft_rank_total(ranking: Ranking, memory: WorkingMemory | None = None) -> tuple[Tensor, int]:
+    """The result of `shelfmark.ops.soft_rank.soft_rank_total`."""
+    num_queries, groups = group_queries(ranking)
+    gallery = ranking.gallery.detach()
     engine = _Engine(
-        query=query.detach(),
-        query_labels=query_labels,
-        gallery=gallery.detach(),
-        keys=gallery.detach().to(torch.float64 if temperature < FINE_TEMPERATURE else gallery.dtype),
-        gallery_labels=gallery_labels,
+        ranking=ranking.detached(),
+        keys=gallery.to(torch.float64 if ranking.temperature < FINE_TEMPERATURE else gallery.dtype),
         groups=groups,
-        score=score,
-        temperature=temperature,
-        memory=memory or WorkingMemory.of(query.device),
+        memory=memory or WorkingMemory.of(gallery.device),
     )
-    return one_pass_total(query, gallery, engine), num_queries
+    return one_pass_total(ranking, engine), num_queries
 
 
 @dataclass(frozen=True)
 class _Engine:
     """keys: the gallery in the dtype that similarities are computed in."""
 
-    query: Tensor
-    query_labels: Tensor
-    gallery: Tensor
+    ranking: Ranking
     keys: Tensor
-    gallery_labels: Tensor
     groups: list[QueryGroup]
-    score: RankScore
-    temperature: float
     memory: WorkingMemory
 
     def total(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
-        """The sum of the penalties, 0-dim. Its gradients are added to the tensors, which may be one and the same."""
+        """The sum of the penalties, 0-dim. Its gradients are added to the tensors; both may be the same tensor."""
         with_gradient = query_gradient is not None or gallery_gradient is not None
-        penalties = self.query.new_zeros(len(self.query))
-        num_rows = max(_MIN_BLOCK_ROWS, self.memory.block // (max(1, len(self.gallery)) * self.query.element_size()))
+        query = self.ranking.query
+        penalties = query.new_zeros(len(query))
+        num_rows = max(_MIN_BLOCK_ROWS, self.memory.block // (max(1, len(self.keys)) * query.element_size()))
         for group in self.groups:
             tiles = None
             for part in group.blocks(num_rows):
                 columns = part.columns()
                 block = self._block(part, columns, with_gradient)
-                tiles = tiles or Tiles(self.score, block, self.memory.tile)
+                tiles = tiles or Tiles(self.ranking.score, block, self.memory.tile)
                 penalties[part.rows] = tiles.penalties(block)
                 if block.gradient is not None and block.positive_gradient is not None:
-                    block.gradient.scatter_(1, columns, block.positive_gradient).div_(self.temperature)
+                    block.gradient.scatter_(1, columns, block.positive_gradient).div_(self.ranking.temperature)
                     self._add_gradients(part, block.gradient, query_gradient, gallery_gradient)
         return penalties.sum()
 
     def _block(self, part: QueryGroup, columns: Tensor, with_gradient: bool) -> Block:
-        scaled = (self.query[part.rows].to(self.keys.dtype) @ self.keys.T).div_(self.temperature)
-        is_negative = (self.gallery_labels != self.query_labels[part.rows, None]).to(self.query.dtype)
+        query, query_labels = self.ranking.query[part.rows], self.ranking.query_labels[part.rows]
+        scaled = (query.to(self.keys.dtype) @ self.keys.T).div_(self.ranking.temperature)
+        is_negative = (self.ranking.gallery_labels != query_labels[:, None]).to(query.dtype)
         return Block(
             scaled,
             scaled.gather(1, columns),
             is_negative[:, None],
             torch.zeros_like(is_negative) if with_gradient else None,
-            torch.zeros_like(columns, dtype=self.query.dtype) if with_gradient else None,
+            torch.zeros_like(columns, dtype=query.dtype) if with_gradient else None,
         )
 
     def _add_gradients(
@@ -112,6 +94,6 @@ class _Engine:
     ) -> None:
         """by_similarity: (c, M), the loss's derivatives."""
         if query_gradient is not None:
-            query_gradient.index_add_(0, part.rows, by_similarity @ self.gallery)
+            query_gradient.index_add_(0, part.rows, by_similarity @ self.ranking.gallery)
         if gallery_gradient is not None:
-            gallery_gradient.addmm_(by_similarity.T, self.query[part.rows])
+            gallery_gradient.addmm_(by_similarity.T, self.ranking.query[part.rows])

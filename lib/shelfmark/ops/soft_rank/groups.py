@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shelfmark.ops.soft_rank.ranking import Ranking
+
 
 @dataclass(frozen=True)
 class QueryGroup:
@@ -35,26 +37,23 @@ class QueryGroup:
         return self.order[self.begin[:, None] + place + (place >= self.gap[:, None])]
 
 
-def group_queries(
-    query_labels: Tensor, gallery_labels: Tensor, self_index: Tensor, include_self: bool, needs_negatives: bool = True
-) -> tuple[int, list[QueryGroup]]:
-    """How many queries have a positive, and which they are, grouped by number of positives.
+def group_queries(ranking: Ranking) -> tuple[int, list[QueryGroup]]:
+    """How many queries have a positive, and which queries these are, grouped by number of positives.
 
-    query_labels: (Q,). gallery_labels: (M,). self_index: (Q,) each query's own row in the gallery, or -1.
-    needs_negatives: leave queries without a negative out of the groups; they are counted all the same.
+    A query without a negative is counted; it is in no group where the score needs negatives.
     """
-    sorted_labels, order = gallery_labels.sort(stable=True)
-    begin = torch.searchsorted(sorted_labels, query_labels)
-    num_same = torch.searchsorted(sorted_labels, query_labels, right=True) - begin
+    sorted_labels, order = ranking.gallery_labels.sort(stable=True)
+    begin = torch.searchsorted(sorted_labels, ranking.query_labels)
+    num_same = torch.searchsorted(sorted_labels, ranking.query_labels, right=True) - begin
     num_positives, gap = num_same, num_same
-    if not include_self and len(order):
-        in_gallery = self_index >= 0
+    if not ranking.include_self and len(order):
+        in_gallery = ranking.self_index >= 0
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         num_positives = num_same - in_gallery.long()
-        gap = torch.where(in_gallery, place[self_index.clamp_min(0)] - begin, num_same)
+        gap = torch.where(in_gallery, place[ranking.self_index.clamp_min(0)] - begin, num_same)
     ranked = num_positives > 0
     num_queries = int(ranked.sum())
-    if needs_negatives:
+    if ranking.score.needs_negatives:
         ranked &= num_same < len(order)
     groups = []
     for size in num_positives[ranked].unique().tolist():

@@ -115,33 +115,10 @@ def similarity_gradient(
     # So far ahead that its step is flat: rows of the query's own class need no mask in the loops below.
     similarity = tl.where(is_negative, similarity, float("inf"))
     tile = tl.zeros((block_q, block_m), tl.float32)
-    tile = _add_row_gradient(
-        tile,
-        similarity,
-        own[:, None],
-        others[None, :],
-        num_positives,
-        num_queries,
-        positives,
-        positive_columns,
-        by_ahead,
-        by_positive,
-        scale,
-    )
+    tables = (num_positives, positives, positive_columns, by_ahead, by_positive)
+    tile = _add_row_gradient(tile, similarity, own[:, None], others[None, :], tables, num_queries, scale)
     if symmetric:
-        tile = _add_row_gradient(
-            tile,
-            similarity,
-            others[None, :],
-            own[:, None],
-            num_positives,
-            num_queries,
-            positives,
-            positive_columns,
-            by_ahead,
-            by_positive,
-            scale,
-        )
+        tile = _add_row_gradient(tile, similarity, others[None, :], own[:, None], tables, num_queries, scale)
     places = (rows - first_row)[:, None].to(tl.int64) * num_gallery + columns[None, :]
     tl.store(gradient + places, tile, mask=(rows < end_row)[:, None] & (columns < num_gallery)[None, :])
 
@@ -152,19 +129,17 @@ def _add_row_gradient(
     similarity: tl.tensor,
     own: tl.tensor,
     others: tl.tensor,
-    num_positives: tl.tensor,
+    tables: tl.tuple,
     num_queries: tl.tensor,
-    positives: tl.tensor,
-    positive_columns: tl.tensor,
-    by_ahead: tl.tensor,
-    by_positive: tl.tensor,
     scale: tl.tensor,
 ) -> tl.tensor:
     """The tile, increased by the derivatives of the losses of the queries `own`.
 
     own, others: rows along the tile's one axis and the other, (block_q, 1) and (1, block_m) or the other way round.
-    similarity: (block_q, block_m), infinite where the two have the same class.
+    similarity: (block_q, block_m), infinite where the two have the same class. tables: `num_positives`, `positives`,
+    `positive_columns`, `by_ahead` and `by_positive` of `similarity_gradient`.
     """
+    num_positives, positives, positive_columns, by_ahead, by_positive = tables
     for p in range(tl.max(tl.load(num_positives + own))):
         pairs = p * num_queries + own
         _, slope = _step((similarity - tl.load(positives + pairs)) * scale)

@@ -12,25 +12,24 @@ import torch
 from torch import Tensor
 
 from shelfmark.ops.similarity import full_precision
+from shelfmark.ops.soft_rank.ranking import Ranking
 
 
 class Engine(Protocol):
-    """A sum over queries, of vectors that it holds."""
+    """A sum over the queries of a ranking."""
 
     def total(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
-        """The sum, 0-dim. Its gradients are added to (Q, D) and (M, D), where wanted; they may be one and the same."""
+        """The sum, 0-dim. Its gradients are added to (Q, D) and (M, D), where given; both may be the same tensor."""
 
 
-def one_pass_total(query: Tensor, gallery: Tensor, engine: Engine) -> Tensor:
-    """The engine's total, 0-dim, in the graph of `query` and `gallery`; in full precision, without autocast.
+def one_pass_total(ranking: Ranking, engine: Engine) -> Tensor:
+    """The engine's total, 0-dim, in the graph of the ranking's vectors; in full precision, without autocast.
 
-    gallery: may be `query` itself. NotImplementedError: a second derivative.
+    NotImplementedError: a second derivative.
     """
-    one_batch = gallery is query
-    if not torch.is_grad_enabled():
-        # A function's `needs_input_grad` does not know of no_grad.
-        query, gallery = query.detach(), gallery.detach()
-    return _OnePassTotal.apply(query, None if one_batch else gallery, engine)
+    # A function's `needs_input_grad` does not know of no_grad.
+    ranking = ranking if torch.is_grad_enabled() else ranking.detached()
+    return _OnePassTotal.apply(ranking.query, None if ranking.one_batch else ranking.gallery, engine)
 
 
 class _OnePassTotal(torch.autograd.Function):

@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from shelfmark.core.errors import UserError
 from shelfmark.ops.soft_rank.pairs import Pairs
+from shelfmark.ops.soft_rank.ranking import Ranking
 
 _NUM_PROGRAMS = 512
 """As many fill a large GPU. Where there are fewer blocks of queries, several programs count for each."""
@@ -46,47 +47,35 @@ class Tile:
 
 @dataclass(frozen=True)
 class Programs:
-    """The kernels' work on queries and a gallery.
+    """The kernels' work on one ranking.
 
     positive_columns: (P, Q) int32, as in `Pairs`. shared: the arguments that both kernels take.
     """
 
-    num_queries: int
-    num_gallery: int
+    ranking: Ranking
     tile: Tile
-    one_batch: bool
-    temperature: float
     positive_columns: Tensor
     shared: dict[str, Any]
 
     @classmethod
-    def of(
-        cls,
-        query: Tensor,
-        query_labels: Tensor,
-        gallery: Tensor,
-        gallery_labels: Tensor,
-        *,
-        pairs: Pairs,
-        positives: Tensor,
-        one_batch: bool,
-        temperature: float,
-    ) -> Programs:
-        """The work on float32 (Q, D) and (M, D), the same where `one_batch`; positives: (Q, P) similarities."""
+    def of(cls, ranking: Ranking, pairs: Pairs, positives: Tensor) -> Programs:
+        """The work on float32 vectors. positives: (Q, P) similarities."""
+        query, gallery = ranking.query, ranking.gallery
         tile = Tile.of(query.shape[1])
         padded = _padded(query, tile.dims)
-        _, classes = torch.cat([query_labels, gallery_labels]).unique(return_inverse=True)
+        _, classes = torch.cat([ranking.query_labels, ranking.gallery_labels]).unique(return_inverse=True)
         query_classes, gallery_classes = classes.int().split([len(query), len(gallery)])
         shared = {
             "query": padded,
-            "gallery": padded if one_batch else _padded(gallery, tile.dims),
+            "gallery": padded if ranking.one_batch else _padded(gallery, tile.dims),
             "query_classes": query_classes,
             "gallery_classes": gallery_classes,
             "num_positives": pairs.num_positives.int(),
             "positives": positives.T.contiguous(),
+            "num_queries": len(query),
             "num_gallery": len(gallery),
             "dim": padded.shape[1],
-            "scale": 1 / temperature,
+            "scale": 1 / ranking.temperature,
             "precision": _precision(query.device),
             "block_q": tile.queries,
             "block_m": tile.gallery_rows,
@@ -95,23 +84,23 @@ class Programs:
             "num_stages": tile.num_stages,
         }
         columns = pairs.columns.T.int().contiguous()
-        return cls(len(query), len(gallery), tile, one_batch, temperature, columns, shared)
+        return cls(ranking, tile, columns, shared)
 
     def ahead(self) -> tuple[Tensor, Tensor]:
         """The steps of the negatives ahead of each positive, summed, and the sums of their slopes: (Q, P) both."""
-        num_blocks = _ceil_div(self.num_queries, self.tile.queries)
-        num_tiles = _ceil_div(self.num_gallery, self.tile.gallery_rows)
+        num_queries = self.shared["num_queries"]
+        num_blocks = _ceil_div(num_queries, self.tile.queries)
+        num_tiles = _ceil_div(self.shared["num_gallery"], self.tile.gallery_rows)
         tiles_a_split = _ceil_div(num_tiles, max(1, _NUM_PROGRAMS // num_blocks))
         num_splits = _ceil_div(num_tiles, tiles_a_split)
         num_places = len(self.positive_columns)
         block_p = max(4, 1 << (num_places - 1).bit_length())
-        ahead, slopes = self.shared["positives"].new_empty(2, num_splits, block_p, self.num_queries)
+        ahead, slopes = self.shared["positives"].new_empty(2, num_splits, block_p, num_queries)
         with _launching_on(ahead.device):
             _kernels().count_ahead[num_blocks, num_splits](
                 **self.shared,
                 ahead=ahead,
                 slopes=slopes,
-                num_queries=self.num_queries,
                 columns_per_split=tiles_a_split * self.tile.gallery_rows,
                 block_p=block_p,
             )
@@ -123,12 +112,13 @@ class Programs:
         by_ahead, by_positive: (Q, P), as in `Penalties`. Where the queries are the gallery, the derivatives by s_qj and
         s_jq, which are one number, are added up. A strip lives until the next.
         """
-        tables = [(table.T / self.temperature).contiguous() for table in (by_ahead, by_positive)]
-        num_rows = min(self.num_queries, _STRIP_ROWS, max(self.tile.queries, _STRIP_ELEMENTS // self.num_gallery))
-        buffer = by_ahead.new_empty(num_rows, self.num_gallery)
-        num_tiles = _ceil_div(self.num_gallery, self.tile.gallery_rows)
-        for first in range(0, self.num_queries, num_rows):
-            end = min(first + num_rows, self.num_queries)
+        tables = [(table.T / self.ranking.temperature).contiguous() for table in (by_ahead, by_positive)]
+        num_queries, num_gallery = self.shared["num_queries"], self.shared["num_gallery"]
+        num_rows = min(num_queries, _STRIP_ROWS, max(self.tile.queries, _STRIP_ELEMENTS // num_gallery))
+        buffer = by_ahead.new_empty(num_rows, num_gallery)
+        num_tiles = _ceil_div(num_gallery, self.tile.gallery_rows)
+        for first in range(0, num_queries, num_rows):
+            end = min(first + num_rows, num_queries)
             strip = buffer[: end - first]
             with _launching_on(strip.device):
                 _kernels().similarity_gradient[_ceil_div(end - first, self.tile.queries), num_tiles](
@@ -139,8 +129,7 @@ class Programs:
                     gradient=strip,
                     first_row=first,
                     end_row=end,
-                    num_queries=self.num_queries,
-                    symmetric=self.one_batch,
+                    symmetric=self.ranking.one_batch,
                 )
             yield slice(first, end), strip
 
@@ -151,13 +140,14 @@ def require(device: torch.device) -> None:
         interprets = _kernels().INTERPRETS
     except ImportError as error:
         raise UserError(
-            f"twin='triton' needs the package triton, which cannot be imported here ({error}). It comes with torch's"
-            " CUDA builds for Linux. Use twin='chunked', or 'auto', which takes what there is."
+            f"implementation='triton' needs the package triton, which cannot be imported here ({error}). It comes"
+            " with torch's CUDA builds for Linux. Use implementation='chunked', or 'auto', which takes what there is."
         ) from error
     if device.type != "cuda" and not interprets:
         raise UserError(
-            f"twin='triton' needs vectors on a CUDA device; these are on {device.type!r}. Use twin='chunked', or"
-            " 'auto', which takes what there is. Tests can set TRITON_INTERPRET=1 before Python starts."
+            f"implementation='triton' needs vectors on a CUDA device; these are on {device.type!r}. Use"
+            " implementation='chunked', or 'auto', which takes what there is. Tests can set TRITON_INTERPRET=1 before"
+            " Python starts."
         )
 
 

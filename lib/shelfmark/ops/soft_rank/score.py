@@ -27,7 +27,7 @@ class RankScore(Protocol):
         """
 
     def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:
-        """The penalty; differentiable by autograd, for the reference twin."""
+        """The penalty; differentiable by autograd, for `reference`."""
 
     def slopes(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> tuple[Tensor, Tensor]:
         """The penalty's derivatives by `ahead` and by `rank`."""

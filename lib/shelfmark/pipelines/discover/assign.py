@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.renamed import present_options
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
@@ -75,7 +76,8 @@ class StageManifest:
         before = read_manifest(file, unversioned=True)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
-        if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
+        options = _whole(present_options(before["options"]))
+        if changed := differences(options, plain(self.options), _defaults(self.stage)):
             raise UserError(f"{named} was made with other options: {listed(changed)}. {redo}.")
         if others := differences(before["inputs"], self.inputs):
             names = ", ".join(one.name for one in others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.recipe import Recipe
 from shelfmark.runtime.small_runs import SHOP, smoke_overrides
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Loaded, Override, load
+from shelfmark.config.load import Loaded, load
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.data.documents import annotations_json

@@ -12,11 +12,11 @@ from shelfmark.recipe.assemble.data import (
 from shelfmark.recipe.assemble.losses import loss_terms
 from shelfmark.recipe.assemble.model import network
 from shelfmark.recipe.assemble.optim import learning_rate, optimizer
-from shelfmark.recipe.assemble.stages import enter_stage, stage_of
+from shelfmark.recipe.assemble.stages import apply_stage, stage_of
 
 __all__ = [
+    "apply_stage",
     "augmented_batches",
-    "enter_stage",
     "evaluation_batches",
     "learning_rate",
     "loss_terms",

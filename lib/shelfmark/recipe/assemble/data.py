@@ -33,7 +33,7 @@ from shelfmark.data.transforms import (
     view_transform,
 )
 from shelfmark.data.union import union
-from shelfmark.losses import LossContext, LossUnion
+from shelfmark.losses import LossEntry
 from shelfmark.recipe.tree import Recipe
 
 
@@ -92,8 +92,7 @@ def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
     if not (mixup or cutmix):
         return None
     for config in _counting_losses(recipe, stage):
-        loss = config.build(LossContext(torch.from_numpy(table.counts), torch.device("cpu")))
-        if not getattr(loss, "takes_probabilities", False):
+        if not config.loss_class.takes_probabilities:
             raise UserError(
                 f"augment.mixup and cutmix give an image two labels, which the loss {config.name} cannot take;"
                 " leave it out, set both to 0, or let it count (from_epoch, until_epoch) only in stages of train.stages"
@@ -102,7 +101,7 @@ def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
     return Mixing(mixup, cutmix, remix, table.counts, recipe.seed)
 
 
-def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossUnion]:
+def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
     """The losses that are part of the sum in some epoch of a stage."""
     begins = [0, *(later.from_epoch for later in recipe.train.stages), recipe.train.num_epochs]
     begin, end = begins[stage], begins[stage + 1]

@@ -8,7 +8,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.table import Table
 from shelfmark.engine.memory import CrossBatchMemory
 from shelfmark.engine.terms import LossTerm
-from shelfmark.losses import ComparingLossConfig, LossConfig, LossContext
+from shelfmark.losses import LossContext, LossEntry, RetrievalLossEntry
 from shelfmark.recipe.tree import Recipe
 
 
@@ -30,7 +30,7 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
                 config.head,
                 config.weight,
                 config.build(context),
-                config.takes,
+                config.loss_class.consumes,
                 recipe.model.classifier.scale if config.head == "classifier" else 1.0,
                 _memory(config, device),
                 config.from_epoch * steps_per_epoch,
@@ -41,7 +41,7 @@ def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epo
     return terms
 
 
-def _memory(config: LossConfig, device: torch.device) -> CrossBatchMemory | None:
-    if not isinstance(config, ComparingLossConfig) or not config.memory_rows:
+def _memory(config: LossEntry, device: torch.device) -> CrossBatchMemory | None:
+    if not isinstance(config, RetrievalLossEntry) or not config.memory_rows:
         return None
     return CrossBatchMemory(config.memory_rows, config.memory_from_step, device)

@@ -17,7 +17,7 @@ def heads_without_loss(recipe: Recipe) -> list[str]:
 
     They would only decay, and DistributedDataParallel would wait for their gradient.
     """
-    used = {head for loss in recipe.losses for head, _ in loss.wants().values()}
+    used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
     if not used.isdisjoint(recipe.model.expert_outputs):
         used.add("classifier")  # an expert's logits are those of a block of its weight
     modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}

@@ -12,17 +12,17 @@ def stage_of(recipe: Recipe, epoch: int) -> int:
     return sum(stage.from_epoch <= epoch for stage in recipe.train.stages)
 
 
-def enter_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> None:
+def apply_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> None:
     """Freezes and scales what a stage does. anew: the stage begins here, so that its classifier may begin anew."""
     stage = recipe.train.stages[number - 1] if number else None
     freeze = recipe.model.freeze if stage is None or stage.freeze is None else stage.freeze
     if anew and stage is not None and stage.classifier == "restart":
         network.restart_classifier(recipe.seed, f"model.classifier.stage{number}")
     if stage is not None and stage.classifier == "scale":
-        network.scale_classifier()
+        network.add_class_factors()
     else:
-        network.fold_class_scale()
+        network.fold_class_factors()
     network.freeze(
         [*freeze, *heads_without_loss(recipe)],
-        update_batch_norm=stage is not None and stage.update_batch_norm,
+        adapt_frozen_bn_statistics=stage is not None and stage.adapt_frozen_bn_statistics,
     )

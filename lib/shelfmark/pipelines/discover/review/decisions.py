@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from shelfmark.core.errors import UserError, nearest
+from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.log import say
 from shelfmark.pipelines.discover.review.table import review_rows
 
@@ -158,7 +158,7 @@ class _Reader:
     def _decision(self, line: int, cluster: int, cells: Mapping[str, str]) -> Decision | None:
         choice, target, name = cells["decision"].lower() or "keep", cells.get("merge_into", ""), cells.get("name", "")
         if choice not in CHOICES:
-            hint = nearest(choice, CHOICES)
+            hint = did_you_mean(choice, CHOICES)
             meant = f"; did you mean {hint}?" if hint else ""
             self._wrong(line, "decision", f"{cells['decision']!r} is not one of keep, merge, drop{meant}")
             return None
@@ -191,7 +191,7 @@ class _Reader:
             if target in self.class_of:
                 said += f"; the known class of that name is written {_CLASS}{target}"
         else:
-            hint = nearest(named, self.class_of)
+            hint = did_you_mean(named, self.class_of)
             said = f"{named!r} is neither a cluster's number nor a known class"
             said += f"; did you mean {hint!r}?" if hint else "; the column nearest_known shows how classes are written"
         self._wrong(line, "merge_into", said)

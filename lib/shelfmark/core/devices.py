@@ -1,0 +1,15 @@
+"""What a device does well."""
+
+from __future__ import annotations
+
+import torch
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster on the device than in float32: a GPU that has them, or a CPU with AMX.
+
+    On a CPU without AMX tiles they are hardly faster, or emulated.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_tile"))
