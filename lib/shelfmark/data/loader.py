@@ -1,4 +1,4 @@
-"""Batches, read by worker processes. Legend: N images, B batch, W processes that train together."""
+"""Batches, read by worker processes. Legend: N images, B batch."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def eval_batches(
 class EvalBatches:
     """Can be gone over again; `len` is the number of batches, at most.
 
-    Process r of W takes the rows r * N / W to (r + 1) * N / W, so the shares in rank order are all rows in
+    Process p of w takes the rows p * N / w to (p + 1) * N / w, so the shares in rank order are all rows in
     order. A picture that is skipped is missing from its batch. No batch is empty, unless no picture of the
     share could be read: then one empty batch carries the reports.
     """

@@ -1,4 +1,4 @@
-"""Clusters by levels: the peaks of one level are the nodes of the next. Legend: N images, D embedding, P peaks, K k-1.
+"""Clusters by levels: the peaks of one level are the nodes of the next. Legend: N images, D embedding, K neighbours.
 
 Source: Xing et al., "Learning Hierarchical Graph Neural Networks for Image Clustering", ICCV 2021, algorithm 1.
 """
@@ -35,9 +35,9 @@ class LinkPredictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LevelRecord:
-    """One level. num_nodes: n. num_edges: the nodes that found a parent, n - P.
+    """One level. num_nodes: n. num_edges: the nodes that found a parent, n less the peaks.
 
-    peaks: (P,) int64 rows of the images that found none, rising. density: (n,) of the level's nodes, in their order.
+    peaks: (peaks,) int64 rows of the images that found none, rising. density: (n,) of the nodes, in their order.
     """
 
     num_nodes: int

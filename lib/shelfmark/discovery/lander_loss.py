@@ -1,4 +1,4 @@
-"""The loss of Hi-LANDER. Legend: N nodes, S of them with predictions, K places for neighbours."""
+"""The loss of Hi-LANDER. Legend: N nodes, n nodes with predictions, K places for neighbours."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def parts(
     focal: bool = False,
     draw: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`loss` of some nodes, their rows given: log_probability (S, K, 2), density (S,), nodes (S,).
+    """`loss` of some nodes, their rows given: log_probability (n, K, 2), density (n,), nodes (n,).
 
     draw: seed and step for the balance; None for none.
     """
@@ -84,7 +84,7 @@ def parts(
 
 
 def balanced(mask: Tensor, is_same: Tensor, nodes: Tensor, seed: int, step: int) -> Tensor:
-    """The mask (S, K) with as many edges within a class as between classes: the surplus is left out at random.
+    """The mask (n, K) with as many edges within a class as between classes: the surplus is left out at random.
 
     If there are edges of one kind only, none is left.
     """

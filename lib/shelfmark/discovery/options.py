@@ -63,7 +63,7 @@ class LanderOptions(Section):
         "adamw", "optimizer of the training. adamw needs far fewer epochs than sgd, which the original used."
     )
     lr: float = option(
-        0.003, "learning rate at the start of the training. It falls to 1e-5 along a cosine. With sgd, try 0.01.", gt=0
+        0.003, "first learning rate of the training. It falls to 1e-5 along a cosine. With sgd, try 0.01.", gt=0
     )
     weight_decay: float = option(1e-5, "weight decay of the optimizer", ge=0)
     tau: Fraction = option(

@@ -1,6 +1,6 @@
 """What a round of discovery selects, and what the next round takes over from it.
 
-Legend: U unlabelled images, P images of the pool, C known classes.
+Legend: U unlabelled images, n images of the pool, C known classes.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Selection:
     def with_pool(
         self, number: int, num_known: int, labels: np.ndarray, clusters: np.ndarray, density: np.ndarray
     ) -> Self:
-        """With what round `number` chose in the pool, which is the P images that are not selected here.
+        """With what round `number` chose in the pool, which is the n images that are not selected here.
 
-        labels: (P,), pseudo-classes from C on; their numbers go on behind those of this selection. clusters, density:
-        (P,).
+        labels: (n,), pseudo-classes from C on; their numbers go on behind those of this selection. clusters, density:
+        (n,).
         """
         pool = ~self.is_selected
         offset = max(0, int(self.labels.max(initial=-1)) + 1 - num_known)

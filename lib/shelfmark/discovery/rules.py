@@ -1,6 +1,6 @@
 """How a round selects: the thresholds that labelled images teach, and the labels that follow from them.
 
-Legend: N images, P images of the pool, K clusters, C known classes, D embedding.
+Legend: N images, n images held out or of the pool, C known classes, D embedding.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def density_rule(
     """The density threshold at which held-out images reach the precision; see `density_threshold`.
 
     The held-out images are clustered together with the pool: among fewer images every cluster would be purer.
-    features: (n, D) and labels: (n,) of the held-out images. pool: (P, D).
+    features: (n, D) and labels: (n,) of the held-out images. pool: (n, D).
     """
     found, num_images = group(torch.cat([features, pool])), len(labels)
     return density_threshold(labels, found.labels[:num_images], found.density[:num_images], target_precision)
@@ -91,11 +91,11 @@ def selected_labels(
     join: JoinRule | None,
     options: SelectionOptions,
 ) -> Tensor:
-    """(P,) int64 labels of the pool: below C a known class, from C on a pseudo-class, -1 where not selected.
+    """(n,) int64 labels of the pool: below C a known class, from C on a pseudo-class, -1 where not selected.
 
     Images denser than the threshold are selected; their clusters are joined to known classes; what the limits of the
     options refuse is left out. Pseudo-classes are numbered from C on without a gap.
-    clusters, density: (P,). features: (P, D). known_means: (C, D), or fewer rows where the last
+    clusters, density: (n,). features: (n, D). known_means: (C, D), or fewer rows where the last
     classes have no image. num_known: C. threshold: of the density. join: None joins nothing.
     """
     mask = torch.full((len(clusters),), WAITING)

@@ -1,6 +1,6 @@
 """Which clustered images become training images of new classes.
 
-Legend: N images, U those of the pool (mask not 0), K clusters, C known classes, D embedding.
+Legend: N images, U unlabelled ones (mask not 0), C known classes, D embedding.
 
 A mask says what an image is: 0 labelled, 1 selected, 2 waiting. Labels are classes: a known class below `offset`, a
 pseudo-class from there on, -1 where an image waits. Every function returns new tensors and leaves its arguments as they
@@ -76,8 +76,8 @@ def by_distance(
 def joined(labels: Tensor, mask: Tensor, classes: Tensor, offset: int) -> tuple[Tensor, Tensor]:
     """(labels, mask) with the selected images of a joined cluster under their known class.
 
-    classes: (K,) the known class that a cluster joins, -1 for none; cluster c has label c + offset, so this comes
-    before `compacted`.
+    classes: (clusters,) the known class that a cluster joins, -1 for none; cluster c has label c + offset, so this
+    comes before `compacted`.
     """
     labels, is_pseudo = labels.clone(), (mask == SELECTED) & (labels >= offset)
     own = classes.to(labels)[labels[is_pseudo] - offset]

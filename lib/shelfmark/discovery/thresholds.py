@@ -1,4 +1,4 @@
-"""Thresholds that labelled images teach. Legend: N images, E edges, T steps of a sweep.
+"""Thresholds that labelled images teach. Legend: N images, E edges, T thresholds tried.
 
 The labelled images are those of classes that no model was trained on, so that they are to it what a new product is.
 """

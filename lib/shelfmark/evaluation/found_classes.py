@@ -1,6 +1,6 @@
 """What a round of discovery found rightly, where the true classes are known.
 
-Legend: U unlabelled images, C known classes, K clusters.
+Legend: U unlabelled images, C known classes.
 
 Truth is numbered like selections: a known class is 0..C-1, a new class C or above, -1 where it is not known. An
 image's origin is `known` where its class is a known one and `new` where it is not. Formulas: docs/definitions.md.
@@ -96,7 +96,7 @@ def cluster_scores(
 ) -> dict[str, Scores]:
     """Agreement with the truth of the clusters of known, new and all images, and of the labels of the selected ones.
 
-    clusters: (U,) 0..K-1, -1 for an image that was not clustered, which is left out as is one without truth.
+    clusters: (U,) 0 or above, -1 for an image that was not clustered, which is left out as is one without truth.
     """
     is_clustered = (true_labels >= 0) & (clusters >= 0)
     is_known = true_labels < num_known

@@ -1,6 +1,6 @@
 """`shelfmark recognise`: the classifier and the nearest gallery images, in one probability.
 
-Legend: Q photographs, C classes of the model, K neighbours, X labels that only the index knows, D embedding.
+Legend: Q photographs, C classes of the model, K neighbours, D embedding.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def recognise(
 def combined(
     probabilities: np.ndarray, scores: np.ndarray, labels: np.ndarray, weight: float, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(C + X,) labels, (Q, C + X) combined probabilities, and (Q, C + X) the neighbours' part of them.
+    """(labels,), (Q, labels) combined probabilities, and (Q, labels) the neighbours' part of them.
 
+    The labels are those of the model, then those that only the index knows.
     p = (1 - weight) softmax + weight vote; a label's vote is the sum of softmax(score / temperature) over its images
     among the K neighbours. probabilities (Q, C): the classifier's. scores, labels (Q, K): of the neighbours; one
     whose label is -1 does not vote, and where none votes the classifier decides alone.

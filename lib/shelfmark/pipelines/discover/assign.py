@@ -1,6 +1,6 @@
 """`shelfmark discover assign`: new photographs to the products that a run knows or found, without clustering again.
 
-Legend: Q photographs, P products, D embedding.
+Legend: Q photographs, D embedding.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ class Assignment:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """What photographs are compared with. means: (P, D) of length 1. rows: (P,) of the table, the nearest to each mean.
+    """What photographs are compared with.
 
-    category_ids: (P,) of known classes, -1 for a new product. clusters: (P,) of new products, -1 for a known class.
+    means: (products, D) of length 1. rows: (products,) of the table, the nearest to each mean. category_ids:
+    (products,) of known classes, -1 for a new product. clusters: (products,) of new products, -1 for a known class.
     """
 
     names: tuple[str, ...]
@@ -223,7 +224,7 @@ def _classes(
 def _means(
     embeddings: Embeddings, labels: np.ndarray, groups: np.ndarray, order: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(P, D) and (P,) of the images whose label is one of the rising `groups`, in `order` of them."""
+    """(products, D) and (products,) of the images whose label is one of the rising `groups`, in `order` of them."""
     rows = np.flatnonzero(np.isin(labels, groups))
     place = np.searchsorted(groups, labels[rows])
     means = unit_means(embeddings.features, rows, place, len(groups))

@@ -1,4 +1,4 @@
-"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, K clusters, C known classes.
+"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, C known classes.
 
 config.yaml                     the run's options
 sets.json, sets.npz             the known classes' order, and how many images and classes each set has; its rows
@@ -70,7 +70,7 @@ class SetsFile:
 
 @dataclass(frozen=True)
 class ClustersFile:
-    """clusters.npz. rows: (U,) int64. clusters: (U,) int64, 0..K-1. density: (U,) float32."""
+    """clusters.npz. rows: (U,) int64. clusters: (U,) int64, 0 or above. density: (U,) float32."""
 
     rows: np.ndarray
     clusters: np.ndarray

@@ -1,4 +1,4 @@
-"""What a round found, read from its files. Legend: U unlabelled images, C known classes, G groups, D embedding."""
+"""What a round found, read from its files. Legend: U unlabelled images, C known classes, D embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each vector's nearest among all the others. Legend: N vectors, D embedding, K others."""
+"""Each vector's nearest among all the others. Legend: N vectors, D embedding, K neighbours."""
 
 from __future__ import annotations
 
