@@ -27,7 +27,7 @@ from shelfmark.pipelines.discover.assign import (
     write_assigned,
 )
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review import write_review
+from shelfmark.pipelines.discover.review.apply import write_review
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.photographs import embed_photographs
 from shelfmark.runtime.trained_model import open_model

@@ -20,8 +20,8 @@ LABELLED, SELECTED, WAITING = 0, 1, 2
 def by_density(labels: Tensor, density: Tensor, threshold: float, offset: int, mask: Tensor) -> tuple[Tensor, Tensor]:
     """(labels, mask) after the choice: images of the pool with a density strictly above the threshold are selected.
 
-    A selected image gets label cluster + offset and mask 1, another image of the pool -1 and mask 2; whatever was
-    selected before counts for nothing. A labelled image keeps its label and mask 0. A cluster below 0 is none and
+    A selected image gets label cluster + offset and mask 1, another image of the pool -1 and mask 2; an earlier
+    selection is forgotten. A labelled image keeps its label and mask 0. A cluster below 0 is none and
     is never selected.
 
     mask: (N,) of 0, 1, 2. labels: (N,), the cluster at an image of the pool and the class at a labelled one; or (U,),

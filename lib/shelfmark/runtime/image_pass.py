@@ -1,6 +1,6 @@
 """One pass over pictures: source, transform and model give rows of features or logits, over any number of processes.
 
-Legend: N pictures, n of them in a batch, V views of each, D embedding, C classes.
+Legend: N pictures, n pictures of a batch, V views of each, D embedding, C classes.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.discovery import known
 from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
-from shelfmark.pipelines.discover.finds import class_name
-from shelfmark.pipelines.discover.review import reviewed
+from shelfmark.pipelines.discover.findings import class_name
+from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval import search
 from shelfmark.runtime.photographs import embed_photographs, listed
@@ -33,10 +33,10 @@ Kind = Literal["known", "new", "unknown"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """Of one photograph. error: why it could not be read; then there is nothing else.
+    """The answer for one photograph. error: why it could not be read; all other fields are then empty.
 
-    kind: a known class, a new product of the run, or unknown: nothing is near enough. The rest is of the nearest
-    product, also where that is not near enough: category_id of a known class, cluster of a new product in the round's
+    kind: a known class, a new product of the run, or unknown if no product is near enough. The other fields are of the
+    nearest product, near enough or not: category_id of a known class, cluster of a new product in the round's
     review.csv (-1 where an earlier round found it), its name, the cosine with its mean, and the path of the image that
     is nearest to that mean. second, second_cosine: of the next product.
     """
