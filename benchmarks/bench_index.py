@@ -85,7 +85,7 @@ def row(kind: str, vectors: np.ndarray, records: Records, query: np.ndarray, rig
     single_s = statistics.median(timed(lambda one=one: index.search(one, K))[0] for one in query[:NUM_SINGLE, None])
     batch_s, (_, found) = timed(lambda: index.search(query, K))
     hits = sum(len(set(ours) & set(exact)) for ours, exact in zip(found.tolist(), right.tolist()))
-    parameters = ", ".join(f"{name}={value}" for name, value in index.parameters.items())
+    parameters = ", ".join(f"{name}={value}" for name, value in index.layout.parameters.items())
     return (
         f"| {kind} | {parameters} | {build_s:,.1f} s | {num_bytes / MB:,.0f} MB | {1000 * single_s:.2f} ms "
         f"| {1000 * batch_s / len(query):.2f} ms | {hits / right.size:.4f} |"

@@ -35,6 +35,7 @@ from shelfmark.ops.bootstrap import mean_intervals
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 from shelfmark.recipe import Recipe
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.shop import generate_shop, is_complete
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.shop.discovery_shop import write_discovery_shop
@@ -241,7 +242,7 @@ def _make(run: Run) -> None:
 
 def _hits(run: Run, number: int) -> np.ndarray:
     test = run.files.read_embeddings(number, "test")
-    return search_scores(test.features, test.labels, (1,)).first_rank <= 1
+    return search_scores(QueryGallery.of(test.features, test.labels), (1,)).first_rank <= 1
 
 
 def _in_pool(run: Run) -> np.ndarray:

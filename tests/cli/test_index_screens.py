@@ -6,13 +6,13 @@ import pytest
 
 from shelfmark.cli import index_screens
 from shelfmark.pipelines.recognise import Product, Recognition
-from shelfmark.pipelines.search import Answer, Candidate, Neighbour
+from shelfmark.pipelines.search import Answer, Candidate, GalleryImage
 
 EVIL = "a\x1b]0;owned\x07\x9b2J\nb.jpg"
 
 
 def test_screens_write_escapes_out(capsys: pytest.CaptureFixture[str]) -> None:
-    near = Neighbour(0.5, EVIL, None, "", EVIL)
+    near = GalleryImage(0.5, EVIL, None, "", EVIL)
     index_screens.searched(
         [
             Answer(EVIL, candidates=(Candidate(1, EVIL, 0.5, 2, EVIL),)),

@@ -14,6 +14,7 @@ from shelfmark.cli.options_page import options_page
 from shelfmark.config.errors import ConfigError
 from shelfmark.config.options import Place, all_groups, find
 from shelfmark.config.shape import Shape
+from shelfmark.engine.resume import rule_of
 from shelfmark.recipe import Recipe
 
 TOP = Shape.of(Recipe)
@@ -100,10 +101,10 @@ def test_one_option_is_shown_with_where_a_config_sets_it(
     Path("a.yaml").write_text("optim: {lr: 0.5}\nlosses:\n- {name: cross_entropy}\n- {name: focal}\n")
     assert described(capsys, "optim.lr").splitlines() == [
         "optim.lr",
-        "  learning rate at the global batch size; no hidden scaling",
+        f"  {Recipe.model_fields['optim'].annotation.model_fields['lr'].description}",
         "  value      a number above 0",
         "  default    0.1",
-        "  on resume  free: rates, decay and momentum hold from the checkpoint on",
+        f"  on resume  free: {rule_of('optim.lr').why}",
     ]
     with_config = ["--config", "a.yaml", "losses.1.gamma=3"]
     assert "  here       0.5 (a.yaml:1)\n" in described(capsys, "optim.lr", *with_config)

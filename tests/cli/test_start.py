@@ -40,6 +40,7 @@ MISTAKES = [
     (0, "--gpu_ids", "tau_norm.py --help"),
     (2, "'trian' is not a command; there are: train, ", "shelfmark trian"),
     (2, "Did you mean 'train'?", "shelfmark trian"),
+    (2, "Did you mean 'tau-norm'?", "shelfmark tau_norm"),
     (2, "`shelfmark index` wants one of: build, add", "shelfmark index"),
     (2, "Did you mean --BASE_LR?", "main.py --base_lr 0.1"),
     (2, "Did you mean --dry-run?", "main.py --dryrun"),
@@ -72,6 +73,11 @@ MISTAKES = [
 ]
 CONFIGS = [
     (2, "optim.lrr=0.1 is not an option. Did you mean optim.lr?", "shelfmark config optim.lrr=0.1"),
+    (
+        2,
+        "bad.yaml:2: optim.learning_rate=1 is not an option. Did you mean optim.lr?",
+        "shelfmark config --config bad.yaml",
+    ),
     (2, "optim.name='sdg' is not one of: sgd, adam, adamw. Did you mean 'sgd'?", "main.py optim.name=sdg"),
     (2, "optim.lrr=0.1 is not an option.", "test.py --RESUME_MODEL log/run/last optim.lrr=0.1"),
     (0, "num_epochs: 7  # command line: train.num_epochs=7", "shelfmark config train.num_epochs=7"),
@@ -85,6 +91,7 @@ def test_what_is_wrong_is_told_before_long_imports(tmp_path: Path, checkout: Pat
     (tmp_path / "configs" / "mine.yaml").write_text("seed: 1\n")
     (tmp_path / "configs" / "shop.yaml").write_text("seed: 1\n")
     (tmp_path / "no.yaml").write_text("_base_: gone.yaml\n")
+    (tmp_path / "bad.yaml").write_text("optim:\n  learning_rate: 1\n")
     (tmp_path / "train.json").write_text("{}")
     (tmp_path / "images").mkdir()
     (tmp_path / "log").mkdir()
@@ -105,7 +112,14 @@ def test_what_is_wrong_is_told_before_long_imports(tmp_path: Path, checkout: Pat
         assert "Traceback" not in told
     assert NOT_FOR_A_MISTAKE.isdisjoint(found[len(MISTAKES) - 1][2])
     assert NOT_FOR_A_CONFIG.isdisjoint(found[-1][2])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["configs", "images", "log", "no.yaml", "train.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bad.yaml",
+        "configs",
+        "images",
+        "log",
+        "no.yaml",
+        "train.json",
+    ]
 
 
 def test_a_checkpoint_that_would_open_is_not_refused(tmp_path: Path, checkout: Path) -> None:

@@ -23,7 +23,8 @@ from shelfmark.data.annotations import (
     require_same_classes,
 )
 from shelfmark.data.documents import annotations_json, image_list_json, read_document
-from shelfmark.data.table import Table, canonical_path
+from shelfmark.data.identity import canonical_path
+from shelfmark.data.table import Table
 
 RECORDS = [
     {"category_id": 2, "fpath": "a/one.jpg", "image_id": "one", "weight": 2, "is_query": True, "source": "shop"},

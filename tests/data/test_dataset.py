@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.core.strings import Strings
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import NUM_SUBSTITUTES, ImageDataset
-from shelfmark.data.images import UnreadableImage
 from shelfmark.data.samplers import Draw
+from shelfmark.data.sources import FileSource, UnreadableImage
 from shelfmark.data.table import Table
 
 LABELS = [0, 0, 0, 1, 1, 2, -1]
@@ -38,6 +39,10 @@ def table(tmp_path: Path) -> Table:
     return Table(Strings.of(names), np.array(LABELS), Strings.of(names), 3, tmp_path, "")
 
 
+def dataset_of(table: Table, transform: Any, **options: Any) -> ImageDataset:
+    return ImageDataset(FileSource(table.paths, table.root), table.labels, transform, **options)
+
+
 def spoil(table: Table, *rows: int) -> None:
     for row in rows:
         table.path(row).write_bytes(b"spoilt")
@@ -47,7 +52,7 @@ NOT_AN_IMAGE = "not a JPEG, PNG, WebP, BMP or GIF image"
 
 
 def test_a_sample_has_the_rows_picture_label_and_number(table: Table) -> None:
-    dataset = ImageDataset(table, first_pixel_and_seed, seed=7)
+    dataset = dataset_of(table, first_pixel_and_seed, seed=7)
     assert len(dataset) == 7
     sample = dataset[Draw(4)]
     assert sample.image is not None
@@ -57,7 +62,7 @@ def test_a_sample_has_the_rows_picture_label_and_number(table: Table) -> None:
 
 def test_the_augmentation_has_a_seed_for_each_run_epoch_row_and_repetition(table: Table) -> None:
     def seed_of(draw: Draw, seed: int = 7) -> float:
-        image = ImageDataset(table, first_pixel_and_seed, seed=seed)[draw].image
+        image = dataset_of(table, first_pixel_and_seed, seed=seed)[draw].image
         assert image is not None
         return float(image[1])
 
@@ -71,7 +76,7 @@ def test_the_augmentation_has_a_seed_for_each_run_epoch_row_and_repetition(table
 def test_a_picture_drawn_twice_in_an_epoch_is_augmented_anew(table: Table) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(table.path(0))
-    dataset = ImageDataset(table, train_transform(16), seed=0)
+    dataset = dataset_of(table, train_transform(16), seed=0)
     first, again, second = (dataset[draw].image for draw in (Draw(0, 3), Draw(0, 3), Draw(0, 3, 1)))
     assert first is not None
     assert again is not None
@@ -83,20 +88,20 @@ def test_a_picture_drawn_twice_in_an_epoch_is_augmented_anew(table: Table) -> No
 def test_an_unreadable_picture_ends_the_run_unless_it_may_be_skipped(table: Table) -> None:
     spoil(table, 1)
     with pytest.raises(UnreadableImage, match=r"1.png could not be read: not a JPEG"):
-        ImageDataset(table, first_pixel_and_seed, seed=0)[Draw(1)]
+        dataset_of(table, first_pixel_and_seed, seed=0)[Draw(1)]
     with pytest.raises(UserError, match=r"data.on_bad_image='ignore' is not one of: error, skip"):
-        ImageDataset(table, first_pixel_and_seed, seed=0, on_bad_image="ignore")
+        dataset_of(table, first_pixel_and_seed, seed=0, on_bad_image="ignore")
 
 
 def test_in_evaluation_a_skipped_picture_is_reported_and_left_out(table: Table) -> None:
     spoil(table, 1)
-    sample = ImageDataset(table, first_pixel_and_seed, seed=0, on_bad_image="skip")[Draw(1)]
+    sample = dataset_of(table, first_pixel_and_seed, seed=0, on_bad_image="skip")[Draw(1)]
     assert sample.image is None
     assert sample.bad == (BadImage(1, str(table.path(1)), NOT_AN_IMAGE),)
 
 
 def training(table: Table) -> ImageDataset:
-    return ImageDataset(table, first_pixel_and_seed, seed=0, on_bad_image="skip", replace_bad=True)
+    return dataset_of(table, first_pixel_and_seed, seed=0, on_bad_image="skip", replace_bad=True)
 
 
 def test_in_training_another_picture_of_the_class_takes_the_place(table: Table) -> None:

@@ -15,11 +15,9 @@ from PIL import Image
 
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
-from shelfmark.core.strings import Strings
 from shelfmark.data.dataset import ImageDataset
-from shelfmark.data.images import UnreadableImage
 from shelfmark.data.loader import TrainLoader, eval_batches
-from shelfmark.data.table import Table
+from shelfmark.data.sources import FileSource, UnreadableImage
 
 NUM_ROWS = 26
 LABELS = np.arange(NUM_ROWS) % 4
@@ -35,9 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def table(folder: Path, spoilt: tuple[int, ...] = ()) -> Table:
-    names = Strings.of("spoilt.png" if row in spoilt else f"{row}.png" for row in range(NUM_ROWS))
-    return Table(names, LABELS, names, 4, folder, "")
+def source(folder: Path, spoilt: tuple[int, ...] = ()) -> FileSource:
+    return FileSource(["spoilt.png" if row in spoilt else f"{row}.png" for row in range(NUM_ROWS)], folder)
 
 
 def training(
@@ -50,14 +47,19 @@ def training(
     sampler: str = "class_balanced",
 ) -> TrainLoader:
     dataset = ImageDataset(
-        table(folder, spoilt), train_transform(8, erasing=0.3), seed=5, on_bad_image=on_bad_image, replace_bad=True
+        source(folder, spoilt),
+        LABELS,
+        train_transform(8, erasing=0.3),
+        seed=5,
+        on_bad_image=on_bad_image,
+        replace_bad=True,
     )
     order = build_order(sampler, LABELS, 4, 8, seed=5, images_per_class=2, steps_per_epoch=5)
     return TrainLoader(dataset, order, num_workers, rank=rank, world_size=world_size)
 
 
 def evaluation(folder: Path, spoilt: tuple[int, ...] = (), on_bad_image: str = "error") -> ImageDataset:
-    return ImageDataset(table(folder, spoilt), eval_transform(8), seed=5, on_bad_image=on_bad_image)
+    return ImageDataset(source(folder, spoilt), LABELS, eval_transform(8), seed=5, on_bad_image=on_bad_image)
 
 
 def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
@@ -183,11 +185,12 @@ def test_evaluation_reads_every_row_once_and_in_order(folder: Path, num_workers:
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 30])
-def test_the_shares_of_an_evaluation_are_all_rows_without_padding(folder: Path, world_size: int) -> None:
+def test_the_shares_of_an_evaluation_are_the_batches_of_one_process(folder: Path, world_size: int) -> None:
     dataset = evaluation(folder)
     shares = [list(eval_batches(dataset, 5, 0, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    rows = [row for share in shares for batch in share for row in batch.rows.tolist()]
-    assert rows == list(range(NUM_ROWS))
+    batches = [batch.rows.tolist() for share in shares for batch in share]
+    assert batches == [list(range(start, min(start + 5, NUM_ROWS))) for start in range(0, NUM_ROWS, 5)]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @pytest.mark.parametrize("spoilt", [(0,), (25,), (3, 4, 5), (0, 1, 2), (24, 25), (0, 1, 2, 3, 4, 5, 9, 25)])

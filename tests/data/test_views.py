@@ -16,6 +16,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.samplers import SAMPLERS, EpochOrder, rank_batches
+from shelfmark.data.sources import FileSource
 from shelfmark.data.table import Table
 
 NUM_ROWS = 26
@@ -85,7 +86,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def loader(
     table: Table, batches: EpochOrder | None = None, rank: int = 0, world_size: int = 1, num_workers: int = 0
 ) -> TrainLoader:
-    dataset = ImageDataset(table, train_transform(8, flip=0.0), seed=5)
+    dataset = ImageDataset(FileSource(table.paths, table.root), table.labels, train_transform(8, flip=0.0), seed=5)
     return TrainLoader(dataset, batches or order("pk"), num_workers, rank=rank, world_size=world_size)
 
 

@@ -8,7 +8,7 @@ import torch
 from shelfmark.core.errors import UserError
 from shelfmark.discovery import neighbours
 from shelfmark.discovery.lander import build_graph
-from shelfmark.retrieval.approximate import nearest_others
+from shelfmark.retrieval.approximate import approximate_neighbours
 
 
 def drawn(num_nodes: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -72,10 +72,10 @@ def test_ivf_finds_nearly_all_neighbours_and_their_exact_similarities():
 def test_ivf_that_reads_every_list_is_exact_with_duplicates_and_gives_the_same_twice():
     features = clustered(40, 20, 8)
     features[100:110] = features[100]
-    scores, rows = nearest_others(features, 5, num_probes=10**6)
+    scores, rows = approximate_neighbours(features, 5, num_probes=10**6)
     graph = build_graph(features, 6, engine="torch")
     assert torch.equal(rows[graph.valid], graph.neighbours[graph.valid])
-    again = nearest_others(features, 5, num_probes=10**6)
+    again = approximate_neighbours(features, 5, num_probes=10**6)
     assert torch.equal(rows, again[1])
     assert torch.equal(scores, again[0])
     assert (rows != torch.arange(800)[:, None]).all()
@@ -83,8 +83,8 @@ def test_ivf_that_reads_every_list_is_exact_with_duplicates_and_gives_the_same_t
 
 def test_auto_takes_ivf_for_many_nodes_alone(monkeypatch):
     asked = []
-    real = neighbours.nearest_others
-    monkeypatch.setattr(neighbours, "nearest_others", lambda *given: asked.append(1) or real(*given))
+    real = neighbours.approximate_neighbours
+    monkeypatch.setattr(neighbours, "approximate_neighbours", lambda *given: asked.append(1) or real(*given))
     monkeypatch.setattr(neighbours, "_MANY_NODES", 50)
     build_graph(drawn(49, 4), 3)
     assert asked == []

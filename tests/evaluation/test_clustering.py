@@ -7,8 +7,8 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation.clustering import cluster_scores
-from shelfmark.retrieval import faiss_index
-from shelfmark.retrieval.faiss_index import k_means
+from shelfmark.retrieval import faiss_module
+from shelfmark.retrieval.faiss_exact import k_means
 
 
 def _classes(spread: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,6 +53,6 @@ def test_a_share_of_nothing_is_none() -> None:
 def test_too_many_clusters_and_a_missing_faiss_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="5 clusters of 3 vectors"):
         k_means(torch.eye(3), 5)
-    monkeypatch.setattr(faiss_index, "is_installed", lambda: False)
+    monkeypatch.setattr(faiss_module, "is_installed", lambda: False)
     with pytest.raises(UserError, match="pip install faiss-cpu"):
         k_means(torch.eye(3), 2)

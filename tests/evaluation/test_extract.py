@@ -8,8 +8,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from shelfmark.core.contracts import Batch, Embeddings
-from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.evaluation.extract import extract
@@ -27,20 +26,16 @@ def _table(num_images: int = NUM_IMAGES) -> Embeddings:
     )
 
 
-def _batches(rows: list[int], size: int = 4) -> list[Batch]:
+def _share(rows: list[int], size: int = 4) -> list[tuple[np.ndarray, torch.Tensor]]:
+    """Batches of rows, each with the features (row, 2 row)."""
     parts = torch.tensor(rows, dtype=torch.int64).split(size)
-    return [Batch(part[:, None, None, None] * torch.ones(1, 3, 2, 2), part % 3, part) for part in parts]
-
-
-def _embed(images: torch.Tensor) -> torch.Tensor:
-    """(row, 2 row) of an image that is filled with its row."""
-    return torch.stack([images.mean(dim=(1, 2, 3)), 2 * images.mean(dim=(1, 2, 3))], dim=1)
+    return [(part.numpy(), torch.stack([part, 2 * part], dim=1).float()) for part in parts]
 
 
 def test_every_image_s_embedding_stands_at_its_row(tmp_path: Path) -> None:
     sizes: list[int] = []
     order = [3, 1, 2, 0, 10, 9, 8, 7, 6, 5, 4]
-    found = extract(_embed, _batches(order), _table(), tmp_path / "val", {"config_sha256": "x"}, sizes.append)
+    found = extract(_share(order), _table(), tmp_path / "val", {"config_sha256": "x"}, sizes.append)
     np.testing.assert_array_equal(found.features, np.outer(np.arange(NUM_IMAGES), [1, 2]))
     np.testing.assert_array_equal(found.labels, np.arange(NUM_IMAGES) % 3)
     assert found.manifest["config_sha256"] == "x"
@@ -48,46 +43,26 @@ def test_every_image_s_embedding_stands_at_its_row(tmp_path: Path) -> None:
 
 
 def test_unreadable_images_are_left_out_with_their_names(tmp_path: Path) -> None:
-    found = extract(_embed, _batches([0, 1, 3, 4, 10]), _table(), tmp_path / "val", {})
+    found = extract(_share([0, 1, 3, 4, 10]), _table(), tmp_path / "val", {})
     assert found.features[:, 0].tolist() == [0, 1, 3, 4, 10]
     assert list(found.image_ids) == ["id 0", "id 1", "id 3", "id 4", "id 10"]
     assert list(found.paths)[-1] == "10.jpg"
     assert found.rows.tolist() == [0, 1, 3, 4, 10]
 
 
-def test_half_precision_features_are_stored_as_float32_and_no_graph_is_built(tmp_path: Path) -> None:
-    weight = torch.ones(2, requires_grad=True)
-    found = extract(lambda images: (_embed(images) * weight).bfloat16(), _batches([0]), _table(1), tmp_path / "val", {})
+def test_half_precision_features_are_stored_as_float32(tmp_path: Path) -> None:
+    found = extract([(np.array([0]), torch.ones(1, 2).bfloat16())], _table(1), tmp_path / "val", {})
     assert found.features.dtype == np.float32
 
 
 def test_a_broken_embedding_names_its_image_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"embedding of 5.jpg holds NaN"):
-        extract(lambda images: _embed(images) / (images.mean() != 5), _batches([4, 5], 1), _table(), tmp_path / "v", {})
+        extract([*_share([4]), (np.array([5]), torch.tensor([[1.0, torch.nan]]))], _table(), tmp_path / "v", {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
-    for batches in ([], [Batch(torch.empty(0, 3, 2, 2), torch.empty(0), torch.empty(0, dtype=torch.int64))]):
+    for share in ([], [(np.empty(0, np.int64), torch.empty(0, 3, 0, 0))]):
         with pytest.raises(UserError, match="no image to embed"):
-            extract(_embed, batches, _table(), tmp_path / "val", {})
+            extract(share, _table(), tmp_path / "val", {})
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.dist
-def test_two_processes_fill_one_folder_even_if_one_has_no_image(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_one_of_two, args=(tmp_path,), nprocs=2)
-    shared = read_embeddings(tmp_path / "shared")
-    np.testing.assert_array_equal(shared.features, np.outer(np.delete(np.arange(NUM_IMAGES), 6), [1, 2]))
-    assert shared.manifest["num_rows"] == NUM_IMAGES - 1
-    assert read_embeddings(tmp_path / "lonely").features[:, 0].tolist() == [0, 1]
-    assert {path.name for path in tmp_path.iterdir()} - {"meeting"} == {"lonely", "shared"}
-
-
-def _one_of_two(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    mine = [row for row in range(rank, NUM_IMAGES, 2) if row != 6]
-    found = extract(_embed, _batches(mine), _table(), folder / "shared", {})
-    assert len(found) == NUM_IMAGES - 1
-    extract(_embed, _batches([0, 1]) if rank else [], _table(2), folder / "lonely", {})
-    torch.distributed.destroy_process_group()

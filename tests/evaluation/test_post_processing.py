@@ -10,13 +10,15 @@ from oracles_rerank import expanded, k_reciprocal_distances
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation import post_processing, retrieval
 from shelfmark.evaluation.post_processing import (
-    Searched,
     check_steps,
     database_augmented,
+    of_length_1,
+    plain_scores,
     query_expanded,
     reranked_scores,
     whitened,
 )
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.retrieval.whitening import PCAWhitening
 
 
@@ -26,6 +28,10 @@ def catalogue(num_images: int = 60, num_classes: int = 12) -> tuple[np.ndarray, 
     labels[:3] = -1
     features = generator.normal(size=(num_classes, 8))[labels] + generator.normal(0, 0.8, (num_images, 8))
     return features, labels
+
+
+def searched(*sides: np.ndarray, **ids: np.ndarray) -> QueryGallery:
+    return of_length_1(QueryGallery.of(*sides, **ids))
 
 
 def units(vectors: np.ndarray) -> np.ndarray:
@@ -52,9 +58,9 @@ def scored_by_hand(
 def test_plain_scores_are_those_of_the_evaluation() -> None:
     features, labels = catalogue()
     wanted = retrieval.scores(features, labels, [1])
-    assert Searched.of(features, labels).scores() == {name: wanted[name] for name in ("recall@1", "map")}
+    assert plain_scores(searched(features, labels)) == {name: wanted[name] for name in ("recall@1", "map")}
     wanted = retrieval.scores(features[:20], labels[:20], [1], features[20:], labels[20:])
-    found = Searched.of(features[:20], labels[:20], features[20:], labels[20:]).scores()
+    found = plain_scores(searched(features[:20], labels[:20], features[20:], labels[20:]))
     assert found == {name: wanted[name] for name in ("recall@1", "map")}
 
 
@@ -64,7 +70,7 @@ def test_reranked_scores_of_a_set_in_itself_count_each_image_once(block: int, mo
     features, labels = catalogue()
     whole = np.stack([_one_row(features, row) for row in range(60)])
     wanted = scored_by_hand(whole, labels, labels, np.eye(60, dtype=bool))
-    assert reranked_scores(Searched.of(features, labels), k1=7, k2=3) == pytest.approx(wanted)
+    assert reranked_scores(searched(features, labels), k1=7, k2=3) == pytest.approx(wanted)
 
 
 def _one_row(features: np.ndarray, row: int) -> np.ndarray:
@@ -78,23 +84,23 @@ def _one_row(features: np.ndarray, row: int) -> np.ndarray:
 def test_reranked_scores_between_two_sides_leave_out_a_query_that_stands_in_the_gallery() -> None:
     features, labels = catalogue()
     query, gallery = np.arange(20), np.arange(15, 60)
-    searched = Searched.of(
+    sides = searched(
         features[query], labels[query], features[gallery], labels[gallery], query_ids=query, gallery_ids=gallery
     )
     is_own = query[:, None] == gallery
     whole = np.stack([_one_row(features, row) for row in query])[:, gallery]
     wanted = scored_by_hand(whole, labels[query], labels[gallery], is_own)
-    assert reranked_scores(searched, k1=7, k2=3) == pytest.approx(wanted)
+    assert reranked_scores(sides, k1=7, k2=3) == pytest.approx(wanted)
 
 
 def test_query_expansion_moves_both_sides_and_augmentation_the_gallery_alone() -> None:
     features, labels = catalogue()
-    searched = Searched.of(features[:20], labels[:20], features[20:], labels[20:])
-    moved = query_expanded(searched)
+    sides = searched(features[:20], labels[:20], features[20:], labels[20:])
+    moved = query_expanded(sides)
     wanted = units(expanded(units(features), 3.0, 5))
     np.testing.assert_allclose(torch.cat([moved.query, moved.gallery]).numpy(), wanted, atol=1e-12)
-    moved = database_augmented(searched)
-    assert torch.equal(moved.query, searched.query)
+    moved = database_augmented(sides)
+    assert torch.equal(moved.query, sides.query)
     np.testing.assert_allclose(moved.gallery.numpy(), units(expanded(units(features[20:]), 3.0, 5)), atol=1e-12)
 
 
@@ -102,7 +108,7 @@ def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
     features, labels = catalogue()
     rows = np.arange(60)
     moved = query_expanded(
-        Searched.of(features[:20], labels[:20], features, labels, query_ids=rows[:20], gallery_ids=rows)
+        searched(features[:20], labels[:20], features, labels, query_ids=rows[:20], gallery_ids=rows)
     )
     wanted = units(expanded(units(features), 3.0, 5))
     np.testing.assert_allclose(moved.query.numpy(), wanted[:20], atol=1e-12)
@@ -111,7 +117,7 @@ def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
 
 def test_whitening_learns_from_the_gallery_alone() -> None:
     features, labels = catalogue()
-    found = whitened(Searched.of(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
+    found = whitened(searched(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
     learned = PCAWhitening(4, 0.1).fit(units(features[20:]))
     np.testing.assert_allclose(found.query.numpy(), units(learned.transform(units(features[:20]))), atol=1e-12)
     assert found.gallery.shape == (40, 4)
@@ -119,7 +125,7 @@ def test_whitening_learns_from_the_gallery_alone() -> None:
 
 def test_without_a_positive_there_is_no_score() -> None:
     features = np.eye(3)
-    assert reranked_scores(Searched.of(features, np.array([0, 1, 2]))) == {"recall@1": None, "map": None}
+    assert reranked_scores(searched(features, np.array([0, 1, 2]))) == {"recall@1": None, "map": None}
 
 
 @pytest.mark.parametrize(

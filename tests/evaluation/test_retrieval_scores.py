@@ -17,6 +17,7 @@ from shelfmark.evaluation import retrieval
 from shelfmark.ops import positive_ranks
 from shelfmark.retrieval import search
 from shelfmark.retrieval.mutual import ranks as mutual_ranks
+from shelfmark.retrieval.query_gallery import QueryGallery
 
 
 def _slow_scores(
@@ -231,7 +232,7 @@ def test_a_precision_at_k_is_over_k_and_cmc_is_recall() -> None:
 
 def test_the_recall_of_each_class_and_of_each_group_is_that_of_its_queries() -> None:
     features, labels = _ragged()
-    found = retrieval.search_scores(features, labels, [1])
+    found = retrieval.search_scores(QueryGallery.of(features, labels), [1])
     classes, counts, recalls = found.per_class()
     # Classes 0 and 6 have a single image, whose query has no positive.
     assert classes.tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
@@ -253,7 +254,7 @@ def test_the_recall_of_each_class_and_of_each_group_is_that_of_its_queries() -> 
 def test_intervals_lie_about_the_scores_and_shrink_with_more_queries() -> None:
     widths = []
     for num_classes in (20, 200):
-        found = retrieval.search_scores(*_ragged(num_classes), [1, 5])
+        found = retrieval.search_scores(QueryGallery.of(*_ragged(num_classes)), [1, 5])
         means, intervals = found.means(), found.intervals(resamples=200)
         assert set(intervals) == {"recall@1", "recall@5", "map", "map@r", "r_precision", "mrr", "minp"}
         for name, (low, high) in intervals.items():
@@ -263,7 +264,7 @@ def test_intervals_lie_about_the_scores_and_shrink_with_more_queries() -> None:
 
 
 def test_nothing_to_score_has_no_interval_and_no_class() -> None:
-    found = retrieval.search_scores(torch.randn(3, 2), torch.tensor([0, 1, 2]), [1])
+    found = retrieval.search_scores(QueryGallery.of(torch.randn(3, 2), torch.tensor([0, 1, 2])), [1])
     assert set(found.intervals(resamples=5).values()) == {None}
     assert found.shot_groups(np.ones(3)) == dict.fromkeys(["recall@1_many", "recall@1_medium", "recall@1_few"])
     assert found.means()["mean_class_recall@1"] is None

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation.verification import roc_auc, true_positive_rate, verification_scores
+from shelfmark.retrieval.query_gallery import QueryGallery
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,7 +48,7 @@ def _shop() -> tuple[torch.Tensor, torch.Tensor]:
 def test_all_pairs_of_a_small_set_are_compared_but_none_with_itself(metric: str) -> None:
     features, labels = _shop()
     features[3] = features[2]
-    found = verification_scores(features, labels, metric=metric, rates=(0.1, 0.01))
+    found = verification_scores(QueryGallery.of(features, labels), metric=metric, rates=(0.1, 0.01))
     vectors = torch.nn.functional.normalize(features) if metric == "cosine" else features
     scores = -torch.cdist(vectors, vectors) if metric == "euclidean" else vectors @ vectors.T
     other = ~torch.eye(len(labels), dtype=torch.bool)
@@ -61,31 +62,34 @@ def test_all_pairs_of_a_small_set_are_compared_but_none_with_itself(metric: str)
 
 def test_drawn_pairs_stand_for_all_of_them() -> None:
     features, labels = _shop()
-    every = verification_scores(features, labels, rates=(0.1,))
-    drawn = verification_scores(features, labels, rates=(0.1,), num_pairs=200)
+    every = verification_scores(QueryGallery.of(features, labels), rates=(0.1,))
+    drawn = verification_scores(QueryGallery.of(features, labels), rates=(0.1,), num_pairs=200)
     assert (drawn["num_positive_pairs"], drawn["num_negative_pairs"]) == (200, 200)
-    assert drawn == verification_scores(features, labels, rates=(0.1,), num_pairs=200)
-    assert drawn != verification_scores(features, labels, rates=(0.1,), num_pairs=200, seed=1)
+    assert drawn == verification_scores(QueryGallery.of(features, labels), rates=(0.1,), num_pairs=200)
+    assert drawn != verification_scores(QueryGallery.of(features, labels), rates=(0.1,), num_pairs=200, seed=1)
     assert drawn["roc_auc"] == pytest.approx(every["roc_auc"], abs=0.1)
-    several = [verification_scores(features, labels, num_pairs=200, seed=seed)["roc_auc"] for seed in range(30)]
+    several = [
+        verification_scores(QueryGallery.of(features, labels), num_pairs=200, seed=seed)["roc_auc"]
+        for seed in range(30)
+    ]
     assert np.mean(several) == pytest.approx(every["roc_auc"], abs=0.02)
 
 
 def test_queries_are_compared_with_the_gallery_by_label_and_never_with_their_own_id() -> None:
     query, gallery = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 0]])
-    found = verification_scores(query, [0, -1], gallery, [0, 0, 1, -1], query_ids=[5, 6], gallery_ids=[5, 7, 8, 9])
+    found = verification_scores(QueryGallery.of(query, [0, -1], gallery, [0, 0, 1, -1], [5, 6], [5, 7, 8, 9]))
     assert (found["num_positive_pairs"], found["num_negative_pairs"]) == (1, 1)
     assert found["roc_auc"] == 1
 
 
 def test_a_missing_kind_gives_none() -> None:
-    found = verification_scores(torch.eye(3), [0, 1, 2])
+    found = verification_scores(QueryGallery.of(torch.eye(3), [0, 1, 2]))
     assert (found["roc_auc"], found["tpr@fpr=0.01"], found["num_positive_pairs"]) == (None, None, 0)
-    found = verification_scores(torch.eye(3), [4, 4, 4], num_pairs=2)
+    found = verification_scores(QueryGallery.of(torch.eye(3), [4, 4, 4]), num_pairs=2)
     assert (found["roc_auc"], found["num_positive_pairs"], found["num_negative_pairs"]) == (None, 2, 0)
-    assert verification_scores(torch.eye(2), [-1, -1])["num_positive_pairs"] == 0
+    assert verification_scores(QueryGallery.of(torch.eye(2), [-1, -1]))["num_positive_pairs"] == 0
 
 
 def test_a_rate_outside_its_range_is_refused() -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
-        verification_scores(torch.eye(3), [0, 0, 1], rates=(1.0,))
+        verification_scores(QueryGallery.of(torch.eye(3), [0, 0, 1]), rates=(1.0,))

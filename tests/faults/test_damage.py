@@ -36,8 +36,8 @@ def _features(folder: Path) -> Any:
 def _index(folder: Path) -> Any:
     read = read_index(folder)
     records = read.records
-    said = [read.kind, read.metric, read.dim, read.parameters, read.num_trained, read.facts, dict(records.names)]
-    return said, read.vectors(), np.array(records.labels), read.serials, list(records.ids), list(records.paths)
+    said = [read.layout, read.dim, read.facts, dict(records.names)]
+    return said, read.vectors(), np.array(records.labels), read.store.ids, list(records.ids), list(records.paths)
 
 
 READERS = {"checkpoint": ("last", _checkpoint), "features": ("features", _features), "index": ("index", _index)}

@@ -27,9 +27,9 @@ from shelfmark.pipelines.discover.assign import (
     write_assigned,
 )
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review import write_review
-from shelfmark.pipelines.search import embed_photos
+from shelfmark.pipelines.discover.review.apply import write_review
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.photographs import embed_photographs
 from shelfmark.runtime.trained_model import open_model
 
 
@@ -61,7 +61,7 @@ def with_model(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     opened = open_model(run.model(0))
     for name in ("labelled", "val", "test", "unlabelled"):
         before = read_embeddings(run.embedded(0, name), mmap=False)
-        found = embed_photos(opened, [run.table.path(int(row)) for row in before.rows])
+        found = embed_photographs(opened, [run.table.path(int(row)) for row in before.rows])
         write_embeddings(run.embedded(0, name), dataclasses.replace(before, features=_centred(found.features)))
     return run
 

@@ -19,7 +19,7 @@ from shelfmark.data.table import Table
 from shelfmark.evaluation.clustering import cluster_scores
 from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
 from shelfmark.recipe import Recipe
-from shelfmark.runtime.retrieval_scores import _legacy_scores, search_arguments
+from shelfmark.runtime.retrieval_scores import _legacy_scores, query_gallery
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_older_definitions_drop_the_first_place_where_queries_are_the_gallery(sm
     with pytest.raises(UserError, match="5 of the 5 queries stand in the gallery"):
         scored(first, everyone)
     with pytest.raises(UserError, match="has is_query and no is_gallery: records need both, or neither"):
-        search_arguments(Recipe(), features, Table(**{**vars(table), "is_query": everyone}))
-    assert search_arguments(Recipe(), features, table) == search_arguments(Recipe(), features, None)
+        query_gallery(Recipe(), features, Table(**{**vars(table), "is_query": everyone}))
+    assert query_gallery(Recipe(), features, table).is_same_set
 
 
 def _rows(file: str) -> list[dict[str, str]]:

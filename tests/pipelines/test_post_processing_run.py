@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from small_recipe import SMALL
 from torch.nn import functional as F
 
 from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.data.bad_images import BadImageLog
 from shelfmark.pipelines.post_processing import Plan
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.trained_model import open_model
 
 EVALUATE = ["evaluate", "--RESUME_MODEL", "log/base/last", "--out", "scores"]
@@ -54,10 +54,11 @@ def _is_the_mean_of_both_sides(folder: Path) -> None:
     found = read_embeddings(folder).features
     table = assemble.read_table(opened.recipe, "retrieval", num_classes=0)
     recipe = opened.recipe.model_copy(update={"data": opened.recipe.data.model_copy(update={"input_size_px": 40})})
-    batch = next(assemble.evaluation_batches(recipe, table, BadImageLog(Path("bad.csv"), len(table))))
-    with torch.inference_mode():
-        sides = [F.normalize(opened.network.embed(images), dim=1) for images in (batch.images, batch.images.flip(-1))]
-    np.testing.assert_allclose(found[batch.rows.numpy()], ((sides[0] + sides[1]) / 2).numpy(), atol=1e-5)
+    one_sided = evaluation_pass(recipe, opened.network, opened.precision, assemble.image_source(recipe, table))
+    mirrored = replace(one_sided, transform=lambda rgb, seed: one_sided.transform(rgb, seed).flip(-1))
+    batches = [next(images.share()) for images in (one_sided, mirrored)]
+    sides = [F.normalize(batch.values, dim=1) for batch in batches]
+    np.testing.assert_allclose(found[batches[0].rows], ((sides[0] + sides[1]) / 2).numpy(), atol=1e-5)
     assert not np.allclose(sides[0].numpy(), sides[1].numpy(), atol=1e-3)
 
 

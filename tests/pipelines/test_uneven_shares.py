@@ -17,12 +17,15 @@ from shelfmark.config.load import load
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import Stopped
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
+from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.image_pass import evaluation_pass
 
 NUM_PICTURES = 6
 
@@ -32,12 +35,20 @@ def table(folder: Path, numbers: list[int]) -> Table:
     return Table(paths, np.zeros(len(numbers), np.int64), paths, num_classes=1, root=folder, sha256="")
 
 
-def mean_colour(images: torch.Tensor) -> torch.Tensor:
-    return images.mean(dim=(2, 3))
+class MeanColour(torch.nn.Module):
+    """A network whose features are the mean colour, which process `rank` spoils."""
+
+    def __init__(self, rank: int = -1, how: Callable[[torch.Tensor], torch.Tensor] = torch.neg) -> None:
+        super().__init__()
+        self.rank, self.how = rank, how
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        colour = images.mean(dim=(2, 3))
+        return self.how(colour) if dist.rank() == self.rank else colour
 
 
-def broken_on(rank: int, how: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda images: how(mean_colour(images)) if dist.rank() == rank else mean_colour(images)
+def stop(_: torch.Tensor) -> torch.Tensor:
+    raise Stopped(15)
 
 
 def crash(_: torch.Tensor) -> torch.Tensor:
@@ -47,16 +58,19 @@ def crash(_: torch.Tensor) -> torch.Tensor:
 def passes(folder: Path) -> dict[str, str]:
     """What becomes of each pass in this process: its rows, or its error. Behind each the processes are in step."""
     options = [Override("data.input_size_px", 8, "test"), Override("data.num_workers", 0, "test")]
-    recipe = load(Recipe, None, [*options, Override("eval.batch_size", 2, "test")]).config
+    recipe = load(Recipe, None, [*options, Override("eval.batch_size", 3, "test")]).config
     forgiving = recipe.model_copy(update={"data": recipe.data.model_copy(update={"on_bad_image": "skip"})})
 
     def embedded(
-        numbers: list[int], limit: float = 1.0, recipe: Recipe = forgiving, embed: Any = mean_colour, into: str = "out"
+        numbers: list[int], limit: float = 1.0, recipe: Recipe = forgiving, network: Any = None, into: str = "out"
     ) -> str:
         rows = table(folder, numbers)
         log = BadImageLog(folder / "bad.csv", len(rows), limit)
+        precision = Precision.resolve("fp32", torch.device("cpu"))
+        images = evaluation_pass(recipe, network or MeanColour(), precision, assemble.image_source(recipe, rows))
         with log.over_ranks():
-            found = extract(embed, assemble.evaluation_batches(recipe, rows, log), rows, folder / into, {})
+            share = ((batch.rows, batch.values) for batch in images.share(log))
+            found = extract(share, rows, folder / into, {})
         return f"rows {found.rows.tolist()}, unread {len(log)}"
 
     cases: dict[str, Callable[[], str]] = {
@@ -68,8 +82,9 @@ def passes(folder: Path) -> dict[str, str]:
         "too many in one share": lambda: embedded([0, 1, 2, 10, 4, 5], limit=0.1),
         "too many in both together": lambda: embedded([10, 1, 2, 11, 4, 5], limit=0.2),
         "no forgiving": lambda: embedded([0, 1, 2, 10, 4, 5], recipe=recipe),
-        "broken weights": lambda: embedded([0, 1, 2, 3], embed=broken_on(0, lambda means: means / 0)),
-        "crash": lambda: embedded([0, 1, 2, 3], embed=broken_on(1, crash)),
+        "a signal to one": lambda: embedded([0, 1, 2, 3], network=MeanColour(1, stop)),
+        "broken weights": lambda: embedded([0, 1, 2, 3], network=MeanColour(0, lambda colour: colour / 0)),
+        "crash": lambda: embedded([0, 1, 2, 3], network=MeanColour(1, crash)),
         "no folder": lambda: embedded([0, 1, 2, 3], into="0.png/out"),
         "crash of the first": lambda: from_main(lambda: crash(torch.empty(0))),
         "value of the first": lambda: from_main(lambda: f"made by {dist.rank()}"),
@@ -108,6 +123,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
         ("too many in both together", "UserError: 2 of 6 images could not be read, more than 20%"),
         ("broken weights", "UserError: The embedding of 0.png holds NaN"),
         ("value of the first", "made by 0"),
+        ("a signal to one", "Stopped: stopped by SIGTERM"),
     ],
 )
 def test_both_processes_end_a_pass_alike(outcomes: list[dict[str, str]], case: str, said: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import folder_table
+from shelfmark.engine.precision import Precision
 from shelfmark.recipe import assemble
 from shelfmark.recipe.tree import Recipe
+from shelfmark.runtime.image_pass import evaluation_pass, views_pass
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -46,10 +50,13 @@ def test_the_limits_of_a_picture_reach_every_reader(tmp_path: Path, option: str)
     table = folder_table(tmp_path)
     options = ("data.num_workers=0", "data.input_size_px=8")
     whole, cut = recipe(*options), recipe(*options, f"data.{option}=399")
-    for batches in (assemble.evaluation_batches, lambda one, table: assemble.view_batches(one, table, "flip", 8)):
-        assert len(list(batches(whole, table))) == 1
+    network = assemble.network(recipe("model.backbone=test_resnet", "model.weights=''"), 2).eval()
+    precision = Precision.resolve("fp32", torch.device("cpu"))
+    for pass_of in (evaluation_pass, partial(views_pass, views="flip", size_px=8)):
+        given, refused = (pass_of(one, network, precision, assemble.image_source(one, table)) for one in (whole, cut))
+        assert len(list(given.share())) == 1
         with pytest.raises(UserError, match=f"data.{option}"):
-            list(batches(cut, table))
+            list(refused.share())
 
 
 def test_a_file_option_with_nothing_behind_it_is_not_given() -> None:

@@ -7,6 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from shelfmark.data.sources import FileSource, Picture
+
+
+def picture_in(path: Path) -> Picture:
+    return Picture(FileSource([str(path)]), 0)
+
 
 def pixels(path: Path) -> np.ndarray:
     """(H, W, 3) int."""

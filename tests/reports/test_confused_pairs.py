@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import has_color, pixels
+from pictures import has_color, picture_in, pixels
 from PIL import Image
 
 from shelfmark.ops.confusions import ConfusedPair
@@ -22,7 +22,8 @@ def pictures(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _shown(picture: Path | None, other: Path | None, name: str = "Oat milk") -> ShownPair:
-    return ShownPair(ConfusedPair(7, 3, 2, 8), name, "Soy milk, 1 l", picture, other)
+    shown = [None if one is None else picture_in(one) for one in (picture, other)]
+    return ShownPair(ConfusedPair(7, 3, 2, 8), name, "Soy milk, 1 l", *shown)
 
 
 def test_the_file_has_a_row_for_each_pair(tmp_path: Path) -> None:

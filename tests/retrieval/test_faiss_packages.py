@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfmark.retrieval import faiss_index
+from shelfmark.retrieval import faiss_module
 
 BOTH = ("faiss_cpu-1.9.0", "faiss_gpu_cu12-1.11.0.post1")
 
@@ -22,9 +22,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     importlib.invalidate_caches()
-    faiss_index.module.cache_clear()
+    faiss_module.module.cache_clear()
     yield tmp_path
-    faiss_index.module.cache_clear()
+    faiss_module.module.cache_clear()
     # Not the one that monkeypatch puts back.
     sys.modules.pop("faiss", None)
 
@@ -47,7 +47,7 @@ def test_one_faiss_is_nothing_to_speak_of(
     packages: Path, names: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     install(packages, *names)
-    assert faiss_index.module().METRIC_L2 == "from here"
+    assert faiss_module.module().METRIC_L2 == "from here"
     assert not caplog.text
 
 
@@ -55,12 +55,12 @@ def test_one_faiss_is_nothing_to_speak_of(
 def test_any_faiss_gpu_beside_faiss_cpu_is_told(packages: Path, gpu: str) -> None:
     install(packages, "faiss_cpu-1.9.0", gpu)
     name, _, version = gpu.replace("_", "-").rpartition("-")
-    assert f"faiss-cpu 1.9.0 and {name} {version} are installed together" in faiss_index.two_packages(packages)
+    assert f"faiss-cpu 1.9.0 and {name} {version} are installed together" in faiss_module.two_packages(packages)
 
 
 def test_both_are_told_once_with_the_way_out(packages: Path, caplog: pytest.LogCaptureFixture) -> None:
     install(packages, *BOTH)
-    assert faiss_index.module() is faiss_index.module()
+    assert faiss_module.module() is faiss_module.module()
     [record] = caplog.records
     assert record.levelname == "WARNING"
     for words in (
@@ -78,5 +78,5 @@ def test_a_mixture_that_cannot_be_imported_is_told_before_it_fails(
     install(packages, *BOTH)
     (packages / "faiss" / "__init__.py").write_text("raise ImportError('undefined symbol')\n")
     with pytest.raises(ImportError, match="undefined symbol"):
-        faiss_index.module()
+        faiss_module.module()
     assert "are installed together" in caplog.text

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracles_rerank import cosines, expanded, k_reciprocal_distances, k_reciprocal_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles_rerank import expanded, k_reciprocal_distances, k_reciprocal_weights
 
 from shelfmark.core.errors import UserError
 from shelfmark.retrieval import rerank
 from shelfmark.retrieval.rerank import reciprocal
 from shelfmark.retrieval.rerank.sparse_rows import SparseRows
-
-TOLERANCE = {np.float32: 2e-6, np.float64: 1e-12}
 
 
 def clustered(num_vectors: int, dim: int, seed: int, dtype: type = np.float64) -> np.ndarray:
@@ -23,20 +23,24 @@ def clustered(num_vectors: int, dim: int, seed: int, dtype: type = np.float64) -
     return (vectors * generator.uniform(0.5, 2, (num_vectors, 1))).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("num_query", "num_gallery", "alpha", "k"),
-    [(5, 12, 3.0, 5), (1, 1, 3.0, 5), (7, 3, 0.0, 4), (4, 30, 1.5, 40), (9, 20, 2.0, 1), (0, 6, 3.0, 3)],
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    num_query=st.integers(0, 9),
+    num_gallery=st.integers(1, 30),
+    alpha=st.sampled_from([0.0, 1.5, 2.0, 3.0]),
+    k=st.integers(1, 45),
 )
 def test_alpha_qe_equals_its_plain_definition(
-    dtype: type, num_query: int, num_gallery: int, alpha: float, k: int
+    seed: int, num_query: int, num_gallery: int, alpha: float, k: int
 ) -> None:
-    vectors = clustered(num_query + num_gallery, 6, seed=k, dtype=dtype)
+    vectors = clustered(num_query + num_gallery, 6, seed)
     query, gallery = rerank.alpha_qe(vectors[:num_query], vectors[num_query:], alpha, k)
     wanted = expanded(vectors, alpha, k)
-    assert query.dtype == gallery.dtype == dtype
-    np.testing.assert_allclose(query, wanted[:num_query], atol=TOLERANCE[dtype])
-    np.testing.assert_allclose(gallery, wanted[num_query:], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(query, wanted[:num_query], atol=1e-12)
+    np.testing.assert_allclose(gallery, wanted[num_query:], atol=1e-12)
+    alone = rerank.augment_database(vectors[num_query:], alpha, k)
+    np.testing.assert_allclose(alone, expanded(vectors[num_query:], alpha, k), atol=1e-12)
 
 
 def test_alpha_qe_by_hand() -> None:
@@ -75,33 +79,54 @@ def test_a_vector_is_its_own_neighbour_however_many_duplicates_stand_before_it()
     np.testing.assert_allclose(gallery[11], np.array([3.0, 4.0]) * 7 / 3)
 
 
-def test_the_database_is_augmented_from_itself_alone() -> None:
-    vectors = clustered(20, 5, 3)
-    np.testing.assert_allclose(rerank.augment_database(vectors, 3.0, 4), expanded(vectors, 3.0, 4), atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(
-    ("num_query", "num_gallery", "k1", "k2", "lambda_"),
-    [
-        (6, 40, 20, 6, 0.3),
-        (9, 31, 5, 3, 0.1),
-        (3, 4, 20, 6, 0.3),
-        (1, 1, 2, 2, 0.5),
-        (10, 25, 7, 1, 0.0),
-        (4, 20, 2, 9, 0),
-    ],
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    num_query=st.integers(1, 10),
+    num_gallery=st.integers(1, 40),
+    k1=st.integers(1, 22),
+    k2=st.integers(1, 9),
+    lambda_=st.sampled_from([0.0, 0.3, 1.0]),
+    normalize=st.booleans(),
+    k=st.integers(1, 45),
+    block=st.sampled_from([7, 50, 1 << 20]),
 )
-def test_k_reciprocal_distances_equal_their_plain_definition(
-    dtype: type, normalize: bool, num_query: int, num_gallery: int, k1: int, k2: int, lambda_: float
+def test_k_reciprocal_distances_equal_their_plain_definition_and_the_nearest_are_the_least_of_them(
+    seed: int,
+    num_query: int,
+    num_gallery: int,
+    k1: int,
+    k2: int,
+    lambda_: float,
+    normalize: bool,
+    k: int,
+    block: int,
 ) -> None:
-    vectors = clustered(num_query + num_gallery, 6, seed=k1, dtype=dtype)
-    query, gallery = vectors[:num_query], vectors[num_query:]
-    found = rerank.k_reciprocal(query, gallery, k1, k2, lambda_, normalize)
-    assert found.dtype == dtype
-    wanted = k_reciprocal_distances(query, gallery, k1, k2, lambda_, normalize)
-    np.testing.assert_allclose(found, wanted, atol=2 * TOLERANCE[dtype])
+    vectors = clustered(num_query + num_gallery, 6, seed)
+    sides = vectors[:num_query], vectors[num_query:]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_BLOCK_ROWS", "_BLOCK_VALUES", "_BLOCK_PAIRS"):
+            patch.setattr(reciprocal, name, block)
+        found = rerank.k_reciprocal(*sides, k1, k2, lambda_, normalize)
+        distances, rows = rerank.k_reciprocal_topk(*sides, k, k1, k2, lambda_, normalize)
+    np.testing.assert_allclose(found, k_reciprocal_distances(*sides, k1, k2, lambda_, normalize), atol=2e-12)
+    width = min(k, num_gallery)
+    np.testing.assert_allclose(distances[:, :width], np.sort(found, axis=1)[:, :width], atol=1e-12)
+    np.testing.assert_allclose(np.take_along_axis(found, rows[:, :width], axis=1), distances[:, :width], atol=1e-12)
+    assert all(len(set(one)) == width for one in rows[:, :width].tolist())
+    assert (rows[:, width:] == -1).all()
+    assert np.isinf(distances[:, width:]).all()
+
+
+def test_float32_vectors_give_float32_answers_that_are_near_those_of_float64() -> None:
+    single = clustered(50, 6, seed=20, dtype=np.float32)
+    for vectors, tolerance in ((single, 4e-6), (torch.from_numpy(single), 4e-6)):
+        query, gallery = rerank.alpha_qe(vectors[:9], vectors[9:])
+        distances = rerank.k_reciprocal(vectors[:9], vectors[9:])
+        assert query.dtype == gallery.dtype == distances.dtype == vectors.dtype
+        np.testing.assert_allclose(np.concatenate([query, gallery]), expanded(single, 3.0, 5), atol=tolerance)
+        wanted = k_reciprocal_distances(single[:9], single[9:], 20, 6, 0.3, False)
+        np.testing.assert_allclose(distances, wanted, atol=tolerance)
 
 
 def test_k1_counts_the_others_alone() -> None:
@@ -145,55 +170,14 @@ def test_a_neighbour_that_is_not_mutual_has_no_weight() -> None:
     assert found[0].tolist() == pytest.approx(wanted)
 
 
-def test_lambda_one_is_the_original_distance() -> None:
-    vectors = clustered(30, 5, 1)
-    cosine = cosines(vectors)[:5, 5:]
-    np.testing.assert_allclose(rerank.k_reciprocal(vectors[:5], vectors[5:], lambda_=1.0), 1 - cosine, atol=1e-12)
-    squared = rerank.k_reciprocal(vectors[:5], vectors[5:], lambda_=1.0, normalize=True)
-    assert np.array_equal(np.argsort(squared, axis=1), np.argsort(-cosine, axis=1))
-    assert squared.max() <= 1
-
-
-def test_the_order_of_queries_and_their_lengths_change_nothing() -> None:
-    vectors = torch.from_numpy(clustered(40, 6, 2))
-    query, gallery = vectors[:8], vectors[8:]
-    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
-    found = rerank.k_reciprocal(query, gallery, 6, 3)
-    torch.testing.assert_close(rerank.k_reciprocal(query[order], 4 * gallery, 6, 3), found[order])
-
-
-def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = torch.from_numpy(clustered(60, 6, 5))
-    query, gallery = vectors[:20], vectors[20:]
-    distances = rerank.k_reciprocal(query, gallery, 8, 4)
-    nearest = rerank.k_reciprocal_topk(query, gallery, 7, 8, 4)
-    monkeypatch.setattr(reciprocal, "_BLOCK_ROWS", 7)
-    monkeypatch.setattr(reciprocal, "_BLOCK_VALUES", 50)
-    monkeypatch.setattr(reciprocal, "_BLOCK_PAIRS", 50)
-    torch.testing.assert_close(rerank.k_reciprocal(query, gallery, 8, 4), distances, rtol=0, atol=1e-14)
-    for found, wanted in zip(rerank.k_reciprocal_topk(query, gallery, 7, 8, 4), nearest):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(("num_gallery", "k"), [(50, 10), (50, 50), (6, 9)])
-def test_the_nearest_are_the_least_of_all_distances(num_gallery: int, k: int, normalize: bool) -> None:
-    vectors = torch.from_numpy(clustered(15 + num_gallery, 6, seed=k))
-    query, gallery = vectors[:15], vectors[15:]
-    distances, rows = rerank.k_reciprocal_topk(query, gallery, k, 7, 3, normalize=normalize)
-    wanted = rerank.k_reciprocal(query, gallery, 7, 3, normalize=normalize).sort(dim=1)
-    found = min(k, num_gallery)
-    torch.testing.assert_close(distances[:, :found], wanted.values[:, :found], rtol=0, atol=1e-12)
-    assert torch.equal(rows[:, :found], wanted.indices[:, :found])
-    assert (rows[:, found:] == -1).all()
-    assert torch.isinf(distances[:, found:]).all()
-
-
 def test_many_duplicates_stand_at_equal_distances() -> None:
     vectors = np.concatenate([np.tile([[1.0, 0.2]], (30, 1)), np.tile([[-0.5, 1.0]], (30, 1))])
     distances = rerank.k_reciprocal(vectors[:1], vectors[1:], k1=4, k2=2)
     assert np.isfinite(distances).all()
     assert distances[0, :29].max() < distances[0, 29:].min()
+    # Of equal distances the lower row comes first.
+    nearest = rerank.k_reciprocal_topk(vectors[:1], vectors[1:], 40, k1=4, k2=2)[1][0]
+    assert nearest.tolist() == sorted(range(59), key=lambda row: (distances[0, row], row))[:40]
 
 
 def test_an_empty_side_gives_an_empty_answer() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
-from shelfmark.retrieval import exact, faiss_index, nearest, search
+from shelfmark.retrieval import exact, faiss_module, nearest, search
 
 ENGINES = ["torch", "faiss"]
 
@@ -160,7 +160,7 @@ def test_bad_input_is_refused_with_its_reason(change: dict, message: str) -> Non
 
 
 def test_without_faiss_the_error_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faiss_index, "is_installed", lambda: False)
+    monkeypatch.setattr(faiss_module, "is_installed", lambda: False)
     with pytest.raises(UserError, match="engine=torch"):
         search(torch.ones(2, 3), torch.ones(2, 3), 1, "faiss")
     many = torch.ones(nearest._MANY_QUERIES, 3)

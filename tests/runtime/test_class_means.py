@@ -16,6 +16,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.pipelines.train import train
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.class_means import begin_with_class_means
+from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.splits import read_splits
 
 CPU = torch.device("cpu")
@@ -37,10 +38,10 @@ def test_every_class_begins_with_the_mean_direction_of_its_images_and_one_withou
 
     network.eval()
     expected = torch.zeros(120, first.shape[1], dtype=torch.float64)
-    for batch in assemble.evaluation_batches(recipe, table):
-        features = network.embed(batch.images).detach().double()
-        for feature, label in zip(features, batch.labels):
-            expected[label] += feature / feature.norm()
+    source = assemble.image_source(recipe, table)
+    for batch in evaluation_pass(recipe, network, Precision.resolve("fp32", CPU), source).share():
+        for row, feature in zip(batch.rows, batch.values.double()):
+            expected[table.labels[row]] += feature / feature.norm()
     seen = torch.from_numpy(table.counts) > 0
     assert 0 < seen.sum() < 120
     expected = expected[seen] / expected[seen].norm(dim=1, keepdim=True)

@@ -79,8 +79,8 @@ def test_the_pictures_are_of_a_mistake_and_of_the_class_it_was_taken_for(
     monkeypatch.setattr(evaluation_plots, "confused_pairs_sheet", lambda pairs, path: drawn.extend(pairs))
     _draw(tmp_path)
     # Feature i is of row i + 1. Class 2 was never predicted rightly, so its first image must do.
-    shown = [(pair.picture.name, pair.predicted_picture.name) for pair in drawn]
-    assert shown == [("7.jpg", "1.jpg"), ("4.jpg", "7.jpg"), ("3.jpg", "5.jpg")]
+    shown = [[Path(one.source.name(one.row)).name for one in (pair.picture, pair.predicted_picture)] for pair in drawn]
+    assert shown == [["7.jpg", "1.jpg"], ["4.jpg", "7.jpg"], ["3.jpg", "5.jpg"]]
 
 
 def test_a_picture_that_fails_costs_a_warning_and_nothing_else(

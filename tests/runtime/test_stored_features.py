@@ -21,6 +21,7 @@ from shelfmark.core.disk import DiskFullError
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.data import dataset
 from shelfmark.data.images import read_rgb
+from shelfmark.data.sources import ImageSource
 from shelfmark.pipelines import evaluate
 from shelfmark.runtime import features as pipeline
 from shelfmark.runtime import stored_features
@@ -74,9 +75,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The pictures that were decoded for a network."""
     paths: list[Path] = []
 
-    def counted(path: Path, *limits: Any) -> np.ndarray:
-        paths.append(path)
-        return read_rgb(path, *limits)
+    def counted(source: ImageSource, row: int, *limits: Any) -> np.ndarray:
+        paths.append(Path(source.name(row)))
+        return read_rgb(source, row, *limits)
 
     monkeypatch.setattr(dataset, "read_rgb", counted)
     # Drawing takes longer than all the rest.

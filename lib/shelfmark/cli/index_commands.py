@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint, existing_folder
-from shelfmark.cli.options import JSON, RESUME, annotation_file, embeddings_folder, image_folder
+from shelfmark.cli.options import DEVICES, JSON, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
-from shelfmark.cli.recipes import require_checkpoint
+from shelfmark.cli.recipes import model_recipe, require_checkpoint, trained_model
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.index import Source
+    from shelfmark.recipe import Recipe
 
 INDEX = option(
     "--index",
@@ -52,10 +53,10 @@ NEAREST = option("--k", "nearest gallery images to look at", type=int, default=1
 def build(args: argparse.Namespace) -> int:
     require_checkpoint(args)
     source = _source(args)
+    opened = trained_model(args)
     from shelfmark.pipelines.index import build as run
-    from shelfmark.runtime.trained_model import open_model
 
-    run(open_model(args.RESUME_MODEL, args.overrides), args.out, source, args.kind)
+    run(opened, args.out, source, args.kind)
     return 0
 
 
@@ -145,6 +146,15 @@ _SEARCH = Command(
     ],
 )
 
+
+def _recipe_of_index(args: argparse.Namespace) -> Recipe:
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
+    from shelfmark.runtime.opened_index import checkpoint_of_index
+
+    return recipe_of(load_checkpoint(checkpoint_of_index(args.index, args.RESUME_MODEL)), args.overrides)
+
+
 INDEX_COMMANDS = {
     "index build": Command(
         "embed a gallery of images and build an index of it",
@@ -159,9 +169,11 @@ INDEX_COMMANDS = {
                 default="auto",
             ),
             *SOURCE,
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
-    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE]),
+    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *DEVICES], recipe=_recipe_of_index),
     "index remove": Command(
         "take images out of an index",
         remove,

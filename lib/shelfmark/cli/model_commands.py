@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from shelfmark.cli.options import GPU, RESUME, annotation_file, image_folder
+from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
 from shelfmark.cli.parser import Command, option
-from shelfmark.cli.recipes import trained_model
+from shelfmark.cli.recipes import model_recipe, trained_model
 
 
 def evaluate(args: argparse.Namespace) -> int:
     opened = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
+    from shelfmark.core.together import from_main
     from shelfmark.pipelines.evaluate import evaluate as run
     from shelfmark.pipelines.post_processing import Plan, post_process
     from shelfmark.runtime.retrieval_scores import ExtraScores
 
     plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
     former = args.out or opened.run_folder / "evaluation"
-    folder = unused_path(former)
+    folder = from_main(lambda: unused_path(former))
     asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
     screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
     if plan.steps:
@@ -93,7 +94,9 @@ MODEL_COMMANDS = {
                 metavar="STEP",
             ),
             option("--whiten-dim", "dimensions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
     "calibrate": Command(
         "recalibrate the classifier by several methods, from one pass over the images, and keep the best",
@@ -108,13 +111,15 @@ MODEL_COMMANDS = {
                 metavar="NAMES",
             ),
             option("--out", "folder for the table and the checkpoint", type=Path, metavar="DIR"),
-            GPU,
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
     "tau-norm": Command(
         "recalibrate the classifier; the same as `python tau_norm.py`",
         tau_norm,
-        [RESUME, GPU],
+        [RESUME, *DEVICES],
+        recipe=model_recipe,
     ),
     "embed": Command(
         "write the features of images to disk",
@@ -130,7 +135,9 @@ MODEL_COMMANDS = {
             ),
             option("--annotations", "another annotation file instead", type=annotation_file, metavar="FILE"),
             option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
     "clean": Command(
         "rank training images by how doubtful their labels are, and propose lists for data.lists",
@@ -151,6 +158,8 @@ MODEL_COMMANDS = {
             option(
                 "--min-suspicion", "list an image from this suspicion on, 0 to 1", type=float, default=0.7, metavar="S"
             ),
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from shelfmark.cli.existing import checkpoint, config_file, existing_file, existing_folder
-from shelfmark.cli.parser import Option, option
+from shelfmark.cli.parser import option
 
 RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=checkpoint, metavar="CKPT")
 CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
-GPU = option("--gpu_ids", "GPU to use", metavar="ID")
 JSON = option("--json", "JSON on standard output instead of tables", action="store_true")
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
@@ -17,9 +16,9 @@ embeddings_folder = existing_folder(
 )
 
 
-def device_options(work: str) -> list[Option]:
-    """What a command takes that runs in several processes. work: a verb, as `train`."""
-    return [
-        option("--gpu_ids", f"GPUs to {work} on, as 0,1; starts one process each", metavar="IDS"),
-        option("--num-gpus", f"number of processes to {work} with", type=int, metavar="N"),
-    ]
+NUM_GPUS = "--num-gpus"
+DEVICES = [
+    option("--gpu_ids", "GPUs to use, as 0,1; starts one process each", metavar="IDS"),
+    option(NUM_GPUS, "number of processes to start, one a GPU", type=int, metavar="N"),
+]
+"""The options of every command that shares its work among processes: those with a `Command.recipe`, train, discover."""

@@ -8,11 +8,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shelfmark.core.errors import UserError, did_you_mean
 
 _MAX_WIDTH = 100
+
+if TYPE_CHECKING:
+    from shelfmark.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,17 @@ def option(flag: str, help: str, **settings: Any) -> Option:
 
 @dataclass(frozen=True)
 class Command:
-    """takes_config: accepts `key=value` overrides and the 2020 flags."""
+    """takes_config: accepts `key=value` overrides and the 2020 flags.
+
+    recipe: where several processes share the work of the command, what finds the recipe that says on which device; the
+    options are then those of `cli.options.DEVICES` too. `train` and `discover` share theirs by themselves.
+    """
 
     help: str
     run: Callable[[argparse.Namespace], int]
     options: Sequence[Option] = ()
     takes_config: bool = True
+    recipe: Callable[[argparse.Namespace], Recipe] | None = None
 
 
 class _Parser(argparse.ArgumentParser):

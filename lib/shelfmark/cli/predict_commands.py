@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from shelfmark.cli.existing import existing_file
-from shelfmark.cli.options import GPU, RESUME, image_folder
+from shelfmark.cli.options import DEVICES, RESUME, image_folder
 from shelfmark.cli.parser import Command, option
-from shelfmark.cli.recipes import trained_model
+from shelfmark.cli.recipes import model_recipe, trained_model
 
 
 def test(args: argparse.Namespace) -> int:
@@ -67,8 +67,9 @@ PREDICT_COMMANDS = {
                 "--topk", "also write the K best classes with their probabilities", type=int, default=0, metavar="K"
             ),
             option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
-            GPU,
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
     "ensemble": Command(
         "join the top-k files of several models into one submission",
@@ -96,7 +97,10 @@ PREDICT_COMMANDS = {
         takes_config=False,
     ),
     "weigh-experts": Command(
-        "weigh the experts of a model by images without labels, as SADE does", weigh_experts, [RESUME, _IMAGES, GPU]
+        "weigh the experts of a model by images without labels, as SADE does",
+        weigh_experts,
+        [RESUME, _IMAGES, *DEVICES],
+        recipe=model_recipe,
     ),
     "pseudo-label": Command(
         "write confident predictions of images without labels as annotations",
@@ -107,6 +111,8 @@ PREDICT_COMMANDS = {
             option("--min-confidence", "least probability of a label", type=float, default=0.9, metavar="P"),
             option("--with-train", "write the training annotations in front of them", action="store_true"),
             option("--out", "annotation file to write", type=Path, metavar="FILE", required=True),
+            *DEVICES,
         ],
+        recipe=model_recipe,
     ),
 }

@@ -12,20 +12,28 @@ from shelfmark.core.errors import UserError
 if TYPE_CHECKING:
     from shelfmark.config.load import Loaded
     from shelfmark.config.overrides import Override
+    from shelfmark.recipe import Recipe
     from shelfmark.runtime.trained_model import TrainedModel
 
 
 def trained_model(args: argparse.Namespace) -> TrainedModel:
-    """The model of --RESUME_MODEL, opened on the GPU of --gpu_ids."""
+    """The model of --RESUME_MODEL, opened in every process."""
     require_checkpoint(args)
     _require_options_fit(args)
+    from shelfmark.core.together import together
     from shelfmark.runtime.trained_model import open_model
 
-    if getattr(args, "gpu_ids", None) is not None:
-        from shelfmark.parallel.launch import relaunch
+    with together():
+        return open_model(args.RESUME_MODEL, args.overrides)
 
-        relaunch(gpu_ids=args.gpu_ids.split(",")[0], num_processes=None)
-    return open_model(args.RESUME_MODEL, args.overrides)
+
+def model_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe of the model that --RESUME_MODEL names; its weights are not read."""
+    require_checkpoint(args)
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
+
+    return recipe_of(load_checkpoint(args.RESUME_MODEL), args.overrides)
 
 
 def require_checkpoint(args: argparse.Namespace) -> None:
@@ -79,12 +87,11 @@ def default_config() -> Path:
 
 def _require_options_fit(args: argparse.Namespace) -> None:
     """Raises what the model's opening would raise of a wrong option: that imports far more."""
-    from shelfmark.config.load import load
-    from shelfmark.engine.checkpoint import config_overrides, load_checkpoint
-    from shelfmark.recipe import Recipe
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
 
     if args.overrides:
-        load(Recipe, None, [*config_overrides(load_checkpoint(args.RESUME_MODEL)), *args.overrides])
+        recipe_of(load_checkpoint(args.RESUME_MODEL), args.overrides)
 
 
 def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:

@@ -7,7 +7,7 @@ import os
 import tempfile
 
 from shelfmark.cli.existing import checkpoint_or_auto
-from shelfmark.cli.options import CONFIG, device_options
+from shelfmark.cli.options import CONFIG, DEVICES
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import resume_of_small_run, train_recipe
 from shelfmark.core.stopping import StopSignals
@@ -74,7 +74,7 @@ TRAIN_COMMANDS = {
             ),
             option("--smoke", "a trial: two epochs of four steps on the generated shop", action="store_true"),
             option("--dry-run", "a trial: two batches of each phase; nothing is kept", action="store_true"),
-            *device_options("train"),
+            *DEVICES,
         ],
     ),
     "demo": Command("train, recalibrate and predict the generated shop; the same as `make demo`", demo, [CONFIG]),

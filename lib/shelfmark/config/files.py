@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from shelfmark.config.errors import ConfigError, shown
 from shelfmark.config.nodes import Node, merged, plain
-from shelfmark.config.renamed import present_tree
 from shelfmark.config.yaml_lines import read_file
 from shelfmark.core.errors import did_you_mean
 
@@ -17,17 +17,20 @@ _MAX_FILES = 64
 """Read for one configuration: a few that name each other twice stand for thousands."""
 
 
-def read_config(file: Path) -> Node:
-    """What the file and its bases set. Raises UserError for a file that is missing or is not YAML."""
-    return _with_bases(_existing(file), (), [])
+def read_config(file: Path, present: Callable[[Node], Node] = lambda tree: tree) -> Node:
+    """What the file and its bases set. Raises UserError for a file that is missing or is not YAML.
+
+    present: what becomes of the tree of each file, before they join.
+    """
+    return _with_bases(_existing(file), (), [], present)
 
 
-def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path]) -> Node:
+def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path], present: Callable[[Node], Node]) -> Node:
     """The file's tree on top of the trees of its bases; of several bases, the later one rules. read: so far."""
     read.append(file)
     if len(read) > _MAX_FILES:
         raise ConfigError([f"{_shown_path(read[0])}: more than {_MAX_FILES} files, through their `{BASE}` lines."])
-    tree = present_tree(read_file(file, _shown_path(file)))
+    tree = present(read_file(file, _shown_path(file)))
     named = tree.value.pop(BASE, Node(None, tree.origin))
     result = Node({}, tree.origin)
     for base in _base_names(named):
@@ -38,7 +41,7 @@ def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path]) -> Node:
         if path.resolve() in [one.resolve() for one in chain]:
             names = " -> ".join(_shown_path(one) for one in (*chain, path))
             raise ConfigError([f"{base.origin}: `{BASE}` goes round in a circle: {names}."])
-        result = merged(result, _with_bases(path, chain, read))
+        result = merged(result, _with_bases(path, chain, read, present))
     return merged(result, tree)
 
 

@@ -15,7 +15,7 @@ from shelfmark.config.errors import ConfigError, problems_of
 from shelfmark.config.files import read_config
 from shelfmark.config.nodes import Node, origins, plain
 from shelfmark.config.overrides import Override, put
-from shelfmark.config.renamed import present_overrides
+from shelfmark.config.renamed import present_overrides, present_tree
 from shelfmark.config.shape import Shape
 from shelfmark.core.errors import UserError
 
@@ -35,7 +35,7 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
 
     Raises ConfigError with all problems at once; UserError for a file that cannot be read as YAML.
     """
-    tree = read_config(file) if file else Node({}, "configuration")
+    tree = read_config(file, present_tree) if file else Node({}, "configuration")
     shape = Shape.of(schema)
     problems: list[str] = []
     for override in present_overrides(overrides):

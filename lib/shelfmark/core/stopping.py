@@ -93,7 +93,7 @@ _entered: list[StopSignals] = []
 def raise_if_stopped() -> None:
     """A place where a long pass may end: raises `Stopped` where a signal came to this process.
 
-    Only for work that other processes do not wait for.
+    Where there are several processes, only within a block of `core.together`, which ends it in all of them.
     """
     if _entered:
         _entered[-1].raise_if_received()

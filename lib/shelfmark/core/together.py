@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import working
+from shelfmark.core.stopping import Stopped, raise_if_stopped
 
 T = TypeVar("T")
 
@@ -26,8 +28,8 @@ def together() -> Iterator[None]:
     """A block without collectives, which each process runs for its own share; behind it every process goes on, or none.
 
     Where it raises in some processes it raises in all: a UserError where the first of them by rank raised one, in its
-    words; else each failed process raises its own error, and the others FailedElsewhereError. It waits for all, as a
-    barrier does.
+    words; Stopped where a signal ended that one; else each failed process raises its own error, and the others
+    FailedElsewhereError. It waits for all, as a barrier does.
     """
     failed: Exception | None = None
     try:
@@ -51,13 +53,17 @@ def agree(failed: Exception | None) -> None:
         del failed
 
 
-def from_main(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, which alone calls it, in every one; its error is raised in all."""
+def from_main(make: Callable[[], T], phase: str = "") -> T:
+    """What `make` returns in the first process, which alone calls it, in every one; its error is raised in all.
+
+    phase: what long work is, as `report`: it does not begin after a signal (`Stopped`), and it counts as going on while
+    it computes.
+    """
     made: T | None = None
     failed = None
     if dist.is_main():
         try:
-            made = make()
+            made = _long(make, phase) if phase else make()
         except Exception as error:
             failed = error
     told, made = dist.broadcast_object((None if failed is None else _ForeignError.of(failed), made))
@@ -68,18 +74,27 @@ def from_main(make: Callable[[], T]) -> T:
     return made  # type: ignore[return-value]
 
 
+def _long(make: Callable[[], T], phase: str) -> T:
+    raise_if_stopped()
+    with working(phase):
+        return make()
+
+
 @dataclass(frozen=True)
 class _ForeignError:
-    """An error as the other processes learn of it: not each one can be sent."""
+    """An error as the other processes learn of it: not each one can be sent. signal: 0 unless it is `Stopped`."""
 
     is_user_error: bool
     text: str
     rank: int
+    signal: int = 0
 
     @classmethod
     def of(cls, error: Exception) -> _ForeignError:
         is_user_error = isinstance(error, UserError)
-        return cls(is_user_error, str(error) if is_user_error else f"{type(error).__name__}: {error}", dist.rank())
+        signal = error.number if isinstance(error, Stopped) else 0
+        text = str(error) if is_user_error else f"{type(error).__name__}: {error}"
+        return cls(is_user_error, text, dist.rank(), signal)
 
 
 def _raise_first(met: Sequence[_ForeignError | None], own: Exception | None) -> None:
@@ -88,6 +103,8 @@ def _raise_first(met: Sequence[_ForeignError | None], own: Exception | None) -> 
     try:
         if first is None:
             return
+        if first.signal and not (own is not None and first.rank == dist.rank()):
+            raise Stopped(first.signal) from own
         if own is not None and (first.rank == dist.rank() or not first.is_user_error):
             raise own
         if first.is_user_error:

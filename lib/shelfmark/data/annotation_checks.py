@@ -19,8 +19,8 @@ import orjson
 
 from shelfmark.data import findings as problem
 from shelfmark.data.findings import Findings
+from shelfmark.data.identity import canonical_path, is_under
 from shelfmark.data.real_roots import RealRoots
-from shelfmark.data.table import canonical_path, is_under
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
-"""Rows of a table as network inputs."""
+"""Rows of a source as network inputs. Legend: N pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed, numpy_generator
-from shelfmark.data.images import DEFAULT_LIMITS, ImageLimits, UnreadableImage, read_rgb
+from shelfmark.data.images import MAX_PIXELS, read_rgb
 from shelfmark.data.samplers import Draw, Groups
-from shelfmark.data.table import Table
+from shelfmark.data.sources import ImageSource, UnreadableImage
 from shelfmark.data.transforms import SizedTransforms, Transform
 
 NUM_SUBSTITUTES = 20
@@ -33,28 +34,32 @@ class ImageDataset(Dataset[Sample]):
 
     on_bad_image: `error` raises UnreadableImage. `skip` reports the picture in `Sample.bad`; with
     `replace_bad` (training) another picture takes its place, of the same class where one can be read, so
-    that a batch keeps its shape; without (evaluation) the sample has no image. limits: larger pictures are unreadable.
+    that a batch keeps its shape; without (evaluation) the sample has no image. labels: (N,) int64, -1 for none;
+    None where no picture has one. max_pixels: larger pictures are unreadable.
     """
 
     def __init__(
         self,
-        table: Table,
+        source: ImageSource,
+        labels: np.ndarray | None,
         transform: Transform | SizedTransforms,
         *,
         seed: int,
         on_bad_image: str = "error",
         replace_bad: bool = False,
-        limits: ImageLimits = DEFAULT_LIMITS,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.table = table
+        self.source = source
+        self.labels = np.full(len(source), -1) if labels is None else labels
         self.transform = transform
         self.seed = seed
-        self.limits = limits
+        self.max_pixels = max_pixels
         self.skips = choose("data.on_bad_image", on_bad_image, ("error", "skip")) == "skip"
-        self.groups = Groups.of(table.labels, table.num_classes) if self.skips and replace_bad else None
+        num_classes = int(self.labels.max(initial=-1)) + 1
+        self.groups = Groups.of(self.labels, num_classes) if self.skips and replace_bad else None
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.source)
 
     def __getitem__(self, draw: Draw) -> Sample:
         try:
@@ -64,7 +69,7 @@ class ImageDataset(Dataset[Sample]):
                 raise
             bad = BadImage(draw.row, failure.path, failure.reason)
         if self.groups is None:
-            return Sample(None, int(self.table.labels[draw.row]), draw.row, (bad,))
+            return Sample(None, int(self.labels[draw.row]), draw.row, (bad,))
         return self._substitute(draw, bad, self.groups)
 
     def _augmentation_seed(self, draw: Draw) -> int:
@@ -73,8 +78,8 @@ class ImageDataset(Dataset[Sample]):
 
     def _sample(self, row: int, seed: int, epoch: int) -> Sample:
         transform = self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform
-        image = transform(read_rgb(self.table.path(row), self.limits), seed)
-        return Sample(image, int(self.table.labels[row]), row)
+        image = transform(read_rgb(self.source, row, self.max_pixels), seed)
+        return Sample(image, int(self.labels[row]), row)
 
     def _substitute(self, draw: Draw, bad: BadImage, groups: Groups) -> Sample:
         failures = [bad]
@@ -92,7 +97,7 @@ class ImageDataset(Dataset[Sample]):
     def _candidates(self, draw: Draw, groups: Groups) -> Iterator[int]:
         """At most NUM_SUBSTITUTES rows: half of them of the draw's class, as far as it goes, then any."""
         generator = numpy_generator(self.seed, "substitute", *draw)
-        label = int(self.table.labels[draw.row])
+        label = int(self.labels[draw.row])
         same_class = groups.of_class(label) if label >= 0 else groups.rows[:0]
         same_class = generator.permutation(same_class[same_class != draw.row])[: NUM_SUBSTITUTES // 2]
         yield from same_class.tolist()

@@ -1,27 +1,22 @@
-"""Images kept out of training, so that a score is never taken on an image that was learned.
-
-Identity is the file: two rows are one image if their paths, made absolute, are equal.
-"""
+"""Images kept out of training, so that a score is never taken on an image that was learned."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Iterator
 
 import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.data.table import Table, canonical_path
+from shelfmark.data.identity import identities
+from shelfmark.data.table import Table
 
 
 def leaked_rows(train: Table, val: Table) -> np.ndarray:
     """(number leaked,) int64, rising: the rows of `val` whose image is also in `train`."""
     # Only the smaller side is held as a set: the other may have millions of rows.
     smaller, larger = (train, val) if len(train) <= len(val) else (val, train)
-    known = set(_absolute_paths(smaller))
-    shared = {path for path in _absolute_paths(larger) if path in known}
-    rows = [row for row, path in enumerate(_absolute_paths(val)) if path in shared]
+    known = set(identities(smaller.paths, smaller.root))
+    shared = {path for path in identities(larger.paths, larger.root) if path in known}
+    rows = [row for row, path in enumerate(identities(val.paths, val.root)) if path in shared]
     return np.array(rows, dtype=np.int64)
 
 
@@ -73,12 +68,7 @@ def stratified_draw(labels: np.ndarray, candidates: np.ndarray, fraction: float,
     return drawn
 
 
-def _absolute_paths(table: Table) -> Iterator[str]:
-    root = os.path.abspath(table.root)
-    return (os.path.join(root, canonical_path(path, root)) for path in table.paths)
-
-
 def _image_numbers(table: Table) -> np.ndarray:
     numbers: dict[str, int] = {}
-    found = (numbers.setdefault(path, len(numbers)) for path in _absolute_paths(table))
+    found = (numbers.setdefault(path, len(numbers)) for path in identities(table.paths, table.root))
     return np.fromiter(found, dtype=np.int64, count=len(table))

@@ -1,18 +1,15 @@
-"""Pictures from files, always as RGB."""
+"""Pictures from bytes, always as RGB. Nothing else in the package opens a picture."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from shelfmark.core.errors import UserError
-from shelfmark.core.regular_files import NotRegular, TooLarge, read_regular
 from shelfmark.data import jpeg
+from shelfmark.data.sources import ImageSource, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What is read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
@@ -21,62 +18,44 @@ _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
 
 
-class ImageLimits(NamedTuple):
-    """What is not read: a file of more than `max_bytes`, a picture of more than `max_pixels` (width times height).
+MAX_PIXELS = 100_000_000
+"""Width times height of the largest picture that is read where nothing else is said; see data.max_image_pixels.
 
-    A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
-    """
-
-    max_bytes: int = 100_000_000
-    max_pixels: int = 100_000_000
-
-
-DEFAULT_LIMITS = ImageLimits()
+A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
+"""
 PILLOW_MAX_PIXELS = 178_956_970
 """Above that Pillow opens nothing."""
 # Pillow warns above half of it, beside our own error. For good: a filter for a while is not thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-class UnreadableImage(UserError):  # noqa: N818
-    """A picture could not be read. `reason` comes from a short list, so that failures can be counted by it."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(
-            f"{path} could not be read: {reason}. Repair it or take it out of the annotations,"
-            " or set data.on_bad_image=skip."
-        )
-        self.path = str(path)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:
-        # An exception is otherwise rebuilt from its text alone when it comes back from a loader process.
-        return type(self), (self.path, self.reason)
+def read_rgb(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The picture of a row, as `decode_rgb` makes it. Raises UnreadableImage."""
+    return decode_rgb(source.read(row), source.name(row), max_pixels)
 
 
-def read_rgb(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> np.ndarray:
+def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB, the way up that its EXIF orientation says.
 
     Grey, palette and CMYK become RGB, 16 bits become 8, transparent pixels are laid over white; colour
     profiles are not applied; of several frames the first counts. Raises UnreadableImage, also for a JPEG that the
-    decoder has warned of.
+    decoder has warned of. name: for that error.
     """
-    data = _read_bytes(path, limits.max_bytes)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            shrink = _shrink(image, limits.max_pixels)
+            shrink = _shrink(image, max_pixels)
             pixels = _decode(image, data, shrink) if shrink else None
     except UnidentifiedImageError:
-        raise UnreadableImage(path, "not a JPEG, PNG, WebP, BMP or GIF image") from None
+        raise UnreadableImage(name, "not a JPEG, PNG, WebP, BMP or GIF image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise UnreadableImage(path, "too many pixels") from None
+        raise UnreadableImage(name, "too many pixels") from None
     except Exception as error:
         # Decoders meet damaged bytes with errors of every type (OSError, SyntaxError, struct.error ...).
-        raise UnreadableImage(path, _reason(error)) from error
+        raise UnreadableImage(name, _reason(error)) from error
     if pixels is None:
-        raise UnreadableImage(path, "more pixels than data.max_image_pixels")
+        raise UnreadableImage(name, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
-        raise UnreadableImage(path, "no pixels")
+        raise UnreadableImage(name, "no pixels")
     return pixels
 
 
@@ -84,28 +63,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:  # of the system, not of a decoder
         return f"the system says: {error.strerror}"
     return "truncated" if "truncated" in str(error).lower() else "damaged"
-
-
-def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    try:
-        data = read_regular(path, max_bytes)
-    except FileNotFoundError:
-        raise UnreadableImage(path, "missing") from None
-    except PermissionError:
-        raise UnreadableImage(path, "no permission") from None
-    except IsADirectoryError:
-        raise UnreadableImage(path, "a folder, not a file") from None
-    except NotRegular:
-        raise UnreadableImage(path, "not a regular file") from None
-    except TooLarge:
-        raise UnreadableImage(path, "more bytes than data.max_image_bytes") from None
-    except OSError as error:
-        raise UnreadableImage(path, f"the system says: {error.strerror}") from None
-    except ValueError:
-        raise UnreadableImage(path, "a path with a NUL character") from None
-    if not data:
-        raise UnreadableImage(path, "empty file")
-    return data
 
 
 def _shrink(image: Image.Image, max_pixels: int) -> int:

@@ -21,6 +21,7 @@ from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
+from shelfmark.data.identity import identities
 from shelfmark.data.table import Table
 
 RELABEL_HEADER = ["image_id", "label"]
@@ -120,7 +121,7 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
         raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
     for one, found in rows.items():
         paths = {table.paths[row] for row in found}
-        if len(paths) > 1:
+        if len(set(identities(paths, table.root))) > 1:
             some = ", ".join(sorted(paths)[:3])
             raise UserError(
                 f"{named[one]} names {one!r}, but {len(paths)} pictures have that image_id: {some}."

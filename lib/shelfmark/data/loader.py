@@ -1,4 +1,4 @@
-"""Batches, read by worker processes. Legend: N images, B batch, W processes that train together."""
+"""Batches, read by worker processes. Legend: N images, B batch."""
 
 from __future__ import annotations
 
@@ -50,21 +50,24 @@ class TrainLoader:
 def eval_batches(
     dataset: ImageDataset, batch_size: int, num_workers: int, rank: int = 0, world_size: int = 1
 ) -> EvalBatches:
-    """This process's share of `dataset` in row order, once, without padding."""
+    """This process's share of the batches of `dataset` in row order, once, without padding."""
     return EvalBatches(dataset, batch_size, num_workers, rank, world_size)
 
 
 class EvalBatches:
     """Can be gone over again; `len` is the number of batches, at most.
 
-    Process r of W takes the rows r * N / W to (r + 1) * N / W, so the shares in rank order are all rows in
-    order. A picture that is skipped is missing from its batch. No batch is empty, unless no picture of the
-    share could be read: then one empty batch carries the reports.
+    Of M batches, process r of W takes those from r * M / W to (r + 1) * M / W, so the shares in rank order are the
+    batches of one process, and each holds the same rows: a network's last bits depend on what else is in the batch. A
+    picture that is skipped is missing from its batch. No batch is empty, unless no picture of the share could be read:
+    then one empty batch carries the reports.
     """
 
     def __init__(self, dataset: ImageDataset, batch_size: int, num_workers: int, rank: int, world_size: int) -> None:
         num_rows = len(dataset)
-        self._draws = _RowDraws(num_rows * rank // world_size, num_rows * (rank + 1) // world_size, batch_size)
+        num_batches = -(-num_rows // batch_size)
+        start, stop = (batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
+        self._draws = _RowDraws(start, min(stop, num_rows), batch_size)
         self._loader = _data_loader(dataset, self._draws, min(num_workers, len(self._draws)))
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from shelfmark.data.table import is_under
+from shelfmark.data.identity import is_under
 
 
 class RealRoots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,23 +70,6 @@ class Table:
             weights=_array_rows(self.weights, chosen),
             true_labels=_array_rows(self.true_labels, chosen),
         )
-
-
-def canonical_path(path: str, root: str) -> str:
-    """`path` without detours: relative to `root` if it lies under it, else absolute. Lexical, no disk is touched.
-
-    root: absolute and normalised. Two spellings of one file (`a//b.jpg`, `./a/b.jpg`) come out equal.
-    """
-    # Nearly every path of a large file is plain already, and is returned as the very same object.
-    if path[:1] not in ("/", ".") and "//" not in path and "/." not in path:
-        return path
-    absolute = os.path.normpath(os.path.join(root, path))
-    return absolute[len(root.rstrip("/")) + 1 :] if is_under(absolute, root) else absolute
-
-
-def is_under(path: str, folder: str) -> bool:
-    """Whether an absolute, normalised path lies in `folder` or below it."""
-    return path.startswith(folder.rstrip("/") + "/")
 
 
 def _array_rows(column: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

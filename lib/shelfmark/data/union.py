@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import require_same_classes
-from shelfmark.data.table import Table, canonical_path
+from shelfmark.data.identity import identities
+from shelfmark.data.table import Table
 
 
 def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
@@ -55,11 +55,9 @@ def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarr
 
     file_of: (N,) which file a row is from. What one file lists twice is its own affair, and stays.
     """
-    base = os.path.abspath(table.root)
     stays = np.ones(len(table), dtype=bool)
     keeper: dict[str, int] = {}
-    for row, path in enumerate(table.paths):
-        image = canonical_path(path, base)
+    for row, image in enumerate(identities(table.paths, table.root)):
         earlier = keeper.setdefault(image, row)
         ours, theirs = table.labels[earlier], table.labels[row]
         if file_of[earlier] == file_of[row]:
@@ -68,8 +66,8 @@ def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarr
             continue
         if ours >= 0 and theirs >= 0 and ours != theirs:
             raise UserError(
-                f"{image} has category_id={theirs} in {files[file_of[row]]}, but {ours} in {files[file_of[earlier]]};"
-                " keep the record with the right label and delete the other."
+                f"{table.paths[row]} has category_id={theirs} in {files[file_of[row]]}, but {ours} in"
+                f" {files[file_of[earlier]]}; keep the record with the right label and delete the other."
             )
         if ours < 0 <= theirs:
             keeper[image], row = row, earlier

@@ -9,7 +9,7 @@ from shelfmark.core.errors import UserError, choose
 from shelfmark.core.types import Array
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval import search
-from shelfmark.retrieval.approximate import nearest_others
+from shelfmark.retrieval.approximate import approximate_neighbours
 
 ENGINES = ("auto", "faiss", "torch", "ivf")
 # From here on an exact search on a CPU takes minutes, and a thousand times that of the rest.
@@ -31,7 +31,7 @@ def build_graph(features: Array, k: int, engine: str = "auto") -> Graph:
     if engine == "auto" and len(vectors) >= _MANY_NODES and vectors.device.type == "cpu":
         engine = "ivf"
     if engine == "ivf":
-        similarities, rows = nearest_others(vectors, k - 1)
+        similarities, rows = approximate_neighbours(vectors, k - 1)
     else:
         ids = torch.arange(len(vectors))
         similarities, rows = search(vectors, vectors, k - 1, engine, query_ids=ids, gallery_ids=ids, metric="cosine")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.core.contracts import Batch, Embeddings
+from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import disk_full_told
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
@@ -34,8 +33,7 @@ class Rows(Protocol):
 
 
 def extract(
-    embed: Callable[[Tensor], Tensor],
-    batches: Iterable[Batch],
+    share: Iterable[tuple[np.ndarray, Tensor]],
     table: Rows,
     folder: Path,
     manifest: Mapping[str, object],
@@ -43,11 +41,11 @@ def extract(
 ) -> Embeddings:
     """The embeddings of a table's images, written to `folder`, whole or not at all, and read back.
 
-    embed: images (n, 3, H, W) to features (n, D), un-normalised. batches: this process's share; several
-    processes fill one folder, which they must all reach. Images that no batch holds, because they could
-    not be read, are left out. manifest: how the features are made. report: called with each batch's size.
+    share: this process's batches, each of rows (n,) and their features (n, D), un-normalised; several processes fill
+    one folder, which they must all reach. Images that no batch holds, because they could not be read, are left out.
+    manifest: how the features are made. report: called with each batch's size.
     """
-    stream = _embedded(embed, batches, table)
+    stream = _finite(share, table)
     with together():
         first = next(stream, None)
     dim = _agreed_dim(None if first is None else first[1].shape[1])
@@ -73,18 +71,15 @@ def extract(
         from_main(finish)
         # The first process renames the folder.
         from_main(opened.close)
-    return read_embeddings(folder)
+    with together():
+        return read_embeddings(folder)
 
 
-def _embedded(
-    embed: Callable[[Tensor], Tensor], batches: Iterable[Batch], table: Rows
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for batch in batches:
-        if not len(batch):
+def _finite(share: Iterable[tuple[np.ndarray, Tensor]], table: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for rows, values in share:
+        if not len(rows):
             continue
-        with torch.inference_mode():
-            features = embed(batch.images).float().cpu().numpy()
-        rows = batch.rows.numpy()
+        features = values.float().cpu().numpy()
         broken = ~np.isfinite(features).all(axis=1)
         if broken.any():
             raise UserError(

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.types import Array
 from shelfmark.retrieval import search
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.vectors import comparable
@@ -25,29 +24,20 @@ _BLOCK_NEIGHBOURS = 1 << 22
 _AP_PLACES, _AP_PLACES_LIM = 1000, 1023
 
 
-def legacy_scores(
-    features: Array,
-    labels: Array,
-    ks: Iterable[int],
-    definitions: str,
-    gallery: Array | None = None,
-    gallery_labels: Array | None = None,
-    metric: str = "cosine",
-) -> dict[str, float]:
+def legacy_scores(sides: QueryGallery, ks: Iterable[int], definitions: str, metric: str = "cosine") -> dict[str, float]:
     """Fractions, means over all labelled queries, by the originals' names.
 
     fastreid: recall@K. pnp: recall@K and precision@K; map_1000, map_lim and map_c, the average precision over the first
     1000, 1023 or n_c neighbours divided by n_c, the gallery items of the query's class.
 
-    features: (Q, D), labels: (Q,); a query labelled -1 is left out. pnp's own metrics are the distance of normalised
+    A query labelled -1 is left out; ids count nothing. pnp's own metrics are the distance of normalised
     vectors, fastreid's the cosine: metric=cosine ranks as both.
     """
     ks = list(ks)
     choose("legacy metrics", definitions, DEFINITIONS)
     if not ks or min(ks) < 1:
         raise UserError(f"ks={ks}: Recall@K needs at least one K, each at least 1.")
-    sides = QueryGallery.of(features, labels, gallery, gallery_labels)
-    query, gallery = comparable(features, features if gallery is None else gallery, metric)
+    query, gallery = comparable(sides.query, sides.gallery, metric)
     queries = np.flatnonzero(sides.query_labels >= 0)
     if not len(queries):
         raise UserError("No query has a label, so there is nothing to score.")
@@ -69,8 +59,8 @@ def _hits(query: Tensor, gallery: Tensor, sides: QueryGallery, rows: np.ndarray,
     dropped = int(sides.is_same_set)
     # Vectors of length 1 by now, whose inner product is the cosine.
     metric = "dot" if metric == "cosine" else metric
-    _, found = search(query, gallery, min(depth + dropped, len(gallery)), metric=metric)
-    neighbours = found[:, dropped:].cpu().numpy()
+    found = search(query, gallery, min(depth + dropped, len(gallery)), metric=metric)
+    neighbours = found.ids[:, dropped:].cpu().numpy()
     return torch.from_numpy(sides.gallery_labels[neighbours] == sides.query_labels[rows, None])
 
 

@@ -5,8 +5,8 @@ Steps need no labels: these only score. All vectors have length 1, before each s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.types import Array
-from shelfmark.evaluation.retrieval import search_scores
+from shelfmark.evaluation.retrieval import block_ranks, search_scores
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.ops.positive_ranks import PositiveRanks, positive_ranks
 from shelfmark.ops.rank_metrics import mean_or_none
-from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.retrieval.rerank import ReRanking, alpha_qe, augment_database
-from shelfmark.retrieval.vectors import Ids
 from shelfmark.retrieval.whitening import PCAWhitening
 
 _BLOCK_DISTANCES = 1 << 23
@@ -30,77 +27,39 @@ _BLOCK_DISTANCES = 1 << 23
 _WHITENING_SHRINKAGE = 0.1
 
 
-@dataclass(frozen=True)
-class Searched:
-    """query (Q, D) and gallery (G, D) of length 1, on one device, and who they are.
-
-    An image may stand on both sides, with a vector on each.
-    """
-
-    query: Tensor
-    gallery: Tensor
-    sides: QueryGallery
-
-    @classmethod
-    def of(
-        cls,
-        features: Array,
-        labels: Array,
-        gallery: Array | None = None,
-        gallery_labels: Array | None = None,
-        query_ids: Ids | None = None,
-        gallery_ids: Ids | None = None,
-    ) -> Searched:
-        """Arguments as those of `retrieval.scores`."""
-        sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
-        query = F.normalize(torch.as_tensor(features), dim=1)
-        return cls(query, query if gallery is None else F.normalize(torch.as_tensor(gallery).to(query), dim=1), sides)
-
-    def scores(self) -> Scores:
-        """recall@1 and map of the search by cosine."""
-        sides = self.sides
-        found = search_scores(
-            self.query,
-            sides.query_labels,
-            [1],
-            self.gallery,
-            sides.gallery_labels,
-            query_ids=sides.query_ids,
-            gallery_ids=sides.gallery_ids,
-        ).means()
-        return {name: found[name] for name in ("recall@1", "map")}
-
-    def images(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors (N, D) of all images, once each, and the rows of queries (Q,) and gallery (G,) among them.
-
-        An image on both sides has its vector in the gallery.
-        """
-        ids = np.concatenate([self.sides.gallery_ids, self.sides.query_ids])
-        _, first, which = np.unique(ids, return_index=True, return_inverse=True)
-        rows = torch.from_numpy(which.reshape(-1)).to(self.query.device)
-        vectors = torch.cat([self.gallery, self.query])[torch.from_numpy(first).to(self.query.device)]
-        return vectors, rows[len(self.gallery) :], rows[: len(self.gallery)]
+def of_length_1(sides: QueryGallery) -> QueryGallery:
+    """Both sides of length 1, on the queries' device."""
+    query = F.normalize(sides.query, dim=1)
+    gallery = query if sides.is_same_set else F.normalize(sides.gallery.to(query), dim=1)
+    # A step may move one side alone, and then an image has a vector on each.
+    return replace(sides, query=query, gallery=gallery, is_same_set=False)
 
 
-def whitened(searched: Searched, dim: int = 0) -> Searched:
+def plain_scores(sides: QueryGallery) -> Scores:
+    """recall@1 and map of the search by cosine."""
+    found = search_scores(sides, [1]).means()
+    return {name: found[name] for name in ("recall@1", "map")}
+
+
+def whitened(sides: QueryGallery, dim: int = 0) -> QueryGallery:
     """PCA-whitening fitted on the gallery, `dim` directions of it (0: all that have variance)."""
-    whitening = PCAWhitening(dim, _WHITENING_SHRINKAGE).fit(searched.gallery)
-    return _with_vectors(searched, whitening.transform(searched.query), whitening.transform(searched.gallery))
+    whitening = PCAWhitening(dim, _WHITENING_SHRINKAGE).fit(sides.gallery)
+    return _with_vectors(sides, whitening.transform(sides.query), whitening.transform(sides.gallery))
 
 
-def query_expanded(searched: Searched) -> Searched:
+def query_expanded(sides: QueryGallery) -> QueryGallery:
     """alpha-QE of queries and gallery by all images."""
-    vectors, query_rows, gallery_rows = searched.images()
+    vectors, query_rows, gallery_rows = _images(sides)
     expanded, _ = alpha_qe(vectors, vectors[:0])
-    return _with_vectors(searched, expanded[query_rows], expanded[gallery_rows])
+    return _with_vectors(sides, expanded[query_rows], expanded[gallery_rows])
 
 
-def database_augmented(searched: Searched) -> Searched:
+def database_augmented(sides: QueryGallery) -> QueryGallery:
     """The gallery by its own neighbours; the queries as they were."""
-    return replace(searched, gallery=F.normalize(augment_database(searched.gallery), dim=1))
+    return replace(sides, gallery=F.normalize(augment_database(sides.gallery), dim=1))
 
 
-VECTOR_STEPS: dict[str, Callable[[Searched], Searched]] = {
+VECTOR_STEPS: dict[str, Callable[[QueryGallery], QueryGallery]] = {
     "whiten": whitened,
     "alpha_qe": query_expanded,
     "dba": database_augmented,
@@ -125,12 +84,17 @@ def check_steps(steps: Sequence[str]) -> Sequence[str]:
     return steps
 
 
-def reranked_scores(searched: Searched, **settings: Any) -> Scores:
+def reranked_scores(sides: QueryGallery, **settings: Any) -> Scores:
     """recall@1 and map by k-reciprocal distances, a block of queries at a time. settings: as those of `ReRanking`."""
-    vectors, query_rows, gallery_rows = searched.images()
+    vectors, query_rows, gallery_rows = _images(sides)
     ranking = ReRanking(vectors, gallery_rows, **settings)
+
+    def scores_of(rows: np.ndarray) -> Tensor:
+        return -ranking.distances(query_rows[torch.from_numpy(rows).to(query_rows.device)])
+
+    block = max(1, _BLOCK_DISTANCES // max(1, len(sides.gallery_ids)))
     first_rank, precision = [], []
-    for ranks in _ranks(searched.sides, lambda queries: ranking.distances(query_rows[queries.to(query_rows.device)])):
+    for _, ranks in block_ranks(sides, sides.class_sizes(), block, scores_of):
         first_rank.append(ranks.first_rank().cpu())
         precision.append(ranks.average_precision().cpu())
     nobody = torch.empty(0, dtype=torch.float64)
@@ -139,23 +103,18 @@ def reranked_scores(searched: Searched, **settings: Any) -> Scores:
     return {"recall@1": mean_or_none(first[is_scored] <= 1), "map": mean_or_none(found[is_scored])}
 
 
-def _ranks(sides: QueryGallery, distances: Callable[[Tensor], Tensor]) -> Iterator[PositiveRanks]:
-    """The positives' ranks of the queries whose class stands in the gallery. distances: queries (n,) -> (n, G)."""
-    same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
-    num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
-    # Queries with like numbers of positives stand together, so that the padding stays small.
-    wanted = np.argsort(num_same, kind="stable")
-    wanted = wanted[num_same[wanted] > 0]
-    step = max(1, _BLOCK_DISTANCES // max(1, len(sides.gallery_ids)))
-    for rows in (wanted[start : start + step] for start in range(0, len(wanted), step)):
-        scores = -distances(torch.from_numpy(rows))
-        own = same_id.rows(sides.query_ids[rows])
-        places, columns = np.nonzero(own >= 0)
-        scores[torch.from_numpy(places), torch.from_numpy(own[places, columns])] = -torch.inf
-        positives = same_label.rows(sides.query_labels[rows])
-        positives[sides.gallery_ids[positives] == sides.query_ids[rows, None]] = -1
-        yield positive_ranks(scores, torch.from_numpy(positives).to(scores.device))
+def _images(sides: QueryGallery) -> tuple[Tensor, Tensor, Tensor]:
+    """The vectors (N, D) of all images, once each, and the rows of queries (Q,) and gallery (G,) among them.
+
+    An image on both sides has its vector in the gallery.
+    """
+    ids = np.concatenate([sides.gallery_ids, sides.query_ids])
+    _, first, which = np.unique(ids, return_index=True, return_inverse=True)
+    vectors = torch.cat([sides.gallery, sides.query])
+    rows = torch.from_numpy(which.reshape(-1)).to(vectors.device)
+    num_gallery = len(sides.gallery)
+    return vectors[torch.from_numpy(first).to(vectors.device)], rows[num_gallery:], rows[:num_gallery]
 
 
-def _with_vectors(searched: Searched, query: Tensor, gallery: Tensor) -> Searched:
-    return replace(searched, query=F.normalize(query, dim=1), gallery=F.normalize(gallery, dim=1))
+def _with_vectors(sides: QueryGallery, query: Tensor, gallery: Tensor) -> QueryGallery:
+    return replace(sides, query=F.normalize(query, dim=1), gallery=F.normalize(gallery, dim=1))

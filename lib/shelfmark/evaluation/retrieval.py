@@ -61,7 +61,8 @@ def scores(
     euclidean or dot. Computed on the features' device, a block of scores in memory at a time.
     """
     ks = list(ks)
-    found = search_scores(features, labels, ks, gallery, gallery_labels, metric, query_ids, gallery_ids).means()
+    sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
+    found = search_scores(sides, ks, metric).means()
     return found | {f"cmc@{k}": found[f"recall@{k}"] for k in ks}
 
 
@@ -132,27 +133,16 @@ class SearchScores:
         return {f"recall@1_{name}": value for name, value in found.items()}
 
 
-def search_scores(
-    features: Array,
-    labels: Array,
-    ks: Iterable[int],
-    gallery: Array | None = None,
-    gallery_labels: Array | None = None,
-    metric: str = "cosine",
-    query_ids: Ids | None = None,
-    gallery_ids: Ids | None = None,
-) -> SearchScores:
+def search_scores(sides: QueryGallery, ks: Iterable[int], metric: str = "cosine") -> SearchScores:
     """The same as `scores`, query by query, from one pass; for means, intervals, classes and groups."""
     ks = tuple(dict.fromkeys(ks))
     if not ks or min(ks) < 1:
         raise UserError(f"ks={list(ks)}: Recall@K needs at least one K, each at least 1.")
-    sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
-    query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
-    gallery_vectors = gallery_vectors.to(query_vectors.device)
-    first_rank = np.full(len(features), np.nan)
-    values = {name: np.full(len(features), np.nan) for name in _OF_RANKS}
+    query, gallery = comparable(sides.query, sides.gallery, metric)
+    first_rank = np.full(len(query), np.nan)
+    values = {name: np.full(len(query), np.nan) for name in _OF_RANKS}
     sums = {f"{name}@{k}": 0.0 for name in ("precision", "map") for k in ks}
-    for rows, ranks in _ranks(query_vectors, gallery_vectors, sides, metric):
+    for rows, ranks in _ranks(query, gallery.to(query.device), sides, metric):
         first_rank[rows] = ranks.first_rank().cpu()
         for name, of_ranks in _OF_RANKS.items():
             values[name][rows] = of_ranks(ranks).cpu()
@@ -161,31 +151,46 @@ def search_scores(
             sums[f"map@{k}"] += float(ranks.average_precision_at_k(k).nansum())
     num_scored = int((~np.isnan(first_rank)).sum())
     at_k = {name: total / num_scored if num_scored else None for name, total in sums.items()}
-    return SearchScores(ks, sides.query_labels, first_rank, values, at_k, len(gallery_vectors))
+    return SearchScores(ks, sides.query_labels, first_rank, values, at_k, len(gallery))
 
 
-def _ranks(
-    query: Tensor, gallery: Tensor, sides: QueryGallery, metric: str
+def block_ranks(
+    sides: QueryGallery, num_same: np.ndarray, block: int, scores_of: Callable[[np.ndarray], Tensor]
 ) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
-    """Query rows (q,) and the ranks of their positives, in blocks; queries without one may come or not."""
+    """Query rows (n,) and the ranks of their positives, in blocks, of the queries whose num_same (Q,) is above 0.
+
+    num_same: gallery items of the query's class, itself among them. scores_of: rows (n,) -> scores (n, G), which are
+    written to.
+    """
     same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
-    num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
-    if sides.is_same_set and query.device.type == "cpu" and same_id.count(sides.query_ids).max(initial=1) == 1:
-        yield from mutual_ranks(query, sides.query_labels, _MUTUAL_POSITIVES, metric)
-        num_same[num_same <= 1 + _MUTUAL_POSITIVES] = 0
     # Queries with like numbers of positives stand together, so that the padding stays small.
     wanted = np.argsort(num_same, kind="stable")
     wanted = wanted[num_same[wanted] > 0]
-    block = max(1, _BLOCK_SCORES["cpu" if query.device.type == "cpu" else "cuda"] // max(1, len(gallery)))
-    squares = squared_norms(gallery) if metric == "euclidean" else None
-    memory = query.new_empty(min(block, len(wanted)), len(gallery))
     for rows in (wanted[start : start + block] for start in range(0, len(wanted), block)):
-        block_scores = products(
-            query[torch.from_numpy(rows).to(query.device)], gallery, metric, squares, memory[: len(rows)]
-        )
+        block_scores = scores_of(rows)
         own = same_id.rows(sides.query_ids[rows])
         places, columns = np.nonzero(own >= 0)
         block_scores[torch.from_numpy(places), torch.from_numpy(own[places, columns])] = -torch.inf
         positives = same_label.rows(sides.query_labels[rows])
         positives[sides.gallery_ids[positives] == sides.query_ids[rows, None]] = -1
-        yield rows, positive_ranks(block_scores, torch.from_numpy(positives).to(query.device))
+        yield rows, positive_ranks(block_scores, torch.from_numpy(positives).to(block_scores.device))
+
+
+def _ranks(
+    query: Tensor, gallery: Tensor, sides: QueryGallery, metric: str
+) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
+    """Query rows (n,) and the ranks of their positives, in blocks; queries without one may come or not."""
+    num_same = sides.class_sizes()
+    same_id = RowsByKey(sides.gallery_ids)
+    if sides.is_same_set and query.device.type == "cpu" and same_id.count(sides.query_ids).max(initial=1) == 1:
+        yield from mutual_ranks(query, sides.query_labels, _MUTUAL_POSITIVES, metric)
+        num_same[num_same <= 1 + _MUTUAL_POSITIVES] = 0
+    block = max(1, _BLOCK_SCORES["cpu" if query.device.type == "cpu" else "cuda"] // max(1, len(gallery)))
+    squares = squared_norms(gallery) if metric == "euclidean" else None
+    memory = query.new_empty(min(block, int((num_same > 0).sum())), len(gallery))
+
+    def scores_of(rows: np.ndarray) -> Tensor:
+        chosen = query[torch.from_numpy(rows).to(query.device)]
+        return products(chosen, gallery, metric, squares, memory[: len(rows)])
+
+    yield from block_ranks(sides, num_same, block, scores_of)

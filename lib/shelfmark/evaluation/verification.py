@@ -1,4 +1,4 @@
-"""Telling same from different by a threshold on the score. Legend: P pairs, Q queries, G gallery, D embedding."""
+"""Telling same from different by a threshold on the score. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.core.types import Array
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.retrieval.exact import pair_scores
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
-from shelfmark.retrieval.vectors import Ids, comparable
+from shelfmark.retrieval.vectors import comparable
 
 RATES = (1e-2, 1e-3, 1e-4)
 
 
 def verification_scores(
-    features: Array,
-    labels: Array,
-    gallery: Array | None = None,
-    gallery_labels: Array | None = None,
+    sides: QueryGallery,
     metric: str = "cosine",
-    query_ids: Ids | None = None,
-    gallery_ids: Ids | None = None,
     rates: Sequence[float] = RATES,
     num_pairs: int = 2_000_000,
     seed: int = 0,
@@ -37,18 +31,17 @@ def verification_scores(
     num_pairs of each kind are used: all where there are no more, else as many drawn at random, one by one and with
     replacement. None where a kind is missing, and for a rate that is less than one negative pair.
 
-    features: (Q, D), labels: (Q,); the rest as in `evaluation.retrieval.scores`.
+    metric: as in `evaluation.retrieval.scores`.
     """
     for rate in rates:
         if not 0 < rate < 1:
             raise UserError(f"A false positive rate of {rate} must lie between 0 and 1, such as 0.001.")
-    sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
-    query_vectors, gallery_vectors = comparable(features, features if gallery is None else gallery, metric)
+    query, gallery = comparable(sides.query, sides.gallery, metric)
     pairs = {
         "positive": _positive_pairs(sides, num_pairs, seed),
         "negative": _negative_pairs(sides, num_pairs, seed),
     }
-    positive, negative = (_scores(query_vectors, gallery_vectors, one, metric) for one in pairs.values())
+    positive, negative = (_scores(query, gallery, one, metric) for one in pairs.values())
     return {
         **{f"tpr@fpr={rate:g}": true_positive_rate(positive, negative, rate) for rate in rates},
         "roc_auc": roc_auc(positive, negative),
@@ -59,7 +52,7 @@ def verification_scores(
 def true_positive_rate(positive: Tensor, negative: Tensor, false_positive_rate: float) -> float | None:
     """The largest share of positive scores above a threshold that at most this share of negative scores exceeds.
 
-    positive, negative: (P,) scores. None where there is no positive, or where the rate is less than one negative.
+    positive, negative: (pairs,) scores. None where there is no positive, or where the rate is less than one negative.
     """
     # The product of a rate and a count may miss the whole number that it means by its last digit.
     allowed = int(np.floor(false_positive_rate * len(negative) * (1 + 1e-12)))
@@ -79,9 +72,9 @@ def roc_auc(positive: Tensor, negative: Tensor) -> float | None:
 
 
 def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
-    """(P, 2) rows of a query and of a gallery item of its class."""
+    """(pairs, 2) rows of a query and of a gallery item of its class."""
     same_label = RowsByKey(sides.gallery_labels)
-    num_same = np.where(sides.query_labels < 0, 0, same_label.count(sides.query_labels))
+    num_same = sides.class_sizes()
     ends = np.cumsum(num_same)
     total = int(ends[-1]) if len(ends) else 0
     numbers = np.arange(total)
@@ -96,7 +89,7 @@ def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarra
 
 
 def _negative_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
-    """(P, 2) rows of a query and of a gallery item of another class."""
+    """(pairs, 2) rows of a query and of a gallery item of another class."""
     queries, rows = np.flatnonzero(sides.query_labels >= 0), np.flatnonzero(sides.gallery_labels >= 0)
     total = len(queries) * len(rows)
     if total <= num_pairs:
@@ -120,7 +113,7 @@ def _differ(sides: QueryGallery, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(query: Tensor, gallery: Tensor, pairs: np.ndarray, metric: str) -> Tensor:
-    """(P,) scores, in blocks."""
+    """(pairs,) scores, in blocks."""
     found = [
         pair_scores(query[block[:, 0]], gallery, block[:, 1:], metric)[:, 0]
         for block in torch.from_numpy(pairs).split(1 << 16)

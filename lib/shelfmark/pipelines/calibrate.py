@@ -15,6 +15,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import read_json, unused_path, write_json
 from shelfmark.core.log import say, warn
+from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.pipelines.evaluate import draw_recalibrated
@@ -73,11 +74,33 @@ def calibrate(opened: TrainedModel, methods: Sequence[str] = ("all",), out: Path
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
-    folder = unused_path(
-        require_place(out or opened.recipe.output.tau_root / opened.run_folder.name, "--out", is_folder=True)
-    )
-    fitted = fit_methods(opened, methods)
+    place = out or opened.recipe.output.tau_root / opened.run_folder.name
+    folder = from_main(lambda: unused_path(require_place(place, "--out", is_folder=True)))
+    wanted = _wanted(methods)
+    given, val = _inputs(opened, wanted)
+
+    def fit() -> Calibration:
+        fitted, left_out = _fit(given, wanted)
+        return _best(folder, FittedMethods(given, val, fitted, left_out))
+
+    return from_main(fit, "calibration")
+
+
+def fit_methods(opened: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
+    """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
+
+    methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
+    """
+    wanted = _wanted(methods)
+    given, val = _inputs(opened, wanted)
+    fitted, left_out = _fit(given, wanted)
+    return FittedMethods(given, val, fitted, left_out)
+
+
+def _best(folder: Path, fitted: FittedMethods) -> Calibration:
+    """Chooses and writes the best method."""
     given = fitted.given
+    opened = given.opened
     comparison = _compare(given, fitted.methods)
     storable = {name: kept for name, method in fitted.methods.items() if (kept := stored(given, name, method))}
     saved = comparison.chosen
@@ -97,20 +120,15 @@ def calibrate(opened: TrainedModel, methods: Sequence[str] = ("all",), out: Path
     return result
 
 
-def fit_methods(opened: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
-    """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
-
-    methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
-    """
-    wanted = _wanted(methods)
-    target_prior = _target_prior(opened)
-    warn_of_earlier(opened)
-    val, train = _tables(opened, wanted)
+def _inputs(opened: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInputs, Table]:
+    """What the methods learn from, and the images of val; every process takes part."""
+    with together():
+        target_prior = _target_prior(opened)
+        warn_of_earlier(opened)
+        val, train = _tables(opened, wanted)
     val_features = run_features(opened, val, "val")
     train_features = None if train is None else run_features(opened, train, "train")
-    given = CalibrationInputs(opened, val_features, train_features, target_prior)
-    fitted, left_out = _fit(given, wanted)
-    return FittedMethods(given, val, fitted, left_out)
+    return CalibrationInputs(opened, val_features, train_features, target_prior), val
 
 
 def _wanted(methods: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
@@ -55,15 +56,19 @@ def clean(
     for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
         if not 0 <= part <= 1:
             raise UserError(f"{option}={part} must lie in 0..1.")
-    folder = unused_path(require_place(out or opened.run_folder / "clean", "--out", is_folder=True))
-    table = _table(opened, annotations)
+    folder = from_main(lambda: unused_path(require_place(out or opened.run_folder / "clean", "--out", is_folder=True)))
+    with together():
+        table = _table(opened, annotations)
     stored = opened.run_folder / STORED / (f"clean_{annotations.stem}" if annotations else "train")
     features = model_features(opened, table, stored)
-    suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
-    leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
-    cleaned = LabelFindings(folder, features, suspects, leaves)
-    write_lists(cleaned)
-    return cleaned
+
+    def judge() -> tuple[Suspects, np.ndarray]:
+        suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
+        leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
+        write_lists(LabelFindings(folder, features, suspects, leaves))
+        return suspects, leaves
+
+    return LabelFindings(folder, features, *from_main(judge, "report"))
 
 
 def _table(opened: TrainedModel, annotations: Path | None) -> Table:

@@ -10,6 +10,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.destinations import require_place
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
 from shelfmark.recipe import assemble
@@ -25,11 +26,17 @@ def embed(
     Features in `out` that fit are left as they are, but for labels and ids that the annotations have corrected since;
     those that do not fit are a UserError.
     """
-    require_place(out, "--out", is_folder=True)
-    features = model_features(opened, _table(opened, split, annotations, images), out, may_replace=False)
-    if not _has_names_of(out, features):
-        write_embeddings(out, features)
-        say(f"labels and image ids in {out} are those of the annotations now")
+    with together():
+        require_place(out, "--out", is_folder=True)
+        table = _table(opened, split, annotations, images)
+    features = model_features(opened, table, out, may_replace=False)
+
+    def correct() -> None:
+        if not _has_names_of(out, features):
+            write_embeddings(out, features)
+            say(f"labels and image ids in {out} are those of the annotations now")
+
+    from_main(correct, "report")
     say(f"{len(features)} embeddings of {features.features.shape[1]} dimensions are in {out}")
     return features
 

@@ -12,8 +12,7 @@ from shelfmark.calibration import bootstrap_intervals
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.destinations import require_place
 from shelfmark.core.files import write_json
-from shelfmark.core.heartbeat import working
-from shelfmark.core.together import from_main
+from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
 from shelfmark.ops.calibration_metrics import reliability
@@ -33,8 +32,9 @@ def evaluate(
     former: the name of the folders of earlier evaluations, but for a number behind it (`scores` of `scores_2`); their
     features, or those in the run's folder, are used where they fit.
     """
-    require_place(folder, "--out", is_folder=True)
-    val, gallery = read_evaluation(opened)
+    with together():
+        require_place(folder, "--out", is_folder=True)
+        val, gallery = read_evaluation(opened)
     return evaluate_on(opened, val, gallery, folder, asked, former)
 
 
@@ -59,15 +59,14 @@ def evaluate_on(
 
     def report() -> dict[str, Any]:
         summary: dict[str, Any] = {}
-        with working("report"):
-            if val is not None and val_features is not None:
-                summary |= _write_class_scores(opened, val, val_features, folder)
-            if found is not None:
-                summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
-            write_json(folder / "summary.json", summary)
+        if val is not None and val_features is not None:
+            summary |= _write_class_scores(opened, val, val_features, folder)
+        if found is not None:
+            summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
+        write_json(folder / "summary.json", summary)
         return summary
 
-    return from_main(report)
+    return from_main(report, "report")
 
 
 def evaluated_before(former: Path | None) -> list[Path]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.artefact import Difference, differences, flat, listed
+from shelfmark.core.artefact import differences, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, did_you_mean
@@ -19,6 +20,7 @@ from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe, assemble
@@ -28,8 +30,9 @@ from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
 from shelfmark.runtime.features import model_features
+from shelfmark.runtime.opened_index import index_facts, open_model_of_index
 from shelfmark.runtime.stored_features import pass_facts, stored_pass_facts, with_labels_of
-from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.runtime.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,27 @@ class Source:
             raise UserError(f"--label {self.label}: a label is 0 or more.")
 
 
-def build(opened: TrainedModel, out: Path, source: Source, kind: str = "auto") -> Index:
+def build(opened: TrainedModel, out: Path, source: Source, kind: str = "auto") -> None:
     """Builds an index of the source's images in the folder `out`, and writes it.
 
     kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
     The features stay beside the index, in `<out>_features`, so that another kind is built without a feature pass.
     """
-    with folder_lock(out, "building an index"):
-        return _build(opened, out, source, kind)
+    with ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(folder_lock(out, "building an index"))
+            if out.exists():
+                raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
+
+        from_main(begin)
+        gallery = _gallery(opened, source, out.with_name(f"{out.name}_features"))
+        from_main(lambda: _build(gallery, out, kind), "index")
 
 
-def _build(opened: TrainedModel, out: Path, source: Source, kind: str) -> Index:
-    if out.exists():
-        raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
-    features, records, difference = _gallery(opened, source, out.with_name(f"{out.name}_features"))
+def _build(gallery: _Gallery, out: Path, kind: str) -> None:
+    opened = gallery.opened
+    features, records, difference = gallery.described()
     if difference:
         say(f"note: {difference}. So this index answers `shelfmark search` alone, and not `recognise`")
     if kind == "auto":
@@ -90,26 +100,33 @@ def _build(opened: TrainedModel, out: Path, source: Source, kind: str) -> Index:
         kind=kind,
         metric=opened.recipe.eval.retrieval_metric,
         seed=opened.recipe.seed,
-        facts={**_facts(opened), "shares_classes": difference is None},
+        facts={**index_facts(opened), "shares_classes": difference is None},
     )
     write_index(out, index)
-    say(f"index of {len(index):,} images, {index.kind}, {index.metric}, written to {out}")
-    return index
+    say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}")
 
 
-def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Index:
+def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> None:
     """Adds the source's images to the index in `folder`. Their ids must be new to it."""
-    read_manifest(folder)
-    with folder_lock(folder, "adding images"), work_place(folder) as place:
-        return _add(folder, source, checkpoint, overrides, place.made)
+    with ExitStack() as stack:
+
+        def begin() -> Path:
+            read_manifest(folder)
+            stack.enter_context(folder_lock(folder, "adding images"))
+            return stack.enter_context(work_place(folder)).made
+
+        features_folder = from_main(begin)
+        with together():
+            opened, _ = open_model_of_index(folder, checkpoint, overrides)
+        index: list[Index] = []
+        from_main(lambda: index.append(read_index(folder)), "index")
+        bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
+        gallery = _gallery(opened, source, features_folder, bad_images)
+        from_main(lambda: _add(gallery, folder, index[0]), "index")
 
 
-def _add(
-    folder: Path, source: Source, checkpoint: Path | None, overrides: Sequence[Override], features_folder: Path
-) -> Index:
-    index, opened = open_index(folder, checkpoint, overrides)
-    bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
-    features, records, difference = _gallery(opened, source, features_folder, bad_images)
+def _add(gallery: _Gallery, folder: Path, index: Index) -> None:
+    features, records, difference = gallery.described()
     if difference and index.facts["shares_classes"]:
         raise UserError(
             f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
@@ -118,7 +135,6 @@ def _add(
     write_index(folder, index)
     say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
-    return index
 
 
 def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) -> Index:
@@ -156,18 +172,18 @@ def info(folder: Path) -> dict[str, Any]:
     index = read_index(folder)
     labels = index.records.labels
     return {
-        "kind": index.kind,
-        "metric": index.metric,
+        "kind": index.layout.kind,
+        "metric": index.layout.metric,
         "num_images": len(index),
         "num_labels": len(np.unique(labels[labels >= 0])),
         "num_unlabelled": int((labels < 0).sum()),
         "dim": index.dim,
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        **index.parameters,
-        "num_removed_inside": index.num_dead,
+        **index.layout.parameters,
+        "num_removed_inside": index.store.num_dead,
         **{name: value for name, value in index.facts.items() if name != "options"},
         **{name: str(value) for name, value in index.facts.get("options", {}).items()},
-        "hints": index.hints(),
+        "hints": index.store.hints(),
     }
 
 
@@ -178,93 +194,55 @@ def export(folder: Path, out: Path, form: str) -> None:
     index = read_index(folder)
     export_vectors(index, out, form)
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
-    if index.kind == "ivf_pq":
+    if index.layout.kind == "ivf_pq":
         warn("ivf_pq keeps compressed vectors; those that were written are approximations")
 
 
-def open_index(
-    folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-) -> tuple[Index, TrainedModel]:
-    """The index, and the model that it was built with; by default from where that lay then.
+@dataclass(frozen=True)
+class _Gallery:
+    """table: None where stored features are taken as they are. features: None where they are those of the source."""
 
-    Raises UserError where `checkpoint` is another model, or embeds pictures in another way.
-    """
-    facts = read_manifest(folder)["facts"]
-    path = checkpoint or Path(facts["checkpoint"])
-    if checkpoint is None and not path.exists():
-        raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
-    opened = open_model(path, list(overrides))
-    require_same_model(folder, facts, opened)
-    return read_index(folder), opened
+    opened: TrainedModel
+    source: Source
+    table: Table | None
+    features: Embeddings | None
 
-
-def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
-    """Raises a UserError unless the model's embeddings can be compared with those in the index."""
-    ours, theirs = opened.checkpoint.weights_hash, facts["checkpoint_sha256"]
-    if ours != theirs:
-        raise UserError(
-            f"{folder} was built with another checkpoint, {facts['checkpoint']} ({theirs[:12]}), than"
-            f" {opened.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
-            " checkpoint, or build an index with this one by `shelfmark index build`."
-        )
-    now = forward_options(opened.recipe)
-    if "options" in facts:
-        changed = differences(facts["options"], now, defaults=forward_options(Recipe()))
-    else:
-        changed = _of_earlier_version(folder, flat({"data": facts["input"]}), now)
-    if changed:
-        told = ", ".join(f"{one.name}={one.before} (now {one.now})" for one in changed)
-        raise UserError(
-            f"{folder} was built with {told}. Pictures must be embedded as those in the index were: leave these options"
-            " out, or build an index with them."
-        )
+    def described(self) -> tuple[Embeddings, Records, str | None]:
+        """The features, what is known of them, and the first class that the model calls otherwise, in words."""
+        opened, source, table = self.opened, self.source, self.table
+        features = self.features
+        if features is None:
+            assert source.embeddings is not None
+            features = _stored(opened, source.embeddings)
+            if table is None:
+                paths = _rooted(features.paths, opened.recipe.data.root)
+                names = _names(features.labels, opened.class_names)
+                return features, Records(features.image_ids, features.labels, paths, names), None
+            _require_rows(source.embeddings, features, table)
+            features = with_labels_of(table, features, source.embeddings)
+        assert table is not None
+        ids, labels = features.image_ids, table.labels[features.rows]
+        names = _names(labels, table.class_names or opened.class_names)
+        if source.images is not None:
+            # Two folders may each have a 1.jpg.
+            ids = Strings.of(f"{source.images.resolve().name}/{one}" for one in ids)
+        if source.label is not None:
+            labels = np.full(len(labels), source.label, dtype=np.int64)
+            names = {source.label: source.class_name} if source.class_name else _names(labels, opened.class_names)
+        paths = Strings.of(str(table.path(int(row))) for row in features.rows)
+        return features, Records(ids, labels, paths, names), _difference(opened, table)
 
 
-def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
-    others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
-    warn(
-        f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
-        " cannot be checked; an index that is built anew notes them"
-    )
-    return differences(known, {name: now.get(name) for name in known})
-
-
-def _facts(opened: TrainedModel) -> dict[str, Any]:
-    return {
-        "checkpoint": str(opened.checkpoint.folder.resolve()),
-        "checkpoint_sha256": opened.checkpoint.weights_hash,
-        "options": forward_options(opened.recipe),
-    }
-
-
-def _gallery(
-    opened: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None
-) -> tuple[Embeddings, Records, str | None]:
-    """The features, stored in `folder` where they are to be extracted, what is known of them, and the first class that
-    the model calls otherwise, if there is one, in words."""
-    if source.embeddings is not None:
-        features = _stored(opened, source.embeddings)
-        if source.split is None and source.annotations is None:
-            paths = _rooted(features.paths, opened.recipe.data.root)
-            names = _names(features.labels, opened.class_names)
-            return features, Records(features.image_ids, features.labels, paths, names), None
-        table = _table(opened, source)
-        _require_rows(source.embeddings, features, table)
-        features = with_labels_of(table, features, source.embeddings)
-    else:
-        table = _table(opened, source)
+def _gallery(opened: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
+    """What goes into an index; features are extracted, by all processes, into `folder`."""
+    is_as_stored = source.embeddings is not None and source.split is None and source.annotations is None
+    with together():
+        table = None if is_as_stored else _table(opened, source)
+    features = None
+    if source.embeddings is None:
+        assert table is not None
         features = model_features(opened, table, folder, may_replace=False, bad_images=bad_images)
-    ids, labels = features.image_ids, table.labels[features.rows]
-    names = _names(labels, table.class_names or opened.class_names)
-    if source.images is not None:
-        # Two folders may each have a 1.jpg.
-        ids = Strings.of(f"{source.images.resolve().name}/{one}" for one in ids)
-    if source.label is not None:
-        labels = np.full(len(labels), source.label, dtype=np.int64)
-        names = {source.label: source.class_name} if source.class_name else _names(labels, opened.class_names)
-    paths = Strings.of(str(table.path(int(row))) for row in features.rows)
-    return features, Records(ids, labels, paths, names), _difference(opened, table)
+    return _Gallery(opened, source, table, features)
 
 
 def _stored(opened: TrainedModel, folder: Path) -> Embeddings:
@@ -326,5 +304,5 @@ def _require_rows(folder: Path, features: Embeddings, table: Table) -> None:
 
 
 def _say_hints(index: Index) -> None:
-    for hint in index.hints():
+    for hint in index.store.hints():
         say(f"note: {hint}")

@@ -13,24 +13,26 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
 from shelfmark.evaluation.post_processing import (
     FEATURE_STEPS,
     LAST_STEP,
     VECTOR_STEPS,
-    Searched,
     check_steps,
+    of_length_1,
+    plain_scores,
     reranked_scores,
     whitened,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.runtime.features import features_of
-from shelfmark.runtime.retrieval_scores import search_arguments
+from shelfmark.runtime.retrieval_scores import query_gallery
 from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.trained_model import TrainedModel
@@ -70,26 +72,39 @@ def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | 
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
     former: as `evaluate`.
     """
-    val, table = read_evaluation(opened)
+    with together():
+        val, table = read_evaluation(opened)
     pictures = val if table is None else table
     assert pictures is not None
     features = _Features(opened, pictures, folder / STORED, evaluated_before(former))
-    vector_steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=plan.whiten_dim)}
+    scored = _Scored(opened, table, features, plan.whiten_dim)
     rows = []
-    searched: Searched | None = None
     for number, step in enumerate((NOTHING, *plan.steps)):
         start = time.perf_counter()
-        if step == NOTHING or step in FEATURE_STEPS:
-            found = features.of(plan.steps[:number])
-            searched = _searched(opened, found, table) if dist.is_main() else None
-        if searched is not None:
-            if step in vector_steps:
-                searched = vector_steps[step](searched)
-            scores = reranked_scores(searched) if step == LAST_STEP else searched.scores()
-            rows.append({"step": step, **scores, "seconds": time.perf_counter() - start})
-    if dist.is_main():
-        write_table(folder / FILE, rows)
+        passes = features.of(plan.steps[:number]) if step == NOTHING or step in FEATURE_STEPS else []
+        scores = from_main(partial(scored.after, step, passes), "report")
+        rows.append({"step": step, **scores, "seconds": time.perf_counter() - start})
+    from_main(lambda: write_table(folder / FILE, rows))
     return rows
+
+
+class _Scored:
+    """What the first process knows of the search, step upon step. table: None where val is searched in itself."""
+
+    def __init__(self, opened: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
+        self.opened, self.table, self.features = opened, table, features
+        self.steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=whiten_dim)}
+        self.sides: QueryGallery | None = None
+
+    def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
+        """The scores after one more step. passes: features that it begins anew with; none: those of before."""
+        if passes:
+            sides = query_gallery(self.opened.recipe, self.features.mean(passes), self.table)
+            self.sides = of_length_1(sides.on(self.opened.precision.device))
+        assert self.sides is not None
+        if step in self.steps:
+            self.sides = self.steps[step](self.sides)
+        return (reranked_scores if step == LAST_STEP else plain_scores)(self.sides)
 
 
 @dataclass(frozen=True)
@@ -101,12 +116,15 @@ class _Features:
     folder: Path
     stored_in: Sequence[Path]
 
-    def of(self, steps: Sequence[str]) -> Embeddings:
-        """With the views and sizes that the steps ask for: the mean over sizes, each embedding of length 1."""
+    def of(self, steps: Sequence[str]) -> list[Embeddings]:
+        """With the views that the steps ask for, those of each size; every process takes part."""
         recipe = self.opened.recipe
         views = "flip" if "flip" in steps else "centre"
         sizes = recipe.predict.sizes_px if "scales" in steps else (recipe.data.input_size_px,)
-        passes = [self._pass(views, size) for size in sizes]
+        return [self._pass(views, size) for size in sizes]
+
+    def mean(self, passes: Sequence[Embeddings]) -> Embeddings:
+        """The mean over sizes, each embedding of length 1."""
         if len(passes) == 1:
             return passes[0]
         if any(not np.array_equal(one.rows, passes[0].rows) for one in passes):
@@ -132,12 +150,3 @@ class _Features:
             views=views,
             stored_in=self.stored_in,
         )
-
-
-def _searched(opened: TrainedModel, features: Embeddings, table: Table | None) -> Searched:
-    arguments = search_arguments(opened.recipe, features, table)
-    del arguments["metric"]  # always the cosine
-    if opened.precision.device.type == "cuda":
-        for side in {"features", "gallery"} & arguments.keys():
-            arguments[side] = torch.from_numpy(np.array(arguments[side])).to(opened.precision.device)
-    return Searched.of(**arguments)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core import dist
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say, warn
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_test_set
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
+from shelfmark.runtime.image_pass import views_pass
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -44,18 +48,25 @@ def predict(opened: TrainedModel, images: Path | None = None, topk: int = 0, out
         raise UserError(f"--topk {topk} is no number of classes; give 1 or more, or leave it out.")
     if topk > num_classes:
         raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
-    file = unused_path(require_place(out or opened.run_folder / "submission.csv", "--out"))
-    table = folder_table(images) if images else test_set(opened)
-    check_ids(table.image_ids)
+    file = from_main(lambda: unused_path(require_place(out or opened.run_folder / "submission.csv", "--out")))
+    with together():
+        table = folder_table(images) if images else test_set(opened)
+        check_ids(table.image_ids)
     classes, scores = _best_classes(opened, table, max(1, topk), file)
+    topk_file = from_main(partial(_write, table, classes, scores, topk, file), "report")
+    return Prediction(table, classes, scores, file, topk_file)
+
+
+def _write(table: Table, classes: np.ndarray, scores: np.ndarray, topk: int, file: Path) -> Path | None:
+    """Returns the file of the best classes, where there is one."""
     write_submission(file, table.image_ids, classes[:, 0])
     say(f"{len(table)} predictions written to {file}")
-    topk_file = None
-    if topk:
-        topk_file = unused_path(file.with_name(f"{file.stem}_top{topk}.csv"))
-        write_topk(topk_file, table.image_ids, classes, scores)
-        say(f"the best {topk} classes with probabilities written to {topk_file}")
-    return Prediction(table, classes, scores, file, topk_file)
+    if not topk:
+        return None
+    topk_file = unused_path(file.with_name(f"{file.stem}_top{topk}.csv"))
+    write_topk(topk_file, table.image_ids, classes, scores)
+    say(f"the best {topk} classes with probabilities written to {topk_file}")
+    return topk_file
 
 
 def test_set(opened: TrainedModel) -> Table:
@@ -71,9 +82,14 @@ def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tup
     classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
     log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
-    for rows, probabilities in _probabilities(opened, table, log):
-        best = probabilities.topk(k, dim=1)
-        classes[rows], scores[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
+    own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    with log.over_ranks():
+        for rows, probabilities in _probabilities(opened, table, log):
+            best = probabilities.topk(k, dim=1)
+            own.append((rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
+    for share in dist.gather_objects(own):
+        for rows, labels, chances in share:
+            classes[rows], scores[rows] = labels, chances
     unread = int(np.isnan(scores[:, 0]).sum())
     if unread:
         guess = opened.class_name(int(opened.counts.argmax()))
@@ -83,18 +99,18 @@ def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tup
 
 def _probabilities(opened: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
-    for batches in zip(*assemble.prediction_batches(opened.recipe, table, log)):
-        if not len(batches[0]):
-            continue
-        parts = [_mean_over_views(opened, batch.images) for batch in batches]
-        yield batches[0].rows.numpy(), torch.stack(parts).mean(dim=0)
-
-
-def _mean_over_views(opened: TrainedModel, images: Tensor) -> Tensor:
-    """images: (n, V, 3, S, S). Returns (n, C)."""
-    num_images, num_views = images.shape[:2]
-    with torch.inference_mode():
-        with opened.precision.autocast():
-            embedding = opened.network.embed(images.flatten(0, 1).to(opened.precision.device))
-        probabilities = opened.network.logits(embedding).softmax(dim=1)
-    return probabilities.view(num_images, num_views, -1).mean(dim=1)
+    recipe, source = opened.recipe, assemble.image_source(opened.recipe, table)
+    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
+    passes = [
+        views_pass(recipe, opened.network, opened.precision, source, recipe.predict.views, size, "logits")
+        for size in sizes
+    ]
+    # What cannot be read cannot be read at any size: it is listed once.
+    logs = [log, *[None] * (len(sizes) - 1)]
+    for batches in zip(*(images.share(bad) for images, bad in zip(passes, logs)), strict=True):
+        rows = batches[0].rows
+        if any(not np.array_equal(batch.rows, rows) for batch in batches):
+            raise UserError(f"predict.sizes_px={list(sizes)}: some images could be read at one of these sizes only.")
+        if len(rows):
+            parts = [batch.values.softmax(dim=2).mean(dim=1) for batch in batches]
+            yield rows, torch.stack(parts).mean(dim=0)

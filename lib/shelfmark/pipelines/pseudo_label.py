@@ -13,8 +13,9 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main
 from shelfmark.data.documents import annotations_json, read_document
-from shelfmark.data.table import canonical_path
+from shelfmark.data.identity import canonical_path
 from shelfmark.pipelines.predict import Prediction, predict
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -34,9 +35,23 @@ def pseudo_label(
     """
     if not 0 < min_confidence <= 1:
         raise UserError(f"--min-confidence={min_confidence} must lie in 0..1, 0 excluded.")
-    file = unused_path(require_place(out, "--out"))
-    document = _train_document(opened) if with_train else {}
+    document: dict[str, Any] = {}
+
+    def begin() -> Path:
+        file = unused_path(require_place(out, "--out"))
+        document.update(_train_document(opened) if with_train else {})
+        return file
+
+    file = from_main(begin)
     predicted = predict(opened, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
+    from_main(lambda: _write(opened, predicted, document, min_confidence, file), "report")
+    return file
+
+
+def _write(
+    opened: TrainedModel, predicted: Prediction, document: dict[str, Any], min_confidence: float, file: Path
+) -> None:
+    """document: the training annotations that come first, empty where none do."""
     # The score of an image that could not be read is NaN, and so never confident.
     confident = np.flatnonzero(predicted.scores[:, 0] >= min_confidence)
     if not len(confident):
@@ -55,7 +70,6 @@ def pseudo_label(
     write_text(file, written.decode())
     say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
     _tell_extra_root(opened, predicted)
-    return file
 
 
 def _train_document(opened: TrainedModel) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`shelfmark recognise`: the classifier and the nearest gallery images, in one probability.
 
-Legend: Q photographs, C classes of the model, K neighbours, X labels that only the index knows, D embedding.
+Legend: Q photographs, C classes of the model, K neighbours, D embedding.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import torch
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
-from shelfmark.pipelines.index import open_index
-from shelfmark.pipelines.search import Neighbour, embed_photos, listed, neighbours
-from shelfmark.retrieval.index import Index
-from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.photographs import listed
+from shelfmark.runtime.searcher import Searcher
 
 _BLOCK_PHOTOS = 256
 
@@ -63,18 +61,17 @@ def recognise(
     """
     _check(k, weight, temperature, topk)
     photos = listed(photos)
-    index, opened = open_index(folder, checkpoint, overrides)
-    if not index.facts["shares_classes"]:
+    searcher = Searcher.open(folder, checkpoint, overrides)
+    if not searcher.index.facts["shares_classes"]:
         raise UserError(
             f"{folder} numbers its classes by another list than the model, so their answers cannot be joined. Search it"
             " with `shelfmark search`, or build it of annotations with the model's class_names."
         )
-    embedded = embed_photos(opened, photos)
+    embedded = searcher.embed(photos)
     answers = [Recognition(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     for start in range(0, len(embedded.rows), _BLOCK_PHOTOS):
         block = slice(start, start + _BLOCK_PHOTOS)
-        features = embedded.features[block]
-        found = _products(opened, index, features, neighbours(index, features, k), weight, temperature, topk)
+        found = _products(searcher, embedded.features[block], k, weight, temperature, topk)
         for row, products in zip(embedded.rows[block], found):
             answers[row] = Recognition(str(photos[row]), None, products)
     return answers
@@ -83,8 +80,9 @@ def recognise(
 def combined(
     probabilities: np.ndarray, scores: np.ndarray, labels: np.ndarray, weight: float, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(C + X,) labels, (Q, C + X) combined probabilities, and (Q, C + X) the neighbours' part of them.
+    """(labels,), (Q, labels) combined probabilities, and (Q, labels) the neighbours' part of them.
 
+    The labels are those of the model, then those that only the index knows.
     p = (1 - weight) softmax + weight vote; a label's vote is the sum of softmax(score / temperature) over its images
     among the K neighbours. probabilities (Q, C): the classifier's. scores, labels (Q, K): of the neighbours; one
     whose label is -1 does not vote, and where none votes the classifier decides alone.
@@ -106,49 +104,42 @@ def combined(
 
 
 def _products(
-    opened: TrainedModel,
-    index: Index,
-    features: np.ndarray,
-    near: Sequence[Sequence[Neighbour]],
-    weight: float,
-    temperature: float,
-    topk: int,
+    searcher: Searcher, features: np.ndarray, k: int, weight: float, temperature: float, topk: int
 ) -> list[tuple[Product, ...]]:
+    """The products of each of features (Q, D), best first."""
+    opened, records = searcher.opened, searcher.index.records
     with torch.inference_mode():
         logits = opened.network.logits(torch.from_numpy(features).to(opened.precision.device))
         own = logits.softmax(dim=1).cpu().numpy()
-    width = max(map(len, near))
-    scores, voted = np.zeros((len(near), width)), np.full((len(near), width), -1, dtype=np.int64)
-    for row, images in enumerate(near):
-        scores[row, : len(images)] = [one.score for one in images]
-        voted[row, : len(images)] = [-1 if one.label is None else one.label for one in images]
+    near = searcher.nearest(features, k)
+    width = int((near.ids >= 0).sum(axis=1).max())
+    scores, rows = near.scores[:, :width].astype(np.float64), near.ids[:, :width]
+    voted = np.where(rows >= 0, records.labels[rows], -1)
     labels, probabilities, votes = combined(own, scores, voted, weight, temperature)
-    found = []
-    for row, images in enumerate(near):
-        paths: dict[int, str] = {}
-        for one in images:
-            if one.label is not None:
-                paths.setdefault(one.label, one.path)
-        best = np.argsort(-probabilities[row], kind="stable")[:topk]
-        found.append(
-            tuple(
-                Product(
-                    int(labels[place]),
-                    _name(opened, index, int(labels[place])),
-                    float(probabilities[row, place]),
-                    float(own[row, place]) if place < opened.num_classes else 0.0,
-                    float(votes[row, place]),
-                    paths.get(int(labels[place]), ""),
-                )
-                for place in best
+    return [
+        tuple(
+            Product(
+                int(labels[place]),
+                _name(searcher, int(labels[place])),
+                float(probabilities[row, place]),
+                float(own[row, place]) if place < opened.num_classes else 0.0,
+                float(votes[row, place]),
+                _path(searcher, rows[row, voted[row] == labels[place]]),
             )
+            for place in np.argsort(-probabilities[row], kind="stable")[:topk]
         )
-    return found
+        for row in range(len(features))
+    ]
 
 
-def _name(opened: TrainedModel, index: Index, label: int) -> str:
-    names = opened.class_names or ()
-    return names[label] if label < len(names) else index.records.names.get(label, "")
+def _name(searcher: Searcher, label: int) -> str:
+    names = searcher.opened.class_names or ()
+    return names[label] if label < len(names) else searcher.index.records.names.get(label, "")
+
+
+def _path(searcher: Searcher, rows: np.ndarray) -> str:
+    """Of the first of the rows (n,), if there is one."""
+    return searcher.index.records.paths[int(rows[0])] if len(rows) else ""
 
 
 def _check(k: int, weight: float, temperature: float, topk: int) -> None:

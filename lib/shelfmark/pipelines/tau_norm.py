@@ -10,6 +10,7 @@ from shelfmark.calibration import Calibrated, Linear, TauNorm, compare
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main, together
 from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.reports.plots import tau_curve
 from shelfmark.reports.tables import write_table
@@ -41,13 +42,18 @@ class Recalibration:
 def tau_norm(opened: TrainedModel) -> Recalibration:
     """Sweeps tau over stored val features, chooses it by k-fold, writes the recalibrated checkpoint beside
     the table and plot, under `output.tau_root/<run>`."""
-    require_row_lengths(opened, "tau-norm")
-    warn_of_earlier(opened)
-    val = require_val(read_evaluation(opened)[0], "tau-norm")
+    with together():
+        require_row_lengths(opened, "tau-norm")
+        warn_of_earlier(opened)
+        val = require_val(read_evaluation(opened)[0], "tau-norm")
     features = run_features(opened, val, "val")
-    result = _write(opened, fit_tau_norm(opened, features), features)
-    draw_recalibrated(opened, result.checkpoint, val, features)
-    return result
+
+    def fit() -> Recalibration:
+        result = _write(opened, fit_tau_norm(opened, features), features)
+        draw_recalibrated(opened, result.checkpoint, val, features)
+        return result
+
+    return from_main(fit, "calibration")
 
 
 def write_sweep(fitted: TauNorm, folder: Path) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from shelfmark.calibration import ExpertWeights
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
+from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.evaluation.extract import extract
 from shelfmark.pipelines.predict import test_set
 from shelfmark.recipe import assemble
+from shelfmark.runtime.image_pass import augmented_pass
 from shelfmark.runtime.recalibration import classifier_tensors, save_recalibrated
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -28,7 +28,7 @@ METHOD = "expert_weights"
 
 @dataclass(frozen=True)
 class ExpertWeighing:
-    """checkpoint: the folder that test.py takes. weights: (E,), positive, of sum 1. stability: see
+    """checkpoint: the folder that test.py takes. weights: (X,), positive, of sum 1. stability: see
     `calibration.expert_weights.stability`, with these weights; equal_stability: with equal ones."""
 
     folder: Path
@@ -45,9 +45,25 @@ def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWei
     mean in place of the mean, under `output.tau_root/<run>`.
     """
     _require_equal_experts(opened)
-    table = folder_table(images) if images else test_set(opened)
-    folder = unused_path(opened.recipe.output.tau_root / opened.run_folder.name)
-    fitted = _fit(opened, table, folder)
+    with together():
+        table = folder_table(images) if images else test_set(opened)
+    folder = from_main(lambda: unused_path(opened.recipe.output.tau_root / opened.run_folder.name))
+    # Two views of each image are of no use to any later command.
+    with ExitStack() as stack:
+        views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
+        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
+        # What cannot be read is missing in both views; it is listed once.
+        with bad_images.over_ranks():
+            first = _view(opened, table, 1, views, bad_images)
+        second = _view(opened, table, 2, views, None)
+        return from_main(lambda: _weighed(opened, first, second, folder, len(table)), "calibration")
+
+
+def _weighed(
+    opened: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, num_images: int
+) -> ExpertWeighing:
+    weight, bias = classifier_tensors(opened)
+    fitted = ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
     weights = tuple(round(weight, 6) for weight in fitted.weights_.tolist())
     facts = {
         "method": METHOD,
@@ -55,12 +71,12 @@ def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWei
         "weights": list(weights),
         "stability": fitted.stability_,
         "equal_stability": fitted.equal_stability_,
-        "num_images": len(table),
+        "num_images": num_images,
     }
     save_recalibrated(opened, folder / "best_model", fitted, facts)
     write_json(folder / "summary.json", {**facts, "checkpoint": opened.checkpoint.folder})
     told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
-    say(f"weights by {len(table)} images: {told}; written to {folder}")
+    say(f"weights by {num_images} images: {told}; written to {folder}")
     return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
 
 
@@ -76,21 +92,8 @@ def _require_equal_experts(opened: TrainedModel) -> None:
         )
 
 
-def _fit(opened: TrainedModel, table: Table, folder: Path) -> ExpertWeights:
-    bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
-    weight, bias = classifier_tensors(opened)
-    # Two views of each image are of no use to any later command.
-    with tempfile.TemporaryDirectory() as views:
-        # What cannot be read is missing in both views; it is listed once.
-        first = _view(opened, table, 1, Path(views), bad_images)
-        second = _view(opened, table, 2, Path(views), None)
-        return ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
-
-
 def _view(opened: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
-    def embed(images: Tensor) -> Tensor:
-        with torch.inference_mode(), opened.precision.autocast():
-            return opened.network.embed(images.to(opened.precision.device, non_blocking=True))
-
-    batches = assemble.augmented_batches(opened.recipe, table, view, bad_images)
-    return extract(embed, batches, table, folder / f"view{view}", {"view": view})
+    source = assemble.image_source(opened.recipe, table)
+    images = augmented_pass(opened.recipe, opened.network, opened.precision, source, view)
+    share = ((batch.rows, batch.values) for batch in images.share(bad_images))
+    return extract(share, table, folder / f"view{view}", {"view": view})

@@ -19,7 +19,7 @@ from shelfmark.losses import LossUnion, entry
 from shelfmark.models.options import ModelOptions
 from shelfmark.optim.options import OptimOptions, ScheduleOptions
 from shelfmark.recipe.checks import require_sections_that_fit
-from shelfmark.recipe.discovery import Discovery
+from shelfmark.recipe.discovery import DiscoveryOptions
 
 PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 """NVIDIA apex's levels. All of its mixed modes become torch.amp with the dtype that the device does best."""
@@ -180,7 +180,7 @@ class Recipe(Section):
     predict: Predict = Predict()
     tau_norm: TauNormOptions = TauNormOptions()
     calibrate: Calibrate = Calibrate()
-    discovery: Discovery = Discovery()
+    discovery: DiscoveryOptions = DiscoveryOptions()
     output: Output = Output()
 
     def mixing_of(self, stage: int) -> tuple[float, float, float]:

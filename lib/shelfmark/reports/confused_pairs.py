@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from shelfmark.data.images import UnreadableImage, read_rgb
+from shelfmark.data.images import read_rgb
+from shelfmark.data.sources import Picture, UnreadableImage
 from shelfmark.ops.confusions import ConfusedPair
 from shelfmark.reports.figures import INK, MUTED, PIXELS_PER_INCH, columns_of_pixels, new_figure, save
 from shelfmark.reports.tables import write_table
@@ -37,8 +38,8 @@ class ShownPair:
     pair: ConfusedPair
     name: str
     predicted_name: str
-    picture: Path | None
-    predicted_picture: Path | None
+    picture: Picture | None
+    predicted_picture: Picture | None
 
 
 def write_confused_pairs(pairs: Sequence[ShownPair], path: Path) -> None:
@@ -103,13 +104,13 @@ def _write(axes: Any, x: float, y: float, text: str, size: float, color: str, wi
         written.set_clip_box(columns_of_pixels(axes.figure, x, width))
 
 
-def _thumbnail(picture: Path | None) -> np.ndarray:
+def _thumbnail(picture: Picture | None) -> np.ndarray:
     """(T, T, 3) uint8: the whole picture on a grey square; the square alone where it cannot be read."""
     square = np.full((_THUMBNAIL, _THUMBNAIL, 3), _EMPTY, np.uint8)
     if picture is None:
         return square
     try:
-        pixels = read_rgb(picture)
+        pixels = read_rgb(*picture)
     except UnreadableImage:
         return square
     height, width = (max(1, round(side * _THUMBNAIL / max(pixels.shape[:2]))) for side in pixels.shape[:2])

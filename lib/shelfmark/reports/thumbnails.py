@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from shelfmark.data.images import UnreadableImage, read_rgb
+from shelfmark.data.images import read_rgb
+from shelfmark.data.sources import Picture, UnreadableImage
 
 SIDE_PX = 128
 _JPEG_QUALITY = 82
@@ -19,18 +19,19 @@ class Thumbnails:
 
     def __init__(self, side_px: int = SIDE_PX) -> None:
         self.side_px = side_px
-        self._made: dict[Path, str | None] = {}
+        self._made: dict[str, str | None] = {}
 
-    def data_uri(self, path: Path) -> str | None:
+    def data_uri(self, picture: Picture) -> str | None:
         """The whole picture as a JPEG of at most side_px a side, as a data URI; None where it cannot be read."""
-        if path not in self._made:
-            self._made[path] = _data_uri(path, self.side_px)
-        return self._made[path]
+        identity = picture.source.identity(picture.row)
+        if identity not in self._made:
+            self._made[identity] = _data_uri(picture, self.side_px)
+        return self._made[identity]
 
 
-def _data_uri(path: Path, side_px: int) -> str | None:
+def _data_uri(picture: Picture, side_px: int) -> str | None:
     try:
-        pixels = read_rgb(path)
+        pixels = read_rgb(*picture)
     except UnreadableImage:
         return None
     scale = min(1.0, side_px / max(pixels.shape[:2]))

@@ -2,5 +2,6 @@
 
 from shelfmark.retrieval import rerank
 from shelfmark.retrieval.nearest import search
+from shelfmark.retrieval.neighbours import Neighbours
 
-__all__ = ["rerank", "search"]
+__all__ = ["Neighbours", "rerank", "search"]

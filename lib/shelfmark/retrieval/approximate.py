@@ -8,8 +8,10 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.retrieval import exact, faiss_index, index_faiss
+from shelfmark.retrieval import exact, faiss_module
 from shelfmark.retrieval.index_kinds import parameters_for
+from shelfmark.retrieval.neighbours import Neighbours
+from shelfmark.retrieval.stores import IvfStore, Layout, new_store
 from shelfmark.retrieval.vectors import comparable
 
 _KIND = "ivf_flat"
@@ -19,8 +21,8 @@ _BLOCK_QUERIES = 65536
 _SPARE_CANDIDATES = 8
 
 
-def nearest_others(features: Tensor, k: int, seed: int = 0, num_probes: int = 0) -> tuple[Tensor, Tensor]:
-    """Cosines (N, k), best first, and int64 rows (N, k) of each vector's nearest others; -inf and -1 where none.
+def approximate_neighbours(features: Tensor, k: int, seed: int = 0, num_probes: int = 0) -> Neighbours[Tensor]:
+    """Each vector's k nearest others by cosine, by their rows; -inf and -1 where there are fewer.
 
     features: (N, D), of any length; computed in float32 on the CPU. A vector is left out of its own neighbours by its
     row, so a duplicate of it is found. Of the about 4 sqrt(N) lists, num_probes are read; 0 takes a 64th of them and at
@@ -30,34 +32,33 @@ def nearest_others(features: Tensor, k: int, seed: int = 0, num_probes: int = 0)
     """
     if k < 1:
         raise UserError(f"k={k}: ask for at least one neighbour.")
-    if not faiss_index.is_installed():
-        raise UserError("engine=ivf needs faiss: pip install faiss-cpu. engine=torch is exact and needs none.")
+    faiss_module.required("engine=ivf needs", " engine=torch is exact and needs none.")
     vectors, _ = comparable(features.cpu().float(), features[:0].cpu().float(), "cosine")
     scores = vectors.new_full((len(vectors), k), -torch.inf)
     rows = torch.full((len(vectors), k), -1, dtype=torch.int64)
     if len(vectors) < 2:
-        return scores.to(features.device), rows.to(features.device)
+        return Neighbours(scores.to(features.device), rows.to(features.device))
     chosen = {"num_probes": num_probes} if num_probes else None
     parameters = parameters_for(_KIND, len(vectors), vectors.shape[1], chosen)
-    structure = _filled(vectors, parameters, seed)
+    store = _filled(vectors, parameters, seed)
     width = min(k + 1 + _SPARE_CANDIDATES, len(vectors))
     for start in range(0, len(vectors), _BLOCK_QUERIES):
         part = slice(start, start + _BLOCK_QUERIES)
-        _, found = index_faiss.search(structure, _KIND, vectors[part].numpy(), width, parameters)
-        best, order = _ranked(vectors, torch.arange(len(vectors))[part], torch.from_numpy(found))
+        found = store.search(vectors[part].numpy(), width)
+        best, order = _ranked(vectors, torch.arange(len(vectors))[part], torch.from_numpy(found.ids))
         scores[part, : min(k, width)], rows[part, : min(k, width)] = best[:, :k], order[:, :k]
-    return scores.to(features.device), rows.to(features.device)
+    return Neighbours(scores.to(features.device), rows.to(features.device))
 
 
-def _filled(vectors: Tensor, parameters: dict[str, int], seed: int) -> index_faiss.Structure:
-    structure = index_faiss.new_structure(_KIND, vectors.shape[1], "cosine", parameters, seed)
+def _filled(vectors: Tensor, parameters: dict[str, int], seed: int) -> IvfStore:
+    store = new_store(Layout(_KIND, "cosine", parameters, len(vectors)), vectors.shape[1], seed)
+    assert isinstance(store, IvfStore)
     size = min(len(vectors), parameters["num_lists"] * _SAMPLE_PER_LIST)
     drawn = numpy_generator(seed, "approximate_sample").choice(len(vectors), size, replace=False)
-    index_faiss.train(structure, vectors.numpy()[np.sort(drawn)])
+    store.train(vectors.numpy()[np.sort(drawn)])
     for start in range(0, len(vectors), _BLOCK_QUERIES):
-        block = vectors[start : start + _BLOCK_QUERIES].numpy()
-        index_faiss.add(structure, _KIND, block, np.arange(start, start + len(block)))
-    return structure
+        store.add(vectors[start : start + _BLOCK_QUERIES].numpy())
+    return store
 
 
 def _ranked(vectors: Tensor, queries: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """A gallery that is built once and searched often. Legend: N vectors, D embedding, Q queries, K neighbours.
 
-Kind flat compares a query with every vector and orders the neighbours as `retrieval.search` does: by falling score,
-and of equal scores the vector that was added first. The other kinds look at a part of the vectors and may miss some.
+Neighbours come as from `retrieval.search`: by falling score, and of equal scores the vector that was added first. Kind
+flat compares a query with every vector; the other kinds look at a part of the vectors and may miss some.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.core.types import Array
-from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index_kinds import KINDS, check_room, choose_kind, parameters_for
-from shelfmark.retrieval.nearest import search
+from shelfmark.retrieval.neighbours import Neighbours
+from shelfmark.retrieval.stores import IvfStore, Layout, VectorStore, new_store
 from shelfmark.retrieval.vectors import METRICS, comparable
 
 _BLOCK_ROWS = 65536
 _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536
-_DEAD_PART, _GROWTH = 0.2, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +62,10 @@ class Records:
 
 
 class Index:
-    """Vectors in a searchable structure, row by row beside their records.
+    """Vectors in a store, row by row beside their records. facts: where they come from, such as checkpoint_sha256."""
 
-    kind, metric, dim, parameters: what it was built with. serials: (N,) ascending, each row's number in the structure.
-    num_trained: how many vectors it was built of. facts: where the vectors come from, such as checkpoint_sha256.
-    """
-
-    def __init__(
-        self,
-        structure: index_faiss.Structure,
-        records: Records,
-        serials: np.ndarray,
-        *,
-        kind: str,
-        metric: str,
-        parameters: Mapping[str, int],
-        num_trained: int,
-        facts: Mapping[str, Any],
-    ) -> None:
-        self.structure, self.records, self.serials = structure, records, serials
-        self.kind, self.metric, self.parameters = kind, metric, dict(parameters)
-        self.num_trained, self.facts = num_trained, dict(facts)
+    def __init__(self, store: VectorStore, records: Records, facts: Mapping[str, Any]) -> None:
+        self.store, self.records, self.facts = store, records, dict(facts)
 
     @classmethod
     def build(
@@ -109,22 +91,12 @@ class Index:
             raise UserError("There is nothing to build an index of: no vector was given.")
         if kind == "auto":
             kind, _ = choose_kind(num_vectors, dim)
-        filled = parameters_for(kind, num_vectors, dim, parameters)
-        structure = index_faiss.new_structure(kind, dim, metric, filled, seed)
+        layout = Layout(kind, metric, parameters_for(kind, num_vectors, dim, parameters), num_vectors)
         nothing = Records(Strings.of([]), np.empty(0, np.int64), Strings.of([]))
-        index = cls(
-            structure,
-            nothing,
-            np.empty(0, np.int64),
-            kind=kind,
-            metric=metric,
-            parameters=filled,
-            num_trained=num_vectors,
-            facts=facts or {},
-        )
+        index = cls(new_store(layout, dim, seed), nothing, facts or {})
         _check_new(nothing, records, num_vectors)
-        if kind.startswith("ivf"):
-            index_faiss.train(structure, index._ready(_sample(vectors, filled["num_lists"], seed)))
+        if isinstance(index.store, IvfStore):
+            index.store.train(index._ready(_sample(vectors, layout.parameters["num_lists"], seed)))
         index.add(vectors, records)
         return index
 
@@ -132,79 +104,49 @@ class Index:
         return len(self.records)
 
     @property
-    def dim(self) -> int:
-        return self.structure.d
+    def layout(self) -> Layout:
+        return self.store.layout
 
     @property
-    def num_dead(self) -> int:
-        """Removed vectors that the structure still holds; only hnsw has some."""
-        return self.structure.ntotal - len(self)
+    def dim(self) -> int:
+        return self.store.dim
 
     def add(self, vectors: np.ndarray, records: Records) -> None:
-        """Adds vectors (n, D) behind those that are there. Their ids must be new."""
+        """Adds vectors (n, D) behind those that are there. Their image ids must be new."""
         self._check_dim(vectors)
         _check_new(self.records, records, len(vectors))
         joined = self.records.followed_by(records)
-        check_room(self.kind, self.structure.ntotal + len(records))
-        if self.kind.startswith("ivf"):
-            first = int(self.serials[-1]) + 1 if len(self) else 0
-        else:
-            first = self.structure.ntotal
-        serials = first + np.arange(len(records), dtype=np.int64)
+        check_room(self.layout.kind, len(self) + self.store.num_dead + len(records))
         # Every block is looked at before the first is added: a NaN in the last one must not leave half of them.
         for start in range(0, len(vectors), _BLOCK_ROWS):
             self._ready(vectors[start : start + _BLOCK_ROWS])
         for start in range(0, len(vectors), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            index_faiss.add(self.structure, self.kind, self._ready(vectors[block]), serials[block])
-        self.records, self.serials = joined, np.concatenate([self.serials, serials])
+            self.store.add(self._ready(vectors[start : start + _BLOCK_ROWS]))
+        self.records = joined
 
     def remove(self, rows: np.ndarray) -> None:
         """Takes out the vectors at `rows` (integers or a mask). Later rows move up."""
         gone = np.zeros(len(self), bool)
         gone[rows] = True
-        index_faiss.remove(self.structure, self.kind, self.serials[gone])
+        self.store.remove(self.store.ids[gone])
         self.records = self.records.take(np.flatnonzero(~gone))
-        self.serials = np.arange(len(self)) if self.kind == "flat" else self.serials[~gone]
 
-    def search(self, query: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (Q, k), best first, and int64 rows (Q, k) of the nearest vectors to query (Q, D).
+    def search(self, query: Array, k: int) -> Neighbours[np.ndarray]:
+        """The k nearest rows of each of query (Q, D), ordered as by `retrieval.search`.
 
-        As of `retrieval.search`; where fewer than k are found, the row is -1 and the score -inf. Scores of ivf_pq are
-        those of compressed vectors.
+        Scores of ivf_pq are those of compressed vectors. Several threads may search at once.
         """
         if k < 1:
             raise UserError(f"k={k}: ask for at least one neighbour.")
         self._check_dim(query)
-        ready = self._ready(query)
-        if self.kind == "flat":
-            # The vectors are of length 1 already where the metric is cosine.
-            metric = "dot" if self.metric == "cosine" else self.metric
-            return search(ready, self.vectors(), k, metric=metric)
-        alive = self.serials if self.num_dead else None
-        scores, serials = index_faiss.search(self.structure, self.kind, ready, k, self.parameters, alive)
-        rows = np.where(serials < 0, -1, np.searchsorted(self.serials, serials))
+        scores, ids = self.store.search(self._ready(query), k)
+        rows = np.where(ids < 0, -1, np.searchsorted(self.store.ids, ids))
         order = np.lexsort((np.where(rows < 0, len(self), rows), -scores))
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+        return Neighbours(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
     def vectors(self) -> np.ndarray:
         """(N, D) float32, as they are compared: of length 1 for cosine. Of ivf_pq, what the compression left."""
-        return index_faiss.stored_vectors(self.structure, self.kind, self.serials)
-
-    def hints(self) -> list[str]:
-        """What would make the index better, if anything: a sentence each."""
-        found = []
-        if self.num_dead > _DEAD_PART * self.structure.ntotal:
-            found.append(
-                f"{self.num_dead:,} of {self.structure.ntotal:,} vectors are removed ones, which hnsw only passes over;"
-                " build the index again to be rid of them"
-            )
-        if self.kind.startswith("ivf") and len(self) > _GROWTH * self.num_trained:
-            found.append(
-                f"the lists were laid out for {self.num_trained:,} vectors and hold {len(self):,};"
-                " build the index again for as quick an answer as before"
-            )
-        return found
+        return self.store.vectors()
 
     def _check_dim(self, vectors: Array) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
@@ -217,7 +159,7 @@ class Index:
         if isinstance(vectors, np.ndarray):
             # A block of a memory map is copied: it may be read-only, and float64 is not what faiss takes.
             vectors = np.array(vectors, dtype=np.float32)
-        ready, _ = comparable(vectors, vectors, self.metric)
+        ready, _ = comparable(vectors, vectors, self.layout.metric)
         return np.ascontiguousarray(ready.cpu().to(torch.float32).numpy())
 
 

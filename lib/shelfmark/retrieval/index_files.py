@@ -1,7 +1,8 @@
 """An index on disk: `index.faiss`, `rows.npz` and `manifest.json` in a folder. Legend: N vectors.
 
-index.faiss    the structure, in faiss's own format
-rows.npz       labels and serials (N,) int64; image ids and paths as UTF-8 bytes with (N + 1,) offsets
+index.faiss    the store, in faiss's own format
+rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
+               (N + 1,) offsets
 manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files: what the other two
                are, down to their bytes, and digest: of all else in the manifest
 
@@ -33,9 +34,9 @@ from shelfmark.core.manifests import (
     write_manifest,
 )
 from shelfmark.core.strings import Strings
-from shelfmark.retrieval import index_faiss
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_kinds import KINDS
+from shelfmark.retrieval.stores import Layout, read_store
 
 FORMAT_VERSION = 2
 STRUCTURE, ROWS, MANIFEST = "index.faiss", "rows.npz", "manifest.json"
@@ -61,12 +62,13 @@ def write_index(folder: Path, index: Index) -> None:
     """Writes the folder, whole or not at all; a former one stays until the new one is whole."""
     records = index.records
     # The other kinds hold more, or less, by what faiss makes of the vectors.
-    size_bytes = len(index) * index.dim * 4 if index.kind == "flat" else None
+    layout = index.layout
+    size_bytes = len(index) * index.dim * 4 if layout.kind == "flat" else None
     with atomic_folder(folder, size_bytes=size_bytes) as part:
-        index_faiss.write_structure(index.structure, part / STRUCTURE)
+        index.store.write(part / STRUCTURE)
         arrays = {
             "labels": records.labels,
-            "serials": index.serials,
+            "serials": index.store.ids,
             "id_data": records.ids.data,
             "id_offsets": records.ids.offsets,
             "path_data": records.paths.data,
@@ -75,12 +77,12 @@ def write_index(folder: Path, index: Index) -> None:
         write_npz(part / ROWS, arrays)
         manifest = {
             "format_version": FORMAT_VERSION,
-            "kind": index.kind,
-            "metric": index.metric,
+            "kind": layout.kind,
+            "metric": layout.metric,
             "dim": index.dim,
             "num_vectors": len(index),
-            "num_trained": index.num_trained,
-            "parameters": index.parameters,
+            "num_trained": layout.num_trained,
+            "parameters": layout.parameters,
             "facts": index.facts,
             "files": {name: file_facts(part / name, in_blocks=name == STRUCTURE) for name in (STRUCTURE, ROWS)},
             "names": {str(label): name for label, name in sorted(records.names.items())},
@@ -104,22 +106,14 @@ def _read(folder: Path) -> Index:
         _check_file(folder / name, manifest)
     names = {int(label): name for label, name in manifest["names"].items()}
     records, serials = _read_rows(folder / ROWS, names)
-    structure = index_faiss.read_structure(folder / STRUCTURE)
-    if structure.d != manifest["dim"] or len(records) != manifest["num_vectors"]:
+    layout = Layout(manifest["kind"], manifest["metric"], manifest["parameters"], manifest["num_trained"])
+    store = read_store(folder / STRUCTURE, layout, serials)
+    if store.dim != manifest["dim"] or len(records) != manifest["num_vectors"]:
         raise UserError(
-            f"{folder} does not fit together: {len(records)} rows of {structure.d} dimensions, but its manifest says"
+            f"{folder} does not fit together: {len(records)} rows of {store.dim} dimensions, but its manifest says"
             f" {manifest['num_vectors']} of {manifest['dim']}. {_REMAKE}"
         )
-    return Index(
-        structure,
-        records,
-        serials,
-        kind=manifest["kind"],
-        metric=manifest["metric"],
-        parameters=manifest["parameters"],
-        num_trained=manifest["num_trained"],
-        facts=manifest["facts"],
-    )
+    return Index(store, records, manifest["facts"])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.types import Array
-from shelfmark.retrieval import exact, faiss_index
+from shelfmark.retrieval import exact, faiss_exact, faiss_module
+from shelfmark.retrieval.neighbours import Neighbours
 from shelfmark.retrieval.vectors import Ids, comparable, id_codes
 
 A = TypeVar("A", np.ndarray, Tensor)
@@ -39,13 +40,13 @@ def search(
     query_ids: Ids | None = None,
     gallery_ids: Ids | None = None,
     metric: str = "dot",
-) -> tuple[A, A]:
-    """Scores (Q, k), best first, and int64 gallery rows (Q, k): numpy for a numpy query, else torch.
+) -> Neighbours[A]:
+    """The k nearest gallery rows of each query, with K = k: numpy for a numpy query, else torch.
 
     query (Q, D), gallery (G, D): numpy or torch. metric: `dot` of the vectors as they are, `cosine`, or
     `euclidean`, whose score is the negative distance. With both ids given, a gallery vector with the query's
-    own id is never its neighbour; a duplicate of it under another id is. Where fewer than k are left, the
-    row is -1 and the score -inf. engine: `faiss` (CPU), `torch` (the query's device), `auto`.
+    own id is never its neighbour; a duplicate of it under another id is. engine: `faiss` (CPU), `torch` (the
+    query's device), `auto`.
     """
     if k < 1:
         raise UserError(f"k={k}: ask for at least one neighbour.")
@@ -63,7 +64,20 @@ def search(
     if problem.k:
         everyone = torch.arange(len(scores), device=rows.device)
         _solve(problem, everyone, problem.k + _SPARE_CANDIDATES, scores, rows)
-    return (scores.numpy(), rows.numpy()) if isinstance(query, np.ndarray) else (scores, rows)
+    return Neighbours(scores.numpy(), rows.numpy()) if isinstance(query, np.ndarray) else Neighbours(scores, rows)
+
+
+def exact_neighbours(units: Tensor, k: int) -> Neighbours[Tensor]:
+    """Each vector's K = min(k, N - 1) nearest others within one set, by cosine.
+
+    units: (N, D) of length 1, or 0. A vector is left out of its own list by its row, so that duplicates of it stay.
+    """
+    k = min(k, len(units) - 1)
+    if k < 1:
+        nobody = torch.empty(len(units), 0, dtype=torch.int64, device=units.device)
+        return Neighbours(units.new_empty(len(units), 0), nobody)
+    ids = torch.arange(len(units))
+    return search(units, units, k, query_ids=ids, gallery_ids=ids)
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,9 @@ class _Problem:
 def _engine(name: str, query: Tensor) -> Callable[[Tensor, Tensor, int, str], Tensor]:
     choose("engine", name, ("auto", "faiss", "torch"))
     if name == "auto":
-        fits = query.device.type == "cpu" and len(query) >= _MANY_QUERIES and faiss_index.is_installed()
+        fits = query.device.type == "cpu" and len(query) >= _MANY_QUERIES and faiss_module.is_installed()
         name = "faiss" if fits else "torch"
-    return faiss_index.best_rows if name == "faiss" else exact.best_rows
+    return faiss_exact.best_rows if name == "faiss" else exact.best_rows
 
 
 def _solve(problem: _Problem, queries: Tensor, width: int, scores: Tensor, rows: Tensor) -> None:

@@ -1,21 +1,28 @@
-"""Who is searched for whom: labels and identities of queries and gallery. Legend: Q queries, G gallery."""
+"""What is searched in what: vectors, labels and ids of both sides. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.retrieval.vectors import Ids, id_codes
+from shelfmark.retrieval.vectors import Ids, as_tensor, id_codes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QueryGallery:
-    """Labels, (Q,) and (G,), and ids as numbers, int64; equal ids, equal numbers. is_same_set: gallery = queries."""
+    """Queries (Q, D) with labels and ids (Q,), and a gallery (G, D) with labels and ids (G,).
 
+    Labels and ids are int64; a label of -1 is none. Equal ids are one image, whose vector may be another on each side.
+    is_same_set: the gallery is the queries, so it has their vectors too.
+    """
+
+    query: Tensor
+    gallery: Tensor
     query_labels: np.ndarray
     gallery_labels: np.ndarray
     query_ids: np.ndarray
@@ -25,8 +32,8 @@ class QueryGallery:
     @classmethod
     def of(
         cls,
-        features: Array,
-        labels: Array,
+        query: Array,
+        query_labels: Array,
         gallery: Array | None = None,
         gallery_labels: Array | None = None,
         query_ids: Ids | None = None,
@@ -34,26 +41,39 @@ class QueryGallery:
     ) -> QueryGallery:
         """Without a gallery the queries are their own, and a row's number is its id where none are given.
 
-        Between a query set and a gallery without ids nobody is the same.
+        Between a query set and a gallery without ids no image is the same.
         """
+        vectors = as_tensor(query)
         is_same_set = gallery is None
         if gallery is None:
             if gallery_labels is not None or gallery_ids is not None:
                 raise UserError("gallery_labels and gallery_ids describe a gallery; give the gallery too.")
-            gallery, gallery_labels = features, labels
-            query_ids = gallery_ids = np.arange(len(features)) if query_ids is None else query_ids
+            gallery, gallery_labels = query, query_labels
+            query_ids = gallery_ids = np.arange(len(query)) if query_ids is None else query_ids
         if gallery_labels is None:
             raise UserError("The gallery's vectors have no labels; give gallery_labels with gallery.")
         if query_ids is None and gallery_ids is None:
-            query_ids, gallery_ids = np.arange(len(features)), np.arange(len(gallery)) + len(features)
+            query_ids, gallery_ids = np.arange(len(query)), np.arange(len(gallery)) + len(query)
         if query_ids is None or gallery_ids is None:
             raise UserError("Give query_ids and gallery_ids, or neither: a query is known in the gallery by its id.")
         return cls(
-            _labels(labels, len(features), "query"),
+            vectors,
+            vectors if is_same_set else as_tensor(gallery),
+            _labels(query_labels, len(query), "query"),
             _labels(gallery_labels, len(gallery), "gallery"),
-            *id_codes(query_ids, gallery_ids, len(features), len(gallery)),
+            *id_codes(query_ids, gallery_ids, len(query), len(gallery)),
             is_same_set,
         )
+
+    def on(self, device: torch.device | str) -> QueryGallery:
+        """The same with the vectors on that device; for the one where they are, nothing is copied."""
+        query = self.query.to(device)
+        return replace(self, query=query, gallery=query if self.is_same_set else self.gallery.to(device))
+
+    def class_sizes(self) -> np.ndarray:
+        """(Q,) gallery items with the query's label; 0 for a query without one."""
+        sizes = RowsByKey(self.gallery_labels).count(self.query_labels)
+        return np.where(self.query_labels < 0, 0, sizes)
 
 
 class RowsByKey:

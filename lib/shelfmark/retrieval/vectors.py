@@ -37,6 +37,17 @@ def comparable(query: Array, gallery: Array, metric: str) -> tuple[Tensor, Tenso
     return ready_query, ready_gallery
 
 
+def as_tensor(values: Array) -> Tensor:
+    """The same memory as a tensor. Do not write to that of a read-only memory map."""
+    if isinstance(values, Tensor):
+        return values
+    if values.flags.writeable:
+        return torch.from_numpy(values)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(values)
+
+
 def id_codes(query_ids: Ids, gallery_ids: Ids, num_queries: int, num_gallery: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids as int64 (Q,) and (G,): equal ids, equal numbers. All ids are integers, or all are text."""
     for name, ids, length in (("query", query_ids, num_queries), ("gallery", gallery_ids, num_gallery)):
@@ -55,12 +66,8 @@ def id_codes(query_ids: Ids, gallery_ids: Ids, num_queries: int, num_gallery: in
     return coded[0], coded[1]
 
 
-def _matrix(values: Array, name: str) -> Tensor:
-    if isinstance(values, np.ndarray):
-        with warnings.catch_warnings():
-            # A read-only memory map is never written to here.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            values = torch.from_numpy(values)
+def _matrix(given: Array, name: str) -> Tensor:
+    values = as_tensor(given)
     if values.ndim != 2 or values.shape[1] == 0:
         raise UserError(f"{name} vectors are {tuple(values.shape)}; expected (N, D).")
     return values.detach()

@@ -12,6 +12,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.models.heads.unit_rows import unit_rows
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.image_pass import evaluation_pass
 
 
 def begin_with_class_means(network: Network, recipe: Recipe, table: Table, precision: Precision) -> None:
@@ -24,11 +25,14 @@ def begin_with_class_means(network: Network, recipe: Recipe, table: Table, preci
     sums = torch.zeros(weight.shape, dtype=torch.float64, device=weight.device)
     say(f"the classifier begins with the class means of {len(table):,} training images")
     network.eval()
+    images = evaluation_pass(recipe, network, precision, assemble.image_source(recipe, table))
     with together():
-        for batch in assemble.evaluation_batches(recipe, table):
-            labels = batch.labels.to(weight.device)
-            with torch.inference_mode(), precision.autocast():
-                directions = unit_rows(network.embed(batch.images.to(precision.device)))
+        for batch in images.share():
+            if not len(batch.rows):
+                continue
+            labels = torch.from_numpy(table.labels[batch.rows]).to(weight.device)
+            with precision.autocast():
+                directions = unit_rows(batch.values)
             sums.index_add_(0, labels[labels >= 0], directions[labels >= 0].double())
     network.train()
     sums = dist.sum_over_ranks(sums)

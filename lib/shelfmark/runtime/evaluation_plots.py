@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.log import warn
+from shelfmark.data.sources import FileSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.evaluation.classification import Predictions
 from shelfmark.ops.calibration_metrics import reliability
@@ -63,9 +64,11 @@ def _attempt(path: Path, draw: Callable[[Path], None]) -> None:
 def _shown_pairs(opened: TrainedModel, val: Table, features: Embeddings, predictions: Predictions) -> list[ShownPair]:
     labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
 
-    def picture(*choices: np.ndarray) -> Path | None:
+    source = FileSource(val.paths, val.root)
+
+    def picture(*choices: np.ndarray) -> Picture | None:
         rows = next((np.flatnonzero(choice) for choice in choices if choice.any()), None)
-        return None if rows is None else val.path(int(features.rows[rows[0]]))
+        return None if rows is None else Picture(source, int(features.rows[rows[0]]))
 
     def shown(pair: ConfusedPair) -> ShownPair:
         is_other = labels == pair.predicted

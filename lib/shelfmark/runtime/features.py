@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
-from shelfmark.core.together import from_main
+from shelfmark.core.errors import UserError
+from shelfmark.core.together import from_main, together
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.runtime.stored_features import STORED, feature_facts, take_stored, with_labels_of
+from shelfmark.runtime.image_pass import evaluation_pass, views_pass
+from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -55,11 +57,13 @@ def features_of(
         return facts, bool(taken)
 
     facts, is_there = from_main(look)
+    _require_same_pictures(table, facts)
     if not is_there:
         bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
         log = BadImageLog(bad_images, num_images=len(table))
         return _extracted(network, recipe, table, folder, facts, precision, views, log)
-    return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
+    with together():
+        return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
 
 def model_features(
@@ -85,6 +89,16 @@ def model_features(
     )
 
 
+def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
+    """facts: of the first process, whose list of pictures may be another where it changes meanwhile."""
+    with together():
+        if not dist.is_main() and facts["pictures.paths_sha256"] != paths_hash(table):
+            raise UserError(
+                f"the processes see different pictures under {table.root}: they changed as the command began. Leave the"
+                " pictures as they are, and start the command again."
+            )
+
+
 def _extracted(
     network: Network,
     recipe: Recipe,
@@ -96,19 +110,16 @@ def _extracted(
     bad_images: BadImageLog,
 ) -> Embeddings:
     network.eval()
-
-    def embed(images: Tensor) -> Tensor:
-        with torch.inference_mode(), precision.autocast():
-            return network.embed(images.to(precision.device, non_blocking=True))
-
-    def embed_views(images: Tensor) -> Tensor:
-        units = normalize(embed(images.flatten(0, 1)).float(), dim=1)
-        return units.view(*images.shape[:2], -1).mean(dim=1)
-
+    source = assemble.image_source(recipe, table)
     if views == "centre":
-        batches = assemble.evaluation_batches(recipe, table, bad_images)
+        images = evaluation_pass(recipe, network, precision, source)
     else:
-        batches = assemble.view_batches(recipe, table, views, recipe.data.input_size_px, bad_images)
-    chosen = embed if views == "centre" else embed_views
+        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
+    share = ((batch.rows, _features(batch.values)) for batch in images.share(bad_images))
     with bad_images.over_ranks():
-        return extract(chosen, batches, table, folder=folder, manifest={"facts": facts})
+        return extract(share, table, folder=folder, manifest={"facts": facts})
+
+
+def _features(values: Tensor) -> Tensor:
+    """(n, D); of (n, V, D) the mean of the V unit vectors."""
+    return values if values.dim() < 3 else normalize(values.float(), dim=2).mean(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from shelfmark.evaluation.legacy_metrics import legacy_scores
 from shelfmark.evaluation.verification import verification_scores
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
+from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -56,7 +57,7 @@ def write_retrieval_scores(
     Writes retrieval_per_class.csv and, where the classes have groups, retrieval_groups.csv into `folder`.
     table: the retrieval table, None where val is searched in itself; one of the two there is.
     """
-    recipe = opened.recipe
+    recipe, metric = opened.recipe, opened.recipe.eval.retrieval_metric
     found = _searched(recipe, features, table, opened.precision.device)
     intervals = found.intervals(recipe.seed)
     summary: dict[str, Any] = {}
@@ -71,14 +72,12 @@ def write_retrieval_scores(
     assert searched is not None
     write_class_tables(found, searched, folder)
     if asked.clusters:
-        summary |= cluster_scores(features.features, features.labels, recipe.eval.retrieval_metric, recipe.seed)
+        summary |= cluster_scores(features.features, features.labels, metric, recipe.seed)
     if asked.verification:
-        summary |= verification_scores(**search_arguments(recipe, features, table), seed=recipe.seed)
+        summary |= verification_scores(query_gallery(recipe, features, table), metric, seed=recipe.seed)
     if asked.gallery_draws:
-        metric, ks = recipe.eval.retrieval_metric, recipe.eval.recall_at
-        summary |= drawn_gallery_scores(
-            features.features, features.labels, ks, asked.gallery_draws, metric, seed=recipe.seed
-        )
+        ks, draws = recipe.eval.recall_at, asked.gallery_draws
+        summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, seed=recipe.seed)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
     return summary
@@ -108,16 +107,16 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
 
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
     """By names that start with the definitions' own: pnp_recall@1."""
-    arguments = search_arguments(recipe, features, table)
-    query_ids, gallery_ids = (arguments.pop(name, None) for name in ("query_ids", "gallery_ids"))
-    if gallery_ids is not None and np.array_equal(query_ids, gallery_ids):
-        del arguments["gallery"], arguments["gallery_labels"]
-    elif gallery_ids is not None and len(shared := np.intersect1d(query_ids, gallery_ids)):
+    sides = query_gallery(recipe, features, table)
+    if np.array_equal(sides.query_ids, sides.gallery_ids):
+        sides = replace(sides, gallery=sides.query, is_same_set=True)
+    elif len(shared := np.intersect1d(sides.query_ids, sides.gallery_ids)):
         raise UserError(
-            f"{len(shared)} of the {len(query_ids)} queries stand in the gallery too, which has other images besides. "
-            f"--legacy-metrics {definitions} knows only a set searched in itself, or a gallery without the queries."
+            f"{len(shared)} of the {len(sides.query_ids)} queries stand in the gallery too, which has other images"
+            f" besides. --legacy-metrics {definitions} knows only a set searched in itself, or a gallery without the"
+            " queries."
         )
-    found = legacy_scores(**arguments, ks=recipe.eval.recall_at, definitions=definitions)
+    found = legacy_scores(sides, recipe.eval.recall_at, definitions, recipe.eval.retrieval_metric)
     return {f"{definitions}_{name}": value for name, value in found.items()}
 
 
@@ -144,20 +143,14 @@ def _group_rows(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _searched(
     recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str
 ) -> retrieval.SearchScores:
-    arguments = search_arguments(recipe, features, table)
-    if torch.device(device).type == "cuda":
-        for side in ("features", "gallery"):
-            if side in arguments:
-                arguments[side] = torch.from_numpy(np.array(arguments[side])).to(device)
-    return retrieval.search_scores(**arguments, ks=recipe.eval.recall_at)
+    sides = query_gallery(recipe, features, table).on(device)
+    return retrieval.search_scores(sides, recipe.eval.recall_at, recipe.eval.retrieval_metric)
 
 
-def search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) -> dict[str, Any]:
-    """features, labels, metric and, where a table has queries and a gallery, the gallery and the ids; for everything
-    in `evaluation`. Without these columns each row is searched among all the others."""
-    metric = recipe.eval.retrieval_metric
+def query_gallery(recipe: Recipe, features: Embeddings, table: Table | None) -> QueryGallery:
+    """The queries of a table and its gallery; where the table marks neither, each row is searched in all others."""
     if table is None or (table.is_query is None and table.is_gallery is None):
-        return {"features": features.features, "labels": features.labels, "metric": metric}
+        return QueryGallery.of(features.features, features.labels)
     if table.is_query is None or table.is_gallery is None:
         has, lacks = ("is_gallery", "is_query") if table.is_query is None else ("is_query", "is_gallery")
         raise UserError(
@@ -165,12 +158,11 @@ def search_arguments(recipe: Recipe, features: Embeddings, table: Table | None) 
             " searched among all the others."
         )
     is_query, is_gallery = table.is_query[features.rows], table.is_gallery[features.rows]
-    return {
-        "features": features.features[is_query],
-        "labels": features.labels[is_query],
-        "gallery": features.features[is_gallery],
-        "gallery_labels": features.labels[is_gallery],
-        "query_ids": features.rows[is_query],
-        "gallery_ids": features.rows[is_gallery],
-        "metric": metric,
-    }
+    return QueryGallery.of(
+        features.features[is_query],
+        features.labels[is_query],
+        features.features[is_gallery],
+        features.labels[is_gallery],
+        features.rows[is_query],
+        features.rows[is_gallery],
+    )

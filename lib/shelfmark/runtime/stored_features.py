@@ -41,10 +41,15 @@ def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision:
     pictures = {
         "root": table.root.resolve(),
         "num": len(table),
-        "paths_sha256": _hash(table.paths.offsets, table.paths.data),
+        "paths_sha256": paths_hash(table),
         "sizes_and_times_sha256": _stats_hash(table),
     }
     return {**pass_facts(recipe, checkpoint_hash, views), **flat({"precision": precision, "pictures": pictures})}
+
+
+def paths_hash(table: Table) -> str:
+    """Of the pictures' paths, in their order."""
+    return _hash(table.paths.offsets, table.paths.data)
 
 
 def stored_pass_facts(features: Embeddings) -> dict[str, Any]:

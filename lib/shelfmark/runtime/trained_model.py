@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import load
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
-from shelfmark.engine.checkpoint import Checkpoint, config_overrides, load_model
+from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.of_checkpoint import recipe_of
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class TrainedModel:
         return self.class_names[label] if self.class_names else str(label)
 
 
-def open_model(path: Path, overrides: list[Override] | None = None) -> TrainedModel:
+def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
     checkpoint, model = load_model(path)
-    recipe: Recipe = load(Recipe, None, [*config_overrides(checkpoint), *(overrides or [])]).config
+    recipe = recipe_of(checkpoint, overrides)
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)

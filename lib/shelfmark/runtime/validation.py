@@ -19,6 +19,7 @@ from shelfmark.models.network import Network
 from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.features import features_of
+from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.retrieval_scores import retrieval_scores
 
 RETRIEVAL_SCORES = ("recall@", "precision@", "map", "r_precision", "mrr", "minp", "mean_class_recall@1")
@@ -53,13 +54,12 @@ class Validation:
 
     def _classification(self, network: Network, val: Table) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
-        precision = self.state.precision
+        precision, source = self.state.precision, assemble.image_source(self.recipe, val)
         with self.bad_images.over_ranks():
-            for batch in assemble.evaluation_batches(self.recipe, val, self.bad_images):
-                with torch.inference_mode():
-                    with precision.autocast():
-                        embedding = network.embed(batch.images.to(precision.device, non_blocking=True))
-                    counted.add(network.logits(embedding), batch.labels)
+            images = evaluation_pass(self.recipe, network, precision, source, "logits")
+            for batch in images.share(self.bad_images):
+                if len(batch.rows):
+                    counted.add(batch.values, torch.from_numpy(val.labels[batch.rows]))
         counted.sum_over_ranks(precision.device)
         return counted.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
 

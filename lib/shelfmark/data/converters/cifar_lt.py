@@ -18,7 +18,8 @@ from shelfmark.core.rng import numpy_generator
 from shelfmark.data.converters.cifar_files import read_cifar
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json
-from shelfmark.data.images import read_rgb
+from shelfmark.data.images import decode_rgb
+from shelfmark.data.sources.files import read_file
 
 _NO_VAL = (
     "val.json is the official test set, as in the literature: what a run chooses by it, such as best_model, is chosen"
@@ -109,7 +110,7 @@ def _is_there(path: Path, rgb: np.ndarray) -> bool:
     """Compared as pixels: another version may pack the same picture in other bytes."""
     if not path.exists():
         return False
-    if not np.array_equal(read_rgb(path), rgb):
+    if not np.array_equal(decode_rgb(read_file(path), str(path)), rgb):
         raise UserError(f"{path} is there already and is another picture. Give another --out.")
     return True
 

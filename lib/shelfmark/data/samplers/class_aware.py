@@ -1,4 +1,4 @@
-"""Class after class in shuffled cycles. Legend: S steps of an epoch, B batch, C classes, K images a visit."""
+"""Class after class in shuffled cycles. Legend: S steps of an epoch, B batch, C classes."""
 
 from __future__ import annotations
 

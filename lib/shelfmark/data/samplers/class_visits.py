@@ -1,4 +1,4 @@
-"""Images for visits of classes. Legend: V visits, K images a visit."""
+"""Images for visits of classes, from a random permutation of the images of each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from shelfmark.data.samplers.shuffle import shuffled_within
 
 
 def images_of_visits(groups: Groups, visits: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """`size` rows for each visit of a class: (V, K) int64.
+    """`size` rows for each visit of a class: (visits, size) int64.
 
-    visits: (V,) classes that have images. A class gives the images of a random permutation, K at each visit, and takes
-    a new permutation when fewer than K are left. So no image comes again within a permutation. A class with fewer than
-    K images repeats them within the visit.
+    visits: (visits,) classes that have images. A class gives the images of a random permutation, `size` at each visit,
+    and takes a new permutation when fewer are left. So no image comes again within a permutation. A class with fewer
+    than `size` images repeats them within the visit.
     """
     visits_per_permutation = np.maximum(groups.counts // size, 1)
     num_visits = np.bincount(visits, minlength=len(groups.counts))
@@ -38,7 +38,7 @@ def _permutations(groups: Groups, classes: np.ndarray, generator: np.random.Gene
 
 
 def _earlier_visits(visits: np.ndarray, num_visits: np.ndarray) -> np.ndarray:
-    """How many earlier visits each visit's class had: (V,)."""
+    """How many earlier visits each visit's class had: (visits,)."""
     by_class = np.argsort(visits, kind="stable")
     earlier = np.empty_like(visits)
     earlier[by_class] = np.arange(len(visits)) - np.repeat(np.cumsum(num_visits) - num_visits, num_visits)

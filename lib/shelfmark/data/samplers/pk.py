@@ -56,7 +56,7 @@ class PKOrder(PlannedOrder):
         )
 
     def _classes_of_batches(self, generator: np.random.Generator) -> np.ndarray:
-        """The classes of each batch: (S, P)."""
+        """The classes of each batch: (S, classes a batch)."""
         num_batches, classes_per_batch = self.plan.num_batches, self.classes_per_batch
         if self.plan.options.class_weighting == "by_count":
             counts = self.plan.groups.counts[self.classes]

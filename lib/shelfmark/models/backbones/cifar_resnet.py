@@ -1,7 +1,7 @@
 """The ResNet for 32 px pictures: three stages of 16, 32 and 64 channels.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
-Legend: N batch, H x W pixels, K channels of a map.
+Legend: N batch, H x W pixels, C channels of a map.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step from a backbone's last map to its features. Legend: N batch, F channels, H x W pixels of the map."""
+"""The step from a backbone's last map to its features. Legend: N batch, C channels, H x W pixels of the map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shelfmark.ops import pooling
 
 
 class GlobalPooling(nn.Module):
-    """Maps (N, F, H, W) to (N, F), or to (N, F, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
+    """Maps (N, C, H, W) to (N, C), or to (N, C, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
 
     A p of gem that does not learn is a number and in no state_dict.
     """
@@ -44,7 +44,7 @@ class GlobalPooling(nn.Module):
 def replace_pooling(backbone: nn.Module, options: PoolingOptions) -> None:
     """Puts a `GlobalPooling` in the place of the backbone's own, but for options.name=backbone; what follows it stays.
 
-    Raises UserError for a backbone that does not pool a map (N, F, H, W).
+    Raises UserError for a backbone that does not pool a map (N, C, H, W).
     """
     if options.name == "backbone":
         return

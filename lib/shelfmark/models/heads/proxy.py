@@ -1,6 +1,6 @@
 """Proxy heads: vectors, and learned points of each class for them.
 
-Legend: N batch, D embedding, d dimensions of the head, C classes, K proxies a class.
+Legend: N batch, D embedding, d dimensions of the head, C classes, J proxies a class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shelfmark.models.options import HeadOptions
 
 
 class ProxyHead(nn.Module):
-    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, K, d), float32.
+    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, J, d), float32.
 
     options.dim=0 normalises the embedding itself, so d is D. The proxies start with length 1 and may come to have any.
     """

@@ -1,14 +1,6 @@
 """From the config tree to objects. Nothing else reads options to build parts."""
 
-from shelfmark.recipe.assemble.data import (
-    augmented_batches,
-    evaluation_batches,
-    mixing,
-    prediction_batches,
-    read_table,
-    train_loader,
-    view_batches,
-)
+from shelfmark.recipe.assemble.data import augmentation, image_source, mixing, read_table, train_loader
 from shelfmark.recipe.assemble.losses import loss_terms
 from shelfmark.recipe.assemble.model import network
 from shelfmark.recipe.assemble.optim import learning_rate, optimizer
@@ -16,16 +8,14 @@ from shelfmark.recipe.assemble.stages import apply_stage, stage_of
 
 __all__ = [
     "apply_stage",
-    "augmented_batches",
-    "evaluation_batches",
+    "augmentation",
+    "image_source",
     "learning_rate",
     "loss_terms",
     "mixing",
     "network",
     "optimizer",
-    "prediction_batches",
     "read_table",
     "stage_of",
     "train_loader",
-    "view_batches",
 ]

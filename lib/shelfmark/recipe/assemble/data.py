@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from shelfmark.core import dist
-from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
-from shelfmark.core.heartbeat import beat
-from shelfmark.core.rng import derive_seed
-from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
-from shelfmark.data.images import ImageLimits
 from shelfmark.data.lists import apply_lists
-from shelfmark.data.loader import TrainLoader, eval_batches
+from shelfmark.data.loader import TrainLoader
 from shelfmark.data.mixing import Mixing
 from shelfmark.data.samplers import build_order, rank_share
 from shelfmark.data.samplers.options import SamplingStage
+from shelfmark.data.sources import FileSource
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import (
-    NUM_VIEWS,
-    SizedTransforms,
-    Transform,
-    eval_transform,
-    train_transform,
-    view_transform,
-)
+from shelfmark.data.transforms import SizedTransforms, Transform, train_transform
 from shelfmark.data.union import union
 from shelfmark.losses import LossEntry
 from shelfmark.recipe.tree import Recipe
@@ -59,7 +47,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
     """Augmented training batches, this process's part of each."""
     data, augment = recipe.data, recipe.augment
     sizes = {stage.from_epoch: stage.size_px for stage in augment.sizes}
-    transform = SizedTransforms(data.input_size_px, sizes, _augmentation(recipe))
+    transform = SizedTransforms(data.input_size_px, sizes, augmentation(recipe))
     rank_share(recipe.train.batch_size, dist.world_size())
     order = build_order(
         recipe.sampling.model_copy(update={"stages": _sampling_stages(recipe)}),
@@ -72,7 +60,15 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         views=augment.views,
         weights=table.weights,
     )
-    dataset = _dataset(recipe, table, transform, recipe.seed, replace_bad=True)
+    dataset = ImageDataset(
+        image_source(recipe, table),
+        table.labels,
+        transform,
+        seed=recipe.seed,
+        on_bad_image=data.on_bad_image,
+        replace_bad=True,
+        max_pixels=data.max_image_pixels,
+    )
     return TrainLoader(
         dataset,
         order,
@@ -111,17 +107,12 @@ def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
     return counting
 
 
-def _dataset(
-    recipe: Recipe, table: Table, transform: Transform | SizedTransforms, seed: int, replace_bad: bool
-) -> ImageDataset:
-    data = recipe.data
-    limits = ImageLimits(data.max_image_bytes, data.max_image_pixels)
-    return ImageDataset(
-        table, transform, seed=seed, on_bad_image=data.on_bad_image, replace_bad=replace_bad, limits=limits
-    )
+def image_source(recipe: Recipe, table: Table) -> FileSource:
+    """The pictures of a table."""
+    return FileSource(table.paths, table.root, recipe.data.max_image_bytes)
 
 
-def _augmentation(recipe: Recipe) -> Callable[[int], Transform]:
+def augmentation(recipe: Recipe) -> Callable[[int], Transform]:
     """The training augmentation at a size in pixels."""
     return partial(train_transform, augment=recipe.augment, data=recipe.data)
 
@@ -138,58 +129,3 @@ def _sampling_stages(recipe: Recipe) -> tuple[SamplingStage, ...]:
             switches[stage.from_epoch] = stage.sampling
             switches.setdefault(end, after)
     return tuple(SamplingStage(from_epoch=epoch, type=name) for epoch, name in sorted(switches.items()))
-
-
-def evaluation_batches(recipe: Recipe, table: Table, bad_images: BadImageLog | None = None) -> Iterator[Batch]:
-    """This process's share of a table in row order, resized and cropped, without augmentation.
-
-    bad_images: counts and lists what this process could not read, and ends the run when that is too much. The pass
-    has no collectives, since shares may be empty: go over it inside `bad_images.over_ranks()`.
-    """
-    transform = eval_transform(recipe.data.input_size_px, recipe.data)
-    return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images)
-
-
-def prediction_batches(recipe: Recipe, table: Table, bad_images: BadImageLog) -> list[Iterator[Batch]]:
-    """For each size to predict at, the same batches of rows with the views of their images: (n, V, 3, S, S)."""
-    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
-    # What cannot be read cannot be read at any size: it is listed once.
-    logs = [bad_images, *[None] * (len(sizes) - 1)]
-    return [view_batches(recipe, table, recipe.predict.views, size, log) for size, log in zip(sizes, logs)]
-
-
-def view_batches(
-    recipe: Recipe, table: Table, views: str, size_px: int, bad_images: BadImageLog | None = None
-) -> Iterator[Batch]:
-    """As `evaluation_batches`, at one size, with the views of their images: (n, V, 3, S, S)."""
-    transform = view_transform(size_px, views, recipe.data)
-    return _batches(recipe, table, transform, max(1, recipe.eval.batch_size // NUM_VIEWS[views]), bad_images)
-
-
-def augmented_batches(recipe: Recipe, table: Table, view: int, bad_images: BadImageLog | None) -> Iterator[Batch]:
-    """As `evaluation_batches`, but each image augmented as in training; each `view` has draws of its own."""
-    transform = _augmentation(recipe)(recipe.data.input_size_px)
-    seed = derive_seed(recipe.seed, "augmented_view", view)
-    return _batches(recipe, table, transform, recipe.eval.batch_size, bad_images, seed)
-
-
-def _batches(
-    recipe: Recipe,
-    table: Table,
-    transform: Transform,
-    batch_size: int,
-    bad_images: BadImageLog | None,
-    seed: int = 0,
-) -> Iterator[Batch]:
-    data = recipe.data
-    dataset = _dataset(recipe, table, transform, seed, replace_bad=False)
-    batches = eval_batches(dataset, batch_size, data.num_workers, rank=dist.rank(), world_size=dist.world_size())
-    for batch in batches:
-        beat("evaluation")
-        if dist.world_size() == 1:
-            raise_if_stopped()
-        if bad_images is not None:
-            bad_images.add(batch.bad)
-        yield batch
-    if bad_images is not None:
-        bad_images.write()

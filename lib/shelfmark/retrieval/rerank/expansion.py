@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.retrieval.rerank.neighbours import nearest_others
+from shelfmark.retrieval.nearest import exact_neighbours
 from shelfmark.retrieval.vectors import comparable
 
 A = TypeVar("A", np.ndarray, Tensor)
@@ -54,7 +54,7 @@ def _neighbour_means(vectors: Tensor, units: Tensor, alpha: float, k: int) -> Te
         raise UserError(f"k={k}: a vector is its own first neighbour, so ask for at least 1.")
     if not 0 <= alpha < float("inf"):
         raise UserError(f"alpha={alpha}: the power of a neighbour's cosine must be 0 or more.")
-    cosines, rows = nearest_others(units, k - 1)
+    cosines, rows = exact_neighbours(units, k - 1)
     weights = (cosines if float(alpha).is_integer() else cosines.clamp_min(0)) ** alpha
     means = vectors.clone()
     step = max(1, _BLOCK_VALUES // max(1, rows.shape[1] * vectors.shape[1]))

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.retrieval.exact import pair_scores, products
-from shelfmark.retrieval.nearest import search
-from shelfmark.retrieval.rerank.neighbours import nearest_others
+from shelfmark.retrieval.nearest import exact_neighbours, search
 from shelfmark.retrieval.rerank.sparse_rows import SparseRows
 from shelfmark.retrieval.vectors import comparable
 
@@ -136,7 +135,7 @@ class ReRanking:
     def _neighbour_weights(self, k1: int, k2: int) -> SparseRows:
         """(N, N): each row sums to 1 over the expanded k-reciprocal neighbours of its k2 nearest, itself the first."""
         everyone = torch.arange(len(self.units), device=self.units.device)
-        _, others = nearest_others(self.units, max(k1, k2 - 1))
+        _, others = exact_neighbours(self.units, max(k1, k2 - 1))
         lists = torch.cat([everyone[:, None], others], dim=1)
         half = _reciprocal(lists, everyone, round(k1 / 2) + 1)
         step = max(1, _BLOCK_VALUES // (min(k1 + 1, lists.shape[1]) ** 2 * half.shape[1]))

@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pictures import picture_in
 from PIL import Image
 
-from shelfmark.reports.discovery_page import (
-    DiscoveryPage,
+from shelfmark.reports.html_page import (
+    HtmlPage,
     Number,
     Plot,
     ScoresTable,
@@ -57,7 +58,7 @@ def _page(tmp_path: Path, *pictures: ShownPicture, title: str = "New 7", plots: 
     product = ShownProduct(
         title, ("4 images", "density 0.75"), pictures, 3, "like Soap", ShownPicture(None, "Soap"), "truth: 75% Tea"
     )
-    page = DiscoveryPage(
+    page = HtmlPage(
         "Round 1",
         "about it",
         (Number("47.0%", "Recall@1", "44.0 - 50.0"),),
@@ -72,7 +73,9 @@ def _page(tmp_path: Path, *pictures: ShownPicture, title: str = "New 7", plots: 
 
 
 def test_the_page_holds_all_that_it_shows(tmp_path: Path, picture: Path) -> None:
-    html = _page(tmp_path, ShownPicture(picture, "wide.png"), plots=(Plot("Sizes", "of clusters", picture),))
+    html = _page(
+        tmp_path, ShownPicture(picture_in(picture), "wide.png"), plots=(Plot("Sizes", "of clusters", picture),)
+    )
     tags = _Tags(html)
     assert not tags.open
     sources = [attributes["src"] or "" for tag, attributes in tags.found if "src" in attributes]
@@ -96,7 +99,7 @@ def test_the_page_holds_all_that_it_shows(tmp_path: Path, picture: Path) -> None
 
 
 def test_a_thumbnail_is_the_whole_picture_made_small(picture: Path) -> None:
-    uri = Thumbnails(side_px=64).data_uri(picture)
+    uri = Thumbnails(side_px=64).data_uri(picture_in(picture))
     assert uri is not None
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
         assert (image.format, image.size) == ("JPEG", (64, 16))
@@ -107,21 +110,22 @@ def test_a_thumbnail_is_the_whole_picture_made_small(picture: Path) -> None:
 
 def test_a_small_picture_is_not_enlarged(tmp_path: Path) -> None:
     Image.new("L", (3, 2)).save(tmp_path / "small.png")
-    uri = Thumbnails().data_uri(tmp_path / "small.png")
+    uri = Thumbnails().data_uri(picture_in(tmp_path / "small.png"))
     assert uri is not None
     assert Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).size == (3, 2)
 
 
 def test_a_picture_is_decoded_once(picture: Path) -> None:
     thumbnails = Thumbnails()
-    uri = thumbnails.data_uri(picture)
+    uri = thumbnails.data_uri(picture_in(picture))
     picture.unlink()
-    assert thumbnails.data_uri(picture) == uri
+    assert thumbnails.data_uri(picture_in(picture)) == uri
 
 
 def test_a_picture_that_cannot_be_read_says_so_in_its_place(tmp_path: Path, picture: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    html = _page(tmp_path, *(ShownPicture(tmp_path / name, name) for name in ("missing.jpg", "broken.jpg", "wide.png")))
+    names = ("missing.jpg", "broken.jpg", "wide.png")
+    html = _page(tmp_path, *(ShownPicture(picture_in(tmp_path / name), name) for name in names))
     assert html.count("cannot be read") == 2
     assert html.count("no picture") == 1
     assert html.count("data:image/jpeg") == 1
@@ -129,11 +133,11 @@ def test_a_picture_that_cannot_be_read_says_so_in_its_place(tmp_path: Path, pict
 
 def test_names_cannot_break_the_page(tmp_path: Path, picture: Path) -> None:
     evil = '<script>alert("1")</script> & \udcff'
-    html = _page(tmp_path, ShownPicture(picture, evil), title=evil)
+    html = _page(tmp_path, ShownPicture(picture_in(picture), evil), title=evil)
     assert "<script" not in html
     assert "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; ?" in html
     assert not _Tags(html).open
 
 
 def test_the_same_page_is_the_same_bytes(tmp_path: Path, picture: Path) -> None:
-    assert _page(tmp_path, ShownPicture(picture)) == _page(tmp_path, ShownPicture(picture))
+    assert _page(tmp_path, ShownPicture(picture_in(picture))) == _page(tmp_path, ShownPicture(picture_in(picture)))

@@ -1,4 +1,4 @@
-"""A round of discovery as one HTML file: its numbers, and its products as rows of small pictures.
+"""A page as one HTML file: numbers, charts, rows of small pictures, tables and plots.
 
 The file holds all that it shows, so it can be sent to whoever knows the products.
 """
@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from shelfmark.core.files import write_text
+from shelfmark.data.sources import Picture
 from shelfmark.reports.line_charts import LineChart, line_chart
 from shelfmark.reports.thumbnails import Thumbnails
 
@@ -73,9 +74,9 @@ footer { margin: 48px 0 0; font-size: 14px; color: var(--muted); }
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """path: None where there is none to show. note: shown when a pointer rests on it."""
+    """picture: None where there is none to show. note: shown when a pointer rests on it."""
 
-    path: Path | None
+    picture: Picture | None
     note: str = ""
 
 
@@ -130,7 +131,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class DiscoveryPage:
+class HtmlPage:
     title: str
     subtitle: str
     numbers: tuple[Number, ...]
@@ -141,12 +142,12 @@ class DiscoveryPage:
     footer: str = ""
 
 
-def write_page(page: DiscoveryPage, path: Path) -> None:
+def write_page(page: HtmlPage, path: Path) -> None:
     """Writes the HTML file, whole or not at all. The same page gives the same bytes."""
     write_text(path, "\n".join(_document(page)) + "\n")
 
 
-def _document(page: DiscoveryPage) -> Iterator[str]:
+def _document(page: HtmlPage) -> Iterator[str]:
     thumbnails = Thumbnails()
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
@@ -229,9 +230,9 @@ def _product(product: ShownProduct, thumbnails: Thumbnails) -> Iterator[str]:
 
 def _picture(picture: ShownPicture, thumbnails: Thumbnails) -> str:
     note = _text(picture.note)
-    source = thumbnails.data_uri(picture.path) if picture.path is not None else None
+    source = None if picture.picture is None else thumbnails.data_uri(picture.picture)
     if source is None:
-        said = "cannot be read" if picture.path is not None else "no picture"
+        said = "cannot be read" if picture.picture is not None else "no picture"
         return f'<div class="none" title="{note}">{said}</div>'
     return f'<img src="{source}" alt="{note}" title="{note}" loading="lazy">'
 

@@ -1,0 +1,37 @@
+"""What makes two rows one picture: the file, in whatever way its path is spelled.
+
+Every comparison of pictures goes by it: a leak, a repetition, a picture that two lists name. Names of pictures
+(`image_id`) are for people and other programs, and may repeat.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
+    """For each path its absolute form without detours: equal ones are one picture. No disk is touched.
+
+    root: what relative paths start from.
+    """
+    base = os.path.abspath(root)
+    return (os.path.join(base, canonical_path(path, base)) for path in paths)
+
+
+def canonical_path(path: str, root: str) -> str:
+    """`path` without detours: relative to `root` if it lies under it, else absolute. Lexical, no disk is touched.
+
+    root: absolute and normalised. Two spellings of one file (`a//b.jpg`, `./a/b.jpg`) come out equal.
+    """
+    # Nearly every path of a large file is plain already, and is returned as the very same object.
+    if path[:1] not in ("/", ".") and "//" not in path and "/." not in path:
+        return path
+    absolute = os.path.normpath(os.path.join(root, path))
+    return absolute[len(root.rstrip("/")) + 1 :] if is_under(absolute, root) else absolute
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether an absolute, normalised path lies in `folder` or below it."""
+    return path.startswith(folder.rstrip("/") + "/")

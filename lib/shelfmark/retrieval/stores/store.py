@@ -1,0 +1,68 @@
+"""What a store of vectors is. Legend: N vectors, n rows of them, D embedding, Q queries, K neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from shelfmark.retrieval.neighbours import Neighbours
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a store is built: kind of `index_kinds.KINDS`, metric of `vectors.METRICS`, parameters of the kind.
+
+    num_trained: of how many vectors it was built.
+    """
+
+    kind: str
+    metric: str
+    parameters: Mapping[str, int]
+    num_trained: int
+
+
+class VectorStore(Protocol):
+    """N vectors under ids. They come and go as they are compared: float32, finite, of length 1 for cosine.
+
+    An id is an int64 that the store gives. What a vector means is known elsewhere, by its id: see `Index`.
+    """
+
+    layout: Layout
+    ids: np.ndarray
+    """(N,) int64, rising, in the order in which the vectors were added. A removal may number the vectors anew."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def num_dead(self) -> int:
+        """Removed vectors that still take room."""
+        ...
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Adds vectors (n, D); their ids come behind the others."""
+        ...
+
+    def remove(self, ids: np.ndarray) -> None:
+        """Takes out the vectors with these ids (n,)."""
+        ...
+
+    def search(self, query: np.ndarray, k: int) -> Neighbours[np.ndarray]:
+        """The nearest ids of each of query (Q, D); equal scores in any order. Several threads may search at once."""
+        ...
+
+    def vectors(self) -> np.ndarray:
+        """(N, D) float32, in the order of ids; approximate ones where the store compresses. May be a view."""
+        ...
+
+    def hints(self) -> list[str]:
+        """What would make the store better, if anything: a sentence each."""
+        ...
+
+    def write(self, file: Path) -> None:
+        """Writes what opens the store again."""
+        ...

@@ -1,0 +1,154 @@
+"""One pass over pictures: source, transform and model give rows of features or logits, over any number of processes.
+
+Legend: N pictures, n pictures of a batch, V views of each, D embedding, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import BadImage
+from shelfmark.core.heartbeat import beat
+from shelfmark.core.rng import derive_seed
+from shelfmark.core.stopping import raise_if_stopped
+from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.images import MAX_PIXELS
+from shelfmark.data.loader import eval_batches
+from shelfmark.data.sources import ImageSource
+from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, view_transform
+from shelfmark.engine.precision import Precision
+from shelfmark.models.network import Network
+from shelfmark.recipe import Recipe, assemble
+
+Gives = Literal["features", "logits"]
+
+
+class PassedBatch(NamedTuple):
+    """rows: (n,) int64. values: (n, D) features or (n, C) logits, on the model's device; (n, V, ...) of several views.
+
+    bad: the pictures that could not be read meanwhile, which have no row. n is 0 only where no picture of the share
+    could be read; then values is of no use.
+    """
+
+    rows: np.ndarray
+    values: Tensor
+    bad: tuple[BadImage, ...]
+
+
+@dataclass(frozen=True)
+class ImagePass:
+    """What is needed to go over a source's pictures, and nothing that is open: it can be pickled.
+
+    transform: gives (3, S, S), or (V, 3, S, S) for V views. network: in evaluation mode, on precision's device.
+    batch_size: pictures. seed: of the transform, where that draws. For the others see `ImageDataset`.
+    """
+
+    source: ImageSource
+    transform: Transform
+    network: Network
+    precision: Precision
+    gives: Gives = "features"
+    batch_size: int = 64
+    num_workers: int = 0
+    on_bad_image: str = "error"
+    max_pixels: int = MAX_PIXELS
+    seed: int = 0
+
+    def share(self, bad_images: BadImageLog | None = None) -> Iterator[PassedBatch]:
+        """This process's batches, in row order; those of all processes, in rank order, are the batches of one alone.
+
+        bad_images: counts and lists what this process could not read, and raises where that is too much. The pass has
+        no collectives, since shares may be empty: go over it inside `together()` or `bad_images.over_ranks()`, so that
+        an error, or a signal (`Stopped`), of one process ends it in all.
+        """
+        dataset = ImageDataset(
+            self.source,
+            None,
+            self.transform,
+            seed=self.seed,
+            on_bad_image=self.on_bad_image,
+            max_pixels=self.max_pixels,
+        )
+        batches = eval_batches(dataset, self.batch_size, self.num_workers, dist.rank(), dist.world_size())
+        for batch in batches:
+            beat("evaluation")
+            raise_if_stopped()
+            if bad_images is not None:
+                bad_images.add(batch.bad)
+            values = self._values(batch.images) if len(batch) else batch.images
+            yield PassedBatch(batch.rows.numpy(), values, batch.bad)
+        if bad_images is not None:
+            bad_images.write()
+
+    def _values(self, images: Tensor) -> Tensor:
+        views = images.shape[:-3]
+        with torch.inference_mode():
+            with self.precision.autocast():
+                flat = images.flatten(0, -4).to(self.precision.device, non_blocking=True)
+                values = self.network.embed(flat)
+            if self.gives == "logits":
+                values = self.network.logits(values)
+        return values.unflatten(0, views)
+
+
+def evaluation_pass(
+    recipe: Recipe, network: Network, precision: Precision, source: ImageSource, gives: Gives = "features"
+) -> ImagePass:
+    """Each picture as evaluation sees it: resized and cropped, without augmentation."""
+    transform = eval_transform(recipe.data.input_size_px, recipe.data)
+    return _pass(recipe, network, precision, source, transform, gives)
+
+
+def views_pass(
+    recipe: Recipe,
+    network: Network,
+    precision: Precision,
+    source: ImageSource,
+    views: str,
+    size_px: int,
+    gives: Gives = "features",
+) -> ImagePass:
+    """As `evaluation_pass`, at one size, with several views of each picture."""
+    transform = view_transform(size_px, views, recipe.data)
+    batch_size = max(1, recipe.eval.batch_size // NUM_VIEWS[views])
+    return _pass(recipe, network, precision, source, transform, gives, batch_size)
+
+
+def augmented_pass(recipe: Recipe, network: Network, precision: Precision, source: ImageSource, view: int) -> ImagePass:
+    """As `evaluation_pass`, but each picture augmented as in training; each `view` has draws of its own."""
+    transform = assemble.augmentation(recipe)(recipe.data.input_size_px)
+    seed = derive_seed(recipe.seed, "augmented_view", view)
+    return _pass(recipe, network, precision, source, transform, "features", seed=seed)
+
+
+def _pass(
+    recipe: Recipe,
+    network: Network,
+    precision: Precision,
+    source: ImageSource,
+    transform: Transform,
+    gives: Gives,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> ImagePass:
+    data = recipe.data
+    return ImagePass(
+        source,
+        transform,
+        network,
+        precision,
+        gives,
+        batch_size=batch_size or recipe.eval.batch_size,
+        num_workers=data.num_workers,
+        on_bad_image=data.on_bad_image,
+        max_pixels=data.max_image_pixels,
+        seed=seed,
+    )

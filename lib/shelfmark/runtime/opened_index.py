@@ -1,0 +1,82 @@
+"""The model that the vectors of an index come from: who asks the index embeds with the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shelfmark.config.overrides import Override
+from shelfmark.core.artefact import Difference, differences, flat
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import warn
+from shelfmark.recipe import Recipe
+from shelfmark.recipe.forward import forward_options
+from shelfmark.retrieval.index_files import read_manifest
+from shelfmark.runtime.trained_model import TrainedModel, open_model
+
+
+def open_model_of_index(
+    folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
+) -> tuple[TrainedModel, dict[str, Any]]:
+    """The model that the index was built with, by default from where that lay then; and the facts of the index.
+
+    Raises UserError where `checkpoint` is another model, or the overrides make it embed pictures in another way.
+    """
+    facts = read_manifest(folder)["facts"]
+    opened = open_model(_checkpoint(folder, facts, checkpoint), overrides)
+    require_same_model(folder, facts, opened)
+    return opened, facts
+
+
+def checkpoint_of_index(folder: Path, given: Path | None = None) -> Path:
+    """`given`, else where the model of the index lay when it was built; a UserError where it is gone."""
+    return given or _checkpoint(folder, read_manifest(folder)["facts"])
+
+
+def _checkpoint(folder: Path, facts: Mapping[str, Any], given: Path | None = None) -> Path:
+    path = given or Path(facts["checkpoint"])
+    if given is None and not path.exists():
+        raise UserError(f"{folder} was built with {path}, which is gone; say where it is now with --RESUME_MODEL.")
+    return path
+
+
+def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
+    """Raises a UserError unless the model's embeddings can be compared with those in the index."""
+    ours, theirs = opened.checkpoint.weights_hash, facts["checkpoint_sha256"]
+    if ours != theirs:
+        raise UserError(
+            f"{folder} was built with another checkpoint, {facts['checkpoint']} ({theirs[:12]}), than"
+            f" {opened.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
+            " checkpoint, or build an index with this one by `shelfmark index build`."
+        )
+    now = forward_options(opened.recipe)
+    if "options" in facts:
+        changed = differences(facts["options"], now, defaults=forward_options(Recipe()))
+    else:
+        changed = _of_earlier_version(folder, flat({"data": facts["input"]}), now)
+    if changed:
+        told = ", ".join(f"{one.name}={one.before} (now {one.now})" for one in changed)
+        raise UserError(
+            f"{folder} was built with {told}. Pictures must be embedded as those in the index were: leave these options"
+            " out, or build an index with them."
+        )
+
+
+def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
+    others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
+    warn(
+        f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
+        " cannot be checked; an index that is built anew notes them"
+    )
+    return differences(known, {name: now.get(name) for name in known})
+
+
+def index_facts(opened: TrainedModel) -> dict[str, Any]:
+    """What an index notes of the model that its vectors come from."""
+    return {
+        "checkpoint": str(opened.checkpoint.folder.resolve()),
+        "checkpoint_sha256": opened.checkpoint.weights_hash,
+        "options": forward_options(opened.recipe),
+    }

@@ -1,0 +1,61 @@
+"""Photographs that a user asks about, and their embeddings. Legend: Q photographs, n rows of them, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.data.annotations import image_paths
+from shelfmark.data.sources import GivenSource
+from shelfmark.runtime.image_pass import evaluation_pass
+from shelfmark.runtime.trained_model import TrainedModel
+
+_FEW_PHOTOS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedPhotographs:
+    """rows: (n,) int64, rising, of the Q photographs that could be read. features: (n, D) float32 of these.
+
+    errors: why each of the others could not be read, by its row.
+    """
+
+    rows: np.ndarray
+    features: np.ndarray
+    errors: dict[int, str]
+
+
+def listed(photos: Sequence[Path]) -> list[Path]:
+    """The photographs, and in place of a folder those in it."""
+    found: list[Path] = []
+    for photo in photos:
+        found.extend([photo / name for name in image_paths(photo)] if photo.is_dir() else [photo])
+    if not found:
+        raise UserError(f"there is no photograph in {', '.join(map(str, photos))}.")
+    return found
+
+
+def embed_photographs(opened: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
+    """Embeds files, or the bytes of files, as the recipe's evaluation does. One that cannot be read stops no other.
+
+    More than 64 photographs are read by data.num_workers processes.
+    """
+    data = opened.recipe.data
+    names = [str(photo) if isinstance(photo, Path) else f"photograph {row}" for row, photo in enumerate(photos)]
+    source = GivenSource(names, photos, data.max_image_bytes)
+    # To start a loader process takes longer than to read a few pictures.
+    num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
+    forgiving = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
+    recipe = opened.recipe.model_copy(update={"data": forgiving})
+    rows, features, errors = [np.empty(0, np.int64)], [], {}
+    for batch in evaluation_pass(recipe, opened.network, opened.precision, source).share():
+        errors.update({bad.row: bad.reason for bad in batch.bad})
+        if len(batch.rows):
+            rows.append(batch.rows)
+            features.append(batch.values.float().cpu().numpy())
+    embeddings = np.concatenate(features) if features else np.empty((0, 0), np.float32)
+    return EmbeddedPhotographs(np.concatenate(rows), embeddings, errors)
