@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults check format bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers compare-commits table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start compare-commits table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -37,6 +37,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# docs/options.md, from the options.
+options: .venv/installed
+	$(BIN)/python -m shelfmark.cli.options_page docs/options.md
+
 bench-clean: .venv/installed
 	$(BIN)/python benchmarks/bench_clean.py
 
@@ -57,6 +61,10 @@ bench-retrieval: .venv/installed
 
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
+
+# CPU seconds before a command answers: make bench-start [OLD=commit]
+bench-start: .venv/installed
+	$(BIN)/python benchmarks/bench_start.py $(OLD)
 
 # Whether every recipe trains alike, bit for bit: make compare-commits OLD=main [NEW=commit] [MORE="--jobs 2"]
 compare-commits: .venv/installed

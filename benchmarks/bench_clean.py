@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from measuring import device_names, versions
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.files import write_text
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.documents import annotations_json, read_document

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError
 from shelfmark.discovery.clusterers import (
+    Clusterer,
     Components,
     Dbscan,
     Hdbscan,
@@ -41,10 +42,11 @@ from shelfmark.discovery.clusterers import (
     read_clusterer,
     write_clusterer,
 )
-from shelfmark.discovery.clusterers.table import AnyClusterer
+from shelfmark.discovery.clusterers.thresholded import Thresholded
 from shelfmark.discovery.decode import decode
 from shelfmark.discovery.fit import fit
 from shelfmark.discovery.lander import Lander, build_graph
+from shelfmark.discovery.options import LanderOptions
 from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.ops.graph import Graph
 
@@ -66,7 +68,7 @@ MOST_FOR_LANDER = 10_000
 """Images: its training takes as long as they are many."""
 TAUS = (0.9, 0.5)
 MB, GB = 10**6, 10**9
-CLUSTERERS: dict[str, AnyClusterer] = {
+CLUSTERERS: dict[str, Clusterer] = {
     "components": Components(k=K),
     "dbscan": Dbscan(k=K),
     "kmeans": KMeans(k=K),
@@ -216,7 +218,7 @@ def make_pool(size: Size, folder: Path) -> tuple[float, int]:
     return seconds, num_bytes
 
 
-def fit_one(clusterer: AnyClusterer, folder: Path) -> float:
+def fit_one(clusterer: Clusterer, folder: Path) -> float:
     """Writes the clusterer, fitted on the labelled images; seconds of the fit."""
     started = time.perf_counter()
     fitted = clusterer.fit(*labelled(folder))
@@ -231,7 +233,7 @@ def fit_lander(folder: Path) -> float:
     some = labels % -(-len(labels) // MOST_FOR_LANDER) == 0
     features, labels = features[some], labels[some]
     started = time.perf_counter()
-    model = fit(features, labels, epochs=NUM_EPOCHS, hidden=HIDDEN, seed=0)
+    model = fit(features, labels, LanderOptions(epochs=NUM_EPOCHS, hidden=HIDDEN))
     seconds = time.perf_counter() - started
     write_clusterer(folder / "clusterer", LanderClusterer(model=model, k=K))
     return seconds
@@ -248,14 +250,12 @@ def cluster_one(folder: Path, fit_s: float, changes: dict[str, Any]) -> Measured
     return Measured(fit_s, seconds, num_bytes, clusters.num_clusters, *scores, learned_by(clusterer))
 
 
-def learned_by(clusterer: AnyClusterer) -> str:
+def learned_by(clusterer: Clusterer) -> str:
     if isinstance(clusterer, LanderClusterer):
         return f"a network, in {NUM_EPOCHS} epochs"
     if isinstance(clusterer, KMeans):
         return f"{clusterer.images_per_cluster:.1f} images a cluster"
-    if isinstance(clusterer, Hdbscan):
-        return ""
-    return f"threshold {clusterer.threshold:.3f}"
+    return f"threshold {clusterer.threshold:.3f}" if isinstance(clusterer, Thresholded) else ""
 
 
 def forward_rows(num_nodes: int, rounds: int) -> Iterator[str]:

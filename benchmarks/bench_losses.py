@@ -412,8 +412,9 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     from shelfmark.engine.step import TrainStep
     from shelfmark.engine.terms import LossTerm
     from shelfmark.losses import CrossEntropy
-    from shelfmark.models import build_network
-    from shelfmark.optim import build_optimizer, parameter_groups
+    from shelfmark.models.network import build_network
+    from shelfmark.models.options import HeadOptions, ModelOptions
+    from shelfmark.optim import OptimOptions, build_optimizer, parameter_groups
 
     labels = torch.arange(batch_size) // IMAGES_PER_CLASS
     images = torch.randn(batch_size, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
@@ -423,10 +424,10 @@ def training_steps(device: torch.device, pixels: int, batch_size: int) -> tuple[
     steps: dict[str, Callable[[], object]] = {}
     for name, loss in {"cross-entropy": None, "Smooth-AP": SmoothAP(), "PNP-D_q": PNP("D_q")}.items():
         ranking = [LossTerm("ranking", "metric", 1.0, loss, consumes="vectors")] if loss else []
-        heads = {term.head: DIM for term in ranking}
-        network = build_network(backbone="resnet50", num_classes=NUM_CLASSES, heads=heads).to(device)
-        groups = parameter_groups(network, lr=LEARNING_RATE, weight_decay=1e-4)
-        optimizer = build_optimizer("sgd", groups, lr=LEARNING_RATE)
+        heads = {term.head: HeadOptions(dim=DIM) for term in ranking}
+        network = build_network(ModelOptions(backbone="resnet50", heads=heads), NUM_CLASSES).to(device)
+        optim = OptimOptions(lr=LEARNING_RATE)
+        optimizer = build_optimizer(optim, parameter_groups(network, optim))
         terms = [classes, *ranking]
         step = TrainStep(TrainState(network=network, terms=terms, optimizer=optimizer, precision=precision))
         steps[name] = partial(step, one_batch, LEARNING_RATE)

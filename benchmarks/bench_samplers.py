@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import RandomSampler, WeightedRandomSampler
 
-from shelfmark.data.samplers import SAMPLERS, Groups, build_order
+from shelfmark.data.samplers import SAMPLERS, Groups, SamplingOptions, build_order
 from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
 
 NUM_IMAGES = 2_500_000
@@ -42,8 +42,9 @@ def main() -> None:
     print("| order of an epoch | seconds | made once, seconds |")
     print("|---|---:|---:|")
     for name in SAMPLERS:
+        options = SamplingOptions(type=name, images_per_class=IMAGES_PER_CLASS)
         started = time.perf_counter()
-        order = build_order(name, labels, NUM_CLASSES, BATCH_SIZE, seed=0, images_per_class=IMAGES_PER_CLASS)
+        order = build_order(options, labels, NUM_CLASSES, BATCH_SIZE, seed=0)
         once = time.perf_counter() - started
         epochs = iter(range(NUM_RUNS + 1))
         print(f"| shelfmark {name} | {median_seconds(lambda: order.rows(next(epochs))):.3f} | {once:.2f} |")  # noqa: B023

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from measuring import device_names, versions
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_text
 from shelfmark.evaluation.retrieval import search_scores

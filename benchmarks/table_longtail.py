@@ -27,10 +27,11 @@ from longtail_rows import PLAIN, Images, Method, claims_of, rows_of, table_text,
 from measuring import device_names, versions
 
 from shelfmark.calibration.comparison import held_out_predictions
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json
-from shelfmark.engine.checkpoint import MANIFEST
+from shelfmark.engine.checkpoint_folder import MANIFEST
 from shelfmark.evaluation.classification import predict_from_features
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.pipelines.calibrate import fit_methods

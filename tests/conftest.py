@@ -18,7 +18,7 @@ LONGEST_FIRST = (
     "test_demo.py",
     "test_smoke.py",
     "test_resume.py",
-    "test_soft_rank_triton.py",
+    "test_soft_rank.py",
     "test_over_ranks.py",
     "test_calibrate.py",
     "test_recalibrate_twice.py",

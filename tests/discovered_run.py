@@ -14,11 +14,11 @@ from PIL import Image
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import write_embeddings
 from shelfmark.core.strings import Strings
+from shelfmark.discovery.rounds import Selection
 from shelfmark.pipelines.discover.files import (
     ClustersFile,
     EmbeddedSet,
     RunFiles,
-    SelectionFile,
     SetsFile,
     write_arrays,
 )
@@ -90,7 +90,7 @@ def write_run(
     labels = np.array([image.label for image in pool], np.int64)
     write_arrays(run.clusters(number), ClustersFile(rows["unlabelled"], clusters, density))
     selected_in = np.where(labels >= 0, number, -1)
-    write_arrays(run.selection(number), SelectionFile(rows["unlabelled"], labels, clusters, density, selected_in))
+    write_arrays(run.selection(number), Selection(rows["unlabelled"], labels, clusters, density, selected_in))
     return run
 
 

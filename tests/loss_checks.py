@@ -98,8 +98,8 @@ def batches(draw: st.DrawFn, exact: bool = False) -> Batch:
 
     Some rows are equal; exact: only where their similarities are exactly so too.
     """
-    labels = draw(st.lists(st.integers(-1, 2), min_size=5, max_size=12))
-    memory_labels = draw(st.lists(st.integers(-1, 2), max_size=4))
+    labels = draw(st.lists(st.integers(-1, 2), min_size=4, max_size=9))
+    memory_labels = draw(st.lists(st.integers(-1, 2), max_size=3))
     make = draw(st.sampled_from([unit_rows, lattice_rows])) if exact else unit_rows
     gallery = make(len(labels) + len(memory_labels), seed=draw(SEEDS))
     if not exact and draw(st.booleans()):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.recipe import Recipe
 

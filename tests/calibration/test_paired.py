@@ -13,7 +13,7 @@ COUNTS = [300, 150, 50, 40, 5, 3]
 
 
 def _case(num_runs: int = 3, num_images: int = 90) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """hits (S, N), baseline (S, N), labels (N,): a baseline that is right where the other is, and then less often."""
+    """hits (runs, N), baseline (runs, N), labels (N,): a baseline is right where the other is, but less often."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.rand(num_images, generator=generator).pow(2) * 6).long()
     ease = torch.rand(num_images, generator=generator)

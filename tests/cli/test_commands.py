@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,13 @@ import pytest
 from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse
+from shelfmark.cli.recipes import train_recipe
+from shelfmark.config.shape import Shape
+from shelfmark.evaluation.legacy_metrics import DEFINITIONS
+from shelfmark.evaluation.post_processing import FEATURE_STEPS, LAST_STEP, VECTOR_STEPS
+from shelfmark.migrate.dialects import DIALECTS
+from shelfmark.recipe import Recipe
+from shelfmark.retrieval.index_kinds import KINDS
 
 
 def _error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -25,28 +30,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for name in COMMANDS)
 
 
-def test_help_does_not_wait_for_torch_and_timm(checkout: Path) -> None:
-    code = "import sys, shelfmark.cli as cli; cli.main(['--help']); print({'torch', 'timm'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=checkout / "lib")
-    assert done.stdout.splitlines()[-1] == "set()", done.stderr
-
-
-def test_a_mistyped_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Did you mean 'tau-norm'?" in _error(["tau_norm"], capsys)
-
-
-@pytest.mark.parametrize("door", ["test.py", "tau_norm.py"])
-def test_without_a_checkpoint_the_doors_refuse_to_guess(door: str, checkout: Path) -> None:
-    done = subprocess.run([sys.executable, str(checkout / door)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--RESUME_MODEL is missing" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_overrides_and_2020_flags_stand_anywhere() -> None:
-    argv = ["optim.lr=0.1", "--RESUME_MODEL", "log/x/last", "--BASE_LR", "0.5", "train.batch_size=8"]
+    argv = ["optim.lr=0.1", "--RESUME_MODEL", "auto", "--BASE_LR", "0.5", "train.batch_size=8"]
     args = parse("train", COMMANDS["train"], argv)
-    assert str(args.RESUME_MODEL) == "log/x/last"
+    assert str(args.RESUME_MODEL) == "auto"
     assert [(item.key, item.value) for item in args.overrides] == [
         ("optim.lr", 0.5),
         ("optim.lr", 0.1),
@@ -54,37 +41,10 @@ def test_overrides_and_2020_flags_stand_anywhere() -> None:
     ]
 
 
-def test_an_unknown_flag_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Did you mean --BASE_LR?" in _error(["train", "--base_lr", "0.1"], capsys)
-    assert "Did you mean --dry-run?" in _error(["train", "--dryrun"], capsys)
-
-
-def test_a_bad_option_names_the_flag_the_value_and_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
-    text = _error(["config", "sampling.type=class_balance"], capsys)
-    assert "sampling.type='class_balance' is not one of: instance, class_balanced" in text
-
-
-def test_an_unknown_key_of_a_file_names_file_line_and_the_right_spelling(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "run.yaml").write_text("optim:\n  learning_rate: 0.1\n")
-    text = _error(["config", "--config", str(tmp_path / "run.yaml")], capsys)
-    assert "run.yaml:2" in text
-    assert "optim.learning_rate" in text
-    assert "optim.lr" in text
-
-
 def test_the_schema_is_json_that_knows_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert {"data", "model", "losses", "optim", "train", "_base_"} <= set(schema["properties"])
-
-
-def test_bare_main_runs_the_shop(workplace: Path) -> None:
-    args = parse("train", COMMANDS["train"], [])
-    from shelfmark.cli.commands import _train_recipe
-
-    assert _train_recipe(args).config.name == "shop"
 
 
 def test_gpu_ids_and_num_gpus_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,12 +91,26 @@ def test_options_that_do_not_fit_leave_no_run_folder(
     assert not (workplace / "log" / "shop").exists()
 
 
-def test_own_annotations_without_a_config_do_not_ask_for_the_shop(
-    tmp_path: Path, shop_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    own = ["--DATASET_TRAIN_JSON", f"{shop_root}/train.json", "--DATASET_VALID_JSON", f"{shop_root}/val.json"]
-    small = ["--BACKBONE", "test_resnet", "--INPUT_SIZE", "32", "--MAX_EPOCH", "2", "--SAMPLER_TYPE", "class_balance"]
-    short = ["train.steps_per_epoch=2", "--DECAY_STEP", "1,2", "--DATASET_ROOT", str(shop_root)]
-    assert main(["train", *own, *small, *short, "--BATCH_SIZE", "16", "--NUM_WORKERS", "0"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
+def test_a_run_takes_the_shop_where_no_config_and_no_annotations_are_named(workplace: Path) -> None:
+    bare = train_recipe(parse("train", COMMANDS["train"], [])).config
+    assert (bare.name, bare.data.generated, str(bare.data.val_json)) == ("shop", "shop", "dataset/shop/val.json")
+    own = train_recipe(parse("train", COMMANDS["train"], ["--DATASET_TRAIN_JSON", "mine.json"])).config.data
+    assert (str(own.train_json), own.generated) == ("mine.json", "")
+    assert (own.val_json, own.test_json, own.test_root, own.retrieval_json) == (None, None, None, None)
+    both = ["--DATASET_TRAIN_JSON", "mine.json", "--DATASET_VALID_JSON", "val.json"]
+    assert str(train_recipe(parse("train", COMMANDS["train"], both)).config.data.val_json) == "val.json"
+
+
+def test_a_commands_choices_are_those_of_the_part_that_takes_them() -> None:
+    def of(command: str, flag: str) -> tuple[tuple[str, ...], str]:
+        [found] = [one for one in COMMANDS[command].options if one.flag == flag]
+        return tuple(found.settings.get("choices", ())), found.help
+
+    views = Shape.of(Recipe).child("predict").child("views").choices
+    assert ("centre", *of("test", "--tta")[0]) == tuple(views)
+    assert of("index build", "--kind")[0] == ("auto", *KINDS)
+    assert of("evaluate", "--legacy-metrics")[0] == tuple(DEFINITIONS)
+    assert [
+        step for step in (*FEATURE_STEPS, *VECTOR_STEPS, LAST_STEP) if step not in of("evaluate", "--post")[1]
+    ] == []
+    assert COMMANDS["migrate"].options[1].settings["metavar"].split("|") == list(DIALECTS)

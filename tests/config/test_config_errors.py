@@ -4,7 +4,8 @@ import pytest
 from small_tree import Tree
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import Override, load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override, parse_override
 
 
 def problems(*texts: str) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.recipe.tree import Recipe
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tree import Data, Tree
 
-from shelfmark.config.load import Loaded, load, parse_override
+from shelfmark.config.load import Loaded, load
 from shelfmark.config.nodes import plain
+from shelfmark.config.overrides import parse_override
 from shelfmark.config.write import schema_json, to_yaml
 from shelfmark.config.yaml_lines import parse
 from shelfmark.recipe.tree import Recipe

@@ -16,9 +16,9 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from shelfmark.cli import main
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.converters import cifar_files, prepare_cifar_lt
-from shelfmark.data.converters.cifar_lt import longtail_counts
-from shelfmark.data.images import read_rgb
+from shelfmark.data.converters import cifar_files
+from shelfmark.data.converters.cifar_lt import longtail_counts, prepare_cifar_lt
+from shelfmark.data.images import decode_rgb
 
 # The counts
 
@@ -158,7 +158,9 @@ def test_cifar_100_becomes_pictures_and_annotations(source: Path, tmp_path: Path
             assert table.labels[index] == label
             assert table.paths[index] == f"{name}/{NAMES[label]}/{row:05d}.png"
             planes = hundred()[part]["data"][row].reshape(3, 32, 32)
-            np.testing.assert_array_equal(read_rgb(table.path(index)), np.moveaxis(planes, 0, 2))
+            np.testing.assert_array_equal(
+                decode_rgb(table.path(index).read_bytes(), "a picture"), np.moveaxis(planes, 0, 2)
+            )
     assert len(list(out.rglob("*.png"))) == 14 + 6
     assert not list(out.rglob("*.part"))
     assert "14 images in 3 classes, 2 to 8 in each" in prepared.summary
@@ -216,7 +218,8 @@ def test_cifar_10_has_five_files_and_no_groups(tmp_path: Path) -> None:
     assert train.groups is None
     # Rows count on from file to file: the third file's images are rows 4 and 5.
     np.testing.assert_array_equal(
-        read_rgb(out / "train" / "airplane" / "00004.png"), np.moveaxis(pixels(2, 30)[0].reshape(3, 32, 32), 0, 2)
+        decode_rgb((out / "train" / "airplane" / "00004.png").read_bytes(), "a picture"),
+        np.moveaxis(pixels(2, 30)[0].reshape(3, 32, 32), 0, 2),
     )
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations, read_test_set
-from shelfmark.data.converters import prepare_aliproducts, prepare_folder, prepare_grocery
+from shelfmark.data.converters.aliproducts import prepare_aliproducts
+from shelfmark.data.converters.folder import prepare_folder
+from shelfmark.data.converters.grocery import prepare_grocery
 
 CHECKOUT = Path(__file__).parents[2]
 

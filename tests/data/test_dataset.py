@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from from_options import train_transform
 from PIL import Image
 from torch import Tensor
 
@@ -20,7 +21,6 @@ from shelfmark.data.dataset import NUM_SUBSTITUTES, ImageDataset
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import FileSource, UnreadableImage
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import train_transform
 
 LABELS = [0, 0, 0, 1, 1, 2, -1]
 

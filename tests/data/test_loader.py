@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from from_options import build_order, eval_transform, train_transform
 from PIL import Image
 
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader, eval_batches
-from shelfmark.data.samplers import build_order
 from shelfmark.data.sources import FileSource, UnreadableImage
-from shelfmark.data.transforms import eval_transform, train_transform
 
 NUM_ROWS = 26
 LABELS = np.arange(NUM_ROWS) % 4

@@ -15,7 +15,8 @@ from shelfmark.cli import main
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.converters import prepare_pss, prepare_pss_clusters, prepare_pss_features
+from shelfmark.data.converters.pss import prepare_pss
+from shelfmark.data.converters.pss_pickles import prepare_pss_clusters, prepare_pss_features
 
 # Class 10 stands before 2 among strings, behind it among numbers. Of kind Aves, 2 and 10 are known.
 LABELLED = [*(f"Aves/2/l{number}.jpg" for number in range(3)), *(f"Aves/10/l{number}.jpg" for number in range(2))]

@@ -14,24 +14,16 @@ from scipy.io import savemat
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations, read_test_set
-from shelfmark.data.converters import (
-    Prepared,
-    cars196,
-    cub,
-    inaturalist,
-    inshop,
-    prepare_cars196,
-    prepare_cub,
-    prepare_inaturalist,
-    prepare_inshop,
-    prepare_products10k,
-    prepare_sop,
-    prepare_vehicleid,
-    products10k,
-    sop,
-    vehicleid,
-)
+from shelfmark.data.converters import cars196, cub, inaturalist, inshop, products10k, sop, vehicleid
+from shelfmark.data.converters.cars196 import prepare_cars196
+from shelfmark.data.converters.cub import prepare_cub
+from shelfmark.data.converters.inaturalist import prepare_inaturalist
+from shelfmark.data.converters.inshop import prepare_inshop
 from shelfmark.data.converters.pictures import Counts
+from shelfmark.data.converters.prepared import Prepared
+from shelfmark.data.converters.products10k import prepare_products10k
+from shelfmark.data.converters.sop import prepare_sop
+from shelfmark.data.converters.vehicleid import prepare_vehicleid
 from shelfmark.data.table import Table
 
 Converter = Callable[..., Prepared]

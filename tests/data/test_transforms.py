@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from from_options import eval_transform, train_transform, view_transform
 from torch import Tensor
 from torch.nn import functional
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform, view_transform
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 WHOLE = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
-HEAVY = {"color_jitter": (0.4, 0.4, 0.4, 0.1), "randaugment_ops": 2, "erasing": 0.5}
+HEAVY = {"color_jitter": (0.4, 0.4, 0.4, 0.1), "randaugment": {"num_ops": 2}, "erasing": 0.5}
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -150,7 +151,10 @@ def test_erasing_blanks_a_rectangle_after_the_normalisation() -> None:
     assert bool((erased[:, changed] == 0).all())
 
 
-@pytest.mark.parametrize("option", [{"color_jitter": (0.4, 0.0, 0.0, 0.0)}, {"randaugment_ops": 2}, {"erasing": 1.0}])
+JITTER, RANDAUGMENT = {"color_jitter": (0.4, 0.0, 0.0, 0.0)}, {"randaugment": {"num_ops": 2}}
+
+
+@pytest.mark.parametrize("option", [JITTER, RANDAUGMENT, {"erasing": 1.0}])
 def test_each_option_changes_the_picture(option: dict[str, Any]) -> None:
     plain, changed = train_transform(24), train_transform(24, **option)
     assert any(not torch.equal(plain(ramp(60, 60), seed), changed(ramp(60, 60), seed)) for seed in range(5))

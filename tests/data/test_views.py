@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from from_options import build_order, train_transform
 from PIL import Image
 
 from shelfmark.core.contracts import Batch
@@ -14,10 +15,9 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader
-from shelfmark.data.samplers import SAMPLERS, EpochOrder, build_order, rank_batches
+from shelfmark.data.samplers import SAMPLERS, EpochOrder, rank_batches
 from shelfmark.data.sources import FileSource
 from shelfmark.data.table import Table
-from shelfmark.data.transforms import train_transform
 
 NUM_ROWS = 26
 LABELS = np.arange(NUM_ROWS) % 4

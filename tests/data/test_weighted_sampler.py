@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from from_options import build_order
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.samplers import build_order
 
 LABELS = np.array([0, 0, 1, -1, 1, 2, 2, 2])
 

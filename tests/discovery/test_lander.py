@@ -94,14 +94,14 @@ def test_float32_is_within_the_rounding_of_float64(options):
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-@pytest.mark.parametrize("chunk_nodes", [1, 4, 11, 50])
-def test_the_size_of_a_chunk_changes_nothing(options, chunk_nodes):
+def test_the_size_of_a_chunk_changes_nothing(options):
     model, _, features, graph, means = case(options)
     whole = model(features, graph, means)
-    with torch.no_grad():
-        chunked = model(features, graph, means, chunk_nodes=chunk_nodes)
-    for one, other in zip(whole, chunked):
-        assert torch.allclose(one, other, atol=1e-12)
+    for chunk_nodes in (1, 4, 11, 50):
+        with torch.no_grad():
+            chunked = model(features, graph, means, chunk_nodes=chunk_nodes)
+        for one, other in zip(whole, chunked):
+            assert torch.allclose(one, other, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -43,7 +43,7 @@ def test_what_was_saved_comes_back(saved: Path) -> None:
 
 def test_the_manifest_names_format_sizes_and_hashes(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
     for name in ("model.safetensors", "state.pt"):
         assert manifest["files"][name]["size_bytes"] == (saved / name).stat().st_size
         assert len(manifest["files"][name]["sha256"]) == 64
@@ -94,7 +94,7 @@ def test_a_missing_file_is_found(saved: Path) -> None:
 def test_another_format_version_is_refused(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     write_manifest(saved / "manifest.json", manifest | {"format_version": 99})
-    with pytest.raises(UserError, match="checkpoint format 99; this Shelfmark reads formats 1 to 2"):
+    with pytest.raises(UserError, match="checkpoint format 99; this Shelfmark reads formats 1 to 3"):
         load_checkpoint(saved)
 
 

@@ -20,8 +20,9 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.step import StepResult, TrainStep
 from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import PNP, CrossEntropy
-from shelfmark.models import Network
 from shelfmark.models.heads import LinearClassifier, MetricHead
+from shelfmark.models.network import Network
+from shelfmark.models.options import HeadOptions, ModelOptions
 
 FP32 = Precision("fp32", torch.device("cpu"))
 NUM_IMAGES = 8
@@ -36,8 +37,8 @@ def network(dropout: float = 0.0, **options: Any) -> Network:
     # Statistics unlike those of any batch, so that using the wrong ones shows.
     backbone[1].running_mean.fill_(0.3)
     backbone[1].running_var.fill_(0.7)
-    heads = {"rank": nn.Sequential(nn.Dropout(dropout), MetricHead(5, 4))}
-    return Network(backbone, nn.Linear(6, 5), LinearClassifier(5, 3), heads, **options)
+    heads = {"rank": nn.Sequential(nn.Dropout(dropout), MetricHead(5, HeadOptions(dim=4)))}
+    return Network(backbone, nn.Linear(6, 5), LinearClassifier(5, 3), heads, ModelOptions(**options))
 
 
 def batches(num_images: int = NUM_IMAGES, num_batches: int = 3) -> list[Batch]:

@@ -21,9 +21,7 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import CrossEntropy, SmoothAP
-from shelfmark.optim import build_optimizer, parameter_groups
-
-OPTIM: dict[str, Any] = {"momentum": 0.9, "nesterov": False, "betas": (0.9, 0.999), "weight_decay": 0.01}
+from shelfmark.optim import OptimOptions, build_optimizer, parameter_groups
 
 
 class Small(nn.Module):
@@ -46,8 +44,8 @@ def small(name: str = "adamw", lr: float = 0.1, **groups: Any) -> TrainStep:
         LossTerm("cross_entropy", "classifier", 1.0, CrossEntropy()),
         LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), consumes="vectors", memory=CrossBatchMemory(8)),
     ]
-    groups_of = parameter_groups(network, lr=lr, weight_decay=0.01, **groups)
-    return step_of(network, terms, build_optimizer(name, groups_of, lr=lr, **OPTIM))
+    options = OptimOptions(name=name, lr=lr, weight_decay=0.01, **groups)
+    return step_of(network, terms, build_optimizer(options, parameter_groups(network, options)))
 
 
 def batch(seed: int = 0, broken: bool = False) -> Batch:
@@ -134,7 +132,7 @@ def test_broken_weights_and_optimizer_values_are_named() -> None:
     assert [name.split(".")[-1] for name in broken] == ["bias", "exp_avg"]
 
 
-@pytest.mark.parametrize("changed", [{}, {"decay_norm_and_bias": True}, {"head_lr_factor": 7.0}])
+@pytest.mark.parametrize("changed", [{}, {"decay_norm_and_bias": True}, {"non_backbone_lr_factor": 7.0}])
 def test_an_optimizer_is_restored_by_name_whatever_groups_the_options_make(changed: dict[str, Any]) -> None:
     first = small()
     first(batch(), learning_rate=0.1)
@@ -145,7 +143,7 @@ def test_an_optimizer_is_restored_by_name_whatever_groups_the_options_make(chang
     assert same(everything(second), everything(first))
     groups = {group["name"]: group for group in second.state.optimizer.param_groups}
     # Hyperparameters are those of the options, not those of the checkpoint.
-    assert groups["head"]["lr_factor"] == changed.get("head_lr_factor", 1.0)
+    assert groups["head"]["lr_factor"] == changed.get("non_backbone_lr_factor", 1.0)
     assert ("head.no_decay" in groups) == ("decay_norm_and_bias" not in changed)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from from_options import learning_rate
 from rich.console import Console
 
 from shelfmark.core.contracts import Batch
@@ -24,7 +25,7 @@ from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.progress import Progress
 from shelfmark.engine.step import StepResult
 from shelfmark.engine.trainer import Trainer
-from shelfmark.optim import LearningRate, StagedRate
+from shelfmark.optim import StagedRate
 
 NUM_STEPS = 5
 
@@ -125,7 +126,7 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
         state=state,
         step_for=changes.get("step_for", lambda epoch: only),
         loader=Loader(),  # type: ignore[arg-type]
-        learning_rate=StagedRate(((0, LearningRate(1.0, "constant", steps_per_epoch=NUM_STEPS, num_epochs=10)),)),
+        learning_rate=StagedRate(((0, learning_rate(1.0, "constant", steps_per_epoch=NUM_STEPS, num_epochs=10)),)),
         hooks=hooks,
         num_epochs=num_epochs,
         log_every_steps=2,

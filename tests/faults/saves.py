@@ -19,7 +19,8 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.strings import Strings
-from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint, previous_of, save_checkpoint
+from shelfmark.engine.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint_folder import previous_of
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_files import read_index, write_index
 

@@ -16,7 +16,7 @@ from pytorch_metric_learning import losses as peers
 from shelfmark.losses.angular import AngularLoss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches(), angle_deg=st.sampled_from([10.0, 40.0, 60.0]))
 def test_value_and_gradient_equal_the_loops_for_any_labels(batch, angle_deg):
     assert_equals_oracle(AngularLoss(angle_deg), partial(oracles.angular, angle_deg=angle_deg), batch)

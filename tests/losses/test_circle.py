@@ -27,14 +27,14 @@ from shelfmark.losses.circle import CircleLoss, PairCosFaceLoss
 OPTIONS = st.sampled_from([(0.25, 128.0), (0.4, 80.0), (0.0, 2.0), (0.25, 32.0)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches(), options=OPTIONS)
 def test_circle_equals_the_loops_for_any_labels(batch, options):
     margin, scale = options
     assert_equals_oracle(CircleLoss(margin, scale), partial(oracles.circle, margin=margin, scale=scale), batch)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches(), options=OPTIONS)
 def test_pair_cosface_equals_the_loops_for_any_labels(batch, options):
     margin, scale = options

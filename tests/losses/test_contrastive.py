@@ -32,7 +32,7 @@ def contrastive_by_loops(loss: ContrastiveLoss, batch: Batch, step: int = 0) -> 
     return oracles_pairs.contrastive(rows_of(batch), loss.distance, *margins, **options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     batch=batches(exact=True),
     distance=st.sampled_from(["dot", "euclidean"]),

@@ -192,6 +192,7 @@ def test_which_losses_take_the_labels_of_mixed_images_is_known_without_one():
         ({"name": "cosface", "margin": -0.1}, "margin=-0.1 must lie in 0..2"),
         ({"name": "cosface", "scale": math.inf}, "scale=inf"),
         ({"name": "circle_softmax", "margin": 1.0}, "margin=1.0 must lie within -1..1"),
+        ({"name": "circle_softmax", "margin": -1.0}, "margin=-1.0 must lie within -1..1"),
         ({"name": "circle_softmax", "scale": -1}, "scale=-1.0"),
         ({"name": "adaptive_margin", "smallest_margin": 0.6}, "smallest_margin=0.6 must not exceed largest_margin=0.5"),
         ({"name": "adaptive_margin", "smallest_margin": -0.1}, "smallest_margin=-0.1 must lie in"),

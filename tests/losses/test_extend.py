@@ -13,7 +13,8 @@ import sys
 import pytest, torch
 from shelfmark.cli import main
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.losses import LossContext
 from shelfmark.recipe.tree import Recipe
 from added import test_it_is_what_a_hand_computes

@@ -55,7 +55,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     labels=st.lists(st.integers(-1, 3), min_size=1, max_size=9),
     remembered=st.lists(st.integers(-1, 3), max_size=5),

@@ -22,7 +22,7 @@ def lifted_by_loops(batch: Batch, margin: float = 1.0) -> Tensor:
     return oracles_pairs.lifted_structure(rows_of(batch), margin)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches(exact=True), margin=st.sampled_from([1.0, 0.2, -1.5]))
 def test_value_and_gradient_equal_the_loops_for_any_labels(batch, margin):
     assert_equals_oracle(LiftedStructureLoss(margin), partial(lifted_by_loops, margin=margin), batch, rtol=1e-9)

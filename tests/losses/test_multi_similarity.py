@@ -18,7 +18,7 @@ from shelfmark.losses import LossContext, entry
 from shelfmark.losses.multi_similarity import MultiSimilarityLoss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     batch=batches(),
     weights=st.sampled_from([(2.0, 50.0, 0.5), (18.0, 75.0, 0.77), (1.0, 1.0, -0.3)]),

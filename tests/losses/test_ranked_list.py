@@ -16,7 +16,7 @@ from pytorch_metric_learning import losses as peers
 from shelfmark.losses.ranked_list import RankedListLoss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     batch=batches(),
     distances=st.sampled_from([(0.4, 1.2), (0.0, 1.0), (0.5, 0.5), (0.2, 3.0)]),

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from shelfmark.losses.sup_con import SupConLoss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches(), temperature=st.sampled_from([0.1, 0.5, 3.0]))
 def test_value_and_gradient_equal_the_loops_for_any_labels(batch, temperature):
     assert_equals_oracle(SupConLoss(temperature), partial(oracles.sup_con, temperature=temperature), batch)

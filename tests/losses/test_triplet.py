@@ -28,7 +28,7 @@ def triplet_by_loops(loss: TripletLoss, batch: Batch, step: int = 0) -> Tensor:
     return oracles_pairs.triplet(rows_of(batch), loss.margin, loss.mining, loss.distance, seed, step)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     batch=batches(exact=True),
     margin=st.sampled_from([0.0, 0.3, 1.0]),

@@ -10,7 +10,8 @@ import published_commands as published
 import pytest
 from example_lines import CONFIGS, choices_refused, meaning
 
-from shelfmark.config.load import Override, load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override, parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.migrate.command import override_text, shell_word
 from shelfmark.migrate.dialects import translate

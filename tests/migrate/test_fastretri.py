@@ -65,7 +65,7 @@ EXAMPLES = examples_of("""
     SOLVER.OPT Adam -> optim.name=adam
     SOLVER.BASE_LR 0.01 -> optim.lr=0.01 optim.schedule.final_factor=0.002
     SOLVER.ETA_MIN_LR 1e-4 -> optim.lr=0.02 optim.schedule.final_factor=0.005
-    SOLVER.HEADS_LR_FACTOR 10 -> optim.head_lr_factor=10
+    SOLVER.HEADS_LR_FACTOR 10 -> optim.non_backbone_lr_factor=10
     SOLVER.MOMENTUM 0.9 -> optim.momentum=0.9
     SOLVER.NESTEROV True -> optim.nesterov=true
     SOLVER.WEIGHT_DECAY 1e-4 -> optim.weight_decay=0.0001

@@ -31,8 +31,13 @@ def migrated(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[list[
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The checkout, as the working folder: nothing is written. `$dir` is what PNPloss's line names."""
+    """The checkout, as the working folder: nothing is written. `$dir` is what PNPloss's line names.
+
+    Commands may name checkpoints and annotations, of which none is here.
+    """
     monkeypatch.setenv("dir", "dataset")
+    monkeypatch.setattr("shelfmark.engine.checkpoint_folder.checkpoint_folder", lambda path: path)
+    monkeypatch.setattr("shelfmark.cli.existing._existing", lambda path, *_, **__: path)
     monkeypatch.chdir(CHECKOUT)
     return CHECKOUT
 

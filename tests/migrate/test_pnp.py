@@ -14,7 +14,7 @@ EXAMPLES = examples_of("""
     --use_tv_split; --tv_split_by_samples; --tv_split_perc 0.8 | LACKS
     --augmentation big -> data.input_size_px=256 data.eval_crop=1
     --lr 1e-4 -> optim.lr=0.0001
-    --fc_lr 1e-4 -> optim.head_lr_factor=10
+    --fc_lr 1e-4 -> optim.non_backbone_lr_factor=10
     --decay 1e-3 -> optim.weight_decay=0.001
     --n_epochs 7 -> train.num_epochs=7
     --kernels 2 -> data.num_workers=2
@@ -65,7 +65,11 @@ def test_what_is_not_typed_has_the_default_of_the_original_and_not_that_of_the_r
     bare = resolved(LINE)
     assert (bare.seed, bare.train.batch_size, bare.train.num_epochs, bare.model.embedding_dim) == (1, 112, 150, 128)
     assert (bare.losses[0].variant, bare.sampling.images_per_class) == ("O", 2)  # type: ignore[union-attr]
-    assert (bare.optim.lr, bare.optim.head_lr_factor, bare.optim.schedule.milestones_epochs[0]) == (1e-5, 1, 120)
+    assert (bare.optim.lr, bare.optim.non_backbone_lr_factor, bare.optim.schedule.milestones_epochs[0]) == (
+        1e-5,
+        1,
+        120,
+    )
 
 
 @pytest.mark.parametrize(

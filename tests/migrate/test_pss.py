@@ -28,7 +28,7 @@ OF_ALL = """
 """
 EXAMPLES = examples_of(f"""{OF_ALL}
     --lr 1e-4 -> optim.lr=0.0001
-    --fc_lr_mul 0 -> optim.head_lr_factor=1
+    --fc_lr_mul 0 -> optim.non_backbone_lr_factor=1
     --n_epochs 7 -> train.num_epochs=7
     --bs 64 -> train.batch_size=64
     --samples_per_class 2 -> sampling.images_per_class=2
@@ -151,7 +151,11 @@ def test_the_published_commands_of_hi_lander_are_the_network_of_the_recipe() -> 
 
 def test_what_is_not_typed_has_the_default_of_the_original_and_not_that_of_the_recipe() -> None:
     embedder = resolved(FIRST)
-    assert (embedder.train.batch_size, embedder.model.embedding_dim, embedder.optim.head_lr_factor) == (112, 512, 5)
+    assert (embedder.train.batch_size, embedder.model.embedding_dim, embedder.optim.non_backbone_lr_factor) == (
+        112,
+        512,
+        5,
+    )
     assert embedder.eval.every_epochs == 1
     network = resolved("python train_subg.py --data_path a.pkl").discovery.clusterer.lander
     assert (network.ks, network.levels, network.layer, network.balance) == ((10,), (1,), "gcn", False)

@@ -11,7 +11,7 @@ LINE = "python main.py --dataset vehicle_id"
 EXAMPLES = examples_of("""
     --dataset vehicle_id -> train.num_epochs=400 eval.recall_at=[1,5]
     --lr 1e-4 -> optim.lr=0.0001
-    --fc_lr_mul 0 -> optim.head_lr_factor=1
+    --fc_lr_mul 0 -> optim.non_backbone_lr_factor=1
     --n_epochs 7 -> train.num_epochs=7
     --kernels 2 -> data.num_workers=2
     --bs 64 -> train.batch_size=64
@@ -56,7 +56,7 @@ def test_each_flag_means_what_its_example_says() -> None:
 
 def test_what_is_not_typed_has_the_default_of_the_original_and_not_that_of_the_recipe() -> None:
     species = resolved("python main.py --dataset Inaturalist")
-    assert (species.train.batch_size, species.optim.head_lr_factor, species.eval.every_epochs) == (112, 5, 1)
+    assert (species.train.batch_size, species.optim.non_backbone_lr_factor, species.eval.every_epochs) == (112, 5, 1)
 
 
 def test_on_species_the_values_of_the_original_hold_whatever_is_typed() -> None:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
-from shelfmark.models import build_backbone
-from shelfmark.models.backbones import FORMER_NAMES, OWN, backbone_name
+from shelfmark.models.backbones import FORMER_NAMES, OWN, backbone_name, build_backbone
 
 # Keys of the files that the ResNeSt authors published.
 OFFICIAL_RESNEST_KEYS = {

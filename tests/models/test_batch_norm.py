@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_networks import small_network
 from torch import nn
 from two_processes import on_two_processes
 
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.models import batch_norm as ours
-from shelfmark.models import build_network
 from shelfmark.models.batch_norm import average_statistics, running_statistics, sync_batch_norm
 
 NUM_STEPS, NUM_ROWS, NUM_CHANNELS = 3, 5, 4
@@ -81,7 +81,7 @@ def test_synchronised_batch_norm_needs_gpus(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet"])
 def test_conversion_changes_no_name_and_no_evaluation(monkeypatch: pytest.MonkeyPatch, backbone: str) -> None:
-    network = build_network(backbone=backbone, num_classes=3, embedding_dim=6, neck="bn", freeze_bn=True)
+    network = small_network(3, backbone=backbone, embedding_dim=6, neck="bn", freeze_bn=True)
     plain = network.state_dict()
     images = torch.randn(2, 3, 32, 32)
     logits = network.eval()(images).heads["classifier"]

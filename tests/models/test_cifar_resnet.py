@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_networks import small_network
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shelfmark.core.errors import UserError
-from shelfmark.models import build_backbone, load_backbone_weights
+from shelfmark.models.backbones import build_backbone
 from shelfmark.models.backbones.cifar_resnet import CifarResNet
-from shelfmark.models.network import build_network
+from shelfmark.models.weights import load_backbone_weights
 
 
 def test_resnet_32_has_the_paper_s_464154_parameters_with_its_classifier_of_ten_classes() -> None:
@@ -117,7 +118,7 @@ def test_the_first_weights_are_he_s_and_follow_from_the_seed() -> None:
 def test_it_learns_within_a_network_in_either_memory_format() -> None:
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for channels_last in (False, True):
-        network = build_network(backbone="resnet32_cifar", num_classes=5, seed=0, channels_last=channels_last)
+        network = small_network(5, backbone="resnet32_cifar", channels_last=channels_last)
         outputs = network(images)
         assert outputs.embedding.shape == (4, 64)
         outputs.heads["classifier"].square().mean().backward()

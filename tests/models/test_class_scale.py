@@ -6,18 +6,17 @@ import copy
 
 import pytest
 import torch
+from small_networks import small_network as network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError
 from shelfmark.engine.grad_cache import CachedNetwork
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network, build_network, load_matching
 from shelfmark.models.heads import LinearClassifier
-
-
-def network(num_classes: int = 5, **options: object) -> Network:
-    return build_network(backbone="test_resnet", num_classes=num_classes, **options)  # type: ignore[arg-type]
+from shelfmark.models.network import Network
+from shelfmark.models.options import ModelOptions
+from shelfmark.models.weights import load_matching
 
 
 def images(count: int = 4) -> Tensor:
@@ -26,7 +25,7 @@ def images(count: int = 4) -> Tensor:
 
 def scaled(bias: bool = True, dtype: torch.dtype = torch.float32) -> LinearClassifier:
     classifier = LinearClassifier(2, 3, bias).to(dtype)
-    classifier.begin_scale()
+    classifier.add_class_factors()
     assert classifier.class_scale is not None
     with torch.no_grad():
         classifier.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
@@ -37,7 +36,7 @@ def scaled(bias: bool = True, dtype: torch.dtype = torch.float32) -> LinearClass
 
 
 def random_scale(model: Network) -> None:
-    model.scale_classifier()
+    model.add_class_factors()
     scale = model.classifier.class_scale
     assert scale is not None
     with torch.no_grad():
@@ -53,10 +52,10 @@ def test_factors_begin_at_one_and_a_second_beginning_keeps_them() -> None:
     classifier = LinearClassifier(4, 3)
     embedding = torch.randn(2, 4)
     before = classifier(embedding)
-    classifier.begin_scale()
+    classifier.add_class_factors()
     assert torch.equal(classifier(embedding), before)
     again = scaled()
-    again.begin_scale()
+    again.add_class_factors()
     assert again.class_scale is not None
     assert again.class_scale.tolist() == [2.0, 0.5, -1.0]
 
@@ -83,7 +82,7 @@ def test_folded_factors_score_the_same_to_the_last_digit(autocast: bool) -> None
     embedding = torch.randn(6, model.classifier.weight.shape[1], generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         before = model.logits(embedding)
-        model.fold_class_scale()
+        model.fold_class_factors()
         after = model.logits(embedding)
     assert torch.equal(before, after)
     assert not [name for name in model.state_dict() if "class_scale" in name]
@@ -91,10 +90,10 @@ def test_folded_factors_score_the_same_to_the_last_digit(autocast: bool) -> None
 
 def test_beside_factors_weight_and_bias_stay_and_learn_again_once_they_are_folded() -> None:
     model = network()
-    model.scale_classifier()
+    model.add_class_factors()
     model.freeze(["backbone"])
     assert [name for name, value in model.named_parameters() if value.requires_grad] == ["classifier.class_scale"]
-    model.fold_class_scale()
+    model.fold_class_factors()
     model.freeze(["backbone"])
     learning = [name for name, value in model.named_parameters() if value.requires_grad]
     assert learning == ["classifier.weight", "classifier.bias"]
@@ -123,11 +122,11 @@ def test_finetuning_takes_factors_along_and_leaves_those_of_other_classes() -> N
     same, fewer = network(seed=1), network(num_classes=3)
     before = fewer.classifier.weight.clone()
     assert load_matching(same, trained.state_dict()) == []
-    same.fold_class_scale()
+    same.fold_class_factors()
     assert torch.equal(same.eval()(images()).logits, trained.eval()(images()).logits)
     fresh = load_matching(fewer, trained.state_dict())
     assert sorted(fresh) == ["classifier.bias", "classifier.class_scale", "classifier.weight"]
-    fewer.fold_class_scale()
+    fewer.fold_class_factors()
     assert torch.equal(fewer.classifier.weight, before)
 
 
@@ -143,7 +142,7 @@ def test_experts_share_the_factors_of_their_classifier() -> None:
 
 def test_a_cosine_classifier_has_no_factors() -> None:
     with pytest.raises(UserError, match="linear classifier"):
-        network(classifier="cosine").scale_classifier()
+        network(classifier={"type": "cosine"}).add_class_factors()
 
 
 def _state(module: nn.Module, statistics: bool) -> dict[str, Tensor]:
@@ -153,7 +152,7 @@ def _state(module: nn.Module, statistics: bool) -> dict[str, Tensor]:
 
 def test_batch_norms_of_a_frozen_backbone_learn_where_that_is_asked() -> None:
     model = network(freeze=["backbone"])
-    model.freeze(["backbone"], update_batch_norm=True)
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     weights, statistics = (_state(model.backbone, of) for of in (False, True))
     assert model.learns_statistics
     model(images()).logits.sum().backward()
@@ -169,14 +168,14 @@ def test_batch_norms_of_a_frozen_backbone_learn_where_that_is_asked() -> None:
 
 def test_the_dropout_of_what_is_frozen_stays_off_while_its_batch_norms_learn() -> None:
     backbone = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout())
-    model = Network(backbone, nn.Identity(), LinearClassifier(12, 3), {}, freeze=["backbone"])
-    model.freeze(["backbone"], update_batch_norm=True)
+    model = Network(backbone, nn.Identity(), LinearClassifier(12, 3), {}, ModelOptions(freeze=["backbone"]))
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     assert [module.training for module in backbone] == [False, True, False]
 
 
 def test_parts_of_a_frozen_backbones_batch_teach_its_batch_norms_one_after_another() -> None:
     model = network()
-    model.freeze(["backbone"], update_batch_norm=True)
+    model.freeze(["backbone"], adapt_frozen_bn_statistics=True)
     twin = copy.deepcopy(model)
     cached = CachedNetwork(model, 4, Precision.resolve("fp32", torch.device("cpu")))
     outputs = cached(images(8))

@@ -9,6 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from shelfmark.models.heads import CosineClassifier, LinearClassifier, MetricHead, ProxyHead
+from shelfmark.models.options import HeadOptions
+
+AS_IT_IS, HIDDEN = HeadOptions(), HeadOptions(dim=3, hidden_dim=5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -59,17 +62,17 @@ def test_a_scale_lets_the_loss_of_many_classes_fall() -> None:
 
 @pytest.mark.parametrize(("dim", "expected"), [(0, 8), (3, 3)])
 def test_metric_vectors_have_length_one_and_the_asked_dimension(dim: int, expected: int) -> None:
-    vectors = MetricHead(8, dim)(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)))
+    vectors = MetricHead(8, HeadOptions(dim=dim))(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)))
     assert vectors.shape == (5, expected)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(5))
 
 
 def test_a_head_without_projection_has_no_parameters() -> None:
-    assert not MetricHead(8).state_dict()
-    assert torch.allclose(MetricHead(2)(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
+    assert not MetricHead(8, AS_IT_IS).state_dict()
+    assert torch.allclose(MetricHead(2, AS_IT_IS)(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
 
 
-@pytest.mark.parametrize("head", [MetricHead(8, 3, hidden_dim=5), ProxyHead(8, 2, 3, hidden_dim=5)])
+@pytest.mark.parametrize("head", [MetricHead(8, HIDDEN), ProxyHead(8, 2, HIDDEN)])
 def test_a_hidden_layer_stands_before_the_projection(head: MetricHead | ProxyHead) -> None:
     embedding = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     state = head.state_dict()
@@ -83,7 +86,7 @@ def test_a_hidden_layer_stands_before_the_projection(head: MetricHead | ProxyHea
 
 def test_a_zero_vector_stays_finite_in_value_and_gradient() -> None:
     embedding = torch.zeros(2, 4, requires_grad=True)
-    vectors = MetricHead(4)(embedding)
+    vectors = MetricHead(4, AS_IT_IS)(embedding)
     vectors.sum().backward()
     assert torch.equal(vectors, torch.zeros(2, 4))
     assert embedding.grad is not None
@@ -93,17 +96,17 @@ def test_a_zero_vector_stays_finite_in_value_and_gradient() -> None:
 def test_metric_vectors_are_normalised_in_float32_under_autocast() -> None:
     embedding = torch.randn(4, 512, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        vectors = MetricHead(512, 128)(embedding)
+        vectors = MetricHead(512, HeadOptions(dim=128))(embedding)
     assert vectors.dtype == torch.float32
     assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-6)
 
 
 def test_float64_stays_float64() -> None:
-    assert MetricHead(4)(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
+    assert MetricHead(4, AS_IT_IS)(torch.ones(1, 4, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_a_proxy_head_gives_unit_vectors_and_its_weight_as_it_is() -> None:
-    head = ProxyHead(2, num_classes=3)
+    head = ProxyHead(2, 3, AS_IT_IS)
     vectors, weight = head(torch.tensor([[3.0, 4.0]]))
     assert torch.allclose(vectors, torch.tensor([[0.6, 0.8]]))
     assert weight is head.weight
@@ -114,7 +117,7 @@ def test_a_proxy_head_gives_unit_vectors_and_its_weight_as_it_is() -> None:
 def test_a_proxy_head_has_its_proxies_in_the_space_of_its_vectors(
     dim: int, centers_per_class: int, expected: tuple[int, ...]
 ) -> None:
-    head = ProxyHead(8, 5, dim, centers_per_class)
+    head = ProxyHead(8, 5, HeadOptions(type="proxy", dim=dim, centers_per_class=centers_per_class))
     vectors, weight = head(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
     assert vectors.shape == (4, expected[2])
     assert weight.shape == expected
@@ -122,13 +125,15 @@ def test_a_proxy_head_has_its_proxies_in_the_space_of_its_vectors(
 
 
 def test_proxies_start_with_length_one_in_different_directions() -> None:
-    weight = ProxyHead(64, 5, centers_per_class=3).weight.detach().flatten(0, 1)
+    weight = ProxyHead(64, 5, HeadOptions(type="proxy", centers_per_class=3)).weight.detach().flatten(0, 1)
     assert torch.allclose(weight.norm(dim=1), torch.ones(15))
     assert float((weight @ weight.T - torch.eye(15)).abs().max()) < 0.7
 
 
 def test_a_proxy_head_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        vectors, weight = ProxyHead(512, 3, 128)(torch.randn(4, 512, generator=torch.Generator().manual_seed(0)))
+        vectors, weight = ProxyHead(512, 3, HeadOptions(dim=128))(
+            torch.randn(4, 512, generator=torch.Generator().manual_seed(0))
+        )
     assert vectors.dtype == weight.dtype == torch.float32
     assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-6)

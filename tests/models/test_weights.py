@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_networks
 import torch
 import torchvision
 from huggingface_hub import constants
 from safetensors.torch import save_file
+from small_networks import METRIC_8, proxies
 from torch import Tensor, nn
 
 from shelfmark.core.errors import UserError
-from shelfmark.models import Network, build_backbone, build_network, load_backbone_weights, load_matching
-from shelfmark.models.network import HeadOptions
+from shelfmark.models.backbones import build_backbone
+from shelfmark.models.network import Network
+from shelfmark.models.weights import load_backbone_weights, load_matching
 
 State = dict[str, Tensor]
 HUB_FOLDER = "models--timm--resnet18.a1_in1k"
@@ -68,31 +70,24 @@ def test_a_file_as_old_as_resnet50_19c8e357_loads(backbone: nn.Module, published
     assert torch.equal(backbone.bn1.running_mean, published.bn1.running_mean)
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3},
-        lambda state: {"model": state},
-        lambda state: (
-            {f"module.backbone.{key}": value for key, value in state.items()}
-            | {"module.classifier.weight": torch.zeros(2, 512)}
-        ),
-        lambda state: (
-            {f"backbone.{key}": value for key, value in state.items()}
-            | {"embedding.weight": torch.zeros(8, 512), "heads.metric.projection.weight": torch.zeros(8, 8)}
-        ),
-        lambda state: {key.replace("fc.", "head."): value for key, value in state.items()},
-    ],
-)
-def test_the_usual_wrappings_are_taken_off(
-    wrap: Callable[[State], dict[str, object]],
-    backbone: nn.Module,
-    published: nn.Module,
-    tmp_path: Path,
-) -> None:
-    torch.save(wrap(published.state_dict()), tmp_path / "w.pth")
-    load_backbone_weights(backbone, "resnet18", str(tmp_path / "w.pth"))
-    assert is_filled(backbone, published)
+def test_the_usual_wrappings_are_taken_off(backbone: nn.Module, published: nn.Module, tmp_path: Path) -> None:
+    state = published.state_dict()
+    ours = {"embedding.weight": torch.zeros(8, 512), "heads.metric.projection.weight": torch.zeros(8, 8)}
+    wrapped: list[dict[str, object]] = [
+        {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3},
+        {"model": state},
+        {f"module.backbone.{key}": value for key, value in state.items()}
+        | {"module.classifier.weight": torch.zeros(2)},
+        {f"backbone.{key}": value for key, value in state.items()} | ours,
+        {key.replace("fc.", "head."): value for key, value in state.items()},
+    ]
+    for wrapping in wrapped:
+        with torch.no_grad():
+            for value in backbone.state_dict().values():
+                value.zero_()
+        torch.save(wrapping, tmp_path / "w.pth")
+        load_backbone_weights(backbone, "resnet18", str(tmp_path / "w.pth"))
+        assert is_filled(backbone, published), [*wrapping][:2]
 
 
 def test_safetensors_checkpoint_folders_and_bare_names_are_found(published: nn.Module, tmp_path: Path) -> None:
@@ -223,7 +218,7 @@ def test_a_model_that_nobody_trained_is_said_to_have_no_weights(tmp_path: Path) 
 
 
 def small_network(**options: Any) -> Network:
-    return build_network(**{"backbone": "test_resnet", "num_classes": 5, "heads": {"metric": 4}, **options})
+    return small_networks.small_network(**{"num_classes": 5, "heads": {"metric": {"dim": 4}}, **options})
 
 
 def test_a_checkpoint_of_the_same_classes_is_loaded_whole() -> None:
@@ -242,7 +237,7 @@ def test_with_other_classes_only_the_classifier_stays_fresh() -> None:
 
 
 def test_proxies_of_other_classes_stay_fresh_and_their_projection_is_loaded() -> None:
-    heads = {"proxies": HeadOptions(4, "proxy", centers_per_class=2)}
+    heads = {"proxies": proxies(4, 2)}
     network, other = small_network(num_classes=9, seed=1, heads=heads), small_network(seed=2, heads=heads)
     fresh = load_matching(network, other.state_dict())
     assert fresh == ["classifier.weight", "classifier.bias", "heads.proxies.weight"]
@@ -255,19 +250,19 @@ def test_proxies_of_other_classes_stay_fresh_and_their_projection_is_loaded() ->
 
 
 def test_proxies_of_another_number_a_class_are_refused() -> None:
-    network = small_network(num_classes=9, heads={"proxies": HeadOptions(4, "proxy", centers_per_class=3)})
-    state = small_network(heads={"proxies": HeadOptions(4, "proxy", centers_per_class=2)}).state_dict()
+    network = small_network(num_classes=9, heads={"proxies": proxies(4, 3)})
+    state = small_network(heads={"proxies": proxies(4, 2)}).state_dict()
     with pytest.raises(UserError, match=r"heads\.proxies\.weight \[5, 2, 4\] where the model has \[9, 3, 4\]"):
         load_matching(network, state)
 
 
 def test_half_a_classifier_is_not_taken() -> None:
-    network, other = small_network(seed=1), small_network(seed=2, bias=False)
+    network, other = small_network(seed=1), small_network(seed=2, classifier={"bias": False})
     assert load_matching(network, other.state_dict()) == ["classifier.weight", "classifier.bias"]
     assert torch.equal(network.classifier.weight, small_network(seed=1).classifier.weight)
 
 
-@pytest.mark.parametrize("options", [{"heads": {"metric": 8}}, {"heads": {}}, {"embedding_dim": 8}])
+@pytest.mark.parametrize("options", [{"heads": {"metric": METRIC_8}}, {"heads": {}}, {"embedding_dim": 8}])
 def test_any_other_difference_is_refused(options: dict[str, Any]) -> None:
     network = small_network(seed=1)
     with pytest.raises(UserError, match=r"another network than model\.\* describes.*heads\.metric|embedding"):

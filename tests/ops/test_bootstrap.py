@@ -32,5 +32,5 @@ def test_intervals_depend_on_the_seed_alone_and_are_paired() -> None:
 def test_no_items_have_no_interval() -> None:
     assert mean_intervals(np.empty((0, 2))) == [None, None]
     assert mean_intervals(np.ones((5, 1))) == [(1, 1)]
-    with pytest.raises(ValueError, match=r"expected \(N, M\)"):
+    with pytest.raises(ValueError, match=r"expected \(N, C\)"):
         mean_intervals(np.ones(3))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from shelfmark.optim import build_optimizer, parameter_groups
+from shelfmark.optim import OptimOptions, build_optimizer, parameter_groups
 
 
 class Small(nn.Module):
@@ -22,9 +22,13 @@ class Small(nn.Module):
         self.heads = nn.ModuleDict({"metric": nn.LayerNorm(2)})
 
 
+def groups_of(network: nn.Module, layers: dict[str, int] | None = None, **options: Any) -> list[dict[str, Any]]:
+    return parameter_groups(network, OptimOptions(**{"lr": 0.1, "weight_decay": 0.01, **options}), layers)
+
+
 def members(network: nn.Module, **options: Any) -> dict[str, list[str]]:
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    groups = parameter_groups(network, **{"lr": 0.1, "weight_decay": 0.01, **options})
+    groups = groups_of(network, **options)
     return {group["name"]: [names[id(parameter)] for parameter in group["params"]] for group in groups}
 
 
@@ -54,7 +58,7 @@ def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
 
 
 def test_rates_and_decay_of_each_group() -> None:
-    groups = {group["name"]: group for group in parameter_groups(Small(), lr=0.1, weight_decay=0.01, head_lr_factor=5)}
+    groups = {group["name"]: group for group in groups_of(Small(), non_backbone_lr_factor=5)}
     assert {name: group["weight_decay"] for name, group in groups.items()} == {
         "backbone": 0.01,
         "backbone.no_decay": 0.0,
@@ -67,7 +71,7 @@ def test_rates_and_decay_of_each_group() -> None:
 
 def test_one_step_without_gradient_shrinks_only_what_decays() -> None:
     network = Small()
-    optimizer = build_optimizer("sgd", parameter_groups(network, lr=0.1, weight_decay=0.5), lr=0.1)
+    optimizer = build_optimizer(OptimOptions(), groups_of(network, weight_decay=0.5))
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -79,11 +83,11 @@ def test_one_step_without_gradient_shrinks_only_what_decays() -> None:
 
 def test_a_saved_optimizer_finds_its_groups_again() -> None:
     network = Small()
-    groups = parameter_groups(network, lr=0.1, weight_decay=0.01, head_lr_factor=3)
-    optimizer = build_optimizer("adamw", groups, lr=0.1)
+    adamw = OptimOptions(name="adamw")
+    optimizer = build_optimizer(adamw, groups_of(network, non_backbone_lr_factor=3))
     network.classifier(network.embedding(torch.ones(1, 4))).sum().backward()
     optimizer.step()
-    fresh = build_optimizer("adamw", parameter_groups(network, lr=0.2, weight_decay=0.0), lr=0.2)
+    fresh = build_optimizer(adamw, groups_of(network, lr=0.2, weight_decay=0.0))
     fresh.load_state_dict(optimizer.state_dict())
     assert [group["name"] for group in fresh.param_groups] == [group["name"] for group in optimizer.param_groups]
     assert [group["lr_factor"] for group in fresh.param_groups] == [1.0, 1.0, 3, 3]
@@ -93,7 +97,7 @@ def test_a_saved_optimizer_finds_its_groups_again() -> None:
 
 def test_lower_layers_of_the_backbone_learn_slower_by_a_power_of_the_decay() -> None:
     layers = {"0.weight": 2, "0.bias": 2, "1.weight": 1, "1.bias": 0}
-    options = {"lr": 0.1, "weight_decay": 0.01, "head_lr_factor": 5, "layer_decay": 0.5, "layers": layers}
+    options = {"non_backbone_lr_factor": 5, "layer_decay": 0.5, "layers": layers}
     assert members(Small(), **options) == {
         "backbone.no_decay": ["backbone.1.bias"],
         "backbone.below1.no_decay": ["backbone.1.weight"],
@@ -102,7 +106,7 @@ def test_lower_layers_of_the_backbone_learn_slower_by_a_power_of_the_decay() -> 
         "head": ["embedding.weight", "classifier.weight"],
         "head.no_decay": ["embedding.bias", "classifier.bias", "heads.metric.weight", "heads.metric.bias"],
     }
-    groups = parameter_groups(Small(), **options)
+    groups = groups_of(Small(), **options)
     assert [group["lr_factor"] for group in groups] == [1.0, 0.5, 0.25, 0.25, 5, 5]
     assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.05, 0.025, 0.025, 0.5, 0.5])
     assert [group["weight_decay"] for group in groups] == [0.0, 0.0, 0.01, 0.0, 0.01, 0.0]

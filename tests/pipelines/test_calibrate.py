@@ -276,7 +276,7 @@ def test_the_help_names_every_method_and_a_wrong_name_is_answered_with_the_neare
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = next(option.help for option in COMMANDS["calibrate"].options if option.flag == "--method")
-    assert f"of {','.join(METHODS)} " in named
+    assert f": {', '.join(METHODS)}; or all" in named
     with contextlib.chdir(shop.folder):
         assert main(["calibrate", "--RESUME_MODEL", "log/linear/best_model", "--method", "ncm,temprature"]) == 2
     assert "Did you mean 'temperature'?" in capsys.readouterr().err

@@ -19,12 +19,12 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.checkpoint import config_overrides, load_checkpoint
 from shelfmark.pipelines.clean import LabelFindings, write_lists
 from shelfmark.pipelines.predict import Prediction
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.runtime.trained_model import config_overrides, open_model
+from shelfmark.runtime.trained_model import open_model
 
 COLOURS = [(220, 40, 30), (30, 200, 60), (40, 60, 220)]
 PER_CLASS = 10

@@ -13,7 +13,8 @@ import torch
 from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics

@@ -11,7 +11,8 @@ import pytest
 from discovered_run import KNOWN, NAMES, VAL, Picture, colour, finish, pictures, write_run
 from PIL import Image
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.discovery.known import JoinRule
@@ -26,7 +27,7 @@ from shelfmark.pipelines.discover.assign import (
     write_assigned,
 )
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review import write_review
+from shelfmark.pipelines.discover.review.apply import write_review
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.photographs import embed_photographs
 from shelfmark.runtime.trained_model import open_model

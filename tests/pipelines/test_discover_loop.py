@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,16 +15,24 @@ import pytest
 from small_discovery import write_small_discovery
 
 from shelfmark.cli import main
+from shelfmark.config.load import load
 from shelfmark.core.files import sha256_file
+from shelfmark.engine import checkpointer
 from shelfmark.pipelines import train
-from shelfmark.pipelines.discover import files, loop, report, stages, training
+from shelfmark.pipelines.discover import cluster as cluster_stage
+from shelfmark.pipelines.discover import embed as embed_stage
+from shelfmark.pipelines.discover import files, loop, report
+from shelfmark.pipelines.discover import select as select_stage
+from shelfmark.pipelines.discover import train as train_stage
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
+from shelfmark.recipe import Recipe
 
 COMMAND = [
     "discover",
     *("--config", "configs/discovery/shop.yaml", "--smoke"),
     "model.backbone=test_resnet",
     "data.input_size_px=32",
+    "data.num_workers=0",  # a process takes longer to import torch than to read these pictures
     "train.num_epochs=2",
     "train.steps_per_epoch=2",
     "discovery.annotations=small.json",
@@ -33,19 +42,6 @@ COMMAND = [
     "discovery.selection.weight_by_density=true",
     "sampling.type=weighted",
 ]
-KILL_WHILE_TRAINING = """
-import os, sys
-from shelfmark.engine import checkpointer
-saved, save = [], checkpointer.save_checkpoint
-def dies(folder, *rest):
-    if saved:
-        os._exit(9)
-    saved.append(folder)
-    save(folder, *rest)
-checkpointer.save_checkpoint = dies
-from shelfmark.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 class Killed(BaseException):
@@ -54,6 +50,12 @@ class Killed(BaseException):
 
 def run_named(name: str, *more: str) -> RunFiles:
     assert main([*COMMAND, f"name={name}", *more]) == 0
+    return RunFiles(Path("log") / name)
+
+
+def copied(whole: RunFiles, name: str) -> RunFiles:
+    """The run under another name."""
+    shutil.copytree(whole.folder, Path("log") / name)
     return RunFiles(Path("log") / name)
 
 
@@ -96,14 +98,17 @@ def go_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, after: bool) -> None:
-    """The next call of a function of `owner` is the last, whether it does its work or not."""
+def kill_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool) -> None:
+    """The run dies at the numbered call, from 1 on, of a function of `owner`, before or after the function's work."""
     real: Callable[..., Any] = getattr(owner, name)
+    calls: list[str] = []
 
-    def dies(*given: Any, **named: Any) -> None:
-        if after:
-            real(*given, **named)
-        raise Killed
+    def dies(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        result = real(*given, **named) if after or len(calls) < call else None
+        if len(calls) == call:
+            raise Killed
+        return result
 
     monkeypatch.setattr(owner, name, dies)
 
@@ -161,25 +166,24 @@ def test_a_run_that_is_done_is_not_touched(whole: RunFiles, caplog: pytest.LogCa
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     whole: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*COMMAND, "name=killed"]
-    status = subprocess.run([sys.executable, "-c", KILL_WHILE_TRAINING, *words], capture_output=True, check=False)
     run = RunFiles(Path("log/killed"))
-    assert status.returncode == 9, status.stderr.decode()
-    assert (run.stage(0, "train") / "last").is_dir()
-    assert not (run.stage(0, "train") / "manifest.json").exists()
-    points = [
-        (training, "train", True),
-        (stages, "write_embeddings", True),
-        (stages, "write_arrays", True),
-        (stages, "by_size", False),
-        (loop, "write_report", True),
-        (training, "write_text", True),
+    points: list[tuple[Any, str, int, bool]] = [
+        (checkpointer, "save_checkpoint", 2, False),
+        (train_stage, "train", 1, True),
+        (embed_stage, "write_embeddings", 1, True),
+        (cluster_stage, "write_arrays", 1, True),
+        (select_stage, "selected_labels", 1, False),
+        (loop, "write_report", 1, True),
+        (train_stage, "write_text", 1, True),
     ]
-    for owner, name, after in points:
+    for owner, name, call, after in points:
         with monkeypatch.context() as patch:
-            kill_at(patch, owner, name, after)
+            kill_at(patch, owner, name, call, after)
             with pytest.raises(Killed):
-                main(words)
+                main([*COMMAND, "name=killed"])
+        if owner is checkpointer:
+            assert (run.stage(0, "train") / "last").is_dir()
+            assert not run.manifest(0, "train").exists()
     run_named("killed")
     assert results(run) == results(whole)
 
@@ -194,7 +198,8 @@ def test_two_processes_train_and_embed_and_one_does_the_rest(checkout: Path) -> 
     run = RunFiles(Path("log/two"))
     assert run.finished_rounds == [0]
     by_two = {name: run.read_embeddings(0, name) for name in files.EMBEDDED_SETS}
-    assert main([*words, "--redo", "embed"]) == 0
+    shutil.rmtree(run.stage(0, "embed"))
+    embed_stage.embed(run, 0, load(Recipe, run.folder / "config.yaml").config)
     for name, found in by_two.items():
         by_one = run.read_embeddings(0, name)
         np.testing.assert_array_equal(found.rows, run.rows(name))
@@ -204,12 +209,9 @@ def test_two_processes_train_and_embed_and_one_does_the_rest(checkout: Path) -> 
 
 
 def test_a_changed_option_is_refused_by_name_and_redone_on_demand(
-    whole: RunFiles, place: Path, capsys: pytest.CaptureFixture[str]
+    whole: RunFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
-    shutil.copytree(whole.folder, place / "log" / "changed")
-    run, before = RunFiles(Path("log/changed")), results(whole)
+    run, before = copied(whole, "changed"), results(whole)
     change = "discovery.selection.min_size=4"
     assert main([*COMMAND, "name=changed", change]) == 2
     said = capsys.readouterr().err
@@ -241,9 +243,10 @@ def test_other_annotations_are_refused(whole: RunFiles, place: Path, capsys: pyt
 
 
 def test_a_review_stops_the_run_and_is_obeyed(
-    place: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    whole: RunFiles, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_named("reviewed", "--review")
+    run = copied(whole, "reviewed")
+    run_named("reviewed", "--review", "--redo", "report")
     assert run.finished_rounds == [0]
     assert "edit" in caplog.text
     lines = run.review(0).read_text(encoding="utf-8-sig").splitlines()
@@ -265,8 +268,10 @@ def test_a_review_stops_the_run_and_is_obeyed(
     assert "train.json changed since" in capsys.readouterr().err
 
 
-def test_what_is_frozen_stays_and_leaves_the_pool(place: Path) -> None:
-    run = run_named("frozen", "discovery.reselect=false", "discovery.selection.density_threshold=0.35")
+def test_what_is_frozen_stays_and_leaves_the_pool(whole: RunFiles) -> None:
+    run = copied(whole, "frozen")
+    options = ["discovery.reselect=false", "discovery.selection.density_threshold=0.35"]
+    run_named("frozen", *options, "--redo", "clusters")
     first, second = run.read_selection(0), run.read_selection(1)
     chosen = first.is_selected
     assert chosen.any()

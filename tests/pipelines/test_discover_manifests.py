@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles, Stage
 from shelfmark.pipelines.discover.manifests import StageManifest, outputs_hash, shaping_options

@@ -14,7 +14,8 @@ from PIL import Image
 
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.manifests import read_manifest, write_manifest
-from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, write_arrays
+from shelfmark.discovery.rounds import Selection
+from shelfmark.pipelines.discover.files import RunFiles, write_arrays
 from shelfmark.pipelines.discover.report import round_rows, stage_seconds, write_report
 
 FILES = ("report.json", "index.html", "cluster_sizes.png", "review.csv")
@@ -146,7 +147,7 @@ def test_the_next_round_has_curves_and_what_stays_selected_is_told(run: RunFiles
     stays = selection.labels == 3
     write_arrays(
         run.selection(1),
-        SelectionFile(
+        Selection(
             selection.rows,
             selection.labels,
             np.where(stays, -1, selection.clusters),

@@ -10,18 +10,15 @@ from discovered_run import pictures, write_run
 
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.review import (
-    COLUMNS,
-    Decision,
-    Review,
-    read_review,
+from shelfmark.pipelines.discover.review.apply import (
     read_round_review,
-    review_csv,
     reviewed,
-    round_finds,
+    round_findings,
     set_aside_review,
     write_review,
 )
+from shelfmark.pipelines.discover.review.decisions import Decision, Review, read_review
+from shelfmark.pipelines.discover.review.table import COLUMNS, review_csv
 
 CLUSTERS = (2, 3, 7)
 KNOWN = ("Soap", "Oat milk", "12")
@@ -41,7 +38,7 @@ def _read(tmp_path: Path, *rows: str, header: str = "cluster,decision,merge_into
 
 
 def test_the_table_has_a_row_for_each_selected_cluster_largest_first(run: RunFiles) -> None:
-    lines = review_csv(round_finds(run, 0)).removeprefix("\ufeff").splitlines()
+    lines = review_csv(round_findings(run, 0)).removeprefix("\ufeff").splitlines()
     assert lines[0] == ",".join(COLUMNS)
     rows = [dict(zip(COLUMNS, line.split(","))) for line in lines[1:]]
     assert [(row["cluster"], row["size"], row["selected"]) for row in rows] == [
@@ -228,7 +225,7 @@ def test_a_name_goes_over_to_the_cluster_that_most_of_its_images_are_in_later(ru
     later = write_run(tmp_path, images, number=1)
     labels, names = reviewed(later, 1)
     assert names == {2: "Blue tea tin", 3: "Sea salt"}
-    assert "Blue tea tin" in review_csv(round_finds(later, 1))
+    assert "Blue tea tin" in review_csv(round_findings(later, 1))
     # A person has the last word, and then the name is no other's.
     file = write_review(later, 1)
     file.write_text(file.read_text().replace("Sea salt,keep,,", "Sea salt,keep,,Blue tea tin"))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.sets import read_sets, set_table

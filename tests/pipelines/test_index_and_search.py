@@ -218,7 +218,7 @@ def test_tables_show_products_scores_and_paths(at: Path, capsys: pytest.CaptureF
     assert main(["recognise", "--index", "index", "--RESUME_MODEL", str(MODEL), str(photo)]) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in [photo.name, "probability", "classifier", "neighbours"])
-    assert main(["search", "--index", "index", "nowhere.jpg"]) == 1
+    assert main(["search", "--index", "index", "nowhere.jpg", str(photo)]) == 1
     assert "nowhere.jpg: could not be read: missing" in capsys.readouterr().out
 
 
@@ -477,16 +477,20 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
         (["index", "bulid"], "wants one of: build"),
         (["index", "build", "--out", "x"], "--RESUME_MODEL is missing"),
         (["index", "add", "--index", "index", "--label", "3"], "--images DIR, which is not given"),
-        (["index", "add", "--index", "index", "--images", "a", "--annotations", "b"], "--annotations and --images"),
-        (["index", "add", "--index", "index", "--images", "a", "--split", "val"], "--split and --images"),
+        (
+            ["index", "add", "--index", "index", "--images", ".", "--annotations", "val_small.json"],
+            "--annotations and --images",
+        ),
+        (["index", "add", "--index", "index", "--images", ".", "--split", "val"], "--split and --images"),
         (["index", "remove", "--index", "index"], "say what to remove"),
         (["index", "info", "--index", "log"], "log is not an index: it has no manifest.json"),
         (["search", "--index", "nowhere", "a.jpg"], "nowhere is not an index: it does not exist"),
         (["search", "--index", "index", "eval.retrieval_metric=dot"], "no photograph is given"),
-        (["search", "--index", "index", "a.jpg", "--k", "0"], "at least one neighbour"),
-        (["recognise", "--index", "index", "a.jpg", "--weight", "2"], "--weight 2 is not within 0"),
-        (["recognise", "--index", "index", "a.jpg", "--temperature", "0"], "--temperature 0 must be above 0"),
-        (["recognise", "--index", "index", "a.jpg", "--topk", "0"], "at least one product"),
+        (["search", "--index", "index", "nowhere.jpg"], "nowhere.jpg is not a photograph: it does not exist"),
+        (["search", "--index", "index", ".", "--k", "0"], "at least one neighbour"),
+        (["recognise", "--index", "index", ".", "--weight", "2"], "--weight 2 is not within 0"),
+        (["recognise", "--index", "index", ".", "--temperature", "0"], "--temperature 0 must be above 0"),
+        (["recognise", "--index", "index", ".", "--topk", "0"], "at least one product"),
     ],
 )
 def test_commands_that_do_not_fit_are_explained(

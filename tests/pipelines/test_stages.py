@@ -88,8 +88,8 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
             "a loss of head classifier, and there is none",
         ),
         (
-            ["train.stages=[{from_epoch: 1, update_batch_norm: true}]", "model.freeze_bn=true"],
-            "train.stages.0.update_batch_norm=true learns the statistics",
+            ["train.stages=[{from_epoch: 1, adapt_frozen_bn_statistics: true}]", "model.freeze_bn=true"],
+            "train.stages.0.adapt_frozen_bn_statistics=true learns the statistics",
         ),
         (["losses=[{name: cross_entropy, from_epoch: 3, until_epoch: 2}]"], "until_epoch=2 must be above from_epoch=3"),
     ],

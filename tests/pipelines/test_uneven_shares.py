@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from two_processes import on_two_processes
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 from shelfmark.recipe import Recipe
 
@@ -36,7 +37,7 @@ ORIGINAL: dict[str, Any] = {
     "optim.weight_decay": 4e-4,
     "discovery.later_weight_decay": 1e-3,
     "optim.decay_norm_and_bias": True,
-    "optim.head_lr_factor": 1.0,
+    "optim.non_backbone_lr_factor": 1.0,
     "optim.schedule.name": "multistep",
     "optim.schedule.gamma": 0.3,
     "optim.schedule.milestones_epochs": (40, 70),

@@ -10,7 +10,8 @@ import torch
 from steps import step_of
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.contracts import Batch
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
@@ -43,8 +44,15 @@ def batch() -> Batch:
     return Batch(images, torch.tensor([0, 0, 0, 1, 1, 1, 2, -1]), torch.arange(8))
 
 
-@pytest.mark.parametrize("losses", [RIDE, SADE, "losses=[{name: cross_entropy}]"])
-@pytest.mark.parametrize("more", [[], ["train.grad_cache=4"], ["augment.mixup=0.4"]])
+@pytest.mark.parametrize(
+    ("losses", "more"),
+    [
+        (RIDE, ["train.grad_cache=4"]),
+        (SADE, ["augment.mixup=0.4"]),
+        (SADE, []),
+        ("losses=[{name: cross_entropy}]", ["train.grad_cache=4", "augment.mixup=0.4"]),
+    ],
+)
 def test_every_expert_learns_in_a_step(losses: str, more: list[str]) -> None:
     config = recipe(*SMALL, losses, *more)
     network = assemble.network(config, num_classes=3)
@@ -146,4 +154,4 @@ def test_what_does_not_fit_is_refused_with_the_line_to_write(options: list[str],
 
 def test_a_head_may_be_called_experts_where_there_are_none() -> None:
     config = recipe("model.heads={experts: {dim: 4}}", "losses=[{name: smooth_ap, head: experts}]")
-    assert config.model.produces("experts") == ("vectors",)
+    assert (config.model.expert_outputs, [*config.model.heads]) == ((), ["experts"])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from shelfmark.config.section import Section
 from shelfmark.core.artefact import differences
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import SHAPES_NO_EMBEDDING, forward_options
-from shelfmark.recipe.section import Section
 
 
 def options_below(section: Section, name: str) -> Iterator[tuple[str, Any]]:

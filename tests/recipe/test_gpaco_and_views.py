@@ -10,7 +10,8 @@ import torch
 from steps import step_of
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings

@@ -11,7 +11,8 @@ import torch
 from steps import step_of
 
 from shelfmark.config.errors import ConfigError
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.contracts import Batch, Proxies
 from shelfmark.core.strings import Strings
 from shelfmark.data.table import Table
@@ -21,7 +22,7 @@ from shelfmark.recipe.tree import Recipe
 
 CPU = torch.device("cpu")
 HEADS = "model.heads={rank: {dim: 8}, proxies: {type: proxy, dim: 8, centers_per_class: 2}}"
-SMALL = ["model.backbone=test_resnet", "optim.lr=0.01", "optim.head_lr_factor=5", HEADS]
+SMALL = ["model.backbone=test_resnet", "optim.lr=0.01", "optim.non_backbone_lr_factor=5", HEADS]
 
 ON_PROXIES = (
     "adaptive_margin",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.losses import LossContext
 from shelfmark.recipe import Recipe, assemble
@@ -64,7 +65,7 @@ FASTRETRI: dict[str, Any] = {
     "optim.schedule.per_epoch": True,
     "optim.schedule.warmup_steps": 1000,
     "optim.schedule.warmup_factor": 0.1,
-    "optim.head_lr_factor": 1.0,
+    "optim.non_backbone_lr_factor": 1.0,
     "model.freeze": (),
     "optim.clip_norm": 5.0,
     "train.precision": "auto",
@@ -151,7 +152,7 @@ RANKING: dict[str, dict[str, Any]] = {
         "losses.0.variant": "D_q",
         "losses.0.alpha": 4,
         "losses.0.b": 2,
-        "sampling.visits": "equal",
+        "sampling.class_weighting": "uniform",
         "train.num_epochs": 400,
         "optim.schedule.milestones_epochs": (120, 220, 250, 280),
         "data.num_workers": 6,
@@ -185,13 +186,13 @@ OF_ALL_RANKING: dict[str, Any] = {
     "losses.0.include_self": True,
     "sampling.type": "pk",
     "sampling.images_per_class": 4,
-    "sampling.visits": "by_images",
+    "sampling.class_weighting": "by_count",
     "train.batch_size": 384,
     "optim.name": "adam",
     "optim.lr": 1e-5,
     "optim.weight_decay": 4e-4,
     "optim.decay_norm_and_bias": True,
-    "optim.head_lr_factor": 1.0,
+    "optim.non_backbone_lr_factor": 1.0,
     "optim.schedule.name": "multistep",
     "optim.schedule.gamma": 0.3,
     "optim.schedule.warmup_epochs": 0.0,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from pictures import has_color, pixels
 
-from shelfmark.evaluation.discovery import size_histogram
+from shelfmark.evaluation.found_classes import size_histogram
 from shelfmark.reports.cluster_plots import bin_name, cluster_sizes
 from shelfmark.reports.figures import BLUE, FAINT
 

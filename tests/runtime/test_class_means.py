@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_recipe import SMALL
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.engine.precision import Precision
 from shelfmark.pipelines.train import train

@@ -13,10 +13,10 @@ from shelfmark.calibration.calibrated import rows_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.types import Array
-from shelfmark.data.samplers import build_order
+from shelfmark.data.samplers import SamplingOptions, build_order
 from shelfmark.losses import CrossEntropy
 from shelfmark.ops.labelled import labelled_rows
-from shelfmark.optim import LearningRate
+from shelfmark.optim import LearningRate, ScheduleOptions
 
 _MOMENTUM = 0.9
 
@@ -64,9 +64,10 @@ class BalancedTraining:
         num_epochs = max(self.num_epochs, math.ceil(self.min_steps / steps_per_epoch))
         # A class has a share 1 / C of a balanced batch, and the loss's curvature in its row is at most about that.
         base = self.lr * len(labels.unique()) / mean_square
-        rate = LearningRate(base, "cosine", steps_per_epoch, num_epochs)
+        rate = LearningRate(base, ScheduleOptions(), steps_per_epoch, num_epochs)
         optimizer = torch.optim.SGD(parameters, lr=base, momentum=_MOMENTUM)
-        order = build_order("class_balanced", labels.numpy(), num_classes, batch_size, derive_seed(self.seed, role))
+        sampling, seed = SamplingOptions(type="class_balanced"), derive_seed(self.seed, role)
+        order = build_order(sampling, labels.numpy(), num_classes, batch_size, seed)
         like, loss = parameters[0], CrossEntropy()
         batches = (rows for epoch in range(num_epochs) for rows in torch.from_numpy(order.rows(epoch)))
         for step, rows in enumerate(batches):

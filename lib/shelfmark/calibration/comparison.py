@@ -1,6 +1,6 @@
 """Several calibrated classifiers side by side, each on images that it has not learned from.
 
-Legend: N images, C classes, D embedding, M methods.
+Legend: N images, C classes, D embedding.
 """
 
 from __future__ import annotations

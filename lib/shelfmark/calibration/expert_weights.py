@@ -1,4 +1,4 @@
-"""Weights of experts from unlabelled images. Legend: N images, E experts, C classes, D embedding of one expert."""
+"""Weights of experts from unlabelled images. Legend: N images, X experts, C classes, D embedding of one expert."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ExpertWeights(Linear):
     `smallest`, for the objective alone is often best with a single expert. Nothing is drawn at random; a block of
     images at a time has its logits in memory.
 
-    Learned: weights_ (E,) float64; stability_, that of these weights, and equal_stability_, that of the mean; and for
-    the classifier on the same embedding weight_ (C, E * D) and bias_ (C,) or None.
+    Learned: weights_ (X,) float64; stability_, that of these weights, and equal_stability_, that of the mean; and for
+    the classifier on the same embedding weight_ (C, X * D) and bias_ (C,) or None.
     Source: Zhang et al., "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     NeurIPS 2022, section 4.2.
     """
@@ -39,7 +39,7 @@ class ExpertWeights(Linear):
         self.smallest = smallest
 
     def fit(self, first: Array, second: Array, weight: Tensor, bias: Tensor | None, num_experts: int) -> Self:
-        """first, second: (N, E * D), the embeddings of two views of the same images. weight: (C, E * D), bias: (C,) of
+        """first, second: (N, X * D), the embeddings of two views of the same images. weight: (C, X * D), bias: (C,) of
         the classifier. Computed on the weight's device.
 
         Raises UserError where there is no image, or features or weights are not finite.
@@ -68,7 +68,7 @@ class ExpertWeights(Linear):
 def stability(first: Array, second: Array, weight: Tensor, bias: Tensor | None, values: Tensor) -> float:
     """1/N sum_n cos(p_n, q_n), with p and q the softmax of sum_e w_e z_e for the two views and w = softmax(values).
 
-    values: (E,); where it requires a gradient, that is added to values.grad. The rest: see `ExpertWeights.fit`.
+    values: (X,); where it requires a gradient, that is added to values.grad. The rest: see `ExpertWeights.fit`.
     """
     dtype, num_experts = compute_dtype(weight), len(values)
     weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
@@ -88,5 +88,5 @@ def stability(first: Array, second: Array, weight: Tensor, bias: Tensor | None, 
 
 
 def _probabilities(logits: Tensor, shares: Tensor) -> Tensor:
-    """(N, E, C) and (E,) to (N, C)."""
+    """(N, X, C) and (X,) to (N, C)."""
     return torch.einsum("nec,e->nc", logits, shares).softmax(1)

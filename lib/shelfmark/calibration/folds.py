@@ -1,4 +1,4 @@
-"""Choosing on some validation images and scoring on others. Legend: N images, C classes, K candidates, D embedding.
+"""Choosing on some validation images and scoring on others. Legend: N images, C classes, T tried, D embedding.
 
 The rule, what is chosen and what is estimated: docs/definitions.md.
 """
@@ -35,7 +35,7 @@ class Choice:
 def choose_by_folds(hits: Tensor, labels: Tensor, folds: int, seed: int) -> Choice:
     """Applies the rule to all images, and to all folds but each one: the greatest mean class accuracy, then the order.
 
-    hits: (K, N) bool, whether each candidate is right; of equal candidates the first wins. labels: (N,), none -1.
+    hits: (T, N) bool, whether each candidate is right; of equal candidates the first wins. labels: (N,), none -1.
     """
     fold = stratified_folds(labels.numpy(), folds, seed)
     winners = [_winner(hits[:, fold != number], labels[fold != number]) for number in range(folds)]

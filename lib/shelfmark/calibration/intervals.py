@@ -1,4 +1,4 @@
-"""How far scores would move with other images of the same kind. Legend: N images, C classes, R resamples.
+"""How far scores would move with other images of the same kind. Legend: N images, C classes.
 
 Source of the percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
@@ -27,7 +27,7 @@ def bootstrap_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """(low, high) of top1, mean_class_accuracy, many, medium and few: percentiles over R resamples of the N images.
+    """(low, high) of top1, mean_class_accuracy, many, medium and few: percentiles over resamples of the N images.
 
     hits: (N,) bool, whether each image is right. labels: (N,) in 0..C-1. counts: (C,) training images a class, for
     the groups, as in `group_accuracies`. level: share of the resamples inside. None for a score that cannot be given.

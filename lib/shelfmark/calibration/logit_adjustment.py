@@ -1,6 +1,6 @@
 """Logit adjustment after training: frequent classes start with a handicap.
 
-Legend: N images, C classes, D embedding, T taus. Source: Menon et al., "Long-tail learning via logit adjustment",
+Legend: N images, C classes, D embedding, T taus tried. Source: Menon et al., "Long-tail learning via logit adjustment",
 ICLR 2021, section 4.
 """
 

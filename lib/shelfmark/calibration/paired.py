@@ -1,6 +1,6 @@
 """How much better one method is than another over several training runs, and how far that moves with other images.
 
-Legend: S runs, N images, C classes, R resamples. Source of the percentile bootstrap: Efron and Tibshirani, "An
+Legend: N images, C classes. Source of the percentile bootstrap: Efron and Tibshirani, "An
 Introduction to the Bootstrap", 1993, chapter 13.
 """
 
@@ -30,9 +30,9 @@ def paired_gains(
 ) -> Scores:
     """mean_class_accuracy, many, medium and few: the mean over the runs of the score less the baseline's.
 
-    hits: (S, N) bool, whether each image is right in each run. baseline: (S, N) likewise, of the other method's runs
-    in the same order; None for the scores themselves. labels: (N,) in 0..C-1. counts: (C,) training images a class,
-    for the groups, as in `group_accuracies`. None for a score that no class can give.
+    hits: (runs, N) bool, whether each image is right in each run. baseline: (runs, N) likewise, of the other
+    method's runs in the same order; None for the scores themselves. labels: (N,) in 0..C-1. counts: (C,) training
+    images a class, for the groups, as in `group_accuracies`. None for a score that no class can give.
     """
     gain, classes = _image_gains(hits, baseline, labels), labels.cpu().numpy()
     return _class_means(gain, classes, num_classes, counts, many, few)
@@ -50,7 +50,7 @@ def paired_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """(low, high) of each score of `paired_gains`: percentiles over R resamples of the N images.
+    """(low, high) of each score of `paired_gains`: percentiles over resamples of the N images.
 
     Every resample takes the same images for both methods and all runs, so that what makes an image easy for all
     cancels. Images are drawn with replacement from all of them, as in `bootstrap_intervals`, and a class that a
@@ -82,7 +82,7 @@ def _image_gains(hits: Tensor, baseline: Tensor | None, labels: Tensor) -> np.nd
     other = torch.zeros_like(hits) if baseline is None else baseline
     if hits.ndim != 2 or not len(hits) or other.shape != hits.shape or labels.shape != hits.shape[1:]:
         raise ValueError(
-            f"hits {tuple(hits.shape)} and baseline {tuple(other.shape)} must both be (S, N) with S of 1 or above,"
+            f"hits {tuple(hits.shape)} and baseline {tuple(other.shape)} must both be (runs, N) with one run at least,"
             f" and labels {tuple(labels.shape)} be (N,)"
         )
     return (hits.double().mean(dim=0) - other.double().mean(dim=0)).cpu().numpy()

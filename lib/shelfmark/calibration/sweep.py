@@ -1,6 +1,6 @@
 """Which of many rescaled and shifted classifiers are right, from one product of features and weights.
 
-Legend: n images of a block, C classes, K candidates.
+Legend: n images of a block, C classes, T candidates tried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Candidate:
 
 
 def sweep_hits(products: Tensor, labels: Tensor, candidates: Sequence[Candidate], method: str) -> Tensor:
-    """(K, n) bool: whether each label has the greatest logit of its row; of equal logits the lower class is chosen.
+    """(T, n) bool: whether each label has the greatest logit of its row; of equal logits the lower class is chosen.
 
     products: (n, C); one with NaN is a UserError in the name of the method. labels: (n,) on the same device.
 

@@ -1,6 +1,6 @@
 """tau-norm: a classifier whose rows are divided by a power of their lengths.
 
-Legend: N images, C classes, D embedding, T taus. Source: Kang et al. 2020, section 4.1.
+Legend: N images, C classes, D embedding, T taus tried. Source: Kang et al. 2020, section 4.1.
 """
 
 from __future__ import annotations

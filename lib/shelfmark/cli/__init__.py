@@ -1,4 +1,4 @@
-"""Floor 6: the commands. Heavy imports stand inside functions, so that `--help` answers at once."""
+"""The commands. Heavy imports stand inside functions, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
 from shelfmark.cli.processes import run
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(COMMANDS))
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"shelfmark {__version__}")
         return 0
     try:
         return _run(words)

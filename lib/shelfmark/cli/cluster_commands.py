@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.existing import config_file, existing_folder
+from shelfmark.cli.options import embeddings_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
 
 _SMOKE_DATA = {"fit": "labelled", "run": "new"}
+# Not types of options: with --smoke these folders need not be there.
+_clusterer = existing_folder("a clusterer", "`shelfmark cluster fit` writes one.")
 
 
 def fit(args: argparse.Namespace) -> int:
@@ -25,10 +29,11 @@ def fit(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     embeddings, out = _embeddings(args, "run"), _folder(args.out, args.smoke)
+    clusterer = _clusterer(str(_folder(args.clusterer, args.smoke)))
     from shelfmark.cli import cluster_screens
     from shelfmark.pipelines.cluster import run_clusterer
 
-    scores = run_clusterer(_recipe(args), embeddings, _folder(args.clusterer, args.smoke), out)
+    scores = run_clusterer(_recipe(args), embeddings, clusterer, out)
     cluster_screens.clustered(scores, out)
     return 0
 
@@ -40,7 +45,7 @@ def _embeddings(args: argparse.Namespace, what: str) -> Path:
         return smoke_embeddings(_SMOKE_DATA[what])
     if args.embeddings is None:
         raise UserError("--embeddings is missing: a folder that `shelfmark embed` or `prepare pss_features` wrote.")
-    return args.embeddings
+    return embeddings_folder(str(args.embeddings))
 
 
 def _folder(folder: Path, is_smoke: bool) -> Path:
@@ -59,8 +64,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 _SHARED = [
     option("--embeddings", "folder that `shelfmark embed` or `prepare pss_features` wrote", type=Path, metavar="DIR"),
-    option("--config", "YAML recipe: its discovery.clusterer", type=Path, metavar="FILE"),
-    option("--smoke", "a small network on generated embeddings, in a second", action="store_true"),
+    option("--config", "YAML recipe, of which discovery.clusterer is used", type=config_file, metavar="FILE"),
+    option("--smoke", "a trial: a small network on generated embeddings", action="store_true"),
 ]
 CLUSTER_COMMANDS = {
     "cluster fit": Command(

@@ -11,26 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.existing import checkpoint, config_file, existing_folder
+from shelfmark.cli.options import JSON
 from shelfmark.cli.parser import Command, option
+from shelfmark.cli.photos import PHOTOS, photos_of, status_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
-from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shelfmark.config.load import Loaded
-    from shelfmark.pipelines.discover.assign import Assignment
-
-UNREADABLE = 1
-"""Exit status where some photographs could not be read; the others were answered."""
 
 
 def discover(args: argparse.Namespace) -> int:
-    from shelfmark.parallel.launch import relaunch
-
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     loaded = _recipe(args)
+    from shelfmark.parallel.launch import relaunch
+
     status = relaunch(num_processes=args.num_gpus)
     if status is not None:
         return status
@@ -51,7 +47,7 @@ def assign(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.discover.assign import assign as run
     from shelfmark.pipelines.discover.assign import write_assigned
 
-    photos = _photos(args)
+    photos = photos_of(args)
     with redirect_stdout(sys.stderr if args.json else sys.stdout):
         answers = run(args.run, photos, checkpoint=args.RESUME_MODEL, overrides=args.overrides)
         if args.out is not None:
@@ -60,69 +56,59 @@ def assign(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(answer) for answer in answers], indent=2, ensure_ascii=False))
     else:
         discover_screens.assigned(answers)
-    return _status(answers)
+    return status_of(answers, warns=True)
 
 
 DISCOVER_COMMANDS = {
     "discover": Command(
-        "find new products in unlabelled photographs: train, cluster, select, and round again",
+        "find new products in photographs without labels: train, cluster, select, and again",
         discover,
         [
-            option("--config", "YAML recipe, as configs/discovery/shop.yaml", type=Path, metavar="FILE"),
+            option("--config", "YAML recipe, as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
             option(
                 "--redo",
-                "make this stage of round 0, or of ROUND, anew with all that follows it",
+                "redo this stage of round 0, or of ROUND, and all that follows it",
                 default="",
                 metavar="[ROUND/]STAGE",
             ),
             option(
-                "--review", "stop after each round's report, so that its review.csv can be edited", action="store_true"
+                "--review",
+                "stop after the report of each round, so that you can edit its review.csv",
+                action="store_true",
             ),
-            option("--smoke", "two rounds of a few steps on the shop", action="store_true"),
+            option("--smoke", "a trial: two rounds of a few steps on the generated shop", action="store_true"),
             option("--num-gpus", "number of processes to train and embed with", type=int, metavar="N"),
         ],
     ),
     "discover assign": Command(
-        "new photographs to the products that a run of discovery knows or found",
+        "assign photographs to the products that a run of discovery knows or found",
         assign,
         [
-            option("photos", "photographs, or folders of them", nargs="+", metavar="PHOTO"),
-            option("--run", "folder of the run", type=Path, required=True, metavar="DIR"),
-            option("--RESUME_MODEL", "the model, where it is not where it was", type=Path, metavar="CKPT"),
-            option("--out", "CSV file for the answers", type=Path, metavar="FILE"),
-            option("--json", "JSON on standard output instead of a table", action="store_true"),
+            PHOTOS,
+            option(
+                "--run",
+                "folder of the run",
+                type=existing_folder("a run of discovery", "`shelfmark discover` makes one."),
+                required=True,
+                metavar="DIR",
+            ),
+            option("--RESUME_MODEL", "the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
+            option("--out", "CSV file to write the answers to", type=Path, metavar="FILE"),
+            JSON,
         ],
     ),
 }
 
 
 def _recipe(args: argparse.Namespace) -> Loaded:
-    from shelfmark.config.load import load
-    from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
-    from shelfmark.recipe import Recipe
-
     if args.config is None:
         raise UserError("--config is missing: name the recipe, as --config configs/discovery/shop.yaml.")
+    from shelfmark.config.load import load
+    from shelfmark.recipe import Recipe
+
     loaded = load(Recipe, args.config, args.overrides)
     if args.smoke:
+        from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
+
         loaded = load(Recipe, args.config, [*discovery_smoke_overrides(loaded.config), *args.overrides])
     return loaded
-
-
-def _photos(args: argparse.Namespace) -> list[Path]:
-    """The photographs. The parser cannot tell them from `key=value`, so overrides are picked out by their look."""
-    from shelfmark.config.load import parse_override
-
-    is_override = ["=" in word and not Path(word).exists() for word in args.photos]
-    args.overrides += [parse_override(word) for word, found in zip(args.photos, is_override) if found]
-    photos = [Path(word) for word, found in zip(args.photos, is_override) if not found]
-    if not photos:
-        raise UserError("no photograph is given.")
-    return photos
-
-
-def _status(answers: Sequence[Assignment]) -> int:
-    unread = [answer for answer in answers if answer.error is not None]
-    for answer in unread:
-        print(printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr)
-    return UNREADABLE if unread else 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.migrate.flags import OldFlag, meaning_of_values
 from shelfmark.migrate.notes import Note

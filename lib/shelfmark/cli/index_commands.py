@@ -9,48 +9,51 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.existing import checkpoint, existing_folder
+from shelfmark.cli.options import DEVICES, JSON, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.parser import Command, option
-from shelfmark.cli.processes import GPUS, model_recipe, opened_model, require_model
-from shelfmark.core.errors import UserError
-from shelfmark.core.text_safety import printable
+from shelfmark.cli.photos import PHOTOS, photos_of, status_of
+from shelfmark.cli.recipes import model_recipe, require_checkpoint, trained_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shelfmark.pipelines.index import Source
-    from shelfmark.pipelines.recognise import Recognition
-    from shelfmark.pipelines.search import Answer
     from shelfmark.recipe import Recipe
 
-UNREADABLE = 1
-"""Exit status where some photographs could not be read; the others were answered."""
-
-INDEX = option("--index", "folder of the index", type=Path, required=True, metavar="DIR")
-MODEL = option("--RESUME_MODEL", "the index's checkpoint, where it is not where it was", type=Path, metavar="CKPT")
+INDEX = option(
+    "--index",
+    "folder of the index",
+    type=existing_folder("an index", "Build one with `shelfmark index build`."),
+    required=True,
+    metavar="DIR",
+)
+MODEL = option("--RESUME_MODEL", "the index's checkpoint, if it was moved", type=checkpoint, metavar="CKPT")
 SOURCE = [
-    option("--split", "which annotations of the config (default: train)", choices=["train", "val", "retrieval"]),
     option(
-        "--annotations", "another annotation file; of marked records those with is_gallery", type=Path, metavar="FILE"
+        "--split", "which annotations of the config to read (default: train)", choices=["train", "val", "retrieval"]
     ),
-    option("--images", "a folder of photographs", type=Path, metavar="DIR"),
-    option("--label", "with --images: the class of them all", type=int, metavar="LABEL"),
-    option("--class-name", "with --label: its name", metavar="NAME"),
+    option(
+        "--annotations",
+        "another annotation file instead; where records are marked, those with is_gallery",
+        type=annotation_file,
+        metavar="FILE",
+    ),
+    option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
+    option("--label", "the class of all --images", type=int, metavar="LABEL"),
+    option("--class-name", "the name of the class of --label", metavar="NAME"),
     option(
         "--embeddings",
-        "take these features of them, which `shelfmark embed` or a build wrote",
-        type=Path,
+        "their features, which `shelfmark embed` or an earlier build wrote, instead of a pass over the images",
+        type=embeddings_folder,
         metavar="DIR",
     ),
 ]
-PHOTOS = option("photos", "photographs, or folders of them", nargs="+", metavar="PHOTO")
-NEAREST = option("--k", "gallery images that are looked at", type=int, default=10, metavar="K")
-JSON = option("--json", "JSON on standard output instead of tables", action="store_true")
+NEAREST = option("--k", "nearest gallery images to look at", type=int, default=10, metavar="K")
 
 
 def build(args: argparse.Namespace) -> int:
-    require_model(args)
+    require_checkpoint(args)
     source = _source(args)
-    opened = opened_model(args)
+    opened = trained_model(args)
     from shelfmark.pipelines.index import build as run
 
     run(opened, args.out, source, args.kind)
@@ -88,7 +91,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def search(args: argparse.Namespace) -> int:
-    photos = _photos(args)
+    photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.search import search as run
 
@@ -102,11 +105,11 @@ def search(args: argparse.Namespace) -> int:
             overrides=args.overrides,
         )
     (index_screens.as_json if args.json else index_screens.searched)(answers)
-    return _status(answers, args.json)
+    return status_of(answers, warns=args.json)
 
 
 def recognise(args: argparse.Namespace) -> int:
-    photos = _photos(args)
+    photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.recognise import recognise as run
 
@@ -122,11 +125,11 @@ def recognise(args: argparse.Namespace) -> int:
             topk=args.topk,
         )
     (index_screens.as_json if args.json else index_screens.recognised)(answers)
-    return _status(answers, args.json)
+    return status_of(answers, warns=args.json)
 
 
 _SEARCH = Command(
-    "the products that look most like photographs, by an index",
+    "find the products that look most like photographs, by an index",
     search,
     [
         PHOTOS,
@@ -134,7 +137,10 @@ _SEARCH = Command(
         MODEL,
         NEAREST,
         option(
-            "--score", "a product's score, over its images: the best, or the sum", choices=["max", "sum"], default="max"
+            "--score",
+            "score of a product: the best of its images' scores, or their sum",
+            choices=["max", "sum"],
+            default="max",
         ),
         JSON,
     ],
@@ -143,31 +149,31 @@ _SEARCH = Command(
 
 def _recipe_of_index(args: argparse.Namespace) -> Recipe:
     from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
     from shelfmark.runtime.opened_index import checkpoint_of_index
-    from shelfmark.runtime.trained_model import recipe_of
 
     return recipe_of(load_checkpoint(checkpoint_of_index(args.index, args.RESUME_MODEL)), args.overrides)
 
 
 INDEX_COMMANDS = {
     "index build": Command(
-        "embed a gallery and build an index of it",
+        "embed a gallery of images and build an index of it",
         build,
         [
-            option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=Path, metavar="CKPT"),
+            RESUME,
             option("--out", "folder for the index", type=Path, required=True, metavar="DIR"),
             option(
                 "--kind",
-                "how it searches (default: auto, by size, with the reason)",
+                "how the index searches; auto chooses by size, and says why",
                 choices=["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"],
                 default="auto",
             ),
             *SOURCE,
-            *GPUS,
+            *DEVICES,
         ],
         recipe=model_recipe,
     ),
-    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *GPUS], recipe=_recipe_of_index),
+    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *DEVICES], recipe=_recipe_of_index),
     "index remove": Command(
         "take images out of an index",
         remove,
@@ -178,30 +184,32 @@ INDEX_COMMANDS = {
         ],
         takes_config=False,
     ),
-    "index info": Command("what an index is, and whether it is whole", info, [INDEX], takes_config=False),
+    "index info": Command("show what an index is, and whether it is whole", info, [INDEX], takes_config=False),
     "index export": Command(
         "write the vectors of an index for a vector database",
         export,
         [
             INDEX,
-            option("--format", "npy: a folder; parquet: one file", choices=["npy", "parquet"], default="npy"),
-            option("--out", "folder or file", type=Path, required=True, metavar="PATH"),
+            option("--format", "npy writes a folder, parquet one file", choices=["npy", "parquet"], default="npy"),
+            option("--out", "folder or file to write", type=Path, required=True, metavar="PATH"),
         ],
         takes_config=False,
     ),
     "index search": _SEARCH,
     "search": _SEARCH,
     "recognise": Command(
-        "the products in photographs, by the classifier and an index together",
+        "name the products in photographs, by the classifier and an index together",
         recognise,
         [
             PHOTOS,
             INDEX,
             MODEL,
             NEAREST,
-            option("--weight", "of the neighbours; 0 is the classifier alone", type=float, default=0.5, metavar="W"),
-            option("--temperature", "of the neighbours' votes", type=float, default=0.1, metavar="T"),
-            option("--topk", "products a photograph", type=int, default=5, metavar="K"),
+            option(
+                "--weight", "weight of the neighbours; 0: the classifier alone", type=float, default=0.5, metavar="W"
+            ),
+            option("--temperature", "temperature of the neighbours' votes", type=float, default=0.1, metavar="T"),
+            option("--topk", "products to name for each photograph", type=int, default=5, metavar="K"),
             JSON,
         ],
     ),
@@ -214,34 +222,8 @@ def _source(args: argparse.Namespace) -> Source:
     return Source(args.split, args.annotations, args.images, args.embeddings, args.label, args.class_name)
 
 
-def _photos(args: argparse.Namespace) -> list[Path]:
-    """The photographs. The parser cannot tell them from `key=value`, so overrides are picked out by their look."""
-    from shelfmark.config.load import parse_override
-
-    photos = []
-    for word in args.photos:
-        if "=" in word and not Path(word).exists():
-            args.overrides.append(parse_override(word))
-        else:
-            photos.append(Path(word))
-    if not photos:
-        raise UserError("no photograph is given.")
-    return photos
-
-
 @contextlib.contextmanager
 def _told_aside(is_json: bool) -> Iterator[None]:
     """What is said on the way goes to standard error, where standard output is for JSON."""
     with contextlib.redirect_stdout(sys.stderr if is_json else sys.stdout):
         yield
-
-
-def _status(answers: Sequence[Answer] | Sequence[Recognition], is_json: bool) -> int:
-    unread = [answer for answer in answers if answer.error is not None]
-    if is_json:
-        # The tables say it themselves.
-        for answer in unread:
-            print(
-                printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr
-            )
-    return UNREADABLE if unread else 0

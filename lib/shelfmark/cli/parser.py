@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shelfmark.core.errors import UserError, did_you_mean
+
+_MAX_WIDTH = 100
 
 if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
@@ -33,7 +37,7 @@ class Command:
     """takes_config: accepts `key=value` overrides and the 2020 flags.
 
     recipe: where several processes share the work of the command, what finds the recipe that says on which device; the
-    options are then those of `cli.processes.GPUS` too. `train` and `discover` share theirs by themselves.
+    options are then those of `cli.options.DEVICES` too. `train` and `discover` share theirs by themselves.
     """
 
     help: str
@@ -49,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
-    """The command's arguments. With takes_config also `overrides`: a list of config.load.Override, in order.
+    """The command's arguments. With takes_config also `overrides`: a list of config.overrides.Override, in order.
 
     Raises UserError for what the command does not know, with the nearest flag.
     """
@@ -58,7 +62,7 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
         return parser.parse_args(argv)
     # Imported here because --help of the other commands need not wait for it.
     from shelfmark.cli.flags_2020 import nearest_flag, translate_2020
-    from shelfmark.config.load import parse_override
+    from shelfmark.config.overrides import parse_override
 
     translated, rest, notes = translate_2020(argv)
     known, unknown = parser.parse_known_args(rest)
@@ -77,9 +81,21 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
 
 def usage(commands: Mapping[str, Command]) -> str:
     """The page that `shelfmark --help` shows."""
-    width = max(len(name) for name in commands)
-    lines = [f"  {name:<{width}}  {command.help}" for name, command in commands.items()]
+    lines = two_columns({name: command.help for name, command in commands.items()})
     return "\n".join(["usage: shelfmark COMMAND [options] [key=value ...]", "", *lines, "", "shelfmark COMMAND --help"])
+
+
+def two_columns(rows: Mapping[str, str]) -> list[str]:
+    """Lines of names, with what is said of each behind it, wrapped to the terminal; '' for a name takes no column."""
+    width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
+    column = max((len(name) for name in rows), default=0) + 4
+    lines: list[str] = []
+    for name, text in rows.items():
+        first = f"  {name:<{column - 2}}" if name else "  "
+        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [
+            first.rstrip()
+        ]
+    return lines
 
 
 def _build(name: str, command: Command) -> argparse.ArgumentParser:
@@ -91,8 +107,14 @@ def _build(name: str, command: Command) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for flag in command.options:
-        parser.add_argument(flag.flag, help=flag.help, **flag.settings)
+        parser.add_argument(flag.flag, help=_with_default(flag), **flag.settings)
     return parser
+
+
+def _with_default(flag: Option) -> str:
+    """The help with the default behind it, where there is one that does something and the help does not name it."""
+    default = flag.settings.get("default")
+    return f"{flag.help} (default: {default})" if default and "(default: " not in flag.help else flag.help
 
 
 def _nearest_option(word: str, command: Command) -> str | None:

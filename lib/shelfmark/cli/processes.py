@@ -7,44 +7,13 @@ import os
 from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.parser import Command, option
+from shelfmark.cli.options import NUM_GPUS
+from shelfmark.cli.parser import Command
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped, StopSignals
 
 if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
-    from shelfmark.runtime.trained_model import TrainedModel
-
-NUM_GPUS = "--num-gpus"
-GPUS = [
-    option("--gpu_ids", "GPUs to use, as 0,1; starts one process each", metavar="IDS"),
-    option(NUM_GPUS, "number of processes to start, one a GPU", type=int, metavar="N"),
-]
-"""The options of every command whose `Command.recipe` is given."""
-
-
-def require_model(args: argparse.Namespace) -> None:
-    if args.RESUME_MODEL is None:
-        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
-
-
-def model_recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe of the model that `--RESUME_MODEL` names; its weights are not read."""
-    require_model(args)
-    from shelfmark.engine.checkpoint import load_checkpoint
-    from shelfmark.runtime.trained_model import recipe_of
-
-    return recipe_of(load_checkpoint(args.RESUME_MODEL), args.overrides)
-
-
-def opened_model(args: argparse.Namespace) -> TrainedModel:
-    """The model that `--RESUME_MODEL` names, in every process."""
-    require_model(args)
-    from shelfmark.core.together import together
-    from shelfmark.runtime.trained_model import open_model
-
-    with together():
-        return open_model(args.RESUME_MODEL, args.overrides)
 
 
 def run(name: str, command: Command, args: argparse.Namespace) -> int:

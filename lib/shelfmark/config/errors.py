@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from shelfmark.config.nodes import Node, plain
 from shelfmark.config.shape import Shape
 from shelfmark.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _VALUE_SHOWN_CHARS = 60
@@ -46,6 +47,27 @@ def shown(value: Any) -> str:
     """A value as a user would type it, cut where it is long."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _VALUE_SHOWN_CHARS else f"{text[: _VALUE_SHOWN_CHARS - 4]} ..."
+
+
+def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
+    """The keys that an unknown one may stand for: its name elsewhere, a spelling here, one anywhere, a description.
+
+    prefix: the key of the group that holds it. siblings: the names there are in that group. everywhere: all keys.
+    """
+    same = [key for key in everywhere if key.rpartition(".")[2].lower() == leaf.lower()]
+    near = did_you_mean(leaf, siblings)
+    words = leaf.lower().replace("_", " ")
+    told = re.compile(rf"{re.escape(words)}\b")
+    described = [key for key, shape in everywhere.items() if told.match(shape.description.lower())]
+    leaves = {key.rpartition(".")[2] for key in everywhere}
+    spelled = did_you_mean(leaf, sorted(leaves))
+    candidates = (
+        same,
+        [f"{prefix}.{near}" if prefix else near] if near else [],
+        [key for key in everywhere if key.rpartition(".")[2] == spelled],
+        described,
+    )
+    return next((found[:3] for found in candidates if found), [])
 
 
 def _is_below(key: Sequence[str], above: Sequence[str]) -> bool:
@@ -170,29 +192,10 @@ def _unknown_key(place: _Place, top: Shape) -> str:
     said = f"{place.key}{value} is not an option."
     if "." in leaf:
         return f"{said} In a file keys are nested; the dotted form belongs on the command line."
-    meant = _meant(prefix, leaf, siblings, top)
+    meant = keys_meant(prefix, leaf, siblings, dict(top.below()))
     if meant:
         said += f" Did you mean {' or '.join(meant)}?"
     return f"{said} {prefix or 'The top level'} has: {', '.join(siblings)}."
-
-
-def _meant(prefix: str, leaf: str, siblings: list[str], top: Shape) -> list[str]:
-    """The keys an unknown one may stand for: its name elsewhere, a spelling here, one anywhere, a description."""
-    everywhere = dict(top.below())
-    same = [key for key in everywhere if key.rpartition(".")[2].lower() == leaf.lower()]
-    near = did_you_mean(leaf, siblings)
-    words = leaf.lower().replace("_", " ")
-    told = re.compile(rf"{re.escape(words)}\b")
-    described = [key for key, shape in everywhere.items() if told.match(shape.description.lower())]
-    leaves = {key.rpartition(".")[2] for key in everywhere}
-    spelled = did_you_mean(leaf, sorted(leaves))
-    candidates = (
-        same,
-        [f"{prefix}.{near}" if prefix else near] if near else [],
-        [key for key in everywhere if key.rpartition(".")[2] == spelled],
-        described,
-    )
-    return next((found[:3] for found in candidates if found), [])
 
 
 def _section_problem(place: _Place, text: str) -> str:

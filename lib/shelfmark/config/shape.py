@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _NOUNS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
 _BOUNDS = {
@@ -90,6 +91,15 @@ class Shape:
         return any(one.get("type") == "array" for one in self.schema.get("anyOf", [self.schema]))
 
     @property
+    def entry(self) -> Shape | None:
+        """What each entry of a list may be, or of a mapping whose names are free; None of anything else."""
+        for one in self.schema.get("anyOf", [self.schema]):
+            inside = one.get("items", one.get("additionalProperties"))
+            if isinstance(inside, dict):
+                return self._at(inside)
+        return None
+
+    @property
     def default(self) -> Any:
         """The default in JSON's types, None where there is none."""
         return self.schema.get("default")
@@ -156,8 +166,16 @@ class Shape:
             pattern = self.schema.get("pattern")
             return f"{noun} of the form {pattern}" if pattern else noun
         noun = _NOUNS.get(kind, "a value of another type")
-        bounds = [f"{word} {_number(self.schema[name])}" for name, word in _BOUNDS.items() if name in self.schema]
-        return " ".join(["" if kind in ("boolean", "null") else "a", noun, " and ".join(bounds)]).strip()
+        return " ".join(["" if kind in ("boolean", "null") else "a", noun, self._bounds()]).strip()
+
+    def _bounds(self) -> str:
+        limits = {name: _number(self.schema[name]) for name in _BOUNDS if name in self.schema}
+        if {"minimum", "maximum"} == limits.keys():
+            return f"from {limits['minimum']} to {limits['maximum']}"
+        if "exclusiveMinimum" in limits:
+            # A type's own bound, below the option's.
+            limits.pop("minimum", None)
+        return " and ".join(f"{_BOUNDS[name]} {limit}" for name, limit in limits.items())
 
 
 def _number(value: float) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from shelfmark.config.load import BASE, Loaded
+from shelfmark.config.files import BASE
+from shelfmark.config.load import Loaded
 from shelfmark.config.yaml_lines import scalar
 from shelfmark.core.errors import UserError
 
@@ -44,6 +45,19 @@ def schema_json(schema: type[BaseModel]) -> str:
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
+def inline(value: Any) -> str:
+    """A value as it stands behind its key, on one line."""
+    if isinstance(value, dict):
+        return "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(inline(item) for item in value)}]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return _number(value) if isinstance(value, float) else _text(str(value) if isinstance(value, Path) else value)
+
+
 def _group(group: dict[str, Any], key: str, indent: str, origins: dict[str, str]) -> list[str]:
     lines: list[str] = []
     for name, value in group.items():
@@ -64,19 +78,7 @@ def _entry(head: str, value: Any, key: str, indent: str, origins: dict[str, str]
             lines += [f"{indent}- {first.lstrip()}", *others]
         return lines
     origin = " ".join(origins.get(key, "").split())
-    return [f"{head} {_inline(value)}" + (f"  # {origin}" if origin else "")]
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_inline(item) for item in value)}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int):
-        return str(value).lower()
-    return _number(value) if isinstance(value, float) else _text(str(value) if isinstance(value, Path) else value)
+    return [f"{head} {inline(value)}" + (f"  # {origin}" if origin else "")]
 
 
 def _number(value: float) -> str:

@@ -48,7 +48,7 @@ class Batch:
 
 
 class Proxies(NamedTuple):
-    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, K, d) for K proxies a class."""
+    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, J, d) for J proxies a class."""
 
     vectors: Tensor
     weight: Tensor
@@ -60,7 +60,7 @@ class Outputs:
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
     heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head
-    its Proxies. With E experts, `experts` holds the logits of each, (N, E, C), `expert_1` ... `expert_E` (N, C) those
+    its Proxies. With X experts, `experts` holds the logits of each, (N, X, C), `expert_1` ... `expert_X` (N, C) those
     of one, and `classifier` their mean.
     """
 

@@ -1,4 +1,11 @@
-"""Processes: one file knows whether there is one or many."""
+"""Processes: one file knows whether there is one or many.
+
+**The gradient rule.** A loss of the batch of all processes has the same value on each. DistributedDataParallel averages
+the gradients that the processes find for a parameter. So each process backpropagates its own share of the loss times
+the number of processes, and the average is the gradient that one process with the whole batch would find.
+`gather_rows` keeps the rule where every process computes the whole loss from the rows of all. `sum_of_parts`, with
+`gather_keys` for the rows that all parts look at, keeps it where the loss is a sum and each process computes a part.
+"""
 
 from __future__ import annotations
 
@@ -231,9 +238,7 @@ def equal_shares() -> Iterator[None]:
 def gather_rows(value: Tensor) -> Tensor:
     """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N, but for `equal_shares`.
 
-    Gradients: every rank is taken to compute the same scalar from the gathered rows, and gradients of
-    parameters to be averaged over ranks afterwards (as DistributedDataParallel does), so this rank's
-    slice of the gradient is scaled by the number of ranks.
+    Every rank must compute the same scalar from them: see the gradient rule above.
     """
     return value if world_size() == 1 else _GatherRows.apply(value)
 
@@ -241,8 +246,8 @@ def gather_rows(value: Tensor) -> Tensor:
 def gather_keys(value: Tensor) -> tuple[Tensor, int]:
     """(N, ...) of every rank to (sum of N, ...), in rank order, and where this rank's rows begin in it.
 
-    Gradients: every rank is taken to compute another part of a sum (see `sum_of_parts`), so the gradients that
-    the ranks' parts have by this rank's rows are added up (reduce-scatter).
+    Every rank must compute another part of a sum, for `sum_of_parts`: the gradients of all parts by this rank's rows
+    are added up here (reduce-scatter).
     """
     if world_size() == 1:
         return value, 0
@@ -251,10 +256,7 @@ def gather_keys(value: Tensor) -> tuple[Tensor, int]:
 
 
 def sum_of_parts(part: Tensor) -> Tensor:
-    """The sum of every rank's part, on every rank, with the gradient of this rank's part times the number of ranks.
-
-    So gradients of parameters are those of the sum once they are averaged over ranks, as DistributedDataParallel does.
-    """
+    """The sum of every rank's part, on every rank, with the gradient of the gradient rule above; 0-dim."""
     return part if world_size() == 1 else _SumOfParts.apply(part)
 
 

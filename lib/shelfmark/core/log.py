@@ -23,6 +23,12 @@ def warn(message: str) -> None:
         _ready().warning(printable(f"warning: {message}"))
 
 
+def remark(message: str) -> None:
+    """A line about the command itself, on standard error: what is printed can be piped without it."""
+    if dist.is_main():
+        print(printable(f"note: {message}"), file=sys.stderr, flush=True)
+
+
 def _ready() -> logging.Logger:
     # A program that embeds Shelfmark and set up its own handlers keeps them.
     if not _logger.handlers and not logging.getLogger().handlers:

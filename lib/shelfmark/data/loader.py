@@ -1,4 +1,4 @@
-"""Batches, read by worker processes. Legend: N images, B batch, W processes that train together."""
+"""Batches, read by worker processes. Legend: N images, B batch."""
 
 from __future__ import annotations
 

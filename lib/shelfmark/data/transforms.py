@@ -7,7 +7,6 @@ one picture and put back as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,86 +16,70 @@ from torchvision.transforms.v2 import functional
 
 from shelfmark.core.errors import choose
 from shelfmark.core.seeding import seeded
+from shelfmark.data.options import AugmentOptions, DataOptions
 from shelfmark.data.saved_pipeline import SavedPipeline
 
 Transform = Callable[[np.ndarray, int], Tensor]
 """(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 # A strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is cut out.
 _LARGEST_ASPECT = 16
 
 
-def train_transform(
-    size: int,
-    *,
-    resize_px: Sequence[int] = (),
-    interpolation: str = "bilinear",
-    crop_scale: Sequence[float] = (0.08, 1.0),
-    crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
-    crop_padding_px: int = 0,
-    flip: float = 0.5,
-    color_jitter: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
-    color_jitter_probability: float = 1.0,
-    randaugment_ops: int = 0,
-    randaugment_magnitude: int = 9,
-    erasing: float = 0.0,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    albumentations: Path | None = None,
-) -> Transform:
+def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Transform:
     """Resize, random crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
 
-    resize_px: () is none, (shorter side,) keeps the picture's shape, (height, width) does not. interpolation:
-    `bilinear` or `bicubic`, of resizing and of the random resized crop.
-    crop_scale, crop_ratio: of a random resized crop. crop_padding_px: above 0, there is none: the shorter side is
-    resized to `size`, so many pixels of black are put around, and a random window of `size` x `size` is cut out.
-    flip, erasing: probabilities. color_jitter: strengths of brightness, contrast, saturation and hue, of all of them at
-    once with color_jitter_probability.
-    albumentations: a pipeline saved by albumentations.save(), as .json or .yaml, that takes the place of resize,
-    crop, flip, jitter and RandAugment. Its uint8 result is normalised here; a float result is taken as
-    normalised by the pipeline. Either is resized to `size` x `size` where it is not yet.
+    augment.crop_padding_px: above 0, the shorter side is resized to `size`, so many pixels of black are put around, and
+    a random window of `size` x `size` is cut out. augment.albumentations: the pipeline's uint8 result is normalised
+    here; a float result is taken as normalised by the pipeline. Either is resized to `size` x `size` where it is not
+    yet. UserError for a pipeline that cannot be read.
     """
-    after = _sequence([v2.RandomErasing(p=erasing)] if erasing else [])
-    if albumentations is not None:
-        return _SavedAugmentation(SavedPipeline(albumentations), size, _Normalize(mean, std), after)
-    mode = _interpolation(interpolation)
+    normalize = _Normalize(data.mean, data.std)
+    after = _sequence([v2.RandomErasing(p=augment.erasing)] if augment.erasing else [])
+    if augment.albumentations is not None:
+        return _SavedAugmentation(SavedPipeline(augment.albumentations), size, normalize, after)
+    return _Augmentation(_random_crop(size, augment, data), _sequence(_changes(augment, data)), normalize, after)
+
+
+def _random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch.nn.Module:
+    mode = v2.InterpolationMode(data.interpolation)
     crop: torch.nn.Module = (
-        _PaddedCrop(size, crop_padding_px, mode)
-        if crop_padding_px
-        else v2.RandomResizedCrop(size, tuple(crop_scale), tuple(crop_ratio), mode, antialias=True)
+        _PaddedCrop(size, augment.crop_padding_px, mode)
+        if augment.crop_padding_px
+        else v2.RandomResizedCrop(size, augment.crop_scale, augment.crop_ratio, mode, antialias=True)
     )
-    if resize_px:
-        crop = torch.nn.Sequential(_Resize(resize_px, mode), crop)
+    return torch.nn.Sequential(_Resize(augment.resize_px, mode), crop) if augment.resize_px else crop
+
+
+def _changes(augment: AugmentOptions, data: DataOptions) -> list[torch.nn.Module]:
     steps: list[torch.nn.Module] = []
-    if flip:
-        steps.append(v2.RandomHorizontalFlip(flip))
-    if any(color_jitter):
-        jitter = v2.ColorJitter(*color_jitter)
-        steps.append(jitter if color_jitter_probability == 1 else v2.RandomApply([jitter], color_jitter_probability))
-    if randaugment_ops:
-        grey = [round(255 * value) for value in mean]
-        steps.append(v2.RandAugment(randaugment_ops, randaugment_magnitude, fill=grey))
-    return _Augmentation(crop, _sequence(steps), _Normalize(mean, std), after)
+    if augment.flip:
+        steps.append(v2.RandomHorizontalFlip(augment.flip))
+    if any(augment.color_jitter):
+        jitter = v2.ColorJitter(*augment.color_jitter)
+        probability = augment.color_jitter_probability
+        steps.append(jitter if probability == 1 else v2.RandomApply([jitter], probability))
+    if augment.randaugment.num_ops:
+        grey = [round(255 * value) for value in data.mean]
+        steps.append(v2.RandAugment(augment.randaugment.num_ops, augment.randaugment.magnitude, fill=grey))
+    return steps
 
 
-def eval_transform(
-    size: int,
-    crop: float = 0.875,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    resize_px: Sequence[int] | None = None,
-    interpolation: str = "bilinear",
-) -> Transform:
-    """Shorter side to int(size / crop), antialiased; the centre of size x size; normalised. The seed is not used.
+def eval_transform(size: int, data: DataOptions) -> Transform:
+    """Resized and antialiased, the centre of size x size, normalised. The seed is not used.
 
-    resize_px: None is as said; (), (shorter side,) or (height, width) take its place, as in `train_transform`. Around a
-    smaller picture the centre has black pixels.
+    The shorter side becomes int(size / data.eval_crop). data.eval_resize_px takes its place, and is that of
+    data.input_size_px: for another size it is scaled. Around a smaller picture the centre has black pixels.
     """
-    resize = _Resize([int(size / crop)] if resize_px is None else resize_px, _interpolation(interpolation))
-    return _CentreCrop(size, resize, _Normalize(mean, std))
+    return _centre_crop(size, data)
+
+
+def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
+    resize_px = [int(size / data.eval_crop)]
+    if data.eval_resize_px is not None:
+        resize_px = [round(side * size / data.input_size_px) for side in data.eval_resize_px]
+    resize = _Resize(resize_px, v2.InterpolationMode(data.interpolation))
+    return _CentreCrop(size, resize, _Normalize(data.mean, data.std))
 
 
 class SizedTransforms:
@@ -116,22 +99,13 @@ class SizedTransforms:
 NUM_VIEWS = {"centre": 1, "flip": 2, "five_crop": 5, "ten_crop": 10}
 
 
-def view_transform(
-    size: int,
-    views: str,
-    crop: float = 0.875,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    resize_px: Sequence[int] | None = None,
-    interpolation: str = "bilinear",
-) -> Transform:
+def view_transform(size: int, views: str, data: DataOptions) -> Transform:
     """As `eval_transform`, but several views of each picture: (V, 3, size, size).
 
     views: `centre` (V = 1); `flip`, the centre and its mirror image (2); `five_crop`, the four corners and the centre
     of the resized picture (5); `ten_crop`, these and their mirror images (10).
     """
-    resize = _Resize([int(size / crop)] if resize_px is None else resize_px, _interpolation(interpolation))
-    return _Views(_CentreCrop(size, resize, _Normalize(mean, std)), choose("predict.views", views, NUM_VIEWS))
+    return _Views(_centre_crop(size, data), choose("predict.views", views, NUM_VIEWS))
 
 
 class _Normalize:
@@ -229,10 +203,6 @@ def _without_long_ends(pixels: Tensor) -> Tensor:
     if max(height, width) <= longest:
         return pixels
     return functional.center_crop(pixels, [min(height, longest), min(width, longest)])
-
-
-def _interpolation(name: str) -> v2.InterpolationMode:
-    return v2.InterpolationMode(choose("data.interpolation", name, ["bilinear", "bicubic"]))
 
 
 def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:

@@ -1,8 +1,8 @@
-"""The two ways in which a node takes in its neighbours. Legend: n nodes, K places, I and O width in and out, R heads.
+"""The two ways in which a node takes in its neighbours. Legend: n nodes, K places, D and d dimensions in and out.
 
 Both get the nodes to compute by their row, so that a chunk, or the seeds of a training step, cost what they are. Sums
 over neighbours are taken of the inputs and multiplied with the weights afterwards, which is the same because the
-weights are linear, and needs no (n, K, O) tensor.
+weights are linear, and needs no (n, K, d) tensor.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class GraphAttention(nn.Module):
     """ReLU(mean over heads (sum_j alpha_ij W h_j + b1) + b2), alpha the softmax of LeakyReLU_0.2(a_l z_j + a_r z_i).
 
     z = W h. A node's own features enter through the attention alone; one without neighbours gets the biases.
-    weight: (R, O, I), W. neighbour_attention: (R, O), a_l. node_attention: (R, O), a_r. head_bias: (R, O), b1.
-    bias: (O,), b2. Source: Velickovic et al., "Graph Attention Networks", ICLR 2018.
+    weight: (heads, d, D), W. neighbour_attention: (heads, d), a_l. node_attention: (heads, d), a_r. head_bias:
+    (heads, d), b1. bias: (d,), b2. Source: Velickovic et al., "Graph Attention Networks", ICLR 2018.
     """
 
     def __init__(self, width_in: int, width_out: int, heads: int, generator: torch.Generator) -> None:
@@ -38,7 +38,7 @@ class GraphAttention(nn.Module):
             _xavier(attention, heads * width_out, width_out, gain, generator)
 
     def logits(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What every node brings into an attention: (N, R) as a neighbour and (N, R) as the node itself."""
+        """What every node brings into an attention: (N, heads) as a neighbour and (N, heads) as the node itself."""
         both = torch.cat([self.neighbour_attention, self.node_attention])
         vectors = torch.einsum("ro,roi->ri", both, self.weight.repeat(2, 1, 1))
         as_neighbour, as_node = (features @ vectors.T).chunk(2, dim=1)
@@ -53,7 +53,7 @@ class GraphAttention(nn.Module):
         similarities: Tensor,
         valid: Tensor,
     ) -> Tensor:
-        """(n, O). features: (N, I). logits: of all N. nodes: (n,), rows. neighbours, similarities, valid: (n, K)."""
+        """(n, d). features: (N, D). logits: of all N. nodes: (n,), rows. neighbours, similarities, valid: (n, K)."""
         as_neighbour, as_node = logits
         heads = as_neighbour.shape[1]
         gathered = as_neighbour.index_select(0, neighbours.flatten()).view(*neighbours.shape, heads)
@@ -69,7 +69,7 @@ class GraphAttention(nn.Module):
 class GraphConvolution(nn.Module):
     """ReLU(W [h_i ; sum_j affine_ij h_j] + b), where affine_ij is the similarity over the sum of the node's.
 
-    weight: (O, 2 I), W. bias: (O,), b. A node without neighbours has zeros in place of the sum.
+    weight: (d, 2 D), W. bias: (d,), b. A node without neighbours has zeros in place of the sum.
     Source: Xing et al., "Learning Hierarchical Graph Neural Networks for Image Clustering", ICCV 2021.
     """
 
@@ -92,7 +92,7 @@ class GraphConvolution(nn.Module):
         similarities: Tensor,
         valid: Tensor,
     ) -> Tensor:
-        """(n, O). features: (N, I). nodes: (n,), rows. neighbours, similarities, valid: (n, K)."""
+        """(n, d). features: (N, D). nodes: (n,), rows. neighbours, similarities, valid: (n, K)."""
         weights = torch.where(valid, similarities, 0.0)
         total = weights.sum(dim=1, keepdim=True)
         weights = weights / total.masked_fill(total == 0, 1)
@@ -111,7 +111,7 @@ def masked_softmax(scores: Tensor, valid: Tensor) -> Tensor:
 
 
 def weighted_sum(features: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
-    """(n, I) sum over j of weights_ij features_j, without the (n, K, I) tensor of what is summed."""
+    """(n, D) sum over j of weights_ij features_j, without the (n, K, D) tensor of what is summed."""
     return F.embedding_bag(neighbours, features, mode="sum", per_sample_weights=weights)
 
 

@@ -1,6 +1,6 @@
 """Clusters of one graph: each node follows one denser neighbour, and a tree is a cluster.
 
-Legend: N nodes, K neighbours a node, P peaks. Source: Xing et al., "Learning Hierarchical Graph Neural Networks for
+Legend: N nodes, K neighbours a node. Source: Xing et al., "Learning Hierarchical Graph Neural Networks for
 Image Clustering", ICCV 2021, section 3.
 """
 
@@ -15,7 +15,7 @@ from shelfmark.ops.graph import Graph
 
 
 def decode(graph: Graph, not_same_probability: Tensor, density: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(labels, peaks, parent): int64 (N,) cluster of each node, (P,) the roots, rising, and (N,) each node's parent.
+    """(labels, peaks, parent): int64 (N,) clusters of the nodes, (peaks,) rising roots, (N,) parents of the nodes.
 
     A candidate parent is a valid neighbour of strictly greater density at a distance strictly below 1 - tau. The
     nearest candidate is the parent, the first in the order of the neighbours where several are equally near; without
@@ -45,7 +45,7 @@ def decode(graph: Graph, not_same_probability: Tensor, density: Tensor, tau: flo
 
 
 def _numbered_trees(parent: Tensor) -> tuple[Tensor, Tensor]:
-    """(labels, roots) of a forest, (N,) and (P,) int64: trees numbered by their roots, in the order of the nodes.
+    """(labels, roots) of a forest, (N,) and (peaks,) int64: trees numbered by their roots, in the order of the nodes.
 
     parent: (N,) int64, a root is its own parent; no circles.
     """

@@ -1,4 +1,4 @@
-"""Whether an edge joins two nodes of one class. Legend: N nodes, n of them asked for, K places, W width (H / 2)."""
+"""Whether an edge joins two nodes of one class. Legend: N nodes, n nodes asked for, K places, d dimensions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FIRST_SLOPE = 0.25
 
 
 class EdgeClassifier(nn.Module):
-    """Logits of (another class, the same class): PReLU -> Linear(W) -> PReLU -> Linear(2) of u_j + v_i.
+    """Logits of (another class, the same class): PReLU -> Linear(d) -> PReLU -> Linear(2) of u_j + v_i.
 
-    slopes, inner_slopes: (W,), of the two PReLU, one a channel. inner: Linear(W, W). outer: Linear(W, 2).
+    slopes, inner_slopes: (d,), of the two PReLU, one a channel. inner: Linear(d, d). outer: Linear(d, 2).
     """
 
     def __init__(self, width: int, generator: torch.Generator) -> None:
@@ -35,7 +35,7 @@ class EdgeClassifier(nn.Module):
                 parameter.uniform_(-bound, bound, generator=generator)
 
     def forward(self, as_neighbour: Tensor, neighbours: Tensor, as_node: Tensor) -> Tensor:
-        """(n, K, 2), float32 at least. as_neighbour: (N, W), u. as_node: (n, W), v. neighbours: (n, K).
+        """(n, K, 2), float32 at least. as_neighbour: (N, d), u. as_node: (n, d), v. neighbours: (n, K).
 
         The inner layer is computed in the dtype of u and v, summed in float32.
         """

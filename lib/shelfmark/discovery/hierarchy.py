@@ -1,4 +1,4 @@
-"""Clusters by levels: the peaks of one level are the nodes of the next. Legend: N images, D embedding, P peaks, K k-1.
+"""Clusters by levels: the peaks of one level are the nodes of the next. Legend: N images, D embedding, K neighbours.
 
 Source: Xing et al., "Learning Hierarchical Graph Neural Networks for Image Clustering", ICCV 2021, algorithm 1.
 """
@@ -35,9 +35,9 @@ class LinkPredictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LevelRecord:
-    """One level. num_nodes: n. num_edges: the nodes that found a parent, n - P.
+    """One level. num_nodes: n. num_edges: the nodes that found a parent, n less the peaks.
 
-    peaks: (P,) int64 rows of the images that found none, rising. density: (n,) of the level's nodes, in their order.
+    peaks: (peaks,) int64 rows of the images that found none, rising. density: (n,) of the nodes, in their order.
     """
 
     num_nodes: int
@@ -78,14 +78,12 @@ def cluster(
     next level's nodes are the peaks, with their own features; a model with `cluster_features` also gets the mean of
     all images in each peak's cluster. Labels number the trees of all levels' links together, by the image at the root.
 
-    After a level is decoded and its links are kept, no further one follows, in this order, where
-    - it was the last of `levels`;
+    The links of a level are always kept. The level is the last if, asked in this order,
+    - it is the last of `levels`;
     - it added no link;
-    - early_stop, and links of the level before / links of this level < k - 1. The first level has none before it and
-      does not stop here;
+    - early_stop, and links of the level before / links of this level < k - 1. This is not asked of the first level;
     - at most k peaks remain.
-    So `k` against the nodes is asked before each level but the first: a pool of k images or fewer gets one level, with
-    the neighbours that there are.
+    So a pool of k images or fewer gets one level, with as many neighbours as there are.
 
     features: (N, D), finite; they are normalised. model: a `Lander`, or None: then the density is the mean cosine of
     the neighbours, and mode must be `sim`. mode: `prob`, distances are the model's probabilities of different classes;

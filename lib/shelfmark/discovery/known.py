@@ -1,4 +1,4 @@
-"""Clusters that are known classes. Legend: n vectors, N images, K clusters, C known classes, D embedding.
+"""Clusters that are known classes. Legend: n vectors, N images, C known classes, D embedding.
 
 Many unlabelled pictures show products that are known. Without this, each of their clusters becomes a new class that
 training then pushes away from the class it is.
@@ -37,9 +37,9 @@ class JoinRule:
     reason: str = ""
 
     def classes(self, features: Tensor, clusters: Tensor, class_means: Tensor) -> Tensor:
-        """(K,) int64 the known class that each cluster joins, -1 for none.
+        """(clusters,) int64 the known class that each cluster joins, -1 for none.
 
-        features: (N, D). clusters: (N,) int64, 0..K-1, a negative one leaves its image out. class_means: (C, D) of
+        features: (N, D). clusters: (N,) int64, 0 or above, a negative one leaves its image out. class_means: (C, D) of
         `known_means`. A class or cluster without an image is joined to nothing.
         """
         centres = known_means(features, clusters)

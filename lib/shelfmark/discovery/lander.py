@@ -1,6 +1,6 @@
 """Hi-LANDER: the network that says which neighbours are of one class, and how dense a node's surroundings are.
 
-Legend: N nodes, D embedding, H hidden, K = k - 1 places for neighbours, S nodes asked for.
+Legend: N nodes, D embedding, d hidden dimensions, K = k - 1 places for neighbours, n nodes asked for.
 Source: Xing et al., "Learning Hierarchical Graph Neural Networks for Image Clustering", ICCV 2021.
 """
 
@@ -35,11 +35,11 @@ _CHUNK_NODES_ELSEWHERE = 65536
 class Lander(nn.Module):
     """For each edge the probabilities of (another class, the same class), and for each node its predicted density.
 
-    dim: D. hidden: H, even. num_layers: 1 to 4, of widths D -> H -> H -> H/2 -> H/2. layer: `gat` or `gcn`. heads: of
+    dim: D. hidden: d, even. num_layers: 1 to 4, of widths D -> d -> d -> d/2 -> d/2. layer: `gat` or `gcn`. heads: of
     gat. cluster_features: a node's input is [its features, the mean of its cluster's features]. seed: of the first
     weights. Options are kept in `options`, so that `Lander(**model.options)` is the same network.
 
-    convolutions: see their file. neighbour_weight (H/2, width), neighbour_bias: A and a0; node_weight, node_bias:
+    convolutions: see their file. neighbour_weight (d/2, width), neighbour_bias: A and a0; node_weight, node_bias:
     B and b0; edges: the classifier of u_j + v_i, where u = A c + a0 of the neighbour and v = B c + b0 of the node.
     `load_state_dict` reads the original's names too.
     """
@@ -108,7 +108,7 @@ class Lander(nn.Module):
         probabilities of a trained network by 0.0002 in the mean and 0.004 at most, in two thirds of the time on a CPU
         with AMX; `auto`, bf16 where the hardware has it and fp32 elsewhere. The last layer and the softmax are float32
         at least. chunk_nodes: computed at a time, 0 for what suits the device; it changes nothing.
-        Memory beside the result: N times D and H numbers, and chunks. With a gradient, every chunk is kept.
+        Memory beside the result: N times D and d numbers, and chunks. With a gradient, every chunk is kept.
         """
         inputs = self._inputs(features, cluster_features, graph)
         dtype = edge_precision(precision, inputs)
@@ -131,10 +131,10 @@ class Lander(nn.Module):
     def seed_logits(
         self, features: Tensor, graph: Graph, nodes: Tensor, cluster_features: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Edge logits (S, K, 2) and densities (S,) of some nodes, equal to those of the whole graph.
+        """Edge logits (n, K, 2) and densities (n,) of some nodes, equal to those of the whole graph.
 
         Only what these nodes depend on is computed: them and their neighbours in the last layer, and so on back.
-        nodes: (S,) rows. For training, where a step has some thousand seeds.
+        nodes: (n,) rows. For training, where a step has some thousand seeds.
         """
         reached = [_with_neighbours(graph, nodes)]
         for _ in self._layers:
@@ -196,7 +196,7 @@ class Lander(nn.Module):
 
 
 def predicted_density(probabilities: Tensor, similarities: Tensor, valid: Tensor) -> Tensor:
-    """(S,) mean over a node's neighbours of s_ij (p_ij1 - p_ij0). probabilities: (S, K, 2); the others (S, K)."""
+    """(n,) mean over a node's neighbours of s_ij (p_ij1 - p_ij0). probabilities: (n, K, 2); the others (n, K)."""
     leaning = probabilities[:, :, 1] - probabilities[:, :, 0]
     summed = torch.where(valid, similarities * leaning, 0.0).sum(dim=1)
     return summed / valid.sum(dim=1).clamp_min(1)

@@ -1,4 +1,4 @@
-"""The loss of Hi-LANDER. Legend: N nodes, S of them with predictions, K places for neighbours."""
+"""The loss of Hi-LANDER. Legend: N nodes, n nodes with predictions, K places for neighbours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def loss(
 
     The density part is the mean squared error of `density` (N,) against that of the labels. The link part is the mean
     over masked edges of -log p of the truth, p from same_probability (N, K, 2); 0 where no edge is masked. focal: times
-    (1 - p)^2. balance: of masked edges as many of one class as of different ones, drawn from the seed.
+    (1 - p)^2. balance: of masked edges as many within a class as between classes, drawn from the seed.
     Source: Xing et al. 2021, section 3.4; the focal factor Lin et al. 2017.
     """
     tiny = torch.finfo(same_probability.dtype).tiny
@@ -66,7 +66,7 @@ def parts(
     focal: bool = False,
     draw: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`loss` of some nodes, their rows given: log_probability (S, K, 2), density (S,), nodes (S,).
+    """`loss` of some nodes, their rows given: log_probability (n, K, 2), density (n,), nodes (n,).
 
     draw: seed and step for the balance; None for none.
     """
@@ -84,9 +84,9 @@ def parts(
 
 
 def balanced(mask: Tensor, is_same: Tensor, nodes: Tensor, seed: int, step: int) -> Tensor:
-    """The mask (S, K) without so many edges of its larger class, drawn, that both are as many.
+    """The mask (n, K) with as many edges within a class as between classes: the surplus is left out at random.
 
-    With one class absent nothing is left.
+    If there are edges of one kind only, none is left.
     """
     drawn = uniform(seed, step, nodes, mask.shape[1])
     kept = torch.zeros_like(mask)

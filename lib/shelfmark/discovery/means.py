@@ -1,4 +1,4 @@
-"""Mean features. Legend: N images, C labels, D embedding."""
+"""Mean features. Legend: N images, C classes, D embedding."""
 
 from __future__ import annotations
 

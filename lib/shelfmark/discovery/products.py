@@ -1,6 +1,6 @@
 """What a round of discovery found, product by product.
 
-Legend: U unlabelled images, C known classes, G groups, D embedding. A group is the selected images of one label and one
+Legend: U unlabelled images, C known classes, D embedding. A group is the selected images of one label and one
 cluster: one new product, or one part of a known class.
 """
 
@@ -17,11 +17,11 @@ _BLOCK_ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class FoundProducts:
-    """G groups by rising label, then cluster; all arrays (G,) but `rows` and `means`.
+    """Groups by rising label, then cluster; all arrays (groups,) but `rows` and `means`.
 
     labels: below num_known joined to that class, from there on a pseudo-class. clusters: -1 where an earlier round
     selected the images. rows: of each its places among the U images, densest first. cluster_sizes: images of the
-    cluster, selected or not. density: the mean of its images. means: (G, D) of length 1.
+    cluster, selected or not. density: the mean of its images. means: (groups, D) of length 1.
     cohesion: mean cosine of its images with their mean. nearest_known: the class whose mean has the greatest cosine,
     known_cosine, with the group's. nearest_other, other_cosine: likewise among the other pseudo-classes, as a group.
     Where there is none, the place is -1 and the cosine NaN.
@@ -45,17 +45,17 @@ class FoundProducts:
 
     @property
     def num_images(self) -> np.ndarray:
-        """(G,) int64 selected images."""
+        """(groups,) int64 selected images."""
         return np.array([len(rows) for rows in self.rows], dtype=np.int64)
 
     @property
     def is_new(self) -> np.ndarray:
-        """(G,) bool: a pseudo-class."""
+        """(groups,) bool: a pseudo-class."""
         return self.labels >= self.num_known
 
     @property
     def margin(self) -> np.ndarray:
-        """(G,) cohesion less the cosine with the nearest known class or other new product: small is doubtful."""
+        """(groups,) cohesion less the cosine with the nearest known class or other new product: small is doubtful."""
         rivals = np.fmax(self.known_cosine, self.other_cosine)
         return self.cohesion - np.where(np.isnan(rivals), 0, rivals)
 
@@ -135,9 +135,10 @@ def unit_means(features: np.ndarray, rows: np.ndarray, groups: np.ndarray, num_g
 
 
 def nearest_to_means(features: np.ndarray, rows: np.ndarray, groups: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """(G,) int64: of each group that one of `rows` whose vector is nearest to the group's mean; -1 of an empty group.
+    """(groups,) int64: the one of each group's `rows` whose vector is nearest to the group's mean; -1 without a row.
 
-    features: (N, D); rows: (n,) of it, of groups (n,) in 0..G-1; means: (G, D) of length 1, as `unit_means` gives.
+    features: (N, D). rows: (n,) of the features. groups: (n,), the group of each row, 0 or above. means: (groups, D) of
+    length 1, as `unit_means` gives.
     """
     nearest, best = np.full(len(means), -1, dtype=np.int64), np.full(len(means), -np.inf)
     for start in range(0, len(rows), _BLOCK_ROWS):

@@ -1,6 +1,6 @@
 """Which clustered images become training images of new classes.
 
-Legend: N images, U those of the pool (mask not 0), K clusters, C known classes, D embedding.
+Legend: N images, U unlabelled ones (mask not 0), C known classes, D embedding.
 
 A mask says what an image is: 0 labelled, 1 selected, 2 waiting. Labels are classes: a known class below `offset`, a
 pseudo-class from there on, -1 where an image waits. Every function returns new tensors and leaves its arguments as they
@@ -20,8 +20,8 @@ LABELLED, SELECTED, WAITING = 0, 1, 2
 def by_density(labels: Tensor, density: Tensor, threshold: float, offset: int, mask: Tensor) -> tuple[Tensor, Tensor]:
     """(labels, mask) after the choice: images of the pool with a density strictly above the threshold are selected.
 
-    A selected image gets label cluster + offset and mask 1, another image of the pool -1 and mask 2; whatever was
-    selected before counts for nothing. A labelled image keeps its label and mask 0. A cluster below 0 is none and
+    A selected image gets label cluster + offset and mask 1, another image of the pool -1 and mask 2; an earlier
+    selection is forgotten. A labelled image keeps its label and mask 0. A cluster below 0 is none and
     is never selected.
 
     mask: (N,) of 0, 1, 2. labels: (N,), the cluster at an image of the pool and the class at a labelled one; or (U,),
@@ -76,8 +76,8 @@ def by_distance(
 def joined(labels: Tensor, mask: Tensor, classes: Tensor, offset: int) -> tuple[Tensor, Tensor]:
     """(labels, mask) with the selected images of a joined cluster under their known class.
 
-    classes: (K,) the known class that a cluster joins, -1 for none; cluster c has label c + offset, so this comes
-    before `compacted`.
+    classes: (clusters,) the known class that a cluster joins, -1 for none; cluster c has label c + offset, so this
+    comes before `compacted`.
     """
     labels, is_pseudo = labels.clone(), (mask == SELECTED) & (labels >= offset)
     own = classes.to(labels)[labels[is_pseudo] - offset]

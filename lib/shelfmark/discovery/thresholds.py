@@ -1,4 +1,4 @@
-"""Thresholds that labelled images teach. Legend: N images, E edges, T steps of a sweep.
+"""Thresholds that labelled images teach. Legend: N images, E edges, T thresholds tried.
 
 The labelled images are those of classes that no model was trained on, so that they are to it what a new product is.
 """
@@ -49,12 +49,12 @@ def density_threshold(labels: Tensor, clusters: Tensor, density: Tensor, target_
     """The lowest threshold of which the selected images reach the pairwise precision; in O(N log N).
 
     labels: (N,) int64 true classes, none of which taught the clusterer. clusters: (N,) int64 of these images by the
-    clusterer that is used on the real pool, a negative one is never selected. density: (N,). The more classes there
-    are, the more of them are alike: a pool with many more than these earns a lower precision.
+    clusterer that is used on the real pool, a negative one is never selected. density: (N,). A pool with many more
+    classes has more look-alikes among them, and reaches a lower precision.
 
-    Where no threshold reaches the target, the one with the greatest precision, and of equal ones the lowest. Where no
-    two images share a cluster there is nothing to measure: then the threshold is the greatest density, or 1 where that
-    is more, which selects nothing.
+    If no threshold reaches the target, the threshold with the greatest precision is taken, and of equal ones the
+    lowest. If no two images share a cluster, there is nothing to measure; the threshold is then 1, or the greatest
+    density if that is more, which selects nothing.
     """
     if not 0 < target_precision <= 1:
         raise UserError(f"target_precision={target_precision}: expected above 0, at most 1.")

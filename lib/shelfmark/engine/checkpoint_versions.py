@@ -1,7 +1,7 @@
 """Checkpoints of earlier versions, brought to today's form: one function a version and file.
 
-Whoever renames or removes an option, or changes what `state.pt` holds, raises FORMAT_VERSION and adds a function here,
-so that every checkpoint opens for ever (tests/version_0_1_0 keeps one).
+Whoever renames an option (in `config/renamed.py`), removes one, or changes what `state.pt` holds, raises FORMAT_VERSION
+and adds a function here, so that every checkpoint opens for ever (tests/version_0_1_0 keeps one).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.renamed import present_options
 from shelfmark.core.errors import UserError
 from shelfmark.core.manifests import BEFORE_DIGESTS, COUNT, MAPPING, TEXT, Kind, require_kinds
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 BY_PLACE = "by_place"
 """In a state of version 1: what the optimizer kept, by the place of each parameter in its groups."""
@@ -97,5 +98,14 @@ def _state_of_2(state: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "optimizer": {BY_PLACE: state["optimizer"]}, "progress": progress, "hooks": hooks}
 
 
-_MANIFESTS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_manifest_of_2]
-_STATES: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_state_of_2]
+def _manifest_of_3(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Options have their present names."""
+    return {**manifest, "config": present_options(manifest["config"])}
+
+
+def _unchanged(state: dict[str, Any]) -> dict[str, Any]:
+    return state
+
+
+_MANIFESTS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_manifest_of_2, _manifest_of_3]
+_STATES: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_state_of_2, _unchanged]

@@ -12,7 +12,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.folders import holds_our_manifest
 from shelfmark.core.heartbeat import working
 from shelfmark.core.together import from_main
-from shelfmark.engine.checkpoint import copy_checkpoint, previous_of, save_checkpoint
+from shelfmark.engine.checkpoint import copy_checkpoint, save_checkpoint
+from shelfmark.engine.checkpoint_folder import previous_of
 from shelfmark.engine.state import TrainState
 
 BEST, LAST = "best_model", "last"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shelfmark.core.contracts import Outputs
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import random_state, restore_random_state
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 
 
 class CachedNetwork(nn.Module):

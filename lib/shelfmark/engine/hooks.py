@@ -265,8 +265,8 @@ class Preemption(Hook):
         self._stop_if_asked()
 
     def around(self, evaluate: Callable[[], T]) -> Callable[[], T]:
-        """`evaluate`, which a signal ends after a batch where there is one process: the epoch is saved as it stands,
-        and a resumed run evaluates it. Several processes finish it first, since they wait for each other in it."""
+        """`evaluate`, which a signal ends after a batch, in all processes: the epoch is saved as it stands, and a
+        resumed run evaluates it."""
 
         def interruptible() -> T:
             try:

@@ -1,4 +1,4 @@
-"""A cross-batch memory: rows of earlier batches. Legend: n rows of this process's batch, S rows held, d dimensions."""
+"""A cross-batch memory: rows of earlier batches. Legend: n rows of this process's batch, N rows held, d dimensions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CrossBatchMemory:
         return len(self._labels)
 
     def rows_at(self, step: int) -> tuple[Tensor, Tensor] | None:
-        """Vectors (S, d) float32 without gradient and labels (S,) int64, or None: it is too early, or S is 0."""
+        """Vectors (N, d) float32 without gradient and labels (N,) int64, or None: it is too early, or N is 0."""
         return (self._vectors, self._labels) if len(self) and step >= self.from_step else None
 
     def add(self, vectors: Tensor, labels: Tensor) -> None:

@@ -104,7 +104,7 @@ def told(found: Iterable[Change]) -> list[str]:
 
 
 def rules_table() -> str:
-    """The table in Markdown, for `shelfmark config --resume-rules` and docs/config.md."""
+    """The table in Markdown, for `shelfmark config --resume-rules` and docs/options.md."""
     rows = [f"| `{one.options}` | {one.rule} | {one.why} |" for one in RESUME_RULES]
     return "\n".join(["| option | on resume | |", "|---|---|---|", *rows])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from shelfmark.core import dist
 from shelfmark.core.log import say
@@ -18,15 +16,9 @@ from shelfmark.engine.optimizer_state import named_state, restore_named_state
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
-from shelfmark.models import Network
 from shelfmark.models.batch_norm import named_statistics
-
-# torch 2.13 gave the option another name.
-_SYNC_BUFFERS = (
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    else "broadcast_buffers"
-)
+from shelfmark.models.network import Network
+from shelfmark.parallel.wrapping import wrapped
 
 
 @dataclass(kw_only=True)
@@ -57,7 +49,7 @@ class TrainState:
         self.optimizer = optimizer
         self.scaler = self.precision.gradient_scaler()
         whole = CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
-        self.wrapped = _distributed(whole, self.precision.device)
+        self.wrapped = wrapped(whole, self.precision.device)
 
     def weights_to_evaluate(self) -> Network:
         """The network that validation scores, that features are taken of and that checkpoints save."""
@@ -136,11 +128,3 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         for name, value in entry.items()
         if isinstance(value, Tensor)
     }
-
-
-def _distributed(network: nn.Module, device: torch.device) -> nn.Module:
-    if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
-        return network
-    # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
-    options: dict[str, Any] = {_SYNC_BUFFERS: False}
-    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)

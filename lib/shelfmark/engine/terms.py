@@ -73,5 +73,5 @@ class LossTerm:
 
 
 def _rows_of_experts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, E, C) as (N * E, C), and each row's label, or probabilities of the classes, E times."""
+    """Logits (N, X, C) as (N * X, C), and each row's label, or probabilities of the classes, X times."""
     return logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1], dim=0)

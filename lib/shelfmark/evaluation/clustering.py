@@ -26,9 +26,17 @@ def cluster_scores(
     vectors, _ = comparable(features[is_labelled], features[:0], metric)
     num_clusters = len(np.unique(labels)) if num_clusters is None else num_clusters
     clusters = k_means(vectors, num_clusters, seed)
-    scores: Scores = {"nmi": nmi(labels, clusters)}
+    return agreement(labels, clusters) | {"num_clusters": num_clusters}
+
+
+def agreement(labels: Array, clusters: Array) -> Scores:
+    """pairwise_ and bcubed_ precision, recall and f of clusters against labels, and nmi; None for a share of nothing.
+
+    labels, clusters: (N,) any whole numbers.
+    """
+    scores: Scores = {}
     for name, score in (("pairwise", pairwise), ("bcubed", bcubed)):
         for part, value in zip(("precision", "recall", "f"), score(labels, clusters)):
             scores[f"{name}_{part}"] = value
-    known = {name: None if value is None or np.isnan(value) else value for name, value in scores.items()}
-    return known | {"num_clusters": num_clusters}
+    scores["nmi"] = nmi(labels, clusters)
+    return {name: None if value is None or np.isnan(value) else value for name, value in scores.items()}

@@ -1,4 +1,4 @@
-"""Telling same from different by a threshold on the score. Legend: P pairs, Q queries, G gallery, D embedding."""
+"""Telling same from different by a threshold on the score. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def verification_scores(
 def true_positive_rate(positive: Tensor, negative: Tensor, false_positive_rate: float) -> float | None:
     """The largest share of positive scores above a threshold that at most this share of negative scores exceeds.
 
-    positive, negative: (P,) scores. None where there is no positive, or where the rate is less than one negative.
+    positive, negative: (pairs,) scores. None where there is no positive, or where the rate is less than one negative.
     """
     # The product of a rate and a count may miss the whole number that it means by its last digit.
     allowed = int(np.floor(false_positive_rate * len(negative) * (1 + 1e-12)))
@@ -72,7 +72,7 @@ def roc_auc(positive: Tensor, negative: Tensor) -> float | None:
 
 
 def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
-    """(P, 2) rows of a query and of a gallery item of its class."""
+    """(pairs, 2) rows of a query and of a gallery item of its class."""
     same_label = RowsByKey(sides.gallery_labels)
     num_same = sides.class_sizes()
     ends = np.cumsum(num_same)
@@ -89,7 +89,7 @@ def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarra
 
 
 def _negative_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarray:
-    """(P, 2) rows of a query and of a gallery item of another class."""
+    """(pairs, 2) rows of a query and of a gallery item of another class."""
     queries, rows = np.flatnonzero(sides.query_labels >= 0), np.flatnonzero(sides.gallery_labels >= 0)
     total = len(queries) * len(rows)
     if total <= num_pairs:
@@ -113,7 +113,7 @@ def _differ(sides: QueryGallery, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(query: Tensor, gallery: Tensor, pairs: np.ndarray, metric: str) -> Tensor:
-    """(P,) scores, in blocks."""
+    """(pairs,) scores, in blocks."""
     found = [
         pair_scores(query[block[:, 0]], gallery, block[:, 1:], metric)[:, 0]
         for block in torch.from_numpy(pairs).split(1 << 16)

@@ -1,4 +1,4 @@
-"""ArcFace with larger margins for rarer classes. Legend: N batch, C classes, K proxies a class."""
+"""ArcFace with larger margins for rarer classes. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class AdaptiveMarginLoss(CosineSoftmax):
 
     counts: Tensor
     smallest_margin: float = option(
-        0.05, "margin of the class with the most training images: radians that are added to the angle, 0 to pi/2"
+        0.05, "radians added to the angle between an image and its class, for the class with the most images; 0 to pi/2"
     )
-    largest_margin: float = option(0.5, "margin of the class with the fewest training images: radians, 0 to pi/2")
-    power: float = option(0.25, "how fast margins fall with a class's training images n: as n**-power; above 0")
+    largest_margin: float = option(0.5, "the same for the class with the fewest training images; 0 to pi/2")
+    power: float = option(0.25, "how fast margins fall as a class has more training images n: as n**-power; above 0")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
     margins: Tensor = field(init=False)
     """(C,) float64"""

@@ -1,4 +1,4 @@
-"""The angular loss. Legend: c queries of a block, M gallery rows, D embedding, T positive pairs of a tile."""
+"""The angular loss. Legend: B queries of a block, G gallery rows, D embedding, n pairs of a tile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AngularLoss(PairLoss):
     """
 
     angle_deg: float = option(
-        40.0, "bound of the angle at the negative, in its triangle with query and positive: degrees, between 0 and 90"
+        40.0, "largest angle at the negative in its triangle with query and positive: degrees, between 0 and 90"
     )
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class AngularLoss(PairLoss):
 
     def pair_sums(self, pairs: Pairs) -> Sums:
         anchors, positives = pairs.positive.nonzero(as_tuple=True)
-        # There can be many more positive pairs than queries: their (T, M) tensors are made and dropped tile by tile.
+        # There can be many more positive pairs than queries: their (n, G) tensors are made and dropped tile by tile.
         num_pairs = max(1, len(pairs.query))
         totals = [
             checkpoint(self._total, pairs, *tile, use_reentrant=False, preserve_rng_state=False)

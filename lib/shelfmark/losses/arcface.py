@@ -1,4 +1,4 @@
-"""ArcFace: a softmax over angles, with a margin at the label. Legend: N batch, C classes, K proxies a class."""
+"""ArcFace: a softmax over angles, with a margin at the label. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from shelfmark.ops.margins import arcface, sub_center
 class ArcFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the angle to the label's proxy is `margin` larger than it is.
 
-    With K proxies a class the nearest of them counts, which is sub-centre ArcFace.
+    With J proxies a class the nearest of them counts, which is sub-centre ArcFace.
     The mean is over the rows with a label; without any the loss is 0.
     Sources: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3;
     Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV 2020.
     """
 
-    margin: float = option(0.5, "radians that are added to the angle between a row and its class, 0 to pi/2")
+    margin: float = option(0.5, "radians added to the angle between an image and its class, 0 to pi/2")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:

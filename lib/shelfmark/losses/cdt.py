@@ -25,7 +25,7 @@ class CDT(ClassificationLoss):
     counts: Counts
     gamma: float = option(
         ...,
-        "training divides a class's logit by (n_max / n)**gamma, n its training images; 0 or above, 0 is cross-entropy",
+        "in training the logit of a class with n images is divided by (n_max / n)**gamma; 0 or above, 0: cross-entropy",
     )
     weight: Tensor | None = None
     factors: Tensor = field(init=False, repr=False)

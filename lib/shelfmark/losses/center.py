@@ -1,4 +1,4 @@
-"""Centre loss: each vector's distance from its class's centre. Legend: N batch, C classes, K centres, D embedding."""
+"""Centre loss: each vector's distance from its class's centre. Legend: N batch, C classes, J centres, D embedding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class CenterLoss(Loss):
-    """Half the squared distance of vectors from the centre of their class, the nearest of K.
+    """Half the squared distance of vectors from the centre of their class, the nearest of J.
 
     Vectors and centres count as they are: a proxy head gives vectors of length 1, and its centres, of any length, come
     to the classes' means. Alone it lets all classes fall together; give a loss that parts them beside it.
@@ -30,7 +30,7 @@ class CenterLoss(Loss):
     consumes: ClassVar[HeadOutput] = "proxies"
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        """0-dim. vectors: (N, D). weight: (C, K, D). labels: (N,) whole numbers, -1 where there is none.
+        """0-dim. vectors: (N, D). weight: (C, J, D). labels: (N,) whole numbers, -1 where there is none.
 
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
@@ -38,7 +38,7 @@ class CenterLoss(Loss):
         return total / num_rows.clamp_min(1)
 
     def over_ranks(self, vectors: Tensor, labels: Tensor, weight: Tensor, step: int = 0) -> Tensor:
-        """The loss of the batch of all processes, 0-dim, with the gradient of `dist.sum_of_parts`."""
+        """The loss of the batch of all processes, 0-dim: see `LossFunction.over_ranks`."""
         total, num_rows = self._sums(vectors, labels, weight, raises=False)
         return dist.sum_of_parts(total / dist.sum_over_ranks(num_rows).clamp_min(1))
 
@@ -47,7 +47,7 @@ class CenterLoss(Loss):
         require_proxies(vectors, weight)
         batch = labelled_rows(vectors, labels, "vectors", len(weight), raises=raises)
         dtype = compute_dtype(vectors)
-        # Only the labels' centres: (N, K, D).
+        # Only the labels' centres: (N, J, D).
         offsets = batch.rows.to(dtype)[:, None] - weight[batch.labels.clamp_min(0)].to(dtype)
         distances = offsets.square().sum(2).amin(1)
         is_labelled = batch.labels != UNLABELLED

@@ -1,4 +1,4 @@
-"""The circle loss over pairs, and pair CosFace, which is without its weights. Legend: c queries, M gallery rows."""
+"""The circle loss over pairs, and pair CosFace, which is without its weights. Legend: B queries, G gallery rows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PairCosFaceLoss(PairLoss):
 
 
 def _contrast(pairs: Pairs, positive_logits: Tensor, negative_logits: Tensor) -> Sums:
-    """log(1 + the sum over positives times the sum over negatives), over labelled rows; logits: (c, M)."""
+    """log(1 + the sum over positives times the sum over negatives), over labelled rows; logits: (B, G)."""
     pull = masked_log_sum_exp(positive_logits, pairs.positive)
     push = masked_log_sum_exp(negative_logits, pairs.negative)
     return Sums(log1p_exp(pull + push).sum()[None], (pairs.query_labels != UNLABELLED).sum()[None])

@@ -1,4 +1,4 @@
-"""Circle loss over classes: a softmax whose logits learn at their own pace. Legend: N batch, C classes, K proxies."""
+"""Circle loss over classes: a softmax whose logits learn at their own pace. Legend: N batch, C classes, J proxies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shelfmark.ops.margins import circle, sub_center
 class CircleSoftmaxLoss(CosineSoftmax):
     """Cross-entropy of Circle loss's logits: the further a cosine is from its aim, the harder it is pulled.
 
-    The aims are 1 + margin at the label and -margin elsewhere. With K proxies a class the nearest of them counts.
+    The aims are 1 + margin at the label and -margin elsewhere. With J proxies a class the nearest of them counts.
     scale is 256 in the paper for class proxies; fast-reid takes 128.
     Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 4-8.
     """

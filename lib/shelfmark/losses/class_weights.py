@@ -54,9 +54,9 @@ class ClassificationLossEntry(LossEntry):
         " or power, n^-power; their mean over classes is 1, and a class without images gets 0",
     )
     beta: float = option(
-        0.9999, "of class_weights=effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1"
+        0.9999, "beta of class_weights=effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1"
     )
-    power: float = option(1.0, "of class_weights=power, 0 or above: 0 weighs all classes alike")
+    power: float = option(1.0, "exponent of class_weights=power, 0 or above: 0 weighs all classes alike")
     class_weights_from_epoch: int = option(
         0, "first epoch (from 0) with class weights (deferred re-weighting); before it, all classes weigh the same"
     )

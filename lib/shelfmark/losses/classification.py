@@ -1,4 +1,4 @@
-"""Losses of a classifier's logits, row by row. Legend: N batch, C classes, K classes that a row's target names."""
+"""Losses of a classifier's logits, row by row. Legend: N batch, C classes, Y classes that a row's target names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class Targets:
-    """What the rows of a batch should be: one class each (K = 1), or so much of every class (K = C).
+    """What the rows of a batch should be: one class each (Y = 1), or so much of every class (Y = C).
 
-    share: (N, K), what the K classes have of a row; it sums to 1, or is 0 in a row without label.
-    labels: (N, 1) int64, the class of each row, 0 where there is none; None for K = C.
+    share: (N, Y), what the Y classes have of a row; it sums to 1, or is 0 in a row without label.
+    labels: (N, 1) int64, the class of each row, 0 where there is none; None for Y = C.
     step: of the optimizer. first_row: where the rows begin in the global batch. The two decide random draws.
     """
 
@@ -30,13 +30,13 @@ class Targets:
     first_row: int
 
     def at(self, values: Tensor) -> Tensor:
-        """The values of the K classes: (N, C) to (N, K), and (C,) to what multiplies with (N, K)."""
+        """The values of the Y classes: (N, C) to (N, Y), and (C,) to what multiplies with (N, Y)."""
         if self.labels is None:
             return values
         return values[self.labels] if values.ndim == 1 else values.gather(1, self.labels)
 
     def negative_log_likelihood(self, logits: Tensor) -> Tensor:
-        """-ln p of the K classes, with p the softmax of the logits: (N, C) to (N, K)."""
+        """-ln p of the Y classes, with p the softmax of the logits: (N, C) to (N, Y)."""
         return -self.at(logits.log_softmax(1))
 
 
@@ -54,11 +54,11 @@ class ClassificationLoss(Loss):
     """w: (C,) class weights, finite and not negative; None is 1 for all."""
 
     def losses(self, logits: Tensor, targets: Targets) -> Tensor:
-        """What each row costs if it is of class k: (N, C) to (N, K)."""
+        """What each row costs if it is of class k: (N, C) to (N, Y)."""
         raise NotImplementedError
 
     def weighted_losses(self, logits: Tensor, targets: Targets) -> Tensor:
-        """w_k l_nk: (N, C) to (N, K)."""
+        """w_k l_nk: (N, C) to (N, Y)."""
         losses = self.losses(logits, targets)
         return losses if self.weight is None else targets.at(self.weight.to(losses)) * losses
 
@@ -74,9 +74,8 @@ class ClassificationLoss(Loss):
     def over_ranks(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each; logits and labels are this one's part.
 
-        The gradient is that of `dist.sum_of_parts`: once parameter gradients are averaged over processes, as
-        DistributedDataParallel does, it is that of one process with the whole batch. Where a row with a label is not
-        finite, on any process, the loss is NaN on each.
+        Its gradient keeps the rule of `shelfmark.core.dist`. Where a row with a label is not finite, on any process,
+        the loss is NaN on each.
         """
         return self.mean_over_ranks(self._labelled(logits, labels, raises=False), step)
 

@@ -1,4 +1,4 @@
-"""The contrastive loss. Legend: c queries, M gallery rows."""
+"""The contrastive loss. Legend: B queries, G gallery rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ContrastiveLoss(PairLoss):
     )
     epsilon: float = option(
         0.1,
-        "of miner=multi_similarity: how much easier than the hardest a pair may be, as a similarity; 0 or above",
+        "of miner=multi_similarity: how much easier than the hardest a pair may be, in similarity; 0 or above",
     )
     seed: int = 0
 

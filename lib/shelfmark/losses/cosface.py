@@ -1,4 +1,4 @@
-"""CosFace: a softmax over cosines, with a margin at the label. Legend: N batch, C classes, K proxies a class."""
+"""CosFace: a softmax over cosines, with a margin at the label. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from shelfmark.ops.margins import cosface, sub_center
 class CosFaceLoss(CosineSoftmax):
     """Cross-entropy of scale * cosine, in which the cosine with the label's proxy is `margin` smaller than it is.
 
-    With K proxies a class the nearest of them counts.
+    With J proxies a class the nearest of them counts.
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
 
-    margin: float = option(0.35, "what is taken off the cosine between a row and its class, 0 to 2")
+    margin: float = option(0.35, "what is taken off the cosine between an image and its class, 0 to 2")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:

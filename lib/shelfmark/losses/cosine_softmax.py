@@ -1,4 +1,4 @@
-"""Base of the losses that are a softmax over cosines with classes. Legend: N batch, C classes, K proxies a class."""
+"""Base of the losses that are a softmax over cosines with classes. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shelfmark.ops.labelled import LabelledRows, labelled_rows
 
 
 class CosineSoftmax(Loss):
-    """Cross-entropy of logits that a subclass makes of cosines. With K proxies a class the nearest of them counts.
+    """Cross-entropy of logits that a subclass makes of cosines. With J proxies a class the nearest of them counts.
 
     The mean is over the rows with a label; without any the loss is 0 and its gradient zeros.
     """
@@ -27,7 +27,7 @@ class CosineSoftmax(Loss):
     def __call__(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32.
 
-        cosine: (N, C) or (N, C, K). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
+        cosine: (N, C) or (N, C, J). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
         return CrossEntropy().mean(self._with_logits(cosine, labels, raises=labels.device.type == "cpu"))
@@ -42,7 +42,7 @@ class CosineSoftmax(Loss):
 
 
 def labelled_cosines(cosine: Tensor, labels: Tensor, raises: bool) -> LabelledRows:
-    """The checked batch of a loss that takes cosines (N, C) or (N, C, K), with labels (N,): see `labelled_rows`."""
+    """The checked batch of a loss that takes cosines (N, C) or (N, C, J), with labels (N,): see `labelled_rows`."""
     if cosine.ndim not in (2, 3) or not cosine.shape[1] or not cosine.is_floating_point():
         raise ValueError(
             "cosines must be (rows, classes) or (rows, classes, proxies) of floats,"

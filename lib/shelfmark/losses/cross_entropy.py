@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing and class weights. Legend: N batch, C classes, K as in `Targets`."""
+"""Cross-entropy with label smoothing and class weights. Legend: N batch, C classes, Y as in `Targets`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class CrossEntropy(ClassificationLoss):
     """
 
     label_smoothing: float = option(
-        0.0, "what the target gives away, 0 to below 1; -1: adaptive_factor times the label's probability, row by row"
+        0.0,
+        "probability that the target takes from the label, 0 to below 1; -1: adaptive_factor times the predicted one",
     )
     smoothing_form: SmoothingForm = option(
         "uniform",
-        "who gets what the target gives away: uniform (all classes, the label too) or others (all but the label)",
+        "classes that share this probability: uniform (all, the label too) or others (all but the label)",
     )
     weight: Tensor | None = None
     adaptive_factor: float = option(0.2, "of label_smoothing=-1: the factor, 0 to below 1")
@@ -64,7 +65,7 @@ class CrossEntropy(ClassificationLoss):
         return -(1 - share * logits.shape[1]) * targets.at(terms) - share * terms.sum(1, keepdim=True)
 
     def _given_away(self, log_likelihood: Tensor) -> Tensor | float:
-        """eps, of all rows or of each: (N, K), from ln p of the K classes."""
+        """eps, of all rows or of each: (N, Y), from ln p of the Y classes."""
         if self.label_smoothing != ADAPTIVE:
             return self.label_smoothing
         return self.adaptive_factor * log_likelihood.detach().exp()

@@ -96,5 +96,6 @@ def entry_class(name: str, loss: type[Loss], base: type[Entry]) -> type[Entry]:
     if loss.default_head:
         head = next(one for one in fields(base) if one.name == "head")
         own.append(("head", str, field(default=loss.default_head, metadata=head.metadata)))
-    about = {"__doc__": (loss.__doc__ or "").split("\n")[0], "__module__": "shelfmark.losses", "loss_class": loss}
+    summary = " ".join((loss.__doc__ or "").split("\n\n")[0].split())
+    about = {"__doc__": summary, "__module__": "shelfmark.losses", "loss_class": loss}
     return make_dataclass(f"{loss.__name__}Entry", own, bases=(base,), namespace=about, frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Diversity of experts: a reward for experts that spread their doubt differently.
 
-Legend: N batch, E experts, C classes.
+Legend: N batch, X experts, C classes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True, eq=False)
 class ExpertDiversity(Loss):
-    """-1/(N E) sum_n sum_e KL(p_ne || mean_f p_nf), with p_ne the softmax over classes of z_nec / T_c.
+    """-1/(N X) sum_n sum_e KL(p_ne || mean_f p_nf), with p_ne the softmax over classes of z_nec / T_c.
 
-    So it is 0 where the experts agree and negative where they do not, -ln E at the least: a positive weight rewards
+    So it is 0 where the experts agree and negative where they do not, -ln X at the least: a positive weight rewards
     difference. KL from each other expert instead of their mean has no bound, and with logits that may grow it drives
     the experts apart without end. The gradient goes through both sides of KL; nothing is detached.
     T_c = temperature * b_c / max b, b_c = count_share * n_c / mean n + 1 - count_share: the most frequent class has
@@ -45,7 +45,7 @@ class ExpertDiversity(Loss):
     counts: Counts
     temperature: float = option(1.0, "temperature of the softmax for the class with the most training images, above 0")
     count_share: float = option(
-        0.05, "how much lower the temperature of a rarer class is, 0 to below 1; 0: the same for all"
+        0.05, "how much lower the temperature of a rarer class is; 0 (the same for all) to below 1"
     )
     temperatures: Tensor = field(init=False, repr=False)
     """(C,) float64"""
@@ -61,7 +61,7 @@ class ExpertDiversity(Loss):
     def __call__(self, logits: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32, whatever autocast says.
 
-        logits: (N, E, C), E of 2 or more. labels: (N,) whole numbers, -1 where there is none, or
+        logits: (N, X, C), X of 2 or more. labels: (N,) whole numbers, -1 where there is none, or
         probabilities (N, C), all 0 where there is none; they say only which rows count.
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """

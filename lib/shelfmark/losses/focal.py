@@ -22,7 +22,7 @@ class FocalLoss(ClassificationLoss):
 
     gamma: float = option(
         ...,
-        "how fast a row counts less as the probability of its label nears 1; 0 or above, 0 is cross-entropy",
+        "how fast an image counts less as the probability of its label nears 1; 0 or above, 0 is cross-entropy",
         config_default=2.0,
     )
     weight: Tensor | None = None

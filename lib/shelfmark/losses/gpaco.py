@@ -1,6 +1,6 @@
 """GPaCo: a contrast of rows with each other and with the classifier's classes at once.
 
-Legend: N batch, C classes, D embedding, c queries of a block, M gallery rows.
+Legend: N batch, C classes, D embedding, B queries of a block, G gallery rows.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class GPaCo(Loss):
 
     counts: Counts
     alpha: float = option(
-        0.05, "weight of each other row of a row's class, 0 or above; that of the class itself is beta"
+        0.05, "weight of each other image of an image's class, 0 or above; the weight of the class itself is beta"
     )
-    beta: float = option(1.0, "weight of a row's class among the classes of the classifier, above 0")
+    beta: float = option(1.0, "weight of an image's class in the classifier, above 0")
     temperature: float = option(
-        0.2, "of the similarities of rows: the smaller, the more the most similar rows count; above 0"
+        0.2, "temperature of the similarities: the smaller, the more the most similar images count; above 0"
     )
-    center_temperature: float = option(1.0, "of the logits with the class prior, above 0")
+    center_temperature: float = option(1.0, "temperature of the classifier's logits in the same softmax, above 0")
     log_prior: Tensor = field(init=False, repr=False)
     """(C,) float64, ln n_c / N"""
 

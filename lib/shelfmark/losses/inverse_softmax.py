@@ -28,7 +28,9 @@ class InverseSoftmax(ClassificationLoss):
     """
 
     counts: Counts
-    strength: float = option(2.0, "power of the reversed class prior, 0 or above; 0 is balanced softmax")
+    strength: float = option(
+        2.0, "power of the classes' shares of the images in reversed order; 0 or above, 0 is balanced softmax"
+    )
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)
     """(C,) float64, ln pi - strength * ln rho"""

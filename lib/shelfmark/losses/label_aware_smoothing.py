@@ -35,21 +35,21 @@ class LabelAwareSmoothing(ClassificationLoss):
 
     counts: Counts
     head: float = option(
-        0.3, "what the target of the class with the most training images gives away, 0 to below 1", key="head_smoothing"
+        0.3, "label smoothing of the class with the most training images, 0 to below 1", key="head_smoothing"
     )
     tail: float = option(
         0.0,
-        "what the target of the class with the fewest training images gives away, 0 to below 1",
+        "label smoothing of the class with the fewest training images, 0 to below 1",
         key="tail_smoothing",
     )
     shape: SmoothingShape = option(
         "concave", "how the smoothing rises from the rarest to the most frequent class: concave, linear, convex or exp"
     )
-    exponent: float = option(2.0, "of shape=exp, above 0")
+    exponent: float = option(2.0, "exponent of shape=exp, above 0")
     weight: Tensor | None = None
     smoothing_form: SmoothingForm = option(
         "others",
-        "who gets what the target gives away: others (all but the label; the paper) or uniform (all; its code)",
+        "classes that share what is taken from the label: others (all but it; the paper) or uniform (all; its code)",
     )
     smoothing: Tensor = field(init=False, repr=False)
     """(C,) float64, eps"""

@@ -1,4 +1,4 @@
-"""The lifted structured loss. Legend: c queries, M gallery rows, U rows that are some query's positive."""
+"""The lifted structured loss. Legend: B queries, G gallery rows, n rows that are some query's positive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LiftedStructureLoss(PairLoss):
     CVPR 2016, eq. 4.
     """
 
-    margin: float = option(1.0, "distance from which on negatives hardly push")
+    margin: float = option(1.0, "distance beyond which negatives hardly push")
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.margin):
@@ -43,11 +43,11 @@ class LiftedStructureLoss(PairLoss):
         return Sums(F.relu(lifted).square().sum()[None] / 2, pairs.self_index.new_full((1,), len(lifted)))
 
     def _log_push(self, pairs: Pairs) -> Tensor:
-        """ln sum_n exp(margin - d_n) of each query: (c,)."""
+        """ln sum_n exp(margin - d_n) of each query: (B,)."""
         return masked_log_sum_exp(self.margin - pairs.distance, pairs.negative)
 
     def _log_push_at(self, pairs: Pairs, rows: Tensor) -> Tensor:
-        """The same of gallery rows: (U,). They may be the whole gallery, so they too are taken block by block."""
+        """The same of gallery rows: (n,). They may be the whole gallery, so they too are taken block by block."""
 
         def log_push(part: Tensor) -> Tensor:
             gallery, labels = pairs.gallery, pairs.gallery_labels

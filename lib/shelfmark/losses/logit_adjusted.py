@@ -23,7 +23,9 @@ class LogitAdjusted(ClassificationLoss):
     """
 
     counts: Counts
-    tau: float = option(1.0, "power of the class prior, 0 or above: 0 is cross-entropy, 1 balanced softmax")
+    tau: float = option(
+        1.0, "power of the classes' shares of the training images; 0 or above: 0 is cross-entropy, 1 balanced softmax"
+    )
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)
     """(C,) float64, tau ln pi"""

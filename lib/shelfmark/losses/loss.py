@@ -1,4 +1,4 @@
-"""What a loss is, whatever it is called with. Legend: N batch, D embedding, C classes, K proxies a class, E experts."""
+"""What a loss is, whatever it is called with. Legend: N batch, D embedding, C classes, J proxies a class, X experts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ HeadOutput = Literal["logits", "vectors", "cosines", "proxies", "logits_and_vect
 
 logits                a classifier's, (N, C). Of the head `experts`: those of every expert, each as rows of their own
 vectors               a metric head's, (N, D), of length 1
-cosines               of the rows with the classes of a cosine classifier, (N, C), or of a proxy head, (N, C, K)
-proxies               a proxy head's vectors (N, D) and its weight (C, K, D)
+cosines               of the rows with the classes of a cosine classifier, (N, C), or of a proxy head, (N, C, J)
+proxies               a proxy head's vectors (N, D) and its weight (C, J, D)
 logits_and_vectors    the logits of one head and the vectors of another
-experts               the logits of all experts together, (N, E, C)
+experts               the logits of all experts together, (N, X, C)
 """
 
 

@@ -1,4 +1,4 @@
-"""Miners: which of a block's pairs a loss looks at. Legend: c queries, M gallery rows, P most positives of a query."""
+"""Miners: which of a block's pairs a loss looks at. Legend: B queries, G gallery rows, P most positives of a query."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Miner = Literal["none", "hard", "semihard", "multi_similarity", "distance_weight
 
 
 def mined_pairs(pairs: Pairs, miner: Miner, *, epsilon: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The positives and the negatives that are kept: two (c, M) bool masks, without gradient.
+    """The positives and the negatives that are kept: two (B, G) bool masks, without gradient.
 
     none               every pair
     hard               each query's least similar positive and most similar negative
@@ -70,9 +70,9 @@ def require_miner(miner: str, epsilon: float) -> None:
 
 
 def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:
-    """The gallery rows of each query's positives in their order, and which places hold one: (c, P) int64 and bool.
+    """The gallery rows of each query's positives in their order, and which places hold one: (B, P) int64 and bool.
 
-    Places without a positive hold 0. positive: (c, M) bool, of one query at least.
+    Places without a positive hold 0. positive: (B, G) bool, of one query at least.
     """
     num_positives = positive.sum(1, keepdim=True)
     places = torch.arange(int(num_positives.max()), device=positive.device)
@@ -83,10 +83,10 @@ def positive_columns(positive: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def semihard_negatives(distance: Tensor, columns: Tensor, negative: Tensor) -> Tensor:
-    """For each positive the nearest negative that is farther than it, else the farthest negative: (c, P) gallery rows.
+    """For each positive the nearest negative that is farther than it, else the farthest negative: (B, P) gallery rows.
 
     Of equally far ones the first; for a query without negatives the rows mean nothing.
-    distance: (c, M), of any kind. columns: (c, P), the gallery rows of the positives. negative: (c, M) bool.
+    distance: (B, G), of any kind. columns: (B, P), the gallery rows of the positives. negative: (B, G) bool.
     Source: Schroff, Kalenichenko, Philbin, "FaceNet: A Unified Embedding for Face Recognition and Clustering",
     CVPR 2015.
     """
@@ -101,7 +101,7 @@ _WHOLE = 2.0**40
 
 
 def distance_weighted_negatives(pairs: Pairs, num_draws: int, seed: int) -> Tensor:
-    """Random negatives of each query, drawn with replacement: (c, num_draws) gallery rows.
+    """Random negatives of each query, drawn with replacement: (B, num_draws) gallery rows.
 
     The weight of a negative at distance d is 1 / q(d), with q(d) = d^(D-2) (1 - d^2 / 4)^((D-3) / 2) the density of
     distances between random points of the unit sphere, so that all distances come up alike: d below 0.5 counts
@@ -125,5 +125,5 @@ def distance_weighted_negatives(pairs: Pairs, num_draws: int, seed: int) -> Tens
 
 
 def _chosen(candidates: Tensor, column: Tensor) -> Tensor:
-    """(c, M) bool: of each row's candidates the one at `column` (c, 1), if it is one."""
+    """(B, G) bool: of each row's candidates the one at `column` (B, 1), if it is one."""
     return candidates & torch.zeros_like(candidates).scatter_(1, column, True)

@@ -1,4 +1,4 @@
-"""Multi-similarity: soft maxima over positives and over negatives. Legend: c queries of a block, M gallery rows."""
+"""Multi-similarity: soft maxima over positives and over negatives. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MultiSimilarityLoss(PairLoss):
     )
     epsilon: float = option(
         0.1,
-        "of miner=multi_similarity: how much easier than the hardest a pair may be, as a similarity; 0 or above",
+        "of miner=multi_similarity: how much easier than the hardest a pair may be, in similarity; 0 or above",
     )
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""The N-pair loss. Legend: c queries of a block, D embedding."""
+"""The N-pair loss. Legend: B queries of a block, D embedding."""
 
 from __future__ import annotations
 

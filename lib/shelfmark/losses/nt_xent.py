@@ -1,4 +1,4 @@
-"""NT-Xent, or InfoNCE: each positive against all negatives. Legend: c queries of a block, M gallery rows."""
+"""NT-Xent, or InfoNCE: each positive against all negatives. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class NTXentLoss(PairLoss):
     """
 
     temperature: float = option(
-        0.07, "the smaller, the more the most similar negatives count; in units of the similarity, above 0"
+        0.07,
+        "temperature of the softmax over similarities: the smaller, the more the most similar negatives count; above 0",
     )
 
     def __post_init__(self) -> None:

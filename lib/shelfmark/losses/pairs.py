@@ -1,9 +1,9 @@
 """Losses over pairs (query, gallery row), a block of queries at a time.
 
-Legend: Q queries, M gallery rows, D embedding, c queries of a block, K terms of a loss, E numbers that a query brings
+Legend: Q queries, G gallery rows, D embedding, B queries of a block, L terms of a loss, Z numbers that a query brings
 besides its vector.
 
-The tensors over pairs are (c, M) and never (Q, M) once that is large: the blocks are computed once for the value and
+The tensors over pairs are (B, G) and never (Q, G) once that is large: the blocks are computed once for the value and
 again, with gradient, in the backward pass.
 """
 
@@ -28,8 +28,8 @@ _SMALLEST_SQUARED_DISTANCE = 1e-12
 class Pairs:
     """A block of queries and the whole gallery.
 
-    query: (c, D). gallery: (M, D). query_labels: (c,), gallery_labels: (M,). self_index: (c,) int64, each query's row
-    in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (c, E), what the queries
+    query: (B, D). gallery: (G, D). query_labels: (B,), gallery_labels: (G,). self_index: (B,) int64, each query's row
+    in the global batch, which is its row in the gallery. step: of the optimizer. query_terms: (B, Z), what the queries
     bring besides their vectors, for a loss that was given some. include_self: a query is a positive of its own.
     """
 
@@ -44,36 +44,36 @@ class Pairs:
 
     @cached_property
     def positive(self) -> Tensor:
-        """Whether a gallery row has the query's label and, without include_self, is not the query: (c, M) bool."""
+        """Whether a gallery row has the query's label and, without include_self, is not the query: (B, G) bool."""
         same = (self.query_labels[:, None] == self.gallery_labels) & self._is_labelled
         return same if self.include_self else same & ~self.itself
 
     @cached_property
     def itself(self) -> Tensor:
-        """Whether a gallery row is the query: (c, M) bool."""
+        """Whether a gallery row is the query: (B, G) bool."""
         columns = torch.arange(len(self.gallery_labels), device=self.gallery_labels.device)
         return columns == self.self_index[:, None]
 
     @cached_property
     def negative(self) -> Tensor:
-        """Whether a gallery row has another label than the query: (c, M) bool."""
+        """Whether a gallery row has another label than the query: (B, G) bool."""
         different = self.query_labels[:, None] != self.gallery_labels
         return different & self._is_labelled & (self.gallery_labels != UNLABELLED)
 
     @cached_property
     def similarity(self) -> Tensor:
-        """Dot products in full precision: (c, M)."""
+        """Dot products in full precision: (B, G)."""
         return dot_products(self.query, self.gallery)
 
     @cached_property
     def squared_distance(self) -> Tensor:
-        """Squared Euclidean distances, at least 1e-12: (c, M)."""
+        """Squared Euclidean distances, at least 1e-12: (B, G)."""
         lengths = self.query.square().sum(1)[:, None] + self.gallery.square().sum(1)
         return (lengths - 2 * self.similarity).clamp_min(_SMALLEST_SQUARED_DISTANCE)
 
     @cached_property
     def distance(self) -> Tensor:
-        """Euclidean distances, at least 1e-6: (c, M)."""
+        """Euclidean distances, at least 1e-6: (B, G)."""
         return self.squared_distance.sqrt()
 
     @property
@@ -103,7 +103,7 @@ class PairLoss(RetrievalLoss):
 
 
 _BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
-"""Bytes of one (c, M) tensor; a loss holds some ten of them."""
+"""Bytes of one (B, G) tensor; a loss holds some ten of them."""
 
 
 def _blocked_sums(

@@ -65,8 +65,8 @@ class PytorchMetricLearning(Loss):
     def over_ranks(self, embedding: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim; embedding and labels are this one's part.
 
-        Every process computes all of it, with the gradient of `dist.gather_rows`. Where a row with a label is not
-        finite, on any process, the loss is NaN on each.
+        Every process computes all of it, by the gradient rule of `shelfmark.core.dist`. Where a row with a label is
+        not finite, on any process, the loss is NaN on each.
         """
         return self._value(dist.gather_rows(embedding), dist.gather_rows(labels), step, raises=False)
 

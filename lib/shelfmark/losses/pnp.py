@@ -35,11 +35,15 @@ class PNP(RankingLoss):
     variant: str = option(
         "D_q", "penalty of the negatives before a positive: O, I_u, I_b, D_s or D_q; also as PNP-D_q or Dq"
     )
-    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
-    alpha: float = option(1.0, "of D_q: how soon the penalty levels off, above 0")
-    b: float = option(2.0, "of I_b: how soon the slope reaches its bound 1 / b; 0 or above, 0 is the limit N^2 / 2")
+    temperature: float = option(
+        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+    )
+    alpha: float = option(1.0, "of variant=D_q: how soon the penalty levels off, above 0")
+    b: float = option(
+        2.0, "of variant=I_b: how soon the slope reaches its bound 1 / b; 0 or above, 0 is the limit N^2 / 2"
+    )
     include_self: bool = option(
-        False, "whether a query is a positive of its own, and every row a query, as in the authors' code"
+        False, "whether each image is a positive of its own, so that every image is a query, as in the authors' code"
     )
 
     def __post_init__(self) -> None:

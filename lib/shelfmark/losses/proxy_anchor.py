@@ -1,6 +1,6 @@
 """Proxy Anchor: each class proxy against the whole batch.
 
-Legend: N batch, C classes, K proxies a class, W processes.
+Legend: N batch, C classes, J proxies a class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ProxyAnchorLoss(Loss):
     """How far the rows of a class are from its proxy, and how near the others, the hardest most.
 
     The mean over the classes in the batch of ln(1 + sum over their rows of exp(-alpha (cosine - margin))), and the
-    mean over all C classes of ln(1 + sum over the other rows of exp(alpha (cosine + margin))). With K proxies a class
+    mean over all C classes of ln(1 + sum over the other rows of exp(alpha (cosine + margin))). With J proxies a class
     the nearest counts. Rows with label -1 take no part; without any other row the loss is 0. See docs/losses.md.
     Source: Kim, Kim, Cho, Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020, eq. 4.
     """
@@ -34,7 +34,7 @@ class ProxyAnchorLoss(Loss):
     consumes: ClassVar[HeadOutput] = "cosines"
 
     margin: float = option(0.1, "cosines should be above margin at the label and below -margin elsewhere; 0 or above")
-    alpha: float = option(32.0, "sharpness: the larger, the more the hardest rows count; above 0")
+    alpha: float = option(32.0, "sharpness: the larger, the more the hardest images count; above 0")
 
     def __post_init__(self) -> None:
         require_not_negative("margin", self.margin)
@@ -43,7 +43,7 @@ class ProxyAnchorLoss(Loss):
     def __call__(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of this batch alone: 0-dim, float64 for float64, else float32.
 
-        cosine: (N, C) or (N, C, K). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
+        cosine: (N, C) or (N, C, J). labels: (N,) whole numbers, -1 where there is none. step: no matter here.
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
         log_sums, sizes = self._over_rows(cosine, labels, raises=labels.device.type == "cpu")
@@ -52,8 +52,7 @@ class ProxyAnchorLoss(Loss):
     def over_ranks(self, cosine: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each; cosine and labels are this one's part.
 
-        The gradient is that of `dist.gather_rows`: once parameter gradients are averaged over processes, it is that
-        of one process with the whole batch. What travels is (2, C), whatever the number of rows.
+        Its gradient keeps the rule of `shelfmark.core.dist`. What travels is (2, C), whatever the number of rows.
         """
         log_sums, sizes = self._over_rows(cosine, labels, raises=False)
         return _mean_over_classes(dist.gather_rows(log_sums[None]), dist.sum_over_ranks(sizes))
@@ -73,6 +72,6 @@ class ProxyAnchorLoss(Loss):
 
 
 def _mean_over_classes(log_sums: Tensor, sizes: Tensor) -> Tensor:
-    """The loss. log_sums: (W, 2, C), of each process. sizes: (C,) rows of each class on all of them."""
+    """The loss. log_sums: (processes, 2, C), of each process. sizes: (C,) rows of each class on all of them."""
     pulled, pushed = torch.cat([torch.zeros_like(log_sums[:1]), log_sums]).logsumexp(0)
     return pulled.sum() / (sizes > 0).sum().clamp_min(1) + pushed.mean()

@@ -1,4 +1,4 @@
-"""ProxyNCA++: a softmax over distances to class proxies. Legend: N batch, C classes, K proxies a class."""
+"""ProxyNCA++: a softmax over distances to class proxies. Legend: N batch, C classes, J proxies a class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ProxyNCALoss(CosineSoftmax):
     """-ln of the softmax, at the label, of -d^2 / temperature, with d the distance of unit vectors from proxies.
 
     As d^2 = 2 - 2 cosine, this is cross-entropy of 2 * cosine / temperature. All classes stand in the denominator, the
-    label's too: the softmax form, which ProxyNCA++ improved on ProxyNCA. With K proxies a class the nearest counts.
+    label's too: the softmax form, which ProxyNCA++ improved on ProxyNCA. With J proxies a class the nearest counts.
     Source: Teh, DeVries, Taylor, "ProxyNCA++: Revisiting and Revitalizing Proxy Neighborhood Component Analysis", ECCV
     2020.
     """

@@ -1,4 +1,4 @@
-"""The ranked list loss: positives within a distance, negatives beyond a greater one. Legend: c queries, M rows."""
+"""The ranked list loss: positives within a distance, negatives beyond a greater one. Legend: B queries, G gallery."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RankedListLoss(PairLoss):
 
 
 def _weighted_violation(violation: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-    """Each query's mean violation above 0 with the weights softmax(temperature * violation): (c, M) to (c,)."""
+    """Each query's mean violation above 0 with the weights softmax(temperature * violation): (B, G) to (B,)."""
     violates = candidates & (violation > 0)
     logits = temperature * violation.detach()
     weights = (logits - masked_log_sum_exp(logits, violates)[:, None]).exp()

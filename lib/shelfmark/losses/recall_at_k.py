@@ -22,9 +22,13 @@ class RecallAtK(RankingLoss):
     """
 
     ks: tuple[int, ...] = option((1, 2, 4, 8, 16), "the cut-offs k; their recalls are averaged")
-    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
-    rank_temperature: float = option(1.0, "width of the step at rank k, in ranks; above 0")
-    include_self: bool = option(False, "whether a query is a positive of its own, and every row a query")
+    temperature: float = option(
+        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+    )
+    rank_temperature: float = option(
+        1.0, "width of the smoothed step at rank k, in ranks: the smaller, the nearer to true recall; above 0"
+    )
+    include_self: bool = option(False, "whether each image is a positive of its own, so that every image is a query")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ks", tuple(self.ks))

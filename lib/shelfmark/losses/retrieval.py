@@ -1,6 +1,6 @@
 """Losses that compare rows with each other, on one process or on many.
 
-Legend: Q queries, M gallery rows, D embedding, K terms of a loss, E numbers that a query brings besides its vector.
+Legend: Q queries, G gallery rows, D embedding, L terms of a loss, Z numbers that a query brings besides its vector.
 
 A query's part of such a loss needs the query and the gallery alone. So each process computes its own queries' parts
 against everybody's rows, and the parts add up to the loss that one process with the whole batch would find.
@@ -24,10 +24,10 @@ from shelfmark.ops.similarity import require_comparable
 class QueryBlock:
     """Queries, and their gallery: the batch of all processes, then the rows of a memory if there is one.
 
-    query: (Q, D), query_labels: (Q,), gallery: (M, D), gallery_labels: (M,); labels int64, -1 where there is none.
+    query: (Q, D), query_labels: (Q,), gallery: (G, D), gallery_labels: (G,); labels int64, -1 where there is none.
     self_index: (Q,) int64, each query's own row in the gallery, which is its row in the global batch too.
     step: of the optimizer; with a loss's seed and `self_index` it decides random draws.
-    query_terms: (Q, E), what a loss knows of its queries besides their vectors, with gradient; None for nothing.
+    query_terms: (Q, Z), what a loss knows of its queries besides their vectors, with gradient; None for nothing.
     """
 
     query: Tensor
@@ -40,9 +40,9 @@ class QueryBlock:
 
 
 class Sums(NamedTuple):
-    """A loss in parts that add up over queries: the sum over its K terms of total / max(count, 1).
+    """A loss in parts that add up over queries: the sum over its L terms of total / max(count, 1).
 
-    totals: (K,), with gradient. counts: (K,), what each total is a sum over, without gradient.
+    totals: (L,), with gradient. counts: (L,), what each total is a sum over, without gradient.
     """
 
     totals: Tensor
@@ -65,7 +65,7 @@ class RetrievalLoss(Loss):
         """The loss of this batch alone, 0-dim.
 
         embedding: (N, D), L2-normalised by the caller. labels: (N,) whole numbers, -1 where there is none. query_terms:
-        (N, E), for a loss that wants them, see `QueryBlock`.
+        (N, Z), for a loss that wants them, see `QueryBlock`.
         UserError: a row with a label that is not finite.
         """
         return self._alone(_checked(embedding, labels, raises=True), step, query_terms)
@@ -80,9 +80,8 @@ class RetrievalLoss(Loss):
     ) -> Tensor:
         """The loss of the batch of all processes, 0-dim, the same on each; embedding and labels are this one's part.
 
-        The gradient is that of `dist.sum_of_parts`: once parameter gradients are averaged over processes, as
-        DistributedDataParallel does, it is that of one process with the whole batch. Where a row with a label is not
-        finite, on any process, the loss is NaN on each.
+        Its gradient keeps the rule of `shelfmark.core.dist`. Where a row with a label is not finite, on any process,
+        the loss is NaN on each.
         memory: (S, D) vectors and (S,) labels of earlier steps, the same on every process, for the gallery's end.
         """
         batch = _checked(embedding, labels, raises=False)

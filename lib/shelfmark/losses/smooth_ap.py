@@ -21,9 +21,11 @@ class SmoothAP(RankingLoss):
     ECCV 2020.
     """
 
-    temperature: float = option(0.01, "width of the smoothing, in units of the similarity; above 0")
+    temperature: float = option(
+        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+    )
     include_self: bool = option(
-        False, "whether a query is a positive of its own, and every row a query, as in the authors' code"
+        False, "whether each image is a positive of its own, so that every image is a query, as in the authors' code"
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""SoftTriple: a softmax over classes with several centres each. Legend: N batch, C classes, K centres, D embedding."""
+"""SoftTriple: a softmax over classes with several centres each. Legend: N batch, C classes, J centres, D embedding."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SMALLEST_SQUARED_DISTANCE = 1e-12
 class SoftTripleLoss(Loss):
     """Cross-entropy of scale * similarity with the classes, and tau * the mean distance between a class's centres.
 
-    A class's similarity is the mean of a vector's cosines with its K centres, weighted by their softmax at temperature
+    A class's similarity is the mean of a vector's cosines with its J centres, weighted by their softmax at temperature
     gamma; the label's is `margin` smaller than it is. The second part lets superfluous centres merge; it is the sum of
-    the distances of each pair of unit centres over C K (K - 1), 0 where K is 1.
+    the distances of each pair of unit centres over C J (J - 1), 0 where J is 1.
     The mean of the first part is over the rows with a label; without any it is 0. See docs/losses.md.
     Source: Qian et al., "SoftTriple Loss: Deep Metric Learning Without Triplet Sampling", ICCV 2019, eq. 7
     and 8 and the regulariser for an adaptive number of centres.
@@ -37,7 +37,7 @@ class SoftTripleLoss(Loss):
     gamma: float = option(
         0.1, "temperature of the softmax over a class's centres; the smaller, the more the nearest counts; above 0"
     )
-    margin: float = option(0.01, "what is taken off the similarity between a row and its class, 0 or above")
+    margin: float = option(0.01, "what is taken off the similarity between an image and its class, 0 or above")
     tau: float = option(
         0.2, "factor of the mean distance between a class's centres, which lets needless ones merge; 0 or above"
     )
@@ -49,7 +49,7 @@ class SoftTripleLoss(Loss):
         require_not_negative("tau", self.tau)
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        """0-dim. vectors: (N, D), weight: (C, K, D), of any length. labels: (N,) whole numbers, -1 where there is none.
+        """0-dim. vectors: (N, D), weight: (C, J, D), of any length. labels: (N,) whole numbers, -1 where there is none.
 
         UserError: a row with a label that is not finite; on a GPU, which is not waited for, the loss is NaN instead.
         """
@@ -79,7 +79,7 @@ class SoftTripleLoss(Loss):
 
 
 def _mean_distance_between(centres: Tensor) -> Tensor:
-    """Half the mean distance of two centres of a class: (C, K, D) of length 1 to a 0-dim tensor."""
+    """Half the mean distance of two centres of a class: (C, J, D) of length 1 to a 0-dim tensor."""
     num_classes, num_centres, _ = centres.shape
     if num_centres == 1:
         return centres.new_zeros(())

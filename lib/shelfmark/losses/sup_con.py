@@ -1,4 +1,4 @@
-"""Supervised contrastive learning. Legend: c queries of a block, M gallery rows."""
+"""Supervised contrastive learning. Legend: B queries of a block, G gallery rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class SupConLoss(PairLoss):
     """
 
     temperature: float = option(
-        0.1, "the smaller, the more the most similar rows count; in units of the similarity, above 0"
+        0.1,
+        "temperature of the softmax over similarities: the smaller, the more the most similar images count; above 0",
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The triplet loss. Legend: c queries, M gallery rows, P most positives of a query."""
+"""The triplet loss. Legend: B queries, G gallery rows, P most positives of a query."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TripletLoss(PairLoss):
     distance: Distance = option("euclidean", "euclidean, squared_euclidean, or cosine (2 - 2 s for a similarity s)")
     seed: int = 0
     include_self: bool = option(
-        False, "of mining=hard and soft: whether a query is a positive of its own, as in fast-reid"
+        False, "of mining=hard and soft: whether each image is a positive of its own, as in fast-reid"
     )
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ def _hinge_sums(pairs: Pairs, distance: Tensor, margin: float) -> Sums:
 
 
 def _soft_margin_sums(pairs: Pairs, distance: Tensor) -> Sums:
-    """Of every triplet's soft margin, with one (c, M) tensor at a time: one positive of each query that has so many."""
+    """Of every triplet's soft margin, with one (B, G) tensor at a time: one positive of each query that has so many."""
     columns, is_positive = positive_columns(pairs.positive)
     to_positive = distance.gather(1, columns)
     total = distance.new_zeros(1)
@@ -138,5 +138,5 @@ def _soft_margin_total(to_positive: Tensor, distance: Tensor, negative: Tensor) 
 
 
 def _weighted(distance: Tensor, logits: Tensor, among: Tensor) -> Tensor:
-    """Each row's mean distance among some columns, weighted by the softmax of the logits there: (c,)."""
+    """Each row's mean distance among some columns, weighted by the softmax of the logits there: (B,)."""
     return (logits.masked_fill(~among, -math.inf).softmax(1) * distance).sum(1)

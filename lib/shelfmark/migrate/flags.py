@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.migrate.values import Reading, Values
 

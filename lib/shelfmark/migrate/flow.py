@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override
 from shelfmark.config.shape import Shape
 from shelfmark.migrate.command import override_text, shell_word
 from shelfmark.migrate.dialects import translate

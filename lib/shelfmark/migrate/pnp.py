@@ -75,7 +75,7 @@ def _about_augmentation(text: str, values: Values) -> str:
 
 def _embedding_rate(text: str, values: Values) -> Reading:
     rate = to_float(text)
-    return [] if rate < 0 else [("optim.head_lr_factor", quotient(rate, to_float(values["lr"])))]
+    return [] if rate < 0 else [("optim.non_backbone_lr_factor", quotient(rate, to_float(values["lr"])))]
 
 
 def _recalls(text: str, values: Values) -> Reading:

@@ -102,7 +102,7 @@ def embedder_flags(fixed_for: Callable[[Values], Fixed]) -> dict[str, OldFlag]:
     return {
         "dataset": OldFlag(any_of(*DATA_SETS), "vehicle_id"),
         "lr": OldFlag(number("optim.lr"), "1e-5"),
-        "fc_lr_mul": OldFlag(lambda text, values: [("optim.head_lr_factor", to_float(text) or 1)], "5"),
+        "fc_lr_mul": OldFlag(lambda text, values: [("optim.non_backbone_lr_factor", to_float(text) or 1)], "5"),
         "n_epochs": OldFlag(of.epochs, "400", note=of.unless_fixed(lambda fixed: fixed.num_epochs)),
         "kernels": OldFlag(whole("data.num_workers"), "8"),
         "bs": OldFlag(whole("train.batch_size"), "112"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.migrate.command import Line
 
 RUN_FOLDER = "{run}"

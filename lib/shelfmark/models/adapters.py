@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -10,17 +9,22 @@ from torch import nn
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.seeding import seeded
+from shelfmark.models.options import AdapterOptions
 
 
-def add_adapters(backbone: nn.Module, rank: int, alpha: float, modules: Sequence[str], seed: int) -> nn.Module:
-    """The backbone with adapters of so many dimensions beside its linear layers; they alone learn.
+def add_adapters(backbone: nn.Module, options: AdapterOptions, seed: int) -> nn.Module:
+    """The backbone with adapters beside its linear layers; they alone learn. A rank of 0 leaves it as it is.
 
-    A layer's output becomes W x + alpha / rank * B A x, with B zero at first. modules: how the layers' names end.
+    A layer's output becomes W x + alpha / rank * B A x, with B zero at first.
     Raises UserError without peft, and where no layer is called so.
     Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
     """
-    peft = _peft()
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
+    if not options.rank:
+        return backbone
+    peft, modules = _peft(), list(options.modules)
+    config = peft.LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, target_modules=modules, lora_dropout=0.0, bias="none"
+    )
     with seeded(derive_seed(seed, "model.adapters")):
         try:
             return peft.inject_adapter_in_model(config, backbone)
@@ -29,7 +33,7 @@ def add_adapters(backbone: nn.Module, rank: int, alpha: float, modules: Sequence
                 {name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
             )
             raise UserError(
-                f"model.adapters.modules={list(modules)}: peft cannot put adapters there ({error})."
+                f"model.adapters.modules={modules}: peft cannot put adapters there ({error})."
                 f" Linear layers of this backbone: {', '.join(linear) or 'none'}."
             ) from error
 

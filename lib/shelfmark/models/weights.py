@@ -16,7 +16,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.models.backbones import backbone_name
 from shelfmark.models.heads import LinearClassifier, ProxyHead
-from shelfmark.models.heads.classifier import CLASS_SCALE
+from shelfmark.models.heads.classifier import CLASS_FACTORS
 from shelfmark.models.hub import hub_name, hub_weights
 
 PUBLISHED = {
@@ -63,8 +63,8 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     For finetuning with other classes. Class factors come with the state. Raises UserError where anything else differs.
     """
     for name, module in network.named_modules():
-        if isinstance(module, LinearClassifier) and f"{name}.{CLASS_SCALE}" in state:
-            module.begin_scale()
+        if isinstance(module, LinearClassifier) and f"{name}.{CLASS_FACTORS}" in state:
+            module.add_class_factors()
     own = network.state_dict()
     classifier = {key for key in [*own, *state] if key.startswith("classifier.")}
     # Half a classifier is of no use: it is taken whole or not at all.

@@ -1,4 +1,4 @@
-"""Percentile bootstrap. Legend: N items, M scores, R resamples.
+"""Percentile bootstrap. Legend: N items, C classes or other scores.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
@@ -25,12 +25,12 @@ def percentile_interval(scores: np.ndarray, level: float = 0.95) -> Interval:
 def mean_intervals(
     values: np.ndarray, resamples: int = 1000, level: float = 0.95, seed: int = 0, role: str = "bootstrap"
 ) -> list[Interval]:
-    """For each of the M columns of values (N, M), without NaN, the interval of its mean over resamples of the N items.
+    """For each of the columns of values (N, C), without NaN, the interval of its mean over resamples of the N items.
 
     Items are drawn with replacement, the same for all columns. role: names the draw, as in `core.rng`.
     """
     if values.ndim != 2:
-        raise ValueError(f"values are {values.shape}; expected (N, M)")
+        raise ValueError(f"values are {values.shape}; expected (N, C)")
     if not len(values):
         return [None] * values.shape[1]
     generator = numpy_generator(seed, role)

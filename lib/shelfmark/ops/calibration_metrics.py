@@ -1,4 +1,4 @@
-"""How far confidence is from accuracy. Legend: N images, C classes, B bins.
+"""How far confidence is from accuracy. Legend: N images, C classes.
 
 Confidence is the probability of the predicted class. Source: Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017, section 2.
@@ -19,9 +19,9 @@ _ROUNDING = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """What fell into B bins of equal width; bin b takes the confidences in (b / B, (b + 1) / B].
+    """What fell into bins of equal width: bin b of n takes the confidences above b / n and up to (b + 1) / n.
 
-    num_images, num_right: (B,) int64. confidence_sum: (B,) float64.
+    num_images, num_right: (bins,) int64. confidence_sum: (bins,) float64.
     """
 
     num_images: Tensor

@@ -1,7 +1,7 @@
 """Agreement of a clustering with labels. Legend: N items, n_c items of class c, m_k of cluster k, n_ck of both.
 
 Everything is a sum over the cells (c, k) that hold an item, at most N of them: no table of C x K is made. Labels are
-any integers; -1 is a label as every other, so leave out beforehand what has none. A share of nothing is NaN.
+any integers. -1 is a label like every other: leave items without a label out beforehand. A share of nothing is NaN.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from shelfmark.core.types import Integers
 
 
 def pairwise(labels_true: Integers, labels_pred: Integers) -> tuple[float, float, float]:
-    """(precision, recall, f) over pairs of items: of those in one cluster, the share that is of one class; likewise.
+    """(precision, recall, f) over pairs of items.
 
+    precision: the share of the pairs in one cluster that are of one class. recall: the share of the pairs of one class
+    that are in one cluster.
     TP = sum n_ck (n_ck - 1) / 2; precision TP / sum m_k (m_k - 1) / 2; recall TP / sum n_c (n_c - 1) / 2;
     f = 2 TP over the sum of the two divisors.
     """
@@ -32,8 +34,10 @@ def pairwise(labels_true: Integers, labels_pred: Integers) -> tuple[float, float
 
 
 def bcubed(labels_true: Integers, labels_pred: Integers) -> tuple[float, float, float]:
-    """(precision, recall, f), means over items of the share of the item's cluster that has its class, and converse.
+    """(precision, recall, f), means over items.
 
+    precision: the share of the item's cluster that has its class. recall: the share of the item's class that is in its
+    cluster.
     precision = sum n_ck^2 / m_k / N, recall = sum n_ck^2 / n_c / N, f their harmonic mean.
     Source: Bagga and Baldwin 1998.
     """

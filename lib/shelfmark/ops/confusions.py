@@ -1,4 +1,4 @@
-"""Which classes are taken for which. Legend: N images, P pairs of classes."""
+"""Which classes are taken for which. Legend: N images."""
 
 from __future__ import annotations
 

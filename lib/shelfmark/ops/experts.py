@@ -1,4 +1,4 @@
-"""Experts that share one classifier. Legend: N rows, E experts, D embedding of one expert, C classes."""
+"""Experts that share one classifier. Legend: N rows, X experts, D embedding of one expert, C classes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def expert_logits(embedding: Tensor, weight: Tensor, bias: Tensor | None, num_experts: int) -> Tensor:
-    """The logits of each expert, E W_e x_e + b: (N, E, C). Their mean over experts is the classifier's W x + b.
+    """The logits of each expert, X W_e x_e + b: (N, X, C). Their mean over experts is the classifier's W x + b.
 
-    embedding: (N, E * D), the experts' embeddings side by side, each divided by E. weight: (C, E * D), a block of D
+    embedding: (N, X * D), the experts' embeddings side by side, each divided by X. weight: (C, X * D), a block of D
     columns for each expert. bias: (C,), which the experts share, or None.
     """
     rows = embedding.unflatten(1, (num_experts, -1))
@@ -19,9 +19,9 @@ def expert_logits(embedding: Tensor, weight: Tensor, bias: Tensor | None, num_ex
 
 
 def weighed_experts(weight: Tensor, shares: Tensor) -> Tensor:
-    """The classifier's weight that gives sum_e s_e (E W_e x_e + b) in place of the mean: block e times E s_e.
+    """The classifier's weight that gives sum_e s_e (X W_e x_e + b) in place of the mean: block e times X s_e.
 
-    weight: (C, E * D), see `expert_logits`. shares: (E,) s, which sum to 1, so that the bias stays as it is.
+    weight: (C, X * D), see `expert_logits`. shares: (X,) s, which sum to 1, so that the bias stays as it is.
     """
     blocks = weight.unflatten(1, (len(shares), -1))
     return (blocks * (len(shares) * shares.to(weight))[:, None]).flatten(1)

@@ -1,4 +1,4 @@
-"""Each node's nearest neighbours as dense tensors. Legend: N nodes, K places for neighbours, k = K + 1."""
+"""Each node's nearest neighbours as dense tensors. Legend: N nodes, K places for neighbours."""
 
 from __future__ import annotations
 

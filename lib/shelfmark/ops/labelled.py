@@ -1,6 +1,6 @@
-"""Which rows of a batch a loss looks at, and whether they are fit for it. Legend: N rows, C classes.
+"""Which rows of a batch a loss looks at, and whether their values can be used. Legend: N rows, C classes.
 
-Nothing here waits for a GPU unless a caller asks for an error: on a GPU what is wrong makes the loss NaN.
+Nothing here waits for a GPU unless a caller asks for an error. Without that, a wrong value on a GPU makes the loss NaN.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """A batch in which the rows that take no part hold zeros, so that 0 times infinity comes up nowhere.
+    """A batch in which rows that take no part hold zeros: infinity times a weight of 0 would be NaN.
 
     rows: (N, ...). labels: (N,) int64, -1 for a row that takes no part; or (N, C), the probabilities of the classes.
-    soundness: 0-dim; 1, or NaN where a row with a label is not finite or a label is none that can be. A loss times it
-    keeps its digits, or is NaN together with its gradient.
+    soundness: 0-dim; 1, or NaN where a row with a label is not finite or a label is out of range. A loss is multiplied
+    by it: the loss keeps its digits, or becomes NaN together with its gradient.
     """
 
     rows: Tensor
@@ -43,8 +43,8 @@ def labelled_rows(
 
     labels: (N,) whole numbers of any kind, -1 where there is none; where a loss takes them, also the probabilities of
     the classes (N, C), all 0 where there is none.
-    name: of the rows, in errors. raises: a UserError names the rows with a label that are not finite, which waits for a
-    GPU. Without it they make the loss NaN, here and, by the sum over processes, on every process.
+    name: what errors call the rows. raises: whether labelled rows that are not finite raise a UserError, which waits
+    for a GPU. Otherwise they make the loss NaN, here and, by the sum over processes, on every process.
     ValueError: labels of a wrong shape, kind or, on a CPU, range.
     """
     if takes_probabilities and labels.is_floating_point():
@@ -121,7 +121,7 @@ def _require_range(labels: Tensor, num_classes: int | None) -> None:
 
 
 def _blanked(rows: Tensor, takes_part: Tensor) -> Tensor:
-    """The rows, with zeros in those that take no part."""
+    """The rows, with zeros where a row takes no part."""
     if rows.device.type == "cpu" and bool(takes_part.all()):
         return rows
     return torch.where(takes_part.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)

@@ -1,4 +1,4 @@
-"""Log-sum-exp over some entries of each row, and log(1 + exp). Legend: R rows, M entries of a row."""
+"""Log-sum-exp over some entries of each row, and log(1 + exp). Legend: N rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor
 
 
 def masked_log_sum_exp(logits: Tensor, keep: Tensor) -> Tensor:
-    """log of the sum of exp(logits) over the entries that are kept: (R, M) to (R,); -inf for a row that keeps none.
+    """log of the sum of exp(logits) over the kept entries: (N, entries) to (N,); -inf for a row that keeps none.
 
-    logits: finite. keep: (R, M) bool. The gradient is the softmax over the kept entries, 0 for a row that keeps none.
+    logits: finite. keep: (N, entries) bool. The gradient is the softmax over the kept entries; 0 in a row that keeps
+    none.
     """
     keeps_any = keep.any(1)
     # Rows that keep none stay as they are: logsumexp over nothing but -inf has a gradient of NaN.

@@ -16,8 +16,8 @@ def sampling_probabilities(counts: Counts, power: float = 1.0, progress: float |
 
     counts: (C,) training images a class. A class without images gets 0, whatever the power.
     power: 1 is a uniform draw over images, 0.5 square-root sampling, 0 a uniform draw over classes.
-    progress: 0..1; given, the result is (1 - progress) * that + progress * uniform over classes: with
-    power 1 and progress = epoch / (epochs - 1), the progressively balanced sampling of Kang et al. 2020.
+    progress: 0..1. The result is then (1 - progress) * those probabilities + progress * uniform over classes. With
+    power 1 and progress = epoch / (epochs - 1) it is the progressively balanced sampling of Kang et al. 2020.
     """
     known = checked_counts(counts)
     if not np.isfinite(power):
@@ -41,8 +41,8 @@ def reverse_probabilities(counts: Counts) -> Tensor:
 def effective_number_weights(counts: Counts, beta: float) -> Tensor:
     """Class weights (1 - beta) / (1 - beta**count), scaled to sum to C: (C,) float64.
 
-    counts: (C,) training images a class. A class without images gets 0. beta: 0 to below 1; 0 weighs all classes
-    alike, near 1 the weights go towards 1 / count.
+    counts: (C,) training images a class. A class without images gets 0. beta: from 0 to below 1. 0 gives all classes
+    the same weight; near 1 the weights go towards 1 / count.
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, proposition 1.
     """
     known = checked_counts(counts)
@@ -58,7 +58,7 @@ def power_weights(counts: Counts, gamma: float) -> Tensor:
     """Class weights count**-gamma, scaled to sum to C: (C,) float64.
 
     counts: (C,) training images a class. A class without images gets 0. gamma: 1 is the inverse of the count, 0.5 of
-    its square root, 0 weighs all classes alike.
+    its square root; 0 gives all classes the same weight.
     """
     return len(counts) * sampling_probabilities(counts, power=-gamma)
 

@@ -1,4 +1,4 @@
-"""Logits with a margin at the label, for a softmax over cosines. Legend: N batch, C classes, K proxies a class.
+"""Logits with a margin at the label, for a softmax over cosines. Legend: N batch, C classes, J proxies a class.
 
 A row with label -1 has no positive: every class is a negative to it. float64 is computed in float64, anything else in
 float32. Of size (N, C) there are the cosines, the logits, and circle's paces.
@@ -57,7 +57,7 @@ def circle(cosine: Tensor, labels: Tensor, margin: float | Tensor, scale: float)
 
 
 def sub_center(cosine: Tensor) -> Tensor:
-    """The cosine with the nearest proxy of each class: (N, C, K) to (N, C); (N, C) stays as it is.
+    """The cosine with the nearest proxy of each class: (N, C, J) to (N, C); (N, C) stays as it is.
 
     Equally near proxies share the gradient. Source: Deng et al., "Sub-center ArcFace: Boosting Face Recognition by
     Large-Scale Noisy Web Faces", ECCV 2020.
@@ -68,9 +68,9 @@ def sub_center(cosine: Tensor) -> Tensor:
 def class_margins(counts: Tensor, smallest: float, largest: float, power: float) -> Tensor:
     """Margins a * counts**-power + b, with a and b such that they reach from `smallest` to `largest`: (C,) float64.
 
-    counts: (C,) training images a class. The rarest class gets `largest`, and so do classes without images, and all
-    where every class has as many. Source: Ha et al., "Google Landmark Recognition 2020 Competition Third Place
-    Solution", 2020.
+    counts: (C,) training images a class. The rarest class gets `largest`. So do classes without images, and
+    all classes where each has the same number of images. Source: Ha et al., "Google Landmark Recognition 2020
+    Competition Third Place Solution", 2020.
     """
     if counts.ndim != 1 or not bool((counts > 0).any()) or bool((counts < 0).any()):
         raise ValueError("counts must be (classes,) images a class, 0 or above and not all 0")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _TIED_AT_A_TIME = 64
-# On a CPU a sort of a row took as long as counting for 40 positives, at 60,000 items a row; on a GPU about as many.
+# With 60,000 items a row, a sort of the row took as long on a CPU as counting for 40 positives. A GPU is similar.
 _COUNTED_POSITIVES = 32
 
 
@@ -95,7 +95,7 @@ def _counted_row_by_row(scores: np.ndarray, at: np.ndarray, missing: np.ndarray)
     ranks = np.ones(at.shape, dtype=np.int64)
     for query, place in zip(*np.nonzero(~missing)):
         row, own = scores[query], at[query, place]
-        # Of equal items those of a lower row are ahead.
+        # Of equal items the lower rows are ahead.
         lower, higher = row[:own] >= row[own], row[own + 1 :] > row[own]
         ranks[query, place] += np.count_nonzero(lower) + np.count_nonzero(higher)
     return torch.from_numpy(ranks)

@@ -106,7 +106,7 @@ def minp(hits: Tensor, num_positives: Tensor | None = None) -> float | None:
 
 
 def mean_or_none(values: Tensor) -> float | None:
-    """The mean of what is not NaN; None where nothing is left."""
+    """The mean without NaN; None where all values are NaN or there is none."""
     kept = values.double()
     kept = kept[~kept.isnan()]
     return float(kept.mean()) if len(kept) else None

@@ -1,4 +1,4 @@
-"""Dot products in true float32, whatever autocast and TF32 say. Legend: Q queries, M gallery rows, D embedding.
+"""Dot products in true float32, whatever autocast and TF32 say. Legend: Q queries, G gallery rows, D embedding.
 
 A ranking loss divides differences of similarities by a temperature of 0.01: bfloat16's rounding of 4e-3 would
 become 0.4, TF32's 5e-4 would become 0.05.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def dot_products(query: Tensor, gallery: Tensor) -> Tensor:
-    """The dot product of every query with every gallery row: (Q, D) and (M, D) to (Q, M).
+    """The dot product of every query with every gallery row: (Q, D) and (G, D) to (Q, G).
 
     float64 stays float64, everything else is computed and returned in float32. The gradient is as exact.
     """
@@ -29,7 +29,7 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def require_comparable(query: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor) -> None:
-    """Raises a ValueError unless these are (Q, D) and (M, D) floats with (Q,) and (M,) whole numbers."""
+    """Raises a ValueError unless these are (Q, D) and (G, D) floats with (Q,) and (G,) whole numbers."""
     for name, vectors, labels in (("embedding", query, query_labels), ("gallery", gallery, gallery_labels)):
         if vectors.ndim != 2 or not vectors.is_floating_point():
             raise ValueError(

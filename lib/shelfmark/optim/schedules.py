@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from shelfmark.core.errors import UserError, choose
-
-SCHEDULES = ("multistep", "cosine", "constant")
+from shelfmark.core.errors import UserError
+from shelfmark.optim.options import ScheduleOptions
 
 
 @dataclass(frozen=True)
@@ -29,58 +28,48 @@ class LearningRate:
     """
 
     base: float
-    name: str
+    schedule: ScheduleOptions
     steps_per_epoch: int
     num_epochs: int
-    milestones_epochs: tuple[float, ...] = ()
-    gamma: float | tuple[float, ...] = 0.1
-    final_factor: float = 0.0
-    warmup_epochs: float = 0.0
-    warmup_factor: float = 0.01
-    warmup_steps: int = 0
-    per_epoch: bool = False
 
     def __post_init__(self) -> None:
-        choose("optim.schedule.name", self.name, SCHEDULES)
+        schedule = self.schedule
         if self.steps_per_epoch < 1 or self.num_epochs < 1:
             raise ValueError(f"no steps: {self.steps_per_epoch} in each of {self.num_epochs} epochs")
-        if self.name == "multistep":
-            _check_milestones(self.milestones_epochs)
-            _check_gammas(self._gammas, len(self.milestones_epochs))
-        if self.warmup_epochs >= self.num_epochs:
+        if schedule.name == "multistep":
+            _check_milestones(schedule.milestones_epochs)
+            _check_gammas(self._gammas, len(schedule.milestones_epochs))
+        if schedule.warmup_epochs >= self.num_epochs:
             raise UserError(
-                f"optim.schedule.warmup_epochs={self.warmup_epochs:g} does not end within"
+                f"optim.schedule.warmup_epochs={schedule.warmup_epochs:g} does not end within"
                 f" train.num_epochs={self.num_epochs}; make it shorter."
             )
-        if self.warmup_steps > self._last_step:
+        if schedule.warmup_steps > self._last_step:
             raise UserError(
-                f"optim.schedule.warmup_steps={self.warmup_steps} does not end within the {self._last_step + 1} steps"
-                f" of train.num_epochs={self.num_epochs}; make it shorter."
-            )
-        if self.warmup_steps and self.warmup_epochs:
-            raise UserError(
-                f"optim.schedule.warmup_steps={self.warmup_steps} and warmup_epochs={self.warmup_epochs:g} both say how"
-                " long the warm-up lasts; set one of them to 0."
+                f"optim.schedule.warmup_steps={schedule.warmup_steps} does not end within the {self._last_step + 1}"
+                f" steps of train.num_epochs={self.num_epochs}; make it shorter."
             )
 
     def at(self, step: int) -> float:
         """The rate of optimizer step `step`, before a parameter group's own factor."""
         step = min(step, self._last_step)
         if step < self._warmup_steps:
-            return self.base * (self.warmup_factor + (1 - self.warmup_factor) * step / self._warmup_steps)
-        if self.name == "multistep":
+            first = self.schedule.warmup_factor
+            return self.base * (first + (1 - first) * step / self._warmup_steps)
+        if self.schedule.name == "multistep":
             return self.base * math.prod(
                 gamma for gamma, milestone in zip(self._gammas, self._milestones) if step >= milestone
             )
-        if self.name == "cosine":
+        if self.schedule.name == "cosine":
             return self.base * self._cosine_factor(step)
         return self.base
 
     def _cosine_factor(self, step: int) -> float:
         if self._last_step <= self._warmup_steps:
             return 1.0
-        progress = self._progress_by_epochs(step) if self.per_epoch else self._progress(step)
-        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+        progress = self._progress_by_epochs(step) if self.schedule.per_epoch else self._progress(step)
+        final = self.schedule.final_factor
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     def _progress(self, step: int) -> float:
         return (step - self._warmup_steps) / (self._last_step - self._warmup_steps)
@@ -97,15 +86,16 @@ class LearningRate:
 
     @cached_property
     def _warmup_steps(self) -> int:
-        return self.warmup_steps or round(self.warmup_epochs * self.steps_per_epoch)
+        return self.schedule.warmup_steps or round(self.schedule.warmup_epochs * self.steps_per_epoch)
 
     @cached_property
     def _milestones(self) -> list[int]:
-        return [round(epoch * self.steps_per_epoch) for epoch in self.milestones_epochs]
+        return [round(epoch * self.steps_per_epoch) for epoch in self.schedule.milestones_epochs]
 
     @cached_property
     def _gammas(self) -> tuple[float, ...]:
-        return self.gamma if isinstance(self.gamma, tuple) else (self.gamma,) * len(self.milestones_epochs)
+        gamma = self.schedule.gamma
+        return gamma if isinstance(gamma, tuple) else (gamma,) * len(self.schedule.milestones_epochs)
 
 
 @dataclass(frozen=True)

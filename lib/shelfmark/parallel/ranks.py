@@ -118,7 +118,7 @@ class _Ranks:
                 self._send(number)
                 self._end_by(saving_s)
                 if number == signal.SIGINT:
-                    say("Ctrl-C: the run ends after its step and saves; pressed twice more, it ends at once.")
+                    say("Ctrl-C: the run ends after its step or batch; pressed twice more, it ends at once.")
             if self._first_failure is not None:
                 self._end_by(following_s)
             if time.monotonic() > self._end_at or received.signals.count(signal.SIGINT) >= ENOUGH_INTERRUPTS:

@@ -6,7 +6,6 @@ scores.json    how many clusters; with labels how well they agree with them, ove
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import make_folders
@@ -25,13 +24,13 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed, numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer, write_clusterer
+from shelfmark.discovery.clusterers.fitted import fitted_clusterer, with_options
 from shelfmark.discovery.whitening import FILE as WHITENING
 from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
+from shelfmark.evaluation.clustering import agreement
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.ops.cluster_metrics import bcubed, nmi, pairwise
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
 from shelfmark.recipe import Recipe
-from shelfmark.recipe.clustering import as_told, fitted_clusterer
 
 SMOKE_FOLDER = Path("log/cluster_smoke")
 _SMOKE = {
@@ -70,7 +69,7 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
     images above `discovery.selection.density_threshold`, where that is given.
     """
     read = read_embeddings(embeddings)
-    clusterer = as_told(read_clusterer(folder), recipe.discovery.clusterer)
+    clusterer = with_options(read_clusterer(folder), recipe.discovery.clusterer)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(_device(recipe)))
     found = clusterer.cluster(whitened(load_whitening(folder), _on(recipe, read.features)))
@@ -86,12 +85,12 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
 
 
 def smoke_overrides() -> list[Override]:
-    """What makes a network that learns in a second."""
+    """Under these the network trains in a second."""
     return [Override(key, value, "--smoke") for key, value in _SMOKE.items()]
 
 
 def smoke_embeddings(name: str, num_classes: int = 24) -> Path:
-    """The folder of embeddings that stand for a data set's: a long tail of classes, around random directions.
+    """The folder of made-up embeddings in place of a data set's: classes around random directions, with a long tail.
 
     name: of the data set; another one has other classes.
     """
@@ -123,12 +122,7 @@ def _scores(labels: np.ndarray, found: Clusters, chosen: np.ndarray) -> Scores:
     known = chosen & (labels >= 0)
     if not known.any():
         return scores
-    truth, predicted = labels[known], found.labels.numpy()[known]
-    for name, score in (("pairwise", pairwise), ("bcubed", bcubed)):
-        parts: Sequence[float] = score(truth, predicted)
-        scores |= {f"{name}_{part}": value for part, value in zip(("precision", "recall", "f"), parts)}
-    scores["nmi"] = nmi(truth, predicted)
-    return {name: None if value is None or np.isnan(value) else value for name, value in scores.items()}
+    return scores | agreement(labels[known], found.labels.numpy()[known])
 
 
 def _told(epoch: int, num_epochs: int, losses: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.artefact import differences, listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.runtime.photographs import listed
 from shelfmark.runtime.searcher import Searcher
@@ -80,9 +80,9 @@ def recognise(
 def combined(
     probabilities: np.ndarray, scores: np.ndarray, labels: np.ndarray, weight: float, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(labels,) the model's classes and then labels that only the index knows; (Q, labels) combined probabilities, and
-    (Q, labels) the neighbours' part of them.
+    """(labels,), (Q, labels) combined probabilities, and (Q, labels) the neighbours' part of them.
 
+    The labels are those of the model, then those that only the index knows.
     p = (1 - weight) softmax + weight vote; a label's vote is the sum of softmax(score / temperature) over its images
     among the K neighbours. probabilities (Q, C): the classifier's. scores, labels (Q, K): of the neighbours; one
     whose label is -1 does not vote, and where none votes the classifier decides alone.

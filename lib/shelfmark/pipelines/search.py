@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.retrieval.index import Records
 from shelfmark.runtime.photographs import listed

@@ -47,12 +47,13 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
-from shelfmark.models import Network, load_matching
 from shelfmark.models.batch_norm import sync_batch_norm
-from shelfmark.optim import StagedRate
+from shelfmark.models.network import Network
+from shelfmark.models.weights import load_matching
+from shelfmark.optim import OptimOptions, StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
+from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.tree import Optim
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
@@ -92,7 +93,7 @@ def train(
     ):
         with working("start"):
             found = find_checkpoint(loaded.config, resume, aside)
-            assemble.make_data(loaded.config)
+            make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
             say(start.reason)
@@ -153,7 +154,7 @@ class _Stages:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
             network = self.state.network
-            assemble.enter_stage(self.recipe, network, stage, anew=True)
+            assemble.apply_stage(self.recipe, network, stage, anew=True)
             self.state.begin_stage(assemble.optimizer(self.recipe, network))
         return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
@@ -170,7 +171,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     if start.resumed:
         _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
-        assemble.enter_stage(recipe, network, stage, anew=False)
+        assemble.apply_stage(recipe, network, stage, anew=False)
     state = TrainState(
         network=network,
         terms=terms,
@@ -223,7 +224,7 @@ def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.de
         if fresh:
             say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
         if start.kind == "finetune":
-            network.fold_class_scale()
+            network.fold_class_factors()
     if recipe.model.sync_bn:
         sync_batch_norm(network, device)
     return network.to(device)
@@ -257,7 +258,7 @@ def _warn_of_parts(recipe: Recipe, network: Network) -> None:
         )
 
 
-def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> Optim:
+def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:
     return type(recipe.optim).model_validate_json(json.dumps(checkpoint.manifest["config"]["optim"]), strict=True)
 
 

@@ -28,7 +28,7 @@ METHOD = "expert_weights"
 
 @dataclass(frozen=True)
 class ExpertWeighing:
-    """checkpoint: the folder that test.py takes. weights: (E,), positive, of sum 1. stability: see
+    """checkpoint: the folder that test.py takes. weights: (X,), positive, of sum 1. stability: see
     `calibration.expert_weights.stability`, with these weights; equal_stability: with equal ones."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Several models' best classes, joined without the models. Legend: N images, K classes an image, F files."""
+"""Several models' best classes, joined without the models. Legend: N images, K places of a list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ensemble(
 
     A class's score is the weighted mean over files of its score in them, 0 where a file does not list it; of equal
     scores the smaller class number comes first. Images without a score in a file are judged by the others; without
-    any, they keep the first file's classes, with NaN. weights: (F,) above 0. num_classes: 0 where it is not known.
+    any, they keep the first file's classes, with NaN. weights: (files,) above 0. num_classes: 0 where it is not known.
     """
     if len(weights) != len(files):
         raise UserError(f"--weights has {len(weights)} numbers for {len(files)} files; give one a file.")

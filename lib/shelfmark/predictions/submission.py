@@ -1,4 +1,4 @@
-"""Prediction files: written whole, then read back and compared. Legend: N images, K classes an image.
+"""Prediction files: written whole, then read back and compared. Legend: N images, K places of a list.
 
 The challenge's form: `id,predicted`, CRLF line ends, UTF-8, quotes only where a field needs them.
 """

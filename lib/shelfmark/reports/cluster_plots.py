@@ -15,7 +15,7 @@ _LEVEL_LABELS = 10
 def cluster_sizes(bins: Sequence[Bin], path: Path) -> None:
     """Bars of clusters, and of the images in them, against the clusters' size, which doubles from bar to bar.
 
-    bins: of `evaluation.discovery.size_histogram`. A narrow bar within shows what was selected of it.
+    bins: of `evaluation.found_classes.size_histogram`. A narrow bar within shows what was selected of it.
     """
     figure = new_figure(height_in=5.6)
     clusters, images = figure.subplots(2, 1, sharex=True)

@@ -1,4 +1,4 @@
-"""The reliability diagram: whether a probability of 80% is right in 80 of 100 cases. Legend: B bins."""
+"""The reliability diagram: whether a probability of 80% is right in 80 of 100 cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shelfmark.reports.figures import BLUE, FAINT, INK, new_figure, save, style
 
 
 def reliability_diagram(found: Reliability, path: Path) -> None:
-    """Accuracy against confidence in B bins, above the share of images that each bin holds.
+    """Accuracy against confidence in bins, above the share of images that each bin holds.
 
     Under the diagonal the model is surer than it is right. Source: Guo et al. 2017, figure 1.
     """

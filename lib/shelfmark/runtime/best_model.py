@@ -9,7 +9,8 @@ from typing import Any
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.together import from_main
-from shelfmark.engine.checkpoint import MANIFEST, Checkpoint, copy_checkpoint, load_checkpoint
+from shelfmark.engine.checkpoint import Checkpoint, copy_checkpoint, load_checkpoint
+from shelfmark.engine.checkpoint_folder import MANIFEST
 from shelfmark.engine.checkpointer import BEST
 from shelfmark.engine.progress import Progress
 from shelfmark.recipe import Recipe

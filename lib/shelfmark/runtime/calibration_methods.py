@@ -27,7 +27,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
 from shelfmark.models.heads.unit_rows import unit_rows
-from shelfmark.recipe.tree import TauNorm as TauNormOptions
+from shelfmark.recipe.tree import TauNormOptions
 from shelfmark.runtime.recalibration import classifier_tensors
 from shelfmark.runtime.trained_model import TrainedModel
 

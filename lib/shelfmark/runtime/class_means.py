@@ -9,8 +9,8 @@ from shelfmark.core.log import say
 from shelfmark.core.together import together
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network
 from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import evaluation_pass
 

@@ -18,7 +18,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import evaluation_pass, views_pass
 from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of

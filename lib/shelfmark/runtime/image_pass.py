@@ -1,6 +1,6 @@
 """One pass over pictures: source, transform and model give rows of features or logits, over any number of processes.
 
-Legend: N pictures, n of them in a batch, V views of each, D embedding, C classes.
+Legend: N pictures, n pictures of a batch, V views of each, D embedding, C classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shelfmark.data.loader import eval_batches
 from shelfmark.data.sources import ImageSource
 from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, view_transform
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 
 Gives = Literal["features", "logits"]
@@ -103,10 +103,7 @@ def evaluation_pass(
     recipe: Recipe, network: Network, precision: Precision, source: ImageSource, gives: Gives = "features"
 ) -> ImagePass:
     """Each picture as evaluation sees it: resized and cropped, without augmentation."""
-    data = recipe.data
-    transform = eval_transform(
-        data.input_size_px, data.eval_crop, data.mean, data.std, data.eval_resize_px, data.interpolation
-    )
+    transform = eval_transform(recipe.data.input_size_px, recipe.data)
     return _pass(recipe, network, precision, source, transform, gives)
 
 
@@ -120,11 +117,7 @@ def views_pass(
     gives: Gives = "features",
 ) -> ImagePass:
     """As `evaluation_pass`, at one size, with several views of each picture."""
-    data = recipe.data
-    resize_px = data.eval_resize_px
-    if resize_px is not None:
-        resize_px = tuple(round(side * size_px / data.input_size_px) for side in resize_px)
-    transform = view_transform(size_px, views, data.eval_crop, data.mean, data.std, resize_px, data.interpolation)
+    transform = view_transform(size_px, views, recipe.data)
     batch_size = max(1, recipe.eval.batch_size // NUM_VIEWS[views])
     return _pass(recipe, network, precision, source, transform, gives, batch_size)
 

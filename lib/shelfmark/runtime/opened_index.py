@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.artefact import Difference, differences, flat
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn

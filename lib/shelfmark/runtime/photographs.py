@@ -1,4 +1,4 @@
-"""Photographs that a user asks about, and their embeddings. Legend: Q photographs, n of them, D embedding."""
+"""Photographs that a user asks about, and their embeddings. Legend: Q photographs, n rows of them, D embedding."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
     Checkpoint,
+    config_overrides,
     copy_checkpoint,
     load_checkpoint,
     newest_whole,
@@ -31,7 +32,6 @@ from shelfmark.engine.checkpoint import (
 )
 from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.recipe import Recipe
-from shelfmark.runtime.trained_model import config_overrides
 
 Mode = Literal["resume", "finetune"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index

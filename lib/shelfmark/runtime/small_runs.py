@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.data.table import Table
 from shelfmark.models.backbones import narrow_options
 from shelfmark.recipe import Recipe

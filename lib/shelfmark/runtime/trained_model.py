@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Override, load
+from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.of_checkpoint import recipe_of
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,6 @@ class TrainedModel:
         return self.class_names[label] if self.class_names else str(label)
 
 
-def config_overrides(checkpoint: Checkpoint) -> list[Override]:
-    """The options that a checkpoint was trained with, as the base of another command."""
-    origin = f"checkpoint {checkpoint.folder}"
-    return [Override(key, value, origin) for key, value in checkpoint.manifest["config"].items()]
-
-
-def recipe_of(checkpoint: Checkpoint, overrides: Sequence[Override] = ()) -> Recipe:
-    """A checkpoint's own options, then `overrides`."""
-    return load(Recipe, None, [*config_overrides(checkpoint), *overrides]).config
-
-
 def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
     checkpoint, model = load_model(path)
@@ -74,7 +64,7 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)
     # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
-    network.fold_class_scale()
+    network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device)
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)

@@ -15,7 +15,7 @@ from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.state import TrainState
-from shelfmark.models import Network
+from shelfmark.models.network import Network
 from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.features import features_of

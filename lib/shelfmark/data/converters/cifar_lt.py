@@ -7,6 +7,7 @@ reports on, and so does a run that keeps its best model. Legend: N images, C cla
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,10 @@ def prepare_cifar_lt(what: str, source: Path, out: Path, ratio: float = 100.0, s
         options={"data.root": out, "data.train_json": files["train"], "data.val_json": files["test"]},
         notes=(*cifar.notes, _NO_VAL),
     )
+
+
+prepare_cifar10_lt = partial(prepare_cifar_lt, "cifar10_lt")
+prepare_cifar100_lt = partial(prepare_cifar_lt, "cifar100_lt")
 
 
 def longtail_counts(num_classes: int, largest: int, ratio: float) -> np.ndarray:

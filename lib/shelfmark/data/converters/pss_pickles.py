@@ -1,4 +1,4 @@
-"""The pickles of PSS and Hi-LANDER: features and clusters. Legend: N pictures, D embedding.
+"""The pickles of PSS and Hi-LANDER: features and clusters. Legend: N images, D embedding.
 
 features, clusters: [{path: row}, features (N, D) float32, labels (N,), labels (N,), masks (N,)]
 features, too:      [features (N, D), labels (N,)]

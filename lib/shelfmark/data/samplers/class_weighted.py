@@ -9,45 +9,62 @@ from torch import Tensor
 
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.samplers.groups import Groups
+from shelfmark.data.samplers.plan import EpochPlan, PlannedOrder
 from shelfmark.data.samplers.shuffle import shuffled_within
+from shelfmark.ops.longtail import reverse_probabilities, sampling_probabilities
 
 
-class ClassWeightedOrder:
+class ClassWeightedOrder(PlannedOrder):
     """Independent draws of classes; a class's draws of an epoch are spread over its images evenly.
 
     probabilities: of an epoch, (C,), 0 for a class without images. An image is drawn a second time in an epoch only
     when its class has no image left that was not drawn, so n draws of a class with n images are distinct.
 
-    Independent draws in a random order are the same as a multinomial count for each class, dealt out
-    and shuffled: that takes two passes over the images where a draw at a time takes a search each.
+    Independent draws in a random order are the same as a multinomial count for each class, with the images in a random
+    order: that takes two passes over the images where a draw at a time takes a search each.
     """
 
-    def __init__(
-        self,
-        groups: Groups,
-        probabilities: Callable[[int], Tensor],
-        num_batches: int,
-        batch_size: int,
-        seed: int,
-        role: str,
-    ) -> None:
-        self.groups = groups
+    def __init__(self, plan: EpochPlan, probabilities: Callable[[int], Tensor], role: str) -> None:
+        super().__init__(plan)
         self.probabilities = probabilities
-        self.num_batches = num_batches
-        self.batch_size = batch_size
-        self.seed = seed
         self.role = role
 
     def rows(self, epoch: int) -> np.ndarray:
-        generator = numpy_generator(self.seed, f"sampler_{self.role}", epoch)
+        generator = numpy_generator(self.plan.seed, f"sampler_{self.role}", epoch)
         probabilities = self.probabilities(epoch).double().numpy()
-        num_draws = generator.multinomial(self.num_batches * self.batch_size, probabilities)
-        rows = _dealt(self.groups, num_draws, generator)
+        rows = _drawn(self.plan.groups, generator.multinomial(self.plan.num_draws, probabilities), generator)
         generator.shuffle(rows)
-        return rows.reshape(self.num_batches, self.batch_size)
+        return self.plan.batches(rows)
 
 
-def _dealt(groups: Groups, num_draws: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def class_balanced(plan: EpochPlan) -> ClassWeightedOrder:
+    """Every class with the same probability."""
+    return _constant(plan, sampling_probabilities(plan.groups.counts, power=0.0), "class_balanced")
+
+
+def power_weighted(plan: EpochPlan) -> ClassWeightedOrder:
+    """A class in proportion to count ** sampling.power."""
+    return _constant(plan, sampling_probabilities(plan.groups.counts, power=plan.options.power), "power")
+
+
+def progressive(plan: EpochPlan) -> ClassWeightedOrder:
+    """From instance sampling in the first epoch of the training to class-balanced sampling in the last."""
+    counts, last_epoch = plan.groups.counts, max(1, plan.num_epochs - 1)
+    return ClassWeightedOrder(
+        plan, lambda epoch: sampling_probabilities(counts, progress=min(1.0, epoch / last_epoch)), "progressive"
+    )
+
+
+def reverse(plan: EpochPlan) -> ClassWeightedOrder:
+    """The fewer images a class has, the greater its probability, see `reverse_probabilities`."""
+    return _constant(plan, reverse_probabilities(plan.groups.counts), "reverse")
+
+
+def _constant(plan: EpochPlan, probabilities: Tensor, role: str) -> ClassWeightedOrder:
+    return ClassWeightedOrder(plan, lambda epoch: probabilities, role)
+
+
+def _drawn(groups: Groups, num_draws: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """`num_draws[c]` rows of each class: all its images as often as they fit, and a random part of them."""
     num_passes, num_extra = np.divmod(num_draws, np.maximum(groups.counts, 1))
     shuffled = shuffled_within(groups.classes, generator)

@@ -1,4 +1,4 @@
-"""The labelled rows of a table, class by class. Legend: M labelled rows, C classes."""
+"""The labelled rows of a table, class by class. Legend: N labelled rows, C classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 class Groups:
     """Class `c` owns `rows[starts[c]:starts[c] + counts[c]]`.
 
-    rows: (M,) int64 rows of the table, by class. classes: (M,) the class of each. counts, starts: (C,).
+    rows: (N,) int64 rows of the table, by class. classes: (N,) the class of each. counts, starts: (C,).
     """
 
     rows: np.ndarray

@@ -1,17 +1,18 @@
-"""Which classes meet in which batch. Legend: C classes, S batches of P classes each, V = S * P visits."""
+"""Which classes meet in which batch. Legend: C classes, S steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def visits_by_images(
+def visits_by_count(
     counts: np.ndarray, num_batches: int, classes_per_batch: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """How often each class is visited, in proportion to its images: (C,) int64 of sum V, at most S each.
+    """How many batches hold each class, in proportion to its images: (C,) int64, at most S each.
 
-    counts: (C,) int64 images, each above 0; C is at least P. A share that is no whole number is rounded up or down at
-    random, so that on average it is met. What a class of more than S visits cannot take goes to the others.
+    They sum to S * classes_per_batch. counts: (C,) int64 images, each above 0; C is at least classes_per_batch. A share
+    that is no whole number is rounded up or down at random, so that on average it is met. What a class of more than S
+    visits cannot take goes to the others.
     """
     visits = np.zeros(len(counts), dtype=np.int64)
     open_classes = np.arange(len(counts))
@@ -35,9 +36,9 @@ def visits_by_images(
 def spread_visits(
     visits: np.ndarray, num_batches: int, classes_per_batch: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """The classes of each batch, (S, P) int64: class c stands in visits[c] of them, chosen at random, once in each.
+    """The classes of each batch: (S, classes_per_batch) int64. Class c is in visits[c] batches, drawn at random.
 
-    visits: (C,) of sum V, at most S each.
+    visits: (C,), at most S each, which sum to S * classes_per_batch.
     """
     order = generator.permutation(len(visits))
     # One place of all batches a row. A class fills part of a row, or the end of one and the beginning of the next.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shelfmark.discovery.clusterers import infomap
 
 MANY_CLASSES = 300
-"""Labelled classes from which on a network that learns to cluster is worth its training."""
+"""With this many labelled classes it is worth training a network to cluster."""
 
 
 def choose_clusterer(num_classes: int) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from collections.abc import Mapping
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from shelfmark.core.types import Array
 from shelfmark.ops.graph import Graph, same_class
+
+NUM_NEIGHBOURS = 10
+"""The k of every clusterer where nothing else is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +35,21 @@ class Clusters:
 
 
 class Clusterer(Protocol):
-    """Groups images by their features alone."""
+    """Groups images by their features alone. A frozen dataclass with a line in the table CLUSTERERS.
 
-    @property
-    def name(self) -> str: ...
+    name: in the table. learns_on_val: whether `fit` wants classes that the model was not trained on, where
+    discovery.clusterer.fit_on is auto. option_names: its fields and, of each, the option in `ClustererOptions`; empty:
+    the fields that have an option's name, and `seed`.
+    """
+
+    name: ClassVar[str]
+    learns_on_val: ClassVar[bool]
+    option_names: ClassVar[Mapping[str, str]]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def k(self) -> int:
-        """Of the graph of neighbours, the image itself among them."""
+        """How many nearest images the graph links an image to, itself among them."""
 
     def fit(self, features: Array, labels: Array) -> Self:
         """The clusterer with what it still lacks, such as a threshold, learned from labelled images."""

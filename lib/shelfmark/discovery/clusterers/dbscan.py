@@ -22,9 +22,9 @@ from shelfmark.ops.graph import Graph
 class Dbscan(Thresholded):
     """Clusters of core images, which have at least `min_images` within the threshold, and what borders on them.
 
-    Only the k nearest neighbours are looked at, and those that have the image among theirs. An image on the border of
-    several clusters goes to its most similar core image, so that the order of the images does not matter; of equally
-    similar ones to that with the lowest row. Where no core image is near, an image is noise and stays alone.
+    Two images are compared only if either is among the k nearest of the other. An image on the border of several
+    clusters goes to its most similar core image, so the order of the images does not matter; of equally similar core
+    images it takes the one with the lowest row. An image without a core image near it is a cluster of its own.
     """
 
     name: ClassVar[str] = "dbscan"

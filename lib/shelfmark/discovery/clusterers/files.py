@@ -8,14 +8,15 @@ from typing import Any
 
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.manifests import read_manifest, write_manifest
+from shelfmark.discovery.clusterers.clusters import Clusterer
 from shelfmark.discovery.clusterers.lander import LanderClusterer
-from shelfmark.discovery.clusterers.table import CLUSTERERS, AnyClusterer
+from shelfmark.discovery.clusterers.table import CLUSTERERS
 from shelfmark.discovery.lander_files import load_lander, save_lander
 
 FILE = "clusterer.json"
 
 
-def write_clusterer(folder: Path, clusterer: AnyClusterer) -> None:
+def write_clusterer(folder: Path, clusterer: Clusterer) -> None:
     """Writes the options, those learned by `fit` among them; a lander's network first, so that the json comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(clusterer, LanderClusterer):
@@ -25,13 +26,13 @@ def write_clusterer(folder: Path, clusterer: AnyClusterer) -> None:
     write_manifest(folder / FILE, {"format_version": 2, "name": clusterer.name, "options": options})
 
 
-def read_clusterer(folder: Path) -> AnyClusterer:
+def read_clusterer(folder: Path) -> Clusterer:
     """What `write_clusterer` wrote."""
     # Version 0.1.0 wrote neither a format_version nor a digest.
     value = read_manifest(folder / FILE, unversioned=True)
     if not isinstance(value.get("options"), dict) or "name" not in value:
         raise UserError(f"{folder / FILE} is no clusterer: it needs a name and options. Fit the clusterer again.")
-    kind = CLUSTERERS[choose(f"{folder / FILE}: name", str(value["name"]), CLUSTERERS)]
+    kind: Any = CLUSTERERS[choose(f"{folder / FILE}: name", str(value["name"]), CLUSTERERS)]
     options: dict[str, Any] = value["options"]
     unknown = options.keys() - {field.name for field in fields(kind)}
     if unknown:

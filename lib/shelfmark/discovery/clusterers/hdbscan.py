@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.discovery.clusterers.clusters import Clusters, clusters_of
+from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval.vectors import comparable
@@ -21,14 +22,16 @@ MOST_IMAGES = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Hdbscan:
-    """Clusters that last over many thresholds at once, so it has none. Noise stays alone.
+    """Clusters that persist over many thresholds, so there is no threshold to choose. Noise is a cluster of one image.
 
     Source: Campello et al., "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013.
     """
 
     name: ClassVar[str] = "hdbscan"
+    learns_on_val: ClassVar[bool] = True
+    option_names: ClassVar[Mapping[str, str]] = {"k": "k", "min_cluster_size": "min_images"}
 
-    k: int = 10
+    k: int = NUM_NEIGHBOURS
     """neighbours of an image, itself among them, that its density is found with"""
     min_cluster_size: int = 4
     """images that make a cluster, 2 or more"""

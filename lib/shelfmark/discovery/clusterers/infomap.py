@@ -28,7 +28,7 @@ def is_installed() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Infomap(Thresholded):
-    """The partition in which a random walk, whose steps weigh by similarity, is told in the fewest bits.
+    """The partition in which a random walk, whose steps weigh by similarity, is described in the fewest bits.
 
     Source: Rosvall and Bergstrom, "Maps of random walks on complex networks reveal community structure", PNAS 2008.
     """

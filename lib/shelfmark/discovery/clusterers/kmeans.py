@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -9,7 +10,7 @@ import torch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.discovery.clusterers.clusters import Clusters, clusters_of
+from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.graph import Graph
 from shelfmark.retrieval.faiss_exact import k_means
@@ -21,8 +22,10 @@ class KMeans:
     """Cells of centres on the sphere, by faiss. How many: given, or one for every `images_per_cluster` images."""
 
     name: ClassVar[str] = "kmeans"
+    learns_on_val: ClassVar[bool] = True
+    option_names: ClassVar[Mapping[str, str]] = {}
 
-    k: int = 10
+    k: int = NUM_NEIGHBOURS
     """neighbours of an image, itself among them, that its density is found with"""
     num_clusters: int | None = None
     """None: by images_per_cluster"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -9,7 +10,7 @@ import torch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.discovery.clusterers.clusters import Clusters, numbered
+from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, numbered
 from shelfmark.discovery.hierarchy import cluster
 from shelfmark.discovery.lander import Lander
 from shelfmark.ops.graph import Graph
@@ -23,16 +24,18 @@ class LanderClusterer:
     """
 
     name: ClassVar[str] = "lander"
+    learns_on_val: ClassVar[bool] = False
+    option_names: ClassVar[Mapping[str, str]] = {}
 
     model: Lander
-    k: int = 10
+    k: int = NUM_NEIGHBOURS
     """neighbours of an image, itself among them"""
     tau: float = 0.9
-    """an edge joins where the network gives it a probability of less than 1 - tau to be wrong"""
+    """two images are linked if the network gives less than 1 - tau to their being of different classes"""
     levels: int = 10
     """most levels of the hierarchy"""
     early_stop: bool = True
-    """end where a level adds far fewer edges than the one before"""
+    """see `discovery.hierarchy.cluster`"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tau <= 1:

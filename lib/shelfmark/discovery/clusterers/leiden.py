@@ -20,7 +20,7 @@ from shelfmark.ops.graph import Graph
 
 @dataclass(frozen=True, kw_only=True)
 class Leiden(Thresholded):
-    """The partition of the best Potts score: the weight inside, less `resolution` for every pair inside.
+    """The partition of the best Potts score: the weight inside clusters, less `resolution` for every pair inside.
 
     Source: Traag et al., "From Louvain to Leiden: guaranteeing well-connected communities", Scientific Reports 2019.
     """
@@ -28,7 +28,7 @@ class Leiden(Thresholded):
     name: ClassVar[str] = "leiden"
 
     resolution: float = 0.1
-    """least mean weight of the pairs of a part, 0 for pairs that are no neighbours; greater: smaller parts"""
+    """least mean weight of the pairs of images in a cluster; a pair without a link weighs 0"""
     iterations: int = 2
     """of the search; negative: until nothing changes"""
     seed: int = 0

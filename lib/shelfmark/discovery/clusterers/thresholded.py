@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.types import Array
-from shelfmark.discovery.clusterers.clusters import Clusters, clusters_of, numbered, rows_of
+from shelfmark.discovery.clusterers.clusters import NUM_NEIGHBOURS, Clusters, clusters_of, numbered, rows_of
 from shelfmark.discovery.lander import build_graph
 from shelfmark.ops.cluster_metrics import bcubed
 from shelfmark.ops.graph import Graph
@@ -25,8 +26,10 @@ class Thresholded(ABC):
     """A partition of the graph of the k nearest neighbours without its edges of a similarity below the threshold."""
 
     name: ClassVar[str]
+    learns_on_val: ClassVar[bool] = False
+    option_names: ClassVar[Mapping[str, str]] = {}
 
-    k: int = 10
+    k: int = NUM_NEIGHBOURS
     """neighbours of an image, itself among them"""
     threshold: float | None = None
     """least cosine of two images that are linked; None: calibrated on labelled images"""

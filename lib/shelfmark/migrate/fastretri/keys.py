@@ -256,7 +256,7 @@ FASTRETRI: dict[str, OldFlag] = {
     "SOLVER.OPT": OldFlag(renamed("optim.name", _OPTIMIZERS)),
     "SOLVER.BASE_LR": OldFlag(_rates),
     "SOLVER.ETA_MIN_LR": OldFlag(_rates),
-    "SOLVER.HEADS_LR_FACTOR": OldFlag(number("optim.head_lr_factor")),
+    "SOLVER.HEADS_LR_FACTOR": OldFlag(number("optim.non_backbone_lr_factor")),
     "SOLVER.BIAS_LR_FACTOR": _NO_BIAS,
     "SOLVER.MOMENTUM": OldFlag(number("optim.momentum")),
     "SOLVER.NESTEROV": OldFlag(either("optim.nesterov", True, False)),

@@ -1,7 +1,7 @@
 """The ResNet for 32 px pictures: three stages of 16, 32 and 64 channels.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
-Legend: N batch, H x W pixels, K channels of a map.
+Legend: N batch, H x W pixels, C channels of a map.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shelfmark.models.backbones.pooling import GlobalPooling
+from shelfmark.models.options import PoolingOptions
 
 _STAGE_CHANNELS = (16, 32, 64)
 
@@ -32,7 +33,7 @@ class CifarResNet(nn.Module):
         self.layer1 = _stage(first, _STAGE_CHANNELS[0], blocks_per_stage, stride=1)
         self.layer2 = _stage(_STAGE_CHANNELS[0], _STAGE_CHANNELS[1], blocks_per_stage, stride=2)
         self.layer3 = _stage(_STAGE_CHANNELS[1], _STAGE_CHANNELS[2], blocks_per_stage, stride=2)
-        self.global_pool = GlobalPooling()
+        self.global_pool = GlobalPooling(PoolingOptions(name="avg"))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,6 +1,6 @@
 """A backbone whose last stages exist once for each expert.
 
-Legend: N batch, H x W pixels, E experts, F features of one expert, D embedding of one expert.
+Legend: N batch, H x W pixels, X experts, F features of one expert, D embedding of one expert.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _AFTER_THE_STAGES = {"global_pool", "fc"}
 
 
 class ExpertBackbone(nn.Module):
-    """Images (N, 3, H, W) to the experts' features side by side, (N, E * F).
+    """Images (N, 3, H, W) to the experts' features side by side, (N, X * F).
 
     The stem and the early stages are those of the first backbone; its last `num_stages` stages are the first expert,
     those of the others the other experts, each with first weights of its own.
-    backbones: E of one architecture, which are taken apart. Raises UserError for one that has no such stages.
+    backbones: X of one architecture, which are taken apart. Raises UserError for one that has no such stages.
     Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3,
     whose experts are narrower than the backbone's own stages; these are not.
     """
@@ -45,7 +45,7 @@ class ExpertBackbone(nn.Module):
 
 
 class ExpertEmbedding(nn.Module):
-    """The experts' embeddings side by side, each divided by E: (N, E * F) to (N, E * D).
+    """The experts' embeddings side by side, each divided by X: (N, X * F) to (N, X * D).
 
     So the one classifier on them gives the mean of what its blocks give on each expert's undivided embedding.
     dim: D, of a linear layer for each expert; 0 takes the features as they are, so D is F.

@@ -1,29 +1,26 @@
-"""The step from a backbone's last map to its features. Legend: N batch, F channels, H x W pixels of the map."""
+"""The step from a backbone's last map to its features. Legend: N batch, C channels, H x W pixels of the map."""
 
 from __future__ import annotations
-
-from typing import Literal, get_args
 
 import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from shelfmark.core.errors import UserError, choose
+from shelfmark.core.errors import UserError
+from shelfmark.models.options import PoolingOptions
 from shelfmark.ops import pooling
-
-PoolingName = Literal["avg", "max", "gem"]
 
 
 class GlobalPooling(nn.Module):
-    """Maps (N, F, H, W) to (N, F), or to (N, F, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
+    """Maps (N, C, H, W) to (N, C), or to (N, C, 1, 1) without flatten: `avg`, `max` or `gem`, see `ops.pooling`.
 
-    p: of gem. learnable: p is a parameter that begins there, else it is a number and in no state_dict.
+    A p of gem that does not learn is a number and in no state_dict.
     """
 
-    def __init__(self, name: PoolingName = "avg", p: float = 3.0, learnable: bool = False, flatten: bool = True):
+    def __init__(self, options: PoolingOptions, flatten: bool = True) -> None:
         super().__init__()
-        self.name = choose("model.pooling.name", name, get_args(PoolingName))
-        self.p = nn.Parameter(torch.tensor([float(p)])) if name == "gem" and learnable else p
+        self.name = options.name
+        self.p = nn.Parameter(torch.tensor([options.p])) if options.trainable else options.p
         self.flatten = flatten
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -44,11 +41,13 @@ class GlobalPooling(nn.Module):
         return f"name={self.name}" + (f", p={float(self.p):g}" if self.name == "gem" else "")
 
 
-def replace_pooling(backbone: nn.Module, name: PoolingName, p: float = 3.0, learnable: bool = False) -> None:
-    """Puts such a pooling in the place of the backbone's own; what stands behind that stays.
+def replace_pooling(backbone: nn.Module, options: PoolingOptions) -> None:
+    """Puts a `GlobalPooling` in the place of the backbone's own, but for options.name=backbone; what follows it stays.
 
-    Raises UserError for a backbone that does not pool a map (N, F, H, W).
+    Raises UserError for a backbone that does not pool a map (N, C, H, W).
     """
+    if options.name == "backbone":
+        return
     found = [
         (place, module)
         for place, module in backbone.named_modules()
@@ -56,15 +55,15 @@ def replace_pooling(backbone: nn.Module, name: PoolingName, p: float = 3.0, lear
     ]
     if len(found) != 1 or not _pools_channels_first(found[0][1]):
         raise UserError(
-            f"model.pooling.name={name}: {type(backbone).__name__} has no map of channels and pixels that is pooled."
-            " A transformer's features are a token, or the mean of its tokens: choose with"
+            f"model.pooling.name={options.name}: {type(backbone).__name__} has no map of channels and pixels that is"
+            " pooled. A transformer's features are a token, or the mean of its tokens: choose with"
             " model.backbone_options.global_pool=token or avg, and set model.pooling.name=backbone. Backbones with a"
             " map are the families of ResNet, RegNet, EfficientNet, ConvNeXt and others."
         )
     place, former = found[0]
     parent, _, attribute = place.rpartition(".")
     flatten = former.flatten if isinstance(former, GlobalPooling) else _flattens(former)
-    setattr(backbone.get_submodule(parent), attribute, GlobalPooling(name, p, learnable, flatten))
+    setattr(backbone.get_submodule(parent), attribute, GlobalPooling(options, flatten))
 
 
 def _pools_channels_first(module: nn.Module) -> bool:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from shelfmark.models.heads.unit_rows import unit_rows
 
-CLASS_SCALE = "class_scale"
-"""The parameter of a classifier whose class factors learn; a state_dict that holds it makes it."""
+CLASS_FACTORS = "class_scale"
+"""What checkpoints call the class factors. A classifier whose class factors learn has them; a state_dict adds them."""
 
 
 class LinearClassifier(nn.Linear):
@@ -29,15 +29,15 @@ class LinearClassifier(nn.Linear):
 
     def reset_parameters(self) -> None:
         """First weights as of a new classifier, drawn from torch's generator; there are no class factors."""
-        self.register_parameter(CLASS_SCALE, None)
+        self.register_parameter(CLASS_FACTORS, None)
         super().reset_parameters()
 
-    def begin_scale(self) -> None:
+    def add_class_factors(self) -> None:
         """Gives every class a factor of 1, where there are none yet."""
         if self.class_scale is None:
             self.class_scale = nn.Parameter(torch.ones_like(self.weight[:, 0]))
 
-    def fold_scale(self) -> None:
+    def fold_class_factors(self) -> None:
         """Multiplies the factors into weight and bias, which score the same to the last digit; there are none left."""
         if self.class_scale is None:
             return
@@ -52,16 +52,16 @@ class LinearClassifier(nn.Linear):
         """Weight (C, D) and bias (C,) or None that make the logits: the factors are in them."""
         if self.class_scale is None:
             return self.weight, self.bias
-        scale = self.class_scale
-        return scale[:, None] * self.weight, None if self.bias is None else scale * self.bias
+        factors = self.class_scale
+        return factors[:, None] * self.weight, None if self.bias is None else factors * self.bias
 
     def forward(self, embedding: Tensor) -> Tensor:
         # The products, not the logits, are scaled: so a folded classifier is the same arithmetic.
         return F.linear(embedding, *self.scoring_tensors())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        if f"{prefix}{CLASS_SCALE}" in state_dict:
-            self.begin_scale()
+        if f"{prefix}{CLASS_FACTORS}" in state_dict:
+            self.add_class_factors()
         else:
             self.class_scale = None
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -6,17 +6,15 @@ from torch import Tensor, nn
 
 from shelfmark.models.heads.projection import projection
 from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.models.options import HeadOptions
 
 
 class MetricHead(nn.Module):
-    """Vectors of length 1: (N, D) to (N, d), float32. dim=0 normalises the embedding itself, so d is D.
+    """Vectors of length 1: (N, D) to (N, d), float32. options.dim=0 normalises the embedding itself, so d is D."""
 
-    hidden_dim: width of a layer with ReLU before the projection, 0 is none.
-    """
-
-    def __init__(self, num_features: int, dim: int = 0, hidden_dim: int = 0) -> None:
+    def __init__(self, num_features: int, options: HeadOptions) -> None:
         super().__init__()
-        self.projection = projection(num_features, dim, hidden_dim)
+        self.projection = projection(num_features, options)
 
     def forward(self, embedding: Tensor) -> Tensor:
         return unit_rows(self.projection(embedding))

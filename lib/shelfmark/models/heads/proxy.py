@@ -1,6 +1,6 @@
 """Proxy heads: vectors, and learned points of each class for them.
 
-Legend: N batch, D embedding, d dimensions of the head, C classes, K proxies a class.
+Legend: N batch, D embedding, d dimensions of the head, C classes, J proxies a class.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from shelfmark.core.contracts import Proxies
 from shelfmark.models.heads.projection import projection
 from shelfmark.models.heads.unit_rows import unit_rows
+from shelfmark.models.options import HeadOptions
 
 
 class ProxyHead(nn.Module):
-    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, K, d), float32.
+    """Vectors of length 1 with the proxies: (N, D) to Proxies, (N, d) and (C, J, d), float32.
 
-    dim=0 normalises the embedding itself, so d is D. hidden_dim: width of a layer with ReLU before the projection, 0 is
-    none. The proxies start with length 1 and may come to have any.
+    options.dim=0 normalises the embedding itself, so d is D. The proxies start with length 1 and may come to have any.
     """
 
-    def __init__(
-        self, num_features: int, num_classes: int, dim: int = 0, centers_per_class: int = 1, hidden_dim: int = 0
-    ) -> None:
+    def __init__(self, num_features: int, num_classes: int, options: HeadOptions) -> None:
         super().__init__()
-        self.projection = projection(num_features, dim, hidden_dim)
+        self.projection = projection(num_features, options)
+        centers_per_class, dim = options.centers_per_class, options.dim or num_features
         # A direction drawn uniformly, of length 1: the gradient of a cosine shrinks with the length.
-        directions = unit_rows(torch.randn(num_classes * centers_per_class, dim or num_features))
+        directions = unit_rows(torch.randn(num_classes * centers_per_class, dim))
         self.weight = nn.Parameter(directions.view(num_classes, centers_per_class, -1))
 
     def forward(self, embedding: Tensor) -> Proxies:

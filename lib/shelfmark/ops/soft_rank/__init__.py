@@ -1,8 +1,8 @@
 """Losses on smoothed ranks: one door to several implementations with the same result.
 
-Legend: Q queries, M gallery rows, D embedding.
+Legend: Q queries, G gallery rows, D embedding.
 
-reference  the formula over all triples, (Q, M, M) memory, plain autograd: for tests and second derivatives
+reference  the formula over all triples, (Q, G, G) memory, plain autograd: for tests and second derivatives
 chunked    only the pairs that count, tile by tile, gradient in the forward pass: every device
 triton     the same in kernels, which never write the similarities: CUDA, float32
 """

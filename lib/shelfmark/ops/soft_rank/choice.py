@@ -1,4 +1,4 @@
-"""Which implementation computes a soft-rank loss. Legend: Q queries, M gallery rows, D embedding."""
+"""Which implementation computes a soft-rank loss. Legend: Q queries, G gallery rows, D embedding."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The soft-rank loss in plain torch, tile by tile.
 
-Legend: Q queries, M gallery rows, D embedding, P positives a query, c queries of a block.
+Legend: Q queries, G gallery rows, D embedding, P positives a query, B queries of a block.
 
-A query's loss needs only its pairs (positive, gallery row): P * M of the M * M that a formula over all triples
+A query's loss needs only its pairs (positive, gallery row): P * G of the G * G that a formula over all triples
 has. And because the loss is one number, its gradient is known as soon as a tile is: no tile is kept. The memory is
-that of one block of similarity rows (c, M), one tile and the gradients (Q, D) and (M, D).
+that of one block of similarity rows (B, G), one tile and the gradients (Q, D) and (G, D).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Engine:
     def _add_gradients(
         self, part: QueryGroup, by_similarity: Tensor, query_gradient: Tensor | None, gallery_gradient: Tensor | None
     ) -> None:
-        """by_similarity: (c, M), the loss's derivatives."""
+        """by_similarity: (B, G), the loss's derivatives."""
         if query_gradient is not None:
             query_gradient.index_add_(0, part.rows, by_similarity @ self.ranking.gallery)
         if gallery_gradient is not None:

@@ -1,4 +1,4 @@
-"""Which gallery rows are a query's positives. Legend: Q queries, M gallery rows, n queries of a group, P positives."""
+"""Which gallery rows are a query's positives. Legend: Q queries, G gallery rows, n queries of a group, P positives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shelfmark.ops.soft_rank.ranking import Ranking
 class QueryGroup:
     """Queries that have equally many positives, so that a tensor over their pairs needs no padding.
 
-    rows: (n,) rows of the query tensor. order: (M,) the gallery's rows, sorted by label. begin: (n,) where in
+    rows: (n,) rows of the query tensor. order: (G,) the gallery's rows, sorted by label. begin: (n,) where in
     `order` the query's class begins. gap: (n,) the place in the class that is left out because it is the query
     itself; the class's length where nothing is left out.
     """

@@ -1,6 +1,6 @@
 """Triton's part of the soft-rank loss: similarity tiles that are never written.
 
-Legend: Q queries, M gallery rows, D embedding, a multiple of block_d, P the most positives of a query.
+Legend: Q queries, G gallery rows, D embedding, a multiple of block_d, P the most positives of a query.
 
 A program has one block of queries, and of the gallery a part (`count_ahead`) or a block (`similarity_gradient`).
 Tables over pairs are (P, Q); a query that does not use a place has column -1 and derivatives 0 there. Two rows have
@@ -48,7 +48,7 @@ def count_ahead(
 ) -> None:
     """Writes the sums of the steps of the negatives ahead of each positive, and of the steps' slopes.
 
-    query: (Q, D), gallery: (M, D). query_classes: (Q,), gallery_classes: (M,). num_positives: (Q,).
+    query: (Q, D), gallery: (G, D). query_classes: (Q,), gallery_classes: (G,). num_positives: (Q,).
     positives: (P, Q) similarities. ahead, slopes: (splits, block_p, Q), to be summed over the parts of the gallery.
     scale: 1 / temperature.
     """
@@ -104,8 +104,8 @@ def similarity_gradient(
     """Writes the loss's derivatives by the similarities of the queries from `first_row` to before `end_row`.
 
     positive_columns: (P, Q) gallery rows. by_ahead: (P, Q), the loss's derivatives by `ahead`, over the temperature;
-    by_positive: (P, Q), those by `positives`. gradient: (end_row - first_row, M). symmetric: the gallery is the
-    queries, and a tile gets the derivatives by its mirror image too. The others are those of `count_ahead`.
+    by_positive: (P, Q), those by `positives`. gradient: (end_row - first_row, G). symmetric: the gallery is the
+    queries, so a tile also gets the derivatives by its mirror image. The other arguments are those of `count_ahead`.
     """
     rows = first_row + tl.program_id(0) * block_q + tl.arange(0, block_q)
     columns = tl.program_id(1) * block_m + tl.arange(0, block_m)

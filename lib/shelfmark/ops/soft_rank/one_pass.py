@@ -1,4 +1,4 @@
-"""A loss whose gradient is found together with its value. Legend: Q queries, M gallery rows, D embedding.
+"""A loss whose gradient is found together with its value. Legend: Q queries, G gallery rows, D embedding.
 
 A loss is one number: its gradient can be summed up while its value is, and only the gradient is kept for the backward
 pass.
@@ -19,7 +19,7 @@ class Engine(Protocol):
     """A sum over the queries of a ranking."""
 
     def total(self, query_gradient: Tensor | None, gallery_gradient: Tensor | None) -> Tensor:
-        """The sum, 0-dim. Its gradients are added to (Q, D) and (M, D), where given; both may be the same tensor."""
+        """The sum, 0-dim. Its gradients are added to (Q, D) and (G, D), where given; both may be the same tensor."""
 
 
 def one_pass_total(ranking: Ranking, engine: Engine) -> Tensor:

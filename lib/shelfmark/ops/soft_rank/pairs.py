@@ -1,6 +1,6 @@
 """Tables over the pairs of a query and its positives.
 
-Legend: Q queries, M gallery rows, D embedding, P the most positives of a query, c queries of a part.
+Legend: Q queries, G gallery rows, D embedding, P the most positives of a query, B queries of a part.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Pairs:
         return cls(columns, num_positives)
 
     def similarities(self, query: Tensor, gallery: Tensor) -> Tensor:
-        """(Q, P) dot products of (Q, D) and (M, D); those of unused places mean nothing."""
+        """(Q, P) dot products of (Q, D) and (G, D). In unused places the values mean nothing."""
         similarities = query.new_empty(self.columns.shape)
         for part in self._parts(query.shape[1]):
             positives = gallery[self.columns[part].clamp_min(0)]
@@ -85,7 +85,7 @@ class Pairs:
         return Penalties(of_query, by_ahead, by_positive)
 
     def _ranks(self, score: RankScore, scaled: Tensor, is_used: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(c, P) soft ranks among the positives, and (c, P, P) the slopes of candidate and competitor."""
+        """(B, P) soft ranks among the positives, and (B, P, P) the slopes of candidate and competitor."""
         if not score.uses_rank:
             return torch.ones_like(scaled), None
         is_other = ~torch.eye(scaled.shape[1], dtype=torch.bool, device=scaled.device)
@@ -94,7 +94,7 @@ class Pairs:
         return 1 + step.sum(2), slope
 
     def _parts(self, elements_a_pair: int) -> Iterator[slice]:
-        """The queries, some at a time, so that a tensor with so many elements for each pair stays small."""
+        """Slices of the queries, so short that a tensor with `elements_a_pair` elements a pair stays small."""
         num_queries, num_places = self.columns.shape
         num_rows = max(1, _PART_ELEMENTS // max(1, num_places * elements_a_pair))
         for first in range(0, num_queries, num_rows):

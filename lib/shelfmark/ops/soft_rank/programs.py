@@ -1,6 +1,6 @@
 """How the kernels are launched: padding, tiles, tables, and which part of the work a program has.
 
-Legend: Q queries, M gallery rows, D embedding, P the most positives of a query, c queries of a strip.
+Legend: Q queries, G gallery rows, D embedding, P the most positives of a query, B queries of a strip.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from shelfmark.ops.soft_rank.pairs import Pairs
 from shelfmark.ops.soft_rank.ranking import Ranking
 
 _NUM_PROGRAMS = 512
-"""As many fill a large GPU. Where there are fewer blocks of queries, several programs count for each."""
+"""This number fills a large GPU. Where there are fewer blocks of queries, several programs share a block."""
 
 _STRIP_ROWS = 2048
 _STRIP_ELEMENTS = 2**27
-"""A strip of derivatives has at most so many rows and elements; but one block of queries at least."""
+"""The most rows and elements of a strip of derivatives, which holds one block of queries at least."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Programs:
         return ahead.sum(0)[:num_places].T, slopes.sum(0)[:num_places].T
 
     def gradient_strips(self, by_ahead: Tensor, by_positive: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Which queries, and the total's derivatives by their similarities, (c, M), strip by strip.
+        """Which queries, and the total's derivatives by their similarities, (B, G), strip by strip.
 
         by_ahead, by_positive: (Q, P), as in `Penalties`. Where the queries are the gallery, the derivatives by s_qj and
         s_jq, which are one number, are added up. A strip lives until the next.
@@ -169,7 +169,7 @@ def _launching_on(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def _padded(vectors: Tensor, multiple: int) -> Tensor:
-    """The rows, one behind the other, with zeros up to a multiple of so many dimensions."""
+    """The rows, contiguous, with zeros behind each up to a number of dimensions that is a multiple of `multiple`."""
     missing = -vectors.shape[1] % multiple
     return pad(vectors, (0, missing)) if missing else vectors.contiguous()
 

@@ -1,4 +1,4 @@
-"""What a soft-rank loss is of. Legend: Q queries, M gallery rows, D embedding."""
+"""What a soft-rank loss is of. Legend: Q queries, G gallery rows, D embedding."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from shelfmark.ops.soft_rank.score import RankScore
 class Ranking:
     """A gallery that queries rank by similarity, and what the places of their positives cost.
 
-    query: (Q, D), gallery: (M, D), compared as they are, without normalisation. Where the queries are the gallery,
+    query: (Q, D), gallery: (G, D), compared as they are, without normalisation. Where the queries are the gallery,
     both are the same tensor.
-    query_labels: (Q,), gallery_labels: (M,), integers; -1 where a row has no label.
+    query_labels: (Q,), gallery_labels: (G,), integers; -1 where a row has no label.
     self_index: (Q,) int64, each query's own row in the gallery, -1 where the query is not in the gallery.
     score: the penalty of a positive's place. A negative j stands before a positive i by
     sg((s_qj - s_qi) / temperature), where s is the dot product and sg the logistic step, constant beyond 50.

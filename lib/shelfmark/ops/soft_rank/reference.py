@@ -1,6 +1,6 @@
-"""The soft-rank loss as its formula reads, for every triple at once. Legend: Q queries, M gallery rows.
+"""The soft-rank loss as its formula reads, for every triple at once. Legend: Q queries, G gallery rows.
 
-The faster implementations are compared with this one. It needs (Q, M, M) memory. Autograd finds its gradient, and its
+The faster implementations are compared with this one. It needs (Q, G, G) memory. Autograd finds its gradient, and its
 second derivative too.
 """
 

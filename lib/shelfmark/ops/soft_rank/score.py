@@ -21,9 +21,9 @@ class RankScore(Protocol):
 
     @property
     def needs_negatives(self) -> bool:
-        """Whether the penalty is 0, whatever the rank, where no negative is ahead.
+        """Whether the penalty is 0 at any rank where no negative is ahead.
 
-        Where so, a query whose gallery holds no negative is left uncomputed.
+        A query whose gallery holds no negative is then not computed.
         """
 
     def value(self, ahead: Tensor, rank: Tensor, num_positives: Tensor | int) -> Tensor:

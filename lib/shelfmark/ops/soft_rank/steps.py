@@ -1,6 +1,6 @@
 """The smooth step that counts how many competitors stand before a candidate.
 
-Legend: c queries, p candidates, m competitors.
+Legend: B queries, p positives or other candidates, g gallery rows or other competitors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class SoftSteps:
         self._with_slope = with_slope
 
     def __call__(self, candidates: Tensor, competitors: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """sg(u) and sg'(u) for u = competitor - candidate; both (c, p, m).
+        """sg(u) and sg'(u) for u = competitor - candidate; both (B, p, g).
 
-        candidates: (c, p), competitors: (c, m): similarities over temperature; they may be finer than the buffers.
+        candidates: (B, p), competitors: (B, g): similarities over temperature; they may be finer than the buffers.
         counted: 1 or 0, broadcast over the tile; 0 makes both 0.
         The results live until the next call; without slopes the second is the first.
         sg(u) = 1 / (1 + exp(-clip(u, -50, 50))). Its slope is taken as exp(-u) sg(u)^2 because sg (1 - sg)

@@ -1,6 +1,6 @@
 """The pairs (query, positive) of one block of similarity rows, some at a time.
 
-Legend: M gallery rows, P positives a query, c queries of a block; a tile has some of the queries, p of the positives.
+Legend: G gallery rows, P positives a query, B queries of a block, p positives of a tile.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from shelfmark.ops.soft_rank.steps import SoftSteps
 class Block:
     """Queries that have equally many positives.
 
-    scaled: (c, M) similarities over temperature. positives: (c, P), those of the positives. Both may be float64 where
-    the rest is float32: only their differences are small. is_negative: (c, 1, M), 1 or 0. gradient, positive_gradient:
-    the loss's derivatives by `scaled` and `positives`, which grow tile by tile; None where no gradient is wanted.
+    scaled: (B, G) similarities over temperature. positives: (B, P), the columns of the positives. Both may be float64
+    where the rest is float32: only their differences are small. is_negative: (B, 1, G), 1 or 0.
+    gradient, positive_gradient: the loss's derivatives by `scaled` and `positives`, which grow tile by tile; None where
+    no gradient is wanted.
     """
 
     scaled: Tensor
@@ -32,10 +33,10 @@ class Block:
 
 
 class Tiles:
-    """Penalties and gradients of blocks that have the same P and M, in working memory that they share."""
+    """Penalties and gradients of blocks that have the same P and G, in working memory that they share."""
 
     def __init__(self, score: RankScore, largest: Block, tile_bytes: int) -> None:
-        """largest: a block with as many queries as any."""
+        """largest: the block with the most queries."""
         num_queries, num_gallery = largest.scaled.shape
         num_positives = largest.positives.shape[1]
         num_pairs = max(1, tile_bytes // (num_gallery * largest.is_negative.element_size()))
@@ -48,7 +49,7 @@ class Tiles:
         self._rank_steps = SoftSteps(num_pairs * num_positives * score.uses_rank, largest.is_negative, with_slope)
 
     def penalties(self, block: Block) -> Tensor:
-        """Each query's mean penalty: (c,). The block's gradients are complete afterwards."""
+        """Each query's mean penalty: (B,). The block's gradients are complete afterwards."""
         penalties = block.is_negative.new_zeros(len(block.positives))
         for queries, chosen in self._slices(*block.positives.shape):
             penalties[queries] += self._tile(block, queries, chosen)
@@ -79,9 +80,9 @@ class Tiles:
 
 
 def _add_gradient(by_competitor: Tensor, by_candidate: Tensor, by_count: Tensor, slope: Tensor) -> None:
-    """Adds a tile's derivatives to (c, m) and (c, p) in place: what a competitor's rise does, a candidate's undoes.
+    """Adds a tile's derivatives to (B, g) and (B, p) in place: what a competitor's rise does, a candidate's undoes.
 
-    by_count: (c, p), the loss's derivative by each candidate's count. slope: (c, p, m).
+    by_count: (B, p), the loss's derivative by each candidate's count. slope: (B, p, g).
     """
     by_competitor.unsqueeze(1).baddbmm_(by_count.unsqueeze(1), slope)
     by_candidate.sub_(by_count * slope.sum(-1))

@@ -1,16 +1,16 @@
 """The soft-rank loss with similarity tiles that are computed inside Triton's kernels, and counted there.
 
-Legend: Q queries, M gallery rows, D embedding, P the most positives of a query, c queries of a strip.
+Legend: Q queries, G gallery rows, D embedding, P the most positives of a query, B queries of a strip.
 
 1. The similarities of the positives, (Q, P), in plain torch.
 2. A kernel streams the gallery past each block of queries and counts the negatives ahead of each positive: (Q, P).
-3. The penalties and their derivatives by those counts, in plain torch: any `RankScore` will do.
-4. A second kernel computes the tiles again and writes the derivatives by a strip of them, (c, M), which a matrix
+3. The penalties and their derivatives by those counts, in plain torch, for any `RankScore`.
+4. A second kernel computes the tiles again and writes the derivatives by a strip of them, (B, G), which a matrix
    product turns into the gradient.
 
 Where the queries are the gallery, similarities are symmetric: a tile's derivative then includes that of its mirror
 image, and one product a strip suffices. Nothing depends on the order in which programs end. The memory is that of the
-tables and of one strip, which grow with Q and M and not with their product.
+tables and of one strip, which grow with Q and G and not with their product.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`shelfmark discover assign`: new photographs to the products that a run knows or found, without clustering again.
 
-Legend: Q photographs, P products, D embedding.
+Legend: Q photographs, D embedding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
@@ -21,8 +21,8 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.discovery import known
 from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
-from shelfmark.pipelines.discover.finds import class_name
-from shelfmark.pipelines.discover.review import reviewed
+from shelfmark.pipelines.discover.findings import class_name
+from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval import search
 from shelfmark.runtime.photographs import embed_photographs, listed
@@ -33,10 +33,10 @@ Kind = Literal["known", "new", "unknown"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """Of one photograph. error: why it could not be read; then there is nothing else.
+    """The answer for one photograph. error: why it could not be read; all other fields are then empty.
 
-    kind: a known class, a new product of the run, or unknown: nothing is near enough. The rest is of the nearest
-    product, also where that is not near enough: category_id of a known class, cluster of a new product in the round's
+    kind: a known class, a new product of the run, or unknown if no product is near enough. The other fields are of the
+    nearest product, near enough or not: category_id of a known class, cluster of a new product in the round's
     review.csv (-1 where an earlier round found it), its name, the cosine with its mean, and the path of the image that
     is nearest to that mean. second, second_cosine: of the next product.
     """
@@ -55,9 +55,10 @@ class Assignment:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """What photographs are compared with. means: (P, D) of length 1. rows: (P,) of the table, the nearest to each mean.
+    """What photographs are compared with.
 
-    category_ids: (P,) of known classes, -1 for a new product. clusters: (P,) of new products, -1 for a known class.
+    means: (products, D) of length 1. rows: (products,) of the table, the nearest to each mean. category_ids:
+    (products,) of known classes, -1 for a new product. clusters: (products,) of new products, -1 for a known class.
     """
 
     names: tuple[str, ...]
@@ -223,7 +224,7 @@ def _classes(
 def _means(
     embeddings: Embeddings, labels: np.ndarray, groups: np.ndarray, order: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(P, D) and (P,) of the images whose label is one of the rising `groups`, in `order` of them."""
+    """(products, D) and (products,) of the images whose label is one of the rising `groups`, in `order` of them."""
     rows = np.flatnonzero(np.isin(labels, groups))
     place = np.searchsorted(groups, labels[rows])
     means = unit_means(embeddings.features, rows, place, len(groups))

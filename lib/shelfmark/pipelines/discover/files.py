@@ -1,4 +1,4 @@
-"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, K clusters, C known classes.
+"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, C known classes.
 
 config.yaml                     the run's options
 sets.json, sets.npz             the known classes' order, and how many images and classes each set has; its rows
@@ -32,9 +32,11 @@ from shelfmark.core.files import atomic_path, read_json, sha256_file
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
+from shelfmark.discovery.rounds import Selection
 
 FORMAT_VERSION = 2
 """Of sets.json and the stages' manifests. Version 0.1.0 wrote none, and no digest."""
+MANIFEST = "manifest.json"
 _REMAKE = "Remove its folder and run `shelfmark discover` again."
 
 Stage = Literal["train", "embed", "clusterer", "clusters", "selection", "report"]
@@ -68,7 +70,7 @@ class SetsFile:
 
 @dataclass(frozen=True)
 class ClustersFile:
-    """clusters.npz. rows: (U,) int64. clusters: (U,) int64, 0..K-1. density: (U,) float32."""
+    """clusters.npz. rows: (U,) int64. clusters: (U,) int64, 0 or above. density: (U,) float32."""
 
     rows: np.ndarray
     clusters: np.ndarray
@@ -77,27 +79,6 @@ class ClustersFile:
     @property
     def num_clusters(self) -> int:
         return int(self.clusters.max(initial=-1)) + 1
-
-
-@dataclass(frozen=True)
-class SelectionFile:
-    """selection.npz, of all U unlabelled images that could be read.
-
-    rows: (U,) int64. labels: (U,) int64, below C joined to that known class, from C on a pseudo-class, -1 not selected.
-    clusters: (U,) int64 as in clusters.npz; -1 where the image was selected in an earlier round and stays so.
-    density: (U,) float32, of the round that selected the image. selected_in: (U,) int64 that round, -1 for none.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    clusters: np.ndarray
-    density: np.ndarray
-    selected_in: np.ndarray
-
-    @property
-    def is_selected(self) -> np.ndarray:
-        """(U,) bool."""
-        return self.labels >= 0
 
 
 @dataclass(frozen=True)
@@ -125,8 +106,12 @@ class RunFiles:
         return self.folder / f"round_{number}"
 
     def stage(self, number: int, stage: Stage) -> Path:
-        """The folder of a stage, in which its manifest.json lies."""
+        """The folder of a stage."""
         return self.round(number) / stage
+
+    def manifest(self, number: int, stage: Stage) -> Path:
+        """What a stage was made with and from; it is there once the stage is done."""
+        return self.stage(number, stage) / MANIFEST
 
     def train_json(self, number: int) -> Path:
         return self.round(number) / "train.json"
@@ -163,7 +148,7 @@ class RunFiles:
     def finished_rounds(self) -> list[int]:
         """The rounds whose report is done, from 0 on without a gap."""
         rounds: list[int] = []
-        while (self.stage(len(rounds), "report") / "manifest.json").is_file():
+        while self.manifest(len(rounds), "report").is_file():
             rounds.append(len(rounds))
         return rounds
 
@@ -203,8 +188,8 @@ class RunFiles:
     def read_clusters(self, number: int) -> ClustersFile:
         return ClustersFile(**_arrays(_as_written(self.clusters(number))))
 
-    def read_selection(self, number: int) -> SelectionFile:
-        return SelectionFile(**_arrays(_as_written(self.selection(number))))
+    def read_selection(self, number: int) -> Selection:
+        return Selection(**_arrays(_as_written(self.selection(number))))
 
     def read_names(self, number: int) -> dict[int, str]:
         """Names of pseudo-classes by their label, none where no person named one."""
@@ -215,7 +200,7 @@ class RunFiles:
         return read_json(_as_written(self.thresholds(number)))
 
 
-def write_arrays(file: Path, value: ClustersFile | SelectionFile) -> None:
+def write_arrays(file: Path, value: ClustersFile | Selection) -> None:
     """Writes an .npz whole or not at all; equal arrays give equal bytes."""
     _save(file, asdict(value))
 
@@ -227,7 +212,7 @@ def _save(file: Path, arrays: Mapping[Any, np.ndarray]) -> None:
 
 def _as_written(file: Path) -> Path:
     """`file`, of which every byte is what the manifest of its stage says; a stage in progress has none yet."""
-    manifest = file.with_name("manifest.json")
+    manifest = file.with_name(MANIFEST)
     if manifest.is_file():
         given = read_manifest(manifest, unversioned=True).get("outputs", {}).get(file.name)
         if given is not None and (not file.is_file() or sha256_file(file) != given):

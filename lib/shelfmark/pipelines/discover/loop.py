@@ -21,12 +21,15 @@ from shelfmark.core.files import sha256_file, unused_path, write_text
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.pipelines.discover import stages
+from shelfmark.pipelines.discover.cluster import cluster
+from shelfmark.pipelines.discover.embed import embed
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, STAGES, RunFiles, SetsFile, Stage
+from shelfmark.pipelines.discover.fit import fit_clusterer
 from shelfmark.pipelines.discover.manifests import StageManifest, forget, outputs_hash, shaping_options
 from shelfmark.pipelines.discover.report import write_report
+from shelfmark.pipelines.discover.select import select
 from shelfmark.pipelines.discover.sets import read_sets, require_val_where_used, tell_sets
-from shelfmark.pipelines.discover.training import (
+from shelfmark.pipelines.discover.train import (
     checkpoint_files,
     require_trainable,
     round_annotations,
@@ -34,7 +37,8 @@ from shelfmark.pipelines.discover.training import (
     val_annotations,
     write_annotations,
 )
-from shelfmark.recipe import Recipe, assemble
+from shelfmark.pipelines.prepare import make_data
+from shelfmark.recipe import Recipe
 
 
 def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small_evaluation: bool = False) -> RunFiles:
@@ -46,7 +50,7 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     recipe = loaded.config
     require_trainable(recipe)
     with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as opened:
-        assemble.make_data(recipe)
+        make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
         from_main(lambda: opened.enter_context(folder_lock(run.folder, "discovering")))
         from_main(partial(_open, run, loaded))
@@ -99,7 +103,7 @@ def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small:
         from_main(lambda: write_annotations(run, number, *_training_files(run, number, recipe)))
         train_round(run, number, recipe, small)
     elif stage == "embed":
-        stages.embed(run, number, recipe)
+        embed(run, number, recipe)
     else:
         from_main(lambda: _alone(run, number, stage, recipe))
     from_main(lambda: manifest.finish(_outputs(run, number, stage)))
@@ -116,9 +120,7 @@ def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
         return
     shutil.rmtree(run.stage(number, stage), ignore_errors=True)
     run.stage(number, stage).mkdir(parents=True)
-    {"clusterer": stages.fit_clusterer, "clusters": stages.cluster, "selection": stages.select}[stage](
-        run, number, recipe
-    )
+    {"clusterer": fit_clusterer, "clusters": cluster, "selection": select}[stage](run, number, recipe)
 
 
 def _changes(before: SetsFile, now: SetsFile) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.renamed import present_options
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
 from shelfmark.core.errors import UserError, choose
@@ -16,10 +17,9 @@ from shelfmark.core.files import plain, sha256_file, sha256_json
 from shelfmark.core.log import say
 from shelfmark.core.manifests import read_manifest, write_manifest
 from shelfmark.pipelines.discover.files import FORMAT_VERSION, STAGES, RunFiles, Stage
-from shelfmark.pipelines.discover.review import set_aside_review
+from shelfmark.pipelines.discover.review.apply import set_aside_review
 from shelfmark.recipe import Recipe
 
-MANIFEST = "manifest.json"
 _TRAIN_RUNTIME = {
     "data.num_workers",
     "data.test_json",
@@ -61,7 +61,7 @@ class StageManifest:
 
     @property
     def is_done(self) -> bool:
-        return (self.run.stage(self.round, self.stage) / MANIFEST).is_file()
+        return self.run.manifest(self.round, self.stage).is_file()
 
     @property
     def _begun(self) -> Path:
@@ -70,14 +70,14 @@ class StageManifest:
 
     def require_fit(self) -> None:
         """Raises a UserError where the stage, done or begun, was made with other options or from other files."""
-        file = self.run.stage(self.round, self.stage) / MANIFEST
-        file = file if file.is_file() else self._begun
+        file = self.run.manifest(self.round, self.stage) if self.is_done else self._begun
         if not file.is_file():
             return
         before = read_manifest(file, unversioned=True)
         redo = f"--redo {self.round}/{self.stage} makes it and all that follows anew; name=OTHER begins another run"
         named = f"stage {self.stage} of round {self.round} in {self.run.folder}"
-        if changed := differences(_whole(before["options"]), plain(self.options), _defaults(self.stage)):
+        options = _whole(present_options(before["options"]))
+        if changed := differences(options, plain(self.options), _defaults(self.stage)):
             raise UserError(f"{named} was made with other options: {listed(changed)}. {redo}.")
         if others := differences(before["inputs"], self.inputs):
             names = ", ".join(one.name for one in others)
@@ -92,7 +92,7 @@ class StageManifest:
         # Of a stage that was killed and went on: since it went on.
         seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
         value = {**self._value(), "seconds": seconds, "outputs": hashes}
-        write_manifest(self.run.stage(self.round, self.stage) / MANIFEST, value)
+        write_manifest(self.run.manifest(self.round, self.stage), value)
         self._begun.unlink(missing_ok=True)
 
     def _value(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
 
 
 def _void_targets(selection: Mapping[str, Any]) -> set[str]:
-    """Targets of what is not calibrated: a run may go on when one of them was changed."""
+    """Targets that have no effect, because nothing is calibrated for them: they may change while a run goes on."""
     is_void = {
         "target_precision": selection["density_threshold"] is not None,
         "join_precision": not selection["join_known"],
@@ -126,12 +126,12 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
 
 
 def _defaults(stage: Stage) -> dict[str, Any]:
-    """What an option was in a stage that was made before there was such an option."""
+    """The value of an option in a stage that is older than the option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
 
 
 def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same within the entries of lists, such as `losses`."""
+    """The options of an older stage, with the defaults of younger options inside lists such as `losses`."""
     whole = {}
     for name, value in options.items():
         place: Shape | None = Shape.of(Recipe)
@@ -142,8 +142,8 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
-    """Of all that a done stage hands on."""
-    return sha256_json(read_manifest(run.stage(number, stage) / MANIFEST, unversioned=True)["outputs"])
+    """One hash of all files that later stages read of a done stage."""
+    return sha256_json(read_manifest(run.manifest(number, stage), unversioned=True)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
@@ -165,10 +165,9 @@ def forget(run: RunFiles, redo: str) -> None:
 
 
 def _remove(run: RunFiles, number: int, stage: Stage) -> None:
-    folder = run.stage(number, stage)
     # The manifest first, so that a half removed stage is not taken for a done one.
-    (folder / MANIFEST).unlink(missing_ok=True)
+    run.manifest(number, stage).unlink(missing_ok=True)
     if stage == "report":
         set_aside_review(run, number)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(run.stage(number, stage), ignore_errors=True)
     (run.round(number) / f"{stage}.begun.json").unlink(missing_ok=True)

@@ -14,13 +14,14 @@ import torch
 
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
-from shelfmark.evaluation import discovery, retrieval
+from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
-from shelfmark.pipelines.discover.finds import RoundFindings
-from shelfmark.pipelines.discover.page import page_of
-from shelfmark.pipelines.discover.review import round_finds, write_review
+from shelfmark.pipelines.discover.findings import RoundFindings
+from shelfmark.pipelines.discover.review.apply import round_findings, write_review
+from shelfmark.pipelines.discover.shown import discovered_round
 from shelfmark.reports.cluster_plots import cluster_sizes
-from shelfmark.reports.discovery_page import write_page
+from shelfmark.reports.html_page import write_page
+from shelfmark.reports.round_page import page_of
 from shelfmark.reports.tables import score_name, score_text
 from shelfmark.retrieval.query_gallery import QueryGallery
 
@@ -40,20 +41,20 @@ def write_report(
     """Writes report.json, index.html, cluster_sizes.png and review.csv of a round whose selection is done.
 
     Returns what report.json says. recall_at, metric, seed: eval.recall_at, eval.retrieval_metric and seed of the run.
-    All files follow from the run's other files alone: made again, they are the same bytes.
+    All files follow from the other files of the run alone: made again, they have the same bytes.
     """
-    finds = round_finds(run, number)
+    findings = round_findings(run, number)
     report = {
         "round": number,
         "retrieval": _retrieval(run, number, recall_at, metric, seed, device),
-        **_found(finds),
+        **_found(findings),
         **({"thresholds": run.read_thresholds(number)} if run.thresholds(number).is_file() else {}),
     }
     folder = run.report(number).parent
     earlier = [read_json(run.report(one)) for one in range(number) if run.report(one).is_file()]
-    write_review(run, number, finds)
+    write_review(run, number, findings)
     sizes = _draw(report["cluster_sizes"], folder / "cluster_sizes.png")
-    write_page(page_of(finds, [*earlier, report], run.folder.name, sizes), folder / "index.html")
+    write_page(page_of(discovered_round(findings, run.folder.name), [*earlier, report], sizes), folder / "index.html")
     # The report comes last: whoever finds it finds the others.
     write_json(run.report(number), report)
     return report
@@ -61,7 +62,7 @@ def write_report(
 
 def stage_seconds(run: RunFiles, number: int) -> dict[str, float]:
     """How long each done stage of a round took, by its manifest."""
-    manifests = {stage: run.stage(number, stage) / "manifest.json" for stage in STAGES}
+    manifests = {stage: run.manifest(number, stage) for stage in STAGES}
     found = {stage: read_json(file).get("seconds") for stage, file in manifests.items() if file.is_file()}
     return {stage: seconds for stage, seconds in found.items() if seconds is not None}
 
@@ -71,8 +72,7 @@ def round_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Headings, one a round, and rows of text, one a score, for a table on screen; from the rounds' reports.
 
-    seconds: of each round, `stage_seconds`, for the whole and the stage that took most of it. A row that no round has
-    is left out: those of the truth where there is none.
+    seconds: `stage_seconds` of each round. A score that no round has gets no row.
     """
     texts: dict[str, Callable[[Mapping[str, Any]], str]] = {
         f"{name} {score_name(score)}": partial(_score, way=("retrieval", name, score))
@@ -112,18 +112,18 @@ def _retrieval(
     return found
 
 
-def _found(finds: RoundFindings) -> dict[str, Any]:
+def _found(findings: RoundFindings) -> dict[str, Any]:
     """What was selected, the sizes of the clusters, and what the truth says of both, where there is any."""
-    num_known, selection, truth = len(finds.known_names), finds.selection, finds.true_labels
+    num_known, selection, truth = len(findings.known_names), findings.selection, findings.true_labels
     report: dict[str, Any] = {
-        "selection": discovery.selection_counts(selection.labels, num_known),
-        "cluster_sizes": discovery.size_histogram(selection.clusters, selection.is_selected),
+        "selection": found_classes.selection_counts(selection.labels, num_known),
+        "cluster_sizes": found_classes.size_histogram(selection.clusters, selection.is_selected),
     }
     if (truth >= 0).any():
         report["truth"] = {
-            "selection": discovery.selection_scores(truth, selection.labels, num_known),
-            "new_classes": discovery.new_class_scores(truth, selection.labels, num_known),
-            "clusters": discovery.cluster_scores(truth, selection.labels, selection.clusters, num_known),
+            "selection": found_classes.selection_scores(truth, selection.labels, num_known),
+            "new_classes": found_classes.new_class_scores(truth, selection.labels, num_known),
+            "clusters": found_classes.cluster_scores(truth, selection.labels, selection.clusters, num_known),
         }
     return report
 

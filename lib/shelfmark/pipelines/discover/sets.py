@@ -13,6 +13,7 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
+from shelfmark.discovery.clusterers.fitted import learns_on_val
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, EmbeddedSet, RunFiles, SetsFile
 from shelfmark.recipe import Recipe
@@ -94,14 +95,11 @@ def relabelled(table: Table, sets: SetsFile) -> Table:
 def require_val_where_used(recipe: Recipe, sets: SetsFile) -> None:
     """Raises a UserError where an option learns from val images, and there are none."""
     options = recipe.discovery
-    on_val = options.clusterer.fit_on == "val" or (
-        options.clusterer.fit_on == "auto" and options.clusterer.name in ("kmeans", "hdbscan")
-    )
     users = {
         f"eval.metric={recipe.eval.metric} chooses the best model (eval.metric=none takes the last)": (
             recipe.eval.metric != NO_METRIC
         ),
-        "discovery.clusterer is fitted on them (fit_on=trained)": on_val,
+        "discovery.clusterer is fitted on them (fit_on=trained)": learns_on_val(options.clusterer),
         "discovery.selection.density_threshold is calibrated on them (give a number)": (
             options.selection.density_threshold is None
         ),
@@ -183,7 +181,7 @@ def _side_by_side(classes: np.ndarray, groups: tuple[str, ...] | None) -> np.nda
 
 
 def _cut(table: Table, rows: np.ndarray, most: int) -> np.ndarray:
-    """Rows of whole classes until there are `most`; of images without a label those that are spread evenly."""
+    """About `most` of the rows: whole classes of labelled images, and evenly spread ones of unlabelled images."""
     if len(rows) <= most:
         return rows
     labels = table.labels[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shelfmark.config.load import Override
+from shelfmark.config.overrides import Override
 from shelfmark.recipe import Recipe
 from shelfmark.runtime.small_runs import SHOP, smoke_overrides
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
@@ -14,7 +14,7 @@ _IMAGES = 48
 
 
 def discovery_smoke_overrides(recipe: Recipe) -> list[Override]:
-    """What makes a recipe two rounds of a few steps on a few pictures of the shop."""
+    """Under these a recipe runs two rounds of a few steps on a few pictures of the shop."""
     small: dict[str, Any] = {
         "data.train_json": None,
         "data.val_json": None,
@@ -36,7 +36,6 @@ def discovery_smoke_overrides(recipe: Recipe) -> list[Override]:
         "optim.schedule.warmup_steps": 0,
     }
     if recipe.discovery.selection.density_threshold is not None:
-        small[
-            "discovery.selection.density_threshold"
-        ] = -1.0  # after few steps nothing is sure, and yet some is selected
+        # After few steps no image is dense, and yet some must be selected.
+        small["discovery.selection.density_threshold"] = -1.0
     return [*smoke_overrides(recipe), *(Override(key, value, "--smoke") for key, value in small.items())]

@@ -4,7 +4,7 @@ Two images score each other alike, so a tile of scores serves its rows and its c
 row by row. Tiles are cut between classes, so that the tile of some images with themselves has the scores of all their
 positives, which the other tiles are then counted against.
 
-Legend: N images, D embedding, R positives, n images of a tile, E edge of the tiles.
+Legend: N images, D embedding, R positives, n images of a tile.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def mutual_ranks(
     """Rows (n,) and the ranks of their positives among all other rows, for images of 1 to most_positives positives.
 
     vectors: (N, D) on the CPU, as `comparable` makes them. labels: (N,), -1 for no query and no one's positive.
-    most_positives is less than E. A row is its own id. Ties: docs/definitions.md.
+    most_positives is less than the edge of a tile. A row is its own id. Ties: docs/definitions.md.
     """
     assert most_positives < _EDGE, most_positives
     # Whole words of eight, as they are counted.
@@ -74,7 +74,7 @@ class _Strip:
 class _Counter:
     """Counts the images ahead of positives, tile against tile. squares: (N,) squared lengths, for distances only.
 
-    All products have one shape, E x E, so that equal vectors score equally wherever they stand.
+    All products have one shape, edge x edge, so that equal vectors score equally wherever they stand.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class _Counter:
         return 2 * products - torch.from_numpy(self._filled_up(self._squares.numpy()[columns], 0))
 
     def _gathered(self, tile: _Tile, out: Tensor) -> Tensor:
-        """(E, D) the tile's vectors and zeros, in out."""
+        """(edge, D) the tile's vectors and zeros, in out."""
         torch.index_select(self._vectors, 0, torch.from_numpy(tile.rows), out=out[: len(tile.rows)])
         out[len(tile.rows) :] = 0
         return out
 
     def _filled_up(self, values: np.ndarray, value: float) -> np.ndarray:
-        """(E, ...) the (n, ...) values and then the one value."""
+        """(edge, ...) the (n, ...) values and then the one value."""
         return np.pad(values, [(0, self._edge - len(values))] + [(0, 0)] * (values.ndim - 1), constant_values=value)
 
 

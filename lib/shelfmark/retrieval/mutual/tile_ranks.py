@@ -1,4 +1,4 @@
-"""How many scores of a tile rank before some of them. Legend: M rows and N columns of the tile, R marked of a line.
+"""How many scores of a tile rank before some of them. Legend: Q queries, G gallery, R positives.
 
 Sums of masks are taken eight at a time, as the bytes of a word: numpy's own sum of a mask takes ten times as long.
 """
@@ -12,10 +12,10 @@ _ROWS = 128
 
 
 def ahead_in_rows(scores: np.ndarray, marks: np.ndarray, columns: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(M, R) int64: how many items of a row have a greater score than a mark, or the same and a lower number.
+    """(Q, R) int64: how many items of a row have a greater score than a mark, or the same and a lower number.
 
-    scores: (M, N), N a multiple of 8 and at most 2040. marks: (M, R) scores. columns: (N,) the items' numbers.
-    places: (M, R) the marks' numbers.
+    scores: (Q, G) of the tile, G a multiple of 8 and at most 2040. marks: (Q, R) scores of positives.
+    columns: (G,) the items' numbers. places: (Q, R) the marks' numbers.
     """
     assert scores.shape[1] % 8 == 0, scores.shape
     assert scores.shape[1] < 8 * 256, scores.shape
@@ -34,9 +34,9 @@ def ahead_in_rows(scores: np.ndarray, marks: np.ndarray, columns: np.ndarray, pl
 
 
 def ahead_in_columns(scores: np.ndarray, marks: np.ndarray, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N, R) int64: the same as `ahead_in_rows` for the columns, without a turned copy of the tile.
+    """(G, R) int64: the same as `ahead_in_rows` for the columns, without a turned copy of the tile.
 
-    scores: (M, N), N a multiple of 8. marks: (N, R) scores. rows: (M,) the items' numbers. places: (N, R) the marks'
+    scores: (Q, G), G a multiple of 8. marks: (G, R) scores. rows: (Q,) the items' numbers. places: (G, R) the marks'
     numbers.
     """
     assert scores.shape[1] % 8 == 0, scores.shape

@@ -1,4 +1,4 @@
-"""A matrix of few values. Legend: R rows, C columns, E entries, n asked rows."""
+"""A matrix of few values. Legend: N rows, n rows asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 class SparseRows:
     """Row r holds entries starts[r] to starts[r + 1]: their columns, rising, and values; everything else is 0.
 
-    starts: (R + 1,) int64. columns: (E,) int64. values: (E,).
+    starts: (N + 1,) int64. columns: (entries,) int64. values: (entries,).
     """
 
     starts: Tensor
@@ -23,7 +23,7 @@ class SparseRows:
 
     @classmethod
     def of_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, num_rows: int, num_columns: int) -> Self:
-        """From entries (E,) in any order; those of the same place are added up."""
+        """From entries (entries,) in any order; those of the same place are added up."""
         places, which = (rows * num_columns + columns).unique(return_inverse=True)
         summed = values.new_zeros(len(places)).index_add_(0, which, values)
         counts = torch.bincount(places // num_columns, minlength=num_rows)
@@ -38,11 +38,11 @@ class SparseRows:
 
     @property
     def counts(self) -> Tensor:
-        """(R,) entries of each row."""
+        """(N,) entries of each row."""
         return self.starts.diff()
 
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The entries of rows (n,), one row after another: place in `rows`, column and value, each (E',)."""
+        """The entries of rows (n,), one row after another: place in `rows`, column and value, each (entries,)."""
         counts = self.counts[rows]
         place = torch.arange(len(rows), device=rows.device).repeat_interleave(counts)
         first = (self.starts[rows] - (counts.cumsum(0) - counts)).repeat_interleave(counts)
@@ -51,7 +51,7 @@ class SparseRows:
         return place, self.columns.index_select(0, entry), self.values.index_select(0, entry)
 
     def columns_of(self, rows: Tensor, num_columns: int) -> Self:
-        """The transpose of rows (n,): one row for each of C columns, holding places in `rows`."""
+        """The transpose of rows (n,): one row for each of the columns, holding places in `rows`."""
         place, column, value = self.entries(rows)
         order = column.argsort(stable=True)
         counts = torch.bincount(column, minlength=num_columns)

@@ -1,4 +1,4 @@
-"""Stores by faiss, one class for each of its structures. Legend: N vectors, n of them, D embedding, Q queries.
+"""Stores by faiss, one class for each of its structures. Legend: N vectors, n rows of them, D embedding, Q queries.
 
 In flat and hnsw an id is the vector's place, counted from 0: faiss moves the later ones up when it removes from flat,
 and cannot remove from hnsw. In the ivf kinds it is what was given when the vector was added.

@@ -1,4 +1,4 @@
-"""What a store of vectors is. Legend: N vectors, n of them, D embedding, Q queries, K neighbours."""
+"""What a store of vectors is. Legend: N vectors, n rows of them, D embedding, Q queries, K neighbours."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.config.load import Loaded, Override, load
+from shelfmark.config.load import Loaded, load
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import RunFiles
-from shelfmark.pipelines.discover.finds import known_names
-from shelfmark.pipelines.discover.review import reviewed
+from shelfmark.pipelines.discover.findings import known_names
+from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.pipelines.discover.sets import set_table
 from shelfmark.pipelines.train import train
 from shelfmark.recipe import Recipe
@@ -110,7 +111,6 @@ def _pseudo_records(
     """Of the images that a round selected, and the names of their new classes."""
     selection = run.read_selection(number)
     labels, names = reviewed(run, number)
-    names = run.read_names(number) | names
     chosen = np.flatnonzero(labels >= 0)
     labels, density = labels[chosen], selection.density[chosen]
     classes = np.unique(labels[labels >= num_known])

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from shelfmark.evaluation.discovery import (
+from shelfmark.evaluation.found_classes import (
     cluster_scores,
     known_first,
     new_class_scores,

@@ -1,4 +1,6 @@
-"""How right a round of discovery is, where truth is there. Legend: U unlabelled images, C known classes, K clusters.
+"""What a round of discovery found rightly, where the true classes are known.
+
+Legend: U unlabelled images, C known classes.
 
 Truth is numbered like selections: a known class is 0..C-1, a new class C or above, -1 where it is not known. An
 image's origin is `known` where its class is a known one and `new` where it is not. Formulas: docs/definitions.md.
@@ -11,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.evaluation.clustering import agreement
 from shelfmark.ops.class_metrics import Scores
-from shelfmark.ops.cluster_metrics import bcubed, pairwise, v_measure
+from shelfmark.ops.cluster_metrics import pairwise, v_measure
 
 ORIGINS = ("known", "new", "all")
 
@@ -93,7 +96,7 @@ def cluster_scores(
 ) -> dict[str, Scores]:
     """Agreement with the truth of the clusters of known, new and all images, and of the labels of the selected ones.
 
-    clusters: (U,) 0..K-1, -1 for an image that was not clustered, which is left out as is one without truth.
+    clusters: (U,) 0 or above, -1 for an image that was not clustered, which is left out as is one without truth.
     """
     is_clustered = (true_labels >= 0) & (clusters >= 0)
     is_known = true_labels < num_known
@@ -165,13 +168,9 @@ def _majority(true_labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _agreement(true_labels: np.ndarray, clusters: np.ndarray) -> Scores:
-    scores: Scores = {"num_images": len(clusters), "num_clusters": len(np.unique(clusters))}
-    for name, score in (("pairwise", pairwise), ("bcubed", bcubed)):
-        for part, value in zip(("precision", "recall", "f"), score(true_labels, clusters)):
-            scores[f"{name}_{part}"] = _number(value)
-    for name, value in zip(("homogeneity", "completeness", "nmi"), v_measure(true_labels, clusters)):
-        scores[name] = _number(value)
-    return scores
+    counts: Scores = {"num_images": len(clusters), "num_clusters": len(np.unique(clusters))}
+    parts = zip(("homogeneity", "completeness"), v_measure(true_labels, clusters))
+    return counts | agreement(true_labels, clusters) | {name: _number(value) for name, value in parts}
 
 
 def _mean(flags: np.ndarray) -> float | None:

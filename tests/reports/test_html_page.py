@@ -10,8 +10,8 @@ import pytest
 from pictures import picture_in
 from PIL import Image
 
-from shelfmark.reports.discovery_page import (
-    DiscoveryPage,
+from shelfmark.reports.html_page import (
+    HtmlPage,
     Number,
     Plot,
     ScoresTable,
@@ -58,7 +58,7 @@ def _page(tmp_path: Path, *pictures: ShownPicture, title: str = "New 7", plots: 
     product = ShownProduct(
         title, ("4 images", "density 0.75"), pictures, 3, "like Soap", ShownPicture(None, "Soap"), "truth: 75% Tea"
     )
-    page = DiscoveryPage(
+    page = HtmlPage(
         "Round 1",
         "about it",
         (Number("47.0%", "Recall@1", "44.0 - 50.0"),),

@@ -1,4 +1,4 @@
-"""A round of discovery as one HTML file: its numbers, and its products as rows of small pictures.
+"""A page as one HTML file: numbers, charts, rows of small pictures, tables and plots.
 
 The file holds all that it shows, so it can be sent to whoever knows the products.
 """
@@ -131,7 +131,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class DiscoveryPage:
+class HtmlPage:
     title: str
     subtitle: str
     numbers: tuple[Number, ...]
@@ -142,12 +142,12 @@ class DiscoveryPage:
     footer: str = ""
 
 
-def write_page(page: DiscoveryPage, path: Path) -> None:
+def write_page(page: HtmlPage, path: Path) -> None:
     """Writes the HTML file, whole or not at all. The same page gives the same bytes."""
     write_text(path, "\n".join(_document(page)) + "\n")
 
 
-def _document(page: DiscoveryPage) -> Iterator[str]:
+def _document(page: HtmlPage) -> Iterator[str]:
     thumbnails = Thumbnails()
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'

@@ -1,4 +1,4 @@
-"""What a round found, read from its files. Legend: U unlabelled images, C known classes, G groups, D embedding."""
+"""What a round found, read from its files. Legend: U unlabelled images, C known classes, D embedding."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.data.sources import FileSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.discovery.products import FoundProducts, found_products, nearest_to_means, unit_means
-from shelfmark.evaluation.discovery import known_first
-from shelfmark.pipelines.discover.files import RunFiles, SelectionFile, SetsFile
+from shelfmark.discovery.rounds import Selection
+from shelfmark.evaluation.found_classes import known_first
+from shelfmark.pipelines.discover.files import RunFiles, SetsFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class RoundFindings:
 
     sets: SetsFile
     table: Table
-    selection: SelectionFile
+    selection: Selection
     true_labels: np.ndarray
     products: FoundProducts
     known_names: tuple[str, ...]
@@ -50,12 +51,20 @@ class RoundFindings:
     def suggested_name(self, place: int) -> str:
         """Of a group: the known class that it joined, the name that it has, or `new` and the cluster's number."""
         label, cluster = int(self.products.labels[place]), int(self.products.clusters[place])
-        if label < len(self.known_names) or label in self.names or cluster < 0:
-            return self.name(label)
-        return f"new {cluster}"
+        return self.name(label) if self.has_name(place) or cluster < 0 else f"new {cluster}"
+
+    def title(self, place: int) -> str:
+        """The suggested name of a group, as a heading."""
+        name = self.suggested_name(place)
+        return name if self.has_name(place) else name[:1].upper() + name[1:]
+
+    def has_name(self, place: int) -> bool:
+        """Whether the annotations or a person named a group."""
+        label = int(self.products.labels[place])
+        return label < len(self.known_names) or label in self.names
 
 
-def finds_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
+def findings_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
     """Of a round whose selection is done. names: of pseudo-classes, by label."""
     sets, table, selection = run.read_sets(), run.table, run.read_selection(number)
     num_known = len(sets.known_classes)

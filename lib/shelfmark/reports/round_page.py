@@ -1,46 +1,58 @@
-"""The page of a round: which products it shows, and the words beside them."""
+"""The page of a round of discovery, in words: `html_page` draws it.
+
+A caller collects the round as `DiscoveredRound`, and report.json of each round so far.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shelfmark.pipelines.discover.finds import RoundFindings
-from shelfmark.reports.discovery_page import (
-    DiscoveryPage,
+from shelfmark.reports.html_page import (
+    HtmlPage,
     Number,
     Plot,
     ScoresTable,
     Section,
-    ShownPicture,
     ShownProduct,
 )
 from shelfmark.reports.line_charts import Line, LineChart, Point
 from shelfmark.reports.tables import score_text
 
-_PRODUCTS, _PICTURES = 10, 15
 _ORIGINS = {"known": "known classes", "new": "new classes", "all": "all", "selected": "selected"}
 
 
-def page_of(
-    finds: RoundFindings, reports: Sequence[Mapping[str, Any]], name: str, sizes_plot: Path | None = None
-) -> DiscoveryPage:
-    """The page of the last of `reports`, which are those of the rounds from 0 on.
+@dataclass(frozen=True)
+class DiscoveredRound:
+    """run: its name. num_new, num_joined: clusters. The four lists show some of them, the most telling first."""
 
-    name: the run's. sizes_plot: the PNG file of the clusters' sizes.
+    run: str
+    num_labelled: int
+    num_known_classes: int
+    num_unlabelled: int
+    num_new: int
+    num_joined: int
+    largest: tuple[ShownProduct, ...]
+    densest: tuple[ShownProduct, ...]
+    most_doubtful: tuple[ShownProduct, ...]
+    joined: tuple[ShownProduct, ...]
+
+
+def page_of(found: DiscoveredRound, reports: Sequence[Mapping[str, Any]], sizes_plot: Path | None = None) -> HtmlPage:
+    """The page of a round. reports: report.json of all rounds from 0 on, of this one last.
+
+    sizes_plot: the PNG file of the clusters' sizes.
     """
     report = reports[-1]
-    images = finds.sets.images
-    return DiscoveryPage(
-        title=f"{name}: round {report['round']}",
-        subtitle=f"{images.get('labelled', 0):,} labelled photographs of {len(finds.known_names):,} known classes;"
-        f" {len(finds.selection.rows):,} unlabelled ones were searched for new products.{_thresholds_told(report)}",
+    return HtmlPage(
+        title=f"{found.run}: round {report['round']}",
+        subtitle=f"{found.num_labelled:,} labelled photographs of {found.num_known_classes:,} known classes;"
+        f" {found.num_unlabelled:,} unlabelled ones were searched for new products.{_thresholds_told(report)}",
         numbers=tuple(_numbers(report)),
         charts=_charts(reports) if len(reports) > 1 else (),
-        sections=_sections(finds),
+        sections=_sections(found),
         tables=tuple(_tables(report)),
         plots=() if sizes_plot is None else (Plot("Sizes of the clusters", _sizes_told(report), sizes_plot),),
         footer="To rename, merge or drop clusters edit review.csv, which lies beside this page; the next round obeys"
@@ -170,113 +182,29 @@ def _sizes_told(report: Mapping[str, Any]) -> str:
     return f"{told}, the largest has {sizes['largest']:,}."
 
 
-def _sections(finds: RoundFindings) -> tuple[Section, ...]:
-    products = finds.products
-    num_new, num_joined = int(products.is_new.sum()), int((~products.is_new).sum())
+def _sections(found: DiscoveredRound) -> tuple[Section, ...]:
     return (
         Section(
-            f"The largest of {num_new:,} new products" if num_new > 1 else "New products",
+            f"The largest of {found.num_new:,} new products" if found.num_new > 1 else "New products",
             "Each row is a cluster of selected photographs, from its densest photograph to its least dense.",
-            _shown(finds, products.largest()),
+            found.largest,
             "No photograph was selected for a new product in this round.",
         ),
         Section(
             "The densest",
             "Photographs that are most alike: nearly always one product, and sometimes one photograph many times.",
-            _shown(finds, products.densest()),
+            found.densest,
         ),
         Section(
             "The most doubtful",
             "Their photographs are hardly nearer to each other than to a known class or to another new product. These"
             " are the rows to merge or to drop first.",
-            _shown(finds, products.most_doubtful()),
+            found.most_doubtful,
         ),
         Section(
-            f"Joined to known classes: {num_joined:,} cluster{'' if num_joined == 1 else 's'}",
+            f"Joined to known classes: {found.num_joined:,} cluster{'' if found.num_joined == 1 else 's'}",
             "Taken for photographs of products that were known already.",
-            _shown(finds, products.joined()),
+            found.joined,
             "No cluster was near enough to a known class.",
         ),
     )
-
-
-def _shown(finds: RoundFindings, places: np.ndarray) -> tuple[ShownProduct, ...]:
-    return tuple(_product(finds, int(place)) for place in places[:_PRODUCTS])
-
-
-def _product(finds: RoundFindings, place: int) -> ShownProduct:
-    products = finds.products
-    rows = products.rows[place]
-    # Evenly from the densest to the least dense: the least dense ones show what went wrong.
-    shown = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _PICTURES)).round().astype(int))]
-    return ShownProduct(
-        title=_title(finds, place),
-        facts=tuple(_facts(finds, place)),
-        pictures=tuple(_picture(finds, int(row)) for row in shown),
-        num_more=len(rows) - len(shown),
-        truth=_truth(finds, rows),
-        **_like(finds, place),
-    )
-
-
-def _facts(finds: RoundFindings, place: int) -> Iterable[str]:
-    products = finds.products
-    rows, cluster = products.rows[place], int(products.clusters[place])
-    yield f"{_images(len(rows))}{_of_all(len(rows), int(products.cluster_sizes[place]))}"
-    margin = f", margin {products.margin[place]:.2f}" if products.is_new[place] else ""
-    yield f"density {products.density[place]:.2f}{margin}"
-    if cluster < 0:
-        yield f"selected in round {finds.selection.selected_in[rows].min()}"
-    elif finds.suggested_name(place) != f"new {cluster}":
-        yield f"cluster {cluster}"
-
-
-def _title(finds: RoundFindings, place: int) -> str:
-    suggested = finds.suggested_name(place)
-    return suggested[:1].upper() + suggested[1:] if suggested.startswith(("new ", "pseudo-class ")) else suggested
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
-
-
-def _of_all(selected: int, size: int) -> str:
-    return f" of the cluster's {size:,}" if size > selected else ""
-
-
-def _picture(finds: RoundFindings, place: int) -> ShownPicture:
-    row = int(finds.selection.rows[place])
-    return ShownPicture(finds.picture(row), f"{finds.table.paths[row]}, density {finds.selection.density[place]:.2f}")
-
-
-def _like(finds: RoundFindings, place: int) -> dict[str, Any]:
-    """The nearest known class, and another new product that is nearer, with a picture of the nearest."""
-    products = finds.products
-    known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
-    is_new = bool(products.is_new[place])
-    like = "" if known < 0 else f"{finds.known_names[known]}, known, cosine {products.known_cosine[place]:.2f}"
-    if not is_new and known == products.labels[place]:
-        like = f"cosine with the class {products.known_cosine[place]:.2f}"
-    elif like:
-        like = f"like {like}"
-    row = int(finds.known_rows[known]) if known >= 0 else -1
-    picture = ShownPicture(finds.picture(row) if row >= 0 else None, finds.known_names[known]) if known >= 0 else None
-    if is_new and other >= 0 and not products.other_cosine[place] <= products.known_cosine[place]:
-        # The nearer of the two is pictured.
-        picture = _picture(finds, int(products.rows[other][0]))
-        first = f"like {_title(finds, other)}, cosine {products.other_cosine[place]:.2f}"
-        like = f"{first}; {like}" if like else first
-    return {"like": like, "like_picture": picture}
-
-
-def _truth(finds: RoundFindings, rows: np.ndarray) -> str:
-    """What most of the images are, with their share, where that is known."""
-    truth = finds.true_labels[rows]
-    truth = truth[truth >= 0]
-    if not len(truth):
-        return ""
-    classes, counts = np.unique(truth, return_counts=True)
-    most = int(counts.argmax())
-    name, num_known = finds.true_name(int(classes[most])), len(finds.known_names)
-    kind = "known" if classes[most] < num_known else "new"
-    return f"truth: {100 * counts[most] / len(truth):.0f}% {name} ({kind})"

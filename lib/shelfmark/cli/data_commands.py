@@ -1,0 +1,74 @@
+"""The commands that prepare data, and translate command lines of other programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from shelfmark.cli.existing import existing
+from shelfmark.cli.parser import Command, option
+from shelfmark.cli.recipes import default_config
+from shelfmark.data.layouts import LAYOUTS
+
+
+def prepare(args: argparse.Namespace) -> int:
+    from shelfmark.pipelines.prepare import prepare as run
+
+    run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio)
+    return 0
+
+
+def migrate(args: argparse.Namespace) -> int:
+    from shelfmark.migrate.flow import migrate as run
+
+    command = args.command[0] if len(args.command) == 1 else args.command
+    migrated = run(command, args.dialect, default_config().parent)
+    for note in migrated.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print("\n".join(migrated.commands))
+    return 0
+
+
+DATA_COMMANDS = {
+    "prepare": Command(
+        "convert a dataset into annotations, or generate the shop",
+        prepare,
+        [
+            option("what", f"layout of the source: {', '.join(LAYOUTS)}", choices=list(LAYOUTS), metavar="LAYOUT"),
+            option(
+                "--source",
+                "folder of the original data; of pss_clusters and pss_features a pickle",
+                type=existing("the original data"),
+                metavar="DIR",
+            ),
+            option("--out", "folder for the annotations", type=Path, metavar="DIR"),
+            option(
+                "--val-fraction",
+                "part for validation: of the images of each class (folder, products10k), or of the training classes"
+                " (other retrieval sets)",
+                type=float,
+                default=0.2,
+                metavar="PART",
+            ),
+            option(
+                "--ratio",
+                "cifar*_lt: images in the largest class for each image in the smallest",
+                type=float,
+                default=100.0,
+                metavar="R",
+            ),
+            option("--seed", "seed of the random draws", type=int, default=0),
+        ],
+        takes_config=False,
+    ),
+    "migrate": Command(
+        "print the command of ours for one of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER",
+        migrate,
+        [
+            option("command", "the old command line, in quotes or behind --", nargs="+", metavar="COMMAND"),
+            option("--dialect", "whose command it is, if that cannot be told", metavar="pnp|smoothap|fastretri|pss"),
+        ],
+        takes_config=False,
+    ),
+}

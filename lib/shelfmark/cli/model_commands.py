@@ -1,0 +1,165 @@
+"""The commands that measure, recalibrate and use a trained model on images with labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
+from shelfmark.cli.parser import Command, option
+from shelfmark.cli.recipes import model_recipe, trained_model
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    opened = trained_model(args)
+    from shelfmark.cli import screens
+    from shelfmark.core.files import unused_path
+    from shelfmark.core.together import from_main
+    from shelfmark.pipelines.evaluate import evaluate as run
+    from shelfmark.pipelines.post_processing import Plan, post_process
+    from shelfmark.runtime.retrieval_scores import ExtraScores
+
+    plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
+    former = args.out or opened.run_folder / "evaluation"
+    folder = from_main(lambda: unused_path(former))
+    asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
+    screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
+    if plan.steps:
+        screens.post_processed(folder, post_process(opened, folder, plan, former))
+    return 0
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    opened = trained_model(args)
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.calibrate import calibrate as run
+
+    screens.calibrated(run(opened, args.method.split(","), args.out))
+    return 0
+
+
+def tau_norm(args: argparse.Namespace) -> int:
+    opened = trained_model(args)
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.tau_norm import tau_norm as run
+
+    screens.recalibrated(run(opened))
+    return 0
+
+
+def embed(args: argparse.Namespace) -> int:
+    opened = trained_model(args)
+    from shelfmark.pipelines.embed import embed as run
+
+    run(opened, args.out, split=args.split, annotations=args.annotations, images=args.images)
+    return 0
+
+
+def clean(args: argparse.Namespace) -> int:
+    opened = trained_model(args)
+    from shelfmark.pipelines.clean import clean as run
+
+    run(opened, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
+    return 0
+
+
+MODEL_COMMANDS = {
+    "evaluate": Command(
+        "score a model on the validation images, and on query and gallery images",
+        evaluate,
+        [
+            RESUME,
+            option("--out", "folder for the scores", type=Path, metavar="DIR"),
+            option("--clusters", "also score k-means clusters of the features", action="store_true"),
+            option(
+                "--verification",
+                "also score whether two images show one class, at fixed rates of false positives",
+                action="store_true",
+            ),
+            option("--legacy-metrics", "also score as older code defines it", choices=["pnp", "fastreid"]),
+            option(
+                "--gallery-draws",
+                "also score N searches in a gallery of one random image a class, with all others as queries: mean and"
+                " deviation",
+                type=int,
+                default=0,
+                metavar="N",
+            ),
+            option(
+                "--post",
+                "also score the search after each of these steps, in this order: flip, scales (the sizes of"
+                " predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
+                nargs="+",
+                default=[],
+                metavar="STEP",
+            ),
+            option("--whiten-dim", "dimensions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+            *DEVICES,
+        ],
+        recipe=model_recipe,
+    ),
+    "calibrate": Command(
+        "recalibrate the classifier by several methods, from one pass over the images, and keep the best",
+        calibrate,
+        [
+            RESUME,
+            option(
+                "--method",
+                "one or more, with commas between: tau_norm, logit_adjustment, pc_softmax, ncm, temperature, lws, crt;"
+                " or all",
+                default="all",
+                metavar="NAMES",
+            ),
+            option("--out", "folder for the table and the checkpoint", type=Path, metavar="DIR"),
+            *DEVICES,
+        ],
+        recipe=model_recipe,
+    ),
+    "tau-norm": Command(
+        "recalibrate the classifier; the same as `python tau_norm.py`",
+        tau_norm,
+        [RESUME, *DEVICES],
+        recipe=model_recipe,
+    ),
+    "embed": Command(
+        "write the features of images to disk",
+        embed,
+        [
+            RESUME,
+            option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
+            option(
+                "--split",
+                "which annotations of the config to read",
+                choices=["train", "val", "retrieval"],
+                default="val",
+            ),
+            option("--annotations", "another annotation file instead", type=annotation_file, metavar="FILE"),
+            option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
+            *DEVICES,
+        ],
+        recipe=model_recipe,
+    ),
+    "clean": Command(
+        "rank training images by how doubtful their labels are, and propose lists for data.lists",
+        clean,
+        [
+            RESUME,
+            option(
+                "--annotations", "judge these instead of the training annotations", type=annotation_file, metavar="FILE"
+            ),
+            option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
+            option(
+                "--keep-accuracy",
+                "keep all images of a class whose accuracy is PART or more",
+                type=float,
+                default=0.92,
+                metavar="PART",
+            ),
+            option(
+                "--min-suspicion", "list an image from this suspicion on, 0 to 1", type=float, default=0.7, metavar="S"
+            ),
+            *DEVICES,
+        ],
+        recipe=model_recipe,
+    ),
+}

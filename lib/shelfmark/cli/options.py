@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from shelfmark.cli.existing import checkpoint, config_file, existing_file, existing_folder
+from shelfmark.cli.parser import option
+
+RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=checkpoint, metavar="CKPT")
+CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
+JSON = option("--json", "JSON on standard output instead of tables", action="store_true")
+
+annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
+image_folder = existing_folder("a folder of photographs")
+embeddings_folder = existing_folder(
+    "a folder of embeddings", "Write one with `shelfmark embed`, or `prepare pss_features`."
+)
+
+
+NUM_GPUS = "--num-gpus"
+DEVICES = [
+    option("--gpu_ids", "GPUs to use, as 0,1; starts one process each", metavar="IDS"),
+    option(NUM_GPUS, "number of processes to start, one a GPU", type=int, metavar="N"),
+]
+"""The options of every command that shares its work among processes: those with a `Command.recipe`, train, discover."""

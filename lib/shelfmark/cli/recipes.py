@@ -1,0 +1,117 @@
+"""What a command works with: the recipe, or the trained model, that its line names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shelfmark.cli.existing import AUTO
+from shelfmark.core.errors import UserError
+
+if TYPE_CHECKING:
+    from shelfmark.config.load import Loaded
+    from shelfmark.config.overrides import Override
+    from shelfmark.recipe import Recipe
+    from shelfmark.runtime.trained_model import TrainedModel
+
+
+def trained_model(args: argparse.Namespace) -> TrainedModel:
+    """The model of --RESUME_MODEL, opened in every process."""
+    require_checkpoint(args)
+    _require_options_fit(args)
+    from shelfmark.core.together import together
+    from shelfmark.runtime.trained_model import open_model
+
+    with together():
+        return open_model(args.RESUME_MODEL, args.overrides)
+
+
+def model_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe of the model that --RESUME_MODEL names; its weights are not read."""
+    require_checkpoint(args)
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
+
+    return recipe_of(load_checkpoint(args.RESUME_MODEL), args.overrides)
+
+
+def require_checkpoint(args: argparse.Namespace) -> None:
+    """Raises UserError where --RESUME_MODEL is not given: no command guesses which model is meant."""
+    if args.RESUME_MODEL is None:
+        raise UserError("--RESUME_MODEL is missing: name the checkpoint, as --RESUME_MODEL log/shop/best_model.")
+
+
+def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) -> Loaded:
+    """The recipe of a run: of --config, or of the checkpoint that goes on, and over it the command line's options.
+
+    With --smoke it is that of a small run; with dry_run_folder, of one that writes there.
+    """
+    from shelfmark.config.load import load
+    from shelfmark.recipe import Recipe
+
+    file, base = _base(args)
+    overrides = [*base, *args.overrides]
+    loaded = load(Recipe, file, overrides)
+    if getattr(args, "smoke", False):
+        from shelfmark.runtime.small_runs import smoke_overrides
+
+        loaded = load(Recipe, file, [*base, *smoke_overrides(loaded.config), *args.overrides])
+    if dry_run_folder is not None:
+        from shelfmark.runtime.small_runs import dry_run_overrides
+
+        loaded = load(Recipe, file, [*overrides, *dry_run_overrides(dry_run_folder)])
+    return loaded
+
+
+def resume_of_small_run(args: argparse.Namespace) -> Path | None:
+    """Where a small run begins: of `auto`, the checkpoint that the whole run would go on with."""
+    if args.RESUME_MODEL != AUTO:
+        return args.RESUME_MODEL
+    from shelfmark.config.load import load
+    from shelfmark.engine.checkpoint import newest_whole
+    from shelfmark.recipe import Recipe
+
+    file, base = _base(args)
+    whole = load(Recipe, file, [*base, *args.overrides]).config
+    newest = newest_whole(whole.output.log_root / whole.name)
+    return None if newest is None else newest.folder
+
+
+def default_config() -> Path:
+    """configs/shop.yaml: here, or in the checkout that the package stands in."""
+    here = Path("configs/shop.yaml")
+    beside_the_package = Path(__file__).parents[3] / here
+    return here if here.exists() or not beside_the_package.exists() else beside_the_package
+
+
+def _require_options_fit(args: argparse.Namespace) -> None:
+    """Raises what the model's opening would raise of a wrong option: that imports far more."""
+    from shelfmark.engine.checkpoint import load_checkpoint
+    from shelfmark.recipe.of_checkpoint import recipe_of
+
+    if args.overrides:
+        recipe_of(load_checkpoint(args.RESUME_MODEL), args.overrides)
+
+
+def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
+    """Where options come from before the command line: a file, or the checkpoint that goes on."""
+    if args.config is not None:
+        return args.config, []
+    checkpoint = getattr(args, "RESUME_MODEL", None)
+    if checkpoint is not None and checkpoint != AUTO:
+        from shelfmark.engine.checkpoint import config_overrides, readable_checkpoint
+
+        return None, config_overrides(readable_checkpoint(checkpoint))
+    return default_config(), _without_the_shop(args.overrides)
+
+
+def _without_the_shop(overrides: list[Override]) -> list[Override]:
+    """Who brings training annotations, and names no config, does not want the shop's other files beside them."""
+    from shelfmark.config.overrides import Override
+
+    if not any(override.key == "data.train_json" for override in overrides):
+        return []
+    shop_only = ("val_json", "test_json", "test_root", "retrieval_json")
+    cleared = [Override(f"data.{name}", None, "own data.train_json") for name in shop_only]
+    return [Override("data.generated", "", "own data.train_json"), *cleared]

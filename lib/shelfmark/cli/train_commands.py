@@ -1,0 +1,81 @@
+"""The commands that train: `shelfmark train` and `demo`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+
+from shelfmark.cli.existing import checkpoint_or_auto
+from shelfmark.cli.options import CONFIG, DEVICES
+from shelfmark.cli.parser import Command, option
+from shelfmark.cli.recipes import resume_of_small_run, train_recipe
+from shelfmark.core.stopping import StopSignals
+
+
+def train(args: argparse.Namespace) -> int:
+    # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
+    with StopSignals() as signals:
+        return _train(args, signals)
+
+
+def demo(args: argparse.Namespace) -> int:
+    from shelfmark.cli import screens
+    from shelfmark.pipelines.demo import demo as run
+
+    screens.demo(run(train_recipe(args)))
+    return 0
+
+
+def _train(args: argparse.Namespace, signals: StopSignals) -> int:
+    # Read before the processes start, so that what is wrong is said once, and not by each of them.
+    recipe = train_recipe(args)
+    from shelfmark.cli import screens
+    from shelfmark.parallel.launch import relaunch
+
+    signals.raise_if_received()
+    status = relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
+    if status is not None:
+        return status
+    from shelfmark.pipelines.train import train as run
+
+    is_main = os.environ.get("RANK", "0") == "0"
+    if args.dry_run:
+        resume = resume_of_small_run(args)
+        with tempfile.TemporaryDirectory() as thrown_away:
+            run(train_recipe(args, thrown_away), resume, args.mode, small_evaluation=True, aside=True)
+        if is_main:
+            screens.dry_run_passed()
+        return 0
+    resume = resume_of_small_run(args) if args.smoke else args.RESUME_MODEL
+    folder, summary = run(recipe, resume, args.mode, small_evaluation=args.smoke, aside=args.smoke)
+    if is_main:
+        screens.trained(folder, summary)
+    return 0
+
+
+TRAIN_COMMANDS = {
+    "train": Command(
+        "train, resume or finetune; the same as `python main.py`",
+        train,
+        [
+            CONFIG,
+            option(
+                "--RESUME_MODEL",
+                "checkpoint folder, as log/shop/last. auto: the newest checkpoint of log/<name>, or a new run where"
+                " there is none",
+                type=checkpoint_or_auto,
+                metavar="CKPT",
+            ),
+            option(
+                "--mode",
+                "resume: go on with the checkpoint's run; finetune: take its weights",
+                choices=["resume", "finetune"],
+            ),
+            option("--smoke", "a trial: two epochs of four steps on the generated shop", action="store_true"),
+            option("--dry-run", "a trial: two batches of each phase; nothing is kept", action="store_true"),
+            *DEVICES,
+        ],
+    ),
+    "demo": Command("train, recalibrate and predict the generated shop; the same as `make demo`", demo, [CONFIG]),
+}

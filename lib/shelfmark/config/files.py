@@ -1,0 +1,73 @@
+"""A config file, with the files that it builds on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shelfmark.config.errors import ConfigError, shown
+from shelfmark.config.nodes import Node, merged, plain
+from shelfmark.config.renamed import present_tree
+from shelfmark.config.yaml_lines import read_file
+from shelfmark.core.errors import did_you_mean
+
+BASE = "_base_"
+"""The key, at the top of a file, that names the file or files which it builds on."""
+_MAX_FILES = 64
+"""Read for one configuration: a few that name each other twice stand for thousands."""
+
+
+def read_config(file: Path) -> Node:
+    """What the file and its bases set. Raises UserError for a file that is missing or is not YAML."""
+    return _with_bases(_existing(file), (), [])
+
+
+def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path]) -> Node:
+    """The file's tree on top of the trees of its bases; of several bases, the later one rules. read: so far."""
+    read.append(file)
+    if len(read) > _MAX_FILES:
+        raise ConfigError([f"{_shown_path(read[0])}: more than {_MAX_FILES} files, through their `{BASE}` lines."])
+    tree = present_tree(read_file(file, _shown_path(file)))
+    named = tree.value.pop(BASE, Node(None, tree.origin))
+    result = Node({}, tree.origin)
+    for base in _base_names(named):
+        path = file.parent / base.value
+        chain = (*above, file)
+        if not os.path.isfile(path):
+            raise ConfigError([f"{base.origin}: {BASE} names {_shown_path(path)}, which {_lack(path)}"])
+        if path.resolve() in [one.resolve() for one in chain]:
+            names = " -> ".join(_shown_path(one) for one in (*chain, path))
+            raise ConfigError([f"{base.origin}: `{BASE}` goes round in a circle: {names}."])
+        result = merged(result, _with_bases(path, chain, read))
+    return merged(result, tree)
+
+
+def _base_names(named: Node) -> list[Node]:
+    nodes = named.value if isinstance(named.value, list) else [named] if named.value is not None else []
+    for node in nodes:
+        if not isinstance(node.value, str) or not node.value:
+            raise ConfigError([f"{node.origin}: {BASE}={shown(plain(named))} must be a file, or a list of files."])
+    return nodes
+
+
+def _existing(file: Path) -> Path:
+    if not os.path.isfile(file):
+        raise ConfigError([f"{_shown_path(file)} {_lack(file)}"])
+    return file
+
+
+def _lack(path: Path) -> str:
+    """Why a path is no config file, and the file that may have been meant."""
+    if os.path.isdir(path):
+        return "is a folder; name a YAML file in it."
+    if os.path.exists(path):
+        return "is not a regular file."
+    known = {one.stem: one for folder in (Path("configs"), path.parent) for one in sorted(folder.glob("*.y*ml"))}
+    near = did_you_mean(path.stem, known)
+    return "does not exist." + (f" Did you mean {_shown_path(known[near])}?" if near else "")
+
+
+def _shown_path(path: Path) -> str:
+    """Relative to the working folder where it lies below, so that `file:line` can be clicked."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)

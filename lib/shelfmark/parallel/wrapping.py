@@ -1,0 +1,28 @@
+"""The form of a network in which all processes train it as one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shelfmark.core import dist
+
+# torch 2.13 gave the option another name.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+
+
+def wrapped(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network within DistributedDataParallel; as it is where one process trains, or where nothing in it learns."""
+    if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
+        return network
+    # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
+    options: dict[str, Any] = {_SYNC_BUFFERS: False}
+    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)

@@ -1,0 +1,21 @@
+"""From the config tree to objects. Nothing else reads options to build parts."""
+
+from shelfmark.recipe.assemble.data import augmentation, image_source, mixing, read_table, train_loader
+from shelfmark.recipe.assemble.losses import loss_terms
+from shelfmark.recipe.assemble.model import network
+from shelfmark.recipe.assemble.optim import learning_rate, optimizer
+from shelfmark.recipe.assemble.stages import apply_stage, stage_of
+
+__all__ = [
+    "apply_stage",
+    "augmentation",
+    "image_source",
+    "learning_rate",
+    "loss_terms",
+    "mixing",
+    "network",
+    "optimizer",
+    "read_table",
+    "stage_of",
+    "train_loader",
+]

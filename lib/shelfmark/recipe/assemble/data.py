@@ -1,0 +1,131 @@
+"""Tables, batches and what mixes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from shelfmark.core import dist
+from shelfmark.core.errors import UserError
+from shelfmark.data.annotations import read_annotations
+from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.lists import apply_lists
+from shelfmark.data.loader import TrainLoader
+from shelfmark.data.mixing import Mixing
+from shelfmark.data.samplers import build_order, rank_share
+from shelfmark.data.samplers.options import SamplingStage
+from shelfmark.data.sources import FileSource
+from shelfmark.data.table import Table
+from shelfmark.data.transforms import SizedTransforms, Transform, train_transform
+from shelfmark.data.union import union
+from shelfmark.losses import LossEntry
+from shelfmark.recipe.tree import Recipe
+
+
+def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
+    """The table of `train`, `val` or `retrieval`, checked; that of train with `data.more_train_json`, as `data.lists`
+    correct it.
+
+    num_classes: None takes data.num_classes.
+    """
+    file: Path | None = getattr(recipe.data, f"{split}_json")
+    if file is None:
+        raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
+    data = recipe.data
+    files = [file, *data.more_train_json] if split == "train" else [file]
+    num_classes = data.num_classes if num_classes is None else num_classes
+    tables = [read_annotations(one, data.root, data.extra_roots, num_classes) for one in files]
+    if split != "train":
+        return tables[0]
+    return apply_lists(union(tables, files), data.lists.keep, data.lists.drop, data.lists.relabel)
+
+
+def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
+    """Augmented training batches, this process's part of each."""
+    data, augment = recipe.data, recipe.augment
+    sizes = {stage.from_epoch: stage.size_px for stage in augment.sizes}
+    transform = SizedTransforms(data.input_size_px, sizes, augmentation(recipe))
+    rank_share(recipe.train.batch_size, dist.world_size())
+    order = build_order(
+        recipe.sampling.model_copy(update={"stages": _sampling_stages(recipe)}),
+        table.labels,
+        table.num_classes,
+        recipe.train.batch_size,
+        recipe.seed,
+        num_epochs=recipe.train.num_epochs,
+        steps_per_epoch=recipe.train.steps_per_epoch,
+        views=augment.views,
+        weights=table.weights,
+    )
+    dataset = ImageDataset(
+        image_source(recipe, table),
+        table.labels,
+        transform,
+        seed=recipe.seed,
+        on_bad_image=data.on_bad_image,
+        replace_bad=True,
+        max_pixels=data.max_image_pixels,
+    )
+    return TrainLoader(
+        dataset,
+        order,
+        num_workers=data.num_workers,
+        rank=dist.rank(),
+        world_size=dist.world_size(),
+        pin_memory=device.type == "cuda",
+    )
+
+
+def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
+    """What mixes a stage's training images, if anything does.
+
+    UserError: a loss that counts in the stage and cannot take mixed labels.
+    """
+    mixup, cutmix, remix = recipe.mixing_of(stage)
+    if not (mixup or cutmix):
+        return None
+    for config in _counting_losses(recipe, stage):
+        if not config.loss_class.takes_probabilities:
+            raise UserError(
+                f"augment.mixup and cutmix give an image two labels, which the loss {config.name} cannot take;"
+                " leave it out, set both to 0, or let it count (from_epoch, until_epoch) only in stages of train.stages"
+                " that do not mix."
+            )
+    return Mixing(mixup, cutmix, remix, table.counts, recipe.seed)
+
+
+def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
+    """The losses that are part of the sum in some epoch of a stage."""
+    begins = [0, *(later.from_epoch for later in recipe.train.stages), recipe.train.num_epochs]
+    begin, end = begins[stage], begins[stage + 1]
+    counting = [loss for loss in recipe.losses if loss.from_epoch < end and (loss.until_epoch or end) > begin]
+    if not counting:
+        raise UserError(f"losses: none counts in epochs {begin} to {end - 1} (from 0); see from_epoch, until_epoch.")
+    return counting
+
+
+def image_source(recipe: Recipe, table: Table) -> FileSource:
+    """The pictures of a table."""
+    return FileSource(table.paths, table.root, recipe.data.max_image_bytes)
+
+
+def augmentation(recipe: Recipe) -> Callable[[int], Transform]:
+    """The training augmentation at a size in pixels."""
+    return partial(train_transform, augment=recipe.augment, data=recipe.data)
+
+
+def _sampling_stages(recipe: Recipe) -> tuple[SamplingStage, ...]:
+    """The sampler's switches: where a stage of train.stages names one, that rules until the stage ends."""
+    switches = {stage.from_epoch: stage.type for stage in recipe.sampling.stages}
+    begins = [stage.from_epoch for stage in recipe.train.stages]
+    for stage, end in zip(recipe.train.stages, [*begins[1:], recipe.train.num_epochs]):
+        if stage.sampling is not None:
+            before = [epoch for epoch in switches if epoch <= end]
+            after = switches[max(before)] if before else recipe.sampling.type
+            switches = {epoch: name for epoch, name in switches.items() if not stage.from_epoch <= epoch < end}
+            switches[stage.from_epoch] = stage.sampling
+            switches.setdefault(end, after)
+    return tuple(SamplingStage(from_epoch=epoch, type=name) for epoch, name in sorted(switches.items()))

@@ -1,0 +1,24 @@
+"""The network that a recipe describes."""
+
+from __future__ import annotations
+
+from shelfmark.models.network import Network, build_network
+from shelfmark.recipe.tree import Recipe
+
+
+def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Network:
+    """The network on the CPU. load_weights: False where a checkpoint will fill it anyway."""
+    freeze = [*recipe.model.freeze, *heads_without_loss(recipe)]
+    return build_network(recipe.model, num_classes, recipe.seed, load_weights=load_weights, freeze=freeze)
+
+
+def heads_without_loss(recipe: Recipe) -> list[str]:
+    """Modules of heads that no loss trains.
+
+    They would only decay, and DistributedDataParallel would wait for their gradient.
+    """
+    used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
+    if not used.isdisjoint(recipe.model.expert_outputs):
+        used.add("classifier")  # an expert's logits are those of a block of its weight
+    modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}
+    return [module for name, module in modules.items() if name not in used]

@@ -1,0 +1,120 @@
+"""Whether the sections of a recipe fit each other. Each check raises ValueError, which the loading of options words."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from shelfmark.losses import HeadOutput
+from shelfmark.models.options import ModelOptions
+
+if TYPE_CHECKING:
+    from shelfmark.recipe.tree import Recipe, TrainStage
+
+
+def require_sections_that_fit(recipe: Recipe) -> None:
+    """All checks of this file, in their order; the first that fails raises ValueError."""
+    _require_possible_stages(recipe)
+    _require_heads_that_give_what_losses_take(recipe)
+    _require_losses_that_teach_every_expert(recipe)
+    _require_whole_views(recipe)
+
+
+def _require_possible_stages(recipe: Recipe) -> None:
+    for index, stage in enumerate(recipe.train.stages):
+        place = f"train.stages.{index}"
+        if stage.classifier == "scale":
+            _require_something_to_scale(recipe, place, stage)
+        if stage.adapt_frozen_bn_statistics and recipe.model.freeze_bn:
+            raise ValueError(
+                f"{place}.adapt_frozen_bn_statistics=true learns the statistics that model.freeze_bn=true keeps;"
+                " leave one out"
+            )
+        if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
+            raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")
+
+
+def _require_something_to_scale(recipe: Recipe, place: str, stage: TrainStage) -> None:
+    if recipe.model.classifier.type == "cosine":
+        raise ValueError(
+            f"{place}.classifier='scale' gives the classes of a linear classifier factors; the logits of a cosine"
+            " one are cosines, which losses rely on. Take restart, or model.classifier.type=linear"
+        )
+    if "classifier" in (recipe.model.freeze if stage.freeze is None else stage.freeze):
+        raise ValueError(
+            f"{place}.classifier='scale' learns factors of the classifier, which freeze keeps as it is; take"
+            " `classifier` out of freeze: its weight and bias stay anyway"
+        )
+    if all(loss.head in recipe.model.heads for loss in recipe.losses):
+        raise ValueError(f"{place}.classifier='scale' learns from a loss of head classifier, and there is none")
+
+
+def _require_heads_that_give_what_losses_take(recipe: Recipe) -> None:
+    heads = {"classifier", *recipe.model.expert_outputs, *recipe.model.heads}
+    wanted = [
+        (f"losses.{index}.{option}", loss.name, head, consumed)
+        for index, loss in enumerate(recipe.losses)
+        for option, (head, consumed) in loss.inputs.items()
+    ]
+    for option, name, head, consumed in wanted:
+        if head not in heads:
+            raise ValueError(
+                f"{option}={head!r} is not a head of the model; there are:"
+                f" {', '.join(sorted(heads))}. {_line_that_adds(head, consumed, recipe.model.experts)}"
+            )
+        produced = _produced(recipe.model, head)
+        if consumed not in produced:
+            line = _HEADS_THAT_PRODUCE[consumed].replace("head:", f"{option.rpartition('.')[2]}:")
+            raise ValueError(f"{option}={head!r} gives {' and '.join(produced)}, but {name} takes {consumed}. {line}")
+
+
+def _require_losses_that_teach_every_expert(recipe: Recipe) -> None:
+    experts = recipe.model.expert_outputs
+    used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
+    taught = {loss.head for loss in recipe.losses if loss.loss_class.consumes != "experts"}
+    missing = [head for head in experts[1:] if head not in taught]
+    if used & {*experts} and missing and not taught & {"classifier", "experts"}:
+        raise ValueError(
+            f"losses: none teaches {' or '.join(missing)} the classes; add one, such as"
+            f" {{name: cross_entropy, head: {missing[0] if taught else 'experts'}}}"
+        )
+    if any(loss.loss_class.consumes == "logits_and_vectors" and loss.head == "experts" for loss in recipe.losses):
+        raise ValueError("losses: one that compares vectors too takes one expert's logits; write head: expert_1")
+
+
+def _require_whole_views(recipe: Recipe) -> None:
+    views, batch_size = recipe.augment.views, recipe.train.batch_size
+    if batch_size % views:
+        lower = batch_size // views * views
+        fitting = f"{lower} or {lower + views}" if lower else f"{views}"
+        raise ValueError(
+            f"train.batch_size={batch_size} cannot be filled with augment.views={views} of each image;"
+            f" take a batch of {fitting}"
+        )
+
+
+def _produced(model: ModelOptions, head: str) -> tuple[HeadOutput, ...]:
+    """What a loss may consume of this head."""
+    if head in model.expert_outputs:
+        return ("logits", "experts") if head == "experts" else ("logits",)
+    if head != "classifier":
+        return ("cosines", "proxies") if model.heads[head].type == "proxy" else ("vectors",)
+    return ("logits", "cosines") if model.classifier.type == "cosine" else ("logits",)
+
+
+def _line_that_adds(head: str, consumed: HeadOutput, num_experts: int) -> str:
+    if re.fullmatch(r"experts|expert_\d+", head):
+        if num_experts > 1:
+            return f"Experts are numbered from 1 to model.experts, which is {num_experts}"
+        return "Add it with model.experts: 3"
+    return f"Add it with model.heads: {{{head}: {'{type: proxy}' if consumed in ('cosines', 'proxies') else '{}'}}}"
+
+
+_HEADS_THAT_PRODUCE: dict[HeadOutput, str] = {
+    "logits": "Write head: classifier.",
+    "vectors": "Write head: rank, with model.heads: {rank: {dim: 128}}.",
+    "cosines": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}, or head: classifier, with"
+    " model.classifier.type: cosine.",
+    "proxies": "Write head: proxies, with model.heads: {proxies: {type: proxy, dim: 128}}.",
+    "experts": "Write head: experts, with model.experts: 3.",
+}
