@@ -9,13 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
-from sklearn.metrics import average_precision_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shelfmark.core.errors import UserError
 from shelfmark.evaluation import retrieval
 from shelfmark.ops import positive_ranks
-from shelfmark.retrieval import search
 from shelfmark.retrieval.mutual import ranks as mutual_ranks
 from shelfmark.retrieval.query_gallery import QueryGallery
 
@@ -65,63 +63,50 @@ def _slow_scores(
     return {name: np.mean(values) if lists else None for name, values in mean.items()} | counts
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
-    num_queries=st.integers(1, 12),
-    num_gallery=st.integers(1, 20),
+    num_queries=st.integers(1, 25),
+    num_gallery=st.integers(1, 25),
     levels=st.sampled_from([2, 50]),
     metric=st.sampled_from(["dot", "euclidean"]),
     dtype=st.sampled_from([np.float32, np.float64]),
-    with_gallery=st.booleans(),
+    searched=st.sampled_from(["itself", "itself, by ids", "a gallery"]),
+    block=st.sampled_from([1, 70, 1 << 20]),
+    counted=st.sampled_from([0, 3, 32]),
 )
-def test_scores_equal_those_of_a_slow_evaluation(
-    seed: int, num_queries: int, num_gallery: int, levels: int, metric: str, dtype: type, with_gallery: bool
+def test_scores_equal_those_of_a_slow_evaluation_however_they_are_found(
+    seed: int,
+    num_queries: int,
+    num_gallery: int,
+    levels: int,
+    metric: str,
+    dtype: type,
+    searched: str,
+    block: int,
+    counted: int,
 ) -> None:
     generator = np.random.default_rng(seed)
     query = generator.integers(levels, size=(num_queries, 3)).astype(dtype)
     labels = generator.integers(-1, 4, size=num_queries)
-    if with_gallery:
+    if searched == "a gallery":
         gallery = generator.integers(levels, size=(num_gallery, 3)).astype(dtype)
         gallery_labels = generator.integers(-1, 4, size=num_gallery)
         ids = generator.integers(6, size=num_queries), generator.integers(6, size=num_gallery)
         extra = (gallery, gallery_labels, metric, *ids)
     else:
-        gallery, gallery_labels, ids = query, labels, (np.arange(num_queries), np.arange(num_queries))
-        extra = (None, None, metric)
-    found = retrieval.scores(query, labels, [1, 3], *extra)
+        own = np.arange(num_queries) if searched == "itself" else generator.integers(20, size=num_queries)
+        gallery, gallery_labels, ids = query, labels, (own, own)
+        extra = (None, None, metric, None if searched == "itself" else own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": block})
+        patch.setattr(retrieval, "_MUTUAL_POSITIVES", counted)
+        patch.setattr(positive_ranks, "_COUNTED_POSITIVES", counted)
+        patch.setattr(mutual_ranks, "_EDGE", 8 * (counted // 8 + 1))
+        # The same K twice counts once.
+        found = retrieval.scores(query, labels, [1, 3, 3], *extra)
     expected = _slow_scores(query, labels, gallery, gallery_labels, ids, metric)
     assert found == {name: None if v is None else pytest.approx(v) for name, v in expected.items()}
-
-
-def test_scores_do_not_depend_on_blocks_and_agree_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(80, 8, generator=generator)
-    # Ragged classes: one image, two, a few, many.
-    labels = torch.tensor([0] + [1] * 2 + [2] * 7 + [3] * 30 + [4] * 40)
-    whole = retrieval.scores(features, labels, [1, 5])
-    monkeypatch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 80 * 3})
-    monkeypatch.setattr(mutual_ranks, "_EDGE", 40)
-    assert retrieval.scores(features, labels, [1, 5]) == pytest.approx(whole, rel=1e-12)
-    unit = torch.nn.functional.normalize(features)
-    similarities = unit @ unit.T
-    values = []
-    for row in range(1, 80):
-        others = torch.arange(80) != row
-        values.append(average_precision_score(labels[others] == labels[row], similarities[row, others]))
-    assert whole["map"] == pytest.approx(np.mean(values))
-    assert (whole["num_queries"], whole["num_queries_without_positive"]) == (79, 1)
-
-
-def test_recall_agrees_with_the_search() -> None:
-    generator = torch.Generator().manual_seed(1)
-    features, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 20
-    ids = np.arange(60)
-    _, rows = search(features, features, 5, query_ids=ids, gallery_ids=ids, metric="cosine")
-    hits = labels[rows] == labels[:, None]
-    scores = retrieval.scores(features, labels, (1, 5))
-    assert scores["recall@1"] == pytest.approx(hits[:, 0].double().mean().item())
-    assert scores["recall@5"] == pytest.approx(hits.any(dim=1).double().mean().item())
 
 
 def test_an_exact_duplicate_under_another_id_stays_a_neighbour() -> None:
@@ -132,29 +117,6 @@ def test_an_exact_duplicate_under_another_id_stays_a_neighbour() -> None:
     assert scores["recall@1"] == 0
     assert scores["recall@2"] == 1
     assert scores["map"] == 0.5
-
-
-def test_a_repeated_id_is_one_picture() -> None:
-    features, labels = torch.tensor([[1.0, 0], [1, 0], [0, 1]]), torch.tensor([0, 0, 0])
-    scores = retrieval.scores(features, labels, [1], query_ids=["a", "a", "b"])
-    assert scores["map@r"] == 1.0
-    everything = retrieval.scores(features, labels, [1], features, labels)
-    assert everything["num_queries"] == 3
-    assert retrieval.scores(features[:2], labels[:2], [1], query_ids=["a", "a"])["num_queries"] == 0
-
-
-def test_perfect_retrieval_scores_one() -> None:
-    features = torch.eye(4).repeat_interleave(3, dim=0)
-    scores = retrieval.scores(features, torch.arange(4).repeat_interleave(3), [1], metric="euclidean")
-    assert [scores[name] for name in ("recall@1", "map", "map@r", "r_precision")] == [1, 1, 1, 1]
-
-
-def test_permuting_the_rows_changes_nothing() -> None:
-    generator = torch.Generator().manual_seed(2)
-    features, labels = torch.randn(40, 6, generator=generator), torch.arange(40) % 7
-    order = torch.randperm(40, generator=generator)
-    expected = retrieval.scores(features.double(), labels, [1, 4])
-    assert retrieval.scores(features[order].double(), labels[order], [1, 4]) == pytest.approx(expected)
 
 
 def test_nothing_to_score_gives_none() -> None:
@@ -190,14 +152,6 @@ def _ragged(num_classes: int = 12, seed: int = 3) -> tuple[torch.Tensor, torch.T
     return centres[labels] + torch.randn(len(labels), 8, generator=generator), labels
 
 
-def test_scores_of_many_positives_from_sorted_rows_are_those_from_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = _ragged()
-    monkeypatch.setattr(retrieval, "_MUTUAL_POSITIVES", 0)
-    counted = retrieval.scores(features, labels, [1, 3])
-    monkeypatch.setattr(positive_ranks, "_COUNTED_POSITIVES", 0)
-    assert retrieval.scores(features, labels, [1, 3]) == counted
-
-
 def test_scores_agree_with_pytorch_metric_learning() -> None:
     features, labels = _ragged(40)
     features = torch.nn.functional.normalize(features)
@@ -214,20 +168,6 @@ def test_scores_agree_with_pytorch_metric_learning() -> None:
     assert found["num_queries_without_positive"] > 0
     for name, peer in names.items():
         assert found[name] == pytest.approx(expected[peer], abs=1e-6), name
-
-
-def test_the_same_k_twice_counts_once() -> None:
-    features, labels = _ragged()
-    assert retrieval.scores(features, labels, [1, 3, 3]) == retrieval.scores(features, labels, [1, 3])
-
-
-def test_a_precision_at_k_is_over_k_and_cmc_is_recall() -> None:
-    # Query 0 finds its only positive at place 2 of 3, query 1 at place 1; query 2 has none.
-    features, labels = torch.tensor([[1.0, 0], [0.6, 0.8], [0.8, 0.6]]), torch.tensor([0, 0, 1])
-    found = retrieval.scores(features, labels, [1, 2, 10])
-    assert (found["precision@1"], found["precision@10"]) == (0, pytest.approx(0.1))
-    assert (found["map@1"], found["map@2"], found["mrr"], found["minp"]) == (0, 0.5, 0.5, 0.5)
-    assert (found["cmc@1"], found["cmc@2"]) == (found["recall@1"], found["recall@2"]) == (0, 1)
 
 
 def test_the_recall_of_each_class_and_of_each_group_is_that_of_its_queries() -> None:
@@ -272,16 +212,16 @@ def test_nothing_to_score_has_no_interval_and_no_class() -> None:
 
 @pytest.mark.parametrize("mutual", [0, 32])
 def test_memory_grows_neither_with_the_pairs_nor_with_the_classes(mutual: int) -> None:
-    # 2,000 x 2,000 scores would take 16 MB, 2,000 x 1,000 classes 8 MB.
-    features, labels = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)), torch.arange(2000) // 2
+    # 1,000 x 1,000 scores would take 4 MB, 1,000 x 500 classes 2 MB.
+    features, labels = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)), torch.arange(1000) // 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "_MUTUAL_POSITIVES", mutual)
         patch.setattr(retrieval, "_BLOCK_SCORES", {"cpu": 1 << 16})
         patch.setattr(mutual_ranks, "_EDGE", 256)
         # The watch sees this thread alone.
         patch.setattr(mutual_ranks, "in_threads", map)
-        assert _largest_tensor(lambda: retrieval.scores(features, labels, [1, 10])) < 1_000_000
-        assert _most_of_numpy(lambda: retrieval.scores(features, labels, [1, 10])) < 2_000_000
+        assert _largest_tensor(lambda: retrieval.scores(features, labels, [1, 10])) < 500_000
+        assert _most_of_numpy(lambda: retrieval.scores(features, labels, [1, 10])) < 1_000_000
 
 
 def _largest_tensor(work: Callable[[], object]) -> int:

@@ -10,6 +10,8 @@ import resource
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,11 @@ from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
 from shelfmark.pipelines.search import GalleryImage, _candidates, search
+from shelfmark.retrieval import index_files
+from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
+from shelfmark.runtime import opened_index, searcher
+from shelfmark.runtime.searcher import Searcher
 from shelfmark.runtime.trained_model import open_model
 
 NUM_CLASSES = 20
@@ -120,16 +126,64 @@ def test_build_says_which_kind_and_why_and_info_shows_it(
     assert "exists; an index is not built over another" in error([*argv, out], capsys)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_flat"])
-def test_a_gallery_photograph_finds_itself_in_every_kind(at: Path, tmp_path: Path, kind: str) -> None:
-    shutil.copytree("index_features", tmp_path / "index_features")
-    pipeline.build(open_model(MODEL), tmp_path / "index", Source(annotations=Path("train_small.json")), kind)
-    photos = photographs("train")[::7]
-    for photo, answer in zip(photos, search(tmp_path / "index", photos, k=5)):
-        assert answer.error is None
-        nearest = [one for one in answer.neighbours if Path(one.path).samefile(photo)]
-        assert nearest
-        assert nearest[0].score == pytest.approx(1, abs=1e-4)
+def test_a_gallery_photograph_finds_itself_in_every_kind(at: Path, tmp_path: Path) -> None:
+    opened, photos = open_model(MODEL), photographs("train")[::7]
+    for kind in ("flat", "hnsw", "ivf_flat"):
+        pipeline.build(opened, tmp_path / kind, Source(embeddings=Path("index_features")), kind)
+        found = Searcher(read_index(tmp_path / kind), opened)
+        near = found.answer(photos, k=5).neighbours
+        paths = found.index.records.paths
+        for photo, scores, rows in zip(photos, near.scores, near.ids):
+            [score] = [score for score, row in zip(scores, rows) if Path(paths[int(row)]).samefile(photo)]
+            assert score == pytest.approx(1, abs=1e-4)
+
+
+def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_command(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    photos = [tmp_path / "text.jpg", *photographs("val")[:6], tmp_path / "missing.jpg"]
+    uploads = [photo.read_bytes() if number % 3 and photo.exists() else photo for number, photo in enumerate(photos)]
+    counted: list[str] = []
+    for module, name in ((opened_index, "open_model"), (searcher, "read_index"), (index_files, "_check_file")):
+        monkeypatch.setattr(module, name, _counting(getattr(module, name), name, counted))
+    one = Searcher.open(Path("index"))
+    by_path, by_bytes = one.answer(photos), one.answer(uploads)
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(one.answer, [photos, uploads] * 4))
+    assert sorted(counted) == ["_check_file", "_check_file", "open_model", "read_index"]
+    for found in (by_path, by_bytes, *at_once):
+        assert found.errors == {0: "not a JPEG, PNG, WebP, BMP or GIF image", 7: "missing"}
+        for ours, theirs in zip(found.neighbours, by_path.neighbours):
+            np.testing.assert_array_equal(ours, theirs)
+    assert by_path.neighbours.ids.shape == (8, 10)
+    assert (by_path.neighbours.ids[[0, 7]] == -1).all()
+    answers = printed_json(["search", "--index", "index", *map(str, photos)], capsys, status=1)
+    for answer, scores, rows in zip(answers, *by_path.neighbours):
+        found = [(near["score"], near["id"]) for near in answer["neighbours"]]
+        assert found == [(score, one.index.records.ids[row]) for score, row in zip(scores.tolist(), rows) if row >= 0]
+
+
+def _counting(real: Callable[..., Any], name: str, counted: list[str]) -> Callable[..., Any]:
+    def call(*given: Any) -> Any:
+        counted.append(name)
+        return real(*given)
+
+    return call
+
+
+def test_a_searcher_answers_from_the_index_that_it_opened(own_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = photographs("train")[:5]
+    former = Searcher.open(own_index)
+    before = former.answer(photos, k=3).neighbours
+    pipeline.remove(own_index, ids=[former.index.records.ids[row] for row in before.ids[:, 0]])
+    np.testing.assert_array_equal(former.answer(photos, k=3).neighbours.ids, before.ids)
+    assert (Searcher.open(own_index).answer(photos, k=3).neighbours.scores[:, 0] < before.scores[:, 0]).all()
+    # Another index takes its place between the look at the model and the look at the vectors.
+    real = searcher.read_index
+    monkeypatch.setattr(searcher, "read_index", lambda folder: Index(real(folder).store, real(folder).records, {}))
+    with pytest.raises(UserError, match="was built anew while it was opened"):
+        Searcher.open(own_index)
 
 
 def test_an_unseen_photograph_gets_the_products_of_its_nearest_gallery_images(
@@ -207,13 +261,8 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_answered(
     found = "candidates" if command == "search" else "products"
     assert all(bool(one[found]) == (one["error"] is None) for one in answers.values())
     assert answers["copy.png"][found] == answers[good.name][found]
-
-
-def test_where_nothing_can_be_read_that_is_said(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
-    for command in ("search", "recognise"):
-        [answer] = printed_json([command, "--index", "index", str(tmp_path / "text.jpg")], capsys, status=1)
-        assert answer["error"] == "not a JPEG, PNG, WebP, BMP or GIF image"
+    [alone] = printed_json([command, "--index", "index", str(tmp_path / "text.jpg")], capsys, status=1)
+    assert (alone["error"], alone[found]) == (reasons["text.jpg"], [])
 
 
 def test_a_folder_stands_for_its_photographs(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,18 +341,8 @@ def test_a_new_product_is_added_recognised_and_removed(
     (tmp_path / "photo").mkdir()
     photo = tmp_path / "photo" / "photo.png"
     shutil.move(new / "3.png", photo)
-    add = [
-        "index",
-        "add",
-        "--index",
-        str(own_index),
-        "--images",
-        str(new),
-        "--label",
-        "120",
-        "--class-name",
-        "Moon tea",
-    ]
+    add = ["index", "add", "--index", str(own_index), "--images", str(new), "--label", "120"]
+    add += ["--class-name", "Moon tea"]
     assert main(add) == 0
     assert "3 images added" in caplog.text
     assert "'moon tea/0.png' is there already" in error(add, capsys)
