@@ -27,7 +27,6 @@ LONGEST_FIRST = (
     "test_stored_features.py",
     "test_memory_and_parts.py",
     "test_dist.py",
-    "test_table_longtail.py",
 )
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
