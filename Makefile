@@ -79,4 +79,4 @@ table-longtail: .venv/installed
 	$(BIN)/python benchmarks/table_longtail.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache
+	rm -rf .venv .mypy_cache .ruff_cache .test_cache
