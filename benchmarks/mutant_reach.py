@@ -64,7 +64,8 @@ class Chosen:
 class Reach:
     """What `record` has left in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, package: Path) -> None:
+        self._package = package
         coverage = _coverage()
         self._data = coverage.CoverageData(str(folder / "lines"))
         self._data.read()
@@ -96,7 +97,7 @@ class Reach:
     def _contexts(self, module: str) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for file in self._data.measured_files():
-            if file.endswith(f"/shelfmark/{module}"):
+            if file.endswith(f"/{self._package.as_posix()}/{module}"):
                 found = self._data.contexts_by_lineno(file)
         return found
 
@@ -145,7 +146,7 @@ def record(house: Path, package: Path, folder: Path, jobs: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "coveragerc"
     settings.write_text(SETTINGS.format(lines=folder / "lines", package=house / package), encoding="utf-8")
-    words = ["-m", "not slow and not faults", "--record-reach", str(folder)]
+    words = ["-m", "not slow and not faults", f"--record-reach={folder}"]
     words += ["-n", str(jobs), "--dist", "loadfile"] if jobs > 1 else []
     with open(folder / "said.txt", "w", encoding="utf-8") as said:
         environment = environment_of(house, package) | {"COVERAGE_PROCESS_START": str(settings)}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,16 +18,14 @@ from typing import Any
 from mutant_checkout import checked_out
 from mutant_places import Found, Places, broken
 from mutant_reach import Chosen, Reach, environment_of, is_recorded, record
+from mutant_watch import Watch
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
 
 CAUGHT, HUNG, SURVIVED, GONE = "caught", "caught by time-out", "survived", "gone"
-# CPU seconds of the tests that one mutant runs at most, by what they took under coverage; and when it is stopped.
-BUDGET_S = 100.0
-LIMIT_S = 240.0
-# A test that was stopped hung, and was not only late, if it ran this long and this many times its cost.
-HUNG_S, HUNG_TIMES = 60.0, 10.0
+# The tests that one mutant runs cost this much at most, in CPU seconds as measured under coverage.
+BUDGET_S = 60.0
 NO_TESTS = 5
 
 
@@ -46,7 +40,10 @@ class House:
 
 @dataclass(frozen=True)
 class Ran:
-    """status: CAUGHT, HUNG or SURVIVED. test: the one that caught it. said: its error. num_run: tests that ended."""
+    """status: CAUGHT, HUNG or SURVIVED. test: the one that caught it. said: its error. num_run: tests that ended.
+
+    seconds: CPU time of all processes, without those whose parents did not wait for them.
+    """
 
     status: str
     num_run: int
@@ -63,7 +60,7 @@ def run_all(commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], ou
         if not is_recorded(out / "reach"):
             print(f"what each test reaches: {out / 'reach' / 'said.txt'}", flush=True)
             record(first, package, out / "reach", jobs)
-        reach, places = Reach(out / "reach"), Places(first / package)
+        reach, places = Reach(out / "reach", package), Places(first / package)
         if reach.failed:
             print(f"fail in the unbroken code and are left out: {', '.join(reach.failed)}", flush=True)
         results = out / "results.jsonl"
@@ -122,64 +119,48 @@ def try_one(mutant: Mapping[str, Any], found: Found | None, reach: Reach, house:
 
 
 def run_tests(house: House, chosen: Chosen) -> Ran:
-    """Runs the tests in their order up to the first failure or LIMIT_S."""
+    """Runs the tests in their order until one fails or hangs."""
     shutil.rmtree(house.scratch, ignore_errors=True)
     house.scratch.mkdir()
-    listed, notes = house.scratch / "listed.json", house.scratch / "notes.jsonl"
+    listed, notes, said = (house.scratch / name for name in ("listed.json", "notes.jsonl", "said.txt"))
     write_json(listed, [test.name for test in chosen.tests])
     notes.touch()
-    files = list(dict.fromkeys(test.file for test in chosen.tests))
-    words = ["-q", "-x", "-p", "no:cacheprovider", "-p", "mutant_plugin", "--basetemp", str(house.scratch / "tmp")]
-    words += ["--listed-tests", str(listed), "--note-tests", str(notes), *files]
-    command = ["nice", "-n", "10", sys.executable, "-m", "pytest", *words]
-    began = time.monotonic()
-    with open(house.scratch / "said.txt", "w", encoding="utf-8") as said:
-        environment = environment_of(house.root, house.package)
+    words = ["-q", "-x", "-p", "no:cacheprovider", "-p", "mutant_plugin", f"--basetemp={house.scratch / 'tmp'}"]
+    words += [f"--listed-tests={listed}", f"--note-tests={notes}"]
+    words += list(dict.fromkeys(test.file for test in chosen.tests))
+    with open(said, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            command,
+            ["nice", "-n", "10", sys.executable, "-m", "pytest", *words],
             cwd=house.root,
-            env=environment,
+            env=environment_of(house.root, house.package),
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=stream,
+            stderr=stream,
             start_new_session=True,
         )
+        watch = Watch(process, notes, {test.name: test.cost for test in chosen.tests})
         try:
-            status: int | None = process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            status = None
+            watch.wait()
         finally:
-            _end(process)
-    seconds = round(time.monotonic() - began, 1)
-    events = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
-    last_words = (house.scratch / "said.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    return _verdict(status, events, chosen, "".join(last_words), seconds)
+            watch.end()
+    return _verdict(watch, said.read_text(encoding="utf-8", errors="replace"))
 
 
-def _verdict(status: int | None, events: list[dict[str, Any]], chosen: Chosen, last_words: str, seconds: float) -> Ran:
+def _verdict(watch: Watch, said: str) -> Ran:
+    events = watch.events()
+    seconds = round(watch.cpu_s, 1)
     num_run = sum(event["event"] == "finished" for event in events)
     failed = [event for event in events if event["event"] == "failed"]
     if failed:
         return Ran(CAUGHT, num_run, failed[0]["test"], failed[0]["said"], seconds)
-    if status is None:
-        started = [event for event in events if event["event"] == "started"][num_run:]
-        costs = {test.name: test.cost for test in chosen.tests}
-        for event in started:
-            ran_s = time.time() - event["time"]
-            if ran_s > max(HUNG_S, HUNG_TIMES * costs[event["test"]]):
-                return Ran(HUNG, num_run, event["test"], f"ran {ran_s:.0f} s", seconds)
-        return Ran(SURVIVED, num_run, said="stopped before all chosen tests had run", seconds=seconds)
+    if watch.hung:
+        return Ran(HUNG, num_run, watch.test, watch.hung, seconds)
+    status = watch.process.returncode
     if status in (0, NO_TESTS):
         return Ran(SURVIVED, num_run, said="" if status == 0 else "none of the tests is there", seconds=seconds)
     # Before or between tests: a broken import, or the process died.
+    last_words = "".join(said.strip().splitlines()[-1:])
     return Ran(CAUGHT, num_run, said=f"status {status}: {last_words}"[:200], seconds=seconds)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started in its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _houses(first: Path, package: Path, jobs: int) -> list[House]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ class Notes:
 
     def _write(self, **fields: object) -> None:
         with open(self._file, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(fields | {"time": round(time.time(), 2)}) + "\n")
+            stream.write(json.dumps(fields) + "\n")
 
 
 def _wide_fixtures(item: pytest.Item) -> list[str]:
