@@ -24,8 +24,6 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
 
 CAUGHT, HUNG, SURVIVED, GONE = "caught", "caught by time-out", "survived", "gone"
-# The tests that one mutant runs cost this much at most, in CPU seconds as measured under coverage.
-BUDGET_S = 60.0
 NO_TESTS = 5
 
 
@@ -52,8 +50,13 @@ class Ran:
     seconds: float = 0.0
 
 
-def run_all(commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], out: Path, jobs: int) -> None:
-    """Appends a line of JSON a mutant to out/results.jsonl; those that are there are not tried again."""
+def run_all(
+    commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], out: Path, jobs: int, budget_s: float
+) -> None:
+    """Appends a line of JSON a mutant to out/results.jsonl; those that are settled there are not tried again.
+
+    budget_s: the tests that one mutant runs cost this much at most, in CPU seconds as measured under coverage.
+    """
     _claim(out, commit)
     with tempfile.TemporaryDirectory(prefix="mutants_", ignore_cleanup_errors=True) as made:
         first = checked_out(commit, Path(made, "1"))
@@ -64,7 +67,7 @@ def run_all(commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], ou
         if reach.failed:
             print(f"fail in the unbroken code and are left out: {', '.join(reach.failed)}", flush=True)
         results = out / "results.jsonl"
-        done = {line["id"] for line in results_of(out)}
+        done = {number for number, line in results_of(out).items() if _is_settled(line, budget_s)}
         houses: SimpleQueue[House] = SimpleQueue()
         for house in _houses(first, package, jobs):
             houses.put(house)
@@ -72,7 +75,7 @@ def run_all(commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], ou
 
         def work(mutant: Mapping[str, Any]) -> None:
             house = houses.get()
-            line = try_one(mutant, places.find(mutant), reach, house)
+            line = try_one(mutant, places.find(mutant), reach, house, budget_s)
             houses.put(house)
             with lock, open(results, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
@@ -86,16 +89,25 @@ def run_all(commit: str, package: Path, mutants: Sequence[Mapping[str, Any]], ou
                 raise
 
 
-def results_of(out: Path) -> list[dict[str, Any]]:
+def results_of(out: Path) -> dict[int, dict[str, Any]]:
+    """The last line of each mutant, by its id."""
     file = out / "results.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {line["id"]: line for line in map(json.loads, lines)}
 
 
-def try_one(mutant: Mapping[str, Any], found: Found | None, reach: Reach, house: House) -> dict[str, Any]:
+def _is_settled(line: Mapping[str, Any], budget_s: float) -> bool:
+    """Whether more time would not change it: with a greater budget, more tests may run of those that reach it."""
+    return line["status"] != SURVIVED or line["num_chosen"] == line["num_reaching"] or line["budget_s"] >= budget_s
+
+
+def try_one(
+    mutant: Mapping[str, Any], found: Found | None, reach: Reach, house: House, budget_s: float
+) -> dict[str, Any]:
     """The line of results: what was broken where, which tests ran, and whether one failed."""
     if found is None:
         return {"id": mutant["id"], "status": GONE}
-    chosen = reach.tests_of(found.place, BUDGET_S)
+    chosen = reach.tests_of(found.place, budget_s)
     file = house.root / house.package / found.place.module
     source = file.read_text(encoding="utf-8")
     file.write_text(broken(source, found.place.statement, found.after), encoding="utf-8")
@@ -115,6 +127,7 @@ def try_one(mutant: Mapping[str, Any], found: Found | None, reach: Reach, house:
         "num_chosen": len(chosen.tests),
         "num_run": ran.num_run,
         "seconds": ran.seconds,
+        "budget_s": budget_s,
     }
 
 

@@ -41,7 +41,7 @@ def _statuses(folder: Path) -> dict[int, str]:
     lines = results_of(folder)
     if not lines:
         raise UserError(f"{folder} has no results; `mutants.py run COMMIT --out {folder}` makes them.")
-    return {line["id"]: line["status"] for line in lines}
+    return {number: line["status"] for number, line in lines.items()}
 
 
 def _is_caught(statuses: Mapping[int, str], mutant: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """How many of 60 broken places the tests catch: a measure of the protection before and after a change of the tests.
 
     python benchmarks/mutants.py choose [COMMIT]
-    python benchmarks/mutants.py run COMMIT --out DIR [--jobs N]
+    python benchmarks/mutants.py run COMMIT --out DIR [--jobs N] [--budget SECONDS]
     python benchmarks/mutants.py table OLD_DIR NEW_DIR
 
 `choose` draws the places and writes mutants.json. `run` breaks a copy of the commit's code in one place at a time and
@@ -28,6 +28,7 @@ from shelfmark.core.files import read_json, write_json
 LIST = Path(__file__).with_suffix(".json")
 PACKAGE = Path("lib", "shelfmark")
 NUM_MUTANTS = 60
+BUDGET_S = 60
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def _choose(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    run_all(commit_of(options.commit), PACKAGE, _mutants(options.list), options.out, options.jobs)
+    run_all(commit_of(options.commit), PACKAGE, _mutants(options.list), options.out, options.jobs, options.budget)
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -74,6 +75,13 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("commit", metavar="COMMIT", help="a commit, a tag or a branch")
     run.add_argument("--out", type=Path, metavar="DIR", required=True, help="what each test reaches, and the results")
     run.add_argument("--jobs", type=int, default=1, help="mutants at a time, of one thread each (default: 1)")
+    run.add_argument(
+        "--budget",
+        type=float,
+        default=BUDGET_S,
+        metavar="SECONDS",
+        help=f"CPU time of the tests that one mutant runs; with more, survivors are tried again (default: {BUDGET_S})",
+    )
     run.set_defaults(work=_run)
 
     table = commands.add_parser("table", help="set two runs side by side, in Markdown")

@@ -81,7 +81,7 @@ def test_that_does_not_look(width):
     pass
 
 def test_the_width(width):
-    assert width == 5
+    assert sum(range(10**7)) and width == 5
 """,
 }
 
@@ -196,14 +196,20 @@ def test_tests_catch_what_they_reach_in_any_process_and_a_stopped_run_goes_on(
     ]
     mutants.append({**mutants[0], "id": 5, "before": "return a * b"})
     out = tmp_path / "out"
-    mutant_runs.run_all("commit", PACKAGE, mutants[:2], out, 1)
+    mutant_runs.run_all("commit", PACKAGE, [mutants[1], mutants[3]], out, 1, budget_s=0)
+    survived = mutant_runs.results_of(out)
+    assert [(line["status"], line["num_run"], line["num_reaching"]) for line in survived.values()] == [
+        (SURVIVED, 1, 1),
+        (SURVIVED, 1, 2),
+    ]
     assert "left out: tests/test_sums.py::test_that_fails_anyway" in capsys.readouterr().out
     (out / "reach" / "said.txt").unlink()
-    mutant_runs.run_all("commit", PACKAGE, mutants, out, 2)
+    mutant_runs.run_all("commit", PACKAGE, mutants, out, 2, budget_s=60)
     assert not (out / "reach" / "said.txt").exists()
 
-    results = {line["id"]: line for line in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
-    assert len((out / "results.jsonl").read_text().splitlines()) == len(mutants)
+    results = mutant_runs.results_of(out)
+    # With more time, only the one that not all tests had seen was tried again.
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(mutants) + 1
     assert [results[number]["status"] for number in range(6)] == [CAUGHT, SURVIVED, HUNG, CAUGHT, SURVIVED, GONE]
     caught_by = [results[number].get("test", "").split("::")[-1] for number in range(4)]
     assert caught_by == ["test_what_another_process_sums", "", "test_it_ends", "test_the_width"]
