@@ -28,7 +28,7 @@ from shelfmark.core.files import read_json, write_json
 LIST = Path(__file__).with_suffix(".json")
 PACKAGE = Path("lib", "shelfmark")
 NUM_MUTANTS = 60
-BUDGET_S = 60
+BUDGET_S = 300
 
 
 def main(words: Sequence[str] | None = None) -> int:
