@@ -104,6 +104,13 @@ def test_query_expansion_moves_both_sides_and_augmentation_the_gallery_alone() -
     np.testing.assert_allclose(moved.gallery.numpy(), units(expanded(units(features[20:]), 3.0, 5)), atol=1e-12)
 
 
+def test_a_set_that_was_searched_in_itself_is_two_sides_once_one_of_them_moved() -> None:
+    features, labels = catalogue()
+    moved, rows = database_augmented(searched(features, labels)), np.arange(60)
+    wanted = retrieval.scores(moved.query, labels, [1], moved.gallery, labels, query_ids=rows, gallery_ids=rows)
+    assert plain_scores(moved) == {name: wanted[name] for name in ("recall@1", "map")}
+
+
 def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
     features, labels = catalogue()
     rows = np.arange(60)
