@@ -19,9 +19,9 @@ from PIL import Image, ImageOps
 
 from shelfmark.core.errors import UserError
 from shelfmark.data import jpeg
-from shelfmark.data.images import MAX_PIXELS, read_rgb
+from shelfmark.data.images import read_rgb
+from shelfmark.data.limits import MAX_BYTES, MAX_PIXELS
 from shelfmark.data.sources import FileSource, UnreadableImage
-from shelfmark.data.sources.source import MAX_BYTES
 
 ORIENTATION = 0x0112
 

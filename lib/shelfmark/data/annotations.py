@@ -25,12 +25,10 @@ from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
 from shelfmark.data.documents import read_document
 from shelfmark.data.findings import MISSING_FIELD, Findings
+from shelfmark.data.limits import MAX_CLASSES
 from shelfmark.data.table import Table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-MAX_CLASSES = 100_000_000
-"""Ten times the products of the largest catalogue that Shelfmark is made for: a larger number is a mistake."""
 
 _CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
 _ROLE = Field("role", (str,), "text")

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed, numpy_generator
-from shelfmark.data.images import MAX_PIXELS, read_rgb
+from shelfmark.data.images import read_rgb
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.samplers import Draw, Groups
 from shelfmark.data.sources import ImageSource, UnreadableImage
 from shelfmark.data.transforms import SizedTransforms, Transform

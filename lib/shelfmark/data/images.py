@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -18,14 +19,7 @@ _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
 
 
-MAX_PIXELS = 100_000_000
-"""Width times height of the largest picture that is read where nothing else is said; see data.max_image_pixels.
-
-A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
-"""
-PILLOW_MAX_PIXELS = 178_956_970
-"""Above that Pillow opens nothing."""
-# Pillow warns above half of it, beside our own error. For good: a filter for a while is not thread-safe.
+# Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. For good: a filter for a while is not thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from shelfmark.config.section import Fraction, NotNegative, Positive, Section, option
-from shelfmark.data.annotations import MAX_CLASSES
-from shelfmark.data.images import PILLOW_MAX_PIXELS
+from shelfmark.data.limits import MAX_BYTES, MAX_CLASSES, MAX_PIXELS, PILLOW_MAX_PIXELS
 
 
 class Lists(Section):
@@ -81,9 +80,9 @@ class DataOptions(Section):
     on_bad_image: Literal["error", "skip"] = option(
         "error", "error: an image that cannot be read ends the run; skip: it is counted, listed and left out"
     )
-    max_image_bytes: Positive = option(100_000_000, "an image file of more bytes counts as unreadable")
+    max_image_bytes: Positive = option(MAX_BYTES, "an image file of more bytes counts as unreadable")
     max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = option(
-        100_000_000,
+        MAX_PIXELS,
         "an image of more pixels counts as unreadable. A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its"
         " width and height if that is small enough",
     )

@@ -20,7 +20,7 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
-from shelfmark.data.images import MAX_PIXELS
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.sources import ImageSource
 from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, view_transform

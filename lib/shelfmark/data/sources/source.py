@@ -6,9 +6,6 @@ from typing import NamedTuple, Protocol
 
 from shelfmark.core.errors import UserError
 
-MAX_BYTES = 100_000_000
-"""The largest picture that is read where nothing else is said; the default of data.max_image_bytes."""
-
 
 class ImageSource(Protocol):
     """N pictures, by their rows 0..N-1. It is pickled to the processes that read, so it holds nothing that is open."""
