@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shelfmark.calibration import CRT, LWS
+
 NUM_CLASSES = 12
 
 
@@ -29,4 +31,14 @@ def without_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("shelfmark.pipelines.evaluate.draw_evaluation", lambda *_, **__: None)
         patched.setattr("shelfmark.pipelines.tau_norm.tau_curve", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """A tenth of cRT's and LWS's steps suffices for twelve classes."""
+    with pytest.MonkeyPatch.context() as patched:
+        for method in (CRT, LWS):
+            num_epochs, _, *others = method.__init__.__defaults__
+            patched.setattr(method.__init__, "__defaults__", (num_epochs, 50, *others))
         yield

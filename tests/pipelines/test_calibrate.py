@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 from small_recipe import SMALL
-from twelve_classes import NUM_CLASSES, without_pictures, write_twelve_classes
+from twelve_classes import NUM_CLASSES, few_steps, without_pictures, write_twelve_classes
 
 from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
 from shelfmark.runtime.calibration_methods import METHODS
+
+__all__ = ["few_steps"]
 
 ROWS = {
     "unmodified",

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 from small_recipe import SMALL
-from twelve_classes import NUM_CLASSES, without_pictures, write_twelve_classes
+from twelve_classes import NUM_CLASSES, few_steps, without_pictures, write_twelve_classes
 
 from shelfmark.calibration import tau_normalized
 from shelfmark.calibration.folds import Choice
 from shelfmark.cli import main
 from shelfmark.core.files import write_json
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
+
+__all__ = ["few_steps"]
 
 TRAINING = [
     *SMALL,
