@@ -53,10 +53,10 @@ NEAREST = option("--k", "nearest gallery images to look at", type=int, default=1
 def build(args: argparse.Namespace) -> int:
     require_checkpoint(args)
     source = _source(args)
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.index import build as run
 
-    run(opened, args.out, source, args.kind)
+    run(model, args.out, source, args.kind)
     return 0
 
 
