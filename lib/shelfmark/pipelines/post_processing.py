@@ -25,7 +25,7 @@ from shelfmark.evaluation.post_processing import (
     of_length_1,
     plain_scores,
     reranked_scores,
-    whitened,
+    whiten_query_gallery,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.recipe import Recipe
@@ -93,7 +93,7 @@ class _Scored:
 
     def __init__(self, model: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
         self.model, self.table, self.features = model, table, features
-        self.steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=whiten_dim)}
+        self.steps = VECTOR_STEPS | {"whiten": partial(whiten_query_gallery, dim=whiten_dim)}
         self.sides: QueryGallery | None = None
 
     def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
