@@ -93,10 +93,10 @@ def export(args: argparse.Namespace) -> int:
 def search(args: argparse.Namespace) -> int:
     photos = photos_of(args)
     from shelfmark.cli import index_screens
-    from shelfmark.pipelines.search import search as run
+    from shelfmark.pipelines.search import search_photographs
 
     with _told_aside(args.json):
-        answers = run(
+        answers = search_photographs(
             args.index,
             photos,
             k=args.k,
