@@ -12,7 +12,7 @@ from torch import Tensor
 from shelfmark.core.strings import Strings
 
 UNLABELLED = -1
-"""The label of a row that has none. In a loss such a row takes no part and costs nothing, whatever it holds."""
+"""The label of a row without one. Losses leave such a row out, whatever numbers it holds."""
 
 
 class BadImage(NamedTuple):
@@ -48,9 +48,9 @@ class Batch:
 
 
 class Proxies(NamedTuple):
-    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, J, d) for J proxies a class."""
+    """What a proxy head returns: unit embeddings (N, d) of the batch, and its weight (C, J, d), J proxies a class."""
 
-    vectors: Tensor
+    embeddings: Tensor
     weight: Tensor
 
 

@@ -54,7 +54,7 @@ class LossTerm:
         if isinstance(output, Tensor) and output.ndim == 3 and self.consumes != "experts":
             output, labels = _rows_of_experts(output, labels)
         if isinstance(output, Proxies) and self.consumes == "proxies":
-            return self.function.over_ranks(output.vectors, labels, output.weight, step=step)
+            return self.function.over_ranks(output.embeddings, labels, output.weight, step=step)
         remembered = self.memory.rows_at(step) if self.memory is not None else None
         memory = {"memory": remembered} if remembered is not None else {}
         if self.consumes == "logits_and_vectors":
@@ -68,7 +68,7 @@ class LossTerm:
 
     def _input(self, output: Tensor | Proxies) -> Tensor:
         if isinstance(output, Proxies):
-            return proxy_cosines(output.vectors, output.weight)
+            return proxy_cosines(output.embeddings, output.weight)
         return output / self.scale if self.consumes == "cosines" else output
 
 
