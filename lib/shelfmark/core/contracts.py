@@ -60,8 +60,8 @@ class Outputs:
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
     heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head
-    its Proxies. With X experts, `experts` holds the logits of each, (N, X, C), `expert_1` ... `expert_X` (N, C) those
-    of one, and `classifier` their mean.
+    its Proxies. With X experts, `experts` holds the logits of all, (N, X, C), `expert_1` ... `expert_X` the logits of
+    one expert, (N, C), and `classifier` the mean over experts.
     """
 
     embedding: Tensor
@@ -80,8 +80,8 @@ class Embeddings:
 
     features: (N, D) float32, often memory-mapped. labels: (N,) int64, -1 where there is none.
     manifest: how they were made (config hash, checkpoint hash, rows hash).
-    rows: (N,) int64, each image's row in the annotation table; some are missing where images could not be
-    read. Counted from 0 where nothing is given.
+    rows: (N,) int64, each image's row in the annotation table, 0..N-1 by default. Images that could not be read have
+    no row here.
     """
 
     features: np.ndarray
