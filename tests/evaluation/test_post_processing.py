@@ -16,7 +16,7 @@ from shelfmark.evaluation.post_processing import (
     plain_scores,
     query_expanded,
     reranked_scores,
-    whitened,
+    whiten_query_gallery,
 )
 from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.retrieval.whitening import PCAWhitening
@@ -124,7 +124,7 @@ def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
 
 def test_whitening_learns_from_the_gallery_alone() -> None:
     features, labels = catalogue()
-    found = whitened(searched(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
+    found = whiten_query_gallery(searched(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
     learned = PCAWhitening(4, 0.1).fit(units(features[20:]))
     np.testing.assert_allclose(found.query.numpy(), units(learned.transform(units(features[:20]))), atol=1e-12)
     assert found.gallery.shape == (40, 4)

@@ -30,7 +30,7 @@ from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
-from shelfmark.pipelines.search import GalleryImage, _candidates, search
+from shelfmark.pipelines.search import GalleryImage, _candidates, search_photographs
 from shelfmark.retrieval import index_files
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
@@ -445,7 +445,7 @@ def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only
     document = json.loads(Path("retrieval_small.json").read_text())
     assert len(index) == sum(bool(one.get("is_gallery")) for one in document["annotations"])
     assert len(index) < len(document["annotations"])
-    [answer] = search(tmp_path / "index", photographs("retrieval")[:1])
+    [answer] = search_photographs(tmp_path / "index", photographs("retrieval")[:1])
     assert answer.candidates[0].name == document["class_names"][answer.candidates[0].label]
     photo = str(photographs("retrieval")[0])
     said = error(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
