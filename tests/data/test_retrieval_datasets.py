@@ -260,7 +260,7 @@ def test_missing_pictures_are_named_before_anything_is_written(name: str, tmp_pa
     pictures = sorted(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
     pictures[0].unlink()
     relative = pictures[0].relative_to(source).as_posix()
-    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ pictures\. (Download|Ask for|Get)(.|\n)*{relative}"):
+    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ images\. (Download|Ask for|Get)(.|\n)*{relative}"):
         prepare(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -366,7 +366,7 @@ def test_cub_needs_the_number_of_each_class(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 paths are not `<number>(.|\n)*Bird/a\.jpg"):
         prepare_cub(tmp_path, tmp_path / "out")
     lines(tmp_path / "images.txt", "2 101.Bird/b.jpg")
-    with pytest.raises(UserError, match="lists no training picture"):
+    with pytest.raises(UserError, match="lists no training image"):
         prepare_cub(tmp_path, tmp_path / "out")
 
 
