@@ -264,7 +264,7 @@ def test_another_picture_is_not_replaced(source: Path, tmp_path: Path) -> None:
     (out / "train.json").unlink()
     picture = out / "train" / "baby" / "00000.png"
     picture.write_bytes((out / "train" / "baby" / "00003.png").read_bytes())
-    with pytest.raises(UserError, match=r"00000\.png is there already and is another picture"):
+    with pytest.raises(UserError, match=r"00000\.png is there already and is another image"):
         prepare_cifar_lt("cifar100_lt", source, out, ratio=1)
     assert not (out / "train.json").exists()
 

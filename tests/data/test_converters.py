@@ -210,7 +210,7 @@ def test_grocery_can_be_prepared_in_its_own_folder(shelves: Path) -> None:
 def test_grocery_does_not_replace_another_picture(shelves: Path, tmp_path: Path) -> None:
     touch(tmp_path / "out", "val/a.jpg")
     (tmp_path / "out/val/a.jpg").write_text("mine")
-    with pytest.raises(UserError, match="is another picture"):
+    with pytest.raises(UserError, match="is another image"):
         prepare_grocery(shelves, tmp_path / "out")
     assert (tmp_path / "out/val/a.jpg").read_text() == "mine"
 
@@ -289,20 +289,20 @@ def test_train_and_val_folders_are_the_parts(tmp_path: Path) -> None:
     assert list(train.paths) == ["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg"]
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 0, 1], [1])
     touch(tmp_path, "val/c/1.jpg")
-    with pytest.raises(UserError, match=r"1 classes that .*train has no picture of: c"):
+    with pytest.raises(UserError, match=r"1 classes that .*train has no image of: c"):
         prepare_folder(tmp_path, tmp_path / "out2")
 
 
 def test_folders_that_cannot_be_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no picture. Expected <class name>/<image>"):
+    with pytest.raises(UserError, match=r"holds no image. Expected <class name>/<image>"):
         prepare_folder(tmp_path, tmp_path / "out")
     touch(tmp_path, "a/1.jpg", "b/1.jpg")
-    with pytest.raises(UserError, match="give no picture to val"):
+    with pytest.raises(UserError, match="give no image to val"):
         prepare_folder(tmp_path, tmp_path / "out")
     with pytest.raises(UserError, match=r"--val-fraction 1\.5"):
         prepare_folder(tmp_path, tmp_path / "out", val_fraction=1.5)
     touch(tmp_path, "loose.jpg")
-    with pytest.raises(UserError, match=r"1 pictures outside any class folder, such as loose\.jpg"):
+    with pytest.raises(UserError, match=r"1 images outside any class folder, such as loose\.jpg"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -133,7 +133,7 @@ def test_a_list_that_is_not_utf_8_or_no_file_is_named_with_its_line(tmp_path: Pa
 
 def test_an_id_of_several_pictures_is_refused(tmp_path: Path) -> None:
     same = table(["a", "a", "b", "c", "d"])
-    with pytest.raises(UserError, match=r"names 'a', but 2 pictures have that image_id: 0.jpg, 1.jpg"):
+    with pytest.raises(UserError, match=r"names 'a', but 2 images have that image_id: 0.jpg, 1.jpg"):
         apply_lists(same, drop=[listed(tmp_path, "drop.txt", "a\n")])
     assert len(apply_lists(same, drop=[listed(tmp_path, "drop.txt", "b\n")])) == 4
 

@@ -245,7 +245,7 @@ def test_what_is_no_such_pickle_is_refused_and_nothing_is_written(tmp_path: Path
 
 
 def test_features_that_no_cluster_labels_are_no_clusters(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gives no picture a label"):
+    with pytest.raises(UserError, match="gives no image a label"):
         prepare_pss_clusters(write(tmp_path / "a.pkl", five([-1] * 5, [2] * 5)), tmp_path / "out")
     with pytest.raises(UserError, match="is not a file"):
         prepare_pss_clusters(tmp_path / "none.pkl", tmp_path / "out")

@@ -264,7 +264,7 @@ def test_what_is_no_whole_copy_or_no_fraction_is_refused_before_anything_is_writ
     picture = min(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
     picture.unlink()
     lost = picture.relative_to(source).as_posix()
-    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ pictures\. (Download|Ask for|Get)(.|\n)*{lost}"):
+    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ images\. (Download|Ask for|Get)(.|\n)*{lost}"):
         prepare(source, out)
     assert not out.exists()
 
@@ -348,7 +348,7 @@ def test_cub_needs_the_number_of_each_class(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 paths are not `<number>(.|\n)*Bird/a\.jpg"):
         prepare_cub(tmp_path, tmp_path / "out")
     lines(tmp_path / "images.txt", "2 101.Bird/b.jpg")
-    with pytest.raises(UserError, match="lists no training picture"):
+    with pytest.raises(UserError, match="lists no training image"):
         prepare_cub(tmp_path, tmp_path / "out")
 
 

@@ -247,7 +247,7 @@ def test_a_saved_pipeline_that_normalises_is_taken_at_its_word(saved: Callable[.
 
 def test_a_saved_pipeline_that_fails_on_a_picture_names_its_file(saved: Callable[..., Path]) -> None:
     transform = train_transform(24, albumentations=saved(("RandomCrop", {"height": 90, "width": 90})))
-    with pytest.raises(UserError, match=r"pipeline.json failed on a 60x60x3 picture"):
+    with pytest.raises(UserError, match=r"pipeline.json failed on a 60x60x3 image"):
         transform(ramp(60, 60), 0)
 
 

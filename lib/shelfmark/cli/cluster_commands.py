@@ -64,17 +64,17 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 _SHARED = [
     option("--embeddings", "folder that `shelfmark embed` or `prepare pss_features` wrote", type=Path, metavar="DIR"),
-    option("--config", "YAML recipe, of which discovery.clusterer is used", type=config_file, metavar="FILE"),
+    option("--config", "YAML recipe. Only its discovery.clusterer is used", type=config_file, metavar="FILE"),
     option("--smoke", "a trial: a small network on generated embeddings", action="store_true"),
 ]
 CLUSTER_COMMANDS = {
     "cluster fit": Command(
-        "train or calibrate a clusterer on labelled embeddings",
+        "fit a clusterer to labelled embeddings",
         fit,
         [*_SHARED, option("--out", "folder for the clusterer", type=Path, required=True, metavar="DIR")],
     ),
     "cluster run": Command(
-        "group embeddings with a fitted clusterer, and score the clusters where there are labels",
+        "group embeddings with a fitted clusterer, and score the clusters if there are labels",
         run,
         [
             *_SHARED,

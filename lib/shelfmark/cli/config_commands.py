@@ -27,17 +27,17 @@ def config(args: argparse.Namespace) -> int:
 
 CONFIG_COMMANDS = {
     "config": Command(
-        "print the whole config of a run, or what its options are",
+        "print the whole config of a run, or describe its options",
         config,
         [
             CONFIG,
             option(
                 "--describe",
-                "print what the option KEY is, as optim.lr; or a group of options, as optim or losses.smooth_ap",
+                "describe the option KEY, such as optim.lr, or a group of options, such as optim or losses.smooth_ap",
                 metavar="KEY",
             ),
-            option("--schema", "print the JSON schema, for editors", action="store_true"),
-            option("--resume-rules", "print what may change when a run is resumed", action="store_true"),
+            option("--schema", "print the JSON schema of configs, for editors", action="store_true"),
+            option("--resume-rules", "print which options may change when a run is resumed", action="store_true"),
         ],
     ),
 }

@@ -35,17 +35,19 @@ DATA_COMMANDS = {
         "convert a dataset into annotations, or generate the shop",
         prepare,
         [
-            option("what", f"layout of the source: {', '.join(LAYOUTS)}", choices=list(LAYOUTS), metavar="LAYOUT"),
+            option(
+                "what", f"layout of the original data: {', '.join(LAYOUTS)}", choices=list(LAYOUTS), metavar="LAYOUT"
+            ),
             option(
                 "--source",
-                "folder of the original data; of pss_clusters and pss_features a pickle",
+                "folder of the original data. For pss_clusters and pss_features: a pickle file",
                 type=existing("the original data"),
                 metavar="DIR",
             ),
             option("--out", "folder for the annotations", type=Path, metavar="DIR"),
             option(
                 "--val-fraction",
-                "part for validation: of the images of each class (folder, products10k), or of the training classes"
+                "share for validation: of the images of each class (folder, products10k), or of the training classes"
                 " (other retrieval sets)",
                 type=float,
                 default=0.2,
@@ -53,7 +55,7 @@ DATA_COMMANDS = {
             ),
             option(
                 "--ratio",
-                "cifar*_lt: images in the largest class for each image in the smallest",
+                "cifar*_lt: number of images of the largest class divided by that of the smallest",
                 type=float,
                 default=100.0,
                 metavar="R",
@@ -63,11 +65,15 @@ DATA_COMMANDS = {
         takes_config=False,
     ),
     "migrate": Command(
-        "print the command of ours for one of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER",
+        "translate a command of PNPloss, Smooth_AP, FastRetri, PSS or Hi-LANDER into one of Shelfmark",
         migrate,
         [
-            option("command", "the old command line, in quotes or behind --", nargs="+", metavar="COMMAND"),
-            option("--dialect", "whose command it is, if that cannot be told", metavar="pnp|smoothap|fastretri|pss"),
+            option("command", "the command to translate, in quotes or after --", nargs="+", metavar="COMMAND"),
+            option(
+                "--dialect",
+                "code base of the command, needed if the command fits several",
+                metavar="pnp|smoothap|fastretri|pss",
+            ),
         ],
         takes_config=False,
     ),

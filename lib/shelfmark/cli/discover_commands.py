@@ -61,13 +61,13 @@ def assign(args: argparse.Namespace) -> int:
 
 DISCOVER_COMMANDS = {
     "discover": Command(
-        "find new products in photographs without labels: train, cluster, select, and again",
+        "find new products among images without labels: train, cluster, select, and repeat",
         discover,
         [
-            option("--config", "YAML recipe, as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
+            option("--config", "YAML recipe, such as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
             option(
                 "--redo",
-                "redo this stage of round 0, or of ROUND, and all that follows it",
+                "repeat this stage of round 0, or of ROUND, and everything after it",
                 default="",
                 metavar="[ROUND/]STAGE",
             ),
@@ -81,7 +81,7 @@ DISCOVER_COMMANDS = {
         ],
     ),
     "discover assign": Command(
-        "assign photographs to the products that a run of discovery knows or found",
+        "assign photographs to the products of a run of discovery, known and new",
         assign,
         [
             PHOTOS,
@@ -92,8 +92,8 @@ DISCOVER_COMMANDS = {
                 required=True,
                 metavar="DIR",
             ),
-            option("--RESUME_MODEL", "the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
-            option("--out", "CSV file to write the answers to", type=Path, metavar="FILE"),
+            option("--RESUME_MODEL", "folder of the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
+            option("--out", "CSV file for the answers", type=Path, metavar="FILE"),
             JSON,
         ],
     ),

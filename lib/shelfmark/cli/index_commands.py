@@ -26,28 +26,26 @@ INDEX = option(
     required=True,
     metavar="DIR",
 )
-MODEL = option("--RESUME_MODEL", "the index's checkpoint, if it was moved", type=checkpoint, metavar="CKPT")
+MODEL = option("--RESUME_MODEL", "folder of the index's checkpoint, if it was moved", type=checkpoint, metavar="CKPT")
 SOURCE = [
-    option(
-        "--split", "which annotations of the config to read (default: train)", choices=["train", "val", "retrieval"]
-    ),
+    option("--split", "annotations of the config to read (default: train)", choices=["train", "val", "retrieval"]),
     option(
         "--annotations",
-        "another annotation file instead; where records are marked, those with is_gallery",
+        "read this annotation file instead. If it has records with is_gallery, only those are taken",
         type=annotation_file,
         metavar="FILE",
     ),
-    option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
-    option("--label", "the class of all --images", type=int, metavar="LABEL"),
-    option("--class-name", "the name of the class of --label", metavar="NAME"),
+    option("--images", "take all images in this folder and its subfolders instead", type=image_folder, metavar="DIR"),
+    option("--label", "class of all images in --images", type=int, metavar="LABEL"),
+    option("--class-name", "name of the class in --label", metavar="NAME"),
     option(
         "--embeddings",
-        "their features, which `shelfmark embed` or an earlier build wrote, instead of a pass over the images",
+        "take features that `shelfmark embed` or an earlier build wrote, instead of a pass over the images",
         type=embeddings_folder,
         metavar="DIR",
     ),
 ]
-NEAREST = option("--k", "nearest gallery images to look at", type=int, default=10, metavar="K")
+NEAREST = option("--k", "number of nearest gallery images to use", type=int, default=10, metavar="K")
 
 
 def build(args: argparse.Namespace) -> int:
@@ -129,7 +127,7 @@ def recognise(args: argparse.Namespace) -> int:
 
 
 _SEARCH = Command(
-    "find the products that look most like photographs, by an index",
+    "find the products that look most like a photograph, in an index",
     search,
     [
         PHOTOS,
@@ -138,7 +136,7 @@ _SEARCH = Command(
         NEAREST,
         option(
             "--score",
-            "score of a product: the best of its images' scores, or their sum",
+            "score of a product: the best score of its images (max), or the sum of their scores (sum)",
             choices=["max", "sum"],
             default="max",
         ),
@@ -164,7 +162,7 @@ INDEX_COMMANDS = {
             option("--out", "folder for the index", type=Path, required=True, metavar="DIR"),
             option(
                 "--kind",
-                "how the index searches; auto chooses by size, and says why",
+                "how the index searches. auto chooses by the size of the gallery, and says why",
                 choices=["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"],
                 default="auto",
             ),
@@ -175,22 +173,24 @@ INDEX_COMMANDS = {
     ),
     "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *DEVICES], recipe=_recipe_of_index),
     "index remove": Command(
-        "take images out of an index",
+        "remove images from an index",
         remove,
         [
             INDEX,
-            option("--ids", "image ids", nargs="+", default=[], metavar="ID"),
-            option("--labels", "all images of these classes", type=int, nargs="+", default=[], metavar="LABEL"),
+            option("--ids", "ids of the images to remove", nargs="+", default=[], metavar="ID"),
+            option(
+                "--labels", "classes to remove, with all their images", type=int, nargs="+", default=[], metavar="LABEL"
+            ),
         ],
         takes_config=False,
     ),
-    "index info": Command("show what an index is, and whether it is whole", info, [INDEX], takes_config=False),
+    "index info": Command("show what is in an index, and check its files", info, [INDEX], takes_config=False),
     "index export": Command(
         "write the vectors of an index for a vector database",
         export,
         [
             INDEX,
-            option("--format", "npy writes a folder, parquet one file", choices=["npy", "parquet"], default="npy"),
+            option("--format", "npy: a folder. parquet: one file", choices=["npy", "parquet"], default="npy"),
             option("--out", "folder or file to write", type=Path, required=True, metavar="PATH"),
         ],
         takes_config=False,
@@ -198,7 +198,7 @@ INDEX_COMMANDS = {
     "index search": _SEARCH,
     "search": _SEARCH,
     "recognise": Command(
-        "name the products in photographs, by the classifier and an index together",
+        "name the products in photographs, with the classifier and an index together",
         recognise,
         [
             PHOTOS,
@@ -206,10 +206,16 @@ INDEX_COMMANDS = {
             MODEL,
             NEAREST,
             option(
-                "--weight", "weight of the neighbours; 0: the classifier alone", type=float, default=0.5, metavar="W"
+                "--weight", "weight of the neighbours. 0: the classifier alone", type=float, default=0.5, metavar="W"
             ),
-            option("--temperature", "temperature of the neighbours' votes", type=float, default=0.1, metavar="T"),
-            option("--topk", "products to name for each photograph", type=int, default=5, metavar="K"),
+            option(
+                "--temperature",
+                "temperature of the softmax over the neighbours' similarities",
+                type=float,
+                default=0.1,
+                metavar="T",
+            ),
+            option("--topk", "number of products to name for each photograph", type=int, default=5, metavar="K"),
             JSON,
         ],
     ),

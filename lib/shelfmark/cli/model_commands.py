@@ -70,53 +70,63 @@ MODEL_COMMANDS = {
         [
             RESUME,
             option("--out", "folder for the scores", type=Path, metavar="DIR"),
-            option("--clusters", "also score k-means clusters of the features", action="store_true"),
+            option("--clusters", "also compute scores of k-means clusters of the features", action="store_true"),
             option(
                 "--verification",
-                "also score whether two images show one class, at fixed rates of false positives",
+                "also compute verification scores: whether two images show one class, at fixed false positive rates",
                 action="store_true",
             ),
-            option("--legacy-metrics", "also score as older code defines it", choices=["pnp", "fastreid"]),
+            option(
+                "--legacy-metrics",
+                "also compute the scores as these two code bases define them",
+                choices=["pnp", "fastreid"],
+            ),
             option(
                 "--gallery-draws",
-                "also score N searches in a gallery of one random image a class, with all others as queries: mean and"
-                " deviation",
+                "also search N random galleries of one image for each class, with all other images as queries, and give"
+                " mean and standard deviation of the scores",
                 type=int,
                 default=0,
                 metavar="N",
             ),
             option(
                 "--post",
-                "also score the search after each of these steps, in this order: flip, scales (the sizes of"
-                " predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
+                "also compute retrieval scores after post-processing steps, one added to the other in this order: flip,"
+                " scales (the sizes in predict.sizes_px), whiten, alpha_qe, dba, k_reciprocal",
                 nargs="+",
                 default=[],
                 metavar="STEP",
             ),
-            option("--whiten-dim", "dimensions that whiten keeps (default: all)", type=int, default=0, metavar="D"),
+            option(
+                "--whiten-dim",
+                "number of dimensions that the step whiten keeps (default: all)",
+                type=int,
+                default=0,
+                metavar="D",
+            ),
             *DEVICES,
         ],
         recipe=model_recipe,
     ),
     "calibrate": Command(
-        "recalibrate the classifier by several methods, from one pass over the images, and keep the best",
+        "recalibrate the classifier with several methods, after one pass over the images, and keep the best",
         calibrate,
         [
             RESUME,
             option(
                 "--method",
-                "one or more, with commas between: tau_norm, logit_adjustment, pc_softmax, ncm, temperature, lws, crt;"
+                "methods, separated by commas: tau_norm, logit_adjustment, pc_softmax, ncm, temperature, lws, crt;"
                 " or all",
                 default="all",
                 metavar="NAMES",
             ),
-            option("--out", "folder for the table and the checkpoint", type=Path, metavar="DIR"),
+            option("--out", "folder for the table of scores and the checkpoint", type=Path, metavar="DIR"),
             *DEVICES,
         ],
         recipe=model_recipe,
     ),
     "tau-norm": Command(
-        "recalibrate the classifier; the same as `python tau_norm.py`",
+        "recalibrate the classifier with tau-norm, as `python tau_norm.py` does",
         tau_norm,
         [RESUME, *DEVICES],
         recipe=model_recipe,
@@ -129,34 +139,46 @@ MODEL_COMMANDS = {
             option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
             option(
                 "--split",
-                "which annotations of the config to read",
+                "annotations of the config to read",
                 choices=["train", "val", "retrieval"],
                 default="val",
             ),
-            option("--annotations", "another annotation file instead", type=annotation_file, metavar="FILE"),
-            option("--images", "every photograph below this folder instead", type=image_folder, metavar="DIR"),
+            option("--annotations", "read this annotation file instead", type=annotation_file, metavar="FILE"),
+            option(
+                "--images",
+                "take all images in this folder and its subfolders instead",
+                type=image_folder,
+                metavar="DIR",
+            ),
             *DEVICES,
         ],
         recipe=model_recipe,
     ),
     "clean": Command(
-        "rank training images by how doubtful their labels are, and propose lists for data.lists",
+        "rank training images by doubt about their labels, and propose lists for data.lists",
         clean,
         [
             RESUME,
             option(
-                "--annotations", "judge these instead of the training annotations", type=annotation_file, metavar="FILE"
+                "--annotations",
+                "check the labels of this file instead of the training annotations",
+                type=annotation_file,
+                metavar="FILE",
             ),
             option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
             option(
                 "--keep-accuracy",
-                "keep all images of a class whose accuracy is PART or more",
+                "keep all images of a class if its accuracy is PART or more",
                 type=float,
                 default=0.92,
                 metavar="PART",
             ),
             option(
-                "--min-suspicion", "list an image from this suspicion on, 0 to 1", type=float, default=0.7, metavar="S"
+                "--min-suspicion",
+                "list an image if its suspicion is S or more, 0 to 1",
+                type=float,
+                default=0.7,
+                metavar="S",
             ),
             *DEVICES,
         ],

@@ -46,7 +46,10 @@ def value_of(place: Place) -> str:
 def default_of(place: Place) -> str:
     """The default as YAML writes it; '' for a group."""
     if "default" not in place.shape.schema:
-        return "" if place.shape.keys() else NO_DEFAULT
+        if place.shape.keys():
+            return ""
+        # A mapping is made anew for each entry, so no schema shows the default.
+        return "{}" if place.shape.schema.get("type") == "object" else NO_DEFAULT
     if place.shape.keys() or (isinstance(place.shape.default, Mapping) and place.shape.default):
         return ""
     if isinstance(place.shape.default, list) and any(isinstance(one, Mapping) for one in place.shape.default):

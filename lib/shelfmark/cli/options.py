@@ -5,9 +5,11 @@ from __future__ import annotations
 from shelfmark.cli.existing import checkpoint, config_file, existing_file, existing_folder
 from shelfmark.cli.parser import option
 
-RESUME = option("--RESUME_MODEL", "checkpoint folder, as log/shop/best_model", type=checkpoint, metavar="CKPT")
+RESUME = option(
+    "--RESUME_MODEL", "folder of the checkpoint, such as log/shop/best_model", type=checkpoint, metavar="CKPT"
+)
 CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
-JSON = option("--json", "JSON on standard output instead of tables", action="store_true")
+JSON = option("--json", "write JSON to standard output instead of tables", action="store_true")
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
 image_folder = existing_folder("a folder of photographs")
@@ -18,7 +20,7 @@ embeddings_folder = existing_folder(
 
 NUM_GPUS = "--num-gpus"
 DEVICES = [
-    option("--gpu_ids", "GPUs to use, as 0,1; starts one process each", metavar="IDS"),
-    option(NUM_GPUS, "number of processes to start, one a GPU", type=int, metavar="N"),
+    option("--gpu_ids", "GPUs to use, such as 0,1. One process is started for each", metavar="IDS"),
+    option(NUM_GPUS, "number of processes to start, one for each GPU", type=int, metavar="N"),
 ]
 """The options of every command that shares its work among processes: those with a `Command.recipe`, train, discover."""

@@ -99,7 +99,9 @@ def two_columns(rows: Mapping[str, str]) -> list[str]:
 
 
 def _build(name: str, command: Command) -> argparse.ArgumentParser:
-    epilog = "key=value sets any option of the config, as optim.lr=0.1; the flags of 2020 (--BASE_LR 0.1) work too."
+    epilog = (
+        "key=value sets any option of the config, such as optim.lr=0.1. The flags of 2020 (--BASE_LR 0.1) work too."
+    )
     parser = _Parser(
         prog=f"shelfmark {name}",
         description=command.help,

@@ -48,23 +48,30 @@ def pseudo_label(args: argparse.Namespace) -> int:
 
 
 _IMAGES = option(
-    "--images", "every photograph below this folder (default: the test set)", type=image_folder, metavar="DIR"
+    "--images",
+    "take all images in this folder and its subfolders (default: the test set)",
+    type=image_folder,
+    metavar="DIR",
 )
 
 PREDICT_COMMANDS = {
     "test": Command(
-        "predict a test set; the same as `python test.py`",
+        "predict a test set, as `python test.py` does",
         test,
         [
             RESUME,
             _IMAGES,
             option(
                 "--tta",
-                "predict several views of each image and average them",
+                "predict several views of each image, and average the probabilities",
                 choices=["flip", "five_crop", "ten_crop"],
             ),
             option(
-                "--topk", "also write the K best classes with their probabilities", type=int, default=0, metavar="K"
+                "--topk",
+                "also write the K best classes of each image with their probabilities",
+                type=int,
+                default=0,
+                metavar="K",
             ),
             option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
             *DEVICES,
@@ -72,7 +79,7 @@ PREDICT_COMMANDS = {
         recipe=model_recipe,
     ),
     "ensemble": Command(
-        "join the top-k files of several models into one submission",
+        "combine the top-k files of several models into one submission",
         ensemble,
         [
             option(
@@ -82,9 +89,19 @@ PREDICT_COMMANDS = {
                 nargs="+",
                 metavar="CSV",
             ),
-            option("--weights", "one number for each file (default: all equal)", type=float, nargs="+", metavar="W"),
             option(
-                "--num-classes", "refuse a file with a class number of N or above", type=int, default=0, metavar="N"
+                "--weights",
+                "weights of the files, one number for each (default: equal weights)",
+                type=float,
+                nargs="+",
+                metavar="W",
+            ),
+            option(
+                "--num-classes",
+                "number of classes. A file with a class number of N or above is refused",
+                type=int,
+                default=0,
+                metavar="N",
             ),
             option(
                 "--out",
@@ -97,19 +114,25 @@ PREDICT_COMMANDS = {
         takes_config=False,
     ),
     "weigh-experts": Command(
-        "weigh the experts of a model by images without labels, as SADE does",
+        "learn weights for the experts of a model from images without labels, as in SADE",
         weigh_experts,
         [RESUME, _IMAGES, *DEVICES],
         recipe=model_recipe,
     ),
     "pseudo-label": Command(
-        "write confident predictions of images without labels as annotations",
+        "predict images without labels, and write the confident predictions as annotations",
         pseudo_label,
         [
             RESUME,
             _IMAGES,
-            option("--min-confidence", "least probability of a label", type=float, default=0.9, metavar="P"),
-            option("--with-train", "write the training annotations in front of them", action="store_true"),
+            option(
+                "--min-confidence",
+                "lowest probability of a predicted label that is written",
+                type=float,
+                default=0.9,
+                metavar="P",
+            ),
+            option("--with-train", "write the training annotations too, before the predictions", action="store_true"),
             option("--out", "annotation file to write", type=Path, metavar="FILE", required=True),
             *DEVICES,
         ],

@@ -33,7 +33,7 @@ FILES = {
     "accuracy_by_frequency.png": "class accuracy against training images",
     "weight_norms.png": "lengths of the classifier's rows against training images",
     "reliability.png": "accuracy against confidence",
-    "confused_pairs.png": "classes taken for others, with pictures",
+    "confused_pairs.png": "classes taken for others, with images",
     "metrics.jsonl": "every logged step",
     "config.yaml": "the resolved config, to run again",
     "best_model": "checkpoint for test.py and tau_norm.py",

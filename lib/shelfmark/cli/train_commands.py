@@ -56,26 +56,26 @@ def _train(args: argparse.Namespace, signals: StopSignals) -> int:
 
 TRAIN_COMMANDS = {
     "train": Command(
-        "train, resume or finetune; the same as `python main.py`",
+        "train, resume or finetune a model, as `python main.py` does",
         train,
         [
             CONFIG,
             option(
                 "--RESUME_MODEL",
-                "checkpoint folder, as log/shop/last. auto: the newest checkpoint of log/<name>, or a new run where"
-                " there is none",
+                "folder of the checkpoint to start from, such as log/shop/last. auto: the newest checkpoint in"
+                " log/<name>, or a new run if there is none",
                 type=checkpoint_or_auto,
                 metavar="CKPT",
             ),
             option(
                 "--mode",
-                "resume: go on with the checkpoint's run; finetune: take its weights",
+                "resume: continue the run of the checkpoint. finetune: start a new run with its weights",
                 choices=["resume", "finetune"],
             ),
             option("--smoke", "a trial: two epochs of four steps on the generated shop", action="store_true"),
-            option("--dry-run", "a trial: two batches of each phase; nothing is kept", action="store_true"),
+            option("--dry-run", "a trial: two batches of each phase. Nothing is kept", action="store_true"),
             *DEVICES,
         ],
     ),
-    "demo": Command("train, recalibrate and predict the generated shop; the same as `make demo`", demo, [CONFIG]),
+    "demo": Command("train, recalibrate and predict on the generated shop, as `make demo` does", demo, [CONFIG]),
 }

@@ -40,7 +40,7 @@ _NEXT_STEPS = {
         " was meant to start at data.root."
     ),
     LEADS_OUT: (
-        "where the pictures behind the link are meant, add the folder that holds them to data.extra_roots: the pictures"
+        "where the images behind the link are meant, add the folder that holds them to data.extra_roots: the images"
         " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: "check data.root, or delete the records of files that are gone.",

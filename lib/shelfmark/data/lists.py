@@ -124,7 +124,7 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
         if len(set(identities(paths, table.root))) > 1:
             some = ", ".join(sorted(paths)[:3])
             raise UserError(
-                f"{named[one]} names {one!r}, but {len(paths)} pictures have that image_id: {some}."
+                f"{named[one]} names {one!r}, but {len(paths)} images have that image_id: {some}."
                 " Give each its own in the annotations."
             )
     return rows

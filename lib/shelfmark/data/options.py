@@ -12,7 +12,7 @@ from shelfmark.data.limits import MAX_BYTES, MAX_CLASSES, MAX_PIXELS, PILLOW_MAX
 
 
 class Lists(Section):
-    """Corrections of the training annotations; `shelfmark clean` writes lists to start from."""
+    """Corrections of the training annotations. `shelfmark clean` writes lists to start from."""
 
     keep: tuple[Path, ...] = option(
         (), "files of image ids, one id a line. If any file is given, only these images are trained on"
@@ -27,71 +27,82 @@ class Lists(Section):
 
 
 class DataOptions(Section):
+    """Annotations, images, and how an image becomes the network's input."""
+
     generated: Literal["", "shop"] = option(
-        "", "shop: data.root is filled with the generated catalogue if train_json lies there and does not exist yet"
+        "",
+        "shop: if train_json is data.root/train.json and does not exist, the generated shop (a catalogue"
+        " of drawn products) is written to data.root first. '': nothing is generated",
     )
     root: Path = option(
-        Path("dataset/shop"), "folder of the images. The annotations name each image by its path from here"
+        Path("dataset/shop"),
+        "folder of the images. The annotations give the path of each image relative to this folder",
     )
-    test_root: Path | None = option(None, "folder of the test images; null: data.root")
+    test_root: Path | None = option(None, "folder of the test images. null: data.root")
     extra_roots: tuple[Path, ...] = option(
-        (), "further folders in which images may lie, for absolute paths and links that lead out of data.root"
+        (),
+        "more folders that image files may lie in. An image outside of data.root, by an absolute path or"
+        " by a link, must lie in one of them",
     )
     train_json: Path | None = option(None, "annotations of the training images")
     more_train_json: tuple[Path, ...] = option(
         (),
-        "further training annotations, of the same classes. Of images that also stand in val_json, a part is"
-        " held out of the training",
+        "more training annotations, with the same classes as train_json. If they contain validation"
+        " images, a part of those images is kept out of the training, and the validation scores are taken"
+        " on that part alone",
     )
     val_json: Path | None = option(
         None,
-        "annotations of the validation images, of the training classes. Not needed if retrieval_json is given"
-        " and eval.metric is a retrieval score",
+        "annotations of the validation images. Their classes are the training classes. Not needed if"
+        " retrieval_json is given and eval.metric is a retrieval score, such as recall@1",
     )
     test_json: Path | None = option(None, "annotations of the test images: {'images': [{'image_id': ...}]}")
     retrieval_json: Path | None = option(
         None,
-        "annotations of images that are searched for retrieval scores, of any classes. Images with is_query"
-        " are searched among those with is_gallery; without these keys, each image is searched among all"
-        " others. null: the validation images are searched among themselves",
+        "annotations of the images for retrieval scores, of any classes. Images with is_query are the"
+        " queries, images with is_gallery the gallery. Without these keys each image is a query, and all"
+        " other images are its gallery. null: the validation images are used, each as a query among all"
+        " others",
     )
     lists: Lists = Lists()
     num_classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = option(
-        0, "number of classes; 0: as many as the training annotations have"
+        0, "number of classes. 0: the number in the training annotations"
     )
-    input_size_px: Positive = option(224, "side of the square input of the network, in pixels")
+    input_size_px: Positive = option(224, "height and width of the network's input, in pixels")
     eval_crop: Fraction = option(
         0.875,
-        "evaluation resizes the shorter side of an image to int(input_size_px / eval_crop) and cuts out the centre",
+        "in evaluation the shorter side of an image is resized to int(input_size_px / eval_crop); then a"
+        " square of input_size_px is cut out of the centre",
         gt=0,
     )
     eval_resize_px: tuple[Positive, ...] | None = option(
         None,
-        "used in place of eval_crop. []: no resize; [256]: the shorter side becomes 256; [256, 256]: height"
-        " and width do; null: eval_crop holds",
+        "resize in evaluation, in place of eval_crop. null: by eval_crop. []: no resize. [256]: the"
+        " shorter side becomes 256. [256, 256]: height and width become 256",
         max_length=2,
     )
     interpolation: Literal["bilinear", "bicubic"] = option(
         "bilinear", "interpolation of every resize, in training and in evaluation"
     )
     num_workers: NotNegative = option(
-        1, "worker processes that load images, for each training process; 0: the training process loads them"
+        1, "worker processes that load images, for each training process. 0: the training process loads them"
     )
     on_bad_image: Literal["error", "skip"] = option(
-        "error", "error: an image that cannot be read ends the run; skip: it is counted, listed and left out"
+        "error",
+        "what happens if an image cannot be read. error: the run ends. skip: the image is left out, counted and listed",
     )
-    max_image_bytes: Positive = option(MAX_BYTES, "an image file of more bytes counts as unreadable")
+    max_image_bytes: Positive = option(MAX_BYTES, "an image file with more bytes than this counts as unreadable")
     max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = option(
         MAX_PIXELS,
-        "an image of more pixels counts as unreadable. A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its"
-        " width and height if that is small enough",
+        "an image with more pixels than this counts as unreadable. A larger JPEG is decoded at 1/2, 1/4"
+        " or 1/8 of its width and height, if that is small enough",
     )
     mean: tuple[float, float, float] = option(
-        (0.485, 0.456, 0.406), "mean of each RGB channel, which normalisation subtracts; pixels are in 0..1"
+        (0.485, 0.456, 0.406), "mean of each RGB channel. It is subtracted from the pixels, which are in 0..1"
     )
     std: tuple[float, float, float] = option(
         (0.229, 0.224, 0.225),
-        "standard deviation of each RGB channel, by which normalisation divides; pixels are in 0..1",
+        "standard deviation of each RGB channel. The pixels, in 0..1, are divided by it after the mean is subtracted",
     )
 
     @field_validator("train_json", "val_json", "test_json", "retrieval_json")
@@ -102,67 +113,81 @@ class DataOptions(Section):
 
 
 class RandAugmentOptions(Section):
-    num_ops: NotNegative = option(0, "operations that RandAugment applies to each image; 0: off")
-    magnitude: Annotated[int, Field(ge=0, le=30)] = option(9, "strength of the operations, 0 to 30")
+    """RandAugment: random operations such as rotation, shear and contrast."""
+
+    num_ops: NotNegative = option(0, "number of operations that RandAugment applies to each image. 0: off")
+    magnitude: Annotated[int, Field(ge=0, le=30)] = option(9, "strength of the operations")
 
 
 class SizeStage(Section):
-    from_epoch: NotNegative = option(..., "first epoch of this size; epochs count from 0")
-    size_px: Positive = option(..., "side of the square training images, in pixels")
+    """A size of the training images, from an epoch on."""
+
+    from_epoch: NotNegative = option(..., "first epoch with this size. Epochs count from 0")
+    size_px: Positive = option(..., "height and width of the training images, in pixels")
 
 
 class AugmentOptions(Section):
+    """Random changes of the training images."""
+
     views: Positive = option(
         1,
-        "copies of each image in a batch, each augmented differently. A batch has train.batch_size / views"
-        " different images, so an epoch over all images has views times as many steps",
+        "number of copies of each image in a batch, each augmented differently. A batch then has"
+        " train.batch_size / views different images, and an epoch over all images has views times as many"
+        " steps",
     )
     sizes: tuple[SizeStage, ...] = option(
         (),
-        "sizes of the training images by epoch, such as 112, 160, 224. Before the first one data.input_size_px holds",
+        "sizes of the training images that change with the epoch, such as 112, 160, 224. Before the first"
+        " entry the size is data.input_size_px",
     )
     mixup: float = option(
-        0.0, "alpha of mixup: two images are averaged, with a share drawn from Beta(alpha, alpha); 0: off", ge=0
+        0.0,
+        "alpha of mixup: two images and their labels are averaged, with a share drawn from Beta(alpha, alpha). 0: off",
+        ge=0,
     )
     cutmix: float = option(
         0.0,
-        "alpha of CutMix: a rectangle of one image replaces that part of another; its share of the area is"
-        " drawn from Beta(alpha, alpha); 0: off. If mixup is on too, each step draws one of the two",
+        "alpha of CutMix: a rectangle of an image is replaced by the same rectangle of another image, and"
+        " the label is shared by area. The share is drawn from Beta(alpha, alpha). 0: off. If mixup is on"
+        " too, each step draws one of the two",
         ge=0,
     )
     remix: float = option(
         0.0,
-        "kappa of Remix, for mixup and CutMix: if one of the two classes has at least kappa times as many"
-        " training images as the other, and less than half of the mixed image, the other, rarer class gets the"
-        " whole label; 0: off",
+        "kappa of Remix, which changes the labels of mixup and CutMix: the rarer of the two classes gets"
+        " the whole label if the other class has at least kappa times as many training images, and makes"
+        " up less than half of the mixed image. 0: off. 3 is usual",
         ge=0,
     )
     resize_px: tuple[Positive, ...] = option(
         (),
-        "resize before the crop. []: none; [256]: the shorter side becomes 256; [256, 256]: height and width do",
+        "resize before the crop. []: no resize. [256]: the shorter side becomes 256. [256, 256]: height"
+        " and width become 256",
         max_length=2,
     )
     crop_scale: tuple[float, float] = option(
         (0.08, 1.0),
-        "area of the random crop as a share of the image: smallest, largest. The crop is resized to the input size",
+        "smallest and largest area of the random crop, as a share of the image. The crop is resized to the input size",
     )
-    crop_ratio: tuple[float, float] = option((0.75, 4 / 3), "width / height of the random crop: smallest, largest")
+    crop_ratio: tuple[float, float] = option((0.75, 4 / 3), "smallest and largest width / height of the random crop")
     crop_padding_px: NotNegative = option(
         0,
-        "pad each side of the image with so many black pixels and cut a random window of the input size out,"
-        " in place of the resized crop; 0: off",
+        "black pixels that are added to each side of the image, after its shorter side is resized to the"
+        " input size. Then a random square of the input size is cut out. This replaces crop_scale and"
+        " crop_ratio. 0: off",
     )
     flip: Fraction = option(0.5, "probability of a horizontal flip")
     color_jitter: tuple[float, float, float, float] = option(
-        (0.0, 0.0, 0.0, 0.0), "strength of the random change of brightness, contrast, saturation and hue"
+        (0.0, 0.0, 0.0, 0.0),
+        "largest random change of brightness, contrast, saturation and hue, as in torchvision's ColorJitter",
     )
     color_jitter_probability: Fraction = option(1.0, "probability that color_jitter is applied to an image")
     randaugment: RandAugmentOptions = RandAugmentOptions()
     erasing: Fraction = option(0.0, "probability that a random rectangle of an image is erased")
     albumentations: Path | None = option(
         None,
-        "file of a pipeline that albumentations.save() wrote. It replaces resize, crop, flip, colour jitter"
-        " and RandAugment",
+        "file of a pipeline that albumentations.save() wrote. The pipeline replaces resize, crop, flip,"
+        " colour jitter and RandAugment",
     )
 
     @model_validator(mode="after")

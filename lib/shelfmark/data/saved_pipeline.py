@@ -31,7 +31,7 @@ class SavedPipeline:
             image = self.pipeline(image=rgb)["image"]
         except Exception as error:
             shape = "x".join(map(str, rgb.shape))
-            raise UserError(f"augment.albumentations={self.file} failed on a {shape} picture: {error}") from error
+            raise UserError(f"augment.albumentations={self.file} failed on a {shape} image: {error}") from error
         if isinstance(image, torch.Tensor):
             image = image.permute(1, 2, 0).numpy()
         return self._checked(image)
@@ -39,7 +39,7 @@ class SavedPipeline:
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
-                f"augment.albumentations={self.file} turned an RGB picture into shape {image.shape};"
+                f"augment.albumentations={self.file} turned an RGB image into shape {image.shape};"
                 " it must keep (height, width, 3). Remove the step that changes the number of channels."
             )
         if image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating):

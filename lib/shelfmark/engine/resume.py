@@ -28,30 +28,40 @@ class ResumeRule:
 
 
 RESUME_RULES = (
-    ResumeRule("name", "free", "names the folder of a run that begins a new one; `last` goes on in its own"),
-    ResumeRule("seed", "refused", f"the order of the epoch in progress follows from it: leave it out, or {FINETUNE}"),
-    ResumeRule("data", "free", "the pictures' place and how they are read; other training annotations mean finetuning"),
+    ResumeRule("name", "free", "name of a new run's folder; a run resumed from `last` stays in its folder"),
+    ResumeRule(
+        "seed", "refused", f"the order of images in the epoch in progress depends on it: leave it out, or {FINETUNE}"
+    ),
+    ResumeRule(
+        "data",
+        "free",
+        "where the images are and how they are read; with other training annotations, the run is a finetuning",
+    ),
     ResumeRule("data.num_classes", "refused", f"the classifier keeps its classes: leave it out, or {FINETUNE}"),
-    ResumeRule("augment", "free", "from the checkpoint on; with other `views` the steps of an epoch change"),
-    ResumeRule("sampling", "free", "the rest of the epoch in progress is drawn anew"),
-    ResumeRule("model", "refused", f"it would be another network: leave it out, or {FINETUNE}"),
+    ResumeRule(
+        "augment", "free", "holds from the checkpoint on; another `views` changes the number of steps in an epoch"
+    ),
+    ResumeRule("sampling", "free", "the rest of the epoch in progress is drawn again"),
+    ResumeRule("model", "refused", f"the network would be another one: leave it out, or {FINETUNE}"),
     ResumeRule("model.weights", "follows", "the checkpoint holds the weights"),
     ResumeRule("model.classifier.init", "follows", "the checkpoint holds the classifier"),
     ResumeRule("model.freeze_bn", "free", "batch-norm statistics are kept, or learned, from the checkpoint on"),
-    ResumeRule("model.sync_bn", "free", "where batch norm takes its statistics from"),
-    ResumeRule("model.channels_last", "free", "a memory format"),
+    ResumeRule("model.sync_bn", "free", "which statistics batch norm uses, from the checkpoint on"),
+    ResumeRule("model.channels_last", "free", "the memory format does not change the weights"),
     ResumeRule("losses", "free", "a new loss starts with an empty memory; its head has to be in the model"),
     ResumeRule("optim", "free", "rates, decay and momentum hold from the checkpoint on"),
     ResumeRule("optim.name", "refused", f"the checkpoint holds another optimizer: leave it out, or {FINETUNE}"),
-    ResumeRule("train", "free", "where it changes the steps of an epoch, the schedule goes by epoch"),
-    ResumeRule("train.stages", "free", "stages to come; one that has begun is refused"),
-    ResumeRule("eval", "free", "from the checkpoint on"),
-    ResumeRule("eval.metric", "free", "the best score belongs to a metric: the next evaluation is the best so far"),
+    ResumeRule("train", "free", "if the number of steps in an epoch changes, the schedule goes on by epoch"),
+    ResumeRule("train.stages", "free", "later stages may change; a change of a stage that has begun is refused"),
+    ResumeRule("eval", "free", "holds from the checkpoint on"),
+    ResumeRule(
+        "eval.metric", "free", "scores of two metrics cannot be compared: the next evaluation is the best so far"
+    ),
     ResumeRule("predict", "free", "used after training"),
     ResumeRule("tau_norm", "free", "used after training"),
     ResumeRule("calibrate", "free", "used after training"),
     ResumeRule("discovery", "free", "not used in training"),
-    ResumeRule("output", "free", "where a run that begins a new folder makes it; `last` goes on in its own"),
+    ResumeRule("output", "free", "place of a new run's folder; a run resumed from `last` stays in its folder"),
 )
 
 

@@ -16,7 +16,7 @@ from shelfmark.ops.margins import arcface, class_margins, sub_center
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveMarginLoss(CosineSoftmax):
-    """ArcFaceLoss whose margin is the label's own: a * count**-power + b, from smallest_margin to largest_margin.
+    """ArcFace with a margin for each class: a * count**-power + b, from smallest_margin to largest_margin.
 
     counts: (C,) training images a class, on the cosines' device. Where all classes have equally many images, all get
     largest_margin.
@@ -25,10 +25,16 @@ class AdaptiveMarginLoss(CosineSoftmax):
 
     counts: Tensor
     smallest_margin: float = option(
-        0.05, "radians added to the angle between an image and its class, for the class with the most images; 0 to pi/2"
+        0.05,
+        "margin of the class with the most training images: radians added to the angle between an image"
+        " and its class, 0 to pi/2",
     )
-    largest_margin: float = option(0.5, "the same for the class with the fewest training images; 0 to pi/2")
-    power: float = option(0.25, "how fast margins fall as a class has more training images n: as n**-power; above 0")
+    largest_margin: float = option(0.5, "margin of the class with the fewest training images, in radians, 0 to pi/2")
+    power: float = option(
+        0.25,
+        "how fast margins fall with the number n of training images of a class: the margin is a *"
+        " n**-power + b; above 0",
+    )
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
     margins: Tensor = field(init=False)
     """(C,) float64"""

@@ -26,7 +26,9 @@ class AngularLoss(PairLoss):
     """
 
     angle_deg: float = option(
-        40.0, "largest angle at the negative in its triangle with query and positive: degrees, between 0 and 90"
+        40.0,
+        "in the triangle of query, positive and negative, the angle at the negative should be below this;"
+        " in degrees, between 0 and 90",
     )
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from shelfmark.ops.margins import arcface, sub_center
 
 @dataclass(frozen=True)
 class ArcFaceLoss(CosineSoftmax):
-    """Cross-entropy of scale * cosine, in which the angle to the label's proxy is `margin` larger than it is.
+    """Cross-entropy of scale * cosine, with `margin` added to the angle between a row and the proxy of its label.
 
     With J proxies a class the nearest of them counts, which is sub-centre ArcFace.
     The mean is over the rows with a label; without any the loss is 0.

@@ -14,7 +14,7 @@ from shelfmark.ops.longtail import Counts, log_prior
 
 @dataclass(frozen=True, eq=False)
 class CDT(ClassificationLoss):
-    """Cross-entropy of z_c / (n_max / n_c)^gamma, with z the logits and n the class counts; the prediction is z's.
+    """Cross-entropy of z_c / (n_max / n_c)^gamma, with z the logits and n the class counts. The largest z is predicted.
 
     A rare class needs larger logits in training, which makes up for its features, that deviate at test time.
     counts: (C,) training images a class. A class without images counts as one with a single image.
@@ -25,7 +25,8 @@ class CDT(ClassificationLoss):
     counts: Counts
     gamma: float = option(
         ...,
-        "in training the logit of a class with n images is divided by (n_max / n)**gamma; 0 or above, 0: cross-entropy",
+        "in training the logit of a class with n images is divided by (n_max / n)**gamma, with n_max the"
+        " number of images of the largest class; 0 or above. 0: cross-entropy",
     )
     weight: Tensor | None = None
     factors: Tensor = field(init=False, repr=False)

@@ -18,7 +18,7 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class CenterLoss(Loss):
-    """Half the squared distance of vectors from the centre of their class, the nearest of J.
+    """Half the squared distance of a vector from the centre of its class: of J centres, the nearest.
 
     Vectors and centres count as they are: a proxy head gives vectors of length 1, and its centres, of any length, come
     to the classes' means. Alone it lets all classes fall together; give a loss that parts them beside it.

@@ -24,9 +24,9 @@ class CircleLoss(PairLoss):
     """
 
     margin: float = option(
-        0.25, "positives should be more similar than 1 - margin, negatives less than margin; 0 or above"
+        0.25, "positives should be more similar than 1 - margin, negatives less similar than margin; 0 or above"
     )
-    scale: float = option(128.0, "sharpness: the larger, the more the hardest pairs count; above 0")
+    scale: float = option(128.0, "sharpness. The larger, the more the hardest pairs count; above 0")
 
     def __post_init__(self) -> None:
         _require_margin_and_scale(self.margin, self.scale)
@@ -51,8 +51,8 @@ class PairCosFaceLoss(PairLoss):
     Source: Sun et al., CVPR 2020, eq. 1: the unified loss, whose classification form is that of CosFace.
     """
 
-    margin: float = option(0.25, "how much more similar than each negative each positive should be; 0 or above")
-    scale: float = option(32.0, "sharpness: the larger, the more the hardest pairs count; above 0")
+    margin: float = option(0.25, "each positive should be more similar than each negative by at least this; 0 or above")
+    scale: float = option(32.0, "sharpness. The larger, the more the hardest pairs count; above 0")
 
     def __post_init__(self) -> None:
         _require_margin_and_scale(self.margin, self.scale)

@@ -14,7 +14,7 @@ from shelfmark.ops.margins import circle, sub_center
 
 @dataclass(frozen=True)
 class CircleSoftmaxLoss(CosineSoftmax):
-    """Cross-entropy of Circle loss's logits: the further a cosine is from its aim, the harder it is pulled.
+    """Cross-entropy of the logits of circle loss: the further a cosine is from its aim, the harder it is pulled.
 
     The aims are 1 + margin at the label and -margin elsewhere. With J proxies a class the nearest of them counts.
     scale is 256 in the paper for class proxies; fast-reid takes 128.
@@ -22,7 +22,9 @@ class CircleSoftmaxLoss(CosineSoftmax):
     """
 
     margin: float = option(
-        0.25, "cosines are pulled to 1 + margin at the label and to -margin elsewhere; between -1 and 1"
+        0.25,
+        "the cosine with the label's class is pulled to 1 + margin, cosines with other classes to"
+        " -margin; between -1 and 1",
     )
     scale: float = option(256.0, "factor of the logits before the softmax, above 0")
 

@@ -50,15 +50,19 @@ class ClassificationLossEntry(LossEntry):
 
     class_weights: ClassWeights = option(
         "none",
-        "weights of the classes by their n training images: none, effective_number, which is (1 - beta) / (1 - beta^n),"
-        " or power, n^-power; their mean over classes is 1, and a class without images gets 0",
+        "weight of each class, by its number n of training images. none: all classes weigh the same."
+        " effective_number: (1 - beta) / (1 - beta^n). power: n^-power. The weights are scaled to a mean"
+        " of 1, and a class without images gets 0",
     )
     beta: float = option(
-        0.9999, "beta of class_weights=effective_number, 0 to below 1: 0 weighs all classes alike, near 1 it is n^-1"
+        0.9999,
+        "for class_weights=effective_number: beta, 0 to below 1. 0: all classes weigh the same. Near 1:"
+        " weights are as n^-1",
     )
-    power: float = option(1.0, "exponent of class_weights=power, 0 or above: 0 weighs all classes alike")
+    power: float = option(1.0, "for class_weights=power: the exponent, 0 or above. 0: all classes weigh the same")
     class_weights_from_epoch: int = option(
-        0, "first epoch (from 0) with class weights (deferred re-weighting); before it, all classes weigh the same"
+        0,
+        "first epoch, counted from 0, with class weights (deferred re-weighting). Before it all classes weigh the same",
     )
 
     def check_options(self) -> None:

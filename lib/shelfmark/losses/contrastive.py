@@ -34,19 +34,29 @@ class ContrastiveLoss(PairLoss):
     margins' excess in place of half its square, as is usual since.
     """
 
-    distance: Distance = option("dot", "what margins are measured in: dot (dot products) or euclidean (distances)")
+    distance: Distance = option("dot", "unit of the margins. dot: dot products. euclidean: distances")
     positive_margin: float | None = option(
-        None, "how close positive pairs must be to cost nothing; null: 1 for dot, 0 for euclidean"
+        None,
+        "a positive pair costs nothing if its dot product is at least this, or its distance at most this."
+        " null: 1 for dot, 0 for euclidean",
     )
     negative_margin: float | None = option(
-        None, "how far apart negative pairs must be to cost nothing; null: 0.5 for dot, 1 for euclidean"
+        None,
+        "a negative pair costs nothing if its dot product is at most this, or its distance at least this."
+        " null: 0.5 for dot, 1 for euclidean",
     )
     miner: Miner = option(
-        "none", "which pairs count: none (all), hard, semihard, multi_similarity or distance_weighted"
+        "none",
+        "which pairs count. none: all. hard: for each query the least similar positive and the most"
+        " similar negative. semihard: all positives, and for each the most similar negative that is less"
+        " similar than it. multi_similarity: pairs that are hard by epsilon. distance_weighted: all"
+        " positives, and for each a random negative, drawn so that near and far negatives come up alike",
     )
     epsilon: float = option(
         0.1,
-        "of miner=multi_similarity: how much easier than the hardest a pair may be, in similarity; 0 or above",
+        "for miner=multi_similarity: a positive counts if it is less similar than the most similar"
+        " negative + epsilon, a negative if it is more similar than the least similar positive - epsilon;"
+        " 0 or above",
     )
     seed: int = 0
 

@@ -14,13 +14,13 @@ from shelfmark.ops.margins import cosface, sub_center
 
 @dataclass(frozen=True)
 class CosFaceLoss(CosineSoftmax):
-    """Cross-entropy of scale * cosine, in which the cosine with the label's proxy is `margin` smaller than it is.
+    """Cross-entropy of scale * cosine, with `margin` subtracted from the cosine of a row with the proxy of its label.
 
     With J proxies a class the nearest of them counts.
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4.
     """
 
-    margin: float = option(0.35, "what is taken off the cosine between an image and its class, 0 to 2")
+    margin: float = option(0.35, "number subtracted from the cosine between an image and its class, 0 to 2")
     scale: float = option(64.0, "factor of the cosines before the softmax, above 0")
 
     def __post_init__(self) -> None:

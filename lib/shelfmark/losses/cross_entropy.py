@@ -32,14 +32,15 @@ class CrossEntropy(ClassificationLoss):
 
     label_smoothing: float = option(
         0.0,
-        "probability that the target takes from the label, 0 to below 1; -1: adaptive_factor times the predicted one",
+        "probability that is taken from the label and shared among classes, 0 to below 1. -1: for each"
+        " image, adaptive_factor times the probability that the network gives its label",
     )
     smoothing_form: SmoothingForm = option(
         "uniform",
-        "classes that share this probability: uniform (all, the label too) or others (all but the label)",
+        "classes that share this probability. uniform: all classes, the label too. others: all classes but the label",
     )
     weight: Tensor | None = None
-    adaptive_factor: float = option(0.2, "of label_smoothing=-1: the factor, 0 to below 1")
+    adaptive_factor: float = option(0.2, "for label_smoothing=-1: the factor, 0 to below 1")
 
     def __post_init__(self) -> None:
         if not (0 <= self.label_smoothing < 1 or self.label_smoothing == ADAPTIVE):

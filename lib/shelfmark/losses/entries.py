@@ -37,10 +37,18 @@ class LossEntry:
     loss_class: ClassVar[type[Loss]]
     name: ClassVar[str]
 
-    head: str = option(..., "head whose output the loss takes: `classifier`, or the name of a metric or proxy head")
+    head: str = option(
+        ...,
+        "head that the loss is computed on: `classifier`, or a name under model.heads. With model.experts"
+        " above 1 also `experts`, `expert_1`, `expert_2` and so on",
+    )
     weight: float = option(1.0, "factor of this loss in the sum of all losses")
-    from_epoch: int = option(0, "first epoch (from 0) in which the loss counts; before it, the loss is only logged")
-    until_epoch: int = option(0, "first epoch in which the loss counts no more; 0: it counts to the end")
+    from_epoch: int = option(
+        0, "first epoch, counted from 0, in which the loss is part of the sum. Before it the loss is only logged"
+    )
+    until_epoch: int = option(
+        0, "first epoch, counted from 0, in which the loss is no longer part of the sum. 0: it stays to the end"
+    )
 
     def __post_init__(self) -> None:
         require_not_negative("weight", self.weight)
@@ -75,10 +83,10 @@ class RetrievalLossEntry(LossEntry):
     """An entry whose loss compares queries with a gallery."""
 
     memory_rows: int = option(
-        0, "vectors of earlier batches that each batch is compared with too (a cross-batch memory); 0 is none"
+        0, "number of vectors of earlier batches that each batch is compared with too (cross-batch memory). 0: none"
     )
     memory_from_step: int = option(
-        0, "first optimizer step that uses the memory; while the network changes fast, old vectors mislead"
+        0, "first optimizer step that uses the memory. While the network changes fast, old vectors mislead"
     )
 
     def __post_init__(self) -> None:

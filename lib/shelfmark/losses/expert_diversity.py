@@ -45,7 +45,8 @@ class ExpertDiversity(Loss):
     counts: Counts
     temperature: float = option(1.0, "temperature of the softmax for the class with the most training images, above 0")
     count_share: float = option(
-        0.05, "how much lower the temperature of a rarer class is; 0 (the same for all) to below 1"
+        0.05,
+        "how much lower the temperature of rarer classes is, 0 to below 1. 0: all classes have the same temperature",
     )
     temperatures: Tensor = field(init=False, repr=False)
     """(C,) float64"""

@@ -22,7 +22,8 @@ class FocalLoss(ClassificationLoss):
 
     gamma: float = option(
         ...,
-        "how fast an image counts less as the probability of its label nears 1; 0 or above, 0 is cross-entropy",
+        "an image counts by (1 - p)**gamma, with p the predicted probability of its label; 0 or above. 0:"
+        " cross-entropy",
         config_default=2.0,
     )
     weight: Tensor | None = None

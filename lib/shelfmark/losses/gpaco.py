@@ -41,14 +41,15 @@ class GPaCo(Loss):
     default_head: ClassVar[str] = "classifier"
 
     counts: Counts
-    alpha: float = option(
-        0.05, "weight of each other image of an image's class, 0 or above; the weight of the class itself is beta"
-    )
-    beta: float = option(1.0, "weight of an image's class in the classifier, above 0")
+    alpha: float = option(0.05, "weight of each other image of the same class, 0 or above")
+    beta: float = option(1.0, "weight of the class itself, by its logit, above 0")
     temperature: float = option(
-        0.2, "temperature of the similarities: the smaller, the more the most similar images count; above 0"
+        0.2,
+        "temperature of the similarities between images. The smaller, the more the most similar images count; above 0",
     )
-    center_temperature: float = option(1.0, "temperature of the classifier's logits in the same softmax, above 0")
+    center_temperature: float = option(
+        1.0, "temperature of the classifier's logits, which are in the same softmax as the similarities; above 0"
+    )
     log_prior: Tensor = field(init=False, repr=False)
     """(C,) float64, ln n_c / N"""
 

@@ -29,7 +29,9 @@ class InverseSoftmax(ClassificationLoss):
 
     counts: Counts
     strength: float = option(
-        2.0, "power of the classes' shares of the images in reversed order; 0 or above, 0 is balanced softmax"
+        2.0,
+        "factor of the adjustment by the reversed class shares (the rarest class has the largest share);"
+        " 0 or above. 0: balanced softmax",
     )
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)

@@ -20,7 +20,7 @@ SmoothingShape = Literal["concave", "linear", "convex", "exp"]
 
 @dataclass(frozen=True, eq=False)
 class LabelAwareSmoothing(ClassificationLoss):
-    """Cross-entropy with a target that gives eps_y away at the label y.
+    """Cross-entropy with label smoothing by class: the target gives eps_y away at the label y.
 
     smoothing_form `others`, as in the paper: eps_y / (C - 1) to each other class, 1 - eps_y to the label. `uniform`, as
     in the code that its authors published: eps_y / C to every class, the label's too, which gets 1 - eps_y besides.
@@ -43,13 +43,16 @@ class LabelAwareSmoothing(ClassificationLoss):
         key="tail_smoothing",
     )
     shape: SmoothingShape = option(
-        "concave", "how the smoothing rises from the rarest to the most frequent class: concave, linear, convex or exp"
+        "concave",
+        "curve along which the smoothing rises from the rarest class to the most frequent one: concave,"
+        " linear, convex or exp (a power)",
     )
-    exponent: float = option(2.0, "exponent of shape=exp, above 0")
+    exponent: float = option(2.0, "for shape=exp: the exponent, above 0")
     weight: Tensor | None = None
     smoothing_form: SmoothingForm = option(
         "others",
-        "classes that share what is taken from the label: others (all but it; the paper) or uniform (all; its code)",
+        "classes that share the probability taken from the label. others: all classes but the label, as"
+        " in the paper. uniform: all classes, the label too, as in the authors' code",
     )
     smoothing: Tensor = field(init=False, repr=False)
     """(C,) float64, eps"""

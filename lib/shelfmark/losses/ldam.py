@@ -15,7 +15,7 @@ from shelfmark.ops.longtail import Counts, ldam_margins
 
 @dataclass(frozen=True, eq=False)
 class LDAM(ClassificationLoss):
-    """Cross-entropy of scale * (cosine - margin of the label, at the label), called with cosines (N, C).
+    """Cross-entropy of scale * (cosine - margin), the margin at the label alone; called with cosines (N, C).
 
     The margins are proportional to counts**-1/4, see `ops.longtail.ldam_margins`.
     counts: (C,) training images a class. weight: (C,) class weights, see `ClassificationLoss`; the authors have them
@@ -28,9 +28,9 @@ class LDAM(ClassificationLoss):
 
     counts: Counts
     max_margin: float = option(
-        0.5, "margin of the class with the fewest training images, in units of the cosine; 0 or above"
+        0.5, "margin of the class with the fewest training images, subtracted from the cosine; 0 or above"
     )
-    scale: float = option(30.0, "factor of the cosines before the softmax, in place of the classifier's own; above 0")
+    scale: float = option(30.0, "factor of the cosines before the softmax, in place of model.classifier.scale; above 0")
     weight: Tensor | None = None
     margins: Tensor = field(init=False, repr=False)
     """(C,) float64"""

@@ -28,7 +28,7 @@ class LiftedStructureLoss(PairLoss):
     CVPR 2016, eq. 4.
     """
 
-    margin: float = option(1.0, "distance beyond which negatives hardly push")
+    margin: float = option(1.0, "negatives farther away than this distance hardly count")
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.margin):

@@ -24,7 +24,9 @@ class LogitAdjusted(ClassificationLoss):
 
     counts: Counts
     tau: float = option(
-        1.0, "power of the classes' shares of the training images; 0 or above: 0 is cross-entropy, 1 balanced softmax"
+        1.0,
+        "factor of ln(share of the class in the training images), which is added to each logit; 0 or"
+        " above. 0: cross-entropy. 1: balanced softmax",
     )
     weight: Tensor | None = None
     adjustment: Tensor = field(init=False, repr=False)

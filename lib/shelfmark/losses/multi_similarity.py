@@ -24,16 +24,26 @@ class MultiSimilarityLoss(PairLoss):
     Learning", CVPR 2019, eq. 15; its mining of pairs is `miner="multi_similarity"`.
     """
 
-    alpha: float = option(2.0, "sharpness over the positives: the larger, the more the least similar count; above 0")
-    beta: float = option(50.0, "sharpness over the negatives: the larger, the more the most similar count; above 0")
-    base: float = option(0.5, "similarity that positives should be above and negatives below")
+    alpha: float = option(
+        2.0, "sharpness over the positives. The larger, the more the least similar positives count; above 0"
+    )
+    beta: float = option(
+        50.0, "sharpness over the negatives. The larger, the more the most similar negatives count; above 0"
+    )
+    base: float = option(0.5, "positives should be more similar than this, negatives less similar")
     miner: Miner = option(
         "none",
-        "which pairs count: none (all), hard, semihard, multi_similarity (the paper's) or distance_weighted",
+        "which pairs count. none: all. hard: for each query the least similar positive and the most"
+        " similar negative. semihard: all positives, and for each the most similar negative that is less"
+        " similar than it. multi_similarity: pairs that are hard by epsilon, as in the paper."
+        " distance_weighted: all positives, and for each a random negative, drawn so that near and far"
+        " negatives come up alike",
     )
     epsilon: float = option(
         0.1,
-        "of miner=multi_similarity: how much easier than the hardest a pair may be, in similarity; 0 or above",
+        "for miner=multi_similarity: a positive counts if it is less similar than the most similar"
+        " negative + epsilon, a negative if it is more similar than the least similar positive - epsilon;"
+        " 0 or above",
     )
     seed: int = 0
 

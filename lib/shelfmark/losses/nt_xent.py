@@ -23,7 +23,7 @@ class NTXentLoss(PairLoss):
 
     temperature: float = option(
         0.07,
-        "temperature of the softmax over similarities: the smaller, the more the most similar negatives count; above 0",
+        "temperature of the softmax over similarities. The smaller, the more the most similar negatives count; above 0",
     )
 
     def __post_init__(self) -> None:

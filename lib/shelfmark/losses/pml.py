@@ -42,7 +42,7 @@ _INSTEAD = {"DynamicSoftMarginLoss": "triplet, margin: 0", "SmoothAPLoss": "smoo
 
 @dataclass(frozen=True, eq=False)
 class PytorchMetricLearning(Loss):
-    """A loss object of pytorch-metric-learning, and perhaps a miner's, called as a loss of ours.
+    """A loss of pytorch-metric-learning, alone or with a miner of that package.
 
     Rows with label -1 are dropped; without any other row the loss is 0, and so it is where it would be NaN because no
     row has a positive or the miner keeps nothing. The denominator is the loss's own.
@@ -89,13 +89,13 @@ class PytorchMetricLearning(Loss):
 class LibraryEntry(LossEntry):
     """An entry that names classes of the library; its options are theirs, given by name."""
 
-    loss: str = option(..., "name of a class of pytorch_metric_learning.losses")
+    loss: str = option(..., "name of a class in pytorch_metric_learning.losses")
     arguments: dict[str, Any] = field(
-        default_factory=dict, metadata={"description": "arguments of that class, by name"}
+        default_factory=dict, metadata={"description": "keyword arguments of the loss's class"}
     )
-    miner: str = option("", "name of a class of pytorch_metric_learning.miners; '' is none")
+    miner: str = option("", "name of a class in pytorch_metric_learning.miners. '': no miner")
     miner_arguments: dict[str, Any] = field(
-        default_factory=dict, metadata={"description": "arguments of the miner's class, by name"}
+        default_factory=dict, metadata={"description": "keyword arguments of the miner's class"}
     )
 
     def check_options(self) -> None:

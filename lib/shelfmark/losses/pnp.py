@@ -19,7 +19,7 @@ VARIANTS = ("O", "I_u", "I_b", "D_s", "D_q")
 
 @dataclass(frozen=True)
 class PNP(RankingLoss):
-    """The mean over queries of the mean over positives of f(N), N the soft number of negatives before the positive.
+    """Mean over queries and their positives of f(N), with N the soft number of negatives that rank before the positive.
 
     variant     f(N)                        f'(N)
     O           N                           1
@@ -33,17 +33,23 @@ class PNP(RankingLoss):
     """
 
     variant: str = option(
-        "D_q", "penalty of the negatives before a positive: O, I_u, I_b, D_s or D_q; also as PNP-D_q or Dq"
+        "D_q",
+        "penalty for N negatives that rank before a positive. O: N. I_u: (1 + N) ln(1 + N). I_b: (b N -"
+        " ln(1 + b N)) / b^2. D_s: ln(1 + N). D_q: 1 - (1 + N)^-alpha. Other spellings such as PNP-D_q and"
+        " Dq work too",
     )
     temperature: float = option(
-        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+        0.01,
+        "temperature of the sigmoid that stands for the comparison of two similarities. The smaller, the"
+        " nearer to true ranks; above 0",
     )
-    alpha: float = option(1.0, "of variant=D_q: how soon the penalty levels off, above 0")
+    alpha: float = option(1.0, "for variant=D_q: the larger, the sooner the penalty levels off; above 0")
     b: float = option(
-        2.0, "of variant=I_b: how soon the slope reaches its bound 1 / b; 0 or above, 0 is the limit N^2 / 2"
+        2.0, "for variant=I_b: the slope of the penalty rises to 1 / b; 0 or above. 0: the penalty is N^2 / 2"
     )
     include_self: bool = option(
-        False, "whether each image is a positive of its own, so that every image is a query, as in the authors' code"
+        False,
+        "whether each image is also a positive of itself, so that every image is a query, as in the authors' code",
     )
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from shelfmark.ops.similarity import compute_dtype
 
 @dataclass(frozen=True)
 class ProxyAnchorLoss(Loss):
-    """How far the rows of a class are from its proxy, and how near the others, the hardest most.
+    """Pulls the rows of a class to its proxy, and pushes other rows away from it; the hardest rows count most.
 
     The mean over the classes in the batch of ln(1 + sum over their rows of exp(-alpha (cosine - margin))), and the
     mean over all C classes of ln(1 + sum over the other rows of exp(alpha (cosine + margin))). With J proxies a class
@@ -33,8 +33,10 @@ class ProxyAnchorLoss(Loss):
 
     consumes: ClassVar[HeadOutput] = "cosines"
 
-    margin: float = option(0.1, "cosines should be above margin at the label and below -margin elsewhere; 0 or above")
-    alpha: float = option(32.0, "sharpness: the larger, the more the hardest images count; above 0")
+    margin: float = option(
+        0.1, "cosines should be above margin with the label's proxy, and below -margin with other proxies; 0 or above"
+    )
+    alpha: float = option(32.0, "sharpness. The larger, the more the hardest images count; above 0")
 
     def __post_init__(self) -> None:
         require_not_negative("margin", self.margin)

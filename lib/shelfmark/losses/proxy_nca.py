@@ -24,7 +24,7 @@ class ProxyNCALoss(CosineSoftmax):
     """
 
     temperature: float = option(
-        1 / 9, "what squared distances are divided by before the softmax; the smaller, the sharper; above 0"
+        1 / 9, "divisor of the squared distances before the softmax. The smaller, the sharper the softmax; above 0"
     )
 
     def __post_init__(self) -> None:

@@ -26,10 +26,14 @@ class RankedListLoss(PairLoss):
     """
 
     margin: float = option(0.4, "positives should be nearer than boundary - margin; 0 to boundary")
-    boundary: float = option(1.2, "Euclidean distance that negatives should be beyond, above 0")
-    negative_temperature: float = option(10.0, "how much more the nearest negatives count; 0 (all alike) or above")
-    positive_temperature: float = option(0.0, "how much more the farthest positives count; 0 (all alike) or above")
-    balance: float = option(0.5, "share of the negatives in the loss, 0 to 1")
+    boundary: float = option(1.2, "negatives should be farther away than this Euclidean distance; above 0")
+    negative_temperature: float = option(
+        10.0, "the larger, the more the nearest negatives count; 0 or above. 0: all count the same"
+    )
+    positive_temperature: float = option(
+        0.0, "the larger, the more the farthest positives count; 0 or above. 0: all count the same"
+    )
+    balance: float = option(0.5, "weight of the negatives, 0 to 1. The positives have the weight 1 - balance")
 
     def __post_init__(self) -> None:
         require_positive("boundary", self.boundary)

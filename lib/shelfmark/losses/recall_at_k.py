@@ -21,14 +21,20 @@ class RecallAtK(RankingLoss):
     Source: Patel, Tolias, Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, eq. 4-6.
     """
 
-    ks: tuple[int, ...] = option((1, 2, 4, 8, 16), "the cut-offs k; their recalls are averaged")
+    ks: tuple[int, ...] = option((1, 2, 4, 8, 16), "the values of k. The loss is the mean over them")
     temperature: float = option(
-        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+        0.01,
+        "temperature of the sigmoid that stands for the comparison of two similarities. The smaller, the"
+        " nearer to true ranks; above 0",
     )
     rank_temperature: float = option(
-        1.0, "width of the smoothed step at rank k, in ranks: the smaller, the nearer to true recall; above 0"
+        1.0,
+        "temperature of the sigmoid that stands for the cut at rank k, in ranks. The smaller, the nearer"
+        " to true recall; above 0",
     )
-    include_self: bool = option(False, "whether each image is a positive of its own, so that every image is a query")
+    include_self: bool = option(
+        False, "whether each image is also a positive of itself, so that every image is a query"
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ks", tuple(self.ks))

@@ -22,10 +22,13 @@ class SmoothAP(RankingLoss):
     """
 
     temperature: float = option(
-        0.01, "width of the smoothed step between two similarities: the smaller, the nearer to true ranks; above 0"
+        0.01,
+        "temperature of the sigmoid that stands for the comparison of two similarities. The smaller, the"
+        " nearer to true ranks; above 0",
     )
     include_self: bool = option(
-        False, "whether each image is a positive of its own, so that every image is a query, as in the authors' code"
+        False,
+        "whether each image is also a positive of itself, so that every image is a query, as in the authors' code",
     )
 
     def __post_init__(self) -> None:

@@ -35,11 +35,15 @@ class SoftTripleLoss(Loss):
 
     scale: float = option(20.0, "factor of the similarities before the softmax, above 0")
     gamma: float = option(
-        0.1, "temperature of the softmax over a class's centres; the smaller, the more the nearest counts; above 0"
+        0.1,
+        "temperature of the softmax over the centres of a class. The smaller, the more the nearest centre"
+        " counts; above 0",
     )
-    margin: float = option(0.01, "what is taken off the similarity between an image and its class, 0 or above")
+    margin: float = option(0.01, "number subtracted from the similarity between an image and its class, 0 or above")
     tau: float = option(
-        0.2, "factor of the mean distance between a class's centres, which lets needless ones merge; 0 or above"
+        0.2,
+        "weight of the mean distance between the centres of a class. It makes centres merge that are not"
+        " needed; 0 or above",
     )
 
     def __post_init__(self) -> None:

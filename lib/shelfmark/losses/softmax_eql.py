@@ -32,7 +32,9 @@ class SoftmaxEQL(ClassificationLoss):
     takes_probabilities: ClassVar[bool] = False
 
     counts: Counts
-    gamma: float = option(..., "probability that a tail class is left out of a row of another class, 0 to 1")
+    gamma: float = option(
+        ..., "probability that a tail class is left out of the softmax of an image of another class, 0 to 1"
+    )
     threshold: float = option(..., "a class with less than this share of all training images is a tail class; 0 to 1")
     weight: Tensor | None = None
     seed: int = 0

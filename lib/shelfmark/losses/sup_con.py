@@ -24,7 +24,7 @@ class SupConLoss(PairLoss):
 
     temperature: float = option(
         0.1,
-        "temperature of the softmax over similarities: the smaller, the more the most similar images count; above 0",
+        "temperature of the softmax over similarities. The smaller, the more the most similar images count; above 0",
     )
 
     def __post_init__(self) -> None:

@@ -53,12 +53,23 @@ class TripletLoss(PairLoss):
     Embedding Learning", ICCV 2017 (distance_weighted).
     """
 
-    margin: float = option(0.3, "how much farther than a positive a negative must be; 0 is the soft margin")
-    mining: Mining = option("all", "which triplets count: all, semihard, hard, soft or distance_weighted")
-    distance: Distance = option("euclidean", "euclidean, squared_euclidean, or cosine (2 - 2 s for a similarity s)")
+    margin: float = option(
+        0.3,
+        "a negative should be farther away than a positive by at least this. 0: soft margin, ln(1 +"
+        " exp(d_p - d_n)) with the distances d",
+    )
+    mining: Mining = option(
+        "all",
+        "which triplets count. all: each positive with each negative. semihard: each positive with the"
+        " nearest negative that is farther away than it. hard: for each query the farthest positive with"
+        " the nearest negative. soft: for each query, means of the distances that are weighted by their"
+        " softmax. distance_weighted: each positive with a random negative, drawn so that near and far"
+        " negatives come up alike",
+    )
+    distance: Distance = option("euclidean", "distance of two vectors. cosine: 2 - 2 s, with s the similarity")
     seed: int = 0
     include_self: bool = option(
-        False, "of mining=hard and soft: whether each image is a positive of its own, as in fast-reid"
+        False, "for mining=hard and mining=soft: whether each image is also a positive of itself, as in fast-reid"
     )
 
     def __post_init__(self) -> None:

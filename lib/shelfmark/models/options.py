@@ -10,19 +10,22 @@ from shelfmark.config.section import NotNegative, Positive, Section, option
 
 
 class ClassifierOptions(Section):
+    """The layer that gives the logits."""
+
     type: Literal["linear", "cosine"] = option(
-        "linear", "linear: logits are w.x + b; cosine: logits are scale * cos(w, x)"
+        "linear", "linear: logits are w.x + b. cosine: logits are scale * cos(w, x)"
     )
     bias: bool = option(True, "whether the linear classifier has a bias")
     scale: float = option(
         16.0,
-        "factor of the cosine classifier's logits. Without it the logits stay in -1..1 and the loss cannot fall far",
+        "for type=cosine: factor of the cosines. Logits without a factor stay in -1..1, and the loss cannot fall far",
         gt=0,
     )
     init: Literal["random", "class_means"] = option(
         "random",
-        "first weights. random: drawn from the seed; class_means: the mean embedding of each class, which"
-        " takes a pass over the training images; for a cosine classifier on a pretrained backbone",
+        "initial weights. random: drawn from the seed. class_means: each class starts with the mean"
+        " embedding of its training images, for a cosine classifier on a pretrained backbone. This takes a"
+        " pass over the training images",
     )
 
     @model_validator(mode="after")
@@ -33,14 +36,20 @@ class ClassifierOptions(Section):
 
 
 class HeadOptions(Section):
+    """A head on the embedding, for metric losses."""
+
     type: Literal["metric", "proxy"] = option(
-        "metric", "metric: gives vectors of length 1; proxy: gives these, and learned points (proxies) of each class"
+        "metric",
+        "metric: the head gives vectors of length 1. proxy: it gives such vectors too, and has learned"
+        " points (proxies) for each class",
     )
     dim: NotNegative = option(
-        0, "dimension of the vectors, made by a linear projection; 0: the embedding itself, without a projection"
+        0,
+        "dimension of the head's vectors, made by a linear projection of the embedding. 0: no projection,"
+        " the vectors are the embedding",
     )
-    hidden_dim: NotNegative = option(0, "width of a hidden layer with ReLU before the projection; 0: none")
-    centers_per_class: Positive = option(1, "proxies of each class, of a proxy head")
+    hidden_dim: NotNegative = option(0, "width of a hidden layer with ReLU before the projection. 0: no hidden layer")
+    centers_per_class: Positive = option(1, "for type=proxy: number of proxies for each class")
 
     @model_validator(mode="after")
     def _only_proxies_have_centers(self) -> HeadOptions:
@@ -56,12 +65,15 @@ class HeadOptions(Section):
 
 
 class PoolingOptions(Section):
+    """Pooling of the last feature map."""
+
     name: Literal["backbone", "avg", "max", "gem"] = option(
         "backbone",
-        "how the last feature map becomes a feature vector. backbone: as the backbone does; gem: generalised mean",
+        "how the last feature map becomes a feature vector. backbone: by the backbone's own pooling. gem:"
+        " generalised mean",
     )
-    p: float = option(3.0, "power of gem. 1 is the average; the larger p, the closer to the maximum", gt=0)
-    trainable: bool = option(False, "gem: p starts at its value and is learned")
+    p: float = option(3.0, "for gem: the exponent. 1: the average. The larger p, the closer to the maximum", gt=0)
+    trainable: bool = option(False, "for gem: whether p is learned. It starts from the value of p")
 
     @model_validator(mode="after")
     def _only_gem_learns(self) -> PoolingOptions:
@@ -71,62 +83,79 @@ class PoolingOptions(Section):
 
 
 class AdapterOptions(Section):
+    """Low-rank adapters (LoRA), which are trained in place of the backbone."""
+
     rank: NotNegative = option(
-        0, "rank of the low-rank adapters (LoRA) in the backbone, whose other weights are frozen; 0: no adapters"
+        0,
+        "rank of the low-rank adapters (LoRA) in the backbone. All other weights of the backbone are"
+        " frozen. 0: no adapters",
     )
     alpha: float = option(16.0, "the output of the adapters is multiplied by alpha / rank", gt=0)
     modules: tuple[str, ...] = option(
-        ("qkv", "fc1", "fc2"), "linear layers that get an adapter, by the end of their names", min_length=1
+        ("qkv", "fc1", "fc2"),
+        "linear layers that get an adapter: all whose name ends with an entry of this list",
+        min_length=1,
     )
 
 
 class ModelOptions(Section):
+    """The network: backbone, embedding, classifier and other heads."""
+
     backbone: str = option(
-        "resnet50", "name of a timm model, or resnet32_cifar. Names of 2020 such as res50 and resnest50 work too"
+        "resnet50", "name of a timm model, or resnet32_cifar. Short names such as res50 and resnest50 work too"
     )
     weights: str = option(
-        "", "first weights of the backbone. '': random, from the seed; pretrained: ImageNet weights; or a file"
+        "",
+        "initial weights of the backbone. '': random, drawn from the seed. pretrained: ImageNet weights."
+        " Anything else: path of a file",
     )
     backbone_options: dict[str, bool | int | float | str | tuple[int, ...]] = option(
-        {}, "arguments of the timm model, such as {drop_path_rate: 0.1}, or {global_pool: avg} of a transformer"
+        {},
+        "keyword arguments of the timm model, such as {drop_path_rate: 0.1}, or {global_pool: avg} for a transformer",
     )
     adapters: AdapterOptions = AdapterOptions()
     last_stride: Literal[1, 2] = option(
-        2, "stride of a ResNet's last stage. 1 gives a feature map of twice the height and width"
+        2, "stride of a ResNet's last stage. 1 doubles height and width of the last feature map"
     )
     pooling: PoolingOptions = PoolingOptions()
     embedding_dim: NotNegative = option(
-        0, "dimension of the embedding, made by a linear layer; 0: the backbone's features are the embedding"
+        0, "dimension of the embedding, made by a linear layer. 0: no layer, the backbone's features are the embedding"
     )
     neck: Literal["none", "bn"] = option(
-        "none", "bn: a batch norm without shift (BNNeck) follows the embedding layer, and its output is the embedding"
+        "none",
+        "bn: a batch norm without shift (BNNeck) follows the embedding layer, and its output is the"
+        " embedding. none: no such layer",
     )
     experts: Positive = option(
         1,
-        "number of experts, as in RIDE and SADE. They share the early stages of the backbone; each has its"
-        " own last stages and its own logits, which are averaged; 1: an ordinary network",
+        "number of experts, as in RIDE and SADE. All experts share the early stages of the backbone. Each"
+        " has its own last stages and its own logits, and the logits are averaged. 1: an ordinary network",
     )
-    expert_stages: Positive = option(2, "how many of the backbone's last stages each expert has of its own")
+    expert_stages: Positive = option(2, "number of the backbone's last stages that each expert has for itself")
     classifier: ClassifierOptions = ClassifierOptions()
     heads: dict[str, HeadOptions] = option(
-        {}, "metric and proxy heads on the embedding, by a name that losses refer to"
+        {}, "further heads on the embedding, each under a name of your choice. A loss names its head"
     )
     freeze: tuple[str, ...] = option(
         (),
-        "names of modules and of parameters that are not trained, such as backbone or backbone.cls_token."
-        " Frozen modules keep their batch-norm statistics",
+        "names of modules and parameters that are not trained, such as backbone or backbone.cls_token."
+        " Batch norms of frozen modules keep their statistics",
     )
     freeze_bn: bool = option(
-        False, "keep the statistics of all batch norms, except the neck's. Their scale and shift are still trained"
+        False,
+        "whether all batch norms, except the neck's, keep their running statistics. Their scale and shift"
+        " are still trained",
     )
-    freeze_bn_affine: bool = option(False, "with freeze_bn: keep scale and shift of the backbone's batch norms too")
+    freeze_bn_affine: bool = option(
+        False, "with freeze_bn: whether the backbone's batch norms keep their scale and shift too"
+    )
     sync_bn: bool = option(
         False,
-        "several GPUs: batch norm normalises by the statistics of the whole batch, and not by those of each"
-        " process's part",
+        "with several GPUs: whether batch norm uses the statistics of the whole batch. false: each"
+        " process uses those of its own part of the batch",
     )
     channels_last: bool = option(
-        False, "use PyTorch's channels_last memory format. Makes ResNet faster and ResNeSt slower"
+        False, "whether PyTorch's channels_last memory format is used. It makes ResNet faster and ResNeSt slower"
     )
 
     @model_validator(mode="after")

@@ -10,21 +10,27 @@ from shelfmark.config.section import Fraction, NotNegative, Section, option
 
 
 class ScheduleOptions(Section):
+    """The learning rate over the training."""
+
     name: Literal["multistep", "cosine", "constant"] = option(
         "cosine", "how the learning rate changes after the warm-up"
     )
-    milestones_epochs: tuple[float, ...] = option((), "multistep: epochs at which the rate is multiplied by gamma")
+    milestones_epochs: tuple[float, ...] = option((), "for multistep: epochs at which the rate is multiplied by gamma")
     gamma: float | tuple[float, ...] = option(
-        0.1, "multistep: the factor at every milestone, or a list with one factor for each milestone"
+        0.1, "for multistep: the factor at every milestone, or a list with one factor for each milestone"
     )
-    final_factor: Fraction = option(0.0, "cosine: the last rate as a share of optim.lr")
+    final_factor: Fraction = option(0.0, "for cosine: the last rate, as a share of optim.lr")
     warmup_epochs: float = option(
-        0.0, "epochs of warm-up, in which the rate rises linearly from warmup_factor * optim.lr to optim.lr", ge=0
+        0.0, "length of the warm-up, in epochs. The rate rises linearly from warmup_factor * optim.lr to optim.lr", ge=0
     )
-    warmup_steps: NotNegative = option(0, "the warm-up in steps. Set this or warmup_epochs")
-    warmup_factor: Fraction = option(0.01, "the first rate of the warm-up as a share of optim.lr")
+    warmup_steps: NotNegative = option(
+        0, "length of the warm-up, in steps. Only one of warmup_steps and warmup_epochs can be set"
+    )
+    warmup_factor: Fraction = option(0.01, "first rate of the warm-up, as a share of optim.lr")
     per_epoch: bool = option(
-        False, "cosine: the rate changes once an epoch after the warm-up, and final_factor is reached in the last epoch"
+        False,
+        "for cosine: whether the rate changes once an epoch after the warm-up, so that the whole last"
+        " epoch has final_factor. false: it changes every step",
     )
 
     @model_validator(mode="after")
@@ -40,26 +46,32 @@ class ScheduleOptions(Section):
 
 
 class OptimOptions(Section):
-    name: Literal["sgd", "adam", "adamw"] = option("sgd", "optimizer")
-    lr: float = option(0.1, "learning rate at the global batch size; no hidden scaling", gt=0)
-    momentum: float = option(0.9, "momentum of sgd", ge=0, lt=1)
-    nesterov: bool = option(False, "sgd: use Nesterov momentum")
-    betas: tuple[float, float] = option((0.9, 0.999), "betas of adam and adamw")
+    """The optimizer and the learning rate."""
+
+    name: Literal["sgd", "adam", "adamw"] = option("sgd", "name of the optimizer")
+    lr: float = option(0.1, "learning rate. It is used as given, whatever the size of the batch", gt=0)
+    momentum: float = option(0.9, "for sgd: momentum", ge=0, lt=1)
+    nesterov: bool = option(False, "for sgd: whether the momentum is Nesterov's")
+    betas: tuple[float, float] = option((0.9, 0.999), "for adam and adamw: betas")
     weight_decay: float = option(
-        1e-4, "weight decay. Norm layers and biases are left out unless decay_norm_and_bias is true", ge=0
+        1e-4, "weight decay. It leaves out norm layers and biases, unless decay_norm_and_bias is true", ge=0
     )
-    decay_norm_and_bias: bool = option(False, "apply weight decay to norm layers and biases too")
+    decay_norm_and_bias: bool = option(False, "whether weight decay applies to norm layers and biases too")
     non_backbone_lr_factor: float = option(
         1.0,
-        "factor on the learning rate of everything outside the backbone: embedding layer, classifier and heads",
+        "factor of the learning rate for everything outside of the backbone: embedding layer, classifier and heads",
         gt=0,
     )
     layer_decay: float = option(
         1.0,
-        "layer-wise decay of the learning rate: the rate of each layer of the backbone is that of the layer"
-        " above times this factor; usual is 0.75; 1: off",
+        "layer-wise decay of the learning rate: each layer of the backbone has the rate of the next layer"
+        " times this factor. 0.75 is usual. 1: off",
         gt=0,
         le=1,
     )
-    clip_norm: float = option(0.0, "clip the gradient of all parameters to this L2 norm; 0: off", ge=0)
+    clip_norm: float = option(
+        0.0,
+        "largest L2 norm of the gradient of all parameters together. A larger gradient is scaled down to it. 0: off",
+        ge=0,
+    )
     schedule: ScheduleOptions = ScheduleOptions()

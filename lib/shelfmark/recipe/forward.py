@@ -13,7 +13,7 @@ from shelfmark.recipe.tree import Recipe
 
 _OF_TRAINING = "how the weights learn; the key has the weights themselves"
 _BEHIND = "it comes behind the embedding"
-_WHICH_PICTURES = "which pictures there are; the key has their paths"
+_WHICH_PICTURES = "which images there are; the key has their paths"
 _LABELS = "labels, which come from the annotations at hand"
 
 SHAPES_NO_EMBEDDING = {
@@ -25,8 +25,8 @@ SHAPES_NO_EMBEDDING = {
     "model.freeze_bn_affine": _OF_TRAINING,
     "model.sync_bn": _OF_TRAINING,
     "data.generated": _WHICH_PICTURES,
-    "data.root": "the key has the root of the pictures themselves",
-    "data.test_root": "the key has the root of the pictures themselves",
+    "data.root": "the key has the root of the images themselves",
+    "data.test_root": "the key has the root of the images themselves",
     "data.extra_roots": _WHICH_PICTURES,
     "data.train_json": _WHICH_PICTURES,
     "data.more_train_json": _WHICH_PICTURES,
@@ -35,8 +35,8 @@ SHAPES_NO_EMBEDDING = {
     "data.retrieval_json": _WHICH_PICTURES,
     "data.lists": _WHICH_PICTURES,
     "data.num_classes": _LABELS,
-    "data.num_workers": "how fast pictures are read",
-    "data.on_bad_image": "whether a picture may be missing; that is asked of the pictures that are there",
+    "data.num_workers": "how fast images are read",
+    "data.on_bad_image": "whether an image may be missing; that is asked of the images that are there",
 }
 """Options, or groups of them, that change no embedding, and why."""
 

@@ -26,30 +26,33 @@ PRECISION_ALIASES = {"O0": "fp32", "O1": "auto", "O2": "auto", "O3": "auto"}
 
 
 class TrainStage(Section):
+    """What changes from an epoch on."""
+
     from_epoch: Positive = option(
-        ..., "first epoch of this stage; epochs count from 0. The stage lasts until the next one begins"
+        ..., "first epoch of this stage. Epochs count from 0. The stage lasts until the next one begins"
     )
     freeze: tuple[str, ...] | None = option(
-        None, "what is frozen in this stage, as model.freeze; null: what model.freeze says"
+        None,
+        "modules and parameters that are not trained in this stage, as in model.freeze. null: those of model.freeze",
     )
     classifier: Literal["keep", "restart", "scale"] = option(
         "keep",
-        "keep: training of the classifier goes on; restart: the classifier gets fresh random weights (cRT);"
-        " scale: weight and bias are fixed, and a factor for each class is learned (LWS)",
+        "keep: training of the classifier goes on. restart: the classifier starts again from random"
+        " weights (cRT). scale: its weight and bias are frozen, and one factor for each class is learned"
+        " (LWS)",
     )
     adapt_frozen_bn_statistics: bool = option(
         False,
-        "batch norms in frozen modules still normalise by the batch and update their running statistics, as in MiSLAS",
+        "whether batch norms in frozen modules still normalise by the batch and update their running"
+        " statistics, as in MiSLAS",
     )
-    sampling: SamplerName | None = option(
-        None, "sampler of this stage; null: what sampling.type and sampling.stages say"
-    )
-    mixup: float | None = option(None, "alpha of mixup in this stage; 0: off; null: augment.mixup", ge=0)
-    cutmix: float | None = option(None, "alpha of CutMix in this stage; 0: off; null: augment.cutmix", ge=0)
-    remix: float | None = option(None, "kappa of Remix in this stage; 0: off; null: augment.remix", ge=0)
-    lr: float | None = option(None, "learning rate of this stage; null: optim.lr", gt=0)
+    sampling: SamplerName | None = option(None, "sampler of this stage. null: as sampling.type and sampling.stages say")
+    mixup: float | None = option(None, "alpha of mixup in this stage. 0: off. null: augment.mixup", ge=0)
+    cutmix: float | None = option(None, "alpha of CutMix in this stage. 0: off. null: augment.cutmix", ge=0)
+    remix: float | None = option(None, "kappa of Remix in this stage. 0: off. null: augment.remix", ge=0)
+    lr: float | None = option(None, "learning rate of this stage. null: optim.lr", gt=0)
     schedule: ScheduleOptions = option(
-        ScheduleOptions(), "how the learning rate changes in this stage. Epochs count from the beginning of the stage"
+        ScheduleOptions(), "how the learning rate changes in this stage. Epochs count from the start of the stage"
     )
 
     @model_validator(mode="after")
@@ -59,46 +62,55 @@ class TrainStage(Section):
 
 
 class Train(Section):
-    num_epochs: Positive = option(100, "passes over the training images")
-    steps_per_epoch: NotNegative = option(0, "steps of an epoch; 0: as many as the training images fill whole batches")
-    batch_size: Positive = option(64, "images of a step, over all processes")
+    """Length of the training, batches, precision, checkpoints."""
+
+    num_epochs: Positive = option(100, "number of epochs")
+    steps_per_epoch: NotNegative = option(
+        0, "number of steps in an epoch. 0: as many whole batches as the training images fill"
+    )
+    batch_size: Positive = option(64, "number of images in a batch, over all processes together")
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
         BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
     ] = option(
         "auto",
-        "floating-point type of forward and backward passes. auto: bf16 on a GPU that supports it and on a"
-        " CPU with AMX, else fp32. O0 to O3 of apex are accepted",
+        "floating-point type of the forward and backward passes. auto: bf16 on a GPU that supports it and"
+        " on a CPU with AMX, otherwise fp32. The names O0 to O3 of NVIDIA apex work too",
     )
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "auto: a GPU if there is one, else the CPU")
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "device of the training. auto: a GPU if there is one, otherwise the CPU"
+    )
     stages: tuple[TrainStage, ...] = option(
         (),
-        "later stages of the training. Each begins with a fresh optimizer and has its own learning rate."
-        " optim.schedule ends where the first stage begins",
+        "later stages of the training. Each starts with a fresh optimizer and has its own learning rate."
+        " optim.schedule ends where the first stage starts",
     )
     grad_cache: NotNegative = option(
         0,
-        "GradCache: images of a process that pass through the backbone at once, so that a batch of any size"
-        " fits into memory. Costs a second forward pass, and batch norm normalises each part by itself; 0: off",
+        "GradCache: number of images that each process passes through the backbone at once, so that a"
+        " batch of any size fits into memory. It costs a second forward pass, and batch norm normalises"
+        " each such part by itself. 0: off",
     )
-    log_every_steps: Positive = option(20, "steps between two lines of metrics.jsonl")
+    log_every_steps: Positive = option(20, "number of steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = option(
-        0, "steps between two checkpoints within an epoch; 0: none within an epoch"
+        0, "number of steps between two checkpoints within an epoch. 0: only epochs and minutes count"
     )
-    checkpoint_every_epochs: Positive = option(1, "epochs between two checkpoints")
+    checkpoint_every_epochs: Positive = option(1, "number of epochs between two checkpoints")
     checkpoint_every_minutes: float = option(
-        10.0, "longest time between two checkpoints, in minutes; 0: no limit", ge=0
+        10.0, "longest time between two checkpoints, in minutes. 0: no limit", ge=0
     )
     keep_last: Annotated[int, Field(ge=1, le=2)] = option(
-        2, "how many generations of the checkpoint `last` are kept. The one before it is `.last.previous`"
+        2, "number of generations of the checkpoint `last` that are kept. 2: the one before `last` is `.last.previous`"
     )
     max_bad_steps: Positive = option(
-        3, "a step whose loss or gradient is not finite is skipped. So many in a row end the run"
+        3, "a step whose loss or gradient is not finite is skipped. This number of skipped steps in a row ends the run"
     )
     stall_s: float = option(
-        60.0, "several processes: seconds without progress after which the log names the process that hangs", gt=0
+        60.0, "with several processes: seconds without progress after which the log names the process that hangs", gt=0
     )
-    stall_limit_s: float = option(1800.0, "several processes: seconds without progress that end the run", gt=0)
+    stall_limit_s: float = option(
+        1800.0, "with several processes: seconds without progress after which the run ends", gt=0
+    )
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> Train:
@@ -112,67 +124,87 @@ class Train(Section):
 
 
 class Eval(Section):
-    every_epochs: Positive = option(1, "epochs between two evaluations. The last epoch is always evaluated")
-    batch_size: Positive = option(256, "images of an evaluation batch, for each process")
+    """Scores on the validation images, during and after the training."""
+
+    every_epochs: Positive = option(1, "number of epochs between two evaluations. The last epoch is always evaluated")
+    batch_size: Positive = option(256, "number of images in an evaluation batch, for each process")
     metric: str = option(
         "mean_class_accuracy",
-        "score that chooses best_model: a name of summary.json. none: no evaluation during training, and"
-        " best_model is the last model",
+        "score that chooses best_model: a name in summary.json, such as recall@1. none: no evaluation"
+        " during training, and best_model is the last model",
     )
     many: Positive = option(100, "a class with more training images than this is many-shot")
     few: Positive = option(20, "a class with fewer training images than this is few-shot")
-    recall_at: tuple[Positive, ...] = option((1, 5, 10), "values of K for Recall@K")
+    recall_at: tuple[Positive, ...] = option((1, 5, 10), "the values of K in Recall@K")
     retrieval_metric: Literal["cosine", "euclidean", "dot"] = option(
-        "cosine", "similarity of two embeddings in the search"
+        "cosine", "similarity of two embeddings in retrieval"
     )
 
 
 class Predict(Section):
+    """Predictions for test images."""
+
     views: Literal["centre", "flip", "five_crop", "ten_crop"] = option(
-        "centre", "views of each test image. Their class probabilities are averaged"
+        "centre", "views of each test image. The class probabilities of all views are averaged"
     )
     sizes_px: tuple[Positive, ...] = option(
-        (), "input sizes in pixels. The class probabilities of all sizes are averaged; []: data.input_size_px alone"
+        (), "input sizes in pixels. The class probabilities of all sizes are averaged. []: data.input_size_px alone"
     )
 
 
 class TauNormOptions(Section):
-    start: float = option(0.0, "smallest tau that is tried", ge=0)
+    """The search for tau, by `shelfmark tau-norm` and `shelfmark calibrate`."""
+
+    start: float = option(0.0, "smallest tau that is tried. The weight of each class is divided by its norm**tau", ge=0)
     stop: float = option(1.5, "largest tau that is tried", ge=0)
     step: float = option(0.05, "difference between two values of tau", gt=0)
-    bias: Literal["keep", "zero"] = option("zero", "what happens to the bias of the classifier if tau is above 0")
+    bias: Literal["keep", "zero"] = option(
+        "zero", "bias of the classifier if tau is above 0. keep: as it is. zero: no bias"
+    )
     folds: Annotated[int, Field(ge=2)] = option(
-        5, "folds of cross-validation on val: tau is chosen on all folds but one and scored on that one"
+        5,
+        "number of folds of cross-validation on the validation images: tau is chosen on all folds but one"
+        " and scored on that one",
     )
 
 
 class Calibrate(Section):
+    """`shelfmark calibrate`: how its methods are compared."""
+
     folds: Annotated[int, Field(ge=2)] = option(
-        5, "folds of cross-validation on val: a method is fitted on all folds but one and scored on that one"
+        5,
+        "number of folds of cross-validation on the validation images: a method is fitted on all folds"
+        " but one and scored on that one",
     )
     target_prior: Path | None = option(
         None,
-        "pc_softmax: JSON file with a list of the share, or the count, of each class where the model will be"
-        " used; null: all classes are equally frequent",
+        "for the method pc_softmax: JSON file with a list, which has for each class its share or its"
+        " number of images where the model will be used. null: all classes are equally frequent",
     )
 
 
 class Output(Section):
-    log_root: Path = option(Path("log"), "folder in which run folders are made")
-    tau_root: Path = option(Path("log_tau"), "folder in which recalibrated models are written")
+    """Where results are written."""
+
+    log_root: Path = option(Path("log"), "folder for the folders of runs")
+    tau_root: Path = option(Path("log_tau"), "folder for recalibrated models")
 
 
 class Recipe(Section):
     """One run."""
 
-    name: str = option("run", "name of the run's folder", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
+    name: str = option(
+        "run", "name of the run, and of its folder in output.log_root", pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
+    )
     seed: NotNegative = option(0, "seed of all random numbers")
     data: DataOptions = DataOptions()
     augment: AugmentOptions = AugmentOptions()
     sampling: SamplingOptions = SamplingOptions()
     model: ModelOptions = ModelOptions()
     losses: tuple[Annotated[LossUnion, Field(discriminator="name")], ...] = option(
-        (entry("cross_entropy"),), "losses that are summed up, each with its name, weight and head", min_length=1
+        (entry("cross_entropy"),),
+        "the losses. Each has a name, a head and a weight. Their weighted sum is minimised",
+        min_length=1,
     )
     optim: OptimOptions = OptimOptions()
     train: Train = Train()

@@ -94,8 +94,8 @@ def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
     with together():
         if not dist.is_main() and facts["pictures.paths_sha256"] != paths_hash(table):
             raise UserError(
-                f"the processes see different pictures under {table.root}: they changed as the command began. Leave the"
-                " pictures as they are, and start the command again."
+                f"the processes see different images under {table.root}: they changed as the command began. Leave the"
+                " images as they are, and start the command again."
             )
 
 

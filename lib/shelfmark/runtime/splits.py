@@ -20,7 +20,7 @@ from shelfmark.runtime.validation import RETRIEVAL_SCORES
 HELD_OUT_PART = 0.2
 
 NOTHING_TO_SCORE = (
-    "data.val_json is not set; give pictures of the trained classes, as data.val_json=FILE, or pictures to search, as"
+    "data.val_json is not set; give images of the trained classes, as data.val_json=FILE, or images to search, as"
     " data.retrieval_json=FILE with eval.metric=recall@1. To train without any score: eval.metric=none."
 )
 
@@ -94,8 +94,8 @@ def require_val(val: Table | None, purpose: str) -> Table:
     """The val table; a UserError that says what it is needed for where there is none."""
     if val is None:
         raise UserError(
-            f"{purpose} scores pictures of the trained classes, and data.val_json is not set: this model was validated"
-            " by retrieval alone. Give annotations of pictures that it was not trained on, as data.val_json=FILE."
+            f"{purpose} scores images of the trained classes, and data.val_json is not set: this model was validated"
+            " by retrieval alone. Give annotations of images that it was not trained on, as data.val_json=FILE."
         )
     return val
 
@@ -109,7 +109,7 @@ def _check_retrieval_alone(recipe: Recipe, train: Table, retrieval: Table | None
         raise UserError(NOTHING_TO_SCORE)
     if not metric.startswith(RETRIEVAL_SCORES):
         raise UserError(
-            f"eval.metric={metric!r} is a score of pictures of the trained classes, and data.val_json is not set;"
+            f"eval.metric={metric!r} is a score of images of the trained classes, and data.val_json is not set;"
             " choose the checkpoint by retrieval, as eval.metric=recall@1, or give data.val_json=FILE."
         )
     queries = retrieval if retrieval.is_query is None else retrieval.take(retrieval.is_query)

@@ -87,7 +87,7 @@ def test_uploads_of_one_name_are_two_pictures_and_of_one_content_one() -> None:
     source = GivenSource(["a", "a", "b"], [RED, BLUE, RED])
     assert source.identity(0) != source.identity(1)
     assert source.identity(0) == source.identity(2)
-    with pytest.raises(ValueError, match="1 names for 0 pictures"):
+    with pytest.raises(ValueError, match="1 names for 0 images"):
         GivenSource(["a"], [])
 
 

@@ -103,6 +103,6 @@ def _notes(source: Path, names: list[str], num_classes: int) -> Iterator[str]:
             yield f"{source} has no {name}.json, so there is no {name} part."
     for name in names:
         if not (source / name).is_dir():
-            yield f"the folder {source / name} is missing; its pictures must be there before a run."
+            yield f"the folder {source / name} is missing; its images must be there before a run."
     if (source / "product_tree.json").is_file():
         yield "product_tree.json is not used: Shelfmark does not train on the product hierarchy."

@@ -23,7 +23,7 @@ from shelfmark.data.converters.retrieval_set import RetrievalSet, Search, prepar
 
 WHERE = (
     "Get car_ims.tgz and cars_annos.mat (ai.stanford.edu/~jkrause/cars/car_dataset.html; the page may be gone, copies"
-    " are common), unpack the pictures to car_ims/, and give the folder that holds both as --source. The folders"
+    " are common), unpack the images to car_ims/, and give the folder that holds both as --source. The folders"
     " cars_train/, cars_test/ and devkit/ will do, and so will train/<class>/ and test/<class>/."
 )
 PUBLISHED = {"train": Counts(8_054, 98), "test": Counts(8_131, 98)}

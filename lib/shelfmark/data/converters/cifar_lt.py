@@ -111,7 +111,7 @@ def _is_there(path: Path, rgb: np.ndarray) -> bool:
     if not path.exists():
         return False
     if not np.array_equal(decode_rgb(read_file(path), str(path)), rgb):
-        raise UserError(f"{path} is there already and is another picture. Give another --out.")
+        raise UserError(f"{path} is there already and is another image. Give another --out.")
     return True
 
 

@@ -31,7 +31,7 @@ def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int
     unknown = sorted(set(val.values()) - set(names))
     if unknown:
         raise UserError(
-            f"{source / 'val'} has {len(unknown)} classes that {source / 'train'} has no picture of:"
+            f"{source / 'val'} has {len(unknown)} classes that {source / 'train'} has no image of:"
             f" {', '.join(unknown[:20])}. Rename these folders or remove them."
         )
     files = {out / "train.json": train, out / "val.json": val}
@@ -52,12 +52,12 @@ def _pictures(source: Path, part: str) -> dict[str, str]:
     loose = [path for path in paths if "/" not in path]
     if loose:
         raise UserError(
-            f"{source / part} holds {len(loose):,} pictures outside any class folder, such as {loose[0]}. Each picture"
+            f"{source / part} holds {len(loose):,} images outside any class folder, such as {loose[0]}. Each image"
             " must lie in the folder of its class: <class name>/<image>."
         )
     if not paths:
         raise UserError(
-            f"{source / part} holds no picture. Expected <class name>/<image>, the image ending in one of:"
+            f"{source / part} holds no image. Expected <class name>/<image>, the image ending in one of:"
             f" {' '.join(IMAGE_SUFFIXES)}."
         )
     return {part + path: path.split("/", 1)[0] for path in paths}
@@ -70,8 +70,8 @@ def _split(pictures: dict[str, str], val_fraction: float, seed: int) -> tuple[di
     drawn = stratified_draw(labels, np.ones(len(labels), dtype=bool), val_fraction, seed)
     if not drawn.any():
         raise UserError(
-            f"{len(pictures)} pictures in {labels.max() + 1} classes give no picture to val at --val-fraction"
-            f" {val_fraction}: each class keeps one for training. Raise it, or add pictures."
+            f"{len(pictures)} images in {labels.max() + 1} classes give no image to val at --val-fraction"
+            f" {val_fraction}: each class keeps one for training. Raise it, or add images."
         )
     parts: tuple[dict[str, str], dict[str, str]] = ({}, {})
     for (path, name), is_val in zip(pictures.items(), drawn):
@@ -89,7 +89,5 @@ def _notes(source: Path, names: list[str]) -> list[str]:
     folders = (path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
     empty = sorted(set(folders) - set(names))
     return (
-        [f"no picture in {len(empty)} folders, which are no classes therefore: {', '.join(empty[:20])}"]
-        if empty
-        else []
+        [f"no image in {len(empty)} folders, which are no classes therefore: {', '.join(empty[:20])}"] if empty else []
     )

@@ -151,7 +151,7 @@ def _link(pictures: Iterable[str], base: Path, out: Path) -> None:
     missing = [name for name in wanted if not (base / name).is_file()]
     if missing:
         shown = "\n  ".join(missing[:20])
-        raise UserError(f"{base} lacks {len(missing):,} of its {len(wanted):,} pictures; copy it again:\n  {shown}")
+        raise UserError(f"{base} lacks {len(missing):,} of its {len(wanted):,} images; copy it again:\n  {shown}")
     # The licence asks to travel with the pictures.
     wanted += ["LICENSE"] if (base / "LICENSE").is_file() else []
     with new_pictures(out) as place_for:
@@ -166,7 +166,7 @@ def _is_there(source: Path, target: Path) -> bool:
         return False
     if os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False):
         return True
-    raise UserError(f"{target} is there already and is another picture than {source}. Give another --out.")
+    raise UserError(f"{target} is there already and is another image than {source}. Give another --out.")
 
 
 def _link_file(source: Path, target: Path) -> None:

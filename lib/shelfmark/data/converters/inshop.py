@@ -16,7 +16,7 @@ from shelfmark.data.converters.retrieval_set import RetrievalSet, Search, prepar
 
 WHERE = (
     "Download list_eval_partition.txt and img.zip of the In-shop Clothes Retrieval Benchmark from"
-    " mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html, unpack the pictures to img/, and give the folder that holds both"
+    " mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html, unpack the images to img/, and give the folder that holds both"
     " as --source."
 )
 PUBLISHED = {"train": Counts(25_882, 3_997), "query": Counts(14_218, 3_985), "gallery": Counts(12_612, 3_985)}

@@ -102,7 +102,7 @@ def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> Non
     missing = [path for path in names if not (base / path).is_file()]
     if missing:
         shown = "\n  ".join(missing[:NUM_SHOWN])
-        raise UserError(f"{base} lacks {len(missing):,} of its {len(names):,} pictures. {where}\n  {shown}")
+        raise UserError(f"{base} lacks {len(missing):,} of its {len(names):,} images. {where}\n  {shown}")
 
 
 def _natural(name: str) -> list[str | int]:

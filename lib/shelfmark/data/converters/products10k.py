@@ -33,7 +33,7 @@ from shelfmark.data.documents import annotations_json, image_list_json
 from shelfmark.data.holdout import stratified_draw
 
 WHERE = (
-    "Download the training and test pictures and their lists from products-10k.github.io (or its Kaggle competition),"
+    "Download the training and test images and their lists from products-10k.github.io (or its Kaggle competition),"
     " unpack them to train/ and test/ beside train.csv and test.csv, and give the folder that holds all this as"
     " --source."
 )
@@ -135,7 +135,7 @@ def _split(pictures: Sequence[Picture], val_fraction: float, seed: int) -> tuple
     _, labels = np.unique([picture.name for picture in pictures], return_inverse=True)
     drawn = stratified_draw(labels, np.ones(len(labels), dtype=bool), val_fraction, seed)
     if not drawn.any():
-        raise UserError(f"{len(pictures)} pictures give none to val at --val-fraction {val_fraction}; raise it.")
+        raise UserError(f"{len(pictures)} images give none to val at --val-fraction {val_fraction}; raise it.")
     parts: tuple[list[Picture], list[Picture]] = ([], [])
     for picture, is_val in zip(pictures, drawn):
         parts[bool(is_val)].append(picture)
@@ -146,7 +146,7 @@ def _require_known(test: _Test | None, names: Sequence[str], base: Path) -> None
     unknown = sorted({picture.name for picture in test.pictures} - set(names)) if test else []
     if unknown:
         raise UserError(
-            f"{base}: the test list has {len(unknown)} classes that train.csv has no picture of:"
+            f"{base}: the test list has {len(unknown)} classes that train.csv has no image of:"
             f" {', '.join(unknown[:NUM_SHOWN])}. The lists do not belong together. {WHERE}"
         )
 

@@ -140,5 +140,5 @@ def _test(pictures: Sequence[Picture]) -> bytes:
 def _notes(parts: Mapping[str, Sequence[Picture]]) -> Iterator[str]:
     unknown = {picture.name for picture in parts[KNOWN]} - {picture.name for picture in parts[LABELLED]}
     if unknown:
-        yield f"{KNOWN}: {len(unknown):,} of its classes have no labelled picture, so they count as new ones."
+        yield f"{KNOWN}: {len(unknown):,} of its classes have no labelled image, so they count as new ones."
     yield "the rounds: shelfmark discover --config configs/discovery/pss_inat.yaml with the options below."

@@ -72,7 +72,7 @@ def prepare_pss_clusters(source: Path, out: Path) -> Prepared:
     content = read_pss_pickle(Path(source))
     used = content.labels >= 0
     if not used.any():
-        raise UserError(f"{source} gives no picture a label; it is no clusters pickle. Is it one of features?")
+        raise UserError(f"{source} gives no image a label; it is no clusters pickle. Is it one of features?")
     numbers, labels = np.unique(content.labels[used], return_inverse=True)
     category = np.full(len(used), -1)
     category[used] = labels

@@ -65,7 +65,7 @@ def prepare_retrieval(dataset: RetrievalSet, out: Path, val_fraction: float, see
     """
     tested = [picture for search in dataset.tests.values() for picture in search.pictures]
     if not dataset.train or not tested:
-        raise UserError(f"{dataset.base} lists no {'test' if dataset.train else 'training'} picture. {dataset.where}")
+        raise UserError(f"{dataset.base} lists no {'test' if dataset.train else 'training'} image. {dataset.where}")
     _require_new_classes(dataset, tested)
     require_pictures(dataset.base, [*dataset.train, *tested], dataset.where)
     train, unseen = hold_out_classes(dataset.train, val_fraction, seed)

@@ -23,7 +23,7 @@ WHERE = (
 )
 TEST_SIZES = (800, 1600, 2400)
 OTHER_PROTOCOL = (
-    "vehicle re-identification has one random picture of each vehicle as the gallery, the mean of ten draws: add"
+    "vehicle re-identification has one random image of each vehicle as the gallery, the mean of ten draws: add"
     " --gallery-draws 10 to the command of the test."
 )
 PUBLISHED = {

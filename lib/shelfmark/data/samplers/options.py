@@ -13,32 +13,39 @@ SamplerName = Annotated[str, OneOf(SAMPLERS)]
 
 
 class SamplingStage(Section):
-    from_epoch: NotNegative = option(..., "first epoch of this sampler; epochs count from 0")
-    type: SamplerName = option(..., "sampler from this epoch on")
+    """A sampler, from an epoch on."""
+
+    from_epoch: NotNegative = option(..., "first epoch with this sampler. Epochs count from 0")
+    type: SamplerName = option(..., "sampler from this epoch on, as sampling.type")
 
 
 class SamplingOptions(Section):
+    """How the images of an epoch are drawn."""
+
     type: SamplerName = option(
         "instance",
-        "how the images of a batch are drawn. instance: each image once an epoch; class_balanced: each class"
-        " equally often; power: a class by count**power; progressive: from instance to class_balanced over the"
-        " epochs; reverse: rare classes more often; class_aware: class after class in shuffled order; pk: P"
-        " classes with K images each in every batch; weighted: an image by its weight in the annotations",
+        "how the images of an epoch are drawn. instance: each image once. class_balanced: each class"
+        " equally often. power: each class in proportion to count**power, with count its number of"
+        " training images. progressive: from instance in the first epoch to class_balanced in the last."
+        " reverse: the fewer images a class has, the more often it is drawn. class_aware: images_per_class"
+        " images of one class, then of the next, with the classes in random order. pk: in each batch, P"
+        " classes with K images each. weighted: each image in proportion to its weight in the annotations",
     )
     images_per_class: Positive = option(
-        4, "pk and class_aware: images of a class that are drawn together (K). A pk batch has batch_size / K classes"
+        4,
+        "for pk and class_aware: number of images of a class that are drawn together (K). A pk batch has"
+        " batch_size / K classes (P)",
     )
     class_weighting: Literal["uniform", "by_count"] = option(
         "uniform",
-        "pk: how often a class is drawn. uniform: all classes equally often; by_count: in proportion to its"
-        " training images",
+        "for pk: how often a class is drawn. uniform: all classes equally often. by_count: in proportion"
+        " to its number of training images",
     )
     power: float = option(
         0.5,
-        "power: a class is drawn in proportion to count**power. 1: as instance; 0.5: square-root sampling; 0:"
-        " as class_balanced",
+        "for power: the exponent of count**power. 1: as instance. 0.5: square-root sampling. 0: as class_balanced",
     )
-    stages: tuple[SamplingStage, ...] = option((), "other samplers from later epochs on, in rising order")
+    stages: tuple[SamplingStage, ...] = option((), "other samplers for later epochs, in the order of from_epoch")
 
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> SamplingOptions:

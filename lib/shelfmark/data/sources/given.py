@@ -23,7 +23,7 @@ class GivenSource:
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.pictures):
-            raise ValueError(f"{len(self.names)} names for {len(self.pictures)} pictures")
+            raise ValueError(f"{len(self.names)} names for {len(self.pictures)} images")
 
     def __len__(self) -> int:
         return len(self.pictures)
