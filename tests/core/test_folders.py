@@ -669,3 +669,20 @@ def test_while_writers_are_killed_again_and_again_a_reader_reads_whole_folders(t
         read_folder(last, read)
     save(last, "1", previous=previous)
     assert names(tmp_path) == [".last.previous", "last"]
+
+
+def test_a_reader_waits_for_a_writer_that_is_between_two_renames(tmp_path):
+    save(tmp_path / "last", "one")
+    reads = []
+
+    def read(folder: Path) -> str:
+        reads.append(folder)
+        if len(reads) == 1:
+            folder.rename(tmp_path / "aside")
+            raise FileNotFoundError(folder)
+        if len(reads) == 3:
+            (tmp_path / "aside").rename(folder)
+        return (folder / "weights.bin").read_text()
+
+    assert read_folder(tmp_path / "last", read) == "one"
+    assert len(reads) == 4  # Of the third it cannot know that all files were of one folder.

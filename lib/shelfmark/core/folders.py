@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "con
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 _READ_AGAIN = 10
+_RENAMES_S = 0.01
 
 T = TypeVar("T")
 
@@ -98,7 +100,11 @@ def read_folder(path: Path, read: Callable[[Path], T]) -> T:
         try:
             value = read(folder)
         except (UserError, OSError):
-            if before == _identity(folder):
+            now = _identity(folder)
+            if now is None:
+                # A writer is between two renames, or nothing is there: then the last try says so.
+                time.sleep(_RENAMES_S)
+            elif now == before:
                 raise
             continue
         if before == _identity(folder):
