@@ -58,7 +58,7 @@ def read_annotations(
     root: the folder that a relative `fpath` starts from. extra_roots: folders that an absolute one may lie under.
     num_classes: 0 takes the file's. check_files: whether every picture must be there.
     findings_folder: where the list of findings goes, `log/findings` if not given.
-    Raises one UserError with everything that is wrong. Classes without an image are only told.
+    Raises one UserError with everything that is wrong. Classes without an image only give a note.
     """
     file, root = Path(file), _existing_root(root, "data.root", check_files)
     document, sha256 = read_document(file, "annotations")

@@ -96,7 +96,7 @@ class ImageDataset(Dataset[Sample]):
         )
 
     def _candidates(self, draw: Draw, groups: Groups) -> Iterator[int]:
-        """At most NUM_SUBSTITUTES rows: half of them of the draw's class, as far as it goes, then any."""
+        """At most NUM_SUBSTITUTES rows: up to half of them of the draw's class, then rows of any class."""
         generator = numpy_generator(self.seed, "substitute", *draw)
         label = int(self.labels[draw.row])
         same_class = groups.of_class(label) if label >= 0 else groups.rows[:0]

@@ -108,7 +108,7 @@ class DataOptions(Section):
     @field_validator("train_json", "val_json", "test_json", "retrieval_json")
     @classmethod
     def _no_file(cls, file: Path | None) -> Path | None:
-        # Of `data.val_json=`, with nothing behind it. As a path that is the folder which the command runs in.
+        # `data.val_json=` gives an empty text, which as a path would be the working folder.
         return None if file == Path() else file
 
 

@@ -1,4 +1,4 @@
-"""Pictures as a caller has them: files by their paths, and bytes in memory, as uploads are."""
+"""Pictures that a caller gives: paths of files, and bytes in memory, as of an upload."""
 
 from __future__ import annotations
 
