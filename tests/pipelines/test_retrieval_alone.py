@@ -62,7 +62,7 @@ def test_a_run_without_val_is_chosen_scored_and_resumed_by_retrieval(small: Path
 
 @pytest.mark.parametrize(
     ("command", "purpose"),
-    [(["tau-norm"], "tau-norm scores pictures"), (["calibrate", "--method", "tau_norm"], "recalibration scores")],
+    [(["tau-norm"], "tau-norm scores images"), (["calibrate", "--method", "tau_norm"], "recalibration scores")],
 )
 def test_what_needs_val_says_so_for_a_run_without(
     small: Path, capsys: pytest.CaptureFixture[str], command: list[str], purpose: str
