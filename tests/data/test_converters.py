@@ -225,7 +225,7 @@ def test_grocery_does_not_replace_another_picture(shelves: Path, tmp_path: Path)
         ),
         ("train.txt", "\n", "it is empty"),
         ("train.txt", "../../x.jpg, 0, 0\n", "leads out of its folder"),
-        ("val.txt", "val/none.jpg, 0, 0\n", r"lacks 1 of its 6 pictures(.|\n)*val/none\.jpg"),
+        ("val.txt", "val/none.jpg, 0, 0\n", r"lacks 1 of its 6 images(.|\n)*val/none\.jpg"),
         ("classes.csv", "Name,ID\nA,0\n", "has no column 'Class Name"),
         ("classes.csv", CLASSES.replace("Pear,2", "Pear,3"), r"must hold each of 0\.\.2 once"),
     ],

@@ -557,11 +557,11 @@ def test_products10k_without_test_labels_or_test(tmp_path: Path) -> None:
         (
             "train.csv",
             ["name,class,group", "0.jpg,1,1", "99.jpg,1,1"],
-            r"lacks 1 of its 2 pictures(.|\n)*train/99\.jpg",
+            r"lacks 1 of its 2 images(.|\n)*train/99\.jpg",
         ),
-        ("test_kaggletest.csv", ["name,class,group", "0.jpg,999,1"], "1 classes that train.csv has no picture of: 999"),
+        ("test_kaggletest.csv", ["name,class,group", "0.jpg,999,1"], "1 classes that train.csv has no image of: 999"),
         ("test_kaggletest.csv", ["name,class,group"], "has no row"),
-        ("test.csv", ["name", "77.jpg"], r"lacks 1 of its 1 pictures(.|\n)*test/77\.jpg"),
+        ("test.csv", ["name", "77.jpg"], r"lacks 1 of its 1 images(.|\n)*test/77\.jpg"),
     ],
 )
 def test_a_damaged_products10k_copy_is_refused(tmp_path: Path, file: str, rows: list[str], message: str) -> None:

@@ -63,7 +63,7 @@ def test_a_run_without_val_is_chosen_scored_and_resumed_by_retrieval(small: Path
 def test_what_needs_val_says_so_for_a_run_without(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *ALONE, "eval.metric=map@r"]) == 0
     for command, purpose in (
-        (["tau-norm"], "tau-norm scores pictures"),
+        (["tau-norm"], "tau-norm scores images"),
         (["calibrate", "--method", "tau_norm"], "recalibration scores"),
     ):
         argv = [*command, "--RESUME_MODEL", "log/alone/best_model"]
