@@ -70,7 +70,7 @@ def test_what_needs_val_says_so_for_a_run_without(small: Path, capsys: pytest.Ca
         assert main(argv) == 2
         printed = " ".join(capsys.readouterr().err.split())
         assert purpose in printed
-        assert "Give annotations of pictures that it was not trained on, as data.val_json=FILE." in printed
+        assert "Give annotations of images that it was not trained on, as data.val_json=FILE." in printed
         assert main([*argv, "data.val_json=val_small.json"]) == 0
 
 
