@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from importlib.metadata import version
@@ -54,6 +53,8 @@ def shop_root() -> Path:
 
     `make clean` removes it; another generator, OpenCV or numpy gets a shop of its own.
     """
+    from shop_digest import generator_sha256
+
     from shelfmark.shop import generate_shop, is_complete
 
     folder = CHECKOUT / ".test_cache"
@@ -63,14 +64,6 @@ def shop_root() -> Path:
         if not is_complete(root):
             generate_shop(root)
     return root
-
-
-def generator_sha256() -> str:
-    """Of the source that draws the shop."""
-    digest = hashlib.sha256()
-    for path in sorted((CHECKOUT / "lib" / "shelfmark" / "shop").glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 @pytest.fixture

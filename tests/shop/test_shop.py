@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import generator_sha256
+from shop_digest import generator_sha256
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_json
