@@ -63,7 +63,7 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
         best_model.require_whole()
         said = (best_model.manifest["best_epoch"], best_model.manifest["best_score"])
         if said != (progress.best_epoch, progress.best_score):
-            # After a kill between the saves, or with a damaged `last`, the run trains that epoch again, perhaps otherwise.
+            # After a kill between the saves, or with a damaged `last`, the run trains that epoch again.
             raise UserError(
                 f"{best_model.folder} is of step {best_model.manifest['step']}, and not the best model up to step"
                 f" {progress.step}, from which the run goes on."
