@@ -12,7 +12,7 @@ from shelfmark.data import jpeg
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""What is read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
+"""The formats that are read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
@@ -24,7 +24,7 @@ MAX_PIXELS = 100_000_000
 A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
 """
 PILLOW_MAX_PIXELS = 178_956_970
-"""Above that Pillow opens nothing."""
+"""The number of pixels above which Pillow opens no picture."""
 # Pillow warns above half of this limit, beside our own error. A temporary filter would not be thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 

@@ -61,7 +61,7 @@ def line_chart(chart: LineChart) -> str:
 
 
 class _Frame:
-    """From rounds and percent to places in the picture."""
+    """Maps rounds and percent to places in the picture."""
 
     def __init__(self, places: Sequence[int], ticks: np.ndarray) -> None:
         self.places, self.ticks = places, ticks

@@ -151,8 +151,8 @@ def _told(found: list[Difference]) -> str:
 
 
 def _stats_hash(table: Table) -> str | None:
-    """Of each file's size in bytes and time of its last change in ns: a picture that was replaced has another time,
-    and nearly always another size. None where one is gone."""
+    """The hash of each file's size in bytes and time of its last change in ns: a replaced picture has another time, and
+    nearly always another size. None if a file is missing."""
     root = str(table.root)
     try:
         found = [os.stat(os.path.join(root, path)) for path in table.paths]
