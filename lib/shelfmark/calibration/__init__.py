@@ -1,4 +1,4 @@
-"""What is set after training, from stored features. Each `fit(...)` returns self; learned values end in `_`.
+"""Methods that recalibrate a trained model from stored features. `fit(...)` returns self; learned values end in `_`.
 
 Each fitted method is `Calibrated`: `logits(features)`, and `held_out(features, labels)` for an honest score.
 """

@@ -25,10 +25,10 @@ _MOMENTUM = 0.9
 class BalancedTraining:
     """Cross-entropy on class-balanced batches by SGD with momentum, its rate half a cosine wave down to 0.
 
-    A batch's classes are drawn evenly from those with images, as by the sampler `class_balanced`; an epoch has the
-    batches that all images fill. num_epochs: lengthened until they make min_steps, for small sets. lr: the first rate,
-    relative to what the curvature of the loss allows, so that it depends neither on the features' scale nor on C.
-    Everything follows from the seed.
+    The classes of a batch are drawn evenly from those with images, as by the sampler `class_balanced`. An epoch draws
+    as many images as there are. num_epochs: raised until there are min_steps steps, for small sets. lr: the first rate,
+    relative to the largest that the curvature of the loss allows, so that it depends neither on the features' scale nor
+    on C. Everything follows from the seed.
     """
 
     num_epochs: int = 10
@@ -54,10 +54,10 @@ class BalancedTraining:
         labels: Tensor,
         num_classes: int,
     ) -> None:
-        """Changes `parameters` so that `logits`, which reads them, tell the labels of the features.
+        """Trains `parameters`, from which `logits` computes the logits, to predict the labels of the features.
 
-        role: what the draws are for. logits: features (n, D) to (n, C). mean_square: of the vectors or numbers that
-        the parameters are multiplied by in a logit. features: (N, D). labels: (N,) in 0..C-1, on the CPU.
+        role: names the random draws. logits: features (n, D) -> (n, C). mean_square: of the factors by which a logit
+        multiplies the parameters. features: (N, D). labels: (N,) in 0..C-1, on the CPU.
         """
         batch_size = min(self.batch_size, len(labels))
         steps_per_epoch = len(labels) // batch_size
@@ -75,7 +75,7 @@ class BalancedTraining:
             optimizer.param_groups[0]["lr"] = rate.at(step)
             optimizer.zero_grad()
             with torch.enable_grad(), torch.autocast(like.device.type, enabled=False):
-                # Rows that are not finite are told at the end, with this training's own lr.
+                # Weights that are not finite are an error after the training, which names this training's lr.
                 checked = labelled_rows(
                     logits(batch), labels[rows].to(like.device), "logits", num_classes, raises=False
                 )

@@ -1,4 +1,4 @@
-"""What every fitted method gives: logits from features, also on images that it has not learned from.
+"""The interface of every fitted method: logits from features, also for images that it has not learned from.
 
 Legend: N images, C classes, D embedding.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from shelfmark.core.types import Array
 from shelfmark.ops.similarity import compute_dtype, dot_products
 
-_BLOCK_LOGITS = 1 << 24  # 64 MB of float32 logits at a time
+_BLOCK_LOGITS = 1 << 24  # The float32 logits of a block take 64 MB.
 
 
 class Calibrated(ABC):

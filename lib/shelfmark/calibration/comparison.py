@@ -22,7 +22,8 @@ from shelfmark.ops.class_metrics import Scores
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of each labelled image: hits (N,) bool, whether it is right; confidence (N,) float64; labels (N,) int64."""
+    """For each labelled image: hits (N,) bool, whether the prediction is right; confidence (N,) float64; labels (N,)
+    int64."""
 
     hits: Tensor
     confidence: Tensor
@@ -33,8 +34,8 @@ class Predictions:
 class Comparison:
     """table: one row a method, its scores on held-out images. chosen: the best method by the rule of tau-norm.
 
-    cross_validated: scores of the choice itself: each image by the method that the rule takes on the other folds.
-    The folds are not nested: what a method learned for those other folds rests on the image too.
+    cross_validated: scores of the choice itself: each image by the method that the rule chooses on the other folds.
+    The folds are not nested: the predictions for those other folds come from methods that learned from the image too.
     """
 
     table: list[dict[str, float | str | None]]
@@ -73,7 +74,7 @@ def compare(
 
 
 def held_out_predictions(method: Calibrated, features: Array, labels: Array, num_classes: int) -> Predictions:
-    """What a method says of validation images, each predicted by what it has learned without it."""
+    """Predictions for validation images, each by a classifier that did not learn from the image."""
     wanted = torch.as_tensor(labels).cpu().long()
     hits = torch.zeros(len(wanted), dtype=torch.bool)
     confidence = torch.full((len(wanted),), torch.nan, dtype=torch.float64)

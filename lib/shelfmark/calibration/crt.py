@@ -1,4 +1,4 @@
-"""Classifier re-training: a fresh linear classifier on fixed features, every class as frequent as any other.
+"""Classifier re-training: a fresh linear classifier on fixed features, with all classes equally frequent.
 
 Legend: N images, C classes, D embedding.
 """
@@ -21,9 +21,9 @@ class CRT(Linear):
     """Logits w_c . x + b_c, learned from zeros on training features by class-balanced cross-entropy.
 
     Options: see `BalancedTraining`. As in the paper: SGD with momentum 0.9, a cosine rate, 10 epochs, batches of 512.
-    Unlike there the features are moved to mean 0 and length 1 (root mean square) meanwhile, so that one rate serves
-    all features; there is no weight decay; and a small set gets 500 steps at least. weight_ and bias_ are those of
-    the features as they are. A class without images is learned as an answer that is never right.
+    Unlike in the paper, the features have mean 0 and length 1 (root mean square) during the training, so that one rate
+    serves all features; there is no weight decay; and a small set gets 500 steps at least. weight_ and bias_ are
+    converted back to the original features. A class without images is learned as an answer that is never right.
 
     Learned: weight_ (C, D), bias_ (C,).
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4.
@@ -61,7 +61,7 @@ class CRT(Linear):
         def logits(rows: Tensor) -> Tensor:
             return dot_products((rows - centre) / length, weight) + bias
 
-        # The features have a mean square of 1, and so has the constant that the bias is multiplied by.
+        # The features have a mean square of 1, and so has the factor of the bias, which is 1.
         self.training.run("crt", [weight, bias], logits, 2.0, features, labels, num_classes)
         self.weight_ = weight.detach() / length
         self.bias_ = bias.detach() - self.weight_ @ centre

@@ -15,15 +15,15 @@ from shelfmark.ops.similarity import compute_dtype
 
 
 class ExpertWeights(Linear):
-    """Logits sum_e w_e z_e in place of the experts' mean, with the w on which two views of an image agree best.
+    """Logits sum_e w_e z_e in place of the experts' mean, with the w for which two views of an image agree best.
 
     w = softmax(v), so that they are positive and sum to 1. From v = 0, Adam takes `num_steps` steps on all images at
-    once towards the largest `stability`; the best w on the way are kept. It stops before a weight would fall below
-    `smallest`, for the objective alone is often best with a single expert. Nothing is drawn at random; a block of
-    images at a time has its logits in memory.
+    once towards the largest `stability`; the best w so far are kept. It stops before a weight falls below `smallest`,
+    because the objective alone is often best with a single expert. Nothing is drawn at random. The logits of one block
+    of images are in memory at a time.
 
-    Learned: weights_ (X,) float64; stability_, that of these weights, and equal_stability_, that of the mean; and for
-    the classifier on the same embedding weight_ (C, X * D) and bias_ (C,) or None.
+    Learned: weights_ (X,) float64; stability_, of these weights, and equal_stability_, of equal weights; weight_
+    (C, X * D) and bias_ (C,) or None, of the classifier on the same embedding.
     Source: Zhang et al., "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     NeurIPS 2022, section 4.2.
     """
@@ -68,7 +68,7 @@ class ExpertWeights(Linear):
 def stability(first: Array, second: Array, weight: Tensor, bias: Tensor | None, values: Tensor) -> float:
     """1/N sum_n cos(p_n, q_n), with p and q the softmax of sum_e w_e z_e for the two views and w = softmax(values).
 
-    values: (X,); where it requires a gradient, that is added to values.grad. The rest: see `ExpertWeights.fit`.
+    values: (X,); if it requires a gradient, the gradient is added to values.grad. Other arguments: `ExpertWeights.fit`.
     """
     dtype, num_experts = compute_dtype(weight), len(values)
     weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)

@@ -1,6 +1,6 @@
-"""Choosing on some validation images and scoring on others. Legend: N images, C classes, T tried, D embedding.
+"""Chooses on some validation images and scores on others. Legend: N images, C classes, T tried, D embedding.
 
-The rule, what is chosen and what is estimated: docs/definitions.md.
+The rule, and the meaning of the estimate: docs/definitions.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SAME_SCORE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The candidate that the rule takes on all images, the one it takes without each fold, and what those earn.
+    """The rule's choice on all images, its choice without each fold, and the scores of the latter.
 
     held_out_hits: (N,) bool, whether each image is right by the winner of the other folds.
     """
@@ -33,9 +33,9 @@ class Choice:
 
 
 def choose_by_folds(hits: Tensor, labels: Tensor, folds: int, seed: int) -> Choice:
-    """Applies the rule to all images, and to all folds but each one: the greatest mean class accuracy, then the order.
+    """Chooses on all images, and once without each fold: the greatest mean class accuracy wins, then the first.
 
-    hits: (T, N) bool, whether each candidate is right; of equal candidates the first wins. labels: (N,), none -1.
+    hits: (T, N) bool, whether each candidate is right. labels: (N,), none -1.
     """
     fold = stratified_folds(labels.numpy(), folds, seed)
     winners = [_winner(hits[:, fold != number], labels[fold != number]) for number in range(folds)]
@@ -65,7 +65,7 @@ def labelled(
 ) -> tuple[Array, Tensor]:
     """The rows that have a label, and their labels (N,) int64 on the CPU.
 
-    features: (N, num_columns), any number of columns for None. labels: (N,), -1 for none, below num_classes.
+    features: (N, num_columns); None allows any number. labels: (N,), -1 for none, below num_classes.
     """
     wanted = torch.as_tensor(labels).cpu()
     fits = features.ndim == 2 and num_columns in (None, features.shape[1]) and wanted.shape == features.shape[:1]
@@ -115,5 +115,5 @@ def _winner(hits: Tensor, labels: Tensor) -> int:
     """The row of hits with the greatest mean class accuracy, the first of equal ones."""
     num_classes = int(labels.max()) + 1
     scores = [mean_or_none(class_accuracy(row, labels, num_classes)) or 0.0 for row in hits]
-    # Sums in another order may differ in the last digit where the scores are equal.
+    # Equal scores may differ in the last digit, since sums are taken in another order.
     return next(row for row, score in enumerate(scores) if score >= max(scores) - _SAME_SCORE)

@@ -1,4 +1,4 @@
-"""How far scores would move with other images of the same kind. Legend: N images, C classes.
+"""Confidence intervals of scores, by resampling the images. Legend: N images, C classes.
 
 Source of the percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
@@ -32,9 +32,9 @@ def bootstrap_intervals(
     hits: (N,) bool, whether each image is right. labels: (N,) in 0..C-1. counts: (C,) training images a class, for
     the groups, as in `group_accuracies`. level: share of the resamples inside. None for a score that cannot be given.
 
-    Images are drawn with replacement from all, not class by class: of a class with one image every resample within
-    the class is the same, and the interval would shrink to nothing. A class that a resample misses is left out of
-    its mean, as an absent class always is; a resample without any class of a group is left out of the group.
+    Images are drawn with replacement from all images, not class by class: a class with one image would be the same in
+    every resample, and the interval would shrink to nothing. A class that a resample misses is left out of that
+    resample's mean. A resample without any class of a group is left out of the group's interval.
     """
     if labels.ndim != 1 or hits.shape != labels.shape:
         raise ValueError(f"hits {tuple(hits.shape)} and labels {tuple(labels.shape)} must both be (N,)")

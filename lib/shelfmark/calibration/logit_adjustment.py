@@ -1,4 +1,4 @@
-"""Logit adjustment after training: frequent classes start with a handicap.
+"""Logit adjustment after training: lowers the logits of frequent classes.
 
 Legend: N images, C classes, D embedding, T taus tried. Source: Menon et al., "Long-tail learning via logit adjustment",
 ICLR 2021, section 4.
@@ -27,9 +27,9 @@ _TAUS = tuple(round(0.05 * step, 2) for step in range(41))
 class LogitAdjustment(Linear):
     """Logits z_c - tau ln pi_c, with the tau that gives the greatest mean class accuracy on validation images.
 
-    counts: (C,) training images a class; pi_c is the class's share of them. A class without images is treated as
-    one of the rarest that have some. taus: to choose from, each 0 or above; 0, the unmodified classifier, is
-    always one of them. Of equally good taus the smallest is taken. Rule, folds and estimate are those of `TauNorm`.
+    counts: (C,) training images a class; pi_c is the class's share of them. A class without images is treated like the
+    rarest class with images. taus: to choose from, each 0 or above; 0, the unmodified classifier, is always tried too.
+    Of equally good taus the smallest is taken. Rule, folds and estimate are those of `TauNorm`.
 
     Learned: tau_; weight_, as it was given; bias_, with the adjustment; table_, one row a tau scored on all of val;
     cross_validated_, scores of images by the tau of the other folds; fold_taus_, those taus.
@@ -111,7 +111,7 @@ def log_prior(counts: Counts) -> Tensor:
 
 
 def adjusted_bias(adjustment: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """(C,) bias + adjustment, summed in float64 and stored as the bias or else the weight is; float64 for neither."""
+    """(C,) bias + adjustment, summed in float64, in the dtype of the bias, else of the weight, else float64."""
     like = bias if bias is not None else weight if weight is not None else adjustment
     known = torch.zeros_like(adjustment) if bias is None else bias.detach().double()
     return (known + adjustment.to(known.device)).to(like)

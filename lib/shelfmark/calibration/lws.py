@@ -18,10 +18,10 @@ from shelfmark.ops.similarity import compute_dtype
 class LWS(Linear):
     """Logits s_c (w_c . x + b_c): scales s from ones, by class-balanced cross-entropy on training features.
 
-    A scale multiplies the bias too, as in the authors' code; the paper's classifier has none. The weights and biases
-    themselves stay. A class without images has a scale as well: it learns how far to stay behind. Options: see
-    `BalancedTraining`; lr is lower than for a fresh classifier, because where this one is right on all training
-    images, larger scales lower the loss without end.
+    A scale multiplies the bias too, as in the authors' code; the paper's classifier has no bias. Weights and biases do
+    not learn. The scale of a class without images learns too, to keep its logit low. Options: see `BalancedTraining`;
+    lr is lower than for a fresh classifier: once all training images are right, larger scales lower the loss without
+    end.
 
     Learned: scales_ (C,); weight_ (C, D) and bias_ (C,) or None, scaled.
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4.

@@ -56,7 +56,7 @@ class NearestClassMean(Calibrated):
         self.num_images_ = torch.bincount(labels, minlength=num_classes or 0).to(total.device)
         sums = _class_sums(features, labels, len(self.num_images_), self._normalized)
         self.means_ = (sums / self.num_images_.clamp_min(1)[:, None]).to(dtype)
-        # Far from the origin the three terms of |x - m|^2 cancel: near the training mean they do not.
+        # Computed near the training mean: far from the origin the three terms of |x - m|^2 would cancel.
         self._origin = self.centre_ if self.form == "plain" else torch.zeros_like(self.centre_)
         self._moved_means = self.means_ - self._origin
         self._squares = self._moved_means.square().sum(dim=1).masked_fill(self.num_images_ == 0, torch.inf)

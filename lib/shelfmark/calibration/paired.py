@@ -1,4 +1,4 @@
-"""How much better one method is than another over several training runs, and how far that moves with other images.
+"""The gain of one method over another in several training runs, with intervals by resampling the images.
 
 Legend: N images, C classes. Source of the percentile bootstrap: Efron and Tibshirani, "An
 Introduction to the Bootstrap", 1993, chapter 13.
@@ -52,9 +52,9 @@ def paired_intervals(
 ) -> dict[str, Interval]:
     """(low, high) of each score of `paired_gains`: percentiles over resamples of the N images.
 
-    Every resample takes the same images for both methods and all runs, so that what makes an image easy for all
-    cancels. Images are drawn with replacement from all of them, as in `bootstrap_intervals`, and a class that a
-    resample misses is left out of its mean. The runs are not resampled: the interval speaks of these runs.
+    Every resample takes the same images for both methods and all runs, so that the difficulty of an image cancels.
+    Images are drawn with replacement, as in `bootstrap_intervals`, and a class that a resample misses is left out of
+    its mean. The runs are not resampled: the interval is about these runs.
     level: share of the resamples inside. None for a score that cannot be given.
     """
     if resamples < 1:
@@ -75,7 +75,7 @@ def paired_intervals(
 
 
 def _image_gains(hits: Tensor, baseline: Tensor | None, labels: Tensor) -> np.ndarray:
-    """(N,) float64: of each image, the mean over the runs of right less the baseline's right.
+    """(N,) float64: for each image, the share of runs that are right less the baseline's share.
 
     All scores here are means over images of a class and then over classes, so the mean over the runs may come first.
     """

@@ -13,10 +13,10 @@ from shelfmark.ops.longtail import sampling_probabilities
 
 
 class PCSoftmax(Linear):
-    """Logits z_c - ln source_c + ln target_c, source and target being the classes' shares. It learns from no image.
+    """Logits z_c - ln source_c + ln target_c, with the classes' shares in training and in use. It learns from no image.
 
-    source_counts: (C,) training images a class; a class without images is treated as one of the rarest that have some.
-    target_prior: (C,) shares, or counts, where the model is used; a class with 0 is never chosen (its bias_ is -inf).
+    source_counts: (C,) training images a class; a class without images is treated like the rarest class with images.
+    target_prior: (C,) shares, or counts, in use; a class with 0 is never chosen (its bias_ is -inf).
     With a uniform target this is logit adjustment with tau = 1, up to a constant.
     Learned: weight_, as it was given; bias_, with the adjustment.
     Source: Hong et al., "Disentangling Label Distribution for Long-tailed Visual Recognition", CVPR 2021.

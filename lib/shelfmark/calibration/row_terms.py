@@ -1,8 +1,8 @@
-"""What the mean negative log-likelihood (nll) of logits / T needs of each row. Legend: N images, C classes.
+"""The terms of each row in the mean negative log-likelihood (nll) of logits / T. Legend: N images, C classes.
 
-With b = 1 / T and x a row's logits less their greatest, an image's nll is lse(b) - b x_label, where lse(b) is the
-logarithm of the sum of exp(b x). Its derivatives are the mean, variance and third central moment of x under the
-softmax of b x, so that one pass over the logits tells how the nll goes on around each b that it was made for.
+With b = 1 / T and x a row's logits less the greatest, an image's nll is lse(b) - b x_label, where lse(b) is the
+logarithm of the sum of exp(b x). The derivatives of lse are the mean, variance and third central moment of x under the
+softmax of b x. So one pass over the logits gives, for each b, the nll in its neighbourhood.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from shelfmark.core.types import Array
 
 @dataclass(frozen=True, eq=False)
 class RowTerms:
-    """own: (N,) logit of the label; mean: (N,) mean logit; both less the greatest. hits: (N,) bool, whether it is that.
+    """own: (N,) logit of the label; mean: (N,) mean logit; both less the row's greatest. hits: (N,) bool, whether the
+    label's logit is the greatest.
 
-    lse: for each b that was asked for, (4, N): lse and its first three derivatives. All float64, on the CPU.
+    lse: by b, (4, N): lse and its first three derivatives. All float64, on the CPU.
     """
 
     own: Tensor
@@ -32,7 +33,7 @@ class RowTerms:
     lse: dict[float, Tensor]
 
     def lse_near(self, inverse: float, known: float) -> Tensor:
-        """(N,) lse at b = inverse, by its derivatives at b = known: off by the fourth power of the way."""
+        """(N,) lse at b = inverse, from its derivatives at b = known: the error is of order (inverse - known)**4."""
         value, first, second, third = self.lse[known]
         way = inverse - known
         return value + way * (first + way / 2 * (second + way / 3 * third))
@@ -47,7 +48,7 @@ def row_terms(classifier: Calibrated, features: Array, labels: Tensor, inverses:
     for block in blocks(len(labels), num_classes):
         logits, wanted = classifier.logits(features[block]), labels[block]
         wanted = wanted.to(logits.device)
-        # Two float64 arrays take the place of four float32 ones.
+        # Two float64 arrays take the room of four float32 arrays.
         for tile in tiles(logits, 16 // logits.element_size()):
             rows = slice(block.start + tile.start, block.start + tile.stop)
             moved = logits[tile].double()

@@ -1,4 +1,4 @@
-"""Which of many rescaled and shifted classifiers are right, from one product of features and weights.
+"""Whether each of many rescaled and shifted classifiers is right, from one product of features and weights.
 
 Legend: n images of a block, C classes, T candidates tried.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 
-_CACHE_BYTES = 1 << 21  # of a core's second cache
+_CACHE_BYTES = 1 << 21  # The size of a core's second-level cache.
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Candidate:
         return logits if self.bias is None else torch.add(logits, self.bias, out=out)
 
     def at(self, products: Tensor, labels: Tensor) -> Tensor:
-        """(n,) logits of one class each, from its products (n,), with the same digits as in `of`."""
+        """(n,) logits of one class for each row, from the products (n,) of that class, with the same digits as `of`."""
         logits = products if self.scale is None else products * self.scale[labels]
         return logits if self.bias is None else logits + self.bias[labels]
 
@@ -37,11 +37,11 @@ class Candidate:
 def sweep_hits(products: Tensor, labels: Tensor, candidates: Sequence[Candidate], method: str) -> Tensor:
     """(T, n) bool: whether each label has the greatest logit of its row; of equal logits the lower class is chosen.
 
-    products: (n, C); one with NaN is a UserError in the name of the method. labels: (n,) on the same device.
+    products: (n, C); NaN is a UserError in the name of the method. labels: (n,) on the same device.
 
-    A tile of rows is read once and meets all candidates while it lies in the cache. The label's own logit is left out
-    of the greatest, so that no position is needed but where the two are equal: a greatest value is found many times
-    faster than its position.
+    A tile of rows is read once, and all candidates are tried while it lies in the cache. The label's logit is compared
+    with the greatest of the others. The position of that is needed only where the two are equal: a greatest value is
+    found many times faster than its position.
     """
     places = labels[:, None]
     own = products.gather(1, places)[:, 0]

@@ -30,12 +30,11 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
 class TauNorm(Linear):
     """Chooses tau on validation features by mean class accuracy. The unmodified classifier is a candidate too.
 
-    The candidates are the unmodified weight and bias, and for each tau the normalised weight with the bias
-    as it is (bias="keep") or without it (bias="zero"). The rule: the candidate with the greatest mean class
-    accuracy; of equal ones the one that changes least, which is the unmodified one, then the smallest tau.
-    The rule is applied to all of val for the result, and, to report a score that was not tuned on the very
-    images it is measured on, k times: to all folds but one, whose images are then predicted by the winner.
-    The pooled predictions of the k folds give `cross_validated_`. Folds are stratified by class.
+    The candidates are the unmodified weight and bias, and for each tau the normalised weight with the bias as it is
+    (bias="keep") or without it (bias="zero"). The rule takes the candidate with the greatest mean class accuracy; of
+    equal ones the unmodified one, then the smallest tau. Applied to all of val, the rule gives the result. For a score
+    on images that were not used for tuning, the rule is also applied k times to all folds but one, whose images the
+    winner then predicts. The pooled predictions of the k folds give `cross_validated_`. Folds are stratified by class.
 
     Learned: tau_ (0.0 where the unmodified classifier won), chosen_is_unmodified_, weight_, bias_;
     table_, one row a candidate scored on all of val; cross_validated_, scores of the pooled folds;
@@ -133,6 +132,6 @@ class TauNorm(Linear):
 
 
 def _row_lengths(weight: Tensor) -> Tensor:
-    """(C,) float64 |w| of each row; 1 for a row of zeros, which no factor could change."""
+    """(C,) float64 |w| of each row; 1 for a row of zeros."""
     lengths = torch.linalg.vector_norm(weight.detach(), dim=1, dtype=torch.float64)
     return lengths.masked_fill(lengths == 0, 1)

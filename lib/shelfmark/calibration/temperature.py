@@ -21,8 +21,10 @@ from shelfmark.core.types import Array
 from shelfmark.ops.calibration_metrics import reliability
 
 _MOST_STEPS = 200
-_LAST_STEP = 1e-4  # relative, of 1 / T; what is left after it is about the third power of it
-_ROUNDING = 1e-12  # relative, of slopes that would be 0 in exact arithmetic
+# The search ends after a relative step of 1 / T this small. Halley's steps shrink to about their third power.
+_LAST_STEP = 1e-4
+# The relative size of a slope that would be 0 in exact arithmetic.
+_ROUNDING = 1e-12
 _ROUGH_STRIDE = 16
 _LEAST_ROUGH = 512  # images
 
@@ -30,12 +32,12 @@ _LEAST_ROUGH = 512  # images
 class Temperature(Linear):
     """Logits z / T, with the T above 0 that minimises the mean negative log-likelihood (nll) of validation images.
 
-    Predictions stay as they are. T is 1 where no finite T is best: every image is right, so that the nll falls with T
-    down to 0; or the logits tell nothing of the labels, so that it falls with rising T or does not change.
+    Predictions do not change. T is 1 where no finite T is best: every image is right, so the nll falls as T falls to 0;
+    or the logits say nothing about the labels, so the nll falls as T rises, or stays the same.
 
-    Learned: temperature_; weight_ and bias_, divided by it (None where it was fitted on logits); nll_before_ and
-    ece_before_, of the images of `fit` with T = 1; nll_after_ and ece_after_, with temperature_; fold_temperatures_,
-    for each fold that of the images of the others, empty where there are fewer images than folds.
+    Learned: temperature_; weight_ and bias_, divided by it (None if fitted on logits); nll_before_ and ece_before_, of
+    the images of `fit` with T = 1; nll_after_ and ece_after_, with temperature_; fold_temperatures_, for each fold the
+    temperature of the other folds, empty where there are fewer images than folds.
     """
 
     temperature_: float
@@ -99,7 +101,7 @@ class _Divided(Calibrated):
 
 
 Scored = tuple[float, float | None]
-"""The mean nll and the ECE."""
+"""The mean nll and the ECE of some images."""
 
 
 class _Fit:
@@ -128,11 +130,11 @@ class _Fit:
 
     @property
     def scores(self) -> Scored:
-        """At `inverse`, which is 1 until the search begins."""
+        """The scores at b = `inverse`, which is 1 until the search begins."""
         return _scores(self._terms, self.member, self.inverse, self._known)
 
     def step(self, terms: RowTerms) -> None:
-        """Goes on from terms that were made for `inverse`."""
+        """Takes one step of the search. terms: computed at `inverse`."""
         here = self._known = self.inverse
         self._terms = terms
         first, curvature, third = (float(row[self.member].mean()) for row in terms.lse[here][1:])
@@ -143,7 +145,7 @@ class _Fit:
         if abs(new - here) <= _LAST_STEP * here:
             self.inverse, self.is_over = new, True
             return
-        # Where the nll is nearly a straight line, such a step leads anywhere.
+        # Where the nll is nearly a straight line, Halley's step may be of any size: then the bounds decide.
         furthest = min(self._high, 10 * here)
         self.inverse = new if self._low < new < furthest else (self._low + furthest) / 2
 
@@ -166,7 +168,7 @@ def _fits(classifier: Linear, features: Array, labels: Tensor, members: Sequence
 
 
 def _rough_inverse(classifier: Linear, features: Array, labels: Tensor) -> float | None:
-    """b of every sixteenth image, a start that is right to a percent or so; None for small sets, which need none."""
+    """The best b of every sixteenth image, right to about a percent, as a start; None for small sets."""
     if len(labels) < _ROUGH_STRIDE * _LEAST_ROUGH:
         return None
     rows = torch.arange(0, len(labels), _ROUGH_STRIDE)
@@ -175,7 +177,7 @@ def _rough_inverse(classifier: Linear, features: Array, labels: Tensor) -> float
 
 
 def _scores(terms: RowTerms, member: Tensor, inverse: float, known: float) -> Scored:
-    """Of the member's images at b = inverse, from terms that were made for b = known."""
+    """The scores of the member's images at b = inverse, from terms that were computed at b = known."""
     lse = terms.lse_near(inverse, known)[member]
     nll = float((lse - inverse * terms.own[member]).mean())
     return nll, reliability((-lse).exp().clamp(max=1), terms.hits[member]).expected_error

@@ -1,1 +1,1 @@
-"""Labels in doubt: which training images carry a label that their features speak against."""
+"""Finds training images whose label does not fit their features."""

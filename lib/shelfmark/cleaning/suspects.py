@@ -1,7 +1,7 @@
 """Training images whose label is in doubt, from stored features. Legend: N images, C classes, D embedding.
 
-Two judges who never see the image's own label: the means of the classes, and a ridge classifier. Where the network
-has learned the wrong labels by heart, both are blind: judge the features of a short or well regularised training.
+Two methods judge each image without its own label: the means of the classes, and a ridge classifier. Both fail if the
+network has memorised the wrong labels, so judge the features of a short or well regularised training.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _BLOCK_SCORES = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """What speaks against each image's label; all (N,), in the order of the features.
+    """The evidence against each image's label; all (N,), in the order of the features.
 
-    labels: as given, -1 for none. judged: bool, False for an image without a label and for the only one of a class:
-    there is no evidence, so every part is 0 and the suggestion is the label.
-    prototype, confidence: 0..1, the two judges; above 0.5 another class fits better, 0.73 is a margin of typical size.
-    suspicion: their mean. suggested: the best other class, of the judge who is surer. agreed: both name that class.
+    labels: as given, -1 for none. judged: bool, False for an image without a label and for the only image of a class:
+    without evidence, its scores are 0 and its suggestion is its label.
+    prototype, confidence: 0..1, the scores of the two judges. Above 0.5 another class fits better; 0.73 is a margin of
+    typical size. suspicion: the mean of both. suggested: the best other class, by the judge with the higher score.
+    agreed: both judges name that class.
     """
 
     labels: np.ndarray
@@ -86,10 +87,10 @@ def find_suspects(
 
 
 def images_to_leave(suspects: Suspects, keep_accuracy: float = 0.92, min_suspicion: float = 0.7) -> np.ndarray:
-    """(N,) bool: images that had better leave their class, by a rule that is kind to it.
+    """(N,) bool: the images to remove from their class, by a cautious rule.
 
-    A class keeps all its images where at least `keep_accuracy` of them are right by the classifier; else it loses
-    those that are wrong and have a suspicion of `min_suspicion` or more, but never its last image.
+    A class keeps all its images if the classifier is right on at least `keep_accuracy` of them. Otherwise it loses the
+    images on which the classifier is wrong and whose suspicion is `min_suspicion` or more, but never its last image.
     Source: the keep rule of gujingxiao's AliProducts 2020 solution, which has no min_suspicion (0.5 is nearly that).
     """
     wrong = suspects.judged & (suspects.confidence > 0.5)

@@ -34,7 +34,7 @@ def problems_in(node: Node, key: str = "") -> Iterator[str]:
 
 
 def _problem(value: Any) -> str:
-    """What is wrong with a scalar, behind its key; empty where nothing is."""
+    """The end of a sentence, after the key, about a wrong scalar; empty for a right one."""
     if isinstance(value, str):
         return f"={_cut(ascii(value))} holds a character that is no text." if _is_no_text(value) else ""
     if isinstance(value, bool) or value is None:

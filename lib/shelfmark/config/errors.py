@@ -77,7 +77,7 @@ def _is_below(key: Sequence[str], above: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a finding lies. group: the node that holds it, for what a key's neighbours could be."""
+    """The place of a finding. group: the node that holds it, from which the neighbouring keys follow."""
 
     parts: tuple[str, ...]
     node: Node

@@ -18,7 +18,7 @@ _MAX_FILES = 64
 
 
 def read_config(file: Path, present: Callable[[Node], Node] = lambda tree: tree) -> Node:
-    """What the file and its bases set. Raises UserError for a file that is missing or is not YAML.
+    """The tree of the values that the file and its bases set. UserError: a file is missing or is not YAML.
 
     present: applied to the tree of each file before the trees are merged.
     """

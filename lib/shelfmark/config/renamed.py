@@ -63,7 +63,7 @@ def present_overrides(overrides: Iterable[Override]) -> list[Override]:
 
 
 def present_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint or a stage says of its options, by name or dotted name, with present names."""
+    """The options that a checkpoint or a stage noted, by name or dotted name, with their present names."""
     ours = (_override(Override(key, value, ""), lambda line: None) for key, value in options.items())
     return {one.key: one.value for one in ours}
 

@@ -1,4 +1,4 @@
-"""What every part of the config tree is made of: frozen sections of options that describe themselves."""
+"""The sections of the config tree: frozen groups of options with descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand where: a config tree's JSON schema, read place by place.
+"""The allowed content of each place of a config tree, read from its JSON schema.
 
 The schema is pydantic's; reading it rather than Python annotations treats models, dataclasses and unions alike.
 """
@@ -92,7 +92,7 @@ class Shape:
 
     @property
     def entry(self) -> Shape | None:
-        """What each entry of a list may be, or of a mapping whose names are free; None of anything else."""
+        """The shape of each entry of a list, or of a mapping whose names are free; None for anything else."""
         for one in self.schema.get("anyOf", [self.schema]):
             inside = one.get("items", one.get("additionalProperties"))
             if isinstance(inside, dict):
@@ -109,7 +109,7 @@ class Shape:
         return self.schema.get("description", "")
 
     def expected(self) -> str:
-        """What must stand here, in words: `a whole number above 0`, `one of: sgd, adam`."""
+        """The allowed value here, in words: `a whole number above 0`, `one of: sgd, adam`."""
         words = self._words()
         return f"{words}, or null" if self.schema.get("nullable") else words
 

@@ -72,7 +72,7 @@ def _entry(head: str, value: Any, key: str, indent: str, origins: dict[str, str]
     if isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
         lines = [head]
         for index, item in enumerate(value):
-            # The name says what the other keys are of.
+            # The entry's name comes first: the meaning of the other keys depends on it.
             named_first = dict(sorted(item.items(), key=lambda pair: pair[0] != "name"))
             first, *others = _group(named_first, f"{key}.{index}.", f"{indent}  ", origins)
             lines += [f"{indent}- {first.lstrip()}", *others]

@@ -24,7 +24,7 @@ _CONSTANTS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# Every unquoted scalar gets the first tag, so that it is told from a quoted one and from `!!str 1`.
+# Every unquoted scalar gets the first tag, to tell it from a quoted one and from `!!str 1`.
 _UNQUOTED = "!unquoted"
 _TAGS = (_UNQUOTED, "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
@@ -40,7 +40,7 @@ _MAX_VALUES = 20_000
 
 
 def scalar(text: str) -> Scalar:
-    """What an unquoted scalar means in YAML 1.2: null, true or false, a number, else text.
+    """The value of an unquoted scalar in YAML 1.2: null, true or false, a number, else text.
 
     YAML's `.nan` stays text, so that it is refused as a number: no option can have that value. UserError: a whole
     number of thousands of digits.

@@ -12,7 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 
-# What numpy and zipfile raise on damaged files.
+# The errors of numpy and zipfile for damaged files.
 DAMAGED = (
     *(ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error),

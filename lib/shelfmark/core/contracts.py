@@ -1,4 +1,4 @@
-"""What flows between the floors. Legend: N rows, C classes, D embedding."""
+"""The values that pass between rooms. Legend: N rows, C classes, D embedding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BadImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loader yields.
+    """A batch of a loader.
 
     images: (N, 3, H, W) float32, normalised. labels: (N,) int64, -1 where there is none.
     rows: (N,) int64, each image's row in the annotation table, which is its identity.
@@ -56,7 +56,7 @@ class Proxies(NamedTuple):
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network returns.
+    """The outputs of a network.
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
     heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head

@@ -1,4 +1,4 @@
-"""What a device does well."""
+"""The abilities of a device."""
 
 from __future__ import annotations
 

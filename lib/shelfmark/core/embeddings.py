@@ -59,7 +59,7 @@ class EmbeddingsWriter:
 
     Several processes fill one folder: the first makes the writer, the others open the same folder with
     `create=False`, each writes its own rows, and after a barrier the first calls `finish`. The folder is
-    a working folder (`atomic_folder`), so that readers never see a part of it. The room for all rows is
+    a working folder (`atomic_folder`), so that readers see it only when it is whole. The room for all rows is
     reserved first, and writes are plain ones: a full disk is an error before the first row, and no bus fault.
     """
 

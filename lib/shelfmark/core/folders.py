@@ -23,9 +23,9 @@ from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.places import remove_litter as remove_litter
 
 MANIFEST = "manifest.json"
-# What stands beside the manifest of a checkpoint, of features and of an index.
+# The files beside the manifest of a checkpoint, of features and of an index.
 _PAYLOADS = ({"model.safetensors", "state.pt"}, {"features.npy", "rows.npz"}, {"index.faiss", "rows.npz"})
-# What version 0.1.0 wrote into the manifests of features, indexes and checkpoints.
+# Names in the manifests that version 0.1.0 wrote for features, indexes and checkpoints.
 _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}

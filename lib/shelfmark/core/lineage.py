@@ -24,7 +24,7 @@ def end_with_launcher() -> None:
 
 
 def end_with_parent(parent: int | None = None, poll_s: float = 1.0) -> None:
-    """From now on this process is killed when its parent ends.
+    """Makes the system kill this process when its parent ends.
 
     parent: the parent's process id, where it is known from the parent itself: then a parent that ended before this
     call counts too. poll_s: how often to look where the system cannot tell.

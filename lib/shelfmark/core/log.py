@@ -1,4 +1,4 @@
-"""What the program says to its user: one line at a time, from the main process only."""
+"""The program's messages to its user: one line at a time, from the main process only."""
 
 from __future__ import annotations
 

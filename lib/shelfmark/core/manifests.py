@@ -27,7 +27,7 @@ _SHOWN_CHARS = 60
 
 
 class Kind(NamedTuple):
-    """What a value of a manifest has to be, in words and as a test."""
+    """The kind of a manifest's value, in words and as a test."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -106,7 +106,7 @@ def require_kinds(told: Mapping[str, Any], kinds: Mapping[str, Kind], file: Path
 
 
 def file_facts(path: Path, in_blocks: bool = False) -> dict[str, Any]:
-    """What `check_file` needs to know of a file. in_blocks: for large arrays; the blocks take several cores."""
+    """The facts about a file that `check_file` compares. in_blocks: hash blocks in parallel, for large arrays."""
     size = path.stat().st_size
     if not in_blocks:
         return {"size_bytes": size, "sha256": sha256_file(path)}

@@ -74,7 +74,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Sign:
-    """What a process tells the others.
+    """The state that a process tells the others.
 
     number: grows while its watcher lives. place: host and process id. stack: of a stalled one's main thread.
     """

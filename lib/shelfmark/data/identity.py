@@ -1,6 +1,6 @@
-"""What makes two rows one picture: the file, in whatever way its path is spelled.
+"""The identity of a picture: its file, however the path is spelled.
 
-Every comparison of pictures goes by it: a leak, a repetition, a picture that two lists name. Names of pictures
+Every comparison of pictures uses it: a leak, a repetition, a picture that two lists name. Names of pictures
 (`image_id`) are for people and other programs, and may repeat.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
-    """For each path its absolute form without detours: equal ones are one picture. No disk is touched.
+    """The absolute, normalised form of each path: equal forms are one picture. No disk is touched.
 
     root: what relative paths start from.
     """

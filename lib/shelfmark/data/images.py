@@ -13,7 +13,7 @@ from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""What is read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
+"""The formats that are read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112

@@ -97,7 +97,7 @@ class _StandardError:
             if nothing != 2:
                 os.close(nothing)
         reader, writer = self._pipe = os.pipe()
-        # What does not fit is lost rather than waited for.
+        # Text that does not fit into the pipe is lost: a blocking write could wait for ever.
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         if not self._watches_forks:

@@ -58,7 +58,7 @@ class _DataUnpickler(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class _Call:
-    """What stands for a function. Without a __dict__, so that no file can leave anything in it."""
+    """The stand-in of a function. It has no __dict__, so that no file can store anything in it."""
 
     __slots__ = ("function",)
     function: Callable[..., Any]
@@ -68,7 +68,7 @@ class _Call:
 
 
 class _Type:
-    """What stands for a numpy dtype, until its byte order came."""
+    """The stand-in of a numpy dtype, until its byte order is read."""
 
     __slots__ = ("dtype",)
 
@@ -84,7 +84,7 @@ class _Type:
 
 
 class _Array:
-    """What stands for an array or, with `is_scalar`, a number. Cannot be a dict's key, because it is replaced."""
+    """The stand-in of an array or, with `is_scalar`, of a number. It cannot be a dict's key, because it is replaced."""
 
     __slots__ = ("array", "is_scalar")
     __hash__ = None  # type: ignore[assignment]
@@ -123,7 +123,7 @@ _STAND_INS: dict[str, Any] = {
         lambda content, kind, shape, order: _Array().fill(content, kind, shape, order)
     ),
     "numpy._core.multiarray.scalar": _Call(lambda kind, content: _Array(is_scalar=True).fill(content, kind, (), "C")),
-    # Before protocol 4 there was no word for bytes and sets.
+    # Before protocol 4, pickles had no opcodes for bytes and sets.
     "_codecs.encode": _Call(_bytes),
     "builtins.bytes": _Call(lambda: b""),
     "builtins.set": _Call(lambda items: set(items)),
@@ -132,7 +132,7 @@ _STAND_INS: dict[str, Any] = {
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """`value` with arrays in the stand-ins' places. done: by id, so that what stands twice is walked once."""
+    """`value` with arrays in place of their stand-ins. done: by id, so that a shared object is visited once."""
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, _Array):

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a progress bar in a terminal, plain lines elsewhere."""
+"""The progress of a run on the screen: a progress bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

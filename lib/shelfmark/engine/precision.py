@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses: torch.amp in place of NVIDIA apex."""
+"""The precision of a run's arithmetic: torch.amp in place of NVIDIA apex."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may change when a run is resumed: one table, from options to rules.
+"""The rules for options that changed when a run is resumed, in one table.
 
 free      the new value holds from the checkpoint on, and the log says what changed
 follows   the checkpoint's value is used, and the log says so

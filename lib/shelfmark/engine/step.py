@@ -61,7 +61,7 @@ class TrainStep:
             group["lr"] = learning_rate * group.get("lr_factor", 1.0)
         images, labels = self._prepared(batch, step)
         self._buffers.take()
-        # Each process holds as many rows of the batch, so no gather has to exchange the numbers first.
+        # All processes hold equally many rows of the batch, so no gather has to exchange the numbers first.
         with dist.equal_shares():
             return self._updated(images, labels, step, measure_gradients)
 

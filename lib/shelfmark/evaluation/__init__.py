@@ -1,4 +1,4 @@
-"""How good a model is: features and scores."""
+"""Features and scores of a model."""
 
 from shelfmark.evaluation import classification, retrieval
 

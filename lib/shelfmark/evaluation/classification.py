@@ -34,7 +34,7 @@ def scores(logits: Array, labels: Array, counts: Counts | None = None, many: int
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier says of each of N images, and what that makes for each class.
+    """A classifier's predictions for N images, and the counts of each class.
 
     labels: (N,) int64, -1 where there is none. predicted: (N,) int64, of equal logits the lower class.
     confidence: (N,) float64, the predicted class's probability. class_counts: of the labelled images.
@@ -79,7 +79,7 @@ def write_per_class(
     train_counts: Counts | None = None,
     class_names: Sequence[str] | Strings | None = None,
 ) -> None:
-    """Writes per_class.csv: one row a class; what is not known, and the accuracy of an absent class, is empty."""
+    """Writes per_class.csv: one row a class. Unknown values, and the accuracy of a class without images, are empty."""
     for what, given in (("class names", class_names), ("training counts", train_counts)):
         if given is not None and len(given) != class_counts.num_classes:
             raise ValueError(f"{len(given)} {what} for {class_counts.num_classes} classes")

@@ -1,4 +1,4 @@
-"""One pass over images, their embeddings to disk. Legend: N images, D embedding."""
+"""One pass over images that writes their embeddings to disk. Legend: N images, D embedding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shelfmark.core.together import from_main, together
 
 
 class Rows(Protocol):
-    """What is known of the images, row by row: an annotation table is one."""
+    """The images' labels, ids and paths, row by row, as an annotation table has them."""
 
     @property
     def labels(self) -> np.ndarray: ...
@@ -41,8 +41,8 @@ def extract(
 ) -> Embeddings:
     """The embeddings of a table's images, written to `folder`, whole or not at all, and read back.
 
-    share: this process's batches, each of rows (n,) and their features (n, D), un-normalised; several processes fill
-    one folder, which they must all reach. Images that no batch holds, because they could not be read, are left out.
+    share: this process's batches: rows (n,) and their un-normalised features (n, D). Several processes fill one folder,
+    which all of them must reach. Images that are in no batch, because they could not be read, are left out.
     manifest: how the features are made. report: called with each batch's size.
     """
     stream = _finite(share, table)
@@ -90,7 +90,7 @@ def _finite(share: Iterable[tuple[np.ndarray, Tensor]], table: Rows) -> Iterator
 
 
 def _agreed_dim(dim: int | None) -> int:
-    """D. A process without a batch of its own learns it from the others."""
+    """D, which a process without a batch learns from the others."""
     known = {one for one in dist.gather_objects(dim) if one is not None}
     if not known:
         raise UserError("There is no image to embed: the list is empty, or none of its images could be read.")

@@ -1,9 +1,9 @@
-"""What a round of discovery found rightly, where the true classes are known.
+"""Scores of a round of discovery, where the true classes are known.
 
 Legend: U unlabelled images, C known classes.
 
-Truth is numbered like selections: a known class is 0..C-1, a new class C or above, -1 where it is not known. An
-image's origin is `known` where its class is a known one and `new` where it is not. Formulas: docs/definitions.md.
+True labels are numbered like selections: a known class is 0..C-1, a new class C or above, -1 where the class is not
+known. The origin of an image is `known` or `new`, as its class is. Formulas: docs/definitions.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ORIGINS = ("known", "new", "all")
 
 
 def known_first(category_ids: np.ndarray, known_classes: Sequence[int]) -> np.ndarray:
-    """(U,) int64: the place in `known_classes` of each known class, C + its id of each other class, -1 of none.
+    """(U,) int64 true labels: a known class's place in `known_classes`, C + the id of any other class, -1 for none.
 
     category_ids: (U,) of the annotations, -1 for none. known_classes: (C,) category ids, each once.
     """
@@ -53,7 +53,7 @@ def selection_counts(labels: np.ndarray, num_known: int) -> Scores:
 
 
 def selection_scores(true_labels: np.ndarray, labels: np.ndarray, num_known: int) -> dict[str, Scores]:
-    """By origin (known, new, all): how many of its images were selected, and how many of those rightly.
+    """By origin (known, new, all): how many images were selected, and how many of the selected ones rightly.
 
     true_labels: (U,). labels: (U,) as in `selection_counts`. Images without truth are left out.
     """
@@ -64,7 +64,7 @@ def selection_scores(true_labels: np.ndarray, labels: np.ndarray, num_known: int
     found = {}
     for origin, inside in zip(ORIGINS, (is_known, ~is_known, np.ones_like(is_known))):
         found[origin] = _origin_scores(true_labels[inside], labels[inside], right[inside], num_known)
-    # No image of a new class is rightly joined to a known one: the share would be 0 by definition.
+    # An image of a new class is never rightly joined to a known class: the share would be 0 by definition.
     del found["new"]["joined_precision"]
     return found
 
@@ -72,7 +72,7 @@ def selection_scores(true_labels: np.ndarray, labels: np.ndarray, num_known: int
 def new_class_scores(true_labels: np.ndarray, labels: np.ndarray, num_known: int) -> Scores:
     """How many new classes the pseudo-classes stand for, and how many pseudo-classes stand for a known one.
 
-    A pseudo-class stands for the class of most of its selected images; of equal ones for the first in number.
+    A pseudo-class stands for the class of most of its selected images; of equally frequent ones for the lowest.
     """
     has_truth = true_labels >= 0
     true_labels, labels = true_labels[has_truth], labels[has_truth]
@@ -94,9 +94,10 @@ def new_class_scores(true_labels: np.ndarray, labels: np.ndarray, num_known: int
 def cluster_scores(
     true_labels: np.ndarray, labels: np.ndarray, clusters: np.ndarray, num_known: int
 ) -> dict[str, Scores]:
-    """Agreement with the truth of the clusters of known, new and all images, and of the labels of the selected ones.
+    """How well clusters agree with the true labels, of known, new and all images; and the labels of selected images.
 
-    clusters: (U,) 0 or above, -1 for an image that was not clustered, which is left out as is one without truth.
+    clusters: (U,) 0 or above, -1 for an image that was not clustered. Such an image is left out, and so is one without
+    a true label.
     """
     is_clustered = (true_labels >= 0) & (clusters >= 0)
     is_known = true_labels < num_known
@@ -150,7 +151,7 @@ def _origin_scores(true_labels: np.ndarray, labels: np.ndarray, right: np.ndarra
 
 
 def _is_right(true_labels: np.ndarray, labels: np.ndarray, num_known: int) -> np.ndarray:
-    """(n,) bool: joined to its class, or of the class that its pseudo-class stands for."""
+    """(n,) bool: the image is joined to its own class, or its pseudo-class stands for its class."""
     right = (labels >= 0) & (labels < num_known) & (labels == true_labels)
     pseudo = np.flatnonzero(labels >= num_known)
     groups, stands_for = _majority(true_labels[pseudo], labels[pseudo])
@@ -159,7 +160,7 @@ def _is_right(true_labels: np.ndarray, labels: np.ndarray, num_known: int) -> np
 
 
 def _majority(true_labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each group, and the most frequent label in it; of equally frequent ones the lowest."""
+    """The groups, and the most frequent label of each; of equally frequent labels the lowest."""
     cells, counts = np.unique(np.stack([groups, true_labels]), axis=1, return_counts=True)
     # Within a group labels rise, and a stable sort keeps them so among equal counts.
     order = np.lexsort((-counts, cells[0]))

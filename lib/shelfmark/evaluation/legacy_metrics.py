@@ -55,9 +55,9 @@ def legacy_scores(sides: QueryGallery, ks: Iterable[int], definitions: str, metr
 
 
 def _hits(query: Tensor, gallery: Tensor, sides: QueryGallery, rows: np.ndarray, depth: int, metric: str) -> Tensor:
-    """(q, K) bool, best first, without whatever came first where a set is searched in itself."""
+    """(q, K) bool, best first. Where a set is searched in itself, the first neighbour is dropped, whoever it is."""
     dropped = int(sides.is_same_set)
-    # Vectors of length 1 by now, whose inner product is the cosine.
+    # The vectors have length 1 here, so their inner product is the cosine.
     metric = "dot" if metric == "cosine" else metric
     found = search(query, gallery, min(depth + dropped, len(gallery)), metric=metric)
     neighbours = found.ids[:, dropped:].cpu().numpy()

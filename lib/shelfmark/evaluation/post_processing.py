@@ -1,6 +1,6 @@
-"""What improves a search after the features are made, and what each step is worth. Legend: Q queries, G gallery.
+"""Steps that improve a search after the features are made, and their scores. Legend: Q queries, G gallery.
 
-Steps need no labels: these only score. All vectors have length 1, before each step and after it.
+The steps need no labels; only the scores do. All vectors have length 1, before each step and after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shelfmark.retrieval.rerank import ReRanking, alpha_qe, augment_database
 from shelfmark.retrieval.whitening import PCAWhitening
 
 _BLOCK_DISTANCES = 1 << 23
-# Directions of little variance hold mostly noise, which plain whitening would make as large as all others.
+# Directions of little variance hold mostly noise; plain whitening would make them as large as all others.
 _WHITENING_SHRINKAGE = 0.1
 
 
@@ -31,7 +31,7 @@ def of_length_1(sides: QueryGallery) -> QueryGallery:
     """Both sides of length 1, on the queries' device."""
     query = F.normalize(sides.query, dim=1)
     gallery = query if sides.is_same_set else F.normalize(sides.gallery.to(query), dim=1)
-    # A step may move one side alone, and then an image has a vector on each.
+    # A step may change one side alone; an image on both sides then has two vectors.
     return replace(sides, query=query, gallery=gallery, is_same_set=False)
 
 

@@ -25,9 +25,9 @@ from shelfmark.retrieval.mutual.ranks import mutual_ranks
 from shelfmark.retrieval.query_gallery import QueryGallery, RowsByKey
 from shelfmark.retrieval.vectors import Ids, comparable
 
-# Scores at a time. On a CPU 32 MB and little else; a GPU needs larger blocks, of 512 MB, to be busy.
+# Scores in a block: 32 MB on a CPU; a GPU needs blocks of 512 MB to be busy.
 _BLOCK_SCORES = {"cpu": 1 << 23, "cuda": 1 << 27}
-# Counting for each positive is quicker up to so many; a sort of the row serves any number.
+# Up to this many positives, counting the items ahead of each is quicker than sorting the row.
 _MUTUAL_POSITIVES = 32
 
 _OF_RANKS: dict[str, Callable[[PositiveRanks], Tensor]] = {
@@ -51,14 +51,14 @@ def scores(
 ) -> Scores:
     """Fractions: recall@K, cmc@K, precision@K and map@K for each of ks, map, map@r, r_precision, mrr, minp.
 
-    None where no query has a positive. Also mean_class_recall@1; num_queries, which have a positive and were scored;
-    num_queries_without_positive, which were left out; and num_gallery. cmc@K is recall@K under its name in
+    None where no query has a positive. Also mean_class_recall@1; num_queries, the scored queries, which have a
+    positive; num_queries_without_positive, which are left out; and num_gallery. cmc@K is the name of recall@K in
     re-identification. Formulas, ties and denominators: docs/definitions.md.
 
-    features: (Q, D) queries with labels (Q,). Without a gallery each is searched among all the others. A
-    query is excluded from its own list by its id (without ids and gallery: its row), so exact duplicates of
-    it stay. A label of -1 is no query and no one's positive, but stays in the gallery. metric: cosine,
-    euclidean or dot. Computed on the features' device, a block of scores in memory at a time.
+    features: (Q, D) queries with labels (Q,). Without a gallery each query is searched among all others. A query is
+    excluded from its own list by its id (without ids and gallery: its row), so its exact duplicates stay. An image
+    labelled -1 is no query and no positive, but stays in the gallery. metric: cosine, euclidean or dot. Computed on
+    the features' device, a block of scores in memory at a time.
     """
     ks = list(ks)
     sides = QueryGallery.of(features, labels, gallery, gallery_labels, query_ids, gallery_ids)
@@ -68,7 +68,7 @@ def scores(
 
 @dataclass(frozen=True)
 class SearchScores:
-    """What each query scored.
+    """The scores of each query.
 
     labels: (Q,) int64. first_rank: (Q,) float64 rank of the best positive. values: (Q,) float64 by name. All NaN for
     a query without a positive. at_k: means of precision@K and map@K.
@@ -108,7 +108,7 @@ class SearchScores:
         return dict(zip(columns, found))
 
     def per_class(self, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each class with a scored query, by rising label: the labels, the scored queries, and their mean value.
+        """For each class with a scored query, by rising label: the label, the number of scored queries, the mean value.
 
         values: (Q,), by default whether the first place is a hit, so that the mean is Recall@1.
         """
@@ -118,9 +118,9 @@ class SearchScores:
         return classes, count, np.bincount(index, weights=values[scored], minlength=len(classes)) / count
 
     def shot_groups(self, train_counts: Counts, many: int = 100, few: int = 20) -> Scores:
-        """recall@1_many, _medium and _few: mean Recall@1 of the classes with so many training images.
+        """recall@1_many, _medium and _few: mean Recall@1 of the classes with many, medium or few training images.
 
-        train_counts: (C,) training images of each class, whose number is its label.
+        train_counts: (C,) training images of each class, by label.
         """
         counts = np.asarray(train_counts)
         classes, _, recalls = self.per_class()
@@ -134,7 +134,7 @@ class SearchScores:
 
 
 def search_scores(sides: QueryGallery, ks: Iterable[int], metric: str = "cosine") -> SearchScores:
-    """The same as `scores`, query by query, from one pass; for means, intervals, classes and groups."""
+    """As `scores`, but for each query, from one pass: means, intervals, classes and groups follow from it."""
     ks = tuple(dict.fromkeys(ks))
     if not ks or min(ks) < 1:
         raise UserError(f"ks={list(ks)}: Recall@K needs at least one K, each at least 1.")
@@ -159,11 +159,11 @@ def block_ranks(
 ) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
     """Query rows (n,) and the ranks of their positives, in blocks, of the queries whose num_same (Q,) is above 0.
 
-    num_same: gallery items of the query's class, itself among them. scores_of: rows (n,) -> scores (n, G), which are
-    written to.
+    num_same: gallery items of the query's class, the query included. scores_of: rows (n,) -> scores (n, G), which are
+    overwritten.
     """
     same_label, same_id = RowsByKey(sides.gallery_labels), RowsByKey(sides.gallery_ids)
-    # Queries with like numbers of positives stand together, so that the padding stays small.
+    # Queries with similar numbers of positives stand together, so that the padding stays small.
     wanted = np.argsort(num_same, kind="stable")
     wanted = wanted[num_same[wanted] > 0]
     for rows in (wanted[start : start + block] for start in range(0, len(wanted), block)):
@@ -179,7 +179,7 @@ def block_ranks(
 def _ranks(
     query: Tensor, gallery: Tensor, sides: QueryGallery, metric: str
 ) -> Iterator[tuple[np.ndarray, PositiveRanks]]:
-    """Query rows (n,) and the ranks of their positives, in blocks; queries without one may come or not."""
+    """Query rows (n,) and the ranks of their positives, in blocks; queries without a positive may be among them."""
     num_same = sides.class_sizes()
     same_id = RowsByKey(sides.gallery_ids)
     if sides.is_same_set and query.device.type == "cpu" and same_id.count(sides.query_ids).max(initial=1) == 1:

@@ -1,4 +1,4 @@
-"""Telling same from different by a threshold on the score. Legend: Q queries, G gallery, D embedding."""
+"""Verification: same or different, by a threshold on the score. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def verification_scores(
     num_pairs: int = 2_000_000,
     seed: int = 0,
 ) -> Scores:
-    """tpr@fpr=F for each of rates, roc_auc, and the numbers of pairs that they stand on.
+    """tpr@fpr=F for each of rates, roc_auc, and the numbers of pairs that were scored.
 
-    A pair is a labelled query and a labelled gallery item that is not itself, positive where the labels agree. At most
-    num_pairs of each kind are used: all where there are no more, else as many drawn at random, one by one and with
-    replacement. None where a kind is missing, and for a rate that is less than one negative pair.
+    A pair is a labelled query and another labelled gallery item, positive where the labels agree. At most num_pairs of
+    each kind are used: all pairs if there are no more, else num_pairs drawn at random with replacement. None where a
+    kind is missing, and for a rate below one negative pair.
 
     metric: as in `evaluation.retrieval.scores`.
     """
@@ -54,7 +54,7 @@ def true_positive_rate(positive: Tensor, negative: Tensor, false_positive_rate: 
 
     positive, negative: (pairs,) scores. None where there is no positive, or where the rate is less than one negative.
     """
-    # The product of a rate and a count may miss the whole number that it means by its last digit.
+    # The product of a rate and a count may differ from the intended whole number in the last digit.
     allowed = int(np.floor(false_positive_rate * len(negative) * (1 + 1e-12)))
     if not len(positive) or allowed < 1:
         return None
@@ -79,7 +79,7 @@ def _positive_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarra
     total = int(ends[-1]) if len(ends) else 0
     numbers = np.arange(total)
     if total > num_pairs:
-        # Pairs of a query with itself are among them and thrown away below, half of all where classes are pairs.
+        # Pairs of a query with itself are drawn too and dropped below: half of all where each class has two images.
         numbers = numpy_generator(seed, "positive pairs").integers(total, size=2 * num_pairs)
     queries = np.searchsorted(ends, numbers, side="right")
     places = numbers - (ends - num_same)[queries]
@@ -97,7 +97,7 @@ def _negative_pairs(sides: QueryGallery, num_pairs: int, seed: int) -> np.ndarra
         return pairs[_differ(sides, pairs)]
     generator = numpy_generator(seed, "negative pairs")
     found = np.empty((0, 2), dtype=np.int64)
-    # Most pairs are of two classes; where hardly any is, a few rounds find what a reader can be told of.
+    # Most pairs are of two classes. Where hardly any is, eight rounds still find some.
     for _ in range(8):
         drawn = generator.integers(total, size=num_pairs)
         pairs = np.stack([queries[drawn // len(rows)], rows[drawn % len(rows)]], axis=1)

@@ -30,7 +30,7 @@ class SyncBatchNormNeck(nn.SyncBatchNorm, BatchNormNeck):
 
     @classmethod
     def of(cls, neck: BatchNormNeck) -> SyncBatchNormNeck:
-        """With the same parameters and statistics: the same objects."""
+        """A new neck that shares the parameters and statistics of the given one."""
         made = cls.__new__(cls)
         made.__dict__.update(neck.__dict__, process_group=None)
         return made

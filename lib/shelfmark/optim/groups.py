@@ -1,4 +1,4 @@
-"""Which parameters learn how fast, and which of them decay."""
+"""Parameter groups of the optimizer: their learning rates and weight decay."""
 
 from __future__ import annotations
 

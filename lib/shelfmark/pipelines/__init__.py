@@ -1,1 +1,1 @@
-"""One flow a file: what a command does, from its options to its files."""
+"""The flows of the commands, one a file: from a command's options to its files."""

@@ -40,11 +40,10 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class Calibration:
-    """checkpoint: the folder that test.py takes. It holds `saved`, the best method that such a checkpoint can hold.
+    """checkpoint: the folder for test.py. It holds `saved`, the best of the methods that a checkpoint can hold.
 
-    methods: one row a method, see `compare`, with what it has learned as `learned`. chosen: the best of all.
-    cross_validated: scores of that choice.
-    left_out: why a method could not be fitted, by name.
+    methods: one row a method, see `compare`, with its learned numbers as `learned`. chosen: the best of all methods.
+    cross_validated: scores of the choice. left_out: name -> why the method could not be fitted.
     """
 
     folder: Path
@@ -58,9 +57,9 @@ class Calibration:
 
 @dataclass(frozen=True)
 class FittedMethods:
-    """methods: by name, of equally good ones the preferred first. val: the images of `given.val`.
+    """methods: by name; of equally good methods the first is preferred. val: the images of `given.val`.
 
-    left_out: why a method could not be fitted, by name.
+    left_out: name -> why the method could not be fitted.
     """
 
     given: CalibrationInputs
@@ -70,7 +69,7 @@ class FittedMethods:
 
 
 def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
-    """Fits methods on stored features, scores each on val images that it has not learned from, keeps the best.
+    """Fits methods on stored features, scores each on val images that it has not learned from, and saves the best.
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
@@ -87,9 +86,9 @@ def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path 
 
 
 def fit_methods(model: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
-    """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
+    """Fits the methods on the features of the checkpoint's run folder, which are computed if they are missing.
 
-    methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
+    methods: names of `METHODS`, or `all`. The unmodified classifier is always included.
     """
     wanted = _wanted(methods)
     given, val = _inputs(model, wanted)
@@ -121,7 +120,7 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
 
 
 def _inputs(model: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInputs, Table]:
-    """What the methods learn from, and the images of val; every process takes part."""
+    """The inputs of the methods, and the images of val; every process takes part."""
     with together():
         target_prior = _target_prior(model)
         warn_of_earlier(model)
@@ -137,7 +136,7 @@ def _wanted(methods: Sequence[str]) -> list[str]:
 
 
 def _tables(model: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
-    """The val images, and the training images where a method learns from them: none is in both."""
+    """The val images, and the training images if a method learns from them. No image is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
         return require_val(read_evaluation(model)[0], "recalibration"), None
     splits = read_splits(model.recipe)
@@ -145,7 +144,7 @@ def _tables(model: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | 
 
 
 def _target_prior(model: TrainedModel) -> np.ndarray:
-    """(C,) shares or counts of the classes where the model is used."""
+    """(C,) shares or counts of the classes in the use of the model."""
     file, num_classes = model.recipe.calibrate.target_prior, model.num_classes
     if file is None:
         return np.ones(num_classes)
@@ -162,7 +161,7 @@ def _target_prior(model: TrainedModel) -> np.ndarray:
 
 
 def _fit(given: CalibrationInputs, wanted: Sequence[str]) -> tuple[dict[str, Calibrated], dict[str, str]]:
-    """The fitted methods, of equal ones the preferred first, and why others could not be fitted."""
+    """The fitted methods, in order of preference, and why others could not be fitted."""
     fitted: dict[str, Calibrated] = {UNMODIFIED: unmodified(given)}
     left_out: dict[str, str] = {}
     for name in wanted:
@@ -177,7 +176,7 @@ def _fit(given: CalibrationInputs, wanted: Sequence[str]) -> tuple[dict[str, Cal
         raise UserError(" ".join(left_out.values()))
     for name, reason in left_out.items():
         warn(f"{name} is left out: {reason}")
-    # A temperature changes no prediction: it is worth taking where it makes the probabilities better.
+    # A temperature changes no prediction, so it is preferred only if it improves the probabilities.
     if temperature_helps(fitted):
         fitted = {"temperature": fitted["temperature"], **fitted}
     return fitted, left_out
@@ -199,7 +198,7 @@ def _compare(given: CalibrationInputs, fitted: Mapping[str, Calibrated]) -> Comp
 
 
 def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict[str, Any]]:
-    """The table, the unmodified classifier first, wherever it stands among equals."""
+    """The table, with the unmodified classifier in the first row, whatever its preference."""
     rows = [{**row, "learned": learned(fitted[str(row["method"])])} for row in comparison.table]
     return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
 

@@ -30,7 +30,7 @@ _HEADER = ["row", "image_id", "fpath", "label", "suggested", "suspicion", "proto
 
 @dataclass(frozen=True)
 class LabelFindings:
-    """folder: with suspects.csv, drop.txt and relabel.csv. embeddings: what the suspects were judged by, in order."""
+    """folder: holds suspects.csv, drop.txt and relabel.csv. embeddings: of the judged images, in the same order."""
 
     folder: Path
     embeddings: Embeddings
@@ -46,12 +46,12 @@ def clean(
     keep_accuracy: float = 0.92,
     min_suspicion: float = 0.7,
 ) -> LabelFindings:
-    """Judges the labels of the recipe's training images, or of `annotations`, and writes what it finds.
+    """Judges the labels of the recipe's training images, or of `annotations`, and writes the results.
 
-    out: a folder that gets a number where it exists; default `clean` in the run folder.
-    suspects.csv: every judged image, most suspicious first; `row` is that of the training table, so after data.lists.
-    drop.txt: `images_to_leave`. relabel.csv: those of them for which both judges suggest one class; an image on both
-    lists is dropped, so take from drop.txt what relabel.csv is right about.
+    out: a folder, numbered if it exists; default `clean` in the run folder.
+    suspects.csv: every judged image, most suspicious first; `row` is that of the training table, after data.lists.
+    drop.txt: `images_to_leave`. relabel.csv: the images of drop.txt for which both judges suggest one class. An image
+    on both lists is dropped, so remove from drop.txt the images that relabel.csv corrects.
     """
     for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
         if not 0 <= part <= 1:

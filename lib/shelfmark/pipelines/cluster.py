@@ -1,7 +1,8 @@
 """`shelfmark cluster fit` and `cluster run`: a clusterer learns from stored embeddings, and groups others.
 
 clusters.npz   rows (N,) int64 of the embeddings, clusters (N,) int64 from 0 on, density (N,) float32
-scores.json    how many clusters; with labels how well they agree with them, over all and over the dense images
+scores.json    the number of clusters and, if there are labels, their agreement with the clusters, over all images and
+               over the dense ones
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _SMOKE = {
 def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool = False) -> None:
     """Writes the clusterer of `recipe.discovery.clusterer`, fitted on labelled embeddings, to the folder `out`.
 
-    overwrite: write over another one that is there, else a UserError.
+    overwrite: replace an existing clusterer; False raises a UserError.
     """
     if not overwrite and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; remove it if it is not needed, or give another --out.")
@@ -87,14 +88,15 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
 
 
 def smoke_overrides() -> list[Override]:
-    """Under these the network trains in a second."""
+    """Options with which the network trains in a second."""
     return [Override(key, value, "--smoke") for key, value in _SMOKE.items()]
 
 
 def smoke_embeddings(name: str, num_classes: int = 24) -> Path:
-    """The folder of made-up embeddings in place of a data set's: classes around random directions, with a long tail.
+    """Writes made-up embeddings in place of a data set's, and returns their folder: long-tailed classes around random
+    directions.
 
-    name: of the data set; another one has other classes.
+    name: of the data set; each data set has its own classes.
     """
     folder = SMOKE_FOLDER / name
     if folder.exists():

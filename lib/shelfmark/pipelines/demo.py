@@ -17,7 +17,7 @@ from shelfmark.runtime.trained_model import open_model
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made, and how long each part took, in seconds."""
+    """The results of the demo, and the time of each part in seconds."""
 
     run: Path
     trained: dict[str, Any]

@@ -23,8 +23,7 @@ def embed(
 ) -> Embeddings:
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
 
-    Features in `out` that fit are left as they are, but for labels and ids that the annotations have corrected since;
-    those that do not fit are a UserError.
+    Features in `out` that fit are kept, with the present labels and ids of the annotations. UserError: they do not fit.
     """
     with together():
         require_place(out, "--out", is_folder=True)

@@ -16,8 +16,7 @@ from shelfmark.predictions.submission import write_submission, write_topk
 def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path, num_classes: int = 0) -> Path:
     """Writes the joint submission to `out`, its best classes with scores beside it; returns the submission's path.
 
-    weights: one a file; None takes the models as equals. num_classes: 0 where it is not known. An existing file is
-    never overwritten.
+    weights: one a file; None weighs all files alike. num_classes: 0 if unknown. An existing file is never overwritten.
     """
     if len(files) < 2:
         raise UserError("an ensemble needs two top-k files at least; write them with `python test.py --topk K`.")

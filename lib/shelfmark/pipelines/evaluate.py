@@ -29,8 +29,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`.
 
-    former: the name of the folders of earlier evaluations, but for a number behind it (`scores` of `scores_2`); their
-    features, or those in the run's folder, are used where they fit.
+    former: the common name of the folders of earlier evaluations (`scores` for `scores_2`). Their features, or those in
+    the run's folder, are used if they fit.
     """
     with together():
         require_place(folder, "--out", is_folder=True)
@@ -46,7 +46,7 @@ def evaluate_on(
     asked: ExtraScores = NOTHING_MORE,
     former: Path | None = None,
 ) -> dict[str, Any]:
-    """The names of summary.json. A table may be None: without val there are scores of retrieval alone.
+    """The scores, by the names of summary.json. A table may be None: without val there are retrieval scores alone.
 
     Writes summary.json, per_class.csv, retrieval_per_class.csv, the pictures and embeddings/ into `folder`.
     """
@@ -70,14 +70,14 @@ def evaluate_on(
 
 
 def evaluated_before(former: Path | None) -> list[Path]:
-    """The folders of features that evaluations of this name left."""
+    """The folders of features of earlier evaluations of this name."""
     return [] if former is None else sorted(former.parent.glob(f"{escape(former.name)}*/{STORED}"))
 
 
 def draw_recalibrated(model: TrainedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
-    """Writes the pictures of a recalibrated checkpoint beside it.
+    """Writes the plots of a recalibrated checkpoint beside it.
 
-    model: the one it was made from. features: that model's, of val; the recalibrated one has the same.
+    model: the one before recalibration. features: of val; recalibration does not change them.
     """
     recalibrated = open_model(checkpoint)
     weights = {
@@ -88,7 +88,7 @@ def draw_recalibrated(model: TrainedModel, checkpoint: Path, val: Table, feature
 
 
 def class_scores(model: TrainedModel, predictions: classification.Predictions) -> dict[str, float | None]:
-    """Classification scores, each of those that a bootstrap resamples followed by its 95% interval, and the `ece`."""
+    """Classification scores with 95% intervals by bootstrap, and the `ece`."""
     limits = model.recipe.eval
     is_labelled = predictions.labels >= 0
     labels = predictions.labels[is_labelled]

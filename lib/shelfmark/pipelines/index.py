@@ -1,4 +1,4 @@
-"""`shelfmark index`: a gallery of embeddings that is kept, grown and asked."""
+"""`shelfmark index`: builds, changes, describes and exports an index of a gallery."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class Source:
-    """What goes into an index: split of the recipe or a file of annotations, or a folder of images. By default `train`.
+    """The content of an index: a split of the recipe, an annotation file, or a folder of images. By default `train`.
 
-    Of annotations whose records have is_gallery, those that are marked. images: all of them are of class `label` and
-    its name is `class_name`, where these are given. embeddings: a folder that `shelfmark embed` or a former build
-    wrote, taken for a feature pass over the annotations; without these its labels count as the model's classes.
+    If records have is_gallery, only the marked ones are taken. images: a folder, whose images all get the class `label`
+    and its name `class_name`, if given. embeddings: a folder that `shelfmark embed` or an earlier build wrote, used in
+    place of a feature pass over the annotations; without annotations its labels count as the model's classes.
     """
 
     split: str | None = None
@@ -138,7 +138,7 @@ def _add(gallery: _Gallery, folder: Path, index: Index) -> None:
 
 
 def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) -> Index:
-    """Takes the images of these ids, and all images of these labels, out of the index in `folder`."""
+    """Removes the images of these ids, and all images of these labels, from the index in `folder`."""
     if not ids and not labels:
         raise UserError("say what to remove: --ids ID ..., or --labels LABEL ...")
     read_manifest(folder)
@@ -168,7 +168,7 @@ def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
 
 
 def info(folder: Path) -> dict[str, Any]:
-    """What the index is, by name: its sizes, its parameters and where it comes from. Every file is checked."""
+    """The facts of an index, by name: its sizes, its parameters and its origin. Every file is checked."""
     index = read_index(folder)
     labels = index.records.labels
     return {
@@ -200,7 +200,7 @@ def export(folder: Path, out: Path, form: str) -> None:
 
 @dataclass(frozen=True)
 class _Gallery:
-    """table: None where stored features are taken as they are. features: None where they are those of the source."""
+    """table: None if stored features are used without annotations. features: None if they are those of the source."""
 
     model: TrainedModel
     source: Source
@@ -208,7 +208,7 @@ class _Gallery:
     features: Embeddings | None
 
     def described(self) -> tuple[Embeddings, Records, str | None]:
-        """The features, what is known of them, and the first class that the model calls otherwise, in words."""
+        """The features, their records, and a sentence on the first class that has another name in the model."""
         model, source, table = self.model, self.source, self.table
         features = self.features
         if features is None:
@@ -224,7 +224,7 @@ class _Gallery:
         ids, labels = features.image_ids, table.labels[features.rows]
         names = _names(labels, table.class_names or model.class_names)
         if source.images is not None:
-            # Two folders may each have a 1.jpg.
+            # Two folders may both have a 1.jpg.
             ids = Strings.of(f"{source.images.resolve().name}/{one}" for one in ids)
         if source.label is not None:
             labels = np.full(len(labels), source.label, dtype=np.int64)
@@ -234,7 +234,7 @@ class _Gallery:
 
 
 def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
-    """What goes into an index; features are extracted, by all processes, into `folder`."""
+    """The content of an index. All processes compute its features, into `folder`."""
     is_as_stored = source.embeddings is not None and source.split is None and source.annotations is None
     with together():
         table = None if is_as_stored else _table(model, source)
@@ -289,7 +289,7 @@ def _names(labels: np.ndarray, class_names: Sequence[str] | None) -> dict[int, s
 
 
 def _rooted(paths: Strings, root: Path) -> Strings:
-    """The paths from data.root on; as they stand where that is not their root, which a folder of features forgets."""
+    """The paths below data.root, made absolute; unchanged with another root, which stored features do not note."""
     absolute = Path(os.path.abspath(root))
     return Strings.of(str(absolute / path) for path in paths) if (absolute / paths[0]).is_file() else paths
 

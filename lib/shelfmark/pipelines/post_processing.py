@@ -1,4 +1,4 @@
-"""What each step of post-processing adds to the retrieval scores: one table, step after step."""
+"""The effect of each step of post-processing on the retrieval scores: one table, step after step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Plan:
 
     @classmethod
     def of(cls, words: Sequence[str], whiten_dim: int, recipe: Recipe) -> Plan:
-        """From the command's words, each a step or steps with commas between; a UserError for what cannot be."""
+        """The plan of the command's words, each one step or several with commas between. UserError: it cannot be."""
         settings = [word for word in words if "=" in word]
         if settings:
             raise UserError(f"--post takes the words behind it: write {' '.join(settings)} before it.")
@@ -66,9 +66,9 @@ class Plan:
 
 
 def post_process(model: TrainedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
-    """A row for the plain search, and one for each step on top of those before it: step, recall@1, map, seconds.
+    """A row for the plain search, and one for each step on top of the earlier ones: step, recall@1, map, seconds.
 
-    seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
+    seconds: of the step and its search, including a feature pass if `folder` does not have the features it needs.
     Searches the retrieval pictures of the recipe, else val in itself. Writes post_processing.csv into `folder`.
     former: as `evaluate`.
     """
@@ -89,7 +89,7 @@ def post_process(model: TrainedModel, folder: Path, plan: Plan, former: Path | N
 
 
 class _Scored:
-    """What the first process knows of the search, step upon step. table: None where val is searched in itself."""
+    """The search after each step, in rank 0. table: None if val is searched in itself."""
 
     def __init__(self, model: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
         self.model, self.table, self.features = model, table, features
@@ -97,7 +97,7 @@ class _Scored:
         self.sides: QueryGallery | None = None
 
     def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
-        """The scores after one more step. passes: features that it begins anew with; none: those of before."""
+        """The scores after one more step. passes: new features for this step; empty to go on with the present ones."""
         if passes:
             sides = query_gallery(self.model.recipe, self.features.mean(passes), self.table)
             self.sides = of_length_1(sides.on(self.model.precision.device))
@@ -117,7 +117,7 @@ class _Features:
     stored_in: Sequence[Path]
 
     def of(self, steps: Sequence[str]) -> list[Embeddings]:
-        """With the views that the steps ask for, those of each size; every process takes part."""
+        """The features of each size, with the views that the steps need; every process takes part."""
         recipe = self.model.recipe
         views = "flip" if "flip" in steps else "centre"
         sizes = recipe.predict.sizes_px if "scales" in steps else (recipe.data.input_size_px,)

@@ -58,7 +58,7 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
 
 
 def _write(table: Table, classes: np.ndarray, scores: np.ndarray, topk: int, file: Path) -> Path | None:
-    """Returns the file of the best classes, where there is one."""
+    """Returns the file of the best classes, or None without one."""
     write_submission(file, table.image_ids, classes[:, 0])
     say(f"{len(table)} predictions written to {file}")
     if not topk:
@@ -105,7 +105,7 @@ def _probabilities(model: TrainedModel, table: Table, log: BadImageLog) -> Itera
         views_pass(recipe, model.network, model.precision, source, recipe.predict.views, size, "logits")
         for size in sizes
     ]
-    # What cannot be read cannot be read at any size: it is listed once.
+    # A picture that is unreadable is so at every size, so it is listed once.
     logs = [log, *[None] * (len(sizes) - 1)]
     for batches in zip(*(images.share(bad) for images, bad in zip(passes, logs)), strict=True):
         rows = batches[0].rows

@@ -34,7 +34,7 @@ def prepare(
 
 
 def make_data(recipe: Recipe) -> None:
-    """Generates the shop where the recipe asks for it, trains on it or discovers in it, and it is not there yet.
+    """Generates the shop if the recipe asks for it, trains on it or discovers in it, and it does not exist yet.
 
     A user who names other annotations on top of such a recipe brings the data too.
     """

@@ -51,7 +51,7 @@ def pseudo_label(
 def _write(
     model: TrainedModel, predicted: Prediction, document: dict[str, Any], min_confidence: float, file: Path
 ) -> None:
-    """document: the training annotations that come first, empty where none do."""
+    """document: the training annotations that come first; empty for none."""
     # The score of an image that could not be read is NaN, and so never confident.
     confident = np.flatnonzero(predicted.scores[:, 0] >= min_confidence)
     if not len(confident):

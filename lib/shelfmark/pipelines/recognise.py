@@ -22,9 +22,9 @@ _BLOCK_PHOTOS = 256
 
 @dataclass(frozen=True)
 class Product:
-    """One answer. probability: the combined one; classifier and neighbours: its two parts before they are weighed.
+    """A product as an answer. probability: combined. classifier, neighbours: its two parts before they are weighted.
 
-    path: the product's nearest gallery image, empty where none is among the neighbours.
+    path: of the product's nearest gallery image; empty if none is among the neighbours.
     """
 
     label: int
@@ -37,7 +37,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Recognition:
-    """Of one photograph, best first. error: why it could not be read; then there is nothing else."""
+    """The answer for one photograph, best first. error: why it could not be read; other fields are then empty."""
 
     photo: str
     error: str | None = None
@@ -57,7 +57,7 @@ def recognise(
 ) -> list[Recognition]:
     """An answer for each photograph, from the index in `folder` and the model that it was built with; see `combined`.
 
-    topk: products an answer. A folder among the photographs stands for those in it.
+    topk: products in an answer. A folder among the photographs stands for the photographs in it.
     """
     _check(k, weight, temperature, topk)
     photos = listed(photos)
@@ -138,7 +138,7 @@ def _name(searcher: Searcher, label: int) -> str:
 
 
 def _path(searcher: Searcher, rows: np.ndarray) -> str:
-    """Of the first of the rows (n,), if there is one."""
+    """The path of the first of the rows (n,); empty without any."""
     return searcher.index.records.paths[int(rows[0])] if len(rows) else ""
 
 

@@ -1,4 +1,4 @@
-"""`shelfmark search`: photographs to the products that look most like them. Legend: K neighbours."""
+"""`shelfmark search`: finds the products that look most like a photograph. Legend: K neighbours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Combine = Literal["max", "sum"]
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One neighbour of a photograph. label: None where it has none. name: empty where the label has none."""
+    """One neighbour of a photograph. label: None for none. name: empty if the label has no name."""
 
     score: float
     id: str
@@ -42,7 +42,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one photograph, best first. error: why it could not be read; then there is nothing else."""
+    """The answer for one photograph, best first. error: why it could not be read; other fields are then empty."""
 
     photo: str
     error: str | None = None
@@ -59,10 +59,10 @@ def search_photographs(
     checkpoint: Path | None = None,
     overrides: Sequence[Override] = (),
 ) -> list[Answer]:
-    """An answer for each photograph, from the index in `folder`; a folder among the photographs stands for those in it.
+    """An answer for each photograph, from the index in `folder`. A folder stands for the photographs in it.
 
-    k: gallery images that are looked at. combine: a product's score is the best of its images' similarities among
-    them (`max`), or the sum of those above 0 (`sum`). checkpoint: where the model lies now, if it was moved.
+    k: how many gallery images are retrieved. combine: the score of a product is the greatest similarity of its images
+    among them (`max`), or the sum of those above 0 (`sum`). checkpoint: the present place of the model, if moved.
     """
     if k < 1:
         raise UserError(f"--k {k}: ask for at least one neighbour.")
@@ -82,7 +82,7 @@ def search_photographs(
 
 
 def gallery_images(records: Records, scores: np.ndarray, rows: np.ndarray) -> tuple[GalleryImage, ...]:
-    """What is known of one photograph's neighbours. scores, rows: (K,); the places of a row of -1 are left out."""
+    """The gallery images that are neighbours of one photograph. scores, rows: (K,); rows of -1 are left out."""
     found = []
     for score, row in zip(scores.tolist(), rows.tolist()):
         if row >= 0:
@@ -103,5 +103,5 @@ def _candidates(near: Sequence[GalleryImage], combine: Combine) -> tuple[Candida
         best = members[0]
         score = best.score if combine == "max" else sum(max(one.score, 0.0) for one in members)
         found.append(Candidate(label, best.name, score, len(members), best.path))
-    # Labels stand in the order of their best image, which sort keeps among equals.
+    # Labels are in the order of their best image; the sort is stable, so equal scores keep it.
     return tuple(sorted(found, key=lambda one: -one.score))

@@ -27,9 +27,9 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class Recalibration:
-    """checkpoint: the folder that test.py takes. tau: None where the unmodified model was best.
+    """checkpoint: the folder for test.py. tau: None if the unmodified model was best.
 
-    summary: what summary.json holds. table: one row a tau.
+    summary: the content of summary.json. table: one row a tau.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ def _write(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> Recalibrati
 
 
 def _scores(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> dict[str, dict[str, Any]]:
-    """Of the model before, after, and of the choice on images that had no part in it: scores, intervals and ece."""
+    """Scores, intervals and ece: of the model before and after, and cross-validated on images that tau did not see."""
     recipe = model.recipe
     models: dict[str, Calibrated] = {
         "unmodified": Linear(*classifier_tensors(model)),

@@ -81,8 +81,8 @@ def train(
 ) -> tuple[Path, dict[str, Any]]:
     """The run folder and its summary.
 
-    resume: a checkpoint to continue or to finetune, or `AUTO`. aside: write to a folder of its own, whatever the
-    checkpoint. Raises Stopped after a signal, once what was trained is saved.
+    resume: a checkpoint to continue or to finetune, or `AUTO`. aside: write to a new folder, whatever the checkpoint.
+    Raises Stopped after a signal, once the training is saved.
     """
     device = dist.local_device(loaded.config.train.device)
     options = loaded.config.train
@@ -119,7 +119,7 @@ def train(
 
 
 def _stop_if_asked(signals: StopSignals) -> None:
-    """Before the run has a folder; a signal may have reached one process alone."""
+    """Ends the run after a signal, before it has a folder. The signal may have reached one process alone."""
     if dist.any_of([bool(signals.received)])[0]:
         raise Stopped(signals.received or STOPPED_BY_ANOTHER, "nothing was trained; the same command starts it again")
 
@@ -139,7 +139,7 @@ class _Parts:
 
 
 class _Stages:
-    """Which step trains an epoch: `train.stages` gives every stage an optimizer of its own."""
+    """The TrainStep of each epoch: every stage of `train.stages` has an optimizer of its own."""
 
     def __init__(self, recipe: Recipe, splits: Splits, state: TrainState, stage: int) -> None:
         self.recipe, self.state = recipe, state
@@ -148,7 +148,7 @@ class _Stages:
         self.stage = stage
 
     def step_for(self, epoch: int) -> TrainStep:
-        """The step of an epoch. Where a stage begins with it, the network and the optimizer are the stage's."""
+        """The step of an epoch. A stage that begins with the epoch is applied to the network and gets an optimizer."""
         stage = assemble.stage_of(self.recipe, epoch)
         if stage != self.stage:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
@@ -191,7 +191,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
 
 
 def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
-    """The stage of the last epoch that a checkpoint trained in, whose optimizer it holds."""
+    """The stage of a checkpoint's last epoch, whose optimizer it holds."""
     if not saved:
         return 0
     progress = saved["progress"]
@@ -199,7 +199,7 @@ def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
 
 
 def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-    """A stage that has begun has changed the network and its optimizer; only those to come may change on resume."""
+    """Raises a UserError if a stage that has begun was changed: on resume only later stages may change."""
     last_epoch = progress["epoch"] - (progress["step_in_epoch"] == 0)
     now = recipe.model_dump(mode="json")["train"]["stages"]
     before, after = (
@@ -236,7 +236,7 @@ def _restore(
     same_data = checkpoint.manifest["train_sha256"] == splits.train.sha256
     try:
         if BY_PLACE in saved["optimizer"]:
-            # Version 0.1.0 kept no names: they are those of the groups that its options make.
+            # Version 0.1.0 saved no parameter names: they follow from the groups that its options make.
             old = recipe.model_copy(update={"optim": _old_optim(recipe, checkpoint)})
             optimizer = assemble.optimizer(old, state.network)
             names, kind = group_names(optimizer, state.network), type(optimizer).__name__
@@ -263,7 +263,7 @@ def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:
 
 
 def _fit_schedule(state: TrainState, steps_per_epoch: int, resumed: SavedCheckpoint | None) -> None:
-    """Puts the schedule by epochs where these have another number of steps than those of the resumed run."""
+    """Adapts the progress of a resumed run if epochs have another number of steps now."""
     progress = state.progress
     if resumed is not None and not progress.steps_per_epoch:
         progress.steps_per_epoch = _old_steps_per_epoch(resumed.manifest)
@@ -276,7 +276,7 @@ def _fit_schedule(state: TrainState, steps_per_epoch: int, resumed: SavedCheckpo
 
 
 def _old_steps_per_epoch(manifest: Mapping[str, Any]) -> int:
-    """Of a run of version 0.1.0, which did not write it down: as `build_order` counts it."""
+    """The steps an epoch of a run of version 0.1.0, which did not save them, counted as in `build_order`."""
     train, views = manifest["config"]["train"], manifest["config"]["augment"]["views"]
     return train["steps_per_epoch"] or sum(manifest["counts"]) // (train["batch_size"] // views)
 
@@ -331,7 +331,7 @@ def _trainer(
 
 
 def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
-    """What the manifest of each checkpoint says, besides where the run stands."""
+    """The facts in the manifest of each checkpoint, besides the run's progress."""
     table = splits.train
     return {
         "shelfmark": __version__,
@@ -351,7 +351,7 @@ def _go_on(folder: Path) -> str:
 
 
 def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
-    # Opened from disk, as a user will: what is reported is what was saved.
+    # Opened from disk, as a user will open it, so that the report is about the saved model.
     model = open_model(folder / BEST)
     summary = evaluate_on(model, splits.val, splits.retrieval, folder)
 
@@ -366,7 +366,7 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
 def _write_circumstances(folder: Path, loaded: Loaded) -> None:
     if not dist.is_main():
         return
-    # First what tells that the folder is a run's.
+    # First the files by which the folder is known as that of a run.
     write_json(unused_path(folder / "environment.json"), _environment())
     text, file = to_yaml(loaded), folder / "config.yaml"
     if not file.exists() or file.read_bytes() != text.encode("utf-8", "surrogateescape"):

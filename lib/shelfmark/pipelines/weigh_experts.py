@@ -39,7 +39,7 @@ class ExpertWeighing:
 
 
 def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeighing:
-    """Weighs the experts by the recipe's test set, or by every photograph under `images`, whose labels nobody needs.
+    """Weighs the experts by the recipe's test set, or by every photograph under `images`. Needs no labels.
 
     Each image is seen in two views, augmented as in training. Writes the checkpoint whose classifier takes the weighted
     mean in place of the mean, under `output.tau_root/<run>`.
@@ -52,7 +52,7 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
         bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
-        # What cannot be read is missing in both views; it is listed once.
+        # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)
         second = _view(model, table, 2, views, None)

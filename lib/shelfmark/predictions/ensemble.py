@@ -19,9 +19,10 @@ def join_topk(
 ) -> tuple[Strings, np.ndarray, np.ndarray]:
     """Ids in the first file's order, (N, K) classes and (N, K) scores, best first; K is the least of the files' K.
 
-    A class's score is the weighted mean over files of its score in them, 0 where a file does not list it; of equal
-    scores the smaller class number comes first. Images without a score in a file are judged by the others; without
-    any, they keep the first file's classes, with NaN. weights: (files,) above 0. num_classes: 0 where it is not known.
+    The score of a class is the weighted mean of its scores over files, 0 where a file does not list the class. Of equal
+    scores the smaller class number comes first. A file without a score for an image is left out of that image's mean;
+    if no file has one, the first file's classes are kept, with NaN. weights: (files,) above 0. num_classes: 0 if
+    unknown.
     """
     if len(weights) != len(files):
         raise UserError(f"--weights has {len(weights)} numbers for {len(files)} files; give one a file.")

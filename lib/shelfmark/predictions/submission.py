@@ -58,8 +58,8 @@ def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Integers
 def read_topk(path: Path) -> tuple[Strings, np.ndarray, np.ndarray]:
     """Image ids, (N, K) int64 classes and (N, K) float64 scores of a file that `write_topk` wrote.
 
-    The scores of a row are finite and not negative, or all of them are left empty: NaN. A UserError names the first
-    line that does not fit: it also may not list a class twice, nor an id that an earlier line has.
+    The scores of a row are finite and not negative, or all empty (NaN). A UserError names the first wrong line; a class
+    may not come twice in a line, nor an id twice in the file.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. Write it with `python test.py --topk K`.")

@@ -1,4 +1,4 @@
-"""Whether the sections of a recipe fit each other. Each check raises ValueError, which the loading of options words."""
+"""Checks that the sections of a recipe fit each other. Each raises ValueError, which becomes a ConfigError."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _require_whole_views(recipe: Recipe) -> None:
 
 
 def _produced(model: ModelOptions, head: str) -> tuple[HeadOutput, ...]:
-    """What a loss may consume of this head."""
+    """The kinds of output that a loss may consume from this head."""
     if head in model.expert_outputs:
         return ("logits", "experts") if head == "experts" else ("logits",)
     if head != "classifier":

@@ -1,7 +1,7 @@
-"""Which options shape an embedding: the key of stored features and of an index.
+"""The options that change an embedding: the key of stored features and of an index.
 
-All options of `model` and `data` do, but for those named here. So an option that is new, and forgotten here, makes
-features anew once too often, and never passes another network's for fitting.
+These are all options of `model` and `data`, except those named here. If a new option is forgotten here, features are
+computed anew once too often, but features of another network are never used by mistake.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHAPES_NO_EMBEDDING = {
 
 
 def forward_options(recipe: Recipe) -> dict[str, Any]:
-    """By dotted name, in JSON's types, every option that shapes what the network makes of a picture."""
+    """Every option that changes an embedding, by dotted name, in JSON's types."""
     options = flat({name: getattr(recipe, name).model_dump(mode="json") for name in ("model", "data")})
     return {name: value for name, value in options.items() if not _is_left_out(name)}
 

@@ -1,8 +1,8 @@
 """Every option of a run, once: a frozen, typed tree.
 
 A field's description is what `shelfmark config --schema` shows in an editor. Durations carry their unit in the name.
-Options of a part stand with the part, in the room's `options.py`; those of a loss with the loss. This file has those of
-the run, and puts all together.
+The options of a part stand in its room's `options.py`, those of a loss in the loss's file. This file has the options of
+the run, and puts all of them together.
 """
 
 from __future__ import annotations

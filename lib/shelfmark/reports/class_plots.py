@@ -19,7 +19,7 @@ _SOFT = {"linewidth": 0, "alpha": 0.5}
 def accuracy_by_frequency(
     train_counts: np.ndarray, accuracy: np.ndarray, path: Path, many: int = 100, few: int = 20
 ) -> None:
-    """Each class's accuracy on val against its training images, with the mean of classes alike in number.
+    """Each class's accuracy on val against its training images, with the means of classes of similar size.
 
     train_counts: (C,) training images. accuracy: (C,) in 0..1, NaN for a class that was not scored. many, few: the
     limits of the groups.
@@ -43,8 +43,8 @@ def accuracy_by_frequency(
 def weight_norms(train_counts: np.ndarray, norms: Mapping[str, np.ndarray], path: Path) -> None:
     """Length of each class's classifier row against its training images.
 
-    train_counts: (C,) training images. norms: the lengths (C,) of one classifier or of several, by what each is
-    called; the last is drawn strongest, so that one before a recalibration stands behind the one after it.
+    train_counts: (C,) training images. norms: name -> lengths (C,), of one classifier or several. The last is drawn in
+    front, so give the recalibrated classifier after the original one.
     """
     figure = new_figure(height_in=5.2)
     axes = figure.subplots()
@@ -61,9 +61,9 @@ def weight_norms(train_counts: np.ndarray, norms: Mapping[str, np.ndarray], path
 
 @dataclass(frozen=True, eq=False)
 class BinnedMeans:
-    """Of each bin that holds a class: its place on the axis, the mean, and the ends of the mean's 95% interval.
+    """For each bin with a class: its place on the axis, the mean, and the ends of the mean's 95% interval.
 
-    low, high: NaN for a bin of one class, which says nothing of others.
+    low, high: NaN for a bin of one class, which has no spread.
     """
 
     place: np.ndarray
@@ -73,13 +73,13 @@ class BinnedMeans:
 
 
 def binned_means(train_counts: np.ndarray, values: np.ndarray) -> BinnedMeans:
-    """Means of values (C,) in bins of like training images, five a decade; classes without images are one bin.
+    """Means of values (C,) in bins by training images, five bins a decade; classes without images are one bin.
 
     A bin stands at the geometric mean of its classes' images. The interval is 1.96 standard errors over its classes
     to either side, but no wider than their values.
     """
     logs = np.log10(np.maximum(train_counts, 1))
-    # Half a bin lower, so that the whole powers of ten lie in the middle of one.
+    # Half a bin lower, so that the powers of ten lie in the middle of a bin.
     numbers = np.where(train_counts > 0, np.floor(logs * _BINS_PER_DECADE + 0.5), -1)
     rows = []
     for number in np.unique(numbers):

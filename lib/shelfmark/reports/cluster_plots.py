@@ -1,4 +1,4 @@
-"""How large the clusters of a round of discovery are, as a PNG file."""
+"""A plot of the sizes of a discovery round's clusters, as a PNG file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEVEL_LABELS = 10
 def cluster_sizes(bins: Sequence[Bin], path: Path) -> None:
     """Bars of clusters, and of the images in them, against the clusters' size, which doubles from bar to bar.
 
-    bins: of `evaluation.found_classes.size_histogram`. A narrow bar within shows what was selected of it.
+    bins: of `evaluation.found_classes.size_histogram`. A narrow bar inside each bar shows the selected part.
     """
     figure = new_figure(height_in=5.6)
     clusters, images = figure.subplots(2, 1, sharex=True)
@@ -28,7 +28,7 @@ def cluster_sizes(bins: Sequence[Bin], path: Path) -> None:
         axes.yaxis.set_major_formatter("{x:,.0f}")
         style(axes)
         axes.grid(visible=False, axis="x")
-    # Long numbers of many bars would run into each other.
+    # Long numbers above many bars would overlap.
     turned = {"rotation": 30, "ha": "right"} if len(bins) > _LEVEL_LABELS else {}
     images.set_xticks(range(len(bins)), [bin_name(one) for one in bins], **turned)
     images.set_xlabel("images in the cluster")

@@ -30,9 +30,9 @@ _EMPTY = 236
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A pair, its classes' names, and a picture of each: one that was taken for the other, and one of the other.
+    """A pair of classes, their names, and a picture of each: a confused one of the true class, one of the predicted.
 
-    A picture is None where the evaluated set has none of the class.
+    A picture is None where the evaluated set has no picture of the class.
     """
 
     pair: ConfusedPair
@@ -76,7 +76,7 @@ def confused_pairs_sheet(pairs: Sequence[ShownPair], path: Path) -> None:
         _write_caption(axes, left, top + _THUMBNAIL + 5, shown)
     axes.imshow(sheet, extent=(0, sheet.shape[1], len(sheet), 0), aspect="auto", interpolation="nearest")
     with warnings.catch_warnings():
-        # A letter that no installed font has is drawn as a box; the CSV file has it.
+        # A letter that no installed font has is drawn as a box; the CSV file has the letter.
         warnings.filterwarnings("ignore", message="Glyph")
         save(figure, path)
 
@@ -98,7 +98,7 @@ def _write_caption(axes: Any, left: float, top: float, shown: ShownPair) -> None
 
 
 def _write(axes: Any, x: float, y: float, text: str, size: float, color: str, width: float | None = None) -> None:
-    # A name may hold dollar signs, which are no formula, and letters wider than most.
+    # A name may hold dollar signs, which must not begin a formula, and wide letters.
     written = axes.text(x, y, text, fontsize=size, color=color, va="top", parse_math=False, clip_on=True)
     if width is not None:
         written.set_clip_box(columns_of_pixels(axes.figure, x, width))

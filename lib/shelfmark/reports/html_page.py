@@ -1,6 +1,6 @@
 """A page as one HTML file: numbers, charts, rows of small pictures, tables and plots.
 
-The file holds all that it shows, so it can be sent to whoever knows the products.
+The file includes its pictures, so it can be sent to people who know the products.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class ShownPicture:
 
 @dataclass(frozen=True)
 class ShownProduct:
-    """A row of pictures. facts: a line each. like: what it is most like, with a picture of that.
+    """A row of pictures. facts: a line each. like: the most similar product, with a picture of it.
 
-    num_more: images that are not shown. truth: what it really is, where that is known.
+    num_more: the number of images that are not shown. truth: the true product, where it is known.
     """
 
     title: str
@@ -98,7 +98,7 @@ class ShownProduct:
 
 @dataclass(frozen=True)
 class Section:
-    """products: in the order of the page. empty: the sentence that stands there without any."""
+    """products: in the order of the page. empty: the sentence that is shown if there are none."""
 
     heading: str
     explanation: str
@@ -246,5 +246,5 @@ def _anchor(heading: str) -> str:
 
 
 def _text(text: str) -> str:
-    # A file name that is no UTF-8 holds lone surrogates, which no browser shows.
+    # A file name that is no UTF-8 holds lone surrogates, which no browser can show.
     return escape(text.encode("utf-8", "replace").decode(), quote=True)

@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """lines: at most four. place_name: what the points are numbered by."""
+    """lines: at most four. place_name: the name of the x axis, whose points are numbered."""
 
     title: str
     lines: tuple[Line, ...]
@@ -43,7 +43,7 @@ class LineChart:
 
 
 def line_chart(chart: LineChart) -> str:
-    """The chart as an <svg> element, in percent. The scale takes what there is, and never passes 0% or 100%."""
+    """The chart as an <svg> element, in percent. The scale fits the values, within 0% to 100%."""
     lines = [line for line in chart.lines if line.points]
     places = sorted({point.place for line in lines for point in line.points})
     ticks = _ticks([100 * value for line in lines for point in line.points for value in _values(point)])
@@ -61,7 +61,7 @@ def line_chart(chart: LineChart) -> str:
 
 
 class _Frame:
-    """From rounds and percent to places in the picture."""
+    """Maps rounds and percent to places in the picture."""
 
     def __init__(self, places: Sequence[int], ticks: np.ndarray) -> None:
         self.places, self.ticks = places, ticks
@@ -80,7 +80,7 @@ class _Frame:
             y = self.y(tick)
             yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>'
             yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="{MUTED}">{tick:g}%</text>'
-        # Of many rounds only some are written out.
+        # With many rounds only some get a label.
         step = -(-len(self.places) // 8)
         for place in self.places[::step]:
             said = f"{place_name} {place}" if place == self.places[0] else f"{place}"

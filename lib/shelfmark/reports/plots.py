@@ -126,12 +126,12 @@ def _num_epochs(records: Sequence[Record]) -> int:
 
 
 def _epochs_of(records: Sequence[Record]) -> Callable[[float], float]:
-    """From steps to epochs done, by the steps at which epochs ended; steps themselves before the first one has."""
+    """Steps -> finished epochs, by the steps at which epochs ended. Before the first end the unit stays steps."""
     ends = [(row["step"], row["epoch"] + 1) for row in records if row["kind"] == "epoch"]
     if not ends:
         return float
     steps, done = (np.array([0, *column], dtype=float) for column in zip(*ends))
-    # The epoch that runs now is taken to be as long as the last whole one.
+    # The epoch in progress counts as long as the last whole epoch.
     last = steps[-1] - steps[-2]
     steps, done = np.append(steps, steps[-1] + last), np.append(done, done[-1] + done[-1] - done[-2])
     return lambda step: float(np.interp(step, steps, done))

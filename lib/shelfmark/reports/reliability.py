@@ -13,7 +13,7 @@ from shelfmark.reports.figures import BLUE, FAINT, INK, new_figure, save, style
 def reliability_diagram(found: Reliability, path: Path) -> None:
     """Accuracy against confidence in bins, above the share of images that each bin holds.
 
-    Under the diagonal the model is surer than it is right. Source: Guo et al. 2017, figure 1.
+    Below the diagonal the model is overconfident. Source: Guo et al. 2017, figure 1.
     """
     num_images, num_right = found.num_images.numpy(), found.num_right.numpy()
     is_held = num_images > 0

@@ -61,11 +61,11 @@ def page_of(found: DiscoveredRound, reports: Sequence[Mapping[str, Any]], sizes_
 
 
 def _thresholds_told(report: Mapping[str, Any]) -> str:
-    """What the selection went by, and what that promised on labelled images."""
+    """The thresholds of the selection, and their precision on labelled images."""
     told = ""
     density, join = (report.get("thresholds", {}).get(name) for name in ("density", "join"))
     if density:
-        # A cosine, of which none is below -1.
+        # A threshold of -1 excludes nothing: no cosine is lower.
         which = f"what is denser than {density['threshold']:.3f}" if density["threshold"] > -1 else "every one"
         told += f" Selected is {which}{_promise(density, 'pairs')}."
     if join and join["threshold"] is not None:

@@ -54,7 +54,7 @@ def score_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def score_name(name: str) -> str:
-    """How a score of summary.json is called in running text: `map@r` is mAP@R."""
+    """The usual name of a score of summary.json: `map@r` is mAP@R."""
     if name in _NAMES:
         return _NAMES[name]
     name = name.replace("recall@", "Recall@").replace("map@", "mAP@").replace("tpr@fpr=", "TPR at FPR ")

@@ -57,7 +57,7 @@ def _write_parquet(index: Index, out: Path) -> None:
 
 
 def _columns(index: Index) -> dict[str, list[str] | list[int]]:
-    """By the names of COLUMNS. A name is empty where the label has none."""
+    """The columns, by the names of COLUMNS. `name` is empty if the label has no name."""
     records = index.records
     labels = records.labels.tolist()
     return {

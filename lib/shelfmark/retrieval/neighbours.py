@@ -1,4 +1,4 @@
-"""What a search finds. Legend: Q queries, K neighbours."""
+"""The result of a search. Legend: Q queries, K neighbours."""
 
 from __future__ import annotations
 

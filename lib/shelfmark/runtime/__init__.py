@@ -1,1 +1,1 @@
-"""What the commands stand on: an opened model, its features, the splits of a run, scores and recalibrations."""
+"""The parts that commands share: a trained model, its features, the splits of a run, scores and recalibrations."""

@@ -1,4 +1,4 @@
-"""The best model of a resumed run: whether its score still counts, and whether its checkpoint is there and whole."""
+"""The best model of a resumed run: its score must still count, and its checkpoint must exist and be whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INPUT = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean
 
 
 def settle_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:
-    """Sees to it that the best score has its model, and is one of this metric on these images; else it is forgotten."""
+    """Forgets the best score unless it is of the present metric on the present images, and its model can be found."""
     resumed = start.resumed
     if resumed is None or progress.best_epoch is None:
         return
@@ -39,7 +39,7 @@ def settle_best(start: RunStart, progress: Progress, folder: Path, recipe: Recip
 
 
 def scored_images(splits: Splits) -> dict[str, str | None]:
-    """What the chosen score is measured on."""
+    """The images that the chosen score is measured on."""
     tables = {"val_sha256": splits.val, "retrieval_sha256": splits.retrieval}
     return {name: None if table is None else table.sha256 for name, table in tables.items()}
 
@@ -50,7 +50,7 @@ def _are_read_anew(recipe: Recipe, facts: Mapping[str, Any]) -> bool:
 
 
 def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe) -> bool:
-    """Whether the run's best model is in its folder, whole; brought there where it can be."""
+    """Whether the run's folder has a whole best model; it is copied there if it can be found elsewhere."""
     resumed = start.resumed
     assert resumed is not None
     if start.folder is None:
@@ -63,7 +63,7 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
         best_model.require_whole()
         said = (best_model.manifest["best_epoch"], best_model.manifest["best_score"])
         if said != (progress.best_epoch, progress.best_score):
-            # A kill between the two, or a damaged `last`: this run comes to that epoch again, perhaps otherwise.
+            # After a kill between the saves, or with a damaged `last`, the run trains that epoch again.
             raise UserError(
                 f"{best_model.folder} is of step {best_model.manifest['step']}, and not the best model up to step"
                 f" {progress.step}, from which the run goes on."
@@ -84,9 +84,9 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
 
 
 def _best_so_far(checkpoint: Checkpoint) -> Path | None:
-    """The folder of the best model that the checkpoint's run had until then: itself or its sibling, if they still are.
+    """The best model of the checkpoint's run at that time: the checkpoint itself or the one beside it, if it exists.
 
-    A run that goes on from here in another folder takes it along, or else its best score would have no model.
+    A run that goes on in another folder copies it, or else its best score would have no model.
     """
     best_epoch = checkpoint.manifest["best_epoch"]
     for folder in (checkpoint.folder, checkpoint.folder.parent / BEST):

@@ -1,4 +1,4 @@
-"""The recalibrations of `shelfmark calibrate`, fitted for an opened model. Legend: N images, C classes, D embedding."""
+"""The recalibrations of `shelfmark calibrate`, fitted for a model. Legend: N images, C classes, D embedding."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class OnDirections(Calibrated):
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """What the methods learn from. train: None where no method asks for it. target_prior: (C,) for PC softmax."""
+    """The features that methods learn from. train: None if no method needs it. target_prior: (C,) for PC softmax."""
 
     model: TrainedModel
     val: Embeddings
@@ -81,7 +81,7 @@ class CalibrationInputs:
         return unit_rows(torch.as_tensor(self.val.features)) if self.is_cosine else self.val.features
 
     def of_seen(self, method: Calibrated) -> Calibrated:
-        """A method that was fitted on `seen` features, to be used on features as they are stored."""
+        """A method that was fitted on `seen` features, wrapped for features as they are stored."""
         return OnDirections(method) if self.is_cosine else method
 
 
@@ -121,7 +121,7 @@ def taus(options: TauNormOptions) -> list[float]:
 
 
 def calibration_facts(model: TrainedModel, fitted: TauNorm) -> dict[str, object]:
-    """What the manifest of the recalibrated checkpoint says of it."""
+    """The facts about the fit for the manifest of the recalibrated checkpoint."""
     unmodified = fitted.chosen_is_unmodified_
     return {
         "method": "tau_norm",
@@ -132,7 +132,7 @@ def calibration_facts(model: TrainedModel, fitted: TauNorm) -> dict[str, object]
 
 
 def temperature_helps(fitted: Mapping[str, Calibrated]) -> bool:
-    """Whether a temperature was fitted, and makes the confidence fit the accuracy better."""
+    """Whether a temperature was fitted and lowers the calibration error."""
     found = fitted.get("temperature")
     method = None if found is None else _itself(found)
     return isinstance(method, Temperature) and (method.ece_after_ or 0.0) < (method.ece_before_ or 0.0)
@@ -189,7 +189,8 @@ def _crt(given: CalibrationInputs) -> dict[str, Calibrated]:
 
 
 def _require_all_classes(given: CalibrationInputs, method: str) -> None:
-    """Raises a UserError where an earlier recalibration left classes out, as the nearest class mean does empty ones."""
+    """Raises a UserError where an earlier recalibration excluded classes, as the nearest class mean excludes classes
+    without images."""
     _, bias = given.classifier
     never = 0 if bias is None else int(bias.isneginf().sum())
     if never:
@@ -208,14 +209,13 @@ METHODS: Mapping[str, Callable[[CalibrationInputs], dict[str, Calibrated]]] = {
     "lws": _lws,
     "crt": _crt,
 }
-"""Each gives its fitted forms by name, for features as they are stored. A UserError says why one cannot be fitted."""
+"""Each function returns its fitted methods by name, for features as they are stored. UserError: it cannot be fitted."""
 
 
 @dataclass(frozen=True)
 class StoredMethod:
-    """How a checkpoint holds a method. classifier: `weight_` None where it stays. scale: a cosine classifier's new one.
-
-    calibration: what the manifest says of it.
+    """A method in the form of a checkpoint. classifier: `weight_` None keeps the weight. scale: the new one of a cosine
+    classifier. calibration: facts for the manifest.
     """
 
     classifier: Linear
@@ -224,10 +224,10 @@ class StoredMethod:
 
 
 def stored(given: CalibrationInputs, name: str, method: Calibrated) -> StoredMethod | None:
-    """None where the checkpoint's kind of classifier cannot hold the method.
+    """The method in the form of a checkpoint; None where the checkpoint's kind of classifier cannot hold it.
 
-    A linear classifier holds any method that is linear in the features; a cosine one, which has neither bias nor row
-    lengths, only another scale.
+    A linear classifier holds any method that is linear in the features. A cosine classifier has neither bias nor row
+    lengths, so it holds only another scale.
     """
     fitted = _itself(method)
     calibration = _told(given.model, name, fitted)
@@ -242,10 +242,10 @@ def stored(given: CalibrationInputs, name: str, method: Calibrated) -> StoredMet
 
 
 def learned(method: Calibrated) -> dict[str, Any]:
-    """The few numbers by which a fitted method can be told; empty where it has none, as class means.
+    """The learned numbers of a method, by name; empty for a method without few numbers, such as class means.
 
-    fold_taus, fold_temperatures: what the other folds chose for each; a tau of None is the unmodified classifier.
-    least_scale, greatest_scale: of LWS's factors.
+    fold_taus, fold_temperatures: for each fold the choice of the other folds; a tau of None is the unmodified
+    classifier. least_scale, greatest_scale: of LWS's factors.
     """
     fitted = _itself(method)
     if isinstance(fitted, TauNorm):
@@ -261,7 +261,7 @@ def learned(method: Calibrated) -> dict[str, Any]:
 
 
 def learned_text(values: Mapping[str, Any]) -> str:
-    """What `learned` says, in a word or two: tau 0.35."""
+    """The main number of `learned` as text: tau 0.35."""
     if "tau" in values:
         return "unmodified" if values["tau"] is None else f"tau {values['tau']:g}"
     if "temperature" in values:
@@ -272,7 +272,7 @@ def learned_text(values: Mapping[str, Any]) -> str:
 
 
 def _itself(method: Calibrated) -> Calibrated:
-    """The method that was fitted, whatever kind of features it was fitted on."""
+    """The fitted method itself, without the wrapper of `of_seen`."""
     return method.method if isinstance(method, OnDirections) else method
 
 

@@ -1,4 +1,4 @@
-"""The score that chooses `best_model`: whether there will be one is known before the first step."""
+"""Checks, before the first step, that there will be a score to choose `best_model` by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNTS = ("num_images", "num_classes")
 
 
 def require_score(recipe: Recipe, splits: Splits) -> None:
-    """Raises a UserError that lists the scores there are where `eval.metric` is none of them."""
+    """Raises a UserError, which lists the possible scores, if `eval.metric` is none of them."""
     metric = recipe.eval.metric
     if metric == NO_METRIC:
         return
@@ -41,7 +41,7 @@ def require_score(recipe: Recipe, splits: Splits) -> None:
 
 
 def _scores_of_classes(recipe: Recipe, val: Table, splits: Splits) -> dict[str, bool]:
-    """Each score of classification, and whether these images give it a value."""
+    """Each classification score, and whether these images give it a value."""
     counted = ClassCounts(splits.train.num_classes)
     labels = torch.from_numpy(val.labels)
     counted.counters[0] = torch.bincount(labels[labels >= 0], minlength=counted.num_classes)

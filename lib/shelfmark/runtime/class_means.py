@@ -1,4 +1,4 @@
-"""A classifier that starts from what a pretrained backbone already tells apart. Legend: C classes, D embedding."""
+"""A classifier begins as the class means of a pretrained backbone's features. Legend: C classes, D embedding."""
 
 from __future__ import annotations
 

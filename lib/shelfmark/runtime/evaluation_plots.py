@@ -1,4 +1,4 @@
-"""The pictures of an evaluation. A picture that fails costs a warning, never the scores."""
+"""The plots of an evaluation. A plot that fails gives a warning, and the scores stay."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def draw_evaluation(
 ) -> None:
     """Writes accuracy_by_frequency.png, weight_norms.png, reliability.png, confused_pairs.png and .csv.
 
-    predictions: of the rows of `features`, which are those of `val`. weights: the (C, D) classifier that predicted,
-    by what it is called, after those it came from, if any.
+    predictions: of the rows of `features`, which are those of `val`. weights: name -> (C, D) classifier; the last one
+    made the predictions, those before it are drawn for comparison.
     """
     limits = model.recipe.eval
     _attempt(
@@ -41,7 +41,7 @@ def draw_evaluation(
             model.counts, predictions.class_counts.accuracy.numpy(), path, limits.many, limits.few
         ),
     )
-    # The length of a cosine classifier's row means nothing: it is divided out.
+    # A cosine classifier divides by the length of its rows, so the lengths mean nothing.
     if model.recipe.model.classifier.type == "linear":
         norms = {name: weight.detach().float().norm(dim=1).cpu().numpy() for name, weight in weights.items()}
         _attempt(folder / "weight_norms.png", lambda path: weight_norms(model.counts, norms, path))
@@ -77,7 +77,7 @@ def _shown_pairs(model: TrainedModel, val: Table, features: Embeddings, predicti
             model.class_name(pair.label),
             model.class_name(pair.predicted),
             picture((labels == pair.label) & (predicted == pair.predicted)),
-            # One that the model knows shows best what it took the others for.
+            # A rightly predicted picture of the class shows best what the model mistook the others for.
             picture(is_other & (predicted == pair.predicted), is_other),
         )
 

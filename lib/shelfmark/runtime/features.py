@@ -1,4 +1,4 @@
-"""Features once: every later score, table and recalibration starts from them."""
+"""Features, computed once: every later score, table and recalibration starts from them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def features_of(
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
-    They are read where those in `folder` fit this model and these pictures, or copied from where they do, else made
-    with a pass over the pictures. views: of more than the centre, the mean of the views' embeddings, each of length 1.
-    stored_in: folders that hold folders of features, to look in too. may_replace: new features replace features that
-    do not fit; else features that do not fit are a UserError that names what differs. bad_images: where to list
-    pictures that cannot be read; by default `<folder>_bad_images.csv`.
+    Stored features in `folder` are read if they fit this model and these pictures. Otherwise fitting features are
+    copied from elsewhere, or computed by a pass over the pictures. views: with more than the centre, the mean of the
+    views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
+    features replace those in `folder` that do not fit; False raises a UserError that names the differences.
+    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`.
     """
 
     taken: list[Embeddings] = []
@@ -75,7 +75,7 @@ def model_features(
     may_replace: bool = True,
     bad_images: Path | None = None,
 ) -> Embeddings:
-    """As `features_of`, of a trained model; those in its run folder are looked through too."""
+    """As `features_of`, for a trained model; the features in its run folder are tried too."""
     return features_of(
         model.network,
         model.recipe,
@@ -90,7 +90,7 @@ def model_features(
 
 
 def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
-    """facts: of the first process, whose list of pictures may be another where it changes meanwhile."""
+    """Raises a UserError if this process read another list of pictures than rank 0. facts: of rank 0."""
     with together():
         if not dist.is_main() and facts["pictures.paths_sha256"] != paths_hash(table):
             raise UserError(

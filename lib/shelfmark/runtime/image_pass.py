@@ -34,8 +34,8 @@ PassOutput = Literal["features", "logits"]
 class PassedBatch(NamedTuple):
     """rows: (n,) int64. values: (n, D) features or (n, C) logits, on the model's device; (n, V, ...) of several views.
 
-    bad: the pictures that could not be read meanwhile, which have no row. n is 0 only where no picture of the share
-    could be read; then values is of no use.
+    bad: the pictures of the batch that could not be read; they have no row. n is 0 only if no picture of the share
+    could be read; then `values` means nothing.
     """
 
     rows: np.ndarray
@@ -45,10 +45,10 @@ class PassedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ImagePass:
-    """What is needed to go over a source's pictures, and nothing that is open: it can be pickled.
+    """A pass over the pictures of a source. It holds nothing that is open, so it can be pickled.
 
-    transform: gives (3, S, S), or (V, 3, S, S) for V views. network: in evaluation mode, on precision's device.
-    batch_size: pictures. seed: of the transform, where that draws. For the others see `ImageDataset`.
+    transform: returns (3, S, S), or (V, 3, S, S) for V views. network: in evaluation mode, on precision's device.
+    batch_size: pictures. seed: of a random transform. For the other fields see `ImageDataset`.
     """
 
     source: ImageSource
@@ -63,11 +63,11 @@ class ImagePass:
     seed: int = 0
 
     def share(self, bad_images: BadImageLog | None = None) -> Iterator[PassedBatch]:
-        """This process's batches, in row order; those of all processes, in rank order, are the batches of one alone.
+        """This process's batches, in row order. The shares in rank order are the batches of one process alone.
 
-        bad_images: counts and lists what this process could not read, and raises where that is too much. The pass has
-        no collectives, since shares may be empty: go over it inside `together()` or `bad_images.over_ranks()`, so that
-        an error, or a signal (`Stopped`), of one process ends it in all.
+        bad_images: counts and lists the pictures that this process could not read; raises if there are too many. The
+        pass has no collectives, since shares may be empty. Iterate inside `together()` or `bad_images.over_ranks()`, so
+        that an error or a signal (`Stopped`) in one process ends the pass in all.
         """
         dataset = ImageDataset(
             self.source,

@@ -1,4 +1,4 @@
-"""The model that the vectors of an index come from: who asks the index embeds with the same one."""
+"""The model that the vectors of an index come from. Queries must be embedded by the same model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from shelfmark.runtime.trained_model import TrainedModel, open_model
 def open_model_of_index(
     folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
 ) -> tuple[TrainedModel, dict[str, Any]]:
-    """The model that the index was built with, by default from where that lay then; and the facts of the index.
+    """The model that the index was built with, and the facts of the index.
 
-    Raises UserError where `checkpoint` is another model, or the overrides make it embed pictures in another way.
+    checkpoint: the present place of the model, if it was moved. UserError: `checkpoint` is another model, or the
+    overrides change its embeddings.
     """
     facts = read_manifest(folder)["facts"]
     model = open_model(_checkpoint(folder, facts, checkpoint), overrides)
@@ -30,7 +31,7 @@ def open_model_of_index(
 
 
 def checkpoint_of_index(folder: Path, given: Path | None = None) -> Path:
-    """`given`, else where the model of the index lay when it was built; a UserError where it is gone."""
+    """`given`, else the place of the model when the index was built; a UserError if it is gone."""
     return given or _checkpoint(folder, read_manifest(folder)["facts"])
 
 
@@ -64,7 +65,7 @@ def require_same_model(folder: Path, facts: Mapping[str, Any], model: TrainedMod
 
 
 def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What differs of the options that an index of version 0.1.0 noted; warns of the others."""
+    """The differences in the options that an index of version 0.1.0 noted; warns about the options that it did not."""
     others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
     warn(
         f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
@@ -74,7 +75,7 @@ def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str
 
 
 def index_facts(model: TrainedModel) -> dict[str, Any]:
-    """What an index notes of the model that its vectors come from."""
+    """The facts that an index keeps about the model of its vectors."""
     return {
         "checkpoint": str(model.checkpoint.folder.resolve()),
         "checkpoint_sha256": model.checkpoint.weights_hash,

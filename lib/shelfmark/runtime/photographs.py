@@ -19,9 +19,9 @@ _FEW_PHOTOS = 64
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedPhotographs:
-    """rows: (n,) int64, rising, of the Q photographs that could be read. features: (n, D) float32 of these.
+    """rows: (n,) int64, rising: the readable ones of the Q photographs. features: (n, D) float32, of these.
 
-    errors: why each of the others could not be read, by its row.
+    errors: row -> why the photograph could not be read.
     """
 
     rows: np.ndarray
@@ -30,7 +30,7 @@ class EmbeddedPhotographs:
 
 
 def listed(photos: Sequence[Path]) -> list[Path]:
-    """The photographs, and in place of a folder those in it."""
+    """The photographs; a folder is replaced by the photographs in it."""
     found: list[Path] = []
     for photo in photos:
         found.extend([photo / name for name in image_paths(photo)] if photo.is_dir() else [photo])
@@ -40,14 +40,14 @@ def listed(photos: Sequence[Path]) -> list[Path]:
 
 
 def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
-    """Embeds files, or the bytes of files, as the recipe's evaluation does. One that cannot be read stops no other.
+    """Embeds files, or the bytes of files, as the recipe's evaluation does. Unreadable photographs are skipped.
 
     More than 64 photographs are read by data.num_workers processes.
     """
     data = model.recipe.data
     names = [str(photo) if isinstance(photo, Path) else f"photograph {row}" for row, photo in enumerate(photos)]
     source = GivenSource(names, photos, data.max_image_bytes)
-    # To start a loader process takes longer than to read a few pictures.
+    # Starting a loader process takes longer than reading a few pictures.
     num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
     forgiving = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
     recipe = model.recipe.model_copy(update={"data": forgiving})

@@ -1,4 +1,4 @@
-"""What every recalibration starts from, and how its result becomes a checkpoint."""
+"""The inputs of every recalibration, and the writing of its result as a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 
 def run_features(model: TrainedModel, table: Table, split: str) -> Embeddings:
-    """The split's embeddings in the checkpoint's run folder: read where they fit, else extracted and left there."""
+    """The split's embeddings in the checkpoint's run folder: read if they fit, else computed and stored there."""
     return model_features(model, table, model.run_folder / STORED / split)
 
 
 def warn_of_earlier(model: TrainedModel) -> None:
-    """Says where the checkpoint is recalibrated already, and what that means for the scores."""
+    """Warns if the checkpoint is recalibrated already, and says what that means for the scores."""
     steps = [step["method"] for step in model.recalibrations if not step["unmodified"]]
     if steps:
         warn(
@@ -49,11 +49,11 @@ def save_recalibrated(
 ) -> None:
     """Writes the checkpoint of `model` with another classifier, and reads it back.
 
-    classifier: weight_ (C, D), None where it stays as it is; bias_ (C,), which is added where the network has none.
-    calibration: how it came about, for the manifest. scale: of a cosine classifier, where that has changed.
+    classifier: weight_ (C, D), None to keep the weight; bias_ (C,), also for a network without one. calibration: facts
+    for the manifest. scale: the new one of a cosine classifier.
     """
     checkpoint = model.checkpoint
-    # Of the network, whose class factors are folded, and not of the checkpoint, where they may stand by themselves.
+    # From the network, in which class factors are folded, not from the checkpoint, where they may be separate.
     tensors = model.network.state_dict()
     facts = {name: value for name, value in checkpoint.manifest.items() if name != "files"}
     facts["config"] = copy.deepcopy(facts["config"])
@@ -66,9 +66,9 @@ def save_recalibrated(
         options["bias"] = True
     if scale is not None:
         options["scale"] = scale
-    # A model that was recalibrated before keeps what was said of it.
+    # The facts of an earlier recalibration are kept.
     earlier = {"earlier": facts["calibration"]} if facts.get("calibration") else {}
     facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash, **earlier}
-    # No optimizer state: these weights are no point of any training run, so they finetune but never resume.
+    # No optimizer state: no training run had these weights, so they can be finetuned but not resumed.
     save_checkpoint(folder, tensors, {}, facts)
     load_checkpoint(folder)

@@ -36,14 +36,14 @@ from shelfmark.recipe import Recipe
 Mode = Literal["resume", "finetune"]
 
 AUTO = Path("auto")
-"""As a checkpoint: the newest of the run that the recipe names."""
+"""In place of a checkpoint: the newest one of the run that the recipe names."""
 SMALL_RUNS = ("--smoke", "--dry-run")
 
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """checkpoint: to begin from, None for none. folder: that the run writes to whatever its checkpoint is, if it is
-    decided already. is_own: the checkpoint is one of this run, which goes on whatever it was asked to begin with."""
+    """checkpoint: to begin from, None for a fresh run. folder: the run's folder, if it does not depend on the
+    checkpoint. is_own: the checkpoint is the run's own, so the run goes on from it, whatever was asked for."""
 
     checkpoint: Checkpoint | None = None
     folder: Path | None = None
@@ -52,8 +52,8 @@ class RunOrigin:
 
 @dataclass(frozen=True)
 class RunStart:
-    """kind: what the run is. reason: the log's first line. folder: where the run writes, None for a new one, `name`.
-    tries_resume: a small run that begins with the weights alone, and checks that the whole one could be resumed."""
+    """kind: of the run. reason: the log's first line. folder: of the run; None makes a new one, `name`. tries_resume: a
+    small run that starts from the weights alone, and checks that the real run could be resumed."""
 
     kind: Literal["fresh", "resume", "finetune"]
     reason: str
@@ -69,22 +69,22 @@ class RunStart:
 
 
 def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> RunOrigin:
-    """What `--RESUME_MODEL asked` means; the first process looks, and checks every byte, for all.
+    """The checkpoint that `--RESUME_MODEL asked` means. Rank 0 finds it and checks every byte, for all processes.
 
-    aside: the run writes to a folder of its own, whatever it begins from. A launch that torchrun started again goes on
-    with its own run.
+    aside: the run writes to a new folder, whatever its checkpoint. A launch that torchrun restarted goes on with its
+    own run.
     """
     found = from_main(lambda: _found(recipe, asked, aside))
     if found.checkpoint is not None and not dist.is_main():
-        # What is sent is a folder; each process reads the rest itself.
+        # Only the folder is sent; each process reads the checkpoint itself.
         return replace(found, checkpoint=load_checkpoint(found.checkpoint.folder))
     return found
 
 
 def decide_start(recipe: Recipe, train: Table, found: RunOrigin, mode: Mode | None, aside: bool = False) -> RunStart:
-    """Resume or finetune is decided by the content of the training annotations, never by paths.
+    """Decides between resume and finetune, by the content of the training annotations, never by paths.
 
-    mode: what the user asked for; None decides. aside: the run writes to a folder of its own.
+    mode: the user's choice; None decides here. aside: the run writes to a new folder.
     """
     checkpoint = found.checkpoint
     if checkpoint is None:
@@ -122,15 +122,15 @@ def decide_start(recipe: Recipe, train: Table, found: RunOrigin, mode: Mode | No
 
 
 def resumable(loaded: Loaded[Recipe], start: RunStart) -> tuple[Loaded[Recipe], list[str]]:
-    """The recipe of a resumed run, by the table of what may change, and a line for each option that differs.
+    """The recipe of a resumed run, by the rules of `engine.resume`, and a line for each option that differs.
 
-    What follows the checkpoint has its values. UserError: an option that may not change.
+    Options that follow the checkpoint get its values. UserError: an option changed that may not change.
     """
     checkpoint = start.checkpoint
     if checkpoint is None or not (start.resumed or start.tries_resume):
         return loaded, []
     recipe = loaded.config.model_dump(mode="json")
-    # Options that came after the checkpoint had their defaults in it.
+    # Options that are newer than the checkpoint count as having had their defaults.
     before = load(Recipe, None, config_overrides(checkpoint)).config.model_dump(mode="json")
     found = [change for change in resume.changes(before, recipe) if _origin(loaded, change.option) not in SMALL_RUNS]
     resume.require_allowed(found)
@@ -145,10 +145,10 @@ def resumable(loaded: Loaded[Recipe], start: RunStart) -> tuple[Loaded[Recipe], 
 
 @contextmanager
 def run_folder(start: RunStart, log_root: Path) -> Iterator[Path]:
-    """The folder that the run writes to, locked: the resumed one, or a new one with a number where its name exists.
+    """Locks and yields the run's folder: the resumed one, or a new one, numbered if its name exists.
 
-    Entered once everything that can be wrong with the input has been built, so that an error leaves no folder.
-    UserError: another process trains there.
+    Enter it after everything that can fail on wrong input, so that an error leaves no folder. UserError: another
+    process trains there.
     """
     with ExitStack() as opened:
 
@@ -171,7 +171,7 @@ def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
         newest = newest_whole(launched)
         if newest is not None:
             return RunOrigin(newest, launched, is_own=True)
-        # It died before its first checkpoint: it begins as it did, in the folder that it has.
+        # The attempt died before its first checkpoint: it starts as before, in the same folder.
         return RunOrigin(None if asked in (None, AUTO) else whole_checkpoint(asked), launched)
     if asked != AUTO:
         return RunOrigin(None if asked is None else whole_checkpoint(asked))
@@ -184,7 +184,7 @@ def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
 
 
 def _folder_of_this_launch(recipe: Recipe) -> Path | None:
-    """Where an earlier attempt of this launch writes; None in the first, or where it died before it had a folder."""
+    """The run folder of an earlier attempt of this launch; None in the first attempt, or if none had a folder yet."""
     launch = dist.launch_id()
     if launch is None or not dist.restart_count():
         return None
@@ -205,13 +205,13 @@ def _require_no_other_files(folder: Path) -> None:
 
 
 def _require_unchanged(start: RunStart) -> None:
-    """Another process may have trained on between our reading of the checkpoint and the lock."""
+    """Raises a UserError if another process replaced the checkpoint between our reading and the lock."""
     if start.folder is not None and start.resumed is not None:
         _require_same(start.resumed)
 
 
 def _require_places(folder: Path) -> None:
-    """Raises a UserError where something stands in the way of what the run will write, before it trains."""
+    """Raises a UserError, before the training, if a file or folder is in the way of the run's files."""
     last = folder / LAST
     for path in (last, previous_of(last), folder / BEST):
         is_empty = path.is_dir() and not any(path.iterdir())
@@ -226,7 +226,7 @@ def _require_places(folder: Path) -> None:
 
 
 def _put_in_place_of_last(start: RunStart) -> None:
-    """The generation before a damaged `last` becomes `last` too, so that the next save has a good one before it."""
+    """Copies the generation before a damaged `last` to `last`, so that the next save keeps a good generation."""
     if start.folder is not None and start.resumed is not None:
         last = start.folder / LAST
         if start.resumed.folder == previous_of(last):
@@ -235,7 +235,7 @@ def _put_in_place_of_last(start: RunStart) -> None:
 
 @contextmanager
 def unchanged(start: RunStart) -> Iterator[None]:
-    """A block that reads the checkpoint: where another run replaced it meanwhile, that is said, and no damage."""
+    """A block that reads the checkpoint. If another run replaced it meanwhile, the error says that, not damage."""
     try:
         yield
     except UserError:
@@ -250,15 +250,15 @@ def _require_same(checkpoint: Checkpoint) -> None:
 
 
 def _own_folder(checkpoint: Checkpoint) -> Path | None:
-    # `last` is the head of its run: going on writes after it. Any other checkpoint is a point in the past,
-    # and going on from there in the same folder would overwrite what came later.
+    # `last` is the end of its run, so the run can go on in the same folder. From an older checkpoint that would
+    # overwrite later results.
     run = checkpoint.folder.parent
     heads = (LAST, previous_of(run / LAST).name)
     return run if checkpoint.folder.name in heads else None
 
 
 def _new_folder(path: Path) -> Path:
-    """`path`, or it with the first free number, made. Two runs that choose at the same moment get two folders."""
+    """Makes `path`, or `path` with the first free number. Two runs that choose at the same moment get two folders."""
     make_folders(path.parent)
     while True:
         folder = unused_path(path)
@@ -272,7 +272,7 @@ def _new_folder(path: Path) -> Path:
 
 
 def _origin(loaded: Loaded[Recipe], option: str) -> str:
-    """Where an option, or the first of its parts, was set."""
+    """The origin of an option: where it, or the first of its parts, was set."""
     for key, origin in loaded.origins.items():
         if key == option or key.startswith(f"{option}.") or option.startswith(f"{key}."):
             return origin

@@ -1,4 +1,4 @@
-"""How well stored features find their own kind: what is searched in what, and the scores and files of it."""
+"""Retrieval scores of stored features: chooses queries and gallery, computes the scores and writes their files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class ExtraScores:
-    """What is scored only on request. legacy: one of `legacy_metrics.DEFINITIONS`. gallery_draws: how often one image
-    of each class is drawn as the gallery; 0 is never."""
+    """Scores on request. legacy: one of `legacy_metrics.DEFINITIONS`. gallery_draws: how many galleries of one random
+    image a class are drawn; 0 is off."""
 
     clusters: bool = False
     verification: bool = False
@@ -40,7 +40,7 @@ NOTHING_MORE = ExtraScores()
 def retrieval_scores(
     recipe: Recipe, features: Embeddings, table: Table | None, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Recall@K and mAP: queries against gallery where the table marks them, else every row against all others."""
+    """Recall@K and mAP: of queries in the gallery if the table marks them, else of every row in all others."""
     return _searched(recipe, features, table, device).means()
 
 
@@ -52,10 +52,10 @@ def write_retrieval_scores(
     folder: Path,
     asked: ExtraScores = NOTHING_MORE,
 ) -> dict[str, Any]:
-    """As `retrieval_scores`, with 95% intervals and all that was asked for.
+    """As `retrieval_scores`, with 95% intervals and the extra scores.
 
-    Writes retrieval_per_class.csv and, where the classes have groups, retrieval_groups.csv into `folder`.
-    table: the retrieval table, None where val is searched in itself; one of the two there is.
+    Writes retrieval_per_class.csv and, if the classes have groups, retrieval_groups.csv into `folder`.
+    table: the retrieval table; None searches val in itself. `table` and `val` are not both None.
     """
     recipe, metric = model.recipe, model.recipe.eval.retrieval_metric
     found = _searched(recipe, features, table, model.precision.device)
@@ -66,7 +66,7 @@ def write_retrieval_scores(
         if name in intervals:
             summary[f"{name}_low"], summary[f"{name}_high"] = intervals[name] or (None, None)
     if table is None:
-        # The classes of a retrieval table may be others than those that were trained.
+        # The classes of a retrieval table need not be those of the training.
         summary |= found.shot_groups(model.counts, recipe.eval.many, recipe.eval.few)
     searched = val if table is None else table
     assert searched is not None
@@ -106,7 +106,7 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
 
 
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
-    """By names that start with the definitions' own: pnp_recall@1."""
+    """Scores by names that begin with that of the definitions: pnp_recall@1."""
     sides = query_gallery(recipe, features, table)
     if np.array_equal(sides.query_ids, sides.gallery_ids):
         sides = replace(sides, gallery=sides.query, is_same_set=True)
@@ -148,7 +148,7 @@ def _searched(
 
 
 def query_gallery(recipe: Recipe, features: Embeddings, table: Table | None) -> QueryGallery:
-    """The queries of a table and its gallery; where the table marks neither, each row is searched in all others."""
+    """The queries and the gallery of a table; if it marks neither, each row is searched in all others."""
     if table is None or (table.is_query is None and table.is_gallery is None):
         return QueryGallery.of(features.features, features.labels)
     if table.is_query is None or table.is_gallery is None:

@@ -1,4 +1,4 @@
-"""An index and the model of its vectors, opened once and asked often.
+"""An index and the model of its vectors, opened once for many questions.
 
 Legend: Q photographs, D embedding, K neighbours.
 """
@@ -23,9 +23,9 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 @dataclass(frozen=True, eq=False)
 class NearestImages:
-    """Of Q photographs. neighbours: (Q, K), by their rows in the index; a photograph that could not be read has none.
+    """The answer for Q photographs. neighbours: (Q, K), rows of the index; an unreadable photograph has none.
 
-    errors: why it could not, by its row among the Q.
+    errors: row of an unreadable photograph -> the reason.
     """
 
     neighbours: Neighbours[np.ndarray]
@@ -36,9 +36,9 @@ class NearestImages:
 class Searcher:
     """Answers which images of an index are nearest to photographs.
 
-    The whole index is in memory: a searcher answers from the index as it was when it was opened, whatever becomes of
-    the folder meanwhile. Open another searcher to see the change. Several threads may ask at once; with more than 64
-    photographs a question, set data.num_workers=0 then, since loader processes are forked.
+    The whole index is in memory, so a searcher does not see later changes of the folder: open another one for these.
+    Several threads may ask at once. With more than 64 photographs a question they need data.num_workers=0, since loader
+    processes are forked.
     """
 
     index: Index
@@ -46,9 +46,10 @@ class Searcher:
 
     @classmethod
     def open(cls, folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Searcher:
-        """Reads and checks the index in `folder` and its model, by default from where that lay when it was built.
+        """Reads and checks the index in `folder` and its model.
 
-        Raises UserError where `checkpoint` is another model, or the overrides make it embed in another way.
+        checkpoint: the present place of the model, if it was moved. UserError: `checkpoint` is another model, or the
+        overrides change its embeddings.
         """
         model, facts = open_model_of_index(folder, checkpoint, overrides)
         index = read_index(folder)
@@ -57,7 +58,7 @@ class Searcher:
         return cls(index, model)
 
     def answer(self, photos: Sequence[Path | bytes], k: int = 10) -> NearestImages:
-        """The k nearest images of the index to each photograph, K = k or fewer where the index has fewer."""
+        """The K nearest images of the index to each photograph: K is k, or the size of a smaller index."""
         embedded = self.embed(photos)
         near = self.nearest(embedded.features, k)
         scores = np.full((len(photos), near.scores.shape[1]), -np.inf, dtype=near.scores.dtype)
@@ -66,11 +67,11 @@ class Searcher:
         return NearestImages(Neighbours(scores, ids), embedded.errors)
 
     def embed(self, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
-        """As `embed_photographs`, by the model of the index."""
+        """As `embed_photographs`, with the model of the index."""
         return embed_photographs(self.model, photos)
 
     def nearest(self, features: np.ndarray, k: int) -> Neighbours[np.ndarray]:
-        """As `answer`, of embeddings (Q, D)."""
+        """As `answer`, for embeddings (Q, D)."""
         if not len(features):
             return Neighbours(np.empty((0, 0), np.float32), np.empty((0, 0), np.int64))
         return self.index.search(features, min(k, max(1, len(self.index))))

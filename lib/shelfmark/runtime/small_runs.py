@@ -16,13 +16,13 @@ SHOP = "dataset/shop"
 
 
 def two_batches(table: Table, batch_size: int) -> Table:
-    """Rows for two batches, evenly spread, so that classes, queries and gallery are all among them."""
+    """Rows for two batches, evenly spread over the table, so that classes, queries and gallery images are included."""
     wanted = min(len(table), 2 * batch_size)
     return table.take(np.linspace(0, len(table) - 1, wanted).round().astype(np.int64))
 
 
 def smoke_overrides(recipe: Recipe) -> list[Override]:
-    """What makes any recipe a two-epoch run of four steps on the shop, from seeded weights."""
+    """The options that turn any recipe into a run of two epochs and four steps on the shop, from seeded weights."""
     validates_by_retrieval = recipe.data.val_json is None and recipe.data.retrieval_json is not None
     return [
         Override(key, value, "--smoke")
@@ -57,7 +57,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
 
 
 def dry_run_overrides(log_root: str) -> list[Override]:
-    """What makes any recipe run two training batches with its own data and options, in a folder to throw away."""
+    """The options that make any recipe run two training batches with its own data, in a temporary folder."""
     return [
         Override(key, value, "--dry-run")
         for key, value in {
@@ -74,7 +74,7 @@ def dry_run_overrides(log_root: str) -> list[Override]:
 
 
 def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
-    """The last of the recipe's stages, so that a small run enters one too."""
+    """The recipe's last stage, moved to the second epoch, so that a small run enters a stage too."""
     if not recipe.train.stages:
         return []
     stage = recipe.train.stages[-1].model_dump(mode="json")
@@ -82,7 +82,7 @@ def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _losses_of_two_epochs(recipe: Recipe) -> list[dict[str, Any]]:
-    """The recipe's losses; those that begin or end with its last stage do so with the second epoch."""
+    """The recipe's losses. A loss that begins or ends with the last stage does so with the second epoch."""
     losses: list[dict[str, Any]] = recipe.model_dump(mode="json")["losses"]
     if recipe.train.stages:
         begin = recipe.train.stages[-1].from_epoch

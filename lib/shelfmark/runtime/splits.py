@@ -27,11 +27,11 @@ NOTHING_TO_SCORE = (
 
 @dataclass(frozen=True)
 class Splits:
-    """val: pictures of the trained classes. retrieval: the query and gallery rows. None where the recipe has none; one
-    of the two there is, unless eval.metric=none.
+    """val: pictures of the trained classes. retrieval: the query and gallery rows. Each is None if the recipe has none;
+    both are None only with eval.metric=none.
 
-    val_is_held_out: val is not the file's, but what of it was kept out of training. for_means: the training images
-    whose class means a classifier may begin with; in a small run, few of them.
+    val_is_held_out: the files' val images were in training, so val is the part of them that was taken out of it.
+    for_means: the training images whose class means may be a classifier's first weights; few in a small run.
     """
 
     train: Table
@@ -42,10 +42,10 @@ class Splits:
 
 
 def read_splits(recipe: Recipe, small: bool = False) -> Splits:
-    """Training, validation and retrieval tables. No validation image is ever among the training images:
-    where the files say so, it is said and a part of them is held out of training instead.
+    """Training, validation and retrieval tables. No validation image is in training: if the files share images, a
+    warning says so, and a part of the shared images is held out of training.
 
-    small: evaluate on two batches only, and take class means of two.
+    small: evaluate on two batches, and take class means of two.
     """
     train = assemble.read_table(recipe, "train")
     val, retrieval = _read_val_and_retrieval(recipe)
@@ -73,7 +73,7 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
 
 
 def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
-    """The val and retrieval tables of a trained model, at least one of them: of val only what it was not trained on."""
+    """The val and retrieval tables of a trained model, at least one of them. val has no image of its training."""
     if model.checkpoint.manifest["val_is_held_out"]:
         splits = read_splits(model.recipe)
         return splits.val, splits.retrieval
@@ -84,14 +84,14 @@ def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
 
 
 def _read_val_and_retrieval(recipe: Recipe) -> tuple[Table | None, Table | None]:
-    """What a model is scored on. Their class counts are their own: retrieval's classes may be new ones."""
+    """The tables that a model is scored on. Each counts its own classes: those of retrieval may be new."""
     val = None if recipe.data.val_json is None else assemble.read_table(recipe, "val", num_classes=0)
     retrieval = None if recipe.data.retrieval_json is None else assemble.read_table(recipe, "retrieval", num_classes=0)
     return val, retrieval
 
 
 def require_val(val: Table | None, purpose: str) -> Table:
-    """The val table; a UserError that says what it is needed for where there is none."""
+    """The val table. If there is none, a UserError says what it is needed for."""
     if val is None:
         raise UserError(
             f"{purpose} scores images of the trained classes, and data.val_json is not set: this model was validated"
@@ -101,7 +101,7 @@ def require_val(val: Table | None, purpose: str) -> Table:
 
 
 def _check_retrieval_alone(recipe: Recipe, train: Table, retrieval: Table | None) -> None:
-    """Raises a UserError where the score that chooses the checkpoint needs val, or its queries are learned."""
+    """Raises a UserError if the score that chooses the checkpoint needs val, or if its queries are in training."""
     metric = recipe.eval.metric
     if metric == NO_METRIC:
         return

@@ -1,4 +1,4 @@
-"""Features that are there already: what they were made with, and whether that is what is needed."""
+"""Stored features: how they were made, and whether they fit what is needed."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ STORED = "embeddings"
 
 _OF_PASS = ("checkpoint_sha256", "views")
 _STATS = "pictures.sizes_and_times_sha256"
-# Of version 0.1.0, or another program's.
+# Such a folder is of version 0.1.0, or of another program.
 _NOTED_NOTHING = Difference("facts", None, None)
 
 
 def pass_facts(recipe: Recipe, checkpoint_hash: str, views: str = "centre") -> dict[str, Any]:
-    """What shapes the embedding of a picture, by dotted name, but for the precision."""
+    """The facts that determine the embedding of a picture, by dotted name, except the precision."""
     return {"checkpoint_sha256": checkpoint_hash, "views": views, **forward_options(recipe)}
 
 
 def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision: str, views: str) -> dict[str, Any]:
-    """What shapes features of a table: `pass_facts`, the precision and the pictures. Not the labels."""
+    """The facts that determine features of a table: `pass_facts`, the precision and the pictures; not the labels."""
     pictures = {
         "root": table.root.resolve(),
         "num": len(table),
@@ -48,12 +48,12 @@ def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision:
 
 
 def paths_hash(table: Table) -> str:
-    """Of the pictures' paths, in their order."""
+    """The hash of the pictures' paths, in order."""
     return _hash(table.paths.offsets, table.paths.data)
 
 
 def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
-    """The `pass_facts` that stored features noted. Those of version 0.1.0 know of their checkpoint alone."""
+    """The `pass_facts` of stored features. Features of version 0.1.0 noted only their checkpoint."""
     known = features.manifest.get("facts", features.manifest)
     assert isinstance(known, Mapping)
     return {name: value for name, value in known.items() if name in _OF_PASS or name.startswith(("model.", "data."))}
@@ -62,10 +62,11 @@ def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
 def take_stored(
     folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path], may_replace: bool
 ) -> Embeddings | None:
-    """The features in `folder`, where they fit: from before, or copied from a folder in one of `stored_in`.
+    """The fitting features in `folder`, which may be copied there from a folder in one of `stored_in`; None if there
+    are none yet.
 
-    None: they are to be made. UserError: what is in `folder` does not fit, is damaged or is something else, and may not
-    be replaced. Damaged features of a run's own are named, and made anew.
+    UserError: the content of `folder` does not fit, is damaged or is something else, and may not be replaced. Damaged
+    features of the run itself are named, and computed anew.
     """
     found: list[Difference] | None = []
     try:
@@ -97,9 +98,9 @@ def take_stored(
 
 
 def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
-    """Stored features with the labels and ids of the annotations at hand; says how many labels differ.
+    """Stored features with the labels and ids of the present annotations; prints how many labels differ.
 
-    table: of the pictures that the features were made of, in their order.
+    table: the pictures of the features, in the same order.
     """
     labels = table.labels[features.rows]
     num_changed = int((labels != features.labels).sum())
@@ -112,7 +113,7 @@ def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddin
 
 
 def _fitting(other: Path, name: str, table: Table, recipe: Recipe, facts: Mapping[str, Any]) -> Embeddings | None:
-    """The features in `other`, where they fit; where they do not and have the same name, what differs is told."""
+    """The features in `other` if they fit. If they do not, but have the same name, the differences are printed."""
     try:
         differs = _misfits(other, facts, recipe)
         if differs and other.name == name:
@@ -128,7 +129,7 @@ def _folders_in(stored_in: Sequence[Path]) -> list[Path]:
 
 
 def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Difference] | None:
-    """In what the features in `folder` differ from what is needed. None where there are none."""
+    """The differences of the features in `folder` from what is needed; None if there are no features."""
     folder = folder_to_read(folder)
     if not holds_our_manifest(folder):
         return None
@@ -138,7 +139,7 @@ def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Dif
     if "facts" not in manifest:
         return [_NOTED_NOTHING]
     found = differences(manifest["facts"], facts, defaults=forward_options(Recipe()))
-    # The size and the time of a picture that is gone are not known.
+    # The size and the time of a missing picture are unknown.
     found = [one for one in found if one.name != _STATS or None not in (one.before, one.now)]
     if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":
         found = [Difference("data.on_bad_image", "skip", "error")]
@@ -150,8 +151,8 @@ def _told(found: list[Difference]) -> str:
 
 
 def _stats_hash(table: Table) -> str | None:
-    """Of each file's size in bytes and time of its last change in ns: a picture that was replaced has another time,
-    and nearly always another size. None where one is gone."""
+    """The hash of each file's size in bytes and time of its last change in ns: a replaced picture has another time, and
+    nearly always another size. None if a file is missing."""
     root = str(table.root)
     try:
         found = [os.stat(os.path.join(root, path)) for path in table.paths]

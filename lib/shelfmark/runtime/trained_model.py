@@ -1,4 +1,4 @@
-"""A trained model, opened: what every command after training starts from."""
+"""A trained model, opened for a command: every command after training starts from one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shelfmark.recipe.of_checkpoint import recipe_of
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The network holds the checkpoint's weights, on its device, in evaluation mode."""
+    """A checkpoint and its network, which has the weights, on its device, in evaluation mode."""
 
     checkpoint: Checkpoint
     recipe: Recipe
@@ -44,7 +44,7 @@ class TrainedModel:
 
     @property
     def recalibrations(self) -> list[dict[str, Any]]:
-        """What each recalibration of the checkpoint changed, the first one first; those that changed nothing too."""
+        """The facts of each recalibration of the checkpoint, the earliest first, also of those that changed nothing."""
         return recalibrations(self.checkpoint.manifest)
 
     @property
@@ -63,7 +63,7 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
     network.load_state_dict(model)
-    # Whoever reads the classifier's weight reads what scores, also of a checkpoint whose class factors were learning.
+    # Folded, so that the classifier's weight alone gives the scores, even if the checkpoint was learning class factors.
     network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device)
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
@@ -71,7 +71,7 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
 
 
 def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a manifest says of the recalibrations of its model, the first one first."""
+    """The facts of a model's recalibrations from its manifest, the earliest first."""
     steps = []
     step = manifest.get("calibration")
     while step:

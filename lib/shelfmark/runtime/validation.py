@@ -29,9 +29,9 @@ RETRIEVAL_SCORES = ("recall@", "precision@", "map", "r_precision", "mrr", "minp"
 class Validation:
     """Called after an epoch; returns scores by the names of summary.json.
 
-    Classification is counted as the pass goes, where there is a val. Retrieval is searched only where `eval.metric` is
-    one of its scores: it costs a second pass, and the end of the run reports it anyway. val or retrieval_table may be
-    None. counts: (C,) training images a class.
+    Classification is scored during the pass over val, if there is one. Retrieval is scored only if `eval.metric` is one
+    of its scores: it costs a second pass, and the end of the run reports it anyway. val or retrieval_table may be None.
+    counts: (C,) training images a class.
     """
 
     state: TrainState

@@ -128,7 +128,7 @@ def _families(seed: int) -> list[Family]:
 
 
 def _cues(product: Product, number: int) -> tuple[str, ...]:
-    """A pack without a cap cannot differ in it."""
+    """The details in which the packs of a family differ; a pack without a cap cannot differ in the cap."""
     has_cap = SHAPES[product.shape].has_cap
     return tuple(cue for cue in CUES[number % len(CUES)] if cue != "cap" or has_cap)
 

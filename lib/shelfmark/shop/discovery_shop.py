@@ -50,7 +50,8 @@ def write_discovery_shop(root: Path, seed: int = 0) -> Path:
 
 
 def known_products(counts: np.ndarray, groups: list[str], seed: int) -> np.ndarray:
-    """(C,) bool: one of every two products that are neighbours in size, so that each group has known and unknown ones.
+    """(C,) bool: one of every two products that are next to each other in size, drawn until each group has known and
+    unknown products.
 
     counts: (C,) pictures of each. groups: (C,) the family of each.
     """

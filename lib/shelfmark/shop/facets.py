@@ -197,6 +197,6 @@ def _normal(corners: np.ndarray) -> np.ndarray:
 
 
 def _area(points: np.ndarray) -> float:
-    """Of a quadrilateral, positive where its corners run clockwise on a picture whose y goes down."""
+    """The area of a quadrilateral, positive if its corners run clockwise on a picture whose y goes down."""
     x, y = points.T
     return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2)

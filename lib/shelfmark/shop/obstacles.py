@@ -41,7 +41,7 @@ def fingers(rng: np.random.Generator, pack: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def price_tag(color: str, number: int) -> np.ndarray:
-    """(30, 56, 4) RGBA: a card with a price on it, one of NUM_PRICES."""
+    """(30, 56, 4) RGBA: a tag with a price on it, one of NUM_PRICES."""
     panel = Panel(56, 30, mixed(color, "#000000", 0.4))
     panel.rectangle((1, 1, 55, 29), color)
     panel.text(

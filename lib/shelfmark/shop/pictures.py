@@ -22,6 +22,6 @@ def picture(seed: int, split: str, index: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def _strangers(seed: int, family: int) -> tuple[Sku, ...]:
-    """What may stand beside a SKU: trained ones, as novel ones are never seen in training; and of other
-    families, as a sibling beside it would leave open which of the two is meant."""
+    """The SKUs that may stand beside a SKU: trained ones, as novel SKUs must not appear in training, and of other
+    families, as it would be unclear which of two siblings the picture is of."""
     return tuple(sku for sku in catalogue(seed).trained if sku.family.number != family)

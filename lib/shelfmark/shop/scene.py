@@ -19,7 +19,7 @@ from shelfmark.shop.surfaces import one_of
 
 
 def photograph(rng: np.random.Generator, sku: Sku, strangers: Sequence[Sku], seed: int) -> np.ndarray:
-    """(IMAGE_SIDE_PX, IMAGE_SIDE_PX, 3) uint8 RGB of a SKU. strangers: what may stand beside it."""
+    """(IMAGE_SIDE_PX, IMAGE_SIDE_PX, 3) uint8 RGB of a SKU. strangers: the SKUs that may stand beside it."""
     light = float(rng.uniform(-0.9, 0.9))
     stage = one_of(rng, STAGES)(rng, strangers, seed)
     pack = _main_pack(rng, sku, stage, light)

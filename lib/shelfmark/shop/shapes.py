@@ -83,4 +83,4 @@ SHAPES: dict[str, Shape] = {
         (1.0, 0.5))),
     "bar": Shape("sheet", 2.1, (0.0, 1.0), gloss=0.3, seal=(0.04, 0.04)),
 }  # fmt: skip
-"""By the name that a product gives."""
+"""The shapes, by the name that a product gives."""

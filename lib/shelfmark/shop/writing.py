@@ -29,7 +29,7 @@ ANNOTATION_SHA256 = {
     "test.json": "c399fef7e2b9c24abd3017bf4fa462667bb7191fa2b42a70bf4cffc133e30b32",
     "catalogue.json": "bfc286bb18194197c1f8f40c84b1af44904f6c2776d1ac74443b78f9e5bf445f",
 }
-"""Of each file's value with seed 0 (`sha256_json`): the splits are frozen with the pictures."""
+"""The hash of each file's value with seed 0 (`sha256_json`): the splits are frozen with the pictures."""
 PICTURES_PER_TASK = 128
 
 
@@ -64,7 +64,7 @@ def _num_pictures(folder: Path) -> int:
 
 
 def shop_files(seed: int) -> dict[str, object]:
-    """What stands in each JSON file, by the file's name."""
+    """The content of each JSON file, by the file's name."""
     sold = catalogue(seed)
     novel = split_labels(seed, "novel")
     gallery = gallery_mask(novel)
@@ -85,7 +85,7 @@ def shop_files(seed: int) -> dict[str, object]:
 
 
 def file_name(index: int) -> str:
-    """Of a split's picture number `index`."""
+    """The file name of a split's picture number `index`."""
     return f"{index:06d}.jpg"
 
 

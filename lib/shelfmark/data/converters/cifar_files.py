@@ -147,7 +147,7 @@ class _Files:
             )
 
     def read(self, name: str) -> dict[str, Any]:
-        """What the file `name` holds. UserError: it is damaged, or is not of this data set."""
+        """The content of the file `name`. UserError: it is damaged, or is not of this data set."""
         content = self._bytes(name)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if md5 != self.published.md5[name]:
@@ -160,7 +160,7 @@ class _Files:
         return value
 
     def place(self, name: str) -> str:
-        """Where the file `name` is, for messages."""
+        """The place of the file `name`, for messages."""
         return str(self.folder / name if self.folder is not None else f"{self.archive}:{self.published.folder}/{name}")
 
     def _bytes(self, name: str) -> bytes:

@@ -35,7 +35,7 @@ class Search:
 
     @property
     def content(self) -> str:
-        """What a file of it holds."""
+        """The content of the file, in words."""
         classes = f"{len({picture.name for picture in self.pictures}):,} classes"
         if self.is_query is None or self.is_gallery is None:
             return f"{len(self.pictures):,} images in {classes}, each searched among all the others"

@@ -29,7 +29,7 @@ def images_of_visits(groups: Groups, visits: np.ndarray, size: int, generator: n
 
 
 def _permutations(groups: Groups, classes: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """For each entry of `classes` all its rows, shuffled: (rows, where each permutation starts in them)."""
+    """All rows of each entry of `classes`, shuffled: (rows, the place in them where each permutation starts)."""
     sizes = groups.counts[classes]
     starts = np.cumsum(sizes) - sizes
     permutation = np.repeat(np.arange(len(classes)), sizes)

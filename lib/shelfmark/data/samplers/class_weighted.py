@@ -48,7 +48,7 @@ def power_weighted(plan: EpochPlan) -> ClassWeightedOrder:
 
 
 def progressive(plan: EpochPlan) -> ClassWeightedOrder:
-    """From instance sampling in the first epoch of the training to class-balanced sampling in the last."""
+    """A class's probability moves from instance sampling in the first epoch to class-balanced sampling in the last."""
     counts, last_epoch = plan.groups.counts, max(1, plan.num_epochs - 1)
     return ClassWeightedOrder(
         plan, lambda epoch: sampling_probabilities(counts, progress=min(1.0, epoch / last_epoch)), "progressive"

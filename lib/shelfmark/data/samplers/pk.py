@@ -15,15 +15,15 @@ class PKOrder(PlannedOrder):
     """Each batch holds P = B / K distinct classes, K images of each, side by side.
 
     sampling.class_weighting `uniform`: the classes are permuted again and again, and each permutation is cut into
-    batches of P classes; what is left of it is dropped. So a batch meets every class about equally often, beside other
-    classes each time. `by_count`: a class is met in proportion to its images, in batches drawn at random, so that an
-    epoch of as many images as there are shows each about once.
+    batches of P classes; a shorter rest is dropped. So every class is in about equally many batches, beside other
+    classes each time. `by_count`: a class is in batches in proportion to its images, drawn at random, so that an epoch
+    of as many images as there are shows each image about once.
 
     `images_of_visits` says which images a class gives: within a batch they are distinct. A class with fewer than K
     images repeats them within the batch, each time augmented anew.
 
-    Classes with a single image form no pair of different images. They are left out, unless fewer than P
-    classes have two; then every class that has an image takes part. `classes` holds those that do.
+    Classes with a single image form no pair of different images. They are left out, unless fewer than P classes have
+    two images; then every class that has an image takes part. `classes` holds the classes that take part.
     """
 
     def __init__(self, plan: EpochPlan) -> None:

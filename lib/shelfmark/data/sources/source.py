@@ -20,7 +20,7 @@ class ImageSource(Protocol):
         ...
 
     def name(self, row: int) -> str:
-        """What a message calls the picture: the path of its file, or the name of an upload."""
+        """The picture's name in messages: the path of its file, or the name of an upload."""
         ...
 
     def identity(self, row: int) -> str:

@@ -12,7 +12,7 @@ from shelfmark.core.errors import UserError
 
 
 def layers_below_the_top(backbone: nn.Module) -> dict[str, int]:
-    """For each parameter's name the number of layers above its own, the head being one: 1 for the last block.
+    """By parameter name, the number of layers above the parameter's own, the head included: 1 for the last block.
 
     Layers are as timm counts them: the blocks of a transformer or of a ResNet. 0 is for parameters behind all blocks,
     such as those of a pooling. UserError: timm does not number the layers of this backbone.
@@ -24,7 +24,7 @@ def layers_below_the_top(backbone: nn.Module) -> dict[str, int]:
             " another model.backbone, model.experts=1, or optim.layer_decay=1."
         )
     head = "head.weight"
-    # timm numbers the layers of whatever has named parameters; ours has no head, which is the layer on top.
+    # timm numbers the layers of any module with named parameters; ours has no head, which is the layer on top.
     whole = SimpleNamespace(named_parameters=lambda: [*backbone.named_parameters(), (head, None)])
     numbers: dict[str, int] = group_parameters(whole, matcher(coarse=False), reverse=True)
     top = numbers.pop(head)

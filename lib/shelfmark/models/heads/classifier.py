@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from shelfmark.models.heads.unit_rows import unit_rows
 
 CLASS_FACTORS = "class_scale"
-"""What checkpoints call the class factors. A classifier whose class factors learn has them; a state_dict adds them."""
+"""The name of the class factors in checkpoints. A state_dict with this name makes them in the classifier."""
 
 
 class LinearClassifier(nn.Linear):

@@ -55,9 +55,9 @@ class Assignment:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """What photographs are compared with.
+    """The products that photographs are compared with.
 
-    means: (products, D) of length 1. rows: (products,) of the table, the nearest to each mean. category_ids:
+    means: (products, D) of length 1. rows: (products,) of the table, the image nearest to each mean. category_ids:
     (products,) of known classes, -1 for a new product. clusters: (products,) of new products, -1 for a known class.
     """
 
@@ -103,7 +103,7 @@ def assign(
 def answers_of(
     run: RunFiles, products: Products, rule: known.JoinRule, features: np.ndarray, photos: Sequence[str]
 ) -> list[Assignment]:
-    """For each of features (Q, D), of the photographs so called, the nearest product and whether it is near enough."""
+    """For each photograph, with features (Q, D), the nearest product, and whether it is near enough."""
     if not len(features):
         return []
     num_shown = min(2, len(products.names))
@@ -130,7 +130,7 @@ def answers_of(
 
 
 def known_and_found(run: RunFiles, number: int) -> Products:
-    """The classes that are labelled, those kept for validation too, and the new products of a round as reviewed."""
+    """The labelled classes, including those kept for validation, and the new products of a round, as reviewed."""
     sets, table = run.read_sets(), run.table
     parts = []
     labelled: tuple[tuple[EmbeddedSet, tuple[int, ...]], ...] = (
@@ -165,11 +165,11 @@ def known_and_found(run: RunFiles, number: int) -> Products:
 
 
 def photo_rule(run: RunFiles, number: int, precision: float, seed: int = 0) -> known.JoinRule:
-    """When one photograph joins a product: learned, image by image, on classes that the model was not trained on.
+    """The least cosine at which a photograph joins a product, learned on classes that the model was not trained on.
 
-    Half of the classes of val are held out as if new, and part of the images of the others as if they were new
-    photographs: the lowest cosine is taken that lets in `precision` of right ones. Without val it is learned on the
-    labelled images, which the model knows, and promises too much.
+    Half of the classes of val play new products, and part of the images of the other half play new photographs. The
+    rule is the lowest cosine at which a share of `precision` of the joined photographs is right. Without val it is
+    learned on the labelled images, which the model was trained on, and promises too much.
     """
     name: EmbeddedSet = "val" if run.embedded(number, "val").is_dir() else "labelled"
     embeddings = run.read_embeddings(number, name)
@@ -191,7 +191,7 @@ def photo_rule(run: RunFiles, number: int, precision: float, seed: int = 0) -> k
 
 
 def assigned_rows(answers: Sequence[Assignment]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text, for a table on screen, of the photographs that could be read."""
+    """Headings and rows of text for a table on screen, one row for each readable photograph."""
     rows = [
         [
             answer.photo,
@@ -207,7 +207,7 @@ def assigned_rows(answers: Sequence[Assignment]) -> tuple[list[str], list[list[s
 
 
 def write_assigned(answers: Sequence[Assignment], file: Path) -> None:
-    """Writes a CSV file with a row a photograph, of the fields of `Assignment`; empty where there is nothing to say."""
+    """Writes a CSV file with a row for each photograph: the fields of `Assignment`, empty where there is no value."""
     columns = [field.name for field in fields(Assignment)]
     rows = [{name: "" if value is None else value for name, value in asdict(answer).items()} for answer in answers]
     write_table(file, rows, columns)
@@ -216,7 +216,7 @@ def write_assigned(answers: Sequence[Assignment], file: Path) -> None:
 def _classes(
     embeddings: Embeddings, labels: np.ndarray, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the classes that have an image here: category ids, means, and the row nearest to each mean."""
+    """The classes that have an image here: category ids, means, and the row of the image nearest to each mean."""
     present = classes[np.isin(classes, labels)]
     return present, *_means(embeddings, labels, np.sort(present), np.argsort(np.argsort(present)))
 

@@ -18,7 +18,7 @@ from shelfmark.recipe import Recipe
 
 
 def cluster(run: RunFiles, number: int, recipe: Recipe) -> None:
-    """Clusters the unlabelled images, but for those that an earlier round selected for good."""
+    """Clusters the unlabelled images, except those that an earlier round selected for good."""
     embeddings = run.read_embeddings(number, "unlabelled")
     pool = ~kept_before(run, number, recipe.discovery.reselect, embeddings.rows)[0].is_selected
     features = torch.from_numpy(embeddings.features[pool])

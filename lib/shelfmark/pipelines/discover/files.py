@@ -1,4 +1,4 @@
-"""Where the files of a discovery run lie, and their readers. Legend: U unlabelled images, C known classes.
+"""The files of a discovery run, and their readers. Legend: U unlabelled images, C known classes.
 
 config.yaml                     the run's options
 sets.json, sets.npz             the known classes' order, and how many images and classes each set has; its rows
@@ -11,7 +11,7 @@ round_<n>/clusters/clusters.npz
 round_<n>/selection/            selection.npz, and names.json where a person named new classes
 round_<n>/report/               report.json, index.html, cluster_sizes.png, review.csv
 
-Every row is one of the discovery annotations (`discovery.annotations`), also those of the embeddings.
+Every row number counts records of the discovery annotations (`discovery.annotations`), in the embeddings too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shelfmark.data.table import Table
 from shelfmark.discovery.rounds import Selection
 
 FORMAT_VERSION = 2
-"""Of sets.json and the stages' manifests. Version 0.1.0 wrote none, and no digest."""
+"""The format_version of sets.json and of the stages' manifests. Version 0.1.0 wrote neither it nor a digest."""
 MANIFEST = "manifest.json"
 _REMAKE = "Remove its folder and run `shelfmark discover` again."
 
@@ -47,13 +47,13 @@ EMBEDDED_SETS: tuple[EmbeddedSet, ...] = ("labelled", "unlabelled", "val", "test
 
 @dataclass(frozen=True)
 class SetsFile:
-    """What sets.json says.
+    """The content of sets.json.
 
     annotations, root, extra_roots: absolute paths, as data.root and data.extra_roots. annotations_sha256: of its bytes.
     known_classes: (C,) category_id of each known class, in order: class c of a round's model is known_classes[c].
-    val_classes: category ids of the class-disjoint validation. val_is_carved: those are labelled classes kept apart
-    by the seed, because no image has the role val; else they are the classes of that role.
-    images, classes: number by set. has_truth: some unlabelled image has a true_category_id.
+    val_classes: category ids of the class-disjoint validation. val_is_carved: no image has the role val, so these are
+    labelled classes that the seed keeps apart.
+    images, classes: their number in each set. has_truth: some unlabelled image has a true_category_id.
     """
 
     annotations: str
@@ -110,21 +110,21 @@ class RunFiles:
         return self.round(number) / stage
 
     def manifest(self, number: int, stage: Stage) -> Path:
-        """What a stage was made with and from; it is there once the stage is done."""
+        """The manifest of a stage: its options and inputs. It exists once the stage is done."""
         return self.stage(number, stage) / MANIFEST
 
     def train_json(self, number: int) -> Path:
         return self.round(number) / "train.json"
 
     def model(self, number: int) -> Path:
-        """The checkpoint that the round's features come from."""
+        """The checkpoint of the round's features."""
         return self.stage(number, "train") / "best_model"
 
     def embedded(self, number: int, name: EmbeddedSet) -> Path:
         return self.stage(number, "embed") / name
 
     def thresholds(self, number: int) -> Path:
-        """JSON: the thresholds of density and of joining that the selection went by, and what they promise."""
+        """JSON: the selection's thresholds of density and of joining, and their expected precision."""
         return self.stage(number, "selection") / "thresholds.json"
 
     def clusters(self, number: int) -> Path:
@@ -134,7 +134,7 @@ class RunFiles:
         return self.stage(number, "selection") / "selection.npz"
 
     def names(self, number: int) -> Path:
-        """JSON: name by label of the pseudo-classes that a person named."""
+        """JSON: label -> name, of the pseudo-classes that a person named."""
         return self.stage(number, "selection") / "names.json"
 
     def report(self, number: int) -> Path:
@@ -146,7 +146,7 @@ class RunFiles:
 
     @property
     def finished_rounds(self) -> list[int]:
-        """The rounds whose report is done, from 0 on without a gap."""
+        """The rounds with a finished report, from 0 up to the first without."""
         rounds: list[int] = []
         while self.manifest(len(rounds), "report").is_file():
             rounds.append(len(rounds))
@@ -211,7 +211,7 @@ def _save(file: Path, arrays: Mapping[Any, np.ndarray]) -> None:
 
 
 def _as_written(file: Path) -> Path:
-    """`file`, of which every byte is what the manifest of its stage says; a stage in progress has none yet."""
+    """`file`, after its bytes were checked against the stage's manifest. A stage in progress has no manifest yet."""
     manifest = file.with_name(MANIFEST)
     if manifest.is_file():
         given = read_manifest(manifest, unversioned=True).get("outputs", {}).get(file.name)

@@ -1,4 +1,4 @@
-"""What a round found, read from its files. Legend: U unlabelled images, C known classes, D embedding."""
+"""The findings of a round, read from its files. Legend: U unlabelled images, C known classes, D embedding."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from shelfmark.pipelines.discover.files import RunFiles, SetsFile
 class RoundFindings:
     """A round, ready to be shown.
 
-    true_labels: (U,) int64, a known class 0..C-1, others from C on, -1 where there is none; for the report alone.
-    known_names: (C,). names: of the pseudo-classes that a person named, by label. known_rows: (C,) a row of the table
-    for each known class, the image that is nearest to its mean, -1 for none.
+    true_labels: (U,) int64, a known class 0..C-1, other classes from C on, -1 for none; for the report alone.
+    known_names: (C,). names: label -> name, of the pseudo-classes that a person named. known_rows: (C,) for each known
+    class the table row of the image nearest to its mean, -1 for none.
     """
 
     sets: SetsFile
@@ -37,19 +37,19 @@ class RoundFindings:
         return Picture(FileSource(self.table.paths, self.table.root), row)
 
     def name(self, label: int) -> str:
-        """A known class's name, a pseudo-class's that a person gave, or its number."""
+        """The name of a class: that of a known class, a person's for a pseudo-class, or else its number."""
         if label < len(self.known_names):
             return self.known_names[label]
         return self.names.get(label, f"pseudo-class {label}")
 
     def true_name(self, true_label: int) -> str:
-        """Of one of `true_labels`: the name of the class in the annotations."""
+        """The name, in the annotations, of a class of `true_labels`."""
         if true_label < len(self.known_names):
             return self.known_names[true_label]
         return class_name(self.table, true_label - len(self.known_names))
 
     def suggested_name(self, place: int) -> str:
-        """Of a group: the known class that it joined, the name that it has, or `new` and the cluster's number."""
+        """A group's name: that of the known class that it joined, its own, or `new` and the cluster's number."""
         label, cluster = int(self.products.labels[place]), int(self.products.clusters[place])
         return self.name(label) if self.has_name(place) or cluster < 0 else f"new {cluster}"
 
@@ -65,7 +65,7 @@ class RoundFindings:
 
 
 def findings_of(run: RunFiles, number: int, names: dict[int, str]) -> RoundFindings:
-    """Of a round whose selection is done. names: of pseudo-classes, by label."""
+    """The findings of a round whose selection is done. names: label -> name, of pseudo-classes."""
     sets, table, selection = run.read_sets(), run.table, run.read_selection(number)
     num_known = len(sets.known_classes)
     labelled = run.read_embeddings(number, "labelled")
@@ -97,7 +97,7 @@ def class_name(table: Table, category_id: int) -> str:
 
 
 def features_at(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
-    """(U, D) of the images at the table's `rows`, in that order."""
+    """(U, D) features of the images at the table's `rows`, in that order."""
     if np.array_equal(embeddings.rows, rows):
         return embeddings.features
     order = np.argsort(embeddings.rows)

@@ -1,4 +1,4 @@
-"""The stage `clusterer`: what groups the unlabelled images, with all that it learns from labelled images.
+"""The stage `clusterer`: fits, on labelled images, the clusterer that groups the unlabelled images.
 
 Legend: N images, D embedding.
 """
@@ -25,7 +25,7 @@ from shelfmark.recipe import Recipe
 
 
 def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:
-    """Writes the fitted clusterer and, if asked for, the whitening that comes before it."""
+    """Writes the fitted clusterer and, if the options ask for it, the whitening before it."""
     options = named(recipe.discovery.clusterer, len(run.read_sets().known_classes))
     is_searched = has_threshold_to_learn(options)
     device = dist.local_device(recipe.train.device)

@@ -1,6 +1,6 @@
 """`shelfmark discover`: rounds of train -> embed -> fit clusterer -> cluster -> select -> report.
 
-Each stage is skipped where its manifest says that it is done, by the same options and from the same files.
+A stage is skipped if its manifest says that it is done, with the same options and from the same files.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from shelfmark.recipe import Recipe
 def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small_evaluation: bool = False) -> RunFiles:
     """Runs every stage that is not done, and returns the run's files.
 
-    redo: a stage, `selection` or `1/selection`, that is made anew with all that follows. review: stop after the first
-    report that is new, so that a person can edit its review.csv; the next call obeys it.
+    redo: a stage, `selection` or `1/selection`, to run again, with all later stages. review: stop after the first new
+    report, so that a person can edit its review.csv, which the next call applies.
     """
     recipe = loaded.config
     require_trainable(recipe)
@@ -67,7 +67,7 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
 
 
 def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
-    """Writes the sets of a new run; refuses one that was begun with other images."""
+    """Writes the sets of a new run. UserError: the run was begun with other images."""
     _, sets, rows = read_sets(loaded.config)
     tell_sets(sets)
     require_val_where_used(loaded.config, sets)
@@ -90,7 +90,7 @@ def _open(run: RunFiles, loaded: Loaded[Recipe]) -> None:
 
 
 def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small: bool) -> None:
-    """Makes a stage, or says that it is done."""
+    """Runs a stage, or says that it is done."""
     manifest = _manifest(run, number, recipe, stage)
     manifest.require_fit()
     if dist.broadcast_object(manifest.is_done):
@@ -110,7 +110,7 @@ def _go_through(run: RunFiles, number: int, stage: Stage, recipe: Recipe, small:
 
 
 def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
-    """A stage that one process does."""
+    """Runs a stage in rank 0 alone."""
     if stage == "report":
         device = dist.local_device(recipe.train.device)
         eval_ = recipe.eval
@@ -124,7 +124,7 @@ def _alone(run: RunFiles, number: int, stage: Stage, recipe: Recipe) -> None:
 
 
 def _changes(before: SetsFile, now: SetsFile) -> str:
-    """Why the sets of a run are others now, in words."""
+    """The changes that make the sets of a run different now, in words."""
     values = {
         "discovery.annotations": (before.annotations, now.annotations),
         "data.root": (before.root, now.root),
@@ -141,7 +141,7 @@ def _training_files(run: RunFiles, number: int, recipe: Recipe) -> tuple[bytes, 
 
 
 def _manifest(run: RunFiles, number: int, recipe: Recipe, stage: Stage) -> StageManifest:
-    """What the stage is to be made with and from; the stages before it are done."""
+    """The stage's options and inputs; the stages before it must be done."""
     options = shaping_options(recipe.model_dump(mode="json"), stage)
     inputs: dict[str, str] = {}
     if stage == "train":
@@ -158,7 +158,7 @@ def _manifest(run: RunFiles, number: int, recipe: Recipe, stage: Stage) -> Stage
 
 
 def _outputs(run: RunFiles, number: int, stage: Stage) -> dict[str, Path]:
-    """The files of a done stage that later ones stand on."""
+    """The files of a done stage that later stages read."""
     folder = run.stage(number, stage)
     if stage == "train":
         return checkpoint_files(run.model(number))

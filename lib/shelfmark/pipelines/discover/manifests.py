@@ -1,4 +1,4 @@
-"""Manifests of stages: what a stage was made from and with, so that a done one is skipped and a foreign one refused."""
+"""Manifests of stages: options and inputs, so that a done stage is skipped and one of other options is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SHAPING: dict[Stage, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class StageManifest:
-    """What a stage is to be made with. options: by dotted name. inputs: hash by name."""
+    """The options and inputs of a stage. options: by dotted name. inputs: name -> hash."""
 
     run: RunFiles
     round: int
@@ -65,11 +65,11 @@ class StageManifest:
 
     @property
     def _begun(self) -> Path:
-        # Beside the folder: what a stage writes must not be there before it.
+        # Beside the folder, which must be empty before the stage writes to it.
         return self.run.round(self.round) / f"{self.stage}.begun.json"
 
     def require_fit(self) -> None:
-        """Raises a UserError where the stage, done or begun, was made with other options or from other files."""
+        """Raises a UserError if the stage was done, or begun, with other options or from other files."""
         file = self.run.manifest(self.round, self.stage) if self.is_done else self._begun
         if not file.is_file():
             return
@@ -87,9 +87,9 @@ class StageManifest:
         write_manifest(self._begun, self._value())
 
     def finish(self, outputs: Mapping[str, Path]) -> None:
-        """Writes the manifest: from here on the stage is done. outputs: the files that later stages stand on."""
+        """Writes the manifest, with which the stage is done. outputs: the files that later stages read."""
         hashes = {name: sha256_file(file) for name, file in outputs.items()}
-        # Of a stage that was killed and went on: since it went on.
+        # For a stage that was killed and resumed, the seconds since it was resumed.
         seconds = round(time.time() - self._begun.stat().st_mtime, 1) if self._begun.is_file() else None
         value = {**self._value(), "seconds": seconds, "outputs": hashes}
         write_manifest(self.run.manifest(self.round, self.stage), value)
@@ -117,7 +117,7 @@ def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
 
 
 def _void_targets(selection: Mapping[str, Any]) -> set[str]:
-    """Targets that have no effect, because nothing is calibrated for them: they may change while a run goes on."""
+    """Target precisions without effect, because no threshold is learned for them: they may change within a run."""
     is_void = {
         "target_precision": selection["density_threshold"] is not None,
         "join_precision": not selection["join_known"],
@@ -126,7 +126,7 @@ def _void_targets(selection: Mapping[str, Any]) -> set[str]:
 
 
 def _defaults(stage: Stage) -> dict[str, Any]:
-    """The value of an option in a stage that is older than the option."""
+    """The default values of options, which count for a stage that is older than an option."""
     return shaping_options(Recipe().model_dump(mode="json"), stage)
 
 
@@ -142,12 +142,12 @@ def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outputs_hash(run: RunFiles, number: int, stage: Stage) -> str:
-    """One hash of all files that later stages read of a done stage."""
+    """One hash of the files of a done stage that later stages read."""
     return sha256_json(read_manifest(run.manifest(number, stage), unversioned=True)["outputs"])
 
 
 def forget(run: RunFiles, redo: str) -> None:
-    """Removes a stage, `train` of round 0 or `1/selection`, and all that was made after it; the last first."""
+    """Removes a stage, such as `train` of round 0 or `1/selection`, and all later stages, the last one first."""
     number_text, slash, name = redo.rpartition("/")
     if slash and not number_text.isdecimal():
         raise UserError(f"--redo {redo}: write ROUND/STAGE, as 1/selection, or a stage alone for that of round 0.")
@@ -165,7 +165,7 @@ def forget(run: RunFiles, redo: str) -> None:
 
 
 def _remove(run: RunFiles, number: int, stage: Stage) -> None:
-    # The manifest first, so that a half removed stage is not taken for a done one.
+    # The manifest goes first, so that a partly removed stage does not count as done.
     run.manifest(number, stage).unlink(missing_ok=True)
     if stage == "report":
         set_aside_review(run, number)

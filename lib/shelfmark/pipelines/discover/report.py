@@ -1,6 +1,6 @@
 """The report of a round of discovery: scores, a page to look at, and a table to edit.
 
-Truth (`true_category_id` of unlabelled images) is read here and nowhere else. Legend: U unlabelled images.
+Only the report reads true classes (`true_category_id` of unlabelled images). Legend: U unlabelled images.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def write_report(
 ) -> dict[str, Any]:
     """Writes report.json, index.html, cluster_sizes.png and review.csv of a round whose selection is done.
 
-    Returns what report.json says. recall_at, metric, seed: eval.recall_at, eval.retrieval_metric and seed of the run.
-    All files follow from the other files of the run alone: made again, they have the same bytes.
+    Returns the content of report.json. recall_at, metric, seed: eval.recall_at, eval.retrieval_metric and seed of the
+    run. The files depend on the other files of the run alone: written again, they have the same bytes.
     """
     findings = round_findings(run, number)
     report = {
@@ -55,13 +55,13 @@ def write_report(
     write_review(run, number, findings)
     sizes = _draw(report["cluster_sizes"], folder / "cluster_sizes.png")
     write_page(page_of(discovered_round(findings, run.folder.name), [*earlier, report], sizes), folder / "index.html")
-    # The report comes last: whoever finds it finds the others.
+    # report.json is written last: if it exists, the others do.
     write_json(run.report(number), report)
     return report
 
 
 def stage_seconds(run: RunFiles, number: int) -> dict[str, float]:
-    """How long each done stage of a round took, by its manifest."""
+    """The seconds that each done stage of a round took, from its manifest."""
     manifests = {stage: run.manifest(number, stage) for stage in STAGES}
     found = {stage: read_json(file).get("seconds") for stage, file in manifests.items() if file.is_file()}
     return {stage: seconds for stage, seconds in found.items() if seconds is not None}
@@ -94,7 +94,7 @@ def round_rows(
 def _retrieval(
     run: RunFiles, number: int, recall_at: Sequence[int], metric: str, seed: int, device: torch.device | str
 ) -> dict[str, dict[str, Any]]:
-    """Of val and test, each searched in itself: scores by name, with `_low` and `_high` of their 95% intervals."""
+    """Retrieval scores of val and test, each searched in itself, with `_low` and `_high` of their 95% intervals."""
     found: dict[str, dict[str, Any]] = {}
     for name in SCORED_SETS:
         if not run.embedded(number, name).is_dir():
@@ -113,7 +113,7 @@ def _retrieval(
 
 
 def _found(findings: RoundFindings) -> dict[str, Any]:
-    """What was selected, the sizes of the clusters, and what the truth says of both, where there is any."""
+    """The counts of the selection, the sizes of the clusters and, if true classes are known, the scores of both."""
     num_known, selection, truth = len(findings.known_names), findings.selection, findings.true_labels
     report: dict[str, Any] = {
         "selection": found_classes.selection_counts(selection.labels, num_known),
@@ -129,7 +129,7 @@ def _found(findings: RoundFindings) -> dict[str, Any]:
 
 
 def _draw(sizes: Mapping[str, Any], path: Path) -> Path | None:
-    """The picture's path; None where it could not be drawn, which costs a warning, never the report."""
+    """The plot's path; None, with a warning, if the plot could not be drawn."""
     try:
         cluster_sizes(sizes["bins"], path)
     except Exception as error:

@@ -24,7 +24,7 @@ from shelfmark.recipe import Recipe
 
 
 def select(run: RunFiles, number: int, recipe: Recipe) -> None:
-    """Writes the selection, the thresholds that it went by, and the names that classes of earlier rounds keep."""
+    """Writes the selection, its thresholds, and the names that classes keep from earlier rounds."""
     options, found = recipe.discovery.selection, run.read_clusters(number)
     embeddings, num_known = run.read_embeddings(number, "unlabelled"), len(run.read_sets().known_classes)
     pool = torch.from_numpy(embeddings.features[np.searchsorted(embeddings.rows, found.rows)])
@@ -59,7 +59,7 @@ def select(run: RunFiles, number: int, recipe: Recipe) -> None:
 def _density_rule(
     run: RunFiles, number: int, recipe: Recipe, group: Callable[[Tensor], Clusters], pool: Tensor
 ) -> DensityThreshold:
-    """The threshold that the options give, or the threshold that the validation images teach. pool: (N, D)."""
+    """The density threshold of the options, or one learned on the validation images. pool: (N, D)."""
     options = recipe.discovery.selection
     if options.density_threshold is not None:
         return DensityThreshold(options.density_threshold, None, 0.0, True, "as discovery.selection says")
@@ -86,7 +86,7 @@ def _join_rule(run: RunFiles, number: int, recipe: Recipe, group: Callable[[Tens
 
 
 def _thresholds(density: DensityThreshold, join: JoinRule | None, is_calibrated: bool) -> dict[str, object]:
-    """What thresholds.json says."""
+    """The content of thresholds.json."""
     told: dict[str, object] = {
         "density": {
             "threshold": density.value,

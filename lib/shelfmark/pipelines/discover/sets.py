@@ -23,9 +23,9 @@ Rows = dict[EmbeddedSet, np.ndarray]
 
 
 def read_sets(recipe: Recipe) -> tuple[Table, SetsFile, Rows]:
-    """The annotations, what sets.json says of them, and the rows of each set.
+    """The annotations, the content of sets.json, and the rows of each set.
 
-    Known classes are those with a labelled image, less those that are kept apart as class-disjoint validation.
+    Known classes are the classes with a labelled image, except those kept apart for class-disjoint validation.
     """
     file, data = recipe.discovery.annotations, recipe.data
     if file is None:
@@ -68,8 +68,8 @@ def read_sets(recipe: Recipe) -> tuple[Table, SetsFile, Rows]:
 
 
 def set_table(run: RunFiles, name: EmbeddedSet) -> Table:
-    """The images of a set, in the order of its rows: labelled ones by the number of their known class, unlabelled ones
-    without any label, whatever the file says; val and test by category_id."""
+    """The images of a set, in the order of its rows. Labels: the number of the known class for labelled images, none
+    for unlabelled images, whatever the file says, and the category_id for val and test."""
     table = run.table.take(run.rows(name))
     if name == "labelled":
         return relabelled(table, run.read_sets())
@@ -93,7 +93,7 @@ def relabelled(table: Table, sets: SetsFile) -> Table:
 
 
 def require_val_where_used(recipe: Recipe, sets: SetsFile) -> None:
-    """Raises a UserError where an option learns from val images, and there are none."""
+    """Raises a UserError if an option needs val images and there are none."""
     options = recipe.discovery
     users = {
         f"eval.metric={recipe.eval.metric} chooses the best model (eval.metric=none takes the last)": (
@@ -155,8 +155,8 @@ def _require_labels(table: Table, rows: Rows, file: Path) -> None:
 def _carved(table: Table, rows: Rows, fraction: float, seed: int) -> Rows:
     """A part of the labelled classes as val, whole groups at a time where the annotations have groups.
 
-    Look-alikes stand in one group: thresholds learned on classes of which none resembles another would promise too
-    much. Drawn among the classes with two images, for one alone is found by no search.
+    Similar products are in one group, and thresholds learned on dissimilar classes would promise too much. Drawn among
+    classes with at least two images: no search finds the only image of a class.
     """
     labels = table.labels[rows["labelled"]]
     classes, counts = np.unique(labels, return_counts=True)
@@ -173,7 +173,7 @@ def _carved(table: Table, rows: Rows, fraction: float, seed: int) -> Rows:
 
 
 def _side_by_side(classes: np.ndarray, groups: tuple[str, ...] | None) -> np.ndarray:
-    """The classes, those of a group behind the first of them."""
+    """The classes in an order where those of a group follow each other."""
     if groups is None:
         return classes
     _, first, group = np.unique([groups[label] for label in classes], return_index=True, return_inverse=True)
@@ -188,7 +188,7 @@ def _cut(table: Table, rows: np.ndarray, most: int) -> np.ndarray:
     if (labels < 0).any():
         return rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
     classes, counts = np.unique(labels, return_counts=True)
-    # The small ones first, so that there are several.
+    # Small classes first, so that there are several classes.
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 1] if (counts > 1).any() else order
     chosen = classes[order[: max(1, int(np.searchsorted(np.cumsum(counts[order]), most, side="right")))]]

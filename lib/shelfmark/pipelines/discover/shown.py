@@ -37,7 +37,7 @@ def discovered_round(findings: RoundFindings, run: str) -> DiscoveredRound:
 
 def _product(findings: RoundFindings, place: int) -> ShownProduct:
     rows = findings.products.rows[place]
-    # Evenly from the densest to the least dense: the least dense ones show what went wrong.
+    # Evenly from the densest to the least dense image: the least dense images show mistakes.
     shown = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _PICTURES)).round().astype(int))]
     return ShownProduct(
         title=findings.title(place),
@@ -69,7 +69,7 @@ def _picture(findings: RoundFindings, place: int) -> ShownPicture:
 
 
 def _like(findings: RoundFindings, place: int) -> dict[str, Any]:
-    """The nearest known class, and another new product if that is nearer, with a picture of the nearer of the two."""
+    """The most similar known class or, if one is nearer, another new product, as text; with a picture of the nearer."""
     products = findings.products
     known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
     like, picture = "", None
@@ -86,7 +86,7 @@ def _like(findings: RoundFindings, place: int) -> dict[str, Any]:
 
 
 def _truth(findings: RoundFindings, rows: np.ndarray) -> str:
-    """The class that most of the images are of, with their share, where that is known."""
+    """The most frequent true class of the images, with its share, if true classes are known."""
     truth = findings.true_labels[rows]
     truth = truth[truth >= 0]
     if not len(truth):

@@ -14,7 +14,7 @@ _IMAGES = 48
 
 
 def discovery_smoke_overrides(recipe: Recipe) -> list[Override]:
-    """Under these a recipe runs two rounds of a few steps on a few pictures of the shop."""
+    """Options with which any recipe runs two rounds of a few steps on a few pictures of the shop."""
     small: dict[str, Any] = {
         "data.train_json": None,
         "data.val_json": None,
@@ -36,6 +36,6 @@ def discovery_smoke_overrides(recipe: Recipe) -> list[Override]:
         "optim.schedule.warmup_steps": 0,
     }
     if recipe.discovery.selection.density_threshold is not None:
-        # After few steps no image is dense, and yet some must be selected.
+        # After a few steps no image is dense, but some must be selected.
         small["discovery.selection.density_threshold"] = -1.0
     return [*smoke_overrides(recipe), *(Override(key, value, "--smoke") for key, value in small.items())]

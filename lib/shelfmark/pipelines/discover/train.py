@@ -1,4 +1,4 @@
-"""The training of a round: on labelled images, and on those that the round before selected."""
+"""The training of a round, on labelled images and on the selection of the round before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PSEUDO = "pseudo"
 
 
 def require_trainable(recipe: Recipe) -> None:
-    """Raises a UserError where the recipe's options cannot choose a model of new classes, or have no effect."""
+    """Raises a UserError if the recipe's options cannot choose a model for new classes, or have no effect."""
     if recipe.eval.metric != NO_METRIC and not recipe.eval.metric.startswith(RETRIEVAL_SCORES):
         raise UserError(
             f"eval.metric={recipe.eval.metric} is a score of trained classes; discovery chooses models by the search"
@@ -43,7 +43,7 @@ def require_trainable(recipe: Recipe) -> None:
 
 
 def round_annotations(run: RunFiles, number: int, weight_by_density: bool) -> bytes:
-    """train.json of a round: labelled images as known classes 0..C-1, behind them what the round before selected.
+    """train.json of a round: labelled images as known classes 0..C-1, then the selection of the round before.
 
     Pseudo-classes are numbered from C on without a gap. A selected image has `source: pseudo`, its density as
     `confidence` and, if asked for, as `weight`.
@@ -68,7 +68,7 @@ def val_annotations(run: RunFiles) -> bytes | None:
 
 
 def train_round(run: RunFiles, number: int, recipe: Recipe, small: bool) -> None:
-    """Trains the round, or goes on where it stopped."""
+    """Trains the round, or resumes its training."""
     made, _ = train(_round_recipe(run, number, recipe), AUTO, "resume", small_evaluation=small)
     assert made == run.stage(number, "train"), f"{made} is not the round's own folder"
 
@@ -108,7 +108,7 @@ def _records(table: Table, labels: np.ndarray) -> Iterator[dict[str, Any]]:
 def _pseudo_records(
     run: RunFiles, number: int, num_known: int, weight_by_density: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Of the images that a round selected, and the names of their new classes."""
+    """The records of the images that a round selected, and the names of their new classes."""
     selection = run.read_selection(number)
     labels, names = reviewed(run, number)
     chosen = np.flatnonzero(labels >= 0)
@@ -125,5 +125,5 @@ def _pseudo_records(
 
 
 def checkpoint_files(folder: Path) -> dict[str, Path]:
-    """What later stages stand on of a checkpoint."""
+    """The files of a checkpoint that later stages read."""
     return {name: folder / name for name in ("model.safetensors",)}

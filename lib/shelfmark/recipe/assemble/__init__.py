@@ -1,4 +1,4 @@
-"""From the config tree to objects. Nothing else reads options to build parts."""
+"""Builds objects from the config tree. Nothing else reads options to build parts."""
 
 from shelfmark.recipe.assemble.data import augmentation, image_source, mixing, read_table, train_loader
 from shelfmark.recipe.assemble.losses import loss_terms

@@ -1,4 +1,4 @@
-"""Tables, batches and what mixes them."""
+"""Builds tables, batches and the mixing of images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from shelfmark.recipe.tree import Recipe
 
 
 def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
-    """The table of `train`, `val` or `retrieval`, checked; that of train with `data.more_train_json`, as `data.lists`
-    correct it.
+    """The checked table of `train`, `val` or `retrieval`. That of train includes `data.more_train_json` and the
+    corrections of `data.lists`.
 
     num_classes: None takes data.num_classes.
     """
@@ -80,9 +80,9 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
 
 
 def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
-    """What mixes a stage's training images, if anything does.
+    """The `Mixing` of a stage's training images; None if the stage does not mix.
 
-    UserError: a loss that counts in the stage and cannot take mixed labels.
+    UserError: a loss that counts in the stage cannot take mixed labels.
     """
     mixup, cutmix, remix = recipe.mixing_of(stage)
     if not (mixup or cutmix):
@@ -98,7 +98,7 @@ def mixing(recipe: Recipe, table: Table, stage: int = 0) -> Mixing | None:
 
 
 def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
-    """The losses that are part of the sum in some epoch of a stage."""
+    """The losses that count in at least one epoch of a stage."""
     begins = [0, *(later.from_epoch for later in recipe.train.stages), recipe.train.num_epochs]
     begin, end = begins[stage], begins[stage + 1]
     counting = [loss for loss in recipe.losses if loss.from_epoch < end and (loss.until_epoch or end) > begin]
@@ -118,7 +118,7 @@ def augmentation(recipe: Recipe) -> Callable[[int], Transform]:
 
 
 def _sampling_stages(recipe: Recipe) -> tuple[SamplingStage, ...]:
-    """The sampler's switches: where a stage of train.stages names one, that rules until the stage ends."""
+    """The switches of samplers: a sampler that a stage of train.stages names rules until the stage ends."""
     switches = {stage.from_epoch: stage.type for stage in recipe.sampling.stages}
     begins = [stage.from_epoch for stage in recipe.train.stages]
     for stage, end in zip(recipe.train.stages, [*begins[1:], recipe.train.num_epochs]):

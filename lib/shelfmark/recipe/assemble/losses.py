@@ -13,7 +13,7 @@ from shelfmark.recipe.tree import Recipe
 
 
 def loss_terms(recipe: Recipe, table: Table, device: torch.device, steps_per_epoch: int) -> list[LossTerm]:
-    """The losses, named uniquely: a name that stands twice gets its head's name behind it, or its first epoch."""
+    """The losses, with unique names: a repeated name is followed by the loss's head, or by its first epoch."""
     context = LossContext(
         counts=torch.from_numpy(table.counts), device=device, seed=recipe.seed, steps_per_epoch=steps_per_epoch
     )

@@ -15,10 +15,10 @@ def network(recipe: Recipe, num_classes: int, load_weights: bool = True) -> Netw
 def heads_without_loss(recipe: Recipe) -> list[str]:
     """Modules of heads that no loss trains.
 
-    They would only decay, and DistributedDataParallel would wait for their gradient.
+    Unless frozen, they would only decay, and DistributedDataParallel would wait for their gradient.
     """
     used = {head for loss in recipe.losses for head, _ in loss.inputs.values()}
     if not used.isdisjoint(recipe.model.expert_outputs):
-        used.add("classifier")  # an expert's logits are those of a block of its weight
+        used.add("classifier")  # the logits of an expert come from a block of the classifier's weight
     modules = {"classifier": "classifier", **{name: f"heads.{name}" for name in recipe.model.heads}}
     return [module for name, module in modules.items() if name not in used]

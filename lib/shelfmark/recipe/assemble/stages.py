@@ -8,12 +8,13 @@ from shelfmark.recipe.tree import Recipe
 
 
 def stage_of(recipe: Recipe, epoch: int) -> int:
-    """Which stage an epoch belongs to: 0 before the first of train.stages begins."""
+    """The number of an epoch's stage: 0 before the first of train.stages begins."""
     return sum(stage.from_epoch <= epoch for stage in recipe.train.stages)
 
 
 def apply_stage(recipe: Recipe, network: Network, number: int, anew: bool) -> None:
-    """Freezes and scales what a stage does. anew: the stage begins here, so that its classifier may begin anew."""
+    """Freezes modules and adds class factors as the stage says. anew: the stage begins now, so a classifier that it
+    restarts gets fresh weights."""
     stage = recipe.train.stages[number - 1] if number else None
     freeze = recipe.model.freeze if stage is None or stage.freeze is None else stage.freeze
     if anew and stage is not None and stage.classifier == "restart":

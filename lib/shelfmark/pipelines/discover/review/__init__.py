@@ -1,1 +1,1 @@
-"""A person's word on what a round found: a table to edit, what the edited table says, and what becomes of it."""
+"""A person's review of a round: a table to edit, the decisions in the edited table, and their effect."""

@@ -1,4 +1,4 @@
-"""A round as its review wants it: the labels and names that the next round trains on. Legend: U unlabelled images."""
+"""Applies the review of a round: the labels and names for the next round. Legend: U unlabelled images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from shelfmark.pipelines.discover.review.table import are_of_same_clusters, is_e
 
 
 def reviewed(run: RunFiles, number: int) -> tuple[np.ndarray, dict[int, str]]:
-    """(U,) labels of the round's selection as its review.csv wants them now, and names of pseudo-classes by label.
+    """(U,) labels of the round's selection after its present review.csv, and the names of pseudo-classes by label.
 
-    A name is what the review gives; else what an earlier round's review gave, see `inherited_names`.
+    A name comes from this review, or else from that of an earlier round, see `inherited_names`.
     """
     selection, num_known = run.read_selection(number), len(run.read_sets().known_classes)
     labels, given = read_round_review(run, number).applied(selection.labels, selection.clusters, num_known)
@@ -29,7 +29,7 @@ def reviewed(run: RunFiles, number: int) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def kept_before(run: RunFiles, number: int, reselect: bool, rows: np.ndarray) -> tuple[Selection, dict[int, str]]:
-    """What earlier rounds selected for good among the images at `rows` (U,), and the names of its pseudo-classes."""
+    """The images at `rows` (U,) that earlier rounds selected for good, and the names of their pseudo-classes."""
     if not number or reselect:
         return Selection.of_nothing(rows), {}
     labels, names = reviewed(run, number - 1)
@@ -37,7 +37,7 @@ def kept_before(run: RunFiles, number: int, reselect: bool, rows: np.ndarray) ->
 
 
 def read_round_review(run: RunFiles, number: int) -> Review:
-    """What the round's review.csv says; nothing is decided where there is none."""
+    """The decisions of the round's review.csv; no decisions if there is no file."""
     file = run.review(number)
     if not file.is_file():
         return Review({})
@@ -47,15 +47,14 @@ def read_round_review(run: RunFiles, number: int) -> Review:
 
 
 def round_findings(run: RunFiles, number: int) -> RoundFindings:
-    """What a round found whose selection is done, with the names that earlier reviews gave."""
+    """The findings of a round whose selection is done, with the names from earlier reviews."""
     return findings_of(run, number, _names_before_review(run, number, run.read_selection(number).labels))
 
 
 def write_review(run: RunFiles, number: int, findings: RoundFindings | None = None) -> Path:
     """Writes review.csv of a round, a row a selected cluster, largest first, and returns its path.
 
-    A table that a person has edited is never overwritten: it stays if it is about the same clusters, and is renamed
-    otherwise, which is said.
+    An edited table is never overwritten. If it has the same clusters it stays; otherwise it is renamed, with a note.
     """
     file = run.review(number)
     text = review_csv(findings or round_findings(run, number))
@@ -71,7 +70,7 @@ def write_review(run: RunFiles, number: int, findings: RoundFindings | None = No
 
 
 def set_aside_review(run: RunFiles, number: int) -> None:
-    """Moves an edited review.csv out of the report's folder, before that is removed, and says where it is."""
+    """Moves an edited review.csv out of the report's folder, before the folder is removed, and prints its new place."""
     file = run.review(number)
     if file.is_file() and is_edited(file):
         aside = unused_path(run.round(number) / file.name)
@@ -80,7 +79,7 @@ def set_aside_review(run: RunFiles, number: int) -> None:
 
 
 def _names_before_review(run: RunFiles, number: int, labels: np.ndarray) -> dict[int, str]:
-    """Names of the pseudo-classes in `labels` (U,) of a round that persons gave in the rounds before it."""
+    """The names that reviews of earlier rounds gave to the pseudo-classes in `labels` (U,)."""
     if not number:
         return run.read_names(number)
     return inherited_names(

@@ -1,4 +1,4 @@
-"""What a person decides about the clusters of a round. Legend: U unlabelled images, C known classes."""
+"""A person's decisions about the clusters of a round. Legend: U unlabelled images, C known classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLASS = "class:"
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a cluster. into_cluster, into_class: one of the two for `merge`. name: empty for none."""
+    """The decision about a cluster. into_cluster, into_class: one of the two for `merge`. name: empty for none."""
 
     choice: Choice = "keep"
     into_cluster: int | None = None
@@ -33,7 +33,7 @@ KEEP = Decision()
 
 @dataclass(frozen=True)
 class Review:
-    """decisions: by cluster; one that is absent is kept."""
+    """decisions: by cluster; a cluster without a decision is kept."""
 
     decisions: Mapping[int, Decision]
 
@@ -42,11 +42,11 @@ class Review:
         return all(decision == KEEP for decision in self.decisions.values())
 
     def applied(self, labels: np.ndarray, clusters: np.ndarray, num_known: int) -> tuple[np.ndarray, dict[int, str]]:
-        """(U,) int64 labels as the review wants them, and the names of pseudo-classes by their label.
+        """(U,) int64 labels after the review, and the names of pseudo-classes by label.
 
-        labels, clusters: (U,) of the selection; images of cluster -1 stay as they are. A dropped cluster's images get
-        -1, a merged one's the label of what it is merged into. A cluster that joined a known class and is given a
-        name becomes a pseudo-class of its own, with a label above all others. Labels are not numbered anew.
+        labels, clusters: (U,) of the selection; images of cluster -1 keep their label. Images of a dropped cluster get
+        -1, those of a merged cluster the label that it is merged into. A cluster that joined a known class and got a
+        name becomes a pseudo-class of its own, with a label above all others. Labels are not renumbered.
         """
         selected = np.flatnonzero((labels >= 0) & (clusters >= 0))
         present, first = np.unique(clusters[selected], return_index=True)
@@ -75,11 +75,11 @@ class Review:
 
 
 def read_review(file: Path, clusters: Collection[int], known_names: Sequence[str]) -> Review:
-    """What an edited table says. clusters: those of the round. known_names: (C,), to merge into.
+    """The decisions in an edited table. clusters: of the round. known_names: (C,), of the classes to merge into.
 
-    Rows may be in any order, and columns too; all but `cluster` and `decision` may be missing. Commas, semicolons or
-    tabs; a byte-order mark, capitals and empty cells and rows at the end do not matter. A cluster without a row is
-    kept, as is one with an empty decision. Raises one UserError with everything that is wrong.
+    Rows and columns may be in any order; all columns but `cluster` and `decision` may be missing. Cells are separated
+    by commas, semicolons or tabs. A byte-order mark, capitals, and empty cells and rows at the end do not matter. A
+    cluster without a row, or with an empty decision, is kept. Raises one UserError with everything that is wrong.
     """
     rows, problems = list(review_rows(file)), list[str]()
     reader = _Reader({int(cluster) for cluster in clusters}, tuple(known_names), problems)
@@ -98,7 +98,7 @@ def read_review(file: Path, clusters: Collection[int], known_names: Sequence[str
 
 
 class _Reader:
-    """Collects decisions, and what is wrong with them as `line 7, column merge_into: ...`."""
+    """Collects decisions, and their errors as `line 7, column merge_into: ...`."""
 
     def __init__(self, clusters: set[int], known_names: tuple[str, ...], problems: list[str]) -> None:
         self.clusters, self.problems = clusters, problems
@@ -120,7 +120,7 @@ class _Reader:
                 self.decisions[cluster] = decision
 
     def check_merges(self) -> None:
-        """A cluster must not be merged into one that is dropped, nor, over others, into itself."""
+        """Checks that no cluster is merged into a dropped one, or, through other clusters, into itself."""
         for start, decision in self.decisions.items():
             way = [start]
             while decision.into_cluster is not None and decision.into_cluster not in way:
@@ -135,7 +135,7 @@ class _Reader:
                 )
 
     def check_names(self) -> None:
-        """A name means one product."""
+        """Checks that no two products have one name."""
         owner: dict[str, int] = {}
         for cluster, decision in self.decisions.items():
             name, line = decision.name, self.line_of[cluster]

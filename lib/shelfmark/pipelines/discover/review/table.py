@@ -33,7 +33,7 @@ _NEEDED = ("cluster", "decision")
 
 
 def review_csv(findings: RoundFindings) -> str:
-    """The table as text. It begins with a byte-order mark, without which spreadsheets take UTF-8 for something else."""
+    """The table as text. It begins with a byte-order mark: spreadsheets would not read it as UTF-8 otherwise."""
     products = findings.products
     reviewable = np.flatnonzero(products.clusters >= 0)
     order = reviewable[np.lexsort((products.clusters[reviewable], -products.num_images[reviewable]))]
@@ -65,7 +65,7 @@ def review_csv(findings: RoundFindings) -> str:
 
 
 def review_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of its last line and the cells of each row that is not empty, by the names of the first."""
+    """For each row that is not empty: the number of its last line, and its cells by column name."""
     text = _text(file)
     header: list[str] | None = None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
@@ -109,14 +109,14 @@ def _text(file: Path) -> str:
 
 
 def _delimiter(text: str) -> str:
-    # A cell of the header holds none of the three, so the commonest is what stands between the cells.
+    # No heading contains one of these characters, so the most frequent one separates the cells.
     lines = (line for line in text.splitlines() if line.strip() and not line.lower().startswith("sep="))
     header = next(lines, "")
     return max(",;\t", key=header.count)
 
 
 def is_edited(file: Path) -> bool:
-    """Whether a person decided anything in a table; also of a file that is no table."""
+    """Whether a person edited the table; True also for a file that is no table any more."""
     try:
         return any(
             cells.get(name, "").lower() not in ("", "keep")
@@ -133,7 +133,7 @@ def are_of_same_clusters(one: bytes, other: bytes) -> bool:
 
 
 def _sizes(data: bytes) -> list[tuple[str, str]] | None:
-    """Cluster and size of each row, by which tables of other clusters are told apart; None of what is no table."""
+    """The cluster and size of each row, to tell tables of different clusters apart; None if the file is no table."""
     text = data.decode("utf-8-sig", "replace")
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
