@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start compare-commits table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start compare-commits mutants table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -70,6 +70,10 @@ bench-start: .venv/installed
 compare-commits: .venv/installed
 	$(BIN)/python benchmarks/compare_commits.py $(OLD) $(NEW) $(MORE)
 
+# How many of 60 broken places a commit's tests catch: make mutants OUT=DIR [COMMIT=main] [MORE="--jobs 2"]
+mutants: .venv/installed
+	$(BIN)/python benchmarks/mutants.py run $(or $(COMMIT),HEAD) --out $(OUT) $(MORE)
+
 # Three recipes of discovery, three shops, two rounds; stopped, it goes on where it was.
 table-discovery: .venv/installed
 	$(BIN)/python benchmarks/table_discovery.py
@@ -79,4 +83,4 @@ table-longtail: .venv/installed
 	$(BIN)/python benchmarks/table_longtail.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache
+	rm -rf .venv .mypy_cache .ruff_cache .test_cache

@@ -10,14 +10,10 @@ Legend: N images, C classes, D embedding, K = k - 1 neighbours, E edges, H hidde
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +21,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from measuring import device_names, interleaved_seconds, is_missing, peak_above, versions
+from measuring import (
+    add_out,
+    in_own_process,
+    interleaved_seconds,
+    is_missing,
+    made_by,
+    peak_above,
+    verdict,
+    versions,
+    write_page,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -142,20 +148,16 @@ def main() -> None:
     parser.add_argument("--part", choices=["20k", "1m", "forward", "gpu", "all"], default="all")
     parser.add_argument("--rounds", type=int, default=5, help="of the forward pass, that a median is over")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the images to take")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    add_out(parser)
     options = parser.parse_args()
-    files = [sys.stdout, *([options.out.open("w", encoding="utf-8")] if options.out else [])]
-    for line in page(options.part, options.rounds, options.scale):
-        for file in files:
-            print(line, file=file, flush=True)
+    write_page(page(options.part, options.rounds, options.scale), options.out)
 
 
 def page(part: str, rounds: int, scale: float) -> Iterator[str]:
     """The lines of the result: what was measured, on what, and the tables."""
     yield "# Discovery: clusterers, and Hi-LANDER's speed"
     yield ""
-    command = shlex.join(["python", *sys.argv])
-    yield f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
+    yield made_by()
     yield f"Versions: {versions('torch', 'numpy', 'faiss-cpu', 'scikit-learn', 'infomap', 'igraph', 'leidenalg')}."
     if part in ("forward", "gpu", "all"):
         yield ""
@@ -199,12 +201,6 @@ def row(name: str, folder: Path, fitted_s: Callable[[], float], changes: dict[st
     except UserError as error:
         return f"| {name} | | | | | | | | {str(error).splitlines()[0]} |"
     return f"| {name} | {found.cells} |"
-
-
-def in_own_process(work: Callable[..., Result], *arguments: Any) -> Result:
-    """A fresh process each: what earlier work freed may stay with the allocator and hide a need."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def make_pool(size: Size, folder: Path) -> tuple[float, int]:
@@ -413,10 +409,6 @@ def normal(generator: np.random.Generator, number: int) -> np.ndarray:
 
 def labelled(folder: Path) -> tuple[Tensor, Tensor]:
     return tuple(torch.from_numpy(np.load(folder / f"labelled{part}.npy")) for part in ("", "_labels"))
-
-
-def verdict(holds: bool) -> str:
-    return "met" if holds else "**missed**"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ Legend: N vectors, D dimensions, Q queries.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from measuring import device_names, versions
+from measuring import add_out, made_by, versions, write_page
 
 from shelfmark.core.strings import Strings
 from shelfmark.retrieval.index import Index, Records
@@ -48,20 +46,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help=f"part of the {NUM_VECTORS:,} vectors to take")
     parser.add_argument("--kinds", default=",".join(KINDS), help="those to measure (default: all)")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    add_out(parser)
     options = parser.parse_args()
-    files = [sys.stdout, *([options.out.open("w", encoding="utf-8")] if options.out else [])]
-    for line in page(round(options.scale * NUM_VECTORS), options.kinds.split(",")):
-        for file in files:
-            print(line, file=file, flush=True)
+    write_page(page(round(options.scale * NUM_VECTORS), options.kinds.split(",")), options.out)
 
 
 def page(num_vectors: int, kinds: Sequence[str]) -> Iterator[str]:
     """The lines of the result: what was measured, on what, and the table."""
     yield "# Index: build time, size, latency and recall"
     yield ""
-    command = shlex.join(["python", *sys.argv])
-    yield f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
+    yield made_by()
     yield f"N={num_vectors:,}. Versions: {versions('torch', 'numpy', 'faiss-cpu')}."
     yield ""
     yield METHOD

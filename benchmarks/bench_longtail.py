@@ -10,22 +10,18 @@ Legend: N images, C classes, D embedding. The features are made up; the pass thr
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import shlex
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
-from measuring import device_names, resident_bytes, versions
+from measuring import add_out, in_own_process, made_by, resident_bytes, versions, write_page
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -75,20 +71,16 @@ and one tau.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of images and classes; 1 is the size of AliProducts")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    add_out(parser)
     options = parser.parse_args()
-    files = [sys.stdout, *([options.out.open("w", encoding="utf-8")] if options.out else [])]
-    for line in page(Size.scaled(options.scale), resnet_seconds_per_image):
-        for file in files:
-            print(line, file=file, flush=True)
+    write_page(page(Size.scaled(options.scale), resnet_seconds_per_image), options.out)
 
 
 def page(size: Size, seconds_per_image: Callable[[], float]) -> Iterator[str]:
     """The lines of the result: what was measured, on what, and the table."""
     yield "# Recalibrations: time and memory at scale"
     yield ""
-    command = shlex.join(["python", *sys.argv])
-    yield f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
+    yield made_by()
     yield f"{size}. Versions: {versions('torch', 'numpy', 'timm')}. One run of each."
     yield ""
     yield METHOD
@@ -99,7 +91,7 @@ def page(size: Size, seconds_per_image: Callable[[], float]) -> Iterator[str]:
         write_case(size, folder)
         found = {}
         for name in MEASURED:
-            for one in in_a_process_of_its_own(name, folder):
+            for one in in_own_process(measured_here, name, folder, torch.get_num_threads()):
                 found[one.what] = one
                 yield Row.of(one).markdown()
         yield from (row.markdown() for row in sweep_rows(size, found, seconds_per_image()))
@@ -263,11 +255,6 @@ MEASURED: dict[str, Callable[[Case], Iterator[Measured]]] = {
     "lws": lws,
     "plain_sweep": plain_sweep,
 }
-
-
-def in_a_process_of_its_own(name: str, folder: Path) -> list[Measured]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(measured_here, name, folder, torch.get_num_threads()).result()
 
 
 def measured_here(name: str, folder: Path, num_threads: int) -> list[Measured]:

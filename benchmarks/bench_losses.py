@@ -10,20 +10,24 @@ missing, the rows that want it say so.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import shlex
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import naive_losses
 import torch
-from measuring import device_names, interleaved_seconds, is_missing, median_ratio, peak_above, versions
+from measuring import (
+    add_out,
+    in_own_process,
+    interleaved_seconds,
+    is_missing,
+    made_by,
+    median_ratio,
+    peak_above,
+    versions,
+    write_page,
+)
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -61,21 +65,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=["cpu", "gpu", "step", "all"], default="all")
     parser.add_argument("--repeats", type=int, default=6, help="rounds that a median is over")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(NUM_THREADS)
-    files = [sys.stdout, *([options.out.open("w", encoding="utf-8")] if options.out else [])]
-    for line in page(options.part, options.repeats):
-        for file in files:
-            print(line, file=file, flush=True)
+    write_page(page(options.part, options.repeats), options.out)
 
 
 def page(part: str, repeats: int) -> Iterator[str]:
     """The lines of the result: what was measured, on what, and the table."""
-    command = shlex.join(["python", *sys.argv])
     yield "# Ranking losses: time, memory and value"
     yield ""
-    yield f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
+    yield made_by()
     yield f"Rounds: {repeats}. Versions: {versions('torch', 'numpy', 'pytorch-metric-learning')}."
     yield ""
     yield METHOD
@@ -328,8 +328,7 @@ def extra_bytes(loss: Loss, batch_size: int, device: torch.device) -> int:
     """The peak of memory that value and gradient take, less the gradient itself."""
     if device.type == "cuda":
         return extra_bytes_here(loss, batch_size, device)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(extra_bytes_here, loss, batch_size, device).result()
+    return in_own_process(extra_bytes_here, loss, batch_size, device)
 
 
 def extra_bytes_here(loss: Loss, batch_size: int, device: torch.device) -> int:

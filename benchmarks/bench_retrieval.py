@@ -10,19 +10,24 @@ Legend: N images, C classes, D embedding. Where a GPU or a package is missing, t
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import shlex
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import device_names, is_missing, peak_above, seconds_of, version_of, versions
+from measuring import (
+    add_out,
+    in_own_process,
+    is_missing,
+    made_by,
+    peak_above,
+    seconds_of,
+    verdict,
+    version_of,
+    versions,
+    write_page,
+)
 
 from shelfmark.evaluation import retrieval
 
@@ -83,20 +88,16 @@ def main() -> None:
     parser.add_argument("--part", choices=["sop", "large", "gpu", "all"], default="all")
     parser.add_argument("--rounds", type=int, default=1, help="measurements that a median is over")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the images and classes to take")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    add_out(parser)
     options = parser.parse_args()
-    files = [sys.stdout, *([options.out.open("w", encoding="utf-8")] if options.out else [])]
-    for line in page(options.part, options.rounds, options.scale):
-        for file in files:
-            print(line, file=file, flush=True)
+    write_page(page(options.part, options.rounds, options.scale), options.out)
 
 
 def page(part: str, rounds: int, scale: float) -> Iterator[str]:
     """The lines of the result: what was measured, on what, and the table."""
     yield "# Retrieval scores: time and memory"
     yield ""
-    command = shlex.join(["python", *sys.argv])
-    yield f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
+    yield made_by()
     yield f"Rounds: {rounds}. Versions: {versions('torch', 'numpy', 'faiss-cpu', PEER)}."
     yield ""
     yield METHOD
@@ -130,12 +131,6 @@ def alone(size: Size, device: str, rounds: int, holds: Callable[[Measured], bool
     own = median([in_own_process(ours, size, device) for _ in range(rounds)])
     cells = f"{own.seconds:.1f} s | | | {own.num_bytes / MB:,.0f} MB | "
     return f"| {size.text} | {cells}| {target}: {verdict(holds(own))} |"
-
-
-def in_own_process(work: Callable[[Size, str], Measured], size: Size, device: str) -> Measured:
-    """A fresh process each: what earlier work freed may stay with the allocator and hide a need."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, size, device).result()
 
 
 def ours(size: Size, device: str) -> Measured:
@@ -185,10 +180,6 @@ def median(runs: Sequence[Measured]) -> Measured:
         round(statistics.median(run.num_bytes for run in runs)),
         runs[0].scores,
     )
-
-
-def verdict(holds: bool) -> str:
-    return "met" if holds else "**missed**"
 
 
 if __name__ == "__main__":

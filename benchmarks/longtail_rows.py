@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from table_runner import Claim, gain_text, percent, signed
+from table_runner import table_text as text_of_table
 from torch import Tensor
 
 from shelfmark.calibration import paired_gains, paired_intervals
-from shelfmark.core.errors import UserError
-from shelfmark.core.files import write_text
 from shelfmark.ops.bootstrap import Interval
 from shelfmark.ops.class_metrics import Scores
 
 MEAN_CLASS = "mean_class_accuracy"
 COLUMNS = {MEAN_CLASS: "mean class", "many": "many", "medium": "medium", "few": "few"}
 PLAIN = "plain"
-BEGIN, END = "<!-- table-longtail: begin -->", "<!-- table-longtail: end -->"
 LEAST_FEW_SHOT_GAIN = 0.1
 LEAST_POST_HOC = 2
 
@@ -67,21 +65,7 @@ class Row:
 
     @property
     def gain_text(self) -> str:
-        low, high = self.gain_interval or (torch.nan, torch.nan)
-        return f"{_signed(self.gain[MEAN_CLASS])} ({_signed(low)} to {_signed(high)})"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """held: None where a row that it speaks of was not measured."""
-
-    text: str
-    held: bool | None
-    figures: str
-
-    def __str__(self) -> str:
-        verdict = "not measured" if self.held is None else "held" if self.held else "**failed**"
-        return f"- {verdict}: {self.text} ({self.figures})"
+        return gain_text(self.gain[MEAN_CLASS], self.gain_interval or (torch.nan, torch.nan))
 
 
 def rows_of(methods: Sequence[Method], images: Images) -> list[Row]:
@@ -106,18 +90,8 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
 def table_text(rows: Sequence[Row], claims: Sequence[Claim], provenance: str) -> str:
     """The table, its provenance and the claims, in Markdown."""
     headings = ["method", *COLUMNS.values(), "ECE", "gain in mean class", "by seed", "verdict"]
-    lines = [_line(headings), "|---|" + "---:|" * (len(headings) - 2) + "---|", *(_line(_cells(row)) for row in rows)]
-    return "\n".join([*lines, "", provenance, "", "Claims, judged by these figures:", "", *map(str, claims)])
-
-
-def write_between_markers(page: Path, text: str) -> None:
-    """Puts the text between the two markers of the page; all the rest stays."""
-    old = page.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{page} has no place for the table: it must hold the lines {BEGIN} and {END}, in this order.")
-    write_text(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    align = "l" + "r" * (len(headings) - 2) + "l"
+    return text_of_table(headings, align, [_cells(row) for row in rows], provenance, claims)
 
 
 def _row(method: Method, plain: Method, images: Images) -> Row:
@@ -141,10 +115,10 @@ def _cells(row: Row) -> list[str]:
     method = row.method
     name = f"{PLAIN} + `{method.name}`" if method.is_post_hoc else f"`{method.name}`"
     scores = [_with_interval(row.scores[column], row.intervals[column]) for column in COLUMNS]
-    cells = [name, *scores, f"{_percent(sum(method.ece) / len(method.ece))} [{_span(method.ece, _percent)}]"]
+    cells = [name, *scores, f"{percent(sum(method.ece) / len(method.ece))} [{_span(method.ece, percent)}]"]
     if method.name == PLAIN and not method.is_post_hoc:
         return [*cells, "", "", ""]
-    return [*cells, row.gain_text, _span(row.seed_gains, _signed), row.verdict]
+    return [*cells, row.gain_text, _span(row.seed_gains, signed), row.verdict]
 
 
 def _beats_plain(name: str, row: Row | None) -> Claim:
@@ -168,26 +142,14 @@ def _few_shot_gain(rows: Sequence[Row]) -> Claim:
     gain, name = best.gain["few"], f"`{best.method.name}`"
     if gain is None:
         return Claim(text, None, f"{name}, but val has no few-shot class")
-    return Claim(text, gain >= LEAST_FEW_SHOT_GAIN, f"{name}, {_signed(gain)}")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return Claim(text, gain >= LEAST_FEW_SHOT_GAIN, f"{name}, {signed(gain)}")
 
 
 def _with_interval(score: float | None, interval: Interval) -> str:
     if score is None or interval is None:
         return "n/a"
-    return f"{_percent(score)} ({_percent(interval[0])} - {_percent(interval[1])})"
+    return f"{percent(score)} ({percent(interval[0])} - {percent(interval[1])})"
 
 
 def _span(values: Sequence[float], text: Callable[[float], str]) -> str:
     return f"{text(min(values))} .. {text(max(values))}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:+.1f}"

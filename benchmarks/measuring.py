@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import multiprocessing
 import platform
 import re
+import shlex
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -73,6 +78,12 @@ def resident_bytes(field: str) -> int:
     return 1024 * int(found[1])
 
 
+def in_own_process(work: Callable[..., Result], *arguments: Any) -> Result:
+    """A fresh process each: what earlier work freed may stay with the allocator and hide a need."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
 def is_missing(device: torch.device) -> bool:
     return device.type == "cuda" and not torch.cuda.is_available()
 
@@ -80,6 +91,28 @@ def is_missing(device: torch.device) -> bool:
 def wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def verdict(holds: bool) -> str:
+    return "met" if holds else "**missed**"
+
+
+def write_page(lines: Iterable[str], out: Path | None) -> None:
+    """Prints each line when it is known, and writes it into `out` too."""
+    files = [sys.stdout, *([out.open("w", encoding="utf-8")] if out else [])]
+    for line in lines:
+        for file in files:
+            print(line, file=file, flush=True)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, help="write the page there too")
+
+
+def made_by() -> str:
+    """By which command a page was made, on what and when."""
+    command = shlex.join(["python", *sys.argv])
+    return f"Command: `{command}`. Device: {device_names()}. Date: {time.strftime('%Y-%m-%d')}."
 
 
 def device_names() -> str:

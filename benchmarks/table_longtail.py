@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from longtail_rows import PLAIN, Images, Method, claims_of, rows_of, table_text, write_between_markers
-from measuring import device_names, versions
+from longtail_rows import PLAIN, Images, Method, claims_of, rows_of, table_text
+from table_runner import ROOT, Run, made_by, parser_of, publish, require_same_budget, run_as_script
 
 from shelfmark.calibration.comparison import held_out_predictions
 from shelfmark.config.load import load
-from shelfmark.config.overrides import parse_override
+from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import plain, read_json
 from shelfmark.engine.checkpoint_folder import MANIFEST
@@ -43,65 +38,39 @@ from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 from shelfmark.shop import generate_shop, is_complete
 
-ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "configs" / "longtail"
 PAGE = ROOT / "docs" / "longtail.md"
+NAME = "table-longtail"
 SHOP = Path("dataset/shop")
 POST_HOC = "calibrate"
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training: a recipe with a seed, in a folder of `work`."""
-
-    recipe: str
-    file: Path
-    seed: int
-    work: Path
-    smoke: bool = False
+class Training(Run):
+    """One training of a recipe."""
 
     @property
-    def folder(self) -> Path:
-        return self.work / f"{self.recipe}_seed{self.seed}"
-
-    @property
-    def words(self) -> list[str]:
-        """The command line behind `shelfmark`."""
-        small = ["--smoke"] if self.smoke else []
-        return ["train", "--config", str(self.file), *small, *self._overrides]
+    def command(self) -> str:
+        return "train"
 
     @property
     def is_done(self) -> bool:
         return (self.folder / "summary.json").is_file()
 
-    @cached_property
-    def options(self) -> Recipe:
-        """What it is trained with."""
-        overrides = [parse_override(word) for word in self._overrides]
-        recipe: Recipe = load(Recipe, self.file, overrides).config
-        if self.smoke:
-            recipe = load(Recipe, self.file, [*smoke_overrides(recipe), *overrides]).config
-        return recipe
-
-    @property
-    def _overrides(self) -> list[str]:
-        return [f"name={self.folder.name}", f"seed={self.seed}", f"output.log_root={self.work}"]
+    def smaller(self, recipe: Recipe) -> list[Override]:
+        return smoke_overrides(recipe)
 
 
 def main(words: Sequence[str] | None = None) -> None:
     options = _parsed(words)
     runs = planned(shop_recipes(RECIPES), options.only, options.seeds, options.work, options.smoke)
-    require_same_budget(runs)
+    require_same_budget(runs, budget)
     if not is_complete(SHOP):
         generate_shop(SHOP)
     train_missing(runs, options.jobs)
     methods, images = measured(runs, with_post_hoc=not options.only or POST_HOC in options.only)
     rows = rows_of(methods, images)
-    text = table_text(rows, claims_of(rows), provenance(runs, images, words))
-    print(f"\n{text}")
-    if options.write:
-        write_between_markers(PAGE, text)
-        print(f"\nwritten into {PAGE.relative_to(ROOT)}")
+    publish(PAGE, NAME, table_text(rows, claims_of(rows), provenance(runs, images, words)), options.write)
 
 
 def shop_recipes(folder: Path) -> dict[str, Path]:
@@ -112,25 +81,19 @@ def shop_recipes(folder: Path) -> dict[str, Path]:
 
 def planned(
     recipes: dict[str, Path], only: Sequence[str], seeds: Sequence[int], work: Path, smoke: bool = False
-) -> list[Run]:
+) -> list[Training]:
     """A run for each recipe and seed; those of the plain recipe always, because all are compared with them."""
     wanted = {choose("--only", name, [*recipes, POST_HOC]) for name in only} or set(recipes)
     names = [name for name in recipes if name in wanted or name == PLAIN]
-    return [Run(name, recipes[name], seed, work, smoke) for name in names for seed in seeds]
+    return [Training(name, recipes[name], seed, work, smoke) for name in names for seed in seeds]
 
 
-def require_same_budget(runs: Sequence[Run]) -> None:
-    """Raises a UserError where a recipe trains longer or shorter than the plain one."""
-    epochs = {run.recipe: run.options.train.num_epochs for run in runs}
-    others = [f"{name} {number}" for name, number in epochs.items() if number != epochs[PLAIN]]
-    if others:
-        raise UserError(
-            f"train.num_epochs is {epochs[PLAIN]} in {PLAIN}.yaml, but otherwise in {', '.join(others)}: with other"
-            " budgets the gains would mean nothing. Give all recipes of the table the same."
-        )
+def budget(run: Run) -> dict[str, Any]:
+    """What the runs must share: the length of training."""
+    return {"train.num_epochs": run.options.train.num_epochs}
 
 
-def train_missing(runs: Sequence[Run], jobs: int = 1) -> None:
+def train_missing(runs: Sequence[Training], jobs: int = 1) -> None:
     """Trains what is not there, `jobs` at a time; what a stopped run left is thrown away."""
     for run in runs:
         if run.is_done:
@@ -149,7 +112,7 @@ def train_missing(runs: Sequence[Run], jobs: int = 1) -> None:
             raise
 
 
-def require_same_options(run: Run) -> None:
+def require_same_options(run: Training) -> None:
     """Raises a UserError where a run that is there was trained with something else than its recipe says now."""
     trained_with = read_json(run.folder / "best_model" / MANIFEST)["config"]
     if trained_with != plain(run.options.model_dump(mode="json")):
@@ -159,7 +122,7 @@ def require_same_options(run: Run) -> None:
         )
 
 
-def measured(runs: Sequence[Run], with_post_hoc: bool = True) -> tuple[list[Method], Images]:
+def measured(runs: Sequence[Training], with_post_hoc: bool = True) -> tuple[list[Method], Images]:
     """The hits of every method on the val images, from the features that the runs stored."""
     found: dict[tuple[str, bool], list[tuple[torch.Tensor, float]]] = {}
     images: Images | None = None
@@ -187,16 +150,12 @@ def measured(runs: Sequence[Run], with_post_hoc: bool = True) -> tuple[list[Meth
     return methods, images
 
 
-def provenance(runs: Sequence[Run], images: Images, words: Sequence[str] | None) -> str:
+def provenance(runs: Sequence[Training], images: Images, words: Sequence[str] | None) -> str:
     """One paragraph: what was run, on what and when."""
-    command = shlex.join(["python", "benchmarks/table_longtail.py", *(sys.argv[1:] if words is None else words)])
-    seeds = sorted({run.seed for run in runs})
-    small = "; **with --smoke: no figure means anything**" if runs[0].smoke else ""
-    return (
-        f"Percent. {len(images.labels)} val images; seeds {', '.join(map(str, seeds))};"
-        f" {runs[0].options.train.num_epochs} epochs each{small}. `{command}`; {device_names()};"
-        f" {versions('torch', 'timm', 'numpy')}; {time.strftime('%Y-%m-%d')}."
-    )
+    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    epochs = runs[0].options.train.num_epochs
+    made = made_by("table_longtail.py", runs[0].smoke, words)
+    return f"Percent. {len(images.labels)} val images; seeds {seeds}; {epochs} epochs each{made}"
 
 
 def _trained_hits(opened: TrainedModel) -> tuple[torch.Tensor, float, torch.Tensor]:
@@ -223,35 +182,20 @@ def _post_hoc_hits(opened: TrainedModel) -> Iterator[tuple[str, torch.Tensor, fl
             yield name, found.hits, reliability(found.confidence, found.hits).expected_error or 0.0
 
 
-def _train(run: Run, threads: int) -> float:
-    """Seconds that it took. What it says goes into a text file beside its folder."""
+def _train(run: Training, threads: int) -> float:
+    """Seconds that it took. What a stopped run left is thrown away."""
     shutil.rmtree(run.folder, ignore_errors=True)
-    run.work.mkdir(parents=True, exist_ok=True)
-    said = run.folder.with_suffix(".txt")
-    started = time.perf_counter()
-    with open(said, "w", encoding="utf-8") as stream:
-        command = [sys.executable, "-m", "shelfmark", *run.words]
-        environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        status = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment, check=False)
-    if status.returncode:
-        raise UserError(f"{run.folder.name} could not be trained; what it said is in {said}.")
-    return time.perf_counter() - started
+    run.folder.with_suffix(".txt").unlink(missing_ok=True)
+    return run.make(threads)
 
 
 def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="train the long-tail recipes and write their table")
-    parser.add_argument("work", type=Path, nargs="?", default=Path("log/longtail_table"), help="folder of the runs")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    what = "train the long-tail recipes and write their table"
+    parser = parser_of(what, "log/longtail_table", [0, 1, 2], "docs/longtail.md")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help=f"recipes, and `{POST_HOC}` for what comes after training"
     )
-    parser.add_argument(
-        "--write",
-        action=argparse.BooleanOptionalAction,
-        help="put the table into docs/longtail.md (default: where it is the whole one)",
-    )
-    parser.add_argument("--smoke", action="store_true", help="train each recipe for seconds, to try the command")
     options = parser.parse_args(words)
     if options.jobs < 1:
         parser.error(f"--jobs {options.jobs}: give 1 or above")
@@ -261,7 +205,4 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_as_script(main)

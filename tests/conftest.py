@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,6 @@ LONGEST_FIRST = (
     "test_stored_features.py",
     "test_memory_and_parts.py",
     "test_dist.py",
-    "test_table_longtail.py",
 )
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
@@ -48,18 +49,28 @@ def grocery_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shop_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated shop, made once for all tests of all runners."""
+def shop_root() -> Path:
+    """The generated shop, made once for all tests of all runners and kept for later runs: it takes 50 s of CPU time.
+
+    `make clean` removes it; another generator, OpenCV or numpy gets a shop of its own.
+    """
     from shelfmark.shop import generate_shop, is_complete
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    root = folder / "shared_shop" / "shop"
-    with FileLock(folder / "shared_shop.lock"):
+    folder = CHECKOUT / ".test_cache"
+    root = folder / f"shop_{generator_sha256()[:16]}_{version('opencv-python-headless')}_{version('numpy')}"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "shop.lock"):
         if not is_complete(root):
             generate_shop(root)
     return root
+
+
+def generator_sha256() -> str:
+    """Of the source that draws the shop."""
+    digest = hashlib.sha256()
+    for path in sorted((CHECKOUT / "lib" / "shelfmark" / "shop").glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from small_recipe import SMALL
 
+from shelfmark.cli import main
 from shelfmark.engine import checkpointer
 from shelfmark.engine.checkpoint import save_checkpoint
 
@@ -34,11 +37,35 @@ def unrendered() -> Iterator[None]:
 @pytest.fixture
 def small(workplace: Path) -> Path:
     """The workplace, with the pictures of ten classes to evaluate on."""
-    for name in ("val", "retrieval"):
-        document = json.loads(Path(f"dataset/shop/{name}.json").read_text())
-        document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 10]
-        Path(f"{name}_small.json").write_text(json.dumps(document))
+    write_small_annotations(workplace)
     return workplace
+
+
+@pytest.fixture(scope="session")
+def base_run(shop_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """log/base of two training steps, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "dataset").mkdir()
+    (folder / "dataset" / "shop").symlink_to(shop_root)
+    write_small_annotations(folder)
+    with contextlib.chdir(folder):
+        short = ["name=base", "train.num_epochs=1", "train.steps_per_epoch=2", "train.precision=fp32"]
+        assert main(["train", *SMALL, *short]) == 0
+    return folder / "log"
+
+
+@pytest.fixture
+def base(small: Path, base_run: Path) -> Path:
+    """A copy of that run in log/base of the small workplace."""
+    shutil.copytree(base_run, small / "log")
+    return small / "log" / "base"
+
+
+def write_small_annotations(folder: Path) -> None:
+    for name in ("val", "retrieval"):
+        document = json.loads((folder / f"dataset/shop/{name}.json").read_text())
+        document["annotations"] = [one for one in document["annotations"] if one["category_id"] < 10]
+        (folder / f"{name}_small.json").write_text(json.dumps(document))
 
 
 @pytest.fixture

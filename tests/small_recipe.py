@@ -19,4 +19,7 @@ SMALL = [
     "optim.schedule.warmup_epochs=0",
 ]
 
+# No evaluation: for tests of what training does.
+UNSCORED = ["data.val_json=null", "data.retrieval_json=null", "eval.metric=none"]
+
 SHORT_DEMO = ["train.num_epochs=2", "train.steps_per_epoch=50", "train.batch_size=32"]

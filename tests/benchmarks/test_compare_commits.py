@@ -16,11 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import compare_commits
-from compare_commits import DIFFERS, SAME, Outcome, Side, verdict
+from compare_commits import DIFFERS, SAME, Outcome, verdict
 from run_difference import Comparison, compare_runs
-
-from shelfmark.core.errors import UserError
 
 LAST = "last/model.safetensors"
 RECORDS = [
@@ -115,10 +112,9 @@ def test_new_fields_kinds_files_and_runs_are_notes(sides: tuple[Path, Path]) -> 
 
 
 def test_a_value_deep_in_a_summary_is_compared(sides: tuple[Path, Path]) -> None:
-    def change(run: Path) -> None:
-        (run / "summary.json").write_text(json.dumps({"by_group": {"few": [0.1, 0.3]}}))
-
-    assert "summary.json: by_group.few.1: 0.3, and was 0.2" in after(sides, change).difference
+    changed = json.dumps({"by_group": {"few": [0.1, 0.3]}})
+    found = after(sides, lambda run: (run / "summary.json").write_text(changed))
+    assert "summary.json: by_group.few.1: 0.3, and was 0.2" in found.difference
 
 
 @pytest.mark.parametrize(
@@ -174,37 +170,3 @@ def test_a_recipe_that_fails_in_both_is_told_and_not_the_same(sides: tuple[Path,
     assert status == SAME
     assert "nothing to compare with" in said
     assert verdict(None, bad)[0] == DIFFERS
-
-
-def test_finished_runs_are_taken_over_and_failed_or_edited_ones_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[list[str]] = []
-
-    def call(side: Side, words: list[str], folder: Path, said: Path) -> int:
-        calls.append(words)
-        said.write_text("one\n\ntwo\n")
-        return 1 if "configs/bad.yaml" in words else 0
-
-    monkeypatch.setattr(compare_commits, "_call", call)
-    kept, edited = Side("a", tmp_path, tmp_path / "a", True), Side("b", tmp_path, tmp_path / "b", False)
-    assert compare_commits._run(kept, "bad") == Outcome(tmp_path / "a" / "bad" / "log", 1, "one / two")
-    for side in (kept, edited):
-        for _ in range(2):
-            assert compare_commits._run(side, "discovery/shop").status == 0
-    compare_commits._run(kept, "bad")
-    told = [words[words.index("--config") + 1] for words in calls]
-    assert told == ["configs/bad.yaml", *["configs/discovery/shop.yaml"] * 3, "configs/bad.yaml"]
-    assert calls[1][:3] == ["-m", "shelfmark", "discover"]
-
-
-def test_what_names_no_commit_or_recipe_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'--no-such' is not a commit"):
-        compare_commits._commit("--no-such")
-    (tmp_path / "configs" / "discovery").mkdir(parents=True)
-    for name in ("shop", "some_base", "discovery/shop"):
-        (tmp_path / "configs" / f"{name}.yaml").touch()
-    side = Side("a", tmp_path, tmp_path, True)
-    assert compare_commits._chosen([side], "*") == ["discovery/shop", "shop"]
-    with pytest.raises(UserError, match="there are: discovery/shop, shop"):
-        compare_commits._chosen([side], "nosuch*")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -111,6 +110,7 @@ def test_json_holds_what_json_can_hold(tmp_path):
         3: "number as key",
     }
     write_json(tmp_path / "a.json", value)
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
     assert read_json(tmp_path / "a.json") == {
         "array": [1.5, None],
         "tensor": 2,
@@ -120,28 +120,20 @@ def test_json_holds_what_json_can_hold(tmp_path):
     }
 
 
-@pytest.mark.parametrize("value", [torch.tensor([[1.0], [2.0]]), np.array([[1.0], [2.0]]), ((1.0,), [2.0])])
-def test_arrays_are_lists_whatever_their_rank(value):
-    assert plain(value) == [[1.0], [2.0]]
-
-
-def test_arrays_without_a_dimension_are_scalars():
+def test_arrays_are_lists_whatever_their_rank_and_scalars_without_a_dimension():
+    for value in (torch.tensor([[1.0], [2.0]]), np.array([[1.0], [2.0]]), ((1.0,), [2.0])):
+        assert plain(value) == [[1.0], [2.0]]
     assert plain([np.array(3), torch.tensor(3), np.float32(0.5)]) == [3, 3, 0.5]
 
 
-def test_json_that_does_not_parse_names_the_file_and_the_place(tmp_path):
-    (tmp_path / "a.json").write_text('{"a": 1,\n oops}')
-    with pytest.raises(UserError, match=r"a\.json is not valid JSON: .*line 2 column 2"):
-        read_json(tmp_path / "a.json")
-
-
-def test_json_that_is_no_text_is_an_error_too(tmp_path):
-    (tmp_path / "a.json").write_bytes(b'"\xff"')
-    with pytest.raises(UserError, match=r"a\.json is not valid JSON"):
-        read_json(tmp_path / "a.json")
-
-
-def test_a_json_file_that_is_not_there_is_named(tmp_path):
+def test_json_that_cannot_be_read_names_the_file_and_the_place(tmp_path):
+    for text, said in (
+        (b'{"a": 1,\n oops}', r"a\.json is not valid JSON: .*line 2 column 2"),
+        (b'"\xff"', r"a\.json is not valid JSON"),
+    ):
+        (tmp_path / "a.json").write_bytes(text)
+        with pytest.raises(UserError, match=said):
+            read_json(tmp_path / "a.json")
     with pytest.raises(UserError, match=r"gone\.json does not exist\."):
         read_json(tmp_path / "gone.json")
 
@@ -153,9 +145,6 @@ def test_a_taken_path_gets_the_first_free_number(tmp_path):
     assert unused_path(tmp_path / "run") == tmp_path / "run_3"
     (tmp_path / "table.csv").touch()
     assert unused_path(tmp_path / "table.csv") == tmp_path / "table_2.csv"
-
-
-def test_a_run_folder_with_a_dot_in_its_name_keeps_its_name_in_front(tmp_path):
     (tmp_path / "lr0.1").mkdir()
     assert unused_path(tmp_path / "lr0.1") == tmp_path / "lr0.1_2"
 
@@ -166,10 +155,3 @@ def test_hashes_follow_content_alone(tmp_path):
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_json({"a": 1, "b": (1, 2)}) == sha256_json({"b": [1, 2], "a": np.int64(1)})
     assert sha256_json({"a": 1}) != sha256_json({"a": "1"})
-
-
-def test_written_json_ends_its_last_line(tmp_path):
-    write_json(tmp_path / "a.json", {"a": 1})
-    text = (tmp_path / "a.json").read_text()
-    assert text.endswith("}\n")
-    assert json.loads(text) == {"a": 1}

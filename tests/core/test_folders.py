@@ -85,13 +85,6 @@ def killed_at(step: int, work: Callable[[], None]) -> bool:
     return status == 9
 
 
-def test_a_folder_takes_the_place_of_the_former_one_whole(tmp_path):
-    for told in ("one", "two"):
-        save(tmp_path / "run" / "best", told)
-    assert names(tmp_path / "run") == ["best"]
-    assert content(tmp_path / "run" / "best") == "two"
-
-
 def test_a_folder_that_fails_leaves_the_former_one_and_nothing_beside_it(tmp_path):
     def fail_halfway() -> None:
         with atomic_folder(tmp_path / "best") as made:
@@ -105,11 +98,14 @@ def test_a_folder_that_fails_leaves_the_former_one_and_nothing_beside_it(tmp_pat
     assert content(tmp_path / "best") == "one"
 
 
-def test_the_replaced_folder_goes_where_it_should_and_the_one_before_it_goes(tmp_path):
+def test_a_folder_takes_the_place_of_the_former_one_whole_which_goes_where_it_should(tmp_path):
     for told in ("one", "two", "three"):
+        save(tmp_path / "run" / "best", told)
         save(tmp_path / "last", told, previous=tmp_path / ".last.previous")
-    assert names(tmp_path) == [".last.previous", "last"]
-    assert [content(tmp_path / name) for name in names(tmp_path)] == ["two", "three"]
+    assert names(tmp_path / "run") == ["best"]
+    assert content(tmp_path / "run" / "best") == "three"
+    assert names(tmp_path) == [".last.previous", "last", "run"]
+    assert [content(tmp_path / name) for name in (".last.previous", "last")] == ["two", "three"]
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
@@ -207,19 +203,17 @@ def test_ours_is_what_has_a_manifest_of_ours(tmp_path, manifest, ours):
     assert holds_our_manifest(tmp_path) is ours
 
 
-@pytest.mark.parametrize("manifest", [None, b"", bytes(100), b'{"format_version": 2, "digest": "cut o'])
-def test_a_damaged_folder_of_ours_is_known_by_its_other_files(tmp_path, manifest):
-    folder = tmp_path / "last"
-    folder.mkdir()
-    if manifest is not None:
-        (folder / "manifest.json").write_bytes(manifest)
-    assert not holds_our_manifest(folder)
-    (folder / "model.safetensors").touch()
-    assert not holds_our_manifest(folder)
-    (folder / "state.pt").touch()
-    assert holds_our_manifest(folder)
-    (folder / "thesis.txt").touch()
-    assert not holds_our_manifest(folder)
+def test_a_damaged_folder_of_ours_is_known_by_its_other_files(tmp_path):
+    for number, manifest in enumerate((None, b"", bytes(100), b'{"format_version": 2, "digest": "cut o')):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if manifest is not None:
+            (folder / "manifest.json").write_bytes(manifest)
+        known = [holds_our_manifest(folder)]
+        for name in ("model.safetensors", "state.pt", "thesis.txt"):
+            (folder / name).touch()
+            known.append(holds_our_manifest(folder))
+        assert known == [False, False, True, False]
 
 
 def test_the_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
@@ -454,17 +448,14 @@ def test_a_reader_that_was_overtaken_by_a_writer_reads_again(tmp_path):
     assert json.loads(first)["digest"] == second == "two"
     assert len(reads) == 2
 
-
-def test_a_reader_of_what_stays_damaged_is_told_once(tmp_path):
-    reads = []
-
-    def read(folder: Path) -> None:
+    def damaged(folder: Path) -> None:
         reads.append(folder)
         raise UserError("damaged")
 
+    # What stays damaged is told once.
     with pytest.raises(UserError, match="damaged"):
-        read_folder(tmp_path / "best", read)
-    assert len(reads) == 1
+        read_folder(tmp_path / "best", damaged)
+    assert len(reads) == 3
 
 
 def test_what_version_0_1_0_left_is_named_and_not_renamed(tmp_path):
@@ -678,3 +669,20 @@ def test_while_writers_are_killed_again_and_again_a_reader_reads_whole_folders(t
         read_folder(last, read)
     save(last, "1", previous=previous)
     assert names(tmp_path) == [".last.previous", "last"]
+
+
+def test_a_reader_waits_for_a_writer_that_is_between_two_renames(tmp_path):
+    save(tmp_path / "last", "one")
+    reads = []
+
+    def read(folder: Path) -> str:
+        reads.append(folder)
+        if len(reads) == 1:
+            folder.rename(tmp_path / "aside")
+            raise FileNotFoundError(folder)
+        if len(reads) == 3:
+            (tmp_path / "aside").rename(folder)
+        return (folder / "weights.bin").read_text()
+
+    assert read_folder(tmp_path / "last", read) == "one"
+    assert len(reads) == 4  # Of the third it cannot know that all files were of one folder.

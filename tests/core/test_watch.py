@@ -28,6 +28,7 @@ if status is not None:
 import torch
 from shelfmark.core import dist
 from shelfmark.core.heartbeat import beat, working
+from shelfmark.core.log import say
 from shelfmark.core.watch import Watch
 
 def part(name):
@@ -42,6 +43,7 @@ def sleeps_in_the_step():
 
 with dist.process_group(torch.device("cpu"), timeout=timedelta(seconds=6)):
     rank = dist.rank()
+    say(f"{{rank}} {{sys.argv[1:]}} {{int(os.environ['OMP_NUM_THREADS']) >= 1}}")
     processes = dist.gather_objects(os.getpid())
     with Watch({STALL_S}, 0):
         part("long work")
@@ -82,12 +84,12 @@ with dist.process_group(torch.device("cpu"), timeout=timedelta(seconds=6)):
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each part printed, and under `status` how the run ended."""
+    """What each part printed, under `status` how the run ended, and its stdout."""
     folder = tmp_path_factory.mktemp("watch")
     (folder / "program.py").write_text(PROGRAM)
-    environment = {name: value for name, value in os.environ.items() if name != "WORLD_SIZE"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "OMP_NUM_THREADS")}
     done = subprocess.run(
-        [sys.executable, "program.py"],
+        [sys.executable, "program.py", "--key", "a b"],
         cwd=folder,
         env={**environment, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
@@ -96,12 +98,20 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     (folder / "stderr.txt").write_text(done.stderr)
     parts = re.split(r"^== (.+)\n", done.stderr, flags=re.MULTILINE)
-    return {**dict(zip(parts[1::2], parts[2::2])), "status": str(done.returncode)}
+    return {**dict(zip(parts[1::2], parts[2::2])), "status": str(done.returncode), "stdout": done.stdout}
 
 
 def described(text: str, rank: int) -> str:
     """What is said of a process, up to the next."""
     return re.split(r"\n(?=process|In \d|stalled)", text.partition(f"process {rank} ")[2])[0]
+
+
+@pytest.mark.dist
+def test_a_program_starts_itself_again_as_two_processes_with_its_arguments_and_the_first_speaks(
+    printed: dict[str, str],
+) -> None:
+    said = ["This machine has no GPU: 2 processes share the CPU.", "0 ['--key', 'a b'] True"]
+    assert printed["stdout"].splitlines() == said
 
 
 @pytest.mark.dist

@@ -224,6 +224,12 @@ def test_without_validation_classes_training_has_all_of_its_classes(name: str, t
     assert "data.retrieval_json" not in prepared.options
     assert prepared.options["eval.metric"] == "none"
     assert any("no class is held out" in note for note in prepared.notes)
+    if name not in ("inshop", "vehicleid"):
+        # A test picture is searched among all the others.
+        test = read(prepared, "test")
+        assert (len(test), test.counts.tolist()) == (10, [2] * 5)
+        assert np.asarray(test.is_query).all()
+        assert np.asarray(test.is_gallery).all()
 
 
 @each_set
@@ -243,46 +249,24 @@ def test_counts_that_are_not_the_published_ones_are_told_with_both(
 
 
 @each_set
-def test_a_folder_that_is_not_the_data_set_says_what_to_download(name: str, tmp_path: Path) -> None:
-    _, prepare, _ = TREES[name]
+def test_what_is_no_whole_copy_or_no_fraction_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    tree, prepare, _ = TREES[name]
+    out, source = tmp_path / "out", tree(tmp_path / "source")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"(is not|is missing).*(Download|Ask for|Get) .* as --source"):
-        prepare(tmp_path / "empty", tmp_path / "out")
+        prepare(tmp_path / "empty", out)
     with pytest.raises(UserError, match=r"--source .*nowhere is not a folder"):
-        prepare(tmp_path / "nowhere", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@each_set
-def test_missing_pictures_are_named_before_anything_is_written(name: str, tmp_path: Path) -> None:
-    tree, prepare, _ = TREES[name]
-    source = tree(tmp_path / "source")
-    pictures = sorted(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
-    pictures[0].unlink()
-    relative = pictures[0].relative_to(source).as_posix()
-    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ images\. (Download|Ask for|Get)(.|\n)*{relative}"):
-        prepare(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@each_set
-def test_too_small_a_fraction_and_an_impossible_one_are_refused(name: str, tmp_path: Path) -> None:
-    tree, prepare, _ = TREES[name]
-    source = tree(tmp_path / "source")
+        prepare(tmp_path / "nowhere", out)
     with pytest.raises(UserError, match=r"0\.0001 of 10 training classes gives no validation class"):
-        prepare(source, tmp_path / "out", val_fraction=0.0001)
+        prepare(source, out, val_fraction=0.0001)
     with pytest.raises(UserError, match=r"--val-fraction 1 must lie from 0 to below 1"):
-        prepare(source, tmp_path / "out", val_fraction=1)
-
-
-@pytest.mark.parametrize("name", [name for name in TREES if name not in ("inshop", "vehicleid")])
-def test_a_test_picture_is_searched_among_all_the_others(name: str, tmp_path: Path) -> None:
-    tree, prepare, _ = TREES[name]
-    test = read(prepare(tree(tmp_path / "source"), tmp_path / "out"), "test")
-    assert (len(test), test.num_classes) == (10, 5)
-    assert test.counts.tolist() == [2] * 5
-    assert np.asarray(test.is_query).all()
-    assert np.asarray(test.is_gallery).all()
+        prepare(source, out, val_fraction=1)
+    picture = min(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
+    picture.unlink()
+    lost = picture.relative_to(source).as_posix()
+    with pytest.raises(UserError, match=rf"lacks 1 of its \d+ images\. (Download|Ask for|Get)(.|\n)*{lost}"):
+        prepare(source, out)
+    assert not out.exists()
 
 
 # Stanford Online Products
@@ -298,17 +282,15 @@ def test_sop_in_both_of_its_layouts_is_the_same_but_for_the_folder(tmp_path: Pat
         assert [f"images/{path}" for path in one.paths] == list(two.paths)
         assert one.labels.tolist() == two.labels.tolist()
         assert one.class_names == two.class_names
+    whole = prepare_sop(tmp_path / "flat", tmp_path / "whole", val_fraction=0)
+    # Ordered as numbers.
+    assert read(whole, "train").class_names == tuple(map(str, range(1, 11)))
     test = read(flat, "test")
     assert test.class_names == ("11", "12", "13", "14", "15")
     assert test.groups == ("chair", "bicycle", "chair", "bicycle", "chair")
     assert next(iter(test.paths)) == "chair_final/011_0.JPG"
     assert flat.options["eval.recall_at"] == "[1,10,100,1000]"
     assert "'eval.recall_at=[1,10,100,1000]'" in flat.summary or "eval.recall_at='[1,10,100,1000]'" in flat.summary
-
-
-def test_sop_class_ids_are_ordered_as_numbers(tmp_path: Path) -> None:
-    prepared = prepare_sop(sop_tree(tmp_path / "source"), tmp_path / "out", val_fraction=0)
-    assert read(prepared, "train").class_names == tuple(map(str, range(1, 11)))
 
 
 def test_validation_classes_of_sop_come_from_each_of_its_kinds(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_rankings_are_of_new_products_and_of_joined_ones() -> None:
     assert found.joined().tolist() == [0]
 
 
+def test_products_of_one_size_keep_their_order() -> None:
+    number = 64
+    features, labels = np.tile(AXES[:1], (number, 1)), np.arange(number)
+    found = found_products(features, labels, labels, np.ones(number), np.empty((0, 3)))
+    assert found.largest().tolist() == found.densest().tolist() == list(range(number))
+
+
 def test_without_known_classes_and_without_company_nothing_is_nearest() -> None:
     found = found_products(AXES, np.array([0, -1, -1]), np.zeros(3, np.int64), np.ones(3), np.empty((0, 3)))
     assert (found.nearest_known.tolist(), found.nearest_other.tolist()) == ([-1], [-1])

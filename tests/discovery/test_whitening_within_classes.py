@@ -10,7 +10,7 @@ import torch
 from damage import flipped_bits
 
 from shelfmark.core.errors import UserError
-from shelfmark.discovery.whitening import FILE, load_whitening, save_whitening, whitened, within_class_whitening
+from shelfmark.discovery.whitening import FILE, load_whitening, save_whitening, whiten_features, within_class_whitening
 
 CLASSES, IMAGES, DIM = 24, 7, 5
 
@@ -42,14 +42,14 @@ def nearest_is_of_the_class(features: torch.Tensor, labels: torch.Tensor) -> flo
 @pytest.mark.parametrize("shrinkage", [0.1, 0.5])
 def test_products_are_those_under_the_inverse_covariance_inside_classes(shrinkage: float) -> None:
     features, labels = noisy_classes()
-    found = whitened(within_class_whitening(features, labels, shrinkage), features).numpy()
+    found = whiten_features(within_class_whitening(features, labels, shrinkage), features).numpy()
     assert found @ found.T == pytest.approx(by_numpy(features.numpy(), labels.numpy(), shrinkage), abs=1e-9)
 
 
 def test_what_differs_inside_classes_counts_for_less_so_neighbours_are_of_a_class_more_often() -> None:
     features, labels = noisy_classes()
     others, truth = noisy_classes(seed=1)
-    found = whitened(within_class_whitening(features, labels), others)
+    found = whiten_features(within_class_whitening(features, labels), others)
     assert nearest_is_of_the_class(found, truth) > nearest_is_of_the_class(others, truth) + 0.1
 
 
@@ -58,12 +58,12 @@ def test_images_without_a_label_teach_nothing() -> None:
     more = torch.cat([features, torch.full((3, DIM), 9.0, dtype=torch.float64)])
     found = within_class_whitening(more, torch.cat([labels, torch.full((3,), -1)]))
     alone = within_class_whitening(features, labels)
-    assert torch.equal(whitened(found, features), whitened(alone, features))
+    assert torch.equal(whiten_features(found, features), whiten_features(alone, features))
 
 
 def test_fewer_images_than_dimensions_leave_every_direction() -> None:
     features = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
-    assert whitened(within_class_whitening(features, torch.tensor([0, 0, 1, 1])), features).shape == (4, 9)
+    assert whiten_features(within_class_whitening(features, torch.tensor([0, 0, 1, 1])), features).shape == (4, 9)
 
 
 def test_a_saved_whitening_gives_the_same_vectors(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_saved_whitening_gives_the_same_vectors(tmp_path: Path) -> None:
     whitening = within_class_whitening(features, labels)
     assert load_whitening(tmp_path) is None
     save_whitening(tmp_path, whitening)
-    assert torch.equal(whitened(load_whitening(tmp_path), features), whitened(whitening, features))
+    assert torch.equal(whiten_features(load_whitening(tmp_path), features), whiten_features(whitening, features))
 
 
 def test_no_class_with_two_images_is_an_error_that_says_what_to_do() -> None:
@@ -91,7 +91,7 @@ def test_any_damaged_byte_is_found_or_changes_no_number(tmp_path: Path) -> None:
         except UserError:
             found += 1
             continue
-        assert torch.equal(whitened(read, features), whitened(written, features))
+        assert torch.equal(whiten_features(read, features), whiten_features(written, features))
     assert found > 100
 
 

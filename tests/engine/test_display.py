@@ -47,3 +47,14 @@ def test_the_speed_counts_only_what_this_process_ran() -> None:
     speed = shown.speed()
     assert 0 < speed["images_per_s"] < 64 / 1e-6
     assert speed["data_wait_share"] == 0.0
+
+
+def test_the_seconds_left_go_by_the_steps_that_this_process_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(display.time, "perf_counter", iter(range(0, 100, 2)).__next__)
+    stream = io.StringIO()
+    shown = Display(Console(file=stream, width=120))
+    shown.start_epoch(0, 1, num_steps=100, steps_done=90)
+    shown.step(num_images=8, wait_s=0.0, loss=torch.tensor(1.0))  # Two seconds a step, nine to go.
+    assert "step 91/100" in stream.getvalue()
+    assert stream.getvalue().rstrip().endswith(" 18 s left")

@@ -16,7 +16,7 @@ from shelfmark.evaluation.post_processing import (
     plain_scores,
     query_expanded,
     reranked_scores,
-    whitened,
+    whiten_query_gallery,
 )
 from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.retrieval.whitening import PCAWhitening
@@ -104,6 +104,13 @@ def test_query_expansion_moves_both_sides_and_augmentation_the_gallery_alone() -
     np.testing.assert_allclose(moved.gallery.numpy(), units(expanded(units(features[20:]), 3.0, 5)), atol=1e-12)
 
 
+def test_a_set_that_was_searched_in_itself_is_two_sides_once_one_of_them_moved() -> None:
+    features, labels = catalogue()
+    moved, rows = database_augmented(searched(features, labels)), np.arange(60)
+    wanted = retrieval.scores(moved.query, labels, [1], moved.gallery, labels, query_ids=rows, gallery_ids=rows)
+    assert plain_scores(moved) == {name: wanted[name] for name in ("recall@1", "map")}
+
+
 def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
     features, labels = catalogue()
     rows = np.arange(60)
@@ -117,7 +124,7 @@ def test_an_image_on_both_sides_is_one_image_to_its_neighbours() -> None:
 
 def test_whitening_learns_from_the_gallery_alone() -> None:
     features, labels = catalogue()
-    found = whitened(searched(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
+    found = whiten_query_gallery(searched(features[:20], labels[:20], features[20:], labels[20:]), dim=4)
     learned = PCAWhitening(4, 0.1).fit(units(features[20:]))
     np.testing.assert_allclose(found.query.numpy(), units(learned.transform(units(features[:20]))), atol=1e-12)
     assert found.gallery.shape == (40, 4)

@@ -155,3 +155,9 @@ def test_a_rarer_class_is_held_to_more():
 def test_cosines_of_other_classes_than_the_counts_are_refused():
     with pytest.raises(ValueError, match=r"cosines are \(2, 4\); counts have 3 classes"):
         AdaptiveMarginLoss(torch.tensor(COUNTS))(torch.zeros(2, 4), torch.tensor([0, 3]))
+
+
+def test_a_margin_of_nothing_is_allowed_and_is_the_plain_softmax():
+    cosine, labels = torch.tensor([[0.2, -0.5], [0.9, 0.1]], dtype=torch.float64), torch.tensor([0, 1])
+    expected = torch.nn.functional.cross_entropy(8 * cosine, labels)
+    torch.testing.assert_close(ArcFaceLoss(0.0, 8.0)(cosine, labels), expected)

@@ -79,7 +79,7 @@ def test_a_hidden_layer_stands_before_the_projection(head: MetricHead | ProxyHea
     hidden = (embedding @ state["projection.0.weight"].T + state["projection.0.bias"]).clamp_min(0)
     expected = hidden @ state["projection.2.weight"].T + state["projection.2.bias"]
     found = head(embedding)
-    vectors = found if isinstance(found, torch.Tensor) else found.vectors
+    vectors = found if isinstance(found, torch.Tensor) else found.embeddings
     assert hidden.shape == (4, 5)
     torch.testing.assert_close(vectors, expected / expected.norm(dim=1, keepdim=True))
 

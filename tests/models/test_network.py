@@ -43,7 +43,7 @@ def test_a_proxy_head_gives_vectors_and_the_proxies_of_every_class() -> None:
     model = network(embedding_dim=16, heads={"proxies": proxies(8, 3)})
     output = model(images()).heads["proxies"]
     assert isinstance(output, Proxies)
-    assert output.vectors.shape == (4, 8)
+    assert output.embeddings.shape == (4, 8)
     assert output.weight.shape == (7, 3, 8)
     assert [name for name in model.state_dict() if name.startswith("heads.")] == [
         "heads.proxies.weight",

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_fixtures import kept, small, unrendered
+from run_fixtures import base, base_run, kept, small, unrendered
 from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
 
-__all__ = ["kept", "small", "unrendered"]
+__all__ = ["base", "base_run", "kept", "small", "unrendered"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from small_recipe import SMALL
+from twelve_classes import NUM_CLASSES, few_steps, without_pictures, write_twelve_classes
 
 from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
@@ -21,7 +21,8 @@ from shelfmark.core.embeddings import read_embeddings
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
 from shelfmark.runtime.calibration_methods import METHODS
 
-NUM_CLASSES = 12
+__all__ = ["few_steps"]
+
 ROWS = {
     "unmodified",
     "tau_norm",
@@ -63,25 +64,10 @@ class Shop:
         return torch.from_numpy(np.array(embeddings.features)).double(), torch.from_numpy(embeddings.labels)
 
 
-@contextlib.contextmanager
-def without_pictures() -> Iterator[None]:
-    """Drawing takes longer than all the rest."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("shelfmark.pipelines.evaluate.draw_evaluation", lambda *_, **__: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def shop(shop_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("calibrate")
-    (folder / "dataset").mkdir()
-    (folder / "dataset" / "shop").symlink_to(shop_root)
-    for name in ("train", "val"):
-        document = json.loads((shop_root / f"{name}.json").read_text())
-        # Every tenth class: from the head and from the tail.
-        kept = [one for one in document["annotations"] if one["category_id"] % 10 == 0]
-        records = [{**one, "category_id": one["category_id"] // 10} for one in kept]
-        (folder / f"{name}_small.json").write_text(json.dumps({"annotations": records, "num_classes": NUM_CLASSES}))
+    write_twelve_classes(folder, shop_root)
     kinds = {
         "linear": ["train.steps_per_epoch=50", "optim.name=adamw", "optim.lr=0.003"],
         "plain": ["train.steps_per_epoch=2", "model.classifier.bias=false"],
@@ -134,16 +120,6 @@ def test_one_method_alone_gives_the_row_that_it_has_among_all(shop: Shop, all_me
     alone = shop.calibrate("linear", "--method", "crt", out="crt")
     assert [row["method"] for row in alone["methods"]] == ["unmodified", "crt"]
     assert all(row in all_methods["methods"] for row in alone["methods"])
-
-
-def test_predicting_with_the_winner_writes_a_submission(shop: Shop, all_methods: dict[str, Any]) -> None:
-    pictures = shop.folder / "pictures"
-    pictures.mkdir()
-    for picture in sorted((shop.folder / "dataset" / "shop" / "val").glob("*.jpg"))[:3]:
-        (pictures / picture.name).write_bytes(picture.read_bytes())
-    with contextlib.chdir(shop.folder):
-        assert main(["test", "--RESUME_MODEL", "all/best_model", "--images", "pictures", "--out", "best.csv"]) == 0
-    assert len((shop.folder / "best.csv").read_text().splitlines()) == 4
 
 
 def test_a_recalibrated_model_is_no_point_to_resume_from(

@@ -102,6 +102,8 @@ def test_a_photograph_joins_the_nearest_product_from_the_threshold_on(run: RunFi
     assert [one.category_id for one in answers[:2]] == [4, None]
     assert [one.cluster for one in answers[:2]] == [None, 7]
     assert all(one.cosine is not None and one.cosine > 0.99 for one in (answers[0], answers[1], answers[3]))
+    [first] = answers_of(run, products, JoinRule(0.9, 1.0, 1.0), axes[:1], ["e"])
+    assert (first.kind, first.category_id, first.cluster) == ("known", 0, None)
     assert answers[0].second
     assert answers[0].second_cosine is not None
     assert answers[0].second_cosine < answers[0].cosine  # type: ignore[operator]

@@ -254,3 +254,10 @@ def test_an_edited_table_is_kept_when_its_folder_is_about_to_be_removed(run: Run
     run.review(0).write_text("not such a table")
     set_aside_review(run, 0)
     assert (run.round(0) / "review_2.csv").read_text() == "not such a table"
+
+
+def test_each_renamed_cluster_that_joined_a_known_class_becomes_a_class_of_its_own() -> None:
+    review = Review({cluster: Decision(name=name) for cluster, name in ((5, "Tea"), (6, "Rye"), (7, "Figs"))})
+    labels, names = review.applied(np.array([0, 0, 1, 1, 2]), np.array([5, 6, 6, 7, -1]), num_known=3)
+    assert labels.tolist() == [3, 4, 4, 5, 2]
+    assert names == {3: "Tea", 4: "Rye", 5: "Figs"}

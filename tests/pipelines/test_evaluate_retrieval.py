@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_recipe import SMALL
 
 from shelfmark.cli import main, screens
 from shelfmark.core.contracts import Embeddings
@@ -22,17 +21,11 @@ from shelfmark.recipe import Recipe
 from shelfmark.runtime.retrieval_scores import _legacy_scores, query_gallery
 
 
-@pytest.fixture
-def trained(small: Path) -> str:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
-    return "log/base/last"
-
-
 def test_everything_that_is_asked_for_is_scored_written_and_shown(
-    trained: str, capsys: pytest.CaptureFixture[str]
+    base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["--clusters", "--verification", "--legacy-metrics", "fastreid", "--gallery-draws", "3"]
-    assert main(["evaluate", "--RESUME_MODEL", trained, "--out", "scores", *asked]) == 0
+    assert main(["evaluate", "--RESUME_MODEL", "log/base/last", "--out", "scores", *asked]) == 0
     printed = capsys.readouterr().out
     summary = json.loads(Path("scores/summary.json").read_text())
     before = json.loads(Path("log/base/summary.json").read_text())
@@ -73,8 +66,8 @@ def test_after_training_the_screen_keeps_intervals_and_leaves_details_to_the_sum
     assert all(shown in printed for shown in ("Recall@1 many", "MRR", "mAP@5", "pnp", "90.0%"))
 
 
-def test_without_retrieval_pictures_val_is_searched_in_itself_with_its_groups(trained: str) -> None:
-    argv = ["evaluate", "--RESUME_MODEL", trained, "--out", "scores", "data.retrieval_json=null", "eval.few=12"]
+def test_without_retrieval_pictures_val_is_searched_in_itself_with_its_groups(base: Path) -> None:
+    argv = ["evaluate", "--RESUME_MODEL", "log/base/last", "--out", "scores", "data.retrieval_json=null", "eval.few=12"]
     assert main(argv) == 0
     summary = json.loads(Path("scores/summary.json").read_text())
     assert summary["num_queries"] + summary["num_queries_without_positive"] == summary["num_images"]

@@ -25,9 +25,8 @@ def _num_images(file: Path) -> int:
 
 
 def test_a_final_fit_trains_on_the_union_and_holds_a_part_of_val_out(
-    kept: dict[int, Path], caplog: pytest.LogCaptureFixture
+    base: Path, kept: dict[int, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
     argv = ["train", "--RESUME_MODEL", "log/base/best_model", f"data.more_train_json=[{VAL}]"]
     assert main([*argv, "train.steps_per_epoch=4"]) == 0
     assert "finetuning log/base/best_model" in caplog.text

@@ -30,7 +30,7 @@ from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
 from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
-from shelfmark.pipelines.search import GalleryImage, _candidates, search
+from shelfmark.pipelines.search import GalleryImage, _candidates, search_photographs
 from shelfmark.retrieval import index_files
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
@@ -158,6 +158,9 @@ def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_c
             np.testing.assert_array_equal(ours, theirs)
     assert by_path.neighbours.ids.shape == (8, 10)
     assert (by_path.neighbours.ids[[0, 7]] == -1).all()
+    # The index has 100 images.
+    assert one.answer(photos, k=200).neighbours.ids.shape == (8, 100)
+    assert one.answer(photos[:1]).errors.keys() == {0}
     answers = printed_json(["search", "--index", "index", *map(str, photos)], capsys, status=1)
     for answer, scores, rows in zip(answers, *by_path.neighbours):
         found = [(near["score"], near["id"]) for near in answer["neighbours"]]
@@ -442,7 +445,7 @@ def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only
     document = json.loads(Path("retrieval_small.json").read_text())
     assert len(index) == sum(bool(one.get("is_gallery")) for one in document["annotations"])
     assert len(index) < len(document["annotations"])
-    [answer] = search(tmp_path / "index", photographs("retrieval")[:1])
+    [answer] = search_photographs(tmp_path / "index", photographs("retrieval")[:1])
     assert answer.candidates[0].name == document["class_names"][answer.candidates[0].label]
     photo = str(photographs("retrieval")[0])
     said = error(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
@@ -507,8 +510,11 @@ def test_weight_0_is_the_classifier_alone_and_weight_1_the_neighbours(at: Path) 
     assert sum(one.probability for one in both.products) == pytest.approx(1)
     assert all(one.probability == pytest.approx(one.classifier) for one in classifier.products)
     assert all(one.probability == pytest.approx(one.neighbours) for one in neighbours.products)
+    records = read_index(Path("index")).records
+    labels = dict(zip(records.paths, records.labels.tolist()))
     for one in both.products:
         assert one.probability == pytest.approx((one.classifier + one.neighbours) / 2)
+        assert labels.get(one.path) == (one.label if one.neighbours else None)
 
 
 def test_the_combined_probability_of_a_case_worked_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""A cross-batch memory and GradCache in a whole run."""
+"""A cross-batch memory, views of an image and GradCache in a whole run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_recipe import SMALL
+from small_recipe import SMALL, UNSCORED
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import load_checkpoint
@@ -15,8 +15,13 @@ from shelfmark.engine.metrics_log import read_metrics
 
 WITH_MEMORY = [
     *SMALL,
-    "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank, weight: 0.5, memory_rows: 80, memory_from_step: 4}]",
+    *UNSCORED,
+    "model.heads={rank: {dim: 16}, contrast: {dim: 16, hidden_dim: 24}}",
+    "losses=[{name: gpaco, vectors_head: contrast, memory_rows: 80},"
+    " {name: smooth_ap, head: rank, weight: 0.5, memory_rows: 80, memory_from_step: 4}]",
+    "augment.views=2",
     "train.steps_per_epoch=6",
+    "train.checkpoint_every_steps=6",
     "optim.schedule.name=constant",
 ]
 
@@ -25,47 +30,46 @@ def _train_records(name: str) -> list[dict[str, Any]]:
     return [record for record in read_metrics(Path("log", name, "metrics.jsonl")) if record["kind"] == "train"]
 
 
-def _memory(name: str) -> Any:
-    return load_checkpoint(Path("log", name, "last")).read_state()["memories"]["smooth_ap"]
+def _memory(name: str, loss: str) -> Any:
+    return load_checkpoint(Path("log", name, "last")).read_state()["memories"][loss]
 
 
-def test_a_resumed_run_goes_on_with_its_memory_to_the_same_digits(
-    small: Path, caplog: pytest.LogCaptureFixture
+def test_a_memory_counts_from_its_step_on_and_a_resume_goes_on_with_it_and_the_views_to_the_same_digits(
+    kept: dict[int, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main(["train", *WITH_MEMORY, "name=whole"]) == 0
-    assert main(["train", *WITH_MEMORY, "name=halves", "train.num_epochs=1"]) == 0
-    assert len(_memory("halves")["labels"]) == 80
-    assert main(["train", "--RESUME_MODEL", "log/halves/last", "train.num_epochs=2"]) == 0
-    assert _train_records("halves") == _train_records("whole")
-    assert _memory("halves")["vectors"].equal(_memory("whole")["vectors"])
+    middle, records = kept[6].rename("middle"), _train_records("whole")
+    assert main(["train", "--RESUME_MODEL", str(middle), "name=resumed"]) == 0
+    assert _train_records("resumed") == records[6:]
+    assert [record["step"] for record in records] == list(range(1, 13))
+    assert all(record["gpaco"] > 0 for record in records)
+    for loss in ("smooth_ap", "gpaco"):
+        whole, resumed = _memory("whole", loss), _memory("resumed", loss)
+        assert whole["vectors"].shape == (80, 16)
+        assert whole["vectors"].equal(resumed["vectors"])
     assert "starts empty" not in caplog.text
 
-
-def test_from_its_step_on_a_memory_changes_the_loss_and_other_images_start_without_it(
-    small: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with_memory, without = [*WITH_MEMORY, "train.num_epochs=1"], [*SMALL, *WITH_MEMORY[-2:], "train.num_epochs=1"]
-    assert main(["train", *with_memory, "name=memory"]) == 0
-    assert main(["train", *without, "name=none"]) == 0
-    pairs = list(zip(_train_records("memory"), _train_records("none"), strict=True))
-    same = [ours["smooth_ap"] == theirs["smooth_ap"] for ours, theirs in pairs]
+    without = ["losses.1.memory_rows=0", "losses.1.memory_from_step=0", "train.num_epochs=1"]
+    assert main(["train", *WITH_MEMORY, *without, "name=none"]) == 0
+    same = [ours["smooth_ap"] == theirs["smooth_ap"] for ours, theirs in zip(records, _train_records("none"))]
     assert same == [True] * 4 + [False] * 2
-    argv = ["train", "--RESUME_MODEL", "log/memory/last", "train.steps_per_epoch=1"]
-    assert main([*argv, "--mode", "finetune"]) == 0
+
+    argv = ["train", "--RESUME_MODEL", str(middle), "train.steps_per_epoch=1"]
+    assert main([*argv, "--mode", "finetune", "name=tuned", "train.num_epochs=1"]) == 0
     # One batch of 32: nothing was there before.
-    assert len(_memory("memory_finetune")["labels"]) == 32
+    assert len(_memory("tuned_finetune", "smooth_ap")["labels"]) == 32
     document = json.loads(Path("dataset/shop/train.json").read_text())
     document["annotations"].pop()
     Path("fewer.json").write_text(json.dumps(document))
-    assert main([*argv, "--mode", "resume", "data.train_json=fewer.json", "train.num_epochs=2"]) == 0
-    assert len(_memory("memory")["labels"]) == 32
+    assert main([*argv, "--mode", "resume", "data.train_json=fewer.json", "name=other"]) == 0
+    assert len(_memory("other", "smooth_ap")["labels"]) == 32
     assert "the memory of smooth_ap starts empty" in caplog.text
 
 
 def test_training_in_parts_is_training_where_batch_norm_is_frozen_and_else_warns(
     small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    short = [*SMALL, "train.num_epochs=1", "train.steps_per_epoch=4", "train.precision=fp32"]
+    short = [*SMALL, *UNSCORED, "train.num_epochs=1", "train.steps_per_epoch=3", "train.precision=fp32"]
     # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.
     frozen = [*short, "model.freeze_bn=true", "losses.1.temperature=0.1"]
     assert main(["train", *frozen, "name=whole"]) == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
+import socket
 import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +28,56 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name not in UNTIMED} for record in records]
 
 
-def _ended_at(checkout: Path, workplace: Path, at_step: int, number: int) -> tuple[int, str]:
+def _started(*arguments: object) -> ForkServerProcess:
+    """`_run` of these arguments in a fork of a process that has torch and has done nothing else."""
+    multiprocessing.set_forkserver_preload(["shelfmark.pipelines.train", "shelfmark.losses", "shelfmark.models"])
+    process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
+    process.start()
+    return process
+
+
+def _run(words: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:
+    """A whole program in a process of a group of its own, as a shell starts it."""
+    os.environ.update(environment)
+    os.setsid()
+    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY), 2)
+    os.chdir(folder)
+    sys.argv = ["main.py", *words]
+    sys.exit(main(["train", *words]))
+
+
+def _ended_at(workplace: Path, at_step: int, number: int) -> tuple[int | None, str]:
     """Starts or continues a run and sends it a signal once `at_step` is logged: its exit status, and what it said."""
-    command = [sys.executable, str(checkout / "main.py"), *SMALL, "name=ended", "data.num_workers=1"]
-    process = subprocess.Popen(
-        [*command, "--RESUME_MODEL", "auto"],
-        cwd=workplace,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    said = workplace / "said.txt"
+    words = [*SMALL, "name=ended", "data.num_workers=1", "--RESUME_MODEL", "auto"]
+    process = _started(words, workplace, said, {})
+    assert process.pid
     file = workplace / "log" / "ended" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     try:
-        while time.monotonic() < deadline and process.poll() is None:
+        while time.monotonic() < deadline and process.is_alive():
             if any(record["step"] >= at_step for record in read_metrics(file)):
                 break
-            time.sleep(0.01)
+            time.sleep(0.03)
         os.killpg(process.pid, number)
-        _, said = process.communicate(timeout=60)
+        process.join(60)
     finally:
-        if process.poll() is None:
+        if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return process.returncode, said
+            process.join()
+    return process.exitcode, said.read_text()
 
 
-def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(small: Path, checkout: Path) -> None:
+def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(small: Path) -> None:
     assert main(["train", *SMALL, "name=whole"]) == 0
     last = small / "log" / "ended" / "last"
     # The whole group hears it, the loader's process too, as from a scheduler.
-    status, said = _ended_at(checkout, small, at_step=4, number=signal.SIGTERM)
+    status, said = _ended_at(small, at_step=4, number=signal.SIGTERM)
     assert status == 75
     saved = load_checkpoint(last).manifest["step"]
     assert f"step {saved} is saved; go on with `python main.py --RESUME_MODEL log/ended/last`" in said
     assert saved >= 4
-    status, _ = _ended_at(checkout, small, at_step=14, number=signal.SIGKILL)
+    status, _ = _ended_at(small, at_step=14, number=signal.SIGKILL)
     assert status == -signal.SIGKILL
     stopped_at = load_checkpoint(last).manifest["step"]
     assert 12 <= stopped_at < 20, "the kill came after the run had ended"
@@ -74,9 +89,8 @@ def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(s
 
 
 def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
-    small: Path, caplog: pytest.LogCaptureFixture
+    base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1"]) == 0
     argv = ["train", "--RESUME_MODEL", "log/base/best_model", "--DATASET_TRAIN_JSON", "val_small.json"]
     assert main([*argv, "train.steps_per_epoch=4"]) == 0
     assert "finetuning log/base/best_model" in caplog.text
@@ -92,9 +106,8 @@ def test_other_training_annotations_finetune_and_hold_out_what_would_leak(
 
 
 def test_freezing_the_backbone_is_finetuning_and_a_resume_says_so(
-    small: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
     argv = ["train", "--RESUME_MODEL", "log/base/last.pth", "--BACKBONE_FREEZE"]
     assert main(argv) == 2
     assert "--mode finetune" in capsys.readouterr().err
@@ -104,8 +117,7 @@ def test_freezing_the_backbone_is_finetuning_and_a_resume_says_so(
     assert changed == {"classifier", "heads"}
 
 
-def test_resuming_a_complete_run_says_so_and_reports_it_again(small: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert main(["train", *SMALL, "name=base", "train.num_epochs=1", "train.steps_per_epoch=2"]) == 0
+def test_resuming_a_complete_run_says_so_and_reports_it_again(base: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = Path("log/base/summary.json").read_text()
     assert main(["train", "--RESUME_MODEL", "log/base/last"]) == 0
     assert "has all its 1 epochs; train.num_epochs=N would add some" in caplog.text
@@ -125,14 +137,22 @@ def test_a_run_that_goes_on_from_its_best_model_keeps_it_until_a_better_one_come
 
 
 @pytest.mark.dist
-def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Path, checkout: Path) -> None:
+def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Path) -> None:
     # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.
     same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "losses.1.temperature=0.1"]
-    same += ["train.num_epochs=1", "train.steps_per_epoch=6"]
+    same += ["train.num_epochs=1", "train.steps_per_epoch=3"]
     assert main(["train", *same, "name=one"]) == 0
-    command = [sys.executable, str(checkout / "main.py"), *same, "name=two", "--num-gpus", "2"]
-    done = subprocess.run(command, cwd=small, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        _started([*same, "name=two"], small, small / f"said_{rank}.txt", {**place, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]
+    for rank, process in zip("01", ranks):
+        process.join(300)
+        assert process.exitcode == 0, (small / f"said_{rank}.txt").read_text()
     one, two = (_records(small / "log" / name) for name in ("one", "two"))
     assert [record["step"] for record in one] == [record["step"] for record in two]
     for ours, theirs in zip(one, two):

@@ -60,19 +60,18 @@ def test_a_run_without_val_is_chosen_scored_and_resumed_by_retrieval(small: Path
     assert {"top1", "recall@1"} <= set(json.loads(Path("both/summary.json").read_text()))
 
 
-@pytest.mark.parametrize(
-    ("command", "purpose"),
-    [(["tau-norm"], "tau-norm scores images"), (["calibrate", "--method", "tau_norm"], "recalibration scores")],
-)
-def test_what_needs_val_says_so_for_a_run_without(
-    small: Path, capsys: pytest.CaptureFixture[str], command: list[str], purpose: str
-) -> None:
+def test_what_needs_val_says_so_for_a_run_without(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *ALONE, "eval.metric=map@r"]) == 0
-    assert main([*command, "--RESUME_MODEL", "log/alone/best_model"]) == 2
-    printed = " ".join(capsys.readouterr().err.split())
-    assert purpose in printed
-    assert "Give annotations of pictures that it was not trained on, as data.val_json=FILE." in printed
-    assert main([*command, "--RESUME_MODEL", "log/alone/best_model", "data.val_json=val_small.json"]) == 0
+    for command, purpose in (
+        (["tau-norm"], "tau-norm scores images"),
+        (["calibrate", "--method", "tau_norm"], "recalibration scores"),
+    ):
+        argv = [*command, "--RESUME_MODEL", "log/alone/best_model"]
+        assert main(argv) == 2
+        printed = " ".join(capsys.readouterr().err.split())
+        assert purpose in printed
+        assert "Give annotations of images that it was not trained on, as data.val_json=FILE." in printed
+        assert main([*argv, "data.val_json=val_small.json"]) == 0
 
 
 def mark_training_images(file: Path) -> None:

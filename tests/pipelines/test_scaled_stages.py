@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_recipe import SMALL
+from small_recipe import SMALL, UNSCORED
 
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
@@ -17,6 +17,7 @@ from shelfmark.runtime.trained_model import open_model
 SCALE = "classifier.class_scale"
 MISLAS = [
     *SMALL,
+    *UNSCORED,
     "augment.mixup=0.2",
     "losses=[{name: cross_entropy, until_epoch: 1}, {name: label_aware_smoothing, from_epoch: 1},"
     " {name: smooth_ap, head: rank, from_epoch: 1, memory_rows: 64}]",
@@ -25,7 +26,6 @@ MISLAS = [
     "train.checkpoint_every_steps=2",
     "train.stages=[{from_epoch: 1, freeze: [backbone], adapt_frozen_bn_statistics: true, classifier: scale, mixup: 0,"
     " sampling: class_balanced, lr: 0.1}, {from_epoch: 2, freeze: [backbone], mixup: 0}]",
-    "eval.every_epochs=3",
 ]
 
 
@@ -88,7 +88,7 @@ def test_every_reader_of_a_checkpoint_with_factors_sees_the_scaled_classifier(sm
     lws = [
         *SMALL,
         "losses=[{name: cross_entropy}]",
-        "train.steps_per_epoch=6",
+        "train.steps_per_epoch=3",
         "train.stages=[{from_epoch: 1, freeze: [backbone], classifier: scale, sampling: class_balanced, lr: 0.1}]",
     ]
     assert main(["train", *lws, "name=lws"]) == 0

@@ -22,8 +22,9 @@ from two_processes import on_processes
 
 from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
-from shelfmark.cli.processes import NUM_GPUS
-from shelfmark.config.load import load, parse_override
+from shelfmark.cli.options import NUM_GPUS
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core import dist
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError

@@ -10,8 +10,8 @@ import pytest
 
 from shelfmark.cli import main
 from shelfmark.core.errors import UserError
-from shelfmark.pipelines.ensemble import ensemble as joint
-from shelfmark.predictions.ensemble import ensemble
+from shelfmark.pipelines.ensemble import ensemble
+from shelfmark.predictions.ensemble import join_topk
 from shelfmark.predictions.submission import read_submission, read_topk, write_topk
 
 NAN = math.nan
@@ -37,7 +37,7 @@ def two(tmp_path: Path) -> list[Path]:
 
 
 def test_a_class_has_the_mean_of_its_scores_and_0_where_it_is_not_listed(two: list[Path]) -> None:
-    ids, classes, scores = ensemble(two, [1.0, 1.0])
+    ids, classes, scores = join_topk(two, [1.0, 1.0])
     assert list(ids) == ["x", "y", "z"]
     # x: class 2 has (0.3 + 0.8) / 2, class 1 (0.6 + 0.1) / 2. y: 3 has (0.9 + 0.2) / 2. z: only b has scores.
     assert classes.tolist() == [[2, 1], [3, 4], [7, 5]]
@@ -45,7 +45,7 @@ def test_a_class_has_the_mean_of_its_scores_and_0_where_it_is_not_listed(two: li
 
 
 def test_weights_shift_the_judgement(two: list[Path]) -> None:
-    _, classes, scores = ensemble(two, [3.0, 1.0])
+    _, classes, scores = join_topk(two, [3.0, 1.0])
     assert classes[0].tolist() == [1, 2]
     np.testing.assert_allclose(scores[0], [(1.8 + 0.1) / 4, (0.9 + 0.8) / 4], rtol=1e-12)
 
@@ -55,7 +55,7 @@ def test_an_image_without_any_score_keeps_the_first_files_guess(tmp_path: Path) 
         write(tmp_path / "a.csv", ["x"], [[4, 5]], [[NAN, NAN]]),
         write(tmp_path / "b.csv", ["x"], [[6, 7]], [[NAN, NAN]]),
     ]
-    _, classes, scores = ensemble(files, [1.0, 1.0])
+    _, classes, scores = join_topk(files, [1.0, 1.0])
     assert classes.tolist() == [[4, 5]]
     assert np.isnan(scores).all()
 
@@ -65,16 +65,16 @@ def test_of_equal_scores_the_smaller_class_comes_first(tmp_path: Path) -> None:
         write(tmp_path / "a.csv", ["x"], [[9]], [[0.5]]),
         write(tmp_path / "b.csv", ["x"], [[2]], [[0.5]]),
     ]
-    assert ensemble(files, [1.0, 1.0])[1].tolist() == [[2]]
+    assert join_topk(files, [1.0, 1.0])[1].tolist() == [[2]]
 
 
 def test_files_of_other_test_sets_are_refused(two: list[Path], tmp_path: Path) -> None:
     other = write(tmp_path / "c.csv", ["x", "y", "w"], [[1]] * 3, [[0.5]] * 3)
     with pytest.raises(UserError, match=r"c.csv has no image 'z', unlike .*a.csv with its 3"):
-        ensemble([two[0], other], [1.0, 1.0])
+        join_topk([two[0], other], [1.0, 1.0])
     larger = write(tmp_path / "d.csv", ["x", "y", "z", "w"], [[1]] * 4, [[0.5]] * 4)
     with pytest.raises(UserError, match=r"d.csv has 4 images, unlike"):
-        ensemble([two[0], larger], [1.0, 1.0])
+        join_topk([two[0], larger], [1.0, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -83,24 +83,24 @@ def test_files_of_other_test_sets_are_refused(two: list[Path], tmp_path: Path) -
 )
 def test_weights_that_do_not_fit_are_refused(two: list[Path], weights: list[float], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        ensemble(two, weights)
+        join_topk(two, weights)
 
 
 def test_what_no_ensemble_can_use_is_refused_with_its_file_and_row(two: list[Path], tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("id,class_1,score_1\r\n")
     with pytest.raises(UserError, match=r"none\.csv has no row"):
-        ensemble([two[0], tmp_path / "none.csv"], [1.0, 1.0])
+        join_topk([two[0], tmp_path / "none.csv"], [1.0, 1.0])
     with pytest.raises(UserError, match=r"b\.csv, row 2: 'x' has the class 9; with --num-classes 9 .* from 0 to 8"):
-        ensemble(two, [1.0, 1.0], num_classes=9)
-    assert len(ensemble(two, [1.0, 1.0], num_classes=10)[0]) == 3
+        join_topk(two, [1.0, 1.0], num_classes=9)
+    assert len(join_topk(two, [1.0, 1.0], num_classes=10)[0]) == 3
 
 
 def test_where_the_result_cannot_go_is_told_before_files_are_read(two: list[Path], tmp_path: Path) -> None:
     two[1].write_text("broken")
     with pytest.raises(UserError, match=rf"--out {tmp_path} is a folder; name a file in it"):
-        joint(two, None, tmp_path)
+        ensemble(two, None, tmp_path)
     with pytest.raises(UserError, match="cannot be written"):
-        joint(two, None, two[0] / "joint.csv")
+        ensemble(two, None, two[0] / "joint.csv")
 
 
 def test_the_command_writes_a_submission_and_its_scores(two: list[Path], tmp_path: Path, capsys) -> None:

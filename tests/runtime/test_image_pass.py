@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from shelfmark.config.load import load, parse_override
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.data.bad_images import BadImageLog

@@ -14,7 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.engine.checkpoint import Checkpoint
 from shelfmark.recipe import Recipe
 from shelfmark.runtime import resume_plan as start_module
-from shelfmark.runtime.resume_plan import Found, RunStart, decide_start, find_checkpoint, run_folder
+from shelfmark.runtime.resume_plan import RunOrigin, RunStart, decide_start, find_checkpoint, run_folder
 
 
 def _checkpoint(folder: Path, sha256: str = "same", has_state: bool = True) -> Checkpoint:
@@ -24,7 +24,7 @@ def _checkpoint(folder: Path, sha256: str = "same", has_state: bool = True) -> C
 def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None, aside: bool = False) -> RunStart:
     recipe = Recipe(name="shop", output={"log_root": tmp_path})
     table: Any = SimpleNamespace(sha256="same")
-    return decide_start(recipe, table, Found(checkpoint), mode, aside)
+    return decide_start(recipe, table, RunOrigin(checkpoint), mode, aside)
 
 
 def _opened(start: RunStart, log_root: Path) -> Path:
@@ -111,7 +111,7 @@ def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
     monkeypatch.setattr(dist, "restart_count", lambda: 0)
     assert find_checkpoint(recipe, None).folder is None
     monkeypatch.setattr(dist, "restart_count", lambda: 1)
-    assert find_checkpoint(recipe, None) == Found(None, tmp_path / "shop_2")
+    assert find_checkpoint(recipe, None) == RunOrigin(None, tmp_path / "shop_2")
 
 
 def test_a_second_run_in_the_same_folder_is_told_who_trains_there(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
-from shelfmark.cli.processes import run
+from shelfmark.cli.processes import require_one_process, run
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
@@ -58,4 +58,5 @@ def _run(words: list[str]) -> int:
         hint = did_you_mean(name, COMMANDS)
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
-    return run(name, command, parse(name, command, argv))
+    require_one_process(name, command)
+    return run(command, parse(name, command, argv))

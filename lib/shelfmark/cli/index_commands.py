@@ -51,10 +51,10 @@ NEAREST = option("--k", "number of nearest gallery images to use", type=int, def
 def build(args: argparse.Namespace) -> int:
     require_checkpoint(args)
     source = _source(args)
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.index import build as run
 
-    run(opened, args.out, source, args.kind)
+    run(model, args.out, source, args.kind)
     return 0
 
 
@@ -91,10 +91,10 @@ def export(args: argparse.Namespace) -> int:
 def search(args: argparse.Namespace) -> int:
     photos = photos_of(args)
     from shelfmark.cli import index_screens
-    from shelfmark.pipelines.search import search as run
+    from shelfmark.pipelines.search import search_photographs
 
     with _told_aside(args.json):
-        answers = run(
+        answers = search_photographs(
             args.index,
             photos,
             k=args.k,

@@ -11,7 +11,7 @@ from shelfmark.cli.recipes import model_recipe, trained_model
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
     from shelfmark.core.together import from_main
@@ -19,47 +19,47 @@ def evaluate(args: argparse.Namespace) -> int:
     from shelfmark.pipelines.post_processing import Plan, post_process
     from shelfmark.runtime.retrieval_scores import ExtraScores
 
-    plan = Plan.of(args.post, args.whiten_dim, opened.recipe)
-    former = args.out or opened.run_folder / "evaluation"
+    plan = Plan.of(args.post, args.whiten_dim, model.recipe)
+    former = args.out or model.run_folder / "evaluation"
     folder = from_main(lambda: unused_path(former))
     asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
-    screens.evaluated(folder, run(opened, folder, asked, former), args.legacy_metrics)
+    screens.evaluated(folder, run(model, folder, asked, former), args.legacy_metrics)
     if plan.steps:
-        screens.post_processed(folder, post_process(opened, folder, plan, former))
+        screens.post_processed(folder, post_process(model, folder, plan, former))
     return 0
 
 
 def calibrate(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.calibrate import calibrate as run
 
-    screens.calibrated(run(opened, args.method.split(","), args.out))
+    screens.calibrated(run(model, args.method.split(","), args.out))
     return 0
 
 
 def tau_norm(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.tau_norm import tau_norm as run
 
-    screens.recalibrated(run(opened))
+    screens.recalibrated(run(model))
     return 0
 
 
 def embed(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.embed import embed as run
 
-    run(opened, args.out, split=args.split, annotations=args.annotations, images=args.images)
+    run(model, args.out, split=args.split, annotations=args.annotations, images=args.images)
     return 0
 
 
 def clean(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.clean import clean as run
 
-    run(opened, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
+    run(model, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
     return 0
 
 

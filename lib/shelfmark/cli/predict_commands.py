@@ -16,10 +16,10 @@ def test(args: argparse.Namespace) -> int:
 
     if args.tta:
         args.overrides.append(Override("predict.views", args.tta, "--tta"))
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.predict import predict
 
-    predict(opened, images=args.images, topk=args.topk, out=args.out)
+    predict(model, images=args.images, topk=args.topk, out=args.out)
     return 0
 
 
@@ -31,19 +31,19 @@ def ensemble(args: argparse.Namespace) -> int:
 
 
 def weigh_experts(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.weigh_experts import weigh_experts as run
 
-    screens.weighed(run(opened, images=args.images))
+    screens.weighed(run(model, images=args.images))
     return 0
 
 
 def pseudo_label(args: argparse.Namespace) -> int:
-    opened = trained_model(args)
+    model = trained_model(args)
     from shelfmark.pipelines.pseudo_label import pseudo_label as run
 
-    run(opened, args.out, images=args.images, min_confidence=args.min_confidence, with_train=args.with_train)
+    run(model, args.out, images=args.images, min_confidence=args.min_confidence, with_train=args.with_train)
     return 0
 
 

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
 
 
-def run(name: str, command: Command, args: argparse.Namespace) -> int:
+def run(command: Command, args: argparse.Namespace) -> int:
     """Runs a command in as many processes as are asked for; returns the exit status of all."""
     if command.recipe is None:
-        _require_one_process(name, command)
         return command.run(args)
     # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
     with StopSignals() as signals:
@@ -54,7 +53,7 @@ def _as_one_of_all(command: Command, args: argparse.Namespace, recipe: Recipe) -
         return command.run(args)
 
 
-def _require_one_process(name: str, command: Command) -> None:
+def require_one_process(name: str, command: Command) -> None:
     """Raises a UserError where torchrun started several processes of a command that does not share its work."""
     number = int(os.environ.get("WORLD_SIZE", "1"))
     if number > 1 and not any(one.flag == NUM_GPUS for one in command.options):

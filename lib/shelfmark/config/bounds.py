@@ -1,4 +1,4 @@
-"""What no option's value may be, whichever option it is: checked where values are read, with their place."""
+"""Limits that hold for the value of every option, checked as values are read, so that an error can name their place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from shelfmark.config.nodes import Node
 
 MAX_DEPTH = 32
-"""Groups and lists within each other."""
+"""How deep groups and lists may stand within each other."""
 MAX_INT = 2**63 - 1
 MAX_FLOAT = (2 - 2**-23) * 2.0**127
 """The largest float32, 3.4e38: a greater number becomes infinite in a tensor."""

@@ -50,9 +50,10 @@ def shown(value: Any) -> str:
 
 
 def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
-    """The keys that an unknown one may stand for: its name elsewhere, a spelling here, one anywhere, a description.
+    """The keys that an unknown key may stand for. Tried in turn: the same name in another group, a similar name in this
+    group, a similar name in any group, a description that has its words.
 
-    prefix: the key of the group that holds it. siblings: the names there are in that group. everywhere: all keys.
+    prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
     """
     same = [key for key in everywhere if key.rpartition(".")[2].lower() == leaf.lower()]
     near = did_you_mean(leaf, siblings)
@@ -149,7 +150,7 @@ def _one_of(shape: Shape, value: Any) -> str:
 
 
 def _rewrite(place: _Place, value: Any) -> str:
-    """How the value that was meant is written, where that can be told."""
+    """How to write the value that the user meant; empty where that is unclear."""
     kind = place.shape.schema.get("type") if place.shape else None
     if value is None:
         return " Leave it out to keep the default."

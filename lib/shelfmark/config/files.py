@@ -14,19 +14,19 @@ from shelfmark.core.errors import did_you_mean
 BASE = "_base_"
 """The key, at the top of a file, that names the file or files which it builds on."""
 _MAX_FILES = 64
-"""Read for one configuration: a few that name each other twice stand for thousands."""
+"""How many files one configuration may read: a few files that each name two others can stand for thousands."""
 
 
 def read_config(file: Path, present: Callable[[Node], Node] = lambda tree: tree) -> Node:
     """What the file and its bases set. Raises UserError for a file that is missing or is not YAML.
 
-    present: what becomes of the tree of each file, before they join.
+    present: applied to the tree of each file before the trees are merged.
     """
     return _with_bases(_existing(file), (), [], present)
 
 
 def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path], present: Callable[[Node], Node]) -> Node:
-    """The file's tree on top of the trees of its bases; of several bases, the later one rules. read: so far."""
+    """The file's tree on top of the trees of its bases; a later base rules. read: the files read so far."""
     read.append(file)
     if len(read) > _MAX_FILES:
         raise ConfigError([f"{_shown_path(read[0])}: more than {_MAX_FILES} files, through their `{BASE}` lines."])

@@ -1,4 +1,4 @@
-"""Files and overrides into one validated, frozen tree."""
+"""Makes one validated, frozen tree of files and overrides."""
 
 from __future__ import annotations
 

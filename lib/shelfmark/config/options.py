@@ -1,7 +1,7 @@
 """Every option of a tree by its dotted key: what it may be, its default and what it is for.
 
-In a key, `0` stands for any entry of a list, and NAME for a name that the user chooses. Entries that have a name of
-their own, as losses, have it in place of a number: `losses.smooth_ap.temperature`.
+In a key, `0` stands for any entry of a list, and NAME for a name that the user chooses. An entry that has a name, such
+as a loss, is called by that name: `losses.smooth_ap.temperature`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Place:
         return [self._below(name, shape) for name in keys if (shape := self.shape.child(name))]
 
     def groups(self) -> list[Place]:
-        """The groups that are set here: this one, each entry of a list or mapping, or each kind of named entry."""
+        """The groups at this place: itself, each entry of a list or mapping, or each kind of named entry."""
         if self.shape.tag:
             return [self._below(name, self.shape.member({self.shape.tag: name})) for name in self.shape.choices]
         if self.shape.keys():
@@ -50,7 +50,7 @@ class Place:
         return Place(self.key, entry).groups() if entry.tag else self._below(self._entry_name, entry).groups()
 
     def step(self, part: str, value: Any = None) -> Place | None:
-        """The place one part of a key down; None where there is none. value: what is set here, in JSON's types."""
+        """The place below, by one part of a key; None if there is none. value: set at this place, in JSON's types."""
         if self.shape.tag and part in self.shape.choices:
             return self._below(part, self.shape.member({self.shape.tag: part}))
         below = self.shape.child(part, value)
@@ -71,9 +71,9 @@ class Place:
 
 
 def all_groups(top: Place, seen: set[str] | None = None) -> Iterator[Place]:
-    """Every group that holds options, from `top` down; one that stands in several places comes once.
+    """Every group that holds options, from `top` down. A kind of group that stands in several places comes once.
 
-    seen: kinds of groups that came before, to which those of `top` are added.
+    seen: the kinds of groups that came before; those below `top` are added to it.
     """
     seen = set() if seen is None else seen
     waiting = [top]
@@ -86,16 +86,16 @@ def all_groups(top: Place, seen: set[str] | None = None) -> Iterator[Place]:
 
 
 def kind_of(group: Place) -> str:
-    """The same for groups of the same options."""
+    """A name of the group's kind: groups of the same options have the same one."""
     return str(group.shape.schema.get("title", group.key))
 
 
 def find(top: Shape, key: str, values: Any = _UNSET) -> tuple[Place, str]:
     """The place of a key as a user types it, and the key that it has in `values`.
 
-    `[]` may stand for `.0`. values: a configuration in JSON's types: it tells what `losses.0` is, and which number
-    `losses.smooth_ap` has; '' where it has none. Raises ConfigError for a key that is unknown, with the one that was
-    meant.
+    `[]` may stand for `.0`. values: a configuration in JSON's types, which says what `losses.0` is and which number
+    `losses.smooth_ap` has. Without `values` the second result is ''. Raises ConfigError for an unknown key, with the
+    key that the user may have meant.
     """
     place, path = Place("", top), []
     for part in key.replace("[]", ".0").split("."):
@@ -109,7 +109,7 @@ def find(top: Shape, key: str, values: Any = _UNSET) -> tuple[Place, str]:
 
 
 def value_at(values: Any, key: str) -> Any:
-    """What a configuration in JSON's types has at a dotted key that `find` gave."""
+    """The value that a configuration in JSON's types has at a dotted key, which `find` gave."""
     for part in key.split("."):
         values = _part_of(values, part)
     return values

@@ -82,7 +82,7 @@ def _put(place: Node, parts: list[str], depth: int, override: Override, shape: S
         )
     changed = {**place.value, part: _put(old, parts, depth + 1, override, below)}
     if shape and part == shape.tag:
-        # Another member of the union: a default that it does not know was never the user's wish.
+        # The union's member changes: defaults that the new member does not have are dropped, as the user set none.
         known = shape.keys({part: override.value})
         changed = {key: item for key, item in changed.items() if item.origin != DEFAULT or key in known}
     return Node(changed, override.origin if place.origin == DEFAULT else place.origin)
@@ -102,7 +102,7 @@ def _put_in_list(place: Node, old: Node, parts: list[str], depth: int, override:
 
 
 def _unset(shape: Shape | None, origin: str) -> Node:
-    """What an override steps into where nothing was set: a list's default entries, or an empty group."""
+    """The node for a key below an option that nobody set: a list's default entries, or an empty group."""
     if shape is None or not shape.is_list:
         return Node({}, origin)
     return node_of(shape.default if isinstance(shape.default, list) else [], DEFAULT)

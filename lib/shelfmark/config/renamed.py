@@ -18,9 +18,9 @@ from shelfmark.core.log import remark
 
 @dataclass(frozen=True)
 class Renamed:
-    """former: dotted; `*` stands for the number of a list's entry. name: what its last part is called now.
+    """former: dotted; `*` stands for the number of a list's entry. name: the present name of its last part.
 
-    values: of the values that have another name too, each with its present one.
+    values: former to present name of each value that was renamed too.
     """
 
     former: str
@@ -44,12 +44,12 @@ _Tell = Callable[[str], None]
 
 
 def present_tree(tree: Node) -> Node:
-    """A file's tree with present names, and a line for each former one. ConfigError: a former and its present name."""
+    """A file's tree with present names; each former name is told once. ConfigError: an option has both its names."""
     return _present(tree, (), _told_once)
 
 
 def present_overrides(overrides: Iterable[Override]) -> list[Override]:
-    """Overrides with present names, and a line for each former one. ConfigError: a former and its present name."""
+    """Overrides with present names; each former name is told once. ConfigError: an option has both its names."""
     found, former = [], {}
     for override in overrides:
         one = _override(override, _told_once)

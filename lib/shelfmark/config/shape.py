@@ -54,7 +54,7 @@ class Shape:
         return self._at(schema["items"]) if "items" in schema and str(part).isdecimal() else None
 
     def with_defaults(self, value: Any) -> Any:
-        """`value`, set so far, with the other keys of its groups at their defaults; all in JSON's types."""
+        """`value`, with the keys that its groups lack at their defaults; all in JSON's types."""
         if isinstance(value, list):
             return [child.with_defaults(one) if (child := self.child(i)) else one for i, one in enumerate(value)]
         if not isinstance(value, dict):
@@ -121,7 +121,7 @@ class Shape:
             yield from shape.below(f"{prefix}{key}.")
 
     def _at(self, schema: Mapping[str, Any]) -> Shape:
-        """Follows references and takes `X | None` for X, keeping what stands beside them (default, description)."""
+        """Follows references and takes `X | None` for X; keeps the default and description that stand beside them."""
         schema = dict(schema)
         while True:
             others = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]

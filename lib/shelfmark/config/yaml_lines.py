@@ -32,11 +32,11 @@ _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _MAX_DIGITS = 40
-"""More than any number of 64 bits has; Python refuses to read thousands."""
+"""The most digits of a whole number, more than 64 bits need; Python refuses to read thousands of digits."""
 _MAX_BYTES = 256 * 1024
-"""Of a file, of which the parser reads some 100 kilobytes a second."""
+"""The largest file; the parser reads about 100 kilobytes a second."""
 _MAX_VALUES = 20_000
-"""Of a document with its aliases written out: ten lines of them can stand for a billion values."""
+"""The most nodes of a document with its aliases written out: ten lines can stand for a billion values."""
 
 
 def scalar(text: str) -> Scalar:

@@ -1,8 +1,8 @@
 """Derived files and the one question about them: do they fit what is needed now?
 
-Stored features, an index and a stage of discovery are each a folder whose manifest holds facts: by dotted name what
-shaped the files, such as `model.last_stride` or the hash of the weights. What fits is used again; what does not is
-made anew or refused, and then the facts that differ are named.
+Stored features, an index and a stage of discovery are each a folder whose manifest holds facts: the options and hashes
+that shaped the files, by dotted name, such as `model.last_stride`. A folder that fits is used again. One that does not
+is made anew or refused, and the message names the facts that differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """One fact that is another now. before, now: None where there is no such fact."""
+    """A fact whose value changed. before, now: the two values, None where the fact is missing."""
 
     name: str
     before: Any
@@ -40,9 +40,9 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(before: Facts, now: Facts, defaults: Facts | None = None) -> list[Difference]:
-    """Which facts differ, by name; none: it fits. All three by dotted name, in JSON's types.
+    """The facts that differ, sorted by name; empty where the folder fits. Facts are by dotted name, in JSON's types.
 
-    defaults: what a fact was where `before` does not know it, because it is younger than `before`.
+    defaults: values for facts that `before` lacks because Shelfmark did not write them then.
     """
     old = {**{name: value for name, value in (defaults or {}).items() if name in now}, **before}
     names = sorted(old.keys() | now.keys())
@@ -58,7 +58,7 @@ def listed(found: Iterable[Difference], most: int = 5) -> str:
 
 
 def _value(facts: Facts, name: str) -> Any:
-    # A group without entries says no more than one that is not there.
+    # An empty group means the same as a missing one.
     value = facts.get(name)
     return None if value == {} else value
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from shelfmark.core.strings import Strings
 
 UNLABELLED = -1
-"""The label of a row that has none. In a loss such a row takes no part and costs nothing, whatever it holds."""
+"""The label of a row without one. Losses leave such a row out, whatever numbers it holds."""
 
 
 class BadImage(NamedTuple):
@@ -48,9 +48,9 @@ class Batch:
 
 
 class Proxies(NamedTuple):
-    """What a proxy head returns: this batch's vectors, (N, d), and its weight, (C, J, d) for J proxies a class."""
+    """What a proxy head returns: unit embeddings (N, d) of the batch, and its weight (C, J, d), J proxies a class."""
 
-    vectors: Tensor
+    embeddings: Tensor
     weight: Tensor
 
 
@@ -60,8 +60,8 @@ class Outputs:
 
     embedding: (N, D), un-normalised: the features that retrieval and calibration stand on.
     heads: by name; `classifier` holds the logits (N, C), a metric head its normalised (N, d) vectors, a proxy head
-    its Proxies. With X experts, `experts` holds the logits of each, (N, X, C), `expert_1` ... `expert_X` (N, C) those
-    of one, and `classifier` their mean.
+    its Proxies. With X experts, `experts` holds the logits of all, (N, X, C), `expert_1` ... `expert_X` the logits of
+    one expert, (N, C), and `classifier` the mean over experts.
     """
 
     embedding: Tensor
@@ -80,8 +80,8 @@ class Embeddings:
 
     features: (N, D) float32, often memory-mapped. labels: (N,) int64, -1 where there is none.
     manifest: how they were made (config hash, checkpoint hash, rows hash).
-    rows: (N,) int64, each image's row in the annotation table; some are missing where images could not be
-    read. Counted from 0 where nothing is given.
+    rows: (N,) int64, each image's row in the annotation table, 0..N-1 by default. Images that could not be read have
+    no row here.
     """
 
     features: np.ndarray

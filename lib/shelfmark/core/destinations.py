@@ -1,4 +1,4 @@
-"""Where results go: looked at before the work whose result it is."""
+"""Places for results, checked before the work begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shelfmark.core.errors import UserError
 
 
 def require_place(path: Path, what: str, is_folder: bool = False) -> Path:
-    """`path`, where a file, or with `is_folder` a folder, can be written; nothing is made yet. what: as `--out`.
+    """`path`, if a file (with `is_folder`, a folder) can be written there; nothing is made yet. what: as `--out`.
 
     Raises a UserError where a part of the path is a file, is not writable or has too long a name, and where `path`
     is a folder that should be a file, or the other way round.

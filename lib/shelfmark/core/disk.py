@@ -1,4 +1,4 @@
-"""What is on the disk for good, and what the disk has no room for."""
+"""Writes that outlast a power cut, and the errors of a full disk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "your quota
 _TOO_LARGE = {errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows"}
 _REASONS = _FULL | _TOO_LARGE
 _NO_INODES = "no file more can be made on the disk: all its inodes are used"
-# With so much free, more than bytes is amiss: what we write in one go is a few times what is asked for.
+# With this much free, bytes are not what is missing: one write takes at most a few times the bytes that it asked for.
 _PLENTY_BYTES, _PLENTY = 1 << 30, 10
 _PARTLY = "only a part of it was taken; the disk is full, or a quota or `ulimit -f` is used up"
-# What faiss and safetensors say, and torch and numpy, which keep the reason to themselves.
+# Error texts of faiss, safetensors, torch and numpy; the last two do not give the reason.
 _WORDS = {
     r"No space left on device": _REASONS[errno.ENOSPC],
     r"Disk quota exceeded": _REASONS[errno.EDQUOT],
@@ -33,7 +33,8 @@ _MANY_FILES = 1000
 
 
 class DiskFullError(UserError):
-    """There was no room for a file. `reason` and `needed_bytes` go into the text of who knows the better path."""
+    """There was no room for a file. A caller that knows a better path makes a new error of `reason` and
+    `needed_bytes`."""
 
     def __init__(self, path: Path, reason: str, needed_bytes: int | None = None) -> None:
         self.reason, self.needed_bytes = reason, needed_bytes
@@ -48,7 +49,7 @@ class DiskFullError(UserError):
             if free > max(_PLENTY_BYTES, _PLENTY * (needed_bytes or 0)):
                 sizes += ": it may be out of inodes, or another limit was met"
             else:
-                # Whatever the size of what is being written, it is more than there is room for.
+                # The write may have no known size, but it needs more than is free.
                 sizes = f"; at least {free + 1:,} bytes are needed, {free:,} bytes are free"
         super().__init__(f"{path} cannot be written: {reason}{sizes}. {remedy} What stood there before is unchanged.")
 
@@ -72,21 +73,20 @@ def disk_full_told(path: Path, needed_bytes: int | None = None) -> Iterator[None
 
 
 def require_room(path: Path, needed_bytes: int) -> None:
-    """Raises a UserError where the disk of `path` has less than that free; before the long work."""
+    """Raises a UserError where fewer than `needed_bytes` are free on the disk of `path`. Call it before long work."""
     if free_bytes(path) < needed_bytes:
         raise DiskFullError(path, _FULL[errno.ENOSPC], needed_bytes)
 
 
 def free_bytes(path: Path) -> int:
-    """What is free for this user on the disk of `path`, which need not exist."""
+    """The bytes that this user may still write on the disk of `path`, which need not exist."""
     found = _file_system(path)
     return found.f_bavail * found.f_frsize if found else 0
 
 
 def allocate(descriptor: int, size_bytes: int, path: Path) -> None:
-    """Makes an open file that long, its room reserved where the file system can; a UserError names `path` if not.
-
-    So that a write later, or one through a memory map, cannot meet a full disk.
+    """Makes an open file `size_bytes` long. Reserves the room where the file system can, so that a later write, or one
+    through a memory map, cannot meet a full disk. Raises a UserError, which names `path`, where there is no room.
     """
     with disk_full_told(path, size_bytes):
         try:
@@ -121,13 +121,13 @@ def fsync_folder(folder: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Waits until every file and every folder in `folder`, and itself, is on the disk."""
+    """Waits until `folder`, and every file and folder in it, is on the disk."""
     files: list[Path] = []
     folders: list[Path] = []
     for parent, _, own in os.walk(folder):
         folders.append(Path(parent))
         files += [Path(parent, name) for name in own if not os.path.islink(os.path.join(parent, name))]
-    # One call for a tree of pictures: each fsync of a small file is a write of the journal.
+    # One call for a tree of pictures: each fsync of a small file would write the file system's journal.
     if len(files) < _MANY_FILES or not _syncfs(folder):
         for file in files:
             fsync_file(file)
@@ -194,7 +194,7 @@ def _file_system(path: Path) -> os.statvfs_result | None:
 
 def _has_no_inodes(path: Path) -> bool:
     found = _file_system(path)
-    # Some file systems count none.
+    # Some file systems do not count inodes.
     return found is not None and found.f_files > 0 and found.f_favail == 0
 
 

@@ -66,7 +66,8 @@ def local_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
-    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs); one needs no group.
+    """Joins the processes that our launcher or torchrun started (nccl on GPUs, gloo on CPUs). A lone process joins no
+    group.
 
     timeout: after which a collective ends with an error.
     """
@@ -93,7 +94,7 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=3
 
 
 def _says_it_first(store: dist.Store, text: str) -> bool:
-    """Whether no other process ended with these words before this one."""
+    """Whether this process is the first to end with this error text."""
     own = str(rank())
     try:
         return store.compare_set(f"said/{hashlib.sha256(text.encode()).hexdigest()}", "", own).decode() == own
@@ -103,7 +104,7 @@ def _says_it_first(store: dist.Store, text: str) -> bool:
 
 
 def store_of_this_attempt(timeout: timedelta) -> dist.Store:
-    """A connection of its own to what all processes read and write; no attempt sees what a dead one left there."""
+    """A new connection to the store of all processes. Keys that an earlier, dead attempt wrote are not seen."""
     if STORE in os.environ:
         host, _, port = os.environ[STORE].rpartition(":")
         store: dist.Store = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
@@ -114,14 +115,14 @@ def store_of_this_attempt(timeout: timedelta) -> dist.Store:
 
 
 def restart_count() -> int:
-    """How many times torchrun has started these processes anew (`--max-restarts`); 0 the first time, and without it."""
+    """How often torchrun has restarted these processes (`--max-restarts`); 0 at first, and without torchrun."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def launch_id() -> str | None:
-    """The same for every attempt of one launch and another for each launch; None where nothing can restart us.
+    """One text for all attempts of a launch, another for each launch; None where nothing can restart this process.
 
-    It is that of the program which started this process, and on several machines each has its own: ask the first rank.
+    The text names the program that started this process. Each machine has its own, so use that of rank 0.
     """
     if LAUNCH in os.environ:
         return os.environ[LAUNCH]
@@ -144,10 +145,10 @@ def _started_at(process: int) -> str:
 
 
 def wait_for_main() -> None:
-    """Returns in every process once the first one has come here too, however long its work before takes.
+    """Returns in every process once rank 0 has called this too, however long its work takes.
 
-    A collective ends with an error after its own limit; this has none. A first process that died is the launcher's
-    matter, and one that hangs that of `core.watch`. All processes call it, or none.
+    A collective ends with an error after a timeout; this call has none. The launcher notices a dead rank 0, and
+    `core.watch` one that hangs. All processes call it, or none.
     """
     if world_size() == 1:
         return
@@ -169,14 +170,14 @@ def wait_for_main() -> None:
 
 
 def barrier() -> None:
-    """Waits for all processes, for the first one without limit."""
+    """Waits for all processes, for rank 0 without a time limit."""
     if world_size() > 1:
         wait_for_main()
         dist.barrier()
 
 
 def broadcast_object(value: T) -> T:
-    """Rank 0's value, on every rank; it is waited for without limit."""
+    """Rank 0's value, on every rank. The wait for rank 0 has no time limit."""
     if world_size() == 1:
         return value
     wait_for_main()
@@ -186,7 +187,7 @@ def broadcast_object(value: T) -> T:
 
 
 def gather_objects(value: T) -> list[T]:
-    """Every rank's value, on every rank, in rank order; rank 0 is waited for without limit."""
+    """Every rank's value, on every rank, in rank order. The wait for rank 0 has no time limit."""
     if world_size() == 1:
         return [value]
     wait_for_main()
@@ -196,7 +197,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def any_of(flags: Sequence[Tensor | bool]) -> list[bool]:
-    """For each flag whether it is true on some rank: the same answers on every rank. Tensors are 0-dim."""
+    """For each flag, whether it is true on any rank; the same list on every rank. Tensors are 0-dim."""
     where = next((flag.device for flag in flags if isinstance(flag, Tensor)), collective_device())
     stacked = torch.stack([torch.as_tensor(flag, device=where).to(torch.int32) for flag in flags])
     if world_size() > 1:
@@ -205,7 +206,7 @@ def any_of(flags: Sequence[Tensor | bool]) -> list[bool]:
 
 
 def collective_device() -> torch.device:
-    """Where tensors lie that collectives take: nccl has no others than those of the GPU."""
+    """The device of tensors for collectives: nccl takes those of the GPU alone."""
     if world_size() > 1 and dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
@@ -223,10 +224,10 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 @contextmanager
 def equal_shares() -> Iterator[None]:
-    """In this block every rank gathers as many rows as each other one, so that no gather has to ask how many.
+    """In this block all ranks gather the same number of rows, so no gather has to exchange the numbers first.
 
-    The caller knows it: of training batches it is true, since each batch is dealt out evenly. Where it is not, a gather
-    fails or hangs. It holds in the thread that enters the block.
+    The caller promises it, as for training batches, which are divided evenly. If the numbers differ, a gather fails or
+    hangs. Holds for the thread that enters the block.
     """
     token = _EQUAL_SHARES.set(True)
     try:
@@ -236,18 +237,18 @@ def equal_shares() -> Iterator[None]:
 
 
 def gather_rows(value: Tensor) -> Tensor:
-    """(N, ...) of every rank to (sum of N, ...), in rank order. Ranks may hold different N, but for `equal_shares`.
+    """(N, ...) of every rank to (sum of N, ...), in rank order. N may differ between ranks, except in `equal_shares`.
 
-    Every rank must compute the same scalar from them: see the gradient rule above.
+    Every rank must compute the same scalar from the rows: see the gradient rule above.
     """
     return value if world_size() == 1 else _GatherRows.apply(value)
 
 
 def gather_keys(value: Tensor) -> tuple[Tensor, int]:
-    """(N, ...) of every rank to (sum of N, ...), in rank order, and where this rank's rows begin in it.
+    """(N, ...) of every rank to (sum of N, ...), in rank order, and the place where this rank's rows begin.
 
-    Every rank must compute another part of a sum, for `sum_of_parts`: the gradients of all parts by this rank's rows
-    are added up here (reduce-scatter).
+    Each rank must compute its own part of a sum, for `sum_of_parts`. The backward pass adds up, on each rank, the
+    gradients of all parts by that rank's rows (reduce-scatter).
     """
     if world_size() == 1:
         return value, 0
@@ -256,7 +257,7 @@ def gather_keys(value: Tensor) -> tuple[Tensor, int]:
 
 
 def sum_of_parts(part: Tensor) -> Tensor:
-    """The sum of every rank's part, on every rank, with the gradient of the gradient rule above; 0-dim."""
+    """The sum of all ranks' parts, on every rank, 0-dim. Its gradient keeps the gradient rule above."""
     return part if world_size() == 1 else _SumOfParts.apply(part)
 
 
@@ -303,7 +304,7 @@ def _sizes(value: Tensor) -> list[int]:
 
 
 def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
-    # Collectives want equal shapes: short parts are padded on the way.
+    # Collectives want equal shapes: shorter parts are padded for the transfer.
     if min(sizes) == max(sizes):
         padded = value.contiguous()
     else:
@@ -315,7 +316,7 @@ def _gathered(value: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _reduce_scattered(value: Tensor, sizes: list[int]) -> Tensor:
-    """This rank's rows of the sum of every rank's (sum of sizes, ...)."""
+    """This rank's rows of the sum, over ranks, of their (sum of sizes, ...) tensors."""
     if dist.get_backend() != "nccl":
         # gloo has no reduce-scatter in every torch that we run on.
         return sum_over_ranks(value).split(sizes)[rank()]

@@ -3,8 +3,8 @@
 features.npy   (N, D) float32, un-normalised; read as a memory map
 rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
                id_data id_offsets path_data path_offsets; rows are those of the annotation table
-manifest.json  format_version num_rows dim, files: what the other two are, down to their bytes, digest: of all else in
-               the manifest, and what the writer knew of their making, as facts
+manifest.json  format_version, num_rows, dim, files (sizes and hashes of the other two), digest (of the rest of the
+               manifest), and facts about how the features were made
 
 Every byte is checked when a folder is opened. Format 1, of version 0.1.0, has neither files nor digest.
 """
@@ -49,7 +49,7 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
 def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
     """The embeddings in a folder; a UserError says what is missing or does not fit.
 
-    mmap: leave the features on disk and read the pages that are used. A change of them stays in memory.
+    mmap: leave the features on disk and read only the pages that are used. Writing to the array changes no file.
     """
     return read_folder(folder, lambda found: _read(found, mmap))
 
@@ -171,7 +171,7 @@ def _read(folder: Path, mmap: bool) -> Embeddings:
 
 
 def _header(num_rows: int, dim: int) -> bytes:
-    """What stands before the numbers in features.npy."""
+    """The header of features.npy, which stands before the numbers."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (num_rows, dim)})
     return stream.getvalue()
@@ -194,7 +194,7 @@ def _compact(file: Path, kept: np.ndarray, dim: int) -> None:
 
 
 def _read_manifest(folder: Path) -> dict[str, object]:
-    """The manifest, after all bytes of the other files were checked by it."""
+    """The manifest, once every byte of the other files has been checked against it."""
     file = folder / MANIFEST
     manifest = read_manifest(file)
     if not {"format_version", "num_rows", "dim"} <= manifest.keys():

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "con
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 _READ_AGAIN = 10
+_RENAMES_S = 0.01
 
 T = TypeVar("T")
 
@@ -52,18 +54,18 @@ def atomic_folder(
     previous: Path | None = None,
     size_bytes: int | None = None,
 ) -> Iterator[Path]:
-    """Yields an empty folder, which takes `path`'s place with all its files on the disk; on an error it is removed.
+    """Yields an empty folder, which takes `path`'s place at the end, its files on the disk. An error removes it.
 
-    is_ours: whether a folder that is there may be replaced; another one is a UserError, before any work. previous:
-    where the replaced folder goes, as a copy where `path` is a link to a folder elsewhere; else it is removed.
-    size_bytes: of what will be written, asked of the disk at once.
+    is_ours: whether an existing folder may be replaced; if not, a UserError comes before any work. previous: where the
+    replaced folder goes (a copy, where `path` is a link to a folder elsewhere); without it that folder is removed.
+    size_bytes: of the files to write; the room for them is checked at once.
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)
-    # The inner one looks at the disk while the work place is still there.
+    # The inner block looks at the disk before the work place, and its files, are removed.
     with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
         if size_bytes is not None:
             require_room(path, size_bytes)
@@ -83,14 +85,14 @@ def atomic_folder(
 
 
 def folder_to_read(path: Path) -> Path:
-    """`path`; where a kill came as it was replaced and it is missing, the folder that stood there, wherever it is."""
+    """`path`; if a kill during its replacement left nothing there, the place where its former folder is now."""
     return path if os.path.lexists(path) else former_of(path) or path
 
 
 def read_folder(path: Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of the folder at `path`; it is called again where a writer has replaced the folder meanwhile.
+    """The result of `read` for the folder at `path`. `read` is called again if a writer replaced the folder meanwhile.
 
-    So that no reader sees files of two folders as one that is damaged.
+    Otherwise a reader could take files of two folders for one damaged folder.
     """
     for _ in range(_READ_AGAIN):
         folder = folder_to_read(path)
@@ -98,7 +100,11 @@ def read_folder(path: Path, read: Callable[[Path], T]) -> T:
         try:
             value = read(folder)
         except (UserError, OSError):
-            if before == _identity(folder):
+            now = _identity(folder)
+            if now is None:
+                # A writer is between two renames, or nothing is there: then the last try says so.
+                time.sleep(_RENAMES_S)
+            elif now == before:
                 raise
             continue
         if before == _identity(folder):
@@ -107,7 +113,7 @@ def read_folder(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def left_by_version_1(path: Path) -> str:
-    """For the error about a missing folder: the name under which a kill of version 0.1.0 left it; empty if none did."""
+    """A hint for the error about a missing folder: the name that a killed version 0.1.0 gave it; empty if none did."""
     old = path.with_name(f"{path.name}.old")
     if path.exists() or not holds_our_manifest(old):
         return ""
@@ -128,7 +134,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nothing stands there, or an empty folder."""
+    """Whether `path` is missing or an empty folder."""
     if path.is_symlink() or not path.is_dir():
         return not os.path.lexists(path)
     return next(os.scandir(path), None) is None
@@ -146,7 +152,7 @@ def _put_in_place(place: Place, path: Path) -> Path | None:
     """Renames what was made to `path`; returns where the folder that stood there is now."""
     former = None
     if _is_free(path):
-        # A rename never takes the place of a folder that holds something.
+        # A rename never replaces a folder that is not empty.
         os.rename(place.made, path)
     elif exchange(place.made, path):
         former = place.made

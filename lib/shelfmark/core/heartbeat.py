@@ -50,7 +50,7 @@ def working(phase: str) -> Iterator[None]:
 
 
 class SignsOfWork:
-    """Whether the process did something since it was last asked, in any thread but the one that asks."""
+    """Whether any thread but the calling one used the CPU since the last call."""
 
     def __init__(self) -> None:
         self._before = self._now()

@@ -18,12 +18,11 @@ _TRIES = 100
 
 @contextmanager
 def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Holds the lock of a folder, which need not exist; a UserError at once says who holds it else.
+    """Holds the lock of a folder, which need not exist. If another process holds it, a UserError at once says which.
 
-    purpose: what is done meanwhile, for that error, as in "adding images". The lock is the file `.<name>.lock` beside
-    the folder. It ends with the process, also with a killed one; the same process cannot have it twice either. Where
-    the file system has no flock, the file alone is the lock, and one that a killed process left on another machine has
-    to be deleted by hand.
+    purpose: what the holder does, for that error, as in "adding images". The lock is the file `.<name>.lock` beside the
+    folder. It ends with the process, even a killed one. One process cannot take it twice. Where the file system has no
+    flock, the file alone is the lock, and a file that a killed process left on another machine is deleted by hand.
     """
     folder = Path(os.path.abspath(folder))
     file = folder.with_name(f".{folder.name}.lock")
@@ -41,7 +40,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
                 os.pwrite(descriptor, replace(owner, command=f"{owner.command} ({purpose})").text.encode(), 0)
             yield
         finally:
-            # While the lock is held, so that no other process can have locked another file of this name.
+            # Removed while the lock is held: no other process can have locked a new file of this name yet.
             if os.getpid() == owner.pid and _stands(descriptor, file):
                 with suppress(OSError):
                     file.unlink()
@@ -81,7 +80,7 @@ def _stands(descriptor: int, file: Path) -> bool:
 
 
 def _require_lone_file(descriptor: int, file: Path, folder: Path) -> None:
-    """What stands there is overwritten and removed, so it has to be ours alone."""
+    """The lock file is overwritten and removed, so nothing else may share it."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise _foreign("is no regular file", file, folder)

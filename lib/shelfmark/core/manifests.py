@@ -61,10 +61,10 @@ def write_manifest(file: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_manifest(file: Path, *, unversioned: bool = False) -> dict[str, Any]:
-    """The facts, without the digest. A UserError names the file where a value is not what was written.
+    """The facts, without the digest. Raises a UserError, which names the file, where a value was changed.
 
-    A manifest without a digest is taken where its format_version is 1: version 0.1.0 wrote none. unversioned: of a
-    kind to which version 0.1.0 gave no format_version either.
+    A manifest of format_version 1 may lack the digest: version 0.1.0 wrote none. unversioned: accept a manifest without
+    format_version too, for the kinds of file to which version 0.1.0 gave none.
     """
     try:
         raw = file.read_bytes()
@@ -92,9 +92,9 @@ def read_manifest(file: Path, *, unversioned: bool = False) -> dict[str, Any]:
 
 
 def require_kinds(told: Mapping[str, Any], kinds: Mapping[str, Kind], file: Path) -> None:
-    """Raises a UserError that names the first name which is missing, or whose value is not of its kind.
+    """Raises a UserError about the first name that is missing or has a value of another kind.
 
-    For manifests of version 0.1.0, for whose values no digest vouches.
+    For manifests of version 0.1.0, which have no digest.
     """
     for name, kind in kinds.items():
         if name not in told:

@@ -26,8 +26,8 @@ _COMMAND_CHARS = 300
 
 @dataclass(frozen=True)
 class Owner:
-    """A process. boot, pid_space and started tell it from another of the same number, which came after a restart, in
-    another container or later; each is empty where the system does not say."""
+    """A process. boot, pid_space and started tell it from another process of the same number: one after a restart of
+    the machine, in another container, or later. Each is empty where the system does not say."""
 
     host: str
     boot: str
@@ -54,7 +54,7 @@ class Owner:
 
 
 def this_process() -> Owner:
-    """Of the process that asks; `since` is now."""
+    """The calling process, with `since` now."""
     return Owner(
         host=socket.gethostname(),
         boot=_boot(),
@@ -135,7 +135,7 @@ def _runs(pid: int, started: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since the machine's start; empty where nothing says it or it has ended."""
+    """When a process began, in ticks since the machine's start; empty where that is unknown or the process ended."""
     try:
         # The name, which may hold anything, ends with the last bracket. The state comes next, the start 19 later.
         words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

@@ -1,4 +1,4 @@
-"""Work places: a folder beside a path, in which what will stand there is made, and what dead writers left of theirs.
+"""Work places: hidden folders in which a file or folder is made before it is renamed to its path beside them.
 
 .<name>.<16 hex>.part/            the work place: unguessable, and for its user alone
     .<16 hex>.owner               the process that works here, which holds a lock on this file
@@ -26,7 +26,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.owners import held, owner_in, this_process, try_flock
 
 _PART = re.compile(r"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{16})\.part", re.DOTALL)
-# A writer whose life cannot be known from here has touched none of its files for so long.
+# A writer on another machine counts as dead when none of its files has changed for this long.
 _ABANDONED_S = 24 * 3600
 _TRIES = 20
 _LONGEST_NAME_BYTES = 200
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def made(self) -> Path:
-        """What will be renamed."""
+        """The file or folder that will be renamed to the path."""
         return self.folder / self.name
 
     @property
@@ -57,9 +57,10 @@ class Place:
 
 @contextmanager
 def work_place(path: Path) -> Iterator[Place]:
-    """A new, empty work place beside `path`, removed with all that is in it at the end.
+    """A new, empty work place beside `path`, removed with its content at the end.
 
-    What dead writers of the same path left is removed first. Raises a UserError where nothing can be written there.
+    Work places that dead writers of the same path left are removed first. Raises a UserError where the folder of `path`
+    cannot be written to.
     """
     try:
         with disk_full_told(path):
@@ -73,16 +74,16 @@ def work_place(path: Path) -> Iterator[Place]:
         try:
             yield place
         finally:
-            # A process that was forked meanwhile may come by here too.
+            # A forked child may leave this block too.
             if os.getpid() == pid:
                 _remove(place)
 
 
 def remove_litter(parent: Path, name: str | None = None) -> None:
-    """Removes the work places in `parent` whose writers are dead; of what should be called `name`, or all.
+    """Removes the work places in `parent` whose writers are dead: those for `name`, or all.
 
-    A place that a living process works in, one of another machine in which something changed within a day, and a folder
-    without our marker are left. A former folder that a kill left without its name gets the name back.
+    Left alone: the place of a living process, a place of another machine that changed within a day, and a folder
+    without our marker. If a kill came during a replacement, the former folder gets its name back.
     """
     stem = None if name is None else _stem(name)
     for place in _places(parent):
@@ -92,7 +93,7 @@ def remove_litter(parent: Path, name: str | None = None) -> None:
 
 
 def former_of(path: Path) -> Path | None:
-    """The folder that stood at `path` when a kill came between the two renames which replace it, if one did."""
+    """The folder that stood at `path` before a kill between the two renames of a replacement; None without one."""
     for place in _places(path.parent) if path.parent.is_dir() else []:
         if place.name == path.name and place.marker.is_file() and place.former.is_dir():
             return place.former
@@ -105,7 +106,7 @@ def _new_place(path: Path) -> tuple[Place, int]:
         place = Place(path.with_name(f".{_stem(path.name)}.{token}.part"), token, path.name)
         # Nobody else can plant a link in it.
         os.mkdir(place.folder, 0o700)
-        # One who tidies up may take it for a dead writer's until the lock is there; then there is another try.
+        # Until it is locked, another process may remove this place as a dead writer's; then try again.
         with suppress(FileNotFoundError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = _marked(place, flags)
@@ -117,7 +118,7 @@ def _new_place(path: Path) -> tuple[Place, int]:
 
 
 def _marked(place: Place, flags: int) -> int:
-    """The marker, locked, with who works here in it; nothing is left where the disk has no room for that."""
+    """A descriptor of the new marker, locked, which names this process. On a full disk no marker is left."""
     try:
         descriptor = os.open(place.marker, flags, 0o666)
     except OSError:

@@ -1,4 +1,4 @@
-"""Bytes of regular files alone: a named pipe would wait for ever, a device never end."""
+"""Bytes of regular files alone: reading a named pipe could wait for ever, and a device may have no end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class NotRegular(OSError):  # noqa: N818
-    """What a path names is a named pipe, a socket or a device. `strerror` says so."""
+    """The path is that of a named pipe, a socket or a device; `strerror` says which."""
 
 
 class TooLarge(OSError):  # noqa: N818

@@ -42,12 +42,11 @@ class Stopped(Exception):  # noqa: N818, it is no error
 
 
 class StopSignals:
-    """While it is entered, a stopping signal is remembered, and the parts of the program that can end well ask for it.
+    """A block in which a stopping signal is only remembered. Code that can end well calls `raise_if_stopped`.
 
-    Nothing is raised where a signal happens to meet the program: between two lines of another library, which may take
-    it for an error of its own, or while loader processes start. received: the signal that came first, 0 where none did.
-    The third Ctrl-C raises KeyboardInterrupt at once. Outside the main thread signals stay what they were: Python lets
-    no other thread set them.
+    A signal can come at any line: within another library, which may take an exception for its own, or while loader
+    processes start. So the handler raises nothing, except KeyboardInterrupt at the third Ctrl-C. received: the first
+    signal, 0 for none. Outside the main thread the block changes no handler: Python does not allow it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +56,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            # What is ignored, as SIGHUP under nohup, stays ignored.
+            # An ignored signal, as SIGHUP under nohup, stays ignored.
             heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._handle) for number in heard}
         if _entered:
@@ -77,7 +76,7 @@ class StopSignals:
             raise Stopped(self.received, advice)
 
     def forget(self) -> None:
-        """What came is of no consequence any more."""
+        """Drops the signal that was received."""
         self.received = 0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -91,9 +90,9 @@ _entered: list[StopSignals] = []
 
 
 def raise_if_stopped() -> None:
-    """A place where a long pass may end: raises `Stopped` where a signal came to this process.
+    """Raises `Stopped` if a signal came to this process. Long passes call it where they can end.
 
-    Where there are several processes, only within a block of `core.together`, which ends it in all of them.
+    With several processes, call it only within a block of `core.together`, which ends the pass in all of them.
     """
     if _entered:
         _entered[-1].raise_if_received()

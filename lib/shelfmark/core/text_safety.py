@@ -1,4 +1,4 @@
-"""Names that others chose, in places where some characters do more than be read."""
+"""Texts that others chose, made safe for places where some characters are commands."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def printable(text: str, one_line: bool = False) -> str:
-    """`text` with what would command a terminal written out, an escape as `\\x1b`.
+    """`text` with the characters that command a terminal written out, an escape as `\\x1b`.
 
-    one_line: for a name, which must not begin another line either.
+    one_line: write line breaks out too, as for a name.
     """
     text = _UNPRINTABLE.sub(_written_out, text)
     return _LINES.sub(_written_out, text) if one_line else text

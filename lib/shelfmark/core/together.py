@@ -1,7 +1,7 @@
-"""One end for all processes: what fails in one of them ends as an error in each, and nobody waits for it.
+"""Errors of one process, raised in all of them.
 
-A process that raises between two collectives leaves the others in the next one for ever. So the work of one process,
-or of each one's own share, stands in a block, behind which all of them meet once, whatever became of it.
+A process that raises between two collectives would leave the others waiting in the next one. So the work of one
+process, or of each process's share, stands in a block. All processes meet at its end, whether the work failed or not.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class FailedElsewhereError(RuntimeError):
 
 @contextmanager
 def together() -> Iterator[None]:
-    """A block without collectives, which each process runs for its own share; behind it every process goes on, or none.
+    """A block without collectives, in which each process works on its own share. It waits for all, as a barrier does.
 
-    Where it raises in some processes it raises in all: a UserError where the first of them by rank raised one, in its
-    words; Stopped where a signal ended that one; else each failed process raises its own error, and the others
-    FailedElsewhereError. It waits for all, as a barrier does.
+    If some processes fail, all of them raise. The failed process of the lowest rank decides: if it raised a UserError,
+    all raise that text; if a signal ended it, all raise Stopped; otherwise each failed process raises its own error,
+    and the others FailedElsewhereError.
     """
     failed: Exception | None = None
     try:
@@ -43,21 +43,21 @@ def together() -> Iterator[None]:
 
 
 def agree(failed: Exception | None) -> None:
-    """Every process calls it with the error that it met, or None; it raises in all of them or in none."""
+    """Every process calls it with its own error, or None; it raises in all processes or in none, see `together`."""
     told = None if failed is None else _ForeignError.of(failed)
     try:
         _raise_first(dist.gather_objects(told), failed)
     finally:
-        # An error that its own frames know is left to the cyclic garbage collector, and with it the loaders that these
-        # frames hold: taken apart in any order, each of their workers waits 5 seconds.
+        # A frame that refers to its own error is freed by the cyclic garbage collector alone, and with it the loaders
+        # that the error's frames hold. Freed in any order, each loader worker waits 5 seconds.
         del failed
 
 
 def from_main(make: Callable[[], T], phase: str = "") -> T:
-    """What `make` returns in the first process, which alone calls it, in every one; its error is raised in all.
+    """The result of `make` in every process. Rank 0 alone calls it; its error is raised in all.
 
-    phase: what long work is, as `report`: it does not begin after a signal (`Stopped`), and it counts as going on while
-    it computes.
+    phase: names long work, such as `report`. Long work does not begin after a signal (`Stopped`), and the watch counts
+    it as going on while it computes.
     """
     made: T | None = None
     failed = None
@@ -82,7 +82,7 @@ def _long(make: Callable[[], T], phase: str) -> T:
 
 @dataclass(frozen=True)
 class _ForeignError:
-    """An error as the other processes learn of it: not each one can be sent. signal: 0 unless it is `Stopped`."""
+    """An error as text, for the other processes: not every exception can be pickled. signal: 0 unless `Stopped`."""
 
     is_user_error: bool
     text: str
@@ -98,7 +98,7 @@ class _ForeignError:
 
 
 def _raise_first(met: Sequence[_ForeignError | None], own: Exception | None) -> None:
-    """Raises as all processes do that know the same errors, in rank order; own: this process's."""
+    """Raises what `together` says. met: all processes' errors, in rank order. own: that of this process."""
     first = next((one for one in met if one is not None), None)
     try:
         if first is None:

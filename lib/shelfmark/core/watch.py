@@ -1,4 +1,4 @@
-"""A process that hangs leaves the others in a collective, in silence: here it is named, and at last the run ended."""
+"""Names a process that hangs, and ends the run after a while: the others would wait for it in a collective for ever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STALLED = 70
 _STORE_S = 20.0
 _NUM_FRAMES = 8
 _TOLD = "stall/told"
-# Where the innermost Python frame stands of a main thread that waits for other processes; DistributedDataParallel
+# A main thread whose innermost Python frame is in one of these files waits for other processes. DistributedDataParallel
 # sums gradients inside the backward pass.
 _WAITING_IN = (
     os.path.join("torch", "distributed", ""),
@@ -33,8 +33,8 @@ _WAITING_IN = (
 )
 
 
-# A loader's process is a fork of this one. One that is made while this thread is inside the store would wait for ever
-# for a lock that no thread of its own holds.
+# A loader process is a fork of this one. Forked while the watching thread uses the store, it would wait for ever for a
+# lock that none of its threads holds.
 _not_while_forking = threading.Lock()
 os.register_at_fork(
     before=_not_while_forking.acquire,
@@ -44,12 +44,11 @@ os.register_at_fork(
 
 
 class Watch:
-    """A block in which every process watches, from a thread of its own, that the run goes on; see `heartbeat.beat`.
+    """A block in which a thread of each process watches that the run goes on; see `heartbeat.beat`.
 
-    Processes that no launcher started (without WORLD_SIZE in the environment) are not watched.
-    After `stall_s` without a beat the processes that wait and those that do not are printed, with the stacks of their
-    main threads, by one of them; after `stall_limit_s` the process ends with status STALLED, at once. One
-    process has nothing to wait for: then nothing is done.
+    After `stall_s` without a beat one process prints which processes wait and which do not, with the stacks of their
+    main threads. After `stall_limit_s` the process ends at once, with status STALLED. A lone process, and processes
+    that no launcher started (no WORLD_SIZE in the environment), are not watched.
     """
 
     def __init__(self, stall_s: float, stall_limit_s: float) -> None:
@@ -108,7 +107,7 @@ class _Watcher:
     def _look(self) -> float:
         if pulse.working and self._work.seen():
             beat(pulse.phase)
-        # The store ends with the process that holds it; the limit stands all the same.
+        # The store ends with the process that holds it; `stall_limit_s` holds without the store too.
         with suppress(RuntimeError):
             if pulse.waits_for_main and self._main_goes_on():
                 beat(pulse.phase)
@@ -123,7 +122,7 @@ class _Watcher:
         ended = self._ended.wait(seconds)
         overslept = time.monotonic() - before - seconds
         if overslept > max(1.0, seconds):
-            # The whole process was stopped, as a scheduler suspends a job; that time was nobody's to go on in.
+            # The whole process was suspended, as a scheduler suspends a job. That time does not count as a stall.
             pulse.at += overslept
         return ended
 
@@ -141,7 +140,7 @@ class _Watcher:
                 self._store.delete_key(_TOLD)
                 _print("the run goes on.")
             return
-        # One tick more, in which the others send their stacks; then whoever comes first speaks.
+        # Wait one tick more for the stacks of the others; then the first process to set the key prints.
         if self._has_told or age_s <= self._stall_s + self._tick_s:
             return
         if self._store.compare_set(_TOLD, "", str(self._rank)).decode() == str(self._rank):

@@ -34,7 +34,7 @@ class Field:
 
 
 def objects(records: Sequence[Any], findings: Findings) -> Sequence[dict[str, Any]]:
-    """`records`, each of them a dict; one that was something else is reported and comes out empty."""
+    """`records` as dicts. A record that is no JSON object is reported and replaced by an empty dict."""
     if set(map(type, records)) <= {dict}:
         return records
     for index, record in enumerate(records):
@@ -48,7 +48,7 @@ def columns(
 ) -> dict[str, list[Any] | None]:
     """Each field's values, by name; None in place of a value that is missing or wrong.
 
-    An optional field that no record has comes out as None instead of a list.
+    The value of an optional field that no record has is None instead of a list.
     """
     names = set(chain.from_iterable(records))
     return {
@@ -61,7 +61,7 @@ class _Absent:
 
 
 _NOT_A_RECORD: dict[str, Any] = {}
-"""Stands for a record that is not an object, which was reported: its fields are not missing as well."""
+"""Stands for a record that is not an object. That was reported, so its fields are not reported as missing."""
 
 
 def _column(records: Sequence[dict[str, Any]], item: Field, findings: Findings) -> list[Any]:
@@ -117,10 +117,10 @@ def check_paths(
     files_too: bool,
     findings: Findings,
 ) -> None:
-    """Reports paths outside the roots, paths that repeat and, with `files_too`, files that are not there or that links
-    lead out of the roots to.
+    """Reports paths outside the roots and repeated paths; with `files_too`, also missing files and files that a link
+    leads to outside the roots.
 
-    paths: (N,), empty where the path itself is missing or wrong, which was reported. labels: (N,), -1 for none.
+    paths: (N,), empty where the path was reported as missing or wrong. labels: (N,), -1 for none.
     """
     base = os.path.abspath(root)
     canonical = [canonical_path(path, base) for path in paths]
@@ -152,7 +152,7 @@ def _check_repeats(canonical: Sequence[str], labels: np.ndarray, findings: Findi
 
 
 def _check_files(canonical: Sequence[str], root: str, extra_roots: Sequence[str], findings: Findings) -> None:
-    # One listing a folder costs far fewer round trips to the disk than a question a file.
+    # Listing each folder once costs far fewer round trips to the disk than a question for each file.
     by_folder: dict[str, list[int]] = defaultdict(list)
     for index, path in enumerate(canonical):
         if path:
@@ -185,7 +185,7 @@ def _missing(path: str, present: Iterable[str]) -> str:
 
 
 def _file_names(folder: str) -> tuple[set[str], set[str]]:
-    """The names of the files in a folder, and of those that are links."""
+    """The names of the files in a folder, and the names among them that are links."""
     present, links = set(), set()
     try:
         with os.scandir(folder) as entries:

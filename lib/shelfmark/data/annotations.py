@@ -25,12 +25,10 @@ from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
 from shelfmark.data.documents import read_document
 from shelfmark.data.findings import MISSING_FIELD, Findings
+from shelfmark.data.limits import MAX_CLASSES
 from shelfmark.data.table import Table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-MAX_CLASSES = 100_000_000
-"""Ten times the products of the largest catalogue that Shelfmark is made for: a larger number is a mistake."""
 
 _CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
 _ROLE = Field("role", (str,), "text")
@@ -60,7 +58,7 @@ def read_annotations(
     root: the folder that a relative `fpath` starts from. extra_roots: folders that an absolute one may lie under.
     num_classes: 0 takes the file's. check_files: whether every picture must be there.
     findings_folder: where the list of findings goes, `log/findings` if not given.
-    Raises one UserError with everything that is wrong. Classes without an image are only told.
+    Raises one UserError with everything that is wrong. Classes without an image only give a note.
     """
     file, root = Path(file), _existing_root(root, "data.root", check_files)
     document, sha256 = read_document(file, "annotations")

@@ -37,14 +37,14 @@ class BadImageLog:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many pictures failed for each reason, the commonest first."""
+        """The number of unreadable pictures for each reason, the most common first."""
         return dict(Counter(bad.reason for bad in self._by_row.values()).most_common())
 
     def add(self, bad_images: Iterable[BadImage]) -> None:
-        """Takes the failures of a batch; a picture that failed before counts once. Raises above the limit."""
+        """Counts the unreadable pictures of a batch, each picture once. UserError: there are more than the limit."""
         for bad in bad_images:
             self._by_row.setdefault(bad.row, bad)
-        # At each tenth more: a list of 25 thousand need not be written 25 thousand times.
+        # Write only when the list has grown by a tenth: a list of 25,000 need not be written 25,000 times.
         if len(self) > 1.1 * self._num_written:
             self.write()
         if len(self) > self.limit * self.num_images:
@@ -52,17 +52,17 @@ class BadImageLog:
             raise UserError(self._complaint())
 
     def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
-        """Takes what other processes hold: their `state_dict()`s."""
+        """Adds the unreadable pictures of other processes, from their `state_dict()`s."""
         for state in states:
             self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
         self.write()
 
     @contextmanager
     def over_ranks(self) -> Iterator[None]:
-        """A block in which each process reads its share; behind it each one's log holds what all of them met.
+        """A block in which each process reads its share. After it every process's log has the pictures of all.
 
-        All processes leave it together: too many of all pictures, or an error in one process, is an error in each.
-        What it met is listed even then. The block has no collectives, or ends in every process alike.
+        All processes leave the block together: too many unreadable pictures, or an error in one process, is an error in
+        each, and the list is written even then. The block must have no collectives, or end alike in every process.
         """
         failed: Exception | None = None
         try:

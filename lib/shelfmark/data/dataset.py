@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed, numpy_generator
-from shelfmark.data.images import MAX_PIXELS, read_rgb
+from shelfmark.data.images import read_rgb
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.samplers import Draw, Groups
 from shelfmark.data.sources import ImageSource, UnreadableImage
 from shelfmark.data.transforms import SizedTransforms, Transform
@@ -95,7 +96,7 @@ class ImageDataset(Dataset[Sample]):
         )
 
     def _candidates(self, draw: Draw, groups: Groups) -> Iterator[int]:
-        """At most NUM_SUBSTITUTES rows: half of them of the draw's class, as far as it goes, then any."""
+        """At most NUM_SUBSTITUTES rows: up to half of them of the draw's class, then rows of any class."""
         generator = numpy_generator(self.seed, "substitute", *draw)
         label = int(self.labels[draw.row])
         same_class = groups.of_class(label) if label >= 0 else groups.rows[:0]

@@ -71,7 +71,7 @@ def _file_bytes(file: Path) -> bytes:
 
 
 def _lines(key: str, records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes:
-    # Appended at once: orjson's small results hold a kilobyte each for as long as they are kept.
+    # Appended at once: each small result of orjson holds a kilobyte while it is kept.
     text = bytearray(b"{" + orjson.dumps(key) + b": [")
     separator = b"\n"
     for record in records:

@@ -1,4 +1,4 @@
-"""What was noticed about an annotation file: collected, written to a list, told or raised."""
+"""Findings about an annotation file: collected, written to a list, printed or raised."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Findings:
 
 
 def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder: Path) -> str:
-    """The sentence that says where the list is. Processes other than the main one leave the writing to it."""
+    """Writes the list, in the main process alone, and returns the sentence that says where it is."""
     target = folder / f"{file.stem}.findings.csv"
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

@@ -24,15 +24,15 @@ def hold_out(train: Table, rows: np.ndarray | None = None, fraction: float = 0.2
     """`train` without some labelled images, and those images.
 
     rows: the candidates, for instance `leaked_rows(val, train)`; None takes all rows.
-    fraction: part of the candidates to hold out, the same in every class but for rounding; a class keeps at
-    least one training image. Rows that show one image go to the same side.
+    fraction: part of the candidates to hold out, the same in every class but for rounding. A class keeps at least one
+    training image. Rows of one image go to the same side.
     """
     if not 0 < fraction < 1:
         raise UserError(f"The fraction to hold out is {fraction}; it must lie between 0 and 1, both excluded.")
     image = _image_numbers(train)
     candidates = np.zeros(len(train), dtype=bool)
     candidates[slice(None) if rows is None else rows] = True
-    # One row stands for each image: one that is a candidate and labelled, where there is one.
+    # One row represents each image: a labelled candidate, if the image has one.
     order = np.lexsort((train.labels < 0, ~candidates))
     representative = order[np.unique(image[order], return_index=True)[1]]
     drawn = stratified_draw(train.labels[representative], candidates[representative], fraction, seed)
@@ -49,7 +49,7 @@ def stratified_draw(labels: np.ndarray, candidates: np.ndarray, fraction: float,
     """(N,) bool: a random `fraction` of the labelled candidates, spread evenly over the classes.
 
     labels: (N,) int64, -1 for none. candidates: (N,) bool. A class with n candidates gives floor or ceil of
-    fraction * n, so that small classes get their share on average and the total is right; one image of each
+    fraction * n images, so that small classes give their share on average and the total is right. One image of each
     class is never drawn.
     """
     generator = numpy_generator(seed, "hold out")

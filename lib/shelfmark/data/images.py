@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -18,14 +19,7 @@ _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
 
 
-MAX_PIXELS = 100_000_000
-"""Width times height of the largest picture that is read where nothing else is said; see data.max_image_pixels.
-
-A JPEG of more pixels is read at a half, a quarter or an eighth of its width and height, where that fits.
-"""
-PILLOW_MAX_PIXELS = 178_956_970
-"""Above that Pillow opens nothing."""
-# Pillow warns above half of it, beside our own error. For good: a filter for a while is not thread-safe.
+# Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. A temporary filter would not be thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -66,7 +60,7 @@ def _reason(error: Exception) -> str:
 
 
 def _shrink(image: Image.Image, max_pixels: int) -> int:
-    """By how much the sides are divided so that the pixels fit: 1, for a JPEG up to 8; 0 where that is not enough."""
+    """The number by which the sides are divided so that the pixels fit: 1 to 8 for a JPEG, else 1; 0 if none fits."""
     width, height = image.size
     allowed = jpeg.SHRINKS if image.format in _JPEGS else (1,)
     return next((by for by in allowed if -(-width // by) * -(-height // by) <= max_pixels), 0)
@@ -83,13 +77,13 @@ def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
         # A broken download often leaves a file of full length that ends in zeros, which decode as grey.
         image = Image.open(io.BytesIO(data.rstrip(b"\0")), formats=FORMATS)
         image.draft(None, (image.width // shrink, image.height // shrink))
-    # Before the orientation is asked for, which loads a PNG too, and whose errors count as no orientation.
+    # Loaded before the orientation is read: reading it loads a PNG too, and there an error counts as no orientation.
     image.load()
     return _upright(np.array(_as_rgb(image)), _orientation(image))
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as its EXIF orientation wants it seen; 1, and what is no orientation, leaves it as it is."""
+    """The picture turned upright by its EXIF orientation. Orientation 1, and an invalid one, change nothing."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,7 +1,7 @@
 """JPEG data to pixels by OpenCV, and whether its decoder, libjpeg, found the data damaged.
 
-libjpeg goes on after damage with whatever it makes of the rest, grey where nothing is left, and only writes a line
-to the standard error. No interface of OpenCV or Pillow tells of it, so the line is caught.
+After damage libjpeg decodes what it can of the rest, grey where nothing is left, and only writes a line to the
+standard error. Neither OpenCV nor Pillow reports the damage, so the line is caught.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 SHRINKS = tuple(_FLAGS)
-"""The parts of its width and height, 1/1 to 1/8, at which a JPEG can be decoded."""
+"""The numbers by which a JPEG's width and height can be divided while it is decoded."""
 
 
 def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
@@ -38,7 +38,7 @@ def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
     """
     end = data.rfind(END) + len(END)
     if end < len(END):
-        # OpenCV would be content with what is there, and leave the rest of the pixels as they were in memory.
+        # OpenCV would decode the part that is there, and leave the other pixels as they were in memory.
         return None, False
     pixels, said = _stderr.caught(np.frombuffer(data, np.uint8, count=end), _FLAGS[shrink])
     damaged = said is not None and not _is_padding(said, data[:end])
@@ -46,7 +46,7 @@ def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
 
 
 def _is_padding(said: bytes, data: bytes) -> bool:
-    """Whether all that is wrong are bytes of filling before the end, which some cameras write."""
+    """Whether the warning is only about padding before the end, which some cameras write."""
     left_over = _LEFT_OVER.match(said)
     if not left_over:
         return False
@@ -55,19 +55,19 @@ def _is_padding(said: bytes, data: bytes) -> bool:
 
 
 class _StandardError:
-    """Catches what libjpeg writes to file descriptor 2, and hands on what others wrote meanwhile.
+    """Catches libjpeg's lines on file descriptor 2, and writes the lines of others, meanwhile, to the standard error.
 
-    Costs 4 microseconds a picture. One picture at a time in a process: loader workers are processes of their own.
+    Costs 4 microseconds a picture. A process decodes one picture at a time; loader workers are processes of their own.
     """
 
     def __init__(self) -> None:
-        # Reentrant: a signal's handler, which runs in the midst of this, may fork.
+        # Reentrant: a signal handler may run while the lock is held, and fork.
         self._lock = threading.RLock()
         self._pipe: tuple[int, int] | None = None
         self._watches_forks = False
 
     def caught(self, data: np.ndarray, flags: int) -> tuple[np.ndarray | None, bytes | None]:
-        """The decoded pixels (BGR), and libjpeg's warning; it writes the first one of a picture alone."""
+        """The decoded pixels (BGR), and libjpeg's warning. libjpeg writes only the first warning of a picture."""
         with self._lock:
             reader, writer = self._pipe or self._opened()
             before = os.dup(2)
@@ -102,7 +102,7 @@ class _StandardError:
         os.set_blocking(writer, False)
         if not self._watches_forks:
             self._watches_forks = True
-            # A child must neither inherit a lock that nobody opens, nor the pipe, which its parent reads.
+            # A child must not inherit a lock that nobody would release, nor the pipe, which its parent reads.
             os.register_at_fork(
                 before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._renew
             )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Layout:
     """converter: a file of `data/converters/` and a function of it, as `sop.prepare_sop`.
 
-    The function takes a source and a target. options: what else of the command line it takes.
+    The function takes a source and a target folder. options: further options of the command line that it takes.
     """
 
     converter: str
@@ -33,7 +33,7 @@ class Layout:
 SHOP = "shop"
 """The layout that has no converter: it is generated."""
 _DRAWN = ("val_fraction", "seed")
-"""Of a converter that draws the images or the classes of validation."""
+"""The options of a converter that draws images or classes for validation."""
 
 LAYOUTS: Mapping[str, Layout | None] = {
     "aliproducts": Layout("aliproducts.prepare_aliproducts"),

@@ -30,10 +30,10 @@ RELABEL_HEADER = ["image_id", "label"]
 def apply_lists(
     table: Table, keep: Sequence[Path] = (), drop: Sequence[Path] = (), relabel: Sequence[Path] = ()
 ) -> Table:
-    """The table as the lists want it; its sha256 is a new one where they change anything.
+    """The table after the lists are applied; its sha256 changes if the table does.
 
-    keep: only these images stay, those of all files together. drop: these go, even if `keep` has them or `relabel`
-    names them. relabel: of two files, or two lines, that name an image, the later holds.
+    keep: only the images of these files stay. drop: these images go, even if `keep` or `relabel` names them.
+    relabel: if an image is named twice, the later line or file holds.
     Raises a UserError for an image that the table does not have, or has more than one picture for.
     """
     labels = table.labels.copy()
@@ -63,7 +63,7 @@ def read_relabels(file: Path, num_classes: int) -> dict[str, int]:
 
 
 def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
-    """The new label of each image id, and the place in the file that says so."""
+    """The new label of each image id, and the line of the file that gives it."""
     found: dict[str, tuple[int, str]] = {}
     reader = csv.reader(_lines(file))
     try:
@@ -108,7 +108,7 @@ def _listed(table: Table, files: Sequence[Path]) -> np.ndarray:
 
 
 def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
-    """The rows of each image id that a list names; named: where, for the error where there is no such image."""
+    """The rows of each image id. named: the place in a list that names the id, for the error about an unknown image."""
     rows: dict[str, list[int]] = {one: [] for one in named}
     for row, one in enumerate(table.image_ids):
         if one in rows:
@@ -133,7 +133,7 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
 def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
     if stays.all() and np.array_equal(labels, table.labels):
         return table
-    # Of the effect, not of the files: the order of lines and the comments of a person change nothing.
+    # The hash is of the changed table, not of the lists: the order of their lines and their comments do not matter.
     digest = hashlib.sha256(table.sha256.encode() + np.packbits(stays).tobytes() + labels[stays].tobytes())
     changed = replace(table, labels=labels, sha256=digest.hexdigest()).take(stays)
     num_new = int((labels != table.labels)[stays].sum())

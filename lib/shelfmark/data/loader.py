@@ -55,12 +55,12 @@ def eval_batches(
 
 
 class EvalBatches:
-    """Can be gone over again; `len` is the number of batches, at most.
+    """Batches that can be iterated again. `len` is the largest possible number of batches.
 
-    Of M batches, process r of W takes those from r * M / W to (r + 1) * M / W, so the shares in rank order are the
-    batches of one process, and each holds the same rows: a network's last bits depend on what else is in the batch. A
-    picture that is skipped is missing from its batch. No batch is empty, unless no picture of the share could be read:
-    then one empty batch carries the reports.
+    Of M batches, process r of W takes those from r * M / W to (r + 1) * M / W. So the shares in rank order are the
+    batches of one process alone, with the same rows in each batch, as the last bits of a network's output depend on the
+    other rows. A skipped picture is missing from its batch. If no picture of the share could be read, there is one
+    empty batch, which carries the reports; otherwise no batch is empty.
     """
 
     def __init__(self, dataset: ImageDataset, batch_size: int, num_workers: int, rank: int, world_size: int) -> None:
@@ -91,7 +91,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class _EpochDraws:
-    """The batches of draws of the epoch that was set last: what lets one set of workers serve all epochs."""
+    """The batches of draws of the epoch that was set last, so that the same workers serve all epochs."""
 
     def __init__(self, order: EpochOrder, rank: int, world_size: int) -> None:
         self.order, self.rank, self.world_size = order, rank, world_size
@@ -116,8 +116,8 @@ class _RowDraws:
 
 
 class _Reader(Dataset[Any]):
-    """Reads and collates a whole batch. An error for the user is handed over as a value: what is raised in
-    a worker would arrive as another exception, with a traceback for its text."""
+    """Reads and collates a whole batch. A UserError is returned as a value: raised in a worker, it would arrive as
+    another exception, with a traceback as its text."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
@@ -144,8 +144,8 @@ def _data_loader(
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         persistent_workers=persistent and num_workers > 0,
-        # The loader draws a seed for its workers' own generators, which nothing uses, from this one
-        # instead of the global one, on which dropout depends.
+        # The loader draws a seed for its workers' generators, which nothing uses. It takes the seed from this
+        # generator, not from the global one, on which dropout depends.
         generator=torch.Generator(),
     )
 
@@ -156,8 +156,8 @@ def _as_it_is(batch: Any) -> Any:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
-    # What asks a run to end may reach every process of it; the training process still needs batches to finish its step
-    # in good order, and ends its workers itself.
+    # A signal to stop may reach every process of a run. Workers ignore it: the training process needs batches to
+    # finish its step, and ends its workers itself.
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -170,8 +170,8 @@ def _raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
             try:
                 raise batch
             finally:
-                # The error knows this frame. Were it known here too, the loader would be left to the cyclic
-                # garbage collector, which takes its queues apart first: each worker then waits 5 seconds.
+                # The error refers to this frame. If this frame referred to the error too, the loader would be freed by
+                # the cyclic garbage collector, its queues first: each worker then waits 5 seconds.
                 del batch
         yield batch
 

@@ -12,13 +12,13 @@ _REMIX_TAU = 0.5
 
 
 class Mixing:
-    """Mixes every image of a batch with another of it, and their labels in the same proportion.
+    """Mixes every image of a batch with a partner of the same batch, and their labels in the same proportion.
 
-    mixup: alpha of Beta(alpha, alpha), from which the step's proportion is drawn, 0 is off. The images are averaged.
-    cutmix: the same; a rectangle of the partner, with that part of the area, takes the image's place there. Where both
-    are on, each step draws one of them. remix: kappa, 0 is off: where one of the two classes has kappa times the
-    training images of the other and less than half of the picture is its own, the rarer class gets the whole label.
-    counts: (C,) training images a class.
+    mixup: alpha of Beta(alpha, alpha), from which each step draws its proportion; 0 is off. The images are averaged.
+    cutmix: alpha likewise. A rectangle of the partner, of that part of the area, replaces the same rectangle of the
+    image. If both are on, each step draws one of them. remix: kappa, 0 is off. If one of the two classes has at least
+    kappa times the training images of the other and makes up less than half of the picture, the rarer class gets the
+    whole label. counts: (C,) training images a class.
 
     The kind, the proportion and the place of the rectangle follow from (seed, step); the partners are drawn among the
     images of the same process.
@@ -63,7 +63,7 @@ class Mixing:
 def _cut(images: Tensor, partners: Tensor, own: float, generator: np.random.Generator) -> tuple[Tensor, float]:
     """The images with a rectangle of their partners, and the part of the area that stayed their own."""
     height, width = images.shape[2:]
-    # A rectangle of the picture's shape, with 1 - own of its area, around a point anywhere; what juts out is lost.
+    # A rectangle of the picture's shape, with 1 - own of its area, around any point; the part outside is cut off.
     half_height, half_width = (round(side * (1 - own) ** 0.5 / 2) for side in (height, width))
     y, x = int(generator.integers(height)), int(generator.integers(width))
     rows = slice(max(0, y - half_height), min(height, y + half_height))

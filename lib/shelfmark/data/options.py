@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from shelfmark.config.section import Fraction, NotNegative, Positive, Section, option
-from shelfmark.data.annotations import MAX_CLASSES
-from shelfmark.data.images import PILLOW_MAX_PIXELS
+from shelfmark.data.limits import MAX_BYTES, MAX_CLASSES, MAX_PIXELS, PILLOW_MAX_PIXELS
 
 
 class Lists(Section):
@@ -92,9 +91,9 @@ class DataOptions(Section):
         "error",
         "what happens if an image cannot be read. error: the run ends. skip: the image is left out, counted and listed",
     )
-    max_image_bytes: Positive = option(100_000_000, "an image file with more bytes than this counts as unreadable")
+    max_image_bytes: Positive = option(MAX_BYTES, "an image file with more bytes than this counts as unreadable")
     max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = option(
-        100_000_000,
+        MAX_PIXELS,
         "an image with more pixels than this counts as unreadable. A larger JPEG is decoded at 1/2, 1/4"
         " or 1/8 of its width and height, if that is small enough",
     )
@@ -109,7 +108,7 @@ class DataOptions(Section):
     @field_validator("train_json", "val_json", "test_json", "retrieval_json")
     @classmethod
     def _no_file(cls, file: Path | None) -> Path | None:
-        # Of `data.val_json=`, with nothing behind it. As a path that is the folder which the command runs in.
+        # `data.val_json=` gives an empty text, which as a path would be the working folder.
         return None if file == Path() else file
 
 

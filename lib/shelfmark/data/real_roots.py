@@ -10,20 +10,23 @@ from shelfmark.data.identity import is_under
 
 
 class RealRoots:
-    """The folders that pictures may come from, with what is below them. given: as named, absolute."""
+    """The folders that pictures may come from, with links resolved. given: their absolute paths, as written."""
 
     def __init__(self, given: Sequence[str]) -> None:
         self.given = given
         self._real = [os.path.realpath(one) for one in given]
 
     def target_outside(self, path: str) -> str | None:
-        """Where `path` leads, if that is outside of all of them."""
+        """The file that `path` leads to, if it is outside all roots; None if it is inside one."""
         target = os.path.realpath(path)
         return None if any(target == real or is_under(target, real) for real in self._real) else target
 
 
 def folders_behind_links(root: Path, paths: Iterable[str]) -> list[str]:
-    """The folders outside `root` to which links below it lead, sorted; none lies in another. paths: relative files."""
+    """The folders outside `root` to which links below `root` lead, sorted; none lies in another one.
+
+    paths: of files, relative to `root`.
+    """
     roots = RealRoots([os.path.abspath(root)])
     found: set[str] = set()
     seen: set[str] = set()

@@ -29,10 +29,10 @@ _LARGEST_ASPECT = 16
 def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Transform:
     """Resize, random crop, flip, colour jitter, RandAugment, normalisation, random erasing, in this order.
 
-    augment.crop_padding_px: above 0, the shorter side is resized to `size`, so many pixels of black are put around, and
-    a random window of `size` x `size` is cut out. augment.albumentations: the pipeline's uint8 result is normalised
-    here; a float result is taken as normalised by the pipeline. Either is resized to `size` x `size` where it is not
-    yet. UserError for a pipeline that cannot be read.
+    augment.crop_padding_px: above 0, the shorter side is resized to `size`, a black border of that many pixels is
+    added, and a random window of `size` x `size` is cut out. augment.albumentations: the pipeline's uint8 result is
+    normalised here; a float result counts as normalised. A result of another size is resized to `size` x `size`.
+    UserError for a pipeline that cannot be read.
     """
     normalize = _Normalize(data.mean, data.std)
     after = _sequence([v2.RandomErasing(p=augment.erasing)] if augment.erasing else [])
@@ -66,10 +66,10 @@ def _changes(augment: AugmentOptions, data: DataOptions) -> list[torch.nn.Module
 
 
 def eval_transform(size: int, data: DataOptions) -> Transform:
-    """Resized and antialiased, the centre of size x size, normalised. The seed is not used.
+    """Resize with antialiasing, crop the centre of size x size, normalise. The seed is not used.
 
-    The shorter side becomes int(size / data.eval_crop). data.eval_resize_px takes its place, and is that of
-    data.input_size_px: for another size it is scaled. Around a smaller picture the centre has black pixels.
+    The shorter side becomes int(size / data.eval_crop), or data.eval_resize_px, which holds for data.input_size_px and
+    is scaled for another size. If the resized picture is smaller than the crop, black pixels fill the rest.
     """
     return _centre_crop(size, data)
 
@@ -85,7 +85,7 @@ def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
 class SizedTransforms:
     """A transform whose size changes with the epoch: `at(epoch)`.
 
-    size: before the first of `sizes`, which are by first epoch. make: size -> transform.
+    size: until the first epoch of `sizes`. sizes: first epoch -> size. make: size -> transform.
     """
 
     def __init__(self, size: int, sizes: Mapping[int, int], make: Callable[[int], Transform]) -> None:
@@ -186,7 +186,7 @@ class _Views:
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
         pixels, size = self.centre.resized(rgb), [self.centre.size, self.centre.size]
         if "crop" in self.views:
-            # Corners there are only in what is as large as the crop.
+            # Only a picture at least as large as the crop has corners to cut out.
             whole = [max(side, length) for side, length in zip(size, pixels.shape[1:])]
             crops = functional.five_crop(functional.center_crop(pixels, whole), size)
         else:

@@ -18,7 +18,7 @@ from shelfmark.data.table import Table
 
 
 def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
-    """The images of all tables, file after file; each image that several files list once, and the log says how many.
+    """The images of all tables, file after file. An image that several files list comes once; the log counts these.
 
     tables: at least one, with one root. files: where they were read, for messages.
     Class names and groups are those of the first table that has some. sha256: of the tables' sha256 in their order; a
@@ -51,9 +51,9 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
 
 
 def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarray:
-    """(N,) bool, without the rows of an image that an earlier file, or another one with its label, lists too.
+    """(N,) bool: the rows that stay. Of two files with one image, the labelled row stays, else that of the first file.
 
-    file_of: (N,) which file a row is from. What one file lists twice is its own affair, and stays.
+    file_of: (N,) the file of each row. An image that one file lists twice stays twice.
     """
     stays = np.ones(len(table), dtype=bool)
     keeper: dict[str, int] = {}

@@ -48,7 +48,7 @@ def within_class_whitening(features: Array, labels: Array, shrinkage: float = 0.
     return whitening
 
 
-def whitened(whitening: PCAWhitening | None, features: Tensor) -> Tensor:
+def whiten_features(whitening: PCAWhitening | None, features: Tensor) -> Tensor:
     """(N, D) the normalised features, whitened; as they are without a whitening. features: (N, D)."""
     return features if whitening is None else whitening.transform(comparable(features, features[:0], "cosine")[0])
 

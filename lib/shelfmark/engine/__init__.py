@@ -1,1 +1,1 @@
-"""The training loop and what it keeps: it acts on objects that it is given."""
+"""The training loop, its state, its hooks and its checkpoints. It acts on objects that it is given."""

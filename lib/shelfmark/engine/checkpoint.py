@@ -31,7 +31,7 @@ from shelfmark.engine.checkpoint_versions import (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder, of which the manifest is read; weights and state are read when they are asked for.
+    """A checkpoint folder. Opening it reads the manifest alone; `read_model` and `read_state` read the tensors.
 
     manifest: format_version, files, config, num_classes, class_names, counts, step, epoch, train_sha256 ...
     """
@@ -58,7 +58,7 @@ class Checkpoint:
             raise UserError(f"{self.folder / MODEL} cannot be read: {error}") from error
 
     def read_state(self) -> dict[str, Any]:
-        """What training needs to go on, in the form of today; {} in a recalibrated model."""
+        """The training state, brought to the present format; {} in a recalibrated model."""
         self._check(STATE)
         try:
             state = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
@@ -82,9 +82,9 @@ def save_checkpoint(
     facts: Mapping[str, Any],
     previous: Path | None = None,
 ) -> None:
-    """Writes model, state and a manifest with `facts` beside `folder`, then takes its place.
+    """Writes model, state and a manifest with `facts`, and puts them in the place of `folder` at once.
 
-    previous: where the checkpoint that stood there goes; it is removed where that is None.
+    previous: where the checkpoint that it replaces goes; None removes that checkpoint.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
@@ -99,7 +99,7 @@ def save_checkpoint(
 
 
 def copy_checkpoint(source: Path, target: Path, previous: Path | None = None) -> None:
-    """The same checkpoint under another name, in files of its own: what damages one leaves the other."""
+    """Copies a checkpoint to another name, in files of its own, so that damage to one leaves the other whole."""
     with atomic_folder(target, previous=previous) as beside:
         for name in (MODEL, STATE, MANIFEST):
             shutil.copyfile(source / name, beside / name)
@@ -118,7 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_model(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
-    """A checkpoint with its network's state_dict, both of one moment, though a run may be replacing it meanwhile."""
+    """A checkpoint and its network's state_dict. Both of one moment, even if a run replaces the folder meanwhile."""
 
     def read(folder: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         checkpoint = load_checkpoint(folder)
@@ -128,9 +128,9 @@ def load_model(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
 
 
 def whole_checkpoint(path: Path) -> Checkpoint:
-    """Opens a checkpoint and checks every byte. Where it is damaged, the generation before it, if that is whole.
+    """Opens a checkpoint and checks every byte, which reads its files once.
 
-    Costs one read of its files. What was damaged is told, by a warning or the UserError.
+    Where it is damaged, a warning says so and the generation before it is returned. UserError: both are damaged.
     """
     checkpoint, damage = _first_good(path, Checkpoint.require_whole)
     if damage is not None:
@@ -139,12 +139,12 @@ def whole_checkpoint(path: Path) -> Checkpoint:
 
 
 def readable_checkpoint(path: Path) -> Checkpoint:
-    """As `whole_checkpoint`, but only the manifest is read and has to be good, and nothing is told but an error."""
+    """As `whole_checkpoint`, but only the manifest is read and checked, and no warning is given."""
     return _first_good(path, lambda checkpoint: None)[0]
 
 
 def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> tuple[Checkpoint, UserError | None]:
-    """The checkpoint, and what is damaged where it is the one before."""
+    """The checkpoint, and None; or the generation before it, and the error of the damaged one."""
     try:
         checkpoint = load_checkpoint(path)
         require(checkpoint)
@@ -165,9 +165,9 @@ def _first_good(path: Path, require: Callable[[Checkpoint], None]) -> tuple[Chec
 
 
 def newest_whole(run_folder: Path) -> Checkpoint | None:
-    """The whole checkpoint of a run that has the most steps; damaged ones are told. None where the run has none at all.
+    """The undamaged checkpoint of a run with the most steps; a warning names damaged ones. None: the run has none.
 
-    UserError: it has some, and none of them can be used, or one is of a newer version.
+    UserError: the run has checkpoints, but none is usable, or one is of a newer version.
     """
     names = ("last", previous_of(run_folder / "last").name, "best_model")
     found, problems = [], []

@@ -11,12 +11,12 @@ MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 
 
 def previous_of(folder: Path) -> Path:
-    """Where the generation before the checkpoint `folder` is kept: `.last.previous` beside `last`."""
+    """The place of the generation before the checkpoint `folder`: `.last.previous` beside `last`."""
     return folder.with_name(f".{folder.name}.previous")
 
 
 def generation_before(path: Path) -> Path | None:
-    """The generation that is kept before the checkpoint that `--RESUME_MODEL path` means; None where there is none."""
+    """The generation before the checkpoint that `--RESUME_MODEL path` means; None where none is kept."""
     before = previous_of(path.with_suffix("") if path.suffix == ".pth" else path)
     return before if (before / MANIFEST).is_file() else None
 
@@ -46,7 +46,7 @@ def _nearby(path: Path) -> str:
     """The checkpoints of the run that was meant, or, where there is no such run, those of the runs beside it."""
     run, runs = path.parent, path.parent.parent
     found: list[Path] = []
-    # Nowhere else: the working folder and the disk hold more than runs.
+    # Look nowhere else: the working folder and the disk hold many other files.
     if run != runs and run not in (Path(), Path("/")):
         found = _checkpoints_in(run)
         if not found and run.is_dir():

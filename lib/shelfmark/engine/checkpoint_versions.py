@@ -17,7 +17,7 @@ from shelfmark.core.manifests import BEFORE_DIGESTS, COUNT, MAPPING, TEXT, Kind,
 FORMAT_VERSION = 3
 
 BY_PLACE = "by_place"
-"""In a state of version 1: what the optimizer kept, by the place of each parameter in its groups."""
+"""In a state of version 1: the optimizer's state, by the place of each parameter in its groups."""
 
 _FILES = Kind(
     "a mapping of files to their size_bytes and sha256",
@@ -45,7 +45,7 @@ _NUMBERED = ("class_names", "counts")
 
 
 class NewerFormatError(UserError):
-    """A checkpoint that another version wrote, and that is not for this one to replace."""
+    """A checkpoint that a newer version wrote. This version must not replace it."""
 
 
 def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def upgraded_manifest(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def upgraded_state(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """The training state in today's form; {} stays {}."""
+    """The training state in today's form; the empty state of a recalibrated model stays empty."""
     if state:
         for upgrade in _STATES[version - 1 :]:
             state = upgrade(state)

@@ -1,4 +1,4 @@
-"""When a run saves itself: called on every process, written by the first."""
+"""Saves a run: called on every process, written by rank 0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEST, LAST = "best_model", "last"
 
 
 def kept_in(run_folder: Path) -> str:
-    """What a run that fails can go on from, for its error."""
+    """Which checkpoints a failed run can go on from, as words for its error."""
     last = run_folder / LAST
     before = previous_of(last)
     if not last.is_dir():
@@ -31,7 +31,7 @@ def kept_in(run_folder: Path) -> str:
 class Checkpointer:
     """Writes checkpoints of a run into its folder, and keeps `keep_last` generations of `last`.
 
-    facts: what each manifest says besides where the run stands. hooks: () -> their state.
+    facts: what each manifest holds besides the run's progress. hooks: () -> the state of the hooks.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Checkpointer:
         self.keep_last = keep_last
 
     def save(self, names: Sequence[str], is_sound: Callable[[], bool] = lambda: True) -> None:
-        """Writes one checkpoint under each name; `last` replaces the one before it, which is kept as its predecessor.
+        """Writes one checkpoint under each name. The former `last` is kept as the generation before the new one.
 
-        is_sound: () -> whether the weights give a finite loss and gradient. A collective. UserError on every process
-        where they do not, where a weight is not finite or the disk is full: what was saved before stays.
+        is_sound: () -> whether the weights give a finite loss and gradient; a collective. UserError on every process:
+        they do not, a weight is not finite, or the disk is full. Earlier checkpoints stay.
         """
         self._require_finite(is_sound)
         model = self.state.weights_to_evaluate().state_dict()

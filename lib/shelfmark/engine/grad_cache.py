@@ -21,10 +21,10 @@ from shelfmark.models.network import Network
 class CachedNetwork(nn.Module):
     """A network that takes at most `num_images` through its backbone at a time, with the whole batch's gradient.
 
-    The forward pass finds the embedding without keeping activations. The backward pass, which brings the losses'
-    gradient at the embedding, computes one part after another again and goes on through it, so that only one part's
+    The forward pass computes the embedding and keeps no activations. The backward pass starts from the losses' gradient
+    at the embedding. It computes one part after the other again and backpropagates through it, so that only one part's
     activations are alive. Both passes draw the same random numbers, and buffers, such as batch norm's statistics,
-    change once. Batch norm in training mode normalises each part by itself; but for that the result is that of the
+    change once. Batch norm in training mode normalises each part by itself; otherwise the result equals that of the
     plain pass.
     Source: Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021.
     """
@@ -42,7 +42,7 @@ class CachedNetwork(nn.Module):
         parts = images.tensor_split(math.ceil(len(images) / self.num_images))
         trained = [parameter for parameter in self._embedding_modules.parameters() if parameter.requires_grad]
         if not trained:
-            # There will be no backward pass, so this one is final, and keeps no activations anyway.
+            # Without a backward pass nothing is computed again, and no activations are kept.
             return self.network.outputs(torch.cat([self.embed(part) for part in parts]))
         return self.network.outputs(_EmbeddingInParts.apply(self, parts, *trained))
 
@@ -52,7 +52,7 @@ class CachedNetwork(nn.Module):
             return self.network.embed(part)
 
     def buffers_of_embedding(self) -> list[Tensor]:
-        """What forward passes change: statistics and their like."""
+        """The buffers that a forward pass changes, such as batch norm's statistics."""
         return list(self._embedding_modules.buffers())
 
     @property

@@ -1,6 +1,6 @@
-"""What happens around the steps of a run: hooks, told of it in the order of their list.
+"""Hooks: objects whose methods are called around the steps of a run, in the order of their list.
 
-A hook has a name of its own in the list, by which a checkpoint keeps its state.
+Each hook has a name of its own, under which a checkpoint keeps its state.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from shelfmark.engine.step import StepResult
 
 @dataclass(frozen=True)
 class StepDone:
-    """One step of a run. rate: the learning rate. wait_s: how long it waited for its batch. is_logged: whether the
-    losses' gradients were measured, for the log. ends_epoch: whether it is the last of its epoch. is_sound: () ->
-    whether the weights of now give its batch a finite loss; a collective."""
+    """One step of a run. rate: the learning rate. wait_s: how long the step waited for its batch. is_logged: whether
+    the losses' gradients were measured, for the log. ends_epoch: whether this is the last step of its epoch. is_sound:
+    () -> whether the present weights give this batch a finite loss; a collective."""
 
     batch: Batch
     result: StepResult
@@ -29,31 +29,31 @@ class StepDone:
 
 
 class Hook:
-    """Does nothing; a hook overrides what it wants to be told of. Each method is called on every process.
+    """Does nothing: a subclass overrides the methods that it needs. Each method is called on every process.
 
-    When `step_ends` and `epoch_ends` are called, progress counts the step, and the epoch is still the one in progress;
-    `epoch_closed` is called when progress stands at the beginning of the next.
+    In `step_ends` and `epoch_ends` the step is counted already, and `progress.epoch` is the epoch that it belongs to.
+    In `epoch_closed`, `progress.epoch` is the next one.
     """
 
     name = ""
 
     def epoch_begins(self, num_steps: int, rate: float) -> None:
-        """num_steps: of the whole epoch, of which a resumed run has some behind it."""
+        """num_steps: of the whole epoch. A resumed run may begin in the middle of it."""
 
     def step_ends(self, done: StepDone) -> None:
         """After the update, or after the step was skipped."""
 
     def epoch_ends(self, rate: float) -> None:
-        """After the last step. rate: of that step."""
+        """After the epoch's last step. rate: the learning rate of that step."""
 
     def epoch_closed(self) -> None:
-        """After what `epoch_ends` of all hooks did."""
+        """After `epoch_ends` of all hooks."""
 
     def run_ends(self) -> None:
         """After the last epoch, or after an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; only plain values and tensors."""
+        """The state that a resumed run needs: plain values and tensors."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Hook:
 
 
 class Hooks:
-    """The list, told together. ValueError: two hooks of one name, whose states would overwrite each other."""
+    """Calls all hooks of a list. ValueError: two hooks have one name, so their states would overwrite each other."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         names = [hook.name for hook in hooks]
@@ -90,7 +90,7 @@ class Hooks:
             hook.run_ends()
 
     def state_dict(self) -> dict[str, Any]:
-        """By name; hooks without state are left out."""
+        """The hooks' states by name; hooks without state are left out."""
         states = {hook.name: hook.state_dict() for hook in self._hooks}
         return {name: state for name, state in states.items() if state}
 

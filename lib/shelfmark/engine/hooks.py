@@ -38,7 +38,7 @@ class BadImages(Hook):
             self.log.add(done.batch.bad)
         except UserError as error:
             failed = error
-        # Each process counts its own: where one ends the run, the others must not wait for it in the next step.
+        # Each process counts its own pictures: if one of them ends the run, the others must not wait in the next step.
         if dist.any_of([failed is not None])[0]:
             agree(failed)
 
@@ -60,8 +60,8 @@ class BadImages(Hook):
 class FiniteCheck(Hook):
     """Logs each step that was skipped because its loss or gradient was not finite, and ends the run after too many.
 
-    max_bad_steps: in a row, how many end it. image_id: a row of the training table to its image's id. run_folder: where
-    the checkpoints are.
+    max_bad_steps: how many in a row end the run. image_id: row of the training table -> its image's id. run_folder:
+    holds the checkpoints.
     """
 
     name = "finite_check"
@@ -100,7 +100,7 @@ class FiniteCheck(Hook):
 
 
 class WriteMetrics(Hook):
-    """Writes metrics.jsonl and TensorBoard, and shows a person what is going on."""
+    """Writes metrics.jsonl and TensorBoard, and shows the progress on the screen."""
 
     name = "metrics_log"
 
@@ -209,8 +209,8 @@ class Checkpoint(Hook):
     def step_ends(self, done: StepDone) -> None:
         if not done.result.skipped:
             self._is_sound = done.is_sound
-        # At the epoch's end the evaluation comes first: its checkpoint has the score too. A step that was skipped
-        # changed nothing, and the steps after it may tell that the weights are broken.
+        # At an epoch's end the evaluation comes first, so that the checkpoint has its score. After a skipped step
+        # nothing is saved: the weights are unchanged, and may turn out to be broken.
         if done.ends_epoch or done.result.skipped:
             return
         by_steps = bool(self.every_steps) and self.state.progress.step % self.every_steps == 0
@@ -227,12 +227,12 @@ class Checkpoint(Hook):
             self._save(names)
 
     def save_last(self) -> None:
-        """Saves `last`, unless it stands here already."""
+        """Saves `last`, unless the saved one is of this very step."""
         if self._saved != self._place():
             self._save([LAST])
 
     def _is_time(self) -> bool:
-        """The first process's clock, for all."""
+        """Whether `every_minutes` have passed, by the clock of rank 0, for all processes."""
         if not self.every_minutes:
             return False
         passed = self.now_s() - self._saved_at_s >= 60 * self.every_minutes
@@ -248,9 +248,9 @@ class Checkpoint(Hook):
 
 
 class Preemption(Hook):
-    """Ends the run, with a checkpoint, when a signal asks for it; stands behind `Checkpoint` in the list.
+    """Saves a checkpoint and ends the run after a signal. Stands behind `Checkpoint` in the list.
 
-    command: what goes on.
+    command: the command that goes on with the run.
     """
 
     name = "preemption"
@@ -265,8 +265,8 @@ class Preemption(Hook):
         self._stop_if_asked()
 
     def around(self, evaluate: Callable[[], T]) -> Callable[[], T]:
-        """`evaluate`, which a signal ends after a batch, in all processes: the epoch is saved as it stands, and a
-        resumed run evaluates it."""
+        """`evaluate`, made to end after a batch when a signal came, in all processes. The epoch is saved without a
+        score, and a resumed run evaluates it."""
 
         def interruptible() -> T:
             try:
@@ -277,7 +277,7 @@ class Preemption(Hook):
         return interruptible
 
     def _stop_if_asked(self) -> None:
-        # A signal may reach one process alone, or each at another step.
+        # A signal may reach one process alone, or the processes at different steps.
         if not dist.any_of([bool(self.signals.received)])[0]:
             return
         raise self._stopped(self.signals.received or STOPPED_BY_ANOTHER)
@@ -289,10 +289,10 @@ class Preemption(Hook):
 
 
 STOPPED_BY_ANOTHER = 15
-"""SIGTERM: what a process is told that another one's signal stops."""
+"""SIGTERM: the signal that is reported in a process which stops because another process received one."""
 
 
 def is_due(epoch: int, every_epochs: int, num_epochs: int) -> bool:
-    """Whether something happens after this epoch (from 0); it always does after the last."""
+    """Whether a job of every `every_epochs` is due after this epoch (from 0); after the last one it always is."""
     done = epoch + 1
     return done % every_epochs == 0 or done == num_epochs

@@ -31,12 +31,12 @@ class CrossBatchMemory:
         return (self._vectors, self._labels) if len(self) and step >= self.from_step else None
 
     def add(self, vectors: Tensor, labels: Tensor) -> None:
-        """Takes in the batch of all processes, of which these are this one's (n, d) and (n,); the oldest rows go.
+        """Adds the batch of all processes and drops the oldest rows. vectors: (n, d), labels: (n,), of this process.
 
-        The rows are copied: what a loss was given before does not change.
+        The rows are copied, so tensors that a loss received earlier do not change.
         """
         vectors = vectors.detach().float()
-        # What an unlabelled row holds is no loss's concern; it would be saved.
+        # No loss reads an unlabelled row, but a checkpoint would save its NaN.
         vectors = torch.where((labels < 0)[:, None] & ~vectors.isfinite(), 0.0, vectors)
         vectors, labels = dist.gather_rows(vectors), dist.gather_rows(labels)
         held = self._vectors if len(self) else vectors[:0]
@@ -44,11 +44,11 @@ class CrossBatchMemory:
         self._labels = torch.cat([self._labels, labels])[-self.num_rows :]
 
     def state_dict(self) -> dict[str, Tensor]:
-        # A slice would be saved with all that it is a slice of.
+        # torch.save of a slice would write the whole tensor that it belongs to.
         return {"vectors": self._vectors.cpu().clone(), "labels": self._labels.cpu().clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Another `num_rows` than the saved one's keeps the newest rows that fit."""
+        """Goes on from `state_dict()`. If `num_rows` is smaller than before, the newest rows are kept."""
         device = self._labels.device
         self._vectors = state["vectors"][-self.num_rows :].to(device)
         self._labels = state["labels"][-self.num_rows :].to(device)

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: metrics.jsonl and TensorBoard events."""
+"""The log of a run's numbers: metrics.jsonl and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, step: int = 0, epoch: int = 0) -> None:
-        """step, epoch: where the run stands; later records, which a killed run left, are dropped: they come again."""
+        """step, epoch: where the run goes on. Later records of a killed run are dropped, since they come again."""
         self._file = folder / "metrics.jsonl"
         self._board: SummaryWriter | None = None
         if dist.is_main():
@@ -68,7 +68,7 @@ class MetricsLog:
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     self._board.add_scalar(f"{kind}/{name}", value, step)
         except OSError as error:
-            # metrics.jsonl has every number too, so a run need not end for its mirror.
+            # metrics.jsonl has every number, so an error of TensorBoard need not end the run.
             warn(f"TensorBoard's events cannot be written ({error.strerror}); the run goes on with metrics.jsonl alone")
             self._board = None
 
@@ -110,7 +110,7 @@ def _checked(record: Any) -> dict[str, Any]:
 
 
 def _closes_later(record: Mapping[str, Any], epoch: int) -> bool:
-    """Whether an epoch that is not over ends with it: the run stopped between the epoch's last step and its end."""
+    """Whether this record ends the epoch in progress: the run stopped between the epoch's last step and its end."""
     return record["kind"] in CLOSING and record["epoch"] >= epoch
 
 

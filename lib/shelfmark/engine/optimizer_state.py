@@ -1,4 +1,4 @@
-"""What an optimizer keeps of each parameter, by the parameter's name instead of its place in the groups.
+"""The state of an optimizer, by the name of each parameter instead of its place in the groups.
 
 Places change with the options that make the groups (`optim.layer_decay`, `optim.decay_norm_and_bias`); names do not.
 """
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 def named_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Any]:
-    """kind: the optimizer's class. parameters: by name, what it keeps of each that it trains: {} before its first step.
+    """The state as {kind: the optimizer's class, parameters: the state of each parameter by name, {} before step 1}.
 
-    Hyperparameters are not in it: they follow from the options.
+    It holds no hyperparameters: they follow from the options.
     """
     trained = _trained(optimizer, network)
     entries = {name: dict(optimizer.state.get(parameter, {})) for name, parameter in trained.items()}
@@ -41,7 +41,7 @@ def restore_named_state(optimizer: torch.optim.Optimizer, network: nn.Module, sa
 
 
 def by_name(saved: Mapping[str, Any], names: list[list[str]], kind: str) -> dict[str, Any]:
-    """A `state_dict` of torch in the form of `named_state`. names: of the parameters, group by group.
+    """A torch `state_dict` in the form of `named_state`. names: of the parameters, group by group.
 
     Raises ValueError where the groups have other sizes.
     """

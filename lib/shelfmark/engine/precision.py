@@ -30,7 +30,7 @@ class Precision:
         return cls(name, device)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Matrix products and convolutions inside run in this precision; what needs fp32 stays there."""
+        """A block in which matrix products and convolutions run in this precision, and sensitive operations in fp32."""
         return torch.autocast(self.device.type, dtype=DTYPES[self.name], enabled=self.name != "fp32")
 
     def gradient_scaler(self) -> torch.amp.GradScaler:

@@ -1,4 +1,4 @@
-"""Where a run stands: what a checkpoint needs beside the weights."""
+"""The progress of a run, which a checkpoint holds beside the weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch import Tensor
 class Progress:
     """Epochs count from 0. `epoch` is the one in progress, `step_in_epoch` how many of its batches are done.
 
-    step: batches done since the run began. position: where the schedule stands, in steps; it is `step` until a resume
-    changes how many steps an epoch has.
-    steps_per_epoch: of the schedule, 0 where it is not known. bad_in_epoch: steps of the epoch that were skipped,
-    because the loss or its gradient was not finite. summed: steps whose losses are in `sums`.
+    step: batches done since the run began. position: of the schedule, in steps; it equals `step` until a resume changes
+    the number of steps an epoch. steps_per_epoch: of the schedule, 0 where unknown. bad_in_epoch: steps of the epoch
+    that were skipped because the loss or its gradient was not finite. summed: steps whose losses are in `sums`.
     """
 
     epoch: int = 0
@@ -30,7 +29,7 @@ class Progress:
     bad_in_epoch: int = 0
     summed: int = 0
     joined: dict[str, int] = field(default_factory=dict)
-    """Of a loss that a resume brought into the epoch, how many steps were summed before."""
+    """For each loss that a resume added in mid-epoch: how many steps of the epoch were summed before."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Float64 sums of each loss over the epoch's good steps so far, so that a resumed epoch reports the same means."""
 
@@ -43,7 +42,7 @@ class Progress:
         self._count()
 
     def add_bad(self) -> None:
-        """Counts one step that was skipped: order and schedule go on."""
+        """Counts a skipped step: the order of images and the schedule go on."""
         self.bad_in_epoch += 1
         self._count()
 
@@ -62,29 +61,29 @@ class Progress:
         self.restart_epoch(keep_position=True)
 
     def restart_epoch(self, keep_position: bool = False) -> None:
-        """The epoch in progress has no step done. keep_position: the schedule does not go back."""
+        """Begins the epoch in progress anew. keep_position: the schedule does not go back."""
         if not keep_position:
             self.position -= self.step_in_epoch
         self.step_in_epoch = self.bad_in_epoch = 0
         self._sum_anew()
 
     def change_losses(self, before: Iterable[str], now: Iterable[str]) -> None:
-        """Goes on with other losses in the middle of an epoch: the names of those before, and of those from now on."""
+        """Goes on with other losses in mid-epoch. before, now: the names of the losses."""
         gone, new = {*before} - {*now}, {*now} - {*before}
         self.sums = {name: total for name, total in self.sums.items() if name not in gone}
         self.joined |= dict.fromkeys(new, self.summed)
 
     def fit_to(self, steps_per_epoch: int) -> bool:
-        """Puts the schedule where the epoch stands if epochs have another number of steps now; says whether they have.
+        """Adapts to another number of steps an epoch; returns whether the number changed.
 
-        The part of the epoch that is done stays, rounded down to whole steps.
+        The finished part of the epoch stays the same, rounded down to whole steps.
         """
         before, self.steps_per_epoch = self.steps_per_epoch, steps_per_epoch
         if not before or before == steps_per_epoch:
             return False
         self.step_in_epoch = self.step_in_epoch * steps_per_epoch // before
         self.position = self.epoch * steps_per_epoch + self.step_in_epoch
-        # A mean over steps of two batch sizes would be the mean of neither.
+        # A mean over steps of two batch sizes would describe neither.
         self._sum_anew()
         return True
 
@@ -103,7 +102,7 @@ class Progress:
 
 
 def random_state() -> dict[str, Tensor]:
-    """The generators that layers such as dropout draw from; all else is seeded draw by draw."""
+    """The state of the generators that layers such as dropout draw from. Every other draw has its own seed."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()

@@ -20,7 +20,7 @@ FINETUNE = "use --mode finetune, which takes the weights and begins a fresh opti
 
 @dataclass(frozen=True)
 class ResumeRule:
-    """options: a name, or the beginning of names up to a dot. why: what a change does, or the way out of a refusal."""
+    """options: a dotted name or the beginning of one. why: what a change does, or the way out of a refusal."""
 
     options: str
     rule: Rule
@@ -67,7 +67,7 @@ RESUME_RULES = (
 
 @dataclass(frozen=True)
 class Change:
-    """An option that is not what the checkpoint's run had."""
+    """An option with another value than in the checkpoint's run."""
 
     option: str
     before: Any
@@ -125,7 +125,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
         if name not in before:
             continue
         option, old, new = f"{prefix}{name}", before[name], now[name]
-        # What a user names himself, such as heads, is compared whole.
+        # Groups whose names the user chooses, such as heads, are compared as one value.
         is_section = isinstance(old, Mapping) and isinstance(new, Mapping) and {*old} == {*new} and old
         if is_section:
             found += _differences(old, new, f"{option}.")

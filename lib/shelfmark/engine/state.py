@@ -1,4 +1,4 @@
-"""All that changes while a network trains: one object, which a checkpoint saves and a resume fills."""
+"""The state of a training: one object holds everything that changes. A checkpoint saves it, a resume fills it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shelfmark.parallel.wrapping import wrapped
 
 @dataclass(kw_only=True)
 class TrainState:
-    """What a run is at one moment.
+    """The state of a run at one moment.
 
     network: the weights. optimizer: of the stage in progress. terms: the losses, with their memories.
     grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
@@ -37,14 +37,14 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)
     scaler: torch.amp.GradScaler = field(init=False)
     wrapped: nn.Module = field(init=False)
-    """What a step calls: the network within GradCache and DistributedDataParallel, where the run has these."""
+    """The network that a step calls: within GradCache and DistributedDataParallel, where the run uses them."""
 
     def __post_init__(self) -> None:
         self.begin_stage(self.optimizer)
 
     def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
-        """Trains on with a fresh optimizer, of what is not frozen now."""
-        # The last gradient of what is frozen now would count in the norm of the whole gradient for ever.
+        """Goes on with a new optimizer, of the parameters that are not frozen now."""
+        # The last gradient of a parameter that is now frozen would count in every later norm of the whole gradient.
         self.network.zero_grad(set_to_none=True)
         self.optimizer = optimizer
         self.scaler = self.precision.gradient_scaler()
@@ -52,15 +52,14 @@ class TrainState:
         self.wrapped = wrapped(whole, self.precision.device)
 
     def weights_to_evaluate(self) -> Network:
-        """The network that validation scores, that features are taken of and that checkpoints save."""
+        """The network for validation, for features and for checkpoints."""
         return self.network
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the weights; a collective.
+        """Everything but the weights; a collective.
 
-        optimizer: what it keeps of each parameter, by the parameter's name. scaler. losses: the terms' names. memories:
-        by the term's name, its head and what its memory holds. progress. random: the layers' generators, one entry
-        for each process.
+        optimizer: its state by parameter name. scaler. losses: the terms' names. memories: by term name, the head and
+        the rows held. progress. random: the states of the layers' generators, one entry for each process.
         """
         memories = {
             term.name: {"head": term.compared_head, **term.memory.state_dict()}
@@ -79,8 +78,8 @@ class TrainState:
     def load_state_dict(self, state: Mapping[str, Any], same_data: bool = True) -> None:
         """Goes on from `state_dict()`; the weights are loaded already.
 
-        same_data: False where the training annotations are others. Their labels may mean other classes, so a memory
-        would mislead, and the epoch in progress starts anew. Raises ValueError where the optimizer trained others.
+        same_data: False where the training annotations changed. Labels may then mean other classes, so memories start
+        empty, and the epoch in progress starts anew. ValueError: the saved optimizer trained other parameters.
         """
         restore_named_state(self.optimizer, self.network, state["optimizer"])
         self._restore_scaler(state["scaler"])
@@ -90,7 +89,7 @@ class TrainState:
         self.progress.change_losses(state.get("losses", names), names)
         if not same_data:
             self.progress.restart_epoch()
-        # Another number of processes than before has no state of its own for each; the first one's is as good.
+        # More processes than before: some share a saved state, which does no harm.
         restore_random_state(state["random"][dist.rank() % len(state["random"])])
 
     def _restore_scaler(self, saved: Mapping[str, Any]) -> None:
@@ -111,7 +110,7 @@ class TrainState:
 
     def broken_tensors(self) -> list[str]:
         """The names of weights, statistics and optimizer values that hold NaN or infinity."""
-        # Other buffers than these are constants, and a mask may well hold infinity.
+        # All other buffers are constants, and a mask may well hold infinity.
         learned = {**dict(self.network.named_parameters()), **named_statistics(self.network)}
         tensors = {**learned, **_optimizer_tensors(self.optimizer)}
         floats = {name: value for name, value in tensors.items() if value.is_floating_point()}

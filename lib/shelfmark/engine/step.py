@@ -18,15 +18,15 @@ from shelfmark.engine.terms import LossTerm
 from shelfmark.models.batch_norm import average_statistics, running_statistics
 
 SMALLEST_SCALE = 1.0
-"""Of fp16's gradients: below it no gradient overflows because it was scaled."""
+"""The smallest factor of fp16's gradients: with it, an overflow is not due to the factor."""
 
 
 @dataclass(frozen=True)
 class StepResult:
     """losses: by term name, unweighted, and `loss`, the weighted sum: means over processes, 0-dim, on the device.
 
-    gradient_norms: L2 norm of each weighted loss's gradient at the embedding, only when asked for. gradient_norm: of
-    the whole gradient, 0-dim. skipped: why the network was not updated; empty where it was.
+    gradient_norms: L2 norm of each weighted loss's gradient at the embedding; {} unless asked for. gradient_norm: L2
+    norm of the whole gradient, 0-dim. skipped: why the network was not updated; empty where it was.
     """
 
     losses: Mapping[str, Tensor]
@@ -50,18 +50,18 @@ class TrainStep:
     def __call__(
         self, batch: Batch, learning_rate: float, step: int = 0, measure_gradients: bool = False
     ) -> StepResult:
-        """Updates the network by one batch, unless the loss or its gradient is not finite on some process: then
+        """Updates the network by one batch. If the loss or its gradient is not finite on any process, nothing changes:
         weights, statistics, memories and the optimizer stay as they were.
 
-        learning_rate: of this step, before each parameter group's own factor. step: how many came before, which
-        decides the losses' random draws.
+        learning_rate: of this step, before each parameter group's own factor. step: the number of earlier steps; the
+        losses' random draws follow from it.
         """
         state = self.state
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_factor", 1.0)
         images, labels = self._prepared(batch, step)
         self._buffers.take()
-        # Each batch is dealt out evenly, so that no gather has to ask how many rows the others hold.
+        # Each process holds as many rows of the batch, so no gather has to exchange the numbers first.
         with dist.equal_shares():
             return self._updated(images, labels, step, measure_gradients)
 
@@ -85,10 +85,9 @@ class TrainStep:
         return StepResult(_means({**losses, "loss": total}), _means(norms), norm.detach(), skipped)
 
     def is_sound(self, batch: Batch, step: int = 0) -> bool:
-        """Whether the weights of now give this batch a finite loss, gradient and statistics, in all processes.
+        """Whether the present weights give this batch a finite loss, gradient and statistics, in all processes.
 
-        Nothing changes. A loss is of the weights before its update, so a finite one does not say that the update was
-        sound.
+        Nothing changes. The loss of a step does not show this: it is computed with the weights before the update.
         """
         state, drawn = self.state, random_state()
         images, labels = self._prepared(batch, step)
@@ -123,7 +122,7 @@ class TrainStep:
         return total + _zero_of(outputs) if len(terms) < len(self.state.terms) else total
 
     def _terms_for(self, labels: Tensor, step: int) -> list[LossTerm]:
-        """Those that count, and of the others those that can be logged: not every loss takes mixed labels."""
+        """The losses of weight above 0, and those that are only logged, if they can take the labels."""
         is_mixed = labels.is_floating_point()
         terms = self.state.terms
         return [term for term in terms if term.weight_at(step) or not is_mixed or term.takes_probabilities]
@@ -140,7 +139,8 @@ class TrainStep:
         return get_total_norm([one.grad for one in self.state.network.parameters() if one.grad is not None])
 
     def _why_skipped(self, loss: Tensor, norm: Tensor) -> str:
-        """Agreed on by all processes. In fp16 a gradient that overflows is the scale's, until that is at its floor."""
+        """Why the step is skipped, the same in all processes; empty if it is not. In fp16 a gradient may overflow
+        because of the scaler's factor; that is no reason until the factor is at its smallest."""
         values = (loss, norm, _largest(running_statistics(self.state.network)))
         bad_loss, bad_norm, bad_statistics = dist.any_of([~torch.isfinite(value) for value in values])
         if bad_loss:
@@ -161,7 +161,7 @@ class TrainStep:
     def _skip(self) -> None:
         self._buffers.put_back()
         if self.state.scaler.is_enabled():
-            # It counts the overflow, and lowers the scale as ever.
+            # The scaler counts the overflow and lowers its factor.
             self.state.scaler.update()
         self.state.optimizer.zero_grad(set_to_none=True)
 
@@ -183,7 +183,7 @@ class TrainStep:
 
 
 class _Snapshot:
-    """A copy of tensors that change in place, kept in memory of its own: one copy a step, no allocation."""
+    """A copy of tensors that change in place. Its memory is allocated once, so a step costs one copy."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         by_kind: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
@@ -193,13 +193,13 @@ class _Snapshot:
 
     @torch.no_grad()
     def take(self) -> None:
-        """Holds the values of now."""
+        """Copies the present values."""
         for tensors, copies in self._pairs:
             torch._foreach_copy_(copies, tensors)
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """The tensors are what they were at `take`."""
+        """Gives the tensors the values that they had at `take`."""
         for tensors, copies in self._pairs:
             torch._foreach_copy_(tensors, copies)
 
@@ -212,7 +212,8 @@ def _largest(tensors: list[Tensor]) -> Tensor:
 
 
 def _zero_of(outputs: Outputs) -> Tensor:
-    """0, whose gradient is zeros in every head: DistributedDataParallel waits for those that no loss reads now too."""
+    """0, with a gradient of zeros in every head. DistributedDataParallel waits for the gradient of each head, even of
+    one that no loss reads in this step."""
     heads = [part for head in outputs.heads.values() for part in (head if isinstance(head, Proxies) else [head])]
     return torch.stack([0.0 * part.float().sum() for part in heads]).sum()
 

@@ -1,4 +1,4 @@
-"""The entries of `losses:`, built: what each takes of the outputs of the network. Legend: N rows of the batch."""
+"""The entries of `losses:`, built: each picks its input from the network's outputs. Legend: N rows of the batch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from shelfmark.ops.proxies import proxy_cosines
 class LossTerm:
     """One entry of `losses:`, built.
 
-    consumes: what the function takes of the head's output. scale: of a cosine classifier's logits, which a loss of
-    cosines does without. memory: rows of earlier steps that a loss which compares rows compares this batch with too.
-    vectors_head: of a loss of `logits_and_vectors`, the head of the vectors.
-    first_step, end_step: the steps that count it, up to the end where that is None; at others it is logged only.
+    consumes: the kind of output that the function takes from the head. scale: factor of a cosine classifier's logits;
+    a loss of cosines gets the logits divided by it. memory: rows of earlier steps, with which the batch is compared
+    too. vectors_head: the head of the vectors, for a loss that consumes `logits_and_vectors`.
+    first_step, end_step: the loss counts from first_step up to but not including end_step (None: to the end). In other
+    steps it is only logged.
     """
 
     name: str
@@ -35,7 +36,7 @@ class LossTerm:
 
     @property
     def compared_head(self) -> str:
-        """The head whose vectors are compared, and held by the memory."""
+        """The head whose vectors the loss compares and the memory holds."""
         return self.vectors_head or self.head
 
     @property
@@ -44,7 +45,7 @@ class LossTerm:
         return getattr(self.function, "takes_probabilities", False)
 
     def weight_at(self, step: int) -> float:
-        """Its factor in the sum of losses."""
+        """The loss's factor in the sum of losses; 0 in steps where it does not count."""
         counts = self.first_step <= step and (self.end_step is None or step < self.end_step)
         return self.weight if counts else 0.0
 
@@ -54,7 +55,7 @@ class LossTerm:
         if isinstance(output, Tensor) and output.ndim == 3 and self.consumes != "experts":
             output, labels = _rows_of_experts(output, labels)
         if isinstance(output, Proxies) and self.consumes == "proxies":
-            return self.function.over_ranks(output.vectors, labels, output.weight, step=step)
+            return self.function.over_ranks(output.embeddings, labels, output.weight, step=step)
         remembered = self.memory.rows_at(step) if self.memory is not None else None
         memory = {"memory": remembered} if remembered is not None else {}
         if self.consumes == "logits_and_vectors":
@@ -68,10 +69,10 @@ class LossTerm:
 
     def _input(self, output: Tensor | Proxies) -> Tensor:
         if isinstance(output, Proxies):
-            return proxy_cosines(output.vectors, output.weight)
+            return proxy_cosines(output.embeddings, output.weight)
         return output / self.scale if self.consumes == "cosines" else output
 
 
 def _rows_of_experts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, X, C) as (N * X, C), and each row's label, or probabilities of the classes, X times."""
+    """Logits (N, X, C) as (N * X, C), and each row's label, or class probabilities, repeated X times."""
     return logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1], dim=0)

@@ -19,7 +19,7 @@ from shelfmark.optim import StagedRate
 class Trainer:
     """Trains from where `state` stands to the last epoch.
 
-    step_for: epoch -> the step that trains it; where a stage begins with the epoch, `state` enters it.
+    step_for: epoch -> the TrainStep of that epoch; if a stage begins with the epoch, `state` is put into it.
     """
 
     state: TrainState

@@ -41,7 +41,7 @@ def plain_scores(sides: QueryGallery) -> Scores:
     return {name: found[name] for name in ("recall@1", "map")}
 
 
-def whitened(sides: QueryGallery, dim: int = 0) -> QueryGallery:
+def whiten_query_gallery(sides: QueryGallery, dim: int = 0) -> QueryGallery:
     """PCA-whitening fitted on the gallery, `dim` directions of it (0: all that have variance)."""
     whitening = PCAWhitening(dim, _WHITENING_SHRINKAGE).fit(sides.gallery)
     return _with_vectors(sides, whitening.transform(sides.query), whitening.transform(sides.gallery))
@@ -60,7 +60,7 @@ def database_augmented(sides: QueryGallery) -> QueryGallery:
 
 
 VECTOR_STEPS: dict[str, Callable[[QueryGallery], QueryGallery]] = {
-    "whiten": whitened,
+    "whiten": whiten_query_gallery,
     "alpha_qe": query_expanded,
     "dba": database_augmented,
 }

@@ -30,12 +30,12 @@ def named_statistics(network: nn.Module) -> dict[str, Tensor]:
 def average_statistics(network: nn.Module) -> None:
     """Gives every batch norm that learns the mean over processes of its running statistics, in place.
 
-    Called after each step, in training mode, it keeps the statistics of all processes equal to the bit, so a save or a
-    validation at any time reads those of one model. The mean of the running means and the mean of the running
-    variances; the spread between the processes' means is not added. A running variance is a mean over batches of
-    unbiased variances within a batch, and the processes' parts are just more batches: each one's variance is already
-    an unbiased estimate of that over all images, and their means differ by chance alone, which would be counted twice.
-    `num_batches_tracked` needs no mean, since every process counts the same steps. One process: nothing is touched.
+    Called after each step, in training mode, it keeps the statistics of all processes equal to the bit, so that saves
+    and validations at any time see one model. It takes the mean of the running means and of the running variances, and
+    does not add the spread between the processes' means. A running variance is a mean, over batches, of unbiased
+    variances within a batch, and the processes' parts are further batches: each variance already estimates that over
+    all images, so the spread would be counted twice. `num_batches_tracked` is the same in every process. With one
+    process nothing changes.
     """
     if dist.world_size() == 1:
         return

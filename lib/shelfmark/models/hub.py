@@ -59,6 +59,6 @@ def _refuse_unreachable(url: str, timeout_s: float = 5.0) -> None:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout_s).close()
     except urllib.error.HTTPError:
-        return  # An answer, be it a refusal of HEAD: somebody is there.
+        return  # Any answer, even a refusal of HEAD, shows that the server can be reached.
     except OSError as error:
         raise UserError(f"{url} cannot be reached ({getattr(error, 'reason', error)}).") from error

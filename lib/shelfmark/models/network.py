@@ -32,10 +32,10 @@ from shelfmark.ops.experts import expert_logits
 class Network(nn.Module):
     """Images (N, 3, H, W) to Outputs.
 
-    freeze: in place of options.freeze: names of modules whose parameters keep their values and which stay in eval mode,
-    so that batch-norm statistics do not drift and dropout is off; and of single parameters that keep theirs.
-    options.experts: above 1 the embedding is that of the experts side by side, and the logits of each expert come
-    beside those of the classifier, see `ops.experts`.
+    freeze: replaces options.freeze. Names of modules and of parameters that keep their values. Frozen modules stay in
+    eval mode, so that batch-norm statistics do not drift and dropout is off.
+    options.experts: above 1, the embedding is those of the experts side by side, and the outputs have the logits of
+    each expert beside those of the classifier, see `ops.experts`.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Network(nn.Module):
         if options.freeze_bn_affine:
             for module in _batch_norms(backbone):
                 module.requires_grad_(False)
-        # Some parameters are never to learn: these, a neck's shift, what has adapters, and some of a backbone's own.
+        # These parameters never learn: a neck's shift, layers with adapters, and some of a backbone's own.
         self._learning = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.freeze(options.freeze if freeze is None else freeze)
 
     def freeze(self, names: Sequence[str], adapt_frozen_bn_statistics: bool = False) -> None:
         """Freezes these modules and parameters, and no others. UserError: an unknown name, or nothing left to train.
 
-        adapt_frozen_bn_statistics: their batch norms go on to normalise by the batch and to learn its statistics. While
-        the classifier has class factors, these learn and its weight and bias do not.
+        adapt_frozen_bn_statistics: frozen batch norms go on to normalise by the batch and to update their statistics.
+        While the classifier has class factors, only the factors of it learn.
         """
         self.frozen, self.adapt_frozen_bn_statistics = tuple(names), adapt_frozen_bn_statistics
         for name in self._learning:
@@ -97,7 +97,7 @@ class Network(nn.Module):
         self.classifier.add_class_factors()
 
     def fold_class_factors(self) -> None:
-        """Makes the class factors, if there are some, part of the classifier's weight and bias: the scores stay."""
+        """Multiplies the class factors, if there are any, into the classifier's weight and bias; the scores stay."""
         if isinstance(self.classifier, LinearClassifier):
             self.classifier.fold_class_factors()
 
@@ -116,7 +116,7 @@ class Network(nn.Module):
         return at_least_float32(self.embedding(features))
 
     def outputs(self, embedding: Tensor) -> Outputs:
-        """What the classifier and the heads make of an embedding (N, D)."""
+        """The outputs of the classifier and the heads for an embedding (N, D)."""
         heads = {name: head(embedding) for name, head in self.heads.items()}
         if self.num_experts > 1:
             heads.update(self._expert_outputs(embedding))
@@ -130,8 +130,8 @@ class Network(nn.Module):
     def logits(self, embedding: Tensor) -> Tensor:
         """Class scores (N, C) of an embedding (N, D).
 
-        In eval mode always in the embedding's own precision: scores from stored features are then those of
-        the whole pass.
+        In eval mode always in the embedding's own precision, so that scores from stored features equal those of the
+        whole pass.
         """
         if self.training:
             return self.classifier(embedding)
@@ -140,11 +140,11 @@ class Network(nn.Module):
 
     @property
     def learns_statistics(self) -> bool:
-        """Whether a batch norm normalises by the batch and counts it in."""
+        """Whether any batch norm normalises by the batch and updates its statistics."""
         return any(module.training for module in _batch_norms(self))
 
     def train(self, mode: bool = True) -> Network:
-        """Training mode for all that learns; what is frozen stays in eval mode."""
+        """Training mode for all modules but the frozen ones, which stay in eval mode."""
         super().train(mode)
         for part in (_part(self, name) for name in self.frozen):
             if isinstance(part, nn.Module):
@@ -169,8 +169,8 @@ def build_network(
 ) -> Network:
     """A network on the CPU, in training mode; each part's first weights follow from the seed and its name alone.
 
-    load_weights: False leaves options.weights out, as where a checkpoint fills the network anyway. freeze: in place of
-    options.freeze. Raises UserError for what does not exist or does not fit.
+    load_weights: False ignores options.weights, for a network that a checkpoint fills. freeze: replaces options.freeze.
+    UserError: a backbone, a weights file or a module does not exist or does not fit.
     """
     if num_classes < 1:
         raise UserError(f"data.num_classes={num_classes}: a classifier needs at least one class.")
@@ -188,7 +188,7 @@ def build_network(
 
 
 def _build_body(options: ModelOptions, seed: int, weights: str) -> tuple[nn.Module, int]:
-    """The backbone, in as many parts as there are experts, and the features of one of these."""
+    """The backbone, or one with a part for each expert, and the number of features of one expert."""
     body, num_features = unpooled_backbone(options, seed)
     load_backbone_weights(body, options.backbone, weights)
     replace_pooling(body, options.pooling)

@@ -57,17 +57,17 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str, folder: 
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Loads `state`, but for a classifier of other shape and proxies of other classes; returns the names that kept
-    their fresh values.
+    """Loads `state`, except a classifier of another shape and proxies of other classes, for finetuning with other
+    classes. Returns the names of the tensors that kept their fresh values.
 
-    For finetuning with other classes. Class factors come with the state. Raises UserError where anything else differs.
+    Class factors come with the state. Raises UserError where any other tensor is missing or of another shape.
     """
     for name, module in network.named_modules():
         if isinstance(module, LinearClassifier) and f"{name}.{CLASS_FACTORS}" in state:
             module.add_class_factors()
     own = network.state_dict()
     classifier = {key for key in [*own, *state] if key.startswith("classifier.")}
-    # Half a classifier is of no use: it is taken whole or not at all.
+    # The classifier is loaded whole or not at all.
     fits = all(key in own and key in state and own[key].shape == state[key].shape for key in classifier)
     unfit = _proxies_of_other_classes(network, state) | (set() if fits else classifier)
     wanted = {key: tensor for key, tensor in state.items() if key not in unfit}

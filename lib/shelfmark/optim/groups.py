@@ -13,15 +13,15 @@ from shelfmark.optim.options import OptimOptions
 def parameter_groups(
     network: nn.Module, options: OptimOptions, layers: Mapping[str, int] | None = None
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer: `backbone`, `backbone.no_decay`, `head`, `head.no_decay`, those that are not empty.
+    """Groups for an optimizer: `backbone`, `backbone.no_decay`, `head` and `head.no_decay`; empty ones are left out.
 
-    Always in this order, so that a saved optimizer finds its groups again. Each holds its `name`, `lr_factor`
-    (the schedule's rate times this is the group's) and `weight_decay`. head: everything outside `backbone`.
-    no_decay: what has one dimension or none, that is norm layers and biases; empty with options.decay_norm_and_bias.
-    Frozen parameters are left out.
-    layers: of each of the backbone's parameters, by its name there, the number of layers above its own. Where
-    layer_decay is not 1, these are groups of their own, `backbone.below3` and so on, whose lr_factor is
-    layer_decay ** layers, as in BEiT (Bao et al., ICLR 2022).
+    The order is always this one, so that a saved optimizer finds its groups again. Each group holds its `name`, its
+    `lr_factor` (its rate is the schedule's rate times this) and its `weight_decay`. head: everything outside
+    `backbone`. no_decay: parameters of at most one dimension, that is norm layers and biases; empty with
+    options.decay_norm_and_bias. Frozen parameters are left out.
+    layers: for each parameter of the backbone, by name, the number of layers above its own. Where layer_decay is not 1,
+    each number has groups of its own, `backbone.below3` and so on, whose lr_factor is layer_decay ** layers, as in BEiT
+    (Bao et al., ICLR 2022).
     """
     below = layers if layers is not None and options.layer_decay != 1 else {}
     factors = {"backbone": 1.0}

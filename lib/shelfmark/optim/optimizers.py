@@ -12,7 +12,7 @@ from shelfmark.optim.options import OptimOptions
 
 
 def build_optimizer(options: OptimOptions, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of `options` over parameter groups, whose own rate and decay hold.
+    """The optimizer of `options` over parameter groups, each with its own rate and decay.
 
     adam counts the decay as part of the gradient, adamw apart from it. Raises UserError for values that the optimizer
     refuses.

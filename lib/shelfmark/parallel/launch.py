@@ -18,13 +18,13 @@ from shelfmark.parallel.ranks import run_ranks
 def relaunch(
     argv: Sequence[str] | None = None, *, gpu_ids: str | None = None, num_processes: int | None = None
 ) -> int | None:
-    """The exit status of this program run again in several processes, or None where this one should go on.
+    """Runs this program again, once a GPU, and returns the exit status; None where the calling process should go on.
 
-    The status is that of `run_ranks`. argv: the arguments behind the program's name, handed on as they are; sys.argv's
-    where not given. gpu_ids: `0,1`, counted among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. One process goes
-    on, and so does one that this function or torchrun started, which from here on ends with its parent. A single GPU
-    is chosen through the environment, so call this before anything touches CUDA. Without GPUs the processes train on
-    the CPU. UserError: both options, a bad id, or more GPUs than there are.
+    None comes where one process is enough, and in a process that this function or torchrun started, which from here on
+    ends with its parent. argv: the arguments behind the program's name, sys.argv's by default. gpu_ids: `0,1`, counted
+    among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. A single GPU is chosen through the environment, so call
+    this before anything touches CUDA. Without GPUs the processes train on the CPU. UserError: both options are given,
+    an id is bad, or there are fewer GPUs. For the exit status see `run_ranks`.
     """
     if "WORLD_SIZE" in os.environ:
         end_with_launcher()
@@ -40,7 +40,7 @@ def relaunch(
         say(f"This machine has no GPU: {workers} the CPU.")
     if len(ids) == 1:
         return None
-    # Each would take all cores for itself.
+    # Each process would use all cores.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // len(ids))))
     command = [sys.executable, *_program(), *(sys.argv[1:] if argv is None else argv)]
     return run_ranks(command, environment, len(ids))

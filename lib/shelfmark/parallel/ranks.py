@@ -1,7 +1,7 @@
-"""The processes of one run on one machine: started, told of signals, ended together.
+"""Starts the processes of one run on one machine, hands signals on to them, and ends them together.
 
-What torchrun's agent (torch 2.14) does not do: hand SIGUSR1 on (it dies of it), wait longer than 30 seconds for a
-checkpoint, live through a second Ctrl-C, return another status than 1, and take the processes along when it is killed.
+torchrun's agent (torch 2.14) does not do this: SIGUSR1 kills it, it waits at most 30 seconds for a checkpoint, a second
+Ctrl-C ends it, its only error status is 1, and its processes outlive it when it is killed.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def run_ranks(
 ) -> int:
     """Runs the command once a rank and returns the exit status of all.
 
-    0 where all end well; PREEMPTED or INTERRUPTED where they end well after a signal; else the status of the first
-    that failed (128 + the signal that killed it), upon which the others are ended. Nothing is started again. SIGTERM,
-    SIGHUP, SIGUSR1 and SIGINT are handed on to every rank once, whichever way they reached us; of a signal that is
-    ignored here (nohup) nothing is heard. The third Ctrl-C, or the end of saving_s, kills.
+    0 where all end well; PREEMPTED or INTERRUPTED where they end well after a signal; otherwise the status of the first
+    process that failed (128 + the signal that killed it), after which the others are ended. Nothing is restarted.
+    SIGTERM, SIGHUP, SIGUSR1 and SIGINT are handed on to every rank once; a signal that this process ignores (nohup)
+    is not. The third Ctrl-C, or the end of saving_s, kills the ranks.
     """
-    # Only processes of this machine can reach it.
+    # Only processes of this machine can reach this address.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         store = TCPStore(
@@ -104,7 +104,7 @@ class _Ranks:
         try:
             for rank in range(num_processes):
                 own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                # A process group of its own: what a terminal sends to its whole group comes through us, and once.
+                # A process group of its own: a terminal's signal to its group then reaches the ranks once, through us.
                 self._processes.append(subprocess.Popen(command, env=own, stdin=subprocess.DEVNULL, process_group=0))
         except BaseException:
             self.kill()
@@ -132,7 +132,7 @@ class _Ranks:
         for process in self._processes:
             process.kill()
         for process in self._processes:
-            # One that the kernel holds (a lost disk, a wedged GPU) cannot be waited for.
+            # A process that the kernel holds (a lost disk, a wedged GPU) may never end, so the wait has a limit.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_KILLED_S)
 
@@ -141,7 +141,7 @@ class _Ranks:
         if self._first_failure is None:
             self._first_failure = next((one for one in statuses if one and one not in _STOPPED), None)
             if self._first_failure is not None and self._first_failure < 0:
-                # It could say nothing itself.
+                # A killed process could print nothing itself.
                 name = signal.Signals(-self._first_failure).name
                 why = " (the system does so when memory runs out)" if name == "SIGKILL" else ""
                 warn(f"process {statuses.index(self._first_failure)} was ended by {name}{why}; the others end too.")

@@ -1,4 +1,4 @@
-"""The form of a network in which all processes train it as one."""
+"""Wraps a network so that all processes train it as one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SYNC_BUFFERS = (
 
 
 def wrapped(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network within DistributedDataParallel; as it is where one process trains, or where nothing in it learns."""
+    """The network within DistributedDataParallel; unwrapped where one process trains, or where no parameter learns."""
     if dist.world_size() == 1 or not any(parameter.requires_grad for parameter in network.parameters()):
         return network
-    # Every process has the same statistics (`average_statistics`); the first one's would be taken each step.
+    # Statistics are averaged over processes (`average_statistics`); broadcasting would take those of rank 0 each step.
     options: dict[str, Any] = {_SYNC_BUFFERS: False}
     return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)

@@ -69,15 +69,15 @@ class FittedMethods:
     left_out: dict[str, str]
 
 
-def calibrate(opened: TrainedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
+def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path | None = None) -> Calibration:
     """Fits methods on stored features, scores each on val images that it has not learned from, keeps the best.
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
-    place = out or opened.recipe.output.tau_root / opened.run_folder.name
+    place = out or model.recipe.output.tau_root / model.run_folder.name
     folder = from_main(lambda: unused_path(require_place(place, "--out", is_folder=True)))
     wanted = _wanted(methods)
-    given, val = _inputs(opened, wanted)
+    given, val = _inputs(model, wanted)
 
     def fit() -> Calibration:
         fitted, left_out = _fit(given, wanted)
@@ -86,13 +86,13 @@ def calibrate(opened: TrainedModel, methods: Sequence[str] = ("all",), out: Path
     return from_main(fit, "calibration")
 
 
-def fit_methods(opened: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
+def fit_methods(model: TrainedModel, methods: Sequence[str] = ("all",)) -> FittedMethods:
     """The methods, fitted on the features of the checkpoint's run folder, which are extracted where they are not there.
 
     methods: names of `METHODS`, or `all`. The unmodified classifier comes with them.
     """
     wanted = _wanted(methods)
-    given, val = _inputs(opened, wanted)
+    given, val = _inputs(model, wanted)
     fitted, left_out = _fit(given, wanted)
     return FittedMethods(given, val, fitted, left_out)
 
@@ -100,7 +100,7 @@ def fit_methods(opened: TrainedModel, methods: Sequence[str] = ("all",)) -> Fitt
 def _best(folder: Path, fitted: FittedMethods) -> Calibration:
     """Chooses and writes the best method."""
     given = fitted.given
-    opened = given.opened
+    model = given.model
     comparison = _compare(given, fitted.methods)
     storable = {name: kept for name, method in fitted.methods.items() if (kept := stored(given, name, method))}
     saved = comparison.chosen
@@ -115,20 +115,20 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
         cross_validated=comparison.cross_validated,
         left_out=fitted.left_out,
     )
-    _write(opened, result, storable[saved], fitted.methods.get("tau_norm"))
-    draw_recalibrated(opened, result.checkpoint, fitted.val, given.val)
+    _write(model, result, storable[saved], fitted.methods.get("tau_norm"))
+    draw_recalibrated(model, result.checkpoint, fitted.val, given.val)
     return result
 
 
-def _inputs(opened: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInputs, Table]:
+def _inputs(model: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInputs, Table]:
     """What the methods learn from, and the images of val; every process takes part."""
     with together():
-        target_prior = _target_prior(opened)
-        warn_of_earlier(opened)
-        val, train = _tables(opened, wanted)
-    val_features = run_features(opened, val, "val")
-    train_features = None if train is None else run_features(opened, train, "train")
-    return CalibrationInputs(opened, val_features, train_features, target_prior), val
+        target_prior = _target_prior(model)
+        warn_of_earlier(model)
+        val, train = _tables(model, wanted)
+    val_features = run_features(model, val, "val")
+    train_features = None if train is None else run_features(model, train, "train")
+    return CalibrationInputs(model, val_features, train_features, target_prior), val
 
 
 def _wanted(methods: Sequence[str]) -> list[str]:
@@ -136,17 +136,17 @@ def _wanted(methods: Sequence[str]) -> list[str]:
     return [name for name in METHODS if name in named or "all" in named]
 
 
-def _tables(opened: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
+def _tables(model: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | None]:
     """The val images, and the training images where a method learns from them: none is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
-        return require_val(read_evaluation(opened)[0], "recalibration"), None
-    splits = read_splits(opened.recipe)
+        return require_val(read_evaluation(model)[0], "recalibration"), None
+    splits = read_splits(model.recipe)
     return require_val(splits.val, "recalibration"), splits.train
 
 
-def _target_prior(opened: TrainedModel) -> np.ndarray:
+def _target_prior(model: TrainedModel) -> np.ndarray:
     """(C,) shares or counts of the classes where the model is used."""
-    file, num_classes = opened.recipe.calibrate.target_prior, opened.num_classes
+    file, num_classes = model.recipe.calibrate.target_prior, model.num_classes
     if file is None:
         return np.ones(num_classes)
     try:
@@ -184,13 +184,13 @@ def _fit(given: CalibrationInputs, wanted: Sequence[str]) -> tuple[dict[str, Cal
 
 
 def _compare(given: CalibrationInputs, fitted: Mapping[str, Calibrated]) -> Comparison:
-    opened, recipe = given.opened, given.opened.recipe
+    model, recipe = given.model, given.model.recipe
     return compare(
         fitted,
         given.val.features,
         given.val.labels,
-        opened.num_classes,
-        opened.counts,
+        model.num_classes,
+        model.counts,
         many=recipe.eval.many,
         few=recipe.eval.few,
         folds=recipe.calibrate.folds,
@@ -204,8 +204,8 @@ def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict
     return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
 
 
-def _write(opened: TrainedModel, result: Calibration, kept: StoredMethod, swept: Calibrated | None) -> None:
-    save_recalibrated(opened, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
+def _write(model: TrainedModel, result: Calibration, kept: StoredMethod, swept: Calibrated | None) -> None:
+    save_recalibrated(model, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
     if isinstance(swept, TauNorm):
         write_sweep(swept, result.folder)
     table = [{**row, "learned": learned_text(row["learned"])} for row in result.methods]
@@ -213,7 +213,7 @@ def _write(opened: TrainedModel, result: Calibration, kept: StoredMethod, swept:
     write_json(
         result.folder / "summary.json",
         {
-            "checkpoint": opened.checkpoint.folder,
+            "checkpoint": model.checkpoint.folder,
             "chosen": result.chosen,
             "saved": result.saved,
             "cross_validated": result.cross_validated,
@@ -221,7 +221,7 @@ def _write(opened: TrainedModel, result: Calibration, kept: StoredMethod, swept:
             "methods": result.methods,
         },
     )
-    classifier = opened.recipe.model.classifier
+    classifier = model.recipe.model.classifier
     if result.saved != result.chosen:
         warn(
             f"{result.chosen} is best, but a checkpoint with a {classifier.type} classifier cannot hold it:"

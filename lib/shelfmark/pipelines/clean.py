@@ -39,7 +39,7 @@ class LabelFindings:
 
 
 def clean(
-    opened: TrainedModel,
+    model: TrainedModel,
     out: Path | None = None,
     annotations: Path | None = None,
     *,
@@ -56,14 +56,14 @@ def clean(
     for option, part in (("--keep-accuracy", keep_accuracy), ("--min-suspicion", min_suspicion)):
         if not 0 <= part <= 1:
             raise UserError(f"{option}={part} must lie in 0..1.")
-    folder = from_main(lambda: unused_path(require_place(out or opened.run_folder / "clean", "--out", is_folder=True)))
+    folder = from_main(lambda: unused_path(require_place(out or model.run_folder / "clean", "--out", is_folder=True)))
     with together():
-        table = _table(opened, annotations)
-    stored = opened.run_folder / STORED / (f"clean_{annotations.stem}" if annotations else "train")
-    features = model_features(opened, table, stored)
+        table = _table(model, annotations)
+    stored = model.run_folder / STORED / (f"clean_{annotations.stem}" if annotations else "train")
+    features = model_features(model, table, stored)
 
     def judge() -> tuple[Suspects, np.ndarray]:
-        suspects = find_suspects(features.features, features.labels, device=opened.precision.device)
+        suspects = find_suspects(features.features, features.labels, device=model.precision.device)
         leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
         write_lists(LabelFindings(folder, features, suspects, leaves))
         return suspects, leaves
@@ -71,10 +71,10 @@ def clean(
     return LabelFindings(folder, features, *from_main(judge, "report"))
 
 
-def _table(opened: TrainedModel, annotations: Path | None) -> Table:
+def _table(model: TrainedModel, annotations: Path | None) -> Table:
     if annotations is None:
-        return assemble.read_table(opened.recipe, "train")
-    data = opened.recipe.data
+        return assemble.read_table(model.recipe, "train")
+    data = model.recipe.data
     return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
 
 

@@ -26,7 +26,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer, write_clusterer
 from shelfmark.discovery.clusterers.fitted import fitted_clusterer, with_options
 from shelfmark.discovery.whitening import FILE as WHITENING
-from shelfmark.discovery.whitening import load_whitening, save_whitening, whitened, within_class_whitening
+from shelfmark.discovery.whitening import load_whitening, save_whitening, whiten_features, within_class_whitening
 from shelfmark.evaluation.clustering import agreement
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
@@ -51,7 +51,9 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
     options = recipe.discovery.clusterer
     features = _on(recipe, read.features)
     whitening = within_class_whitening(features, read.labels) if options.whiten else None
-    clusterer = fitted_clusterer(options, whitened(whitening, features), read.labels, recipe.seed, progress=_told)
+    clusterer = fitted_clusterer(
+        options, whiten_features(whitening, features), read.labels, recipe.seed, progress=_told
+    )
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.cpu())
     make_folders(out)
@@ -72,7 +74,7 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
     clusterer = with_options(read_clusterer(folder), recipe.discovery.clusterer)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(_device(recipe)))
-    found = clusterer.cluster(whitened(load_whitening(folder), _on(recipe, read.features)))
+    found = clusterer.cluster(whiten_features(load_whitening(folder), _on(recipe, read.features)))
     written = ClustersFile(read.rows, found.labels.numpy(), found.density.numpy())
     make_folders(out)
     write_arrays(out / "clusters.npz", written)

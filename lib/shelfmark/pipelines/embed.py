@@ -19,7 +19,7 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 
 def embed(
-    opened: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
+    model: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
 ) -> Embeddings:
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
 
@@ -28,8 +28,8 @@ def embed(
     """
     with together():
         require_place(out, "--out", is_folder=True)
-        table = _table(opened, split, annotations, images)
-    features = model_features(opened, table, out, may_replace=False)
+        table = _table(model, split, annotations, images)
+    features = model_features(model, table, out, may_replace=False)
 
     def correct() -> None:
         if not _has_names_of(out, features):
@@ -48,10 +48,10 @@ def _has_names_of(folder: Path, features: Embeddings) -> bool:
     return all(map(np.array_equal, columns(read_embeddings(folder)), columns(features)))
 
 
-def _table(opened: TrainedModel, split: str, annotations: Path | None, images: Path | None) -> Table:
-    data = opened.recipe.data
+def _table(model: TrainedModel, split: str, annotations: Path | None, images: Path | None) -> Table:
+    data = model.recipe.data
     if images is not None:
         return folder_table(images)
     if annotations is not None:
         return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
-    return assemble.read_table(opened.recipe, split, num_classes=0)
+    return assemble.read_table(model.recipe, split, num_classes=0)

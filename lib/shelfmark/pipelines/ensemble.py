@@ -9,7 +9,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
-from shelfmark.predictions.ensemble import ensemble as join
+from shelfmark.predictions.ensemble import join_topk
 from shelfmark.predictions.submission import write_submission, write_topk
 
 
@@ -22,7 +22,7 @@ def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path, 
     if len(files) < 2:
         raise UserError("an ensemble needs two top-k files at least; write them with `python test.py --topk K`.")
     file = unused_path(require_place(out, "--out"))
-    ids, classes, scores = join(files, weights or [1.0] * len(files), num_classes)
+    ids, classes, scores = join_topk(files, weights or [1.0] * len(files), num_classes)
     write_submission(file, ids, classes[:, 0])
     topk_file = unused_path(file.with_name(f"{file.stem}_top{classes.shape[1]}.csv"))
     write_topk(topk_file, ids, classes, scores)

@@ -25,7 +25,7 @@ from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
 def evaluate(
-    opened: TrainedModel, folder: Path, asked: ExtraScores = NOTHING_MORE, former: Path | None = None
+    model: TrainedModel, folder: Path, asked: ExtraScores = NOTHING_MORE, former: Path | None = None
 ) -> dict[str, Any]:
     """Scores a checkpoint on its recipe's val and retrieval pictures; writes into `folder`.
 
@@ -34,12 +34,12 @@ def evaluate(
     """
     with together():
         require_place(folder, "--out", is_folder=True)
-        val, gallery = read_evaluation(opened)
-    return evaluate_on(opened, val, gallery, folder, asked, former)
+        val, gallery = read_evaluation(model)
+    return evaluate_on(model, val, gallery, folder, asked, former)
 
 
 def evaluate_on(
-    opened: TrainedModel,
+    model: TrainedModel,
     val: Table | None,
     retrieval_table: Table | None,
     folder: Path,
@@ -53,16 +53,16 @@ def evaluate_on(
     stored_in = evaluated_before(former)
     val_features = found = None
     if val is not None:
-        val_features = found = model_features(opened, val, folder / STORED / "val", stored_in=stored_in)
+        val_features = found = model_features(model, val, folder / STORED / "val", stored_in=stored_in)
     if retrieval_table is not None:
-        found = model_features(opened, retrieval_table, folder / STORED / "retrieval", stored_in=stored_in)
+        found = model_features(model, retrieval_table, folder / STORED / "retrieval", stored_in=stored_in)
 
     def report() -> dict[str, Any]:
         summary: dict[str, Any] = {}
         if val is not None and val_features is not None:
-            summary |= _write_class_scores(opened, val, val_features, folder)
+            summary |= _write_class_scores(model, val, val_features, folder)
         if found is not None:
-            summary |= write_retrieval_scores(opened, found, val, retrieval_table, folder, asked)
+            summary |= write_retrieval_scores(model, found, val, retrieval_table, folder, asked)
         write_json(folder / "summary.json", summary)
         return summary
 
@@ -74,48 +74,46 @@ def evaluated_before(former: Path | None) -> list[Path]:
     return [] if former is None else sorted(former.parent.glob(f"{escape(former.name)}*/{STORED}"))
 
 
-def draw_recalibrated(opened: TrainedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
+def draw_recalibrated(model: TrainedModel, checkpoint: Path, val: Table, features: Embeddings) -> None:
     """Writes the pictures of a recalibrated checkpoint beside it.
 
-    opened: the model it was made from. features: that model's, of val; the recalibrated one has the same.
+    model: the one it was made from. features: that model's, of val; the recalibrated one has the same.
     """
     recalibrated = open_model(checkpoint)
     weights = {
-        "before": opened.network.classifier.weight,
+        "before": model.network.classifier.weight,
         "after recalibration": recalibrated.network.classifier.weight,
     }
-    draw_evaluation(opened, val, features, _predictions(recalibrated, features), weights, checkpoint.parent)
+    draw_evaluation(model, val, features, _predictions(recalibrated, features), weights, checkpoint.parent)
 
 
-def class_scores(opened: TrainedModel, predictions: classification.Predictions) -> dict[str, float | None]:
+def class_scores(model: TrainedModel, predictions: classification.Predictions) -> dict[str, float | None]:
     """Classification scores, each of those that a bootstrap resamples followed by its 95% interval, and the `ece`."""
-    limits = opened.recipe.eval
+    limits = model.recipe.eval
     is_labelled = predictions.labels >= 0
     labels = predictions.labels[is_labelled]
     hits = predictions.predicted[is_labelled] == labels
     intervals = bootstrap_intervals(
-        hits, labels, opened.num_classes, opened.counts, limits.many, limits.few, seed=opened.recipe.seed
+        hits, labels, model.num_classes, model.counts, limits.many, limits.few, seed=model.recipe.seed
     )
     scores: dict[str, float | None] = {}
-    for name, score in predictions.class_counts.scores(opened.counts, limits.many, limits.few).items():
+    for name, score in predictions.class_counts.scores(model.counts, limits.many, limits.few).items():
         scores[name] = score
         if name in intervals:
             scores[f"{name}_low"], scores[f"{name}_high"] = intervals[name] or (None, None)
     return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
 
 
-def _write_class_scores(opened: TrainedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
-    predictions = _predictions(opened, features)
-    classification.write_per_class(
-        folder / "per_class.csv", predictions.class_counts, opened.counts, opened.class_names
-    )
-    weights = {"classifier": opened.network.classifier.weight}
-    draw_evaluation(opened, val, features, predictions, weights, folder)
-    return class_scores(opened, predictions)
+def _write_class_scores(model: TrainedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
+    predictions = _predictions(model, features)
+    classification.write_per_class(folder / "per_class.csv", predictions.class_counts, model.counts, model.class_names)
+    weights = {"classifier": model.network.classifier.weight}
+    draw_evaluation(model, val, features, predictions, weights, folder)
+    return class_scores(model, predictions)
 
 
-def _predictions(opened: TrainedModel, features: Embeddings) -> classification.Predictions:
+def _predictions(model: TrainedModel, features: Embeddings) -> classification.Predictions:
     with torch.inference_mode():
         return classification.predict_from_features(
-            features.features, features.labels, opened.network.logits, opened.num_classes, opened.precision.device
+            features.features, features.labels, model.network.logits, model.num_classes, model.precision.device
         )

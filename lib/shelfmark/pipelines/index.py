@@ -68,7 +68,7 @@ class Source:
             raise UserError(f"--label {self.label}: a label is 0 or more.")
 
 
-def build(opened: TrainedModel, out: Path, source: Source, kind: str = "auto") -> None:
+def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") -> None:
     """Builds an index of the source's images in the folder `out`, and writes it.
 
     kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
@@ -82,12 +82,12 @@ def build(opened: TrainedModel, out: Path, source: Source, kind: str = "auto") -
                 raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
 
         from_main(begin)
-        gallery = _gallery(opened, source, out.with_name(f"{out.name}_features"))
+        gallery = _gallery(model, source, out.with_name(f"{out.name}_features"))
         from_main(lambda: _build(gallery, out, kind), "index")
 
 
 def _build(gallery: _Gallery, out: Path, kind: str) -> None:
-    opened = gallery.opened
+    model = gallery.model
     features, records, difference = gallery.described()
     if difference:
         say(f"note: {difference}. So this index answers `shelfmark search` alone, and not `recognise`")
@@ -98,9 +98,9 @@ def _build(gallery: _Gallery, out: Path, kind: str) -> None:
         features.features,
         records,
         kind=kind,
-        metric=opened.recipe.eval.retrieval_metric,
-        seed=opened.recipe.seed,
-        facts={**index_facts(opened), "shares_classes": difference is None},
+        metric=model.recipe.eval.retrieval_metric,
+        seed=model.recipe.seed,
+        facts={**index_facts(model), "shares_classes": difference is None},
     )
     write_index(out, index)
     say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}")
@@ -117,11 +117,11 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
 
         features_folder = from_main(begin)
         with together():
-            opened, _ = open_model_of_index(folder, checkpoint, overrides)
+            model, _ = open_model_of_index(folder, checkpoint, overrides)
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
-        gallery = _gallery(opened, source, features_folder, bad_images)
+        gallery = _gallery(model, source, features_folder, bad_images)
         from_main(lambda: _add(gallery, folder, index[0]), "index")
 
 
@@ -202,55 +202,55 @@ def export(folder: Path, out: Path, form: str) -> None:
 class _Gallery:
     """table: None where stored features are taken as they are. features: None where they are those of the source."""
 
-    opened: TrainedModel
+    model: TrainedModel
     source: Source
     table: Table | None
     features: Embeddings | None
 
     def described(self) -> tuple[Embeddings, Records, str | None]:
         """The features, what is known of them, and the first class that the model calls otherwise, in words."""
-        opened, source, table = self.opened, self.source, self.table
+        model, source, table = self.model, self.source, self.table
         features = self.features
         if features is None:
             assert source.embeddings is not None
-            features = _stored(opened, source.embeddings)
+            features = _stored(model, source.embeddings)
             if table is None:
-                paths = _rooted(features.paths, opened.recipe.data.root)
-                names = _names(features.labels, opened.class_names)
+                paths = _rooted(features.paths, model.recipe.data.root)
+                names = _names(features.labels, model.class_names)
                 return features, Records(features.image_ids, features.labels, paths, names), None
             _require_rows(source.embeddings, features, table)
             features = with_labels_of(table, features, source.embeddings)
         assert table is not None
         ids, labels = features.image_ids, table.labels[features.rows]
-        names = _names(labels, table.class_names or opened.class_names)
+        names = _names(labels, table.class_names or model.class_names)
         if source.images is not None:
             # Two folders may each have a 1.jpg.
             ids = Strings.of(f"{source.images.resolve().name}/{one}" for one in ids)
         if source.label is not None:
             labels = np.full(len(labels), source.label, dtype=np.int64)
-            names = {source.label: source.class_name} if source.class_name else _names(labels, opened.class_names)
+            names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
         paths = Strings.of(str(table.path(int(row))) for row in features.rows)
-        return features, Records(ids, labels, paths, names), _difference(opened, table)
+        return features, Records(ids, labels, paths, names), _difference(model, table)
 
 
-def _gallery(opened: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
+def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
     """What goes into an index; features are extracted, by all processes, into `folder`."""
     is_as_stored = source.embeddings is not None and source.split is None and source.annotations is None
     with together():
-        table = None if is_as_stored else _table(opened, source)
+        table = None if is_as_stored else _table(model, source)
     features = None
     if source.embeddings is None:
         assert table is not None
-        features = model_features(opened, table, folder, may_replace=False, bad_images=bad_images)
-    return _Gallery(opened, source, table, features)
+        features = model_features(model, table, folder, may_replace=False, bad_images=bad_images)
+    return _Gallery(model, source, table, features)
 
 
-def _stored(opened: TrainedModel, folder: Path) -> Embeddings:
+def _stored(model: TrainedModel, folder: Path) -> Embeddings:
     features = read_embeddings(folder)
-    known, now = stored_pass_facts(features), pass_facts(opened.recipe, opened.checkpoint.weights_hash)
+    known, now = stored_pass_facts(features), pass_facts(model.recipe, model.checkpoint.weights_hash)
     if known.get("checkpoint_sha256") != now["checkpoint_sha256"]:
         raise UserError(
-            f"the features in {folder} were made by another checkpoint than {opened.checkpoint.folder}. Give that one"
+            f"the features in {folder} were made by another checkpoint than {model.checkpoint.folder}. Give that one"
             " as --RESUME_MODEL, or make them again with `shelfmark embed`."
         )
     if known.keys() == {"checkpoint_sha256"}:
@@ -264,20 +264,20 @@ def _stored(opened: TrainedModel, folder: Path) -> Embeddings:
     return features
 
 
-def _table(opened: TrainedModel, source: Source) -> Table:
-    data = opened.recipe.data
+def _table(model: TrainedModel, source: Source) -> Table:
+    data = model.recipe.data
     if source.images is not None:
         return folder_table(source.images)
     if source.annotations is not None:
         table = read_annotations(source.annotations, data.root, extra_roots=data.extra_roots)
     else:
-        table = assemble.read_table(opened.recipe, source.split or "train", num_classes=0)
+        table = assemble.read_table(model.recipe, source.split or "train", num_classes=0)
     return table if table.is_gallery is None else table.take(table.is_gallery)
 
 
-def _difference(opened: TrainedModel, table: Table) -> str | None:
+def _difference(model: TrainedModel, table: Table) -> str | None:
     # Further classes than the model's are new products.
-    for label, (ours, theirs) in enumerate(zip(opened.class_names or (), table.class_names or ())):
+    for label, (ours, theirs) in enumerate(zip(model.class_names or (), table.class_names or ())):
         if ours != theirs:
             return f"the annotations call class {label} {theirs!r}, the checkpoint calls it {ours!r}"
     return None

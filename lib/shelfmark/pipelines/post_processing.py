@@ -25,7 +25,7 @@ from shelfmark.evaluation.post_processing import (
     of_length_1,
     plain_scores,
     reranked_scores,
-    whitened,
+    whiten_query_gallery,
 )
 from shelfmark.pipelines.evaluate import evaluated_before
 from shelfmark.recipe import Recipe
@@ -65,7 +65,7 @@ class Plan:
         return cls(tuple(steps), whiten_dim)
 
 
-def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
+def post_process(model: TrainedModel, folder: Path, plan: Plan, former: Path | None = None) -> list[dict[str, Any]]:
     """A row for the plain search, and one for each step on top of those before it: step, recall@1, map, seconds.
 
     seconds: of the step, with a feature pass where it needs one that `folder` does not hold, and of its search.
@@ -73,11 +73,11 @@ def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | 
     former: as `evaluate`.
     """
     with together():
-        val, table = read_evaluation(opened)
+        val, table = read_evaluation(model)
     pictures = val if table is None else table
     assert pictures is not None
-    features = _Features(opened, pictures, folder / STORED, evaluated_before(former))
-    scored = _Scored(opened, table, features, plan.whiten_dim)
+    features = _Features(model, pictures, folder / STORED, evaluated_before(former))
+    scored = _Scored(model, table, features, plan.whiten_dim)
     rows = []
     for number, step in enumerate((NOTHING, *plan.steps)):
         start = time.perf_counter()
@@ -91,16 +91,16 @@ def post_process(opened: TrainedModel, folder: Path, plan: Plan, former: Path | 
 class _Scored:
     """What the first process knows of the search, step upon step. table: None where val is searched in itself."""
 
-    def __init__(self, opened: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
-        self.opened, self.table, self.features = opened, table, features
-        self.steps = VECTOR_STEPS | {"whiten": partial(whitened, dim=whiten_dim)}
+    def __init__(self, model: TrainedModel, table: Table | None, features: _Features, whiten_dim: int) -> None:
+        self.model, self.table, self.features = model, table, features
+        self.steps = VECTOR_STEPS | {"whiten": partial(whiten_query_gallery, dim=whiten_dim)}
         self.sides: QueryGallery | None = None
 
     def after(self, step: str, passes: Sequence[Embeddings]) -> dict[str, Any]:
         """The scores after one more step. passes: features that it begins anew with; none: those of before."""
         if passes:
-            sides = query_gallery(self.opened.recipe, self.features.mean(passes), self.table)
-            self.sides = of_length_1(sides.on(self.opened.precision.device))
+            sides = query_gallery(self.model.recipe, self.features.mean(passes), self.table)
+            self.sides = of_length_1(sides.on(self.model.precision.device))
         assert self.sides is not None
         if step in self.steps:
             self.sides = self.steps[step](self.sides)
@@ -111,14 +111,14 @@ class _Scored:
 class _Features:
     """Features of one table with more and more views, each pass in a folder of its own. stored_in: as `features_of`."""
 
-    opened: TrainedModel
+    model: TrainedModel
     table: Table
     folder: Path
     stored_in: Sequence[Path]
 
     def of(self, steps: Sequence[str]) -> list[Embeddings]:
         """With the views that the steps ask for, those of each size; every process takes part."""
-        recipe = self.opened.recipe
+        recipe = self.model.recipe
         views = "flip" if "flip" in steps else "centre"
         sizes = recipe.predict.sizes_px if "scales" in steps else (recipe.data.input_size_px,)
         return [self._pass(views, size) for size in sizes]
@@ -135,18 +135,18 @@ class _Features:
         return replace(passes[0], features=mean)
 
     def _pass(self, views: str, size_px: int) -> Embeddings:
-        recipe = self.opened.recipe
+        recipe = self.model.recipe
         name = "val" if recipe.data.retrieval_json is None else "retrieval"
         if (views, size_px) != ("centre", recipe.data.input_size_px):
             name = f"{name}_{views}_{size_px}px"
         sized = recipe.model_copy(update={"data": recipe.data.model_copy(update={"input_size_px": size_px})})
         return features_of(
-            self.opened.network,
+            self.model.network,
             sized,
             self.table,
             self.folder / name,
-            checkpoint_hash=self.opened.checkpoint.weights_hash,
-            precision=self.opened.precision,
+            checkpoint_hash=self.model.checkpoint.weights_hash,
+            precision=self.model.precision,
             views=views,
             stored_in=self.stored_in,
         )

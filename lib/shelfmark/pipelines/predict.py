@@ -37,22 +37,22 @@ class Prediction:
     topk: Path | None
 
 
-def predict(opened: TrainedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Prediction:
+def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Prediction:
     """Predicts the recipe's test set, or every photograph under `images`, and writes the submission file.
 
     topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
     the run folder. An existing file is never overwritten: the next free number is used.
     """
-    num_classes = opened.num_classes
+    num_classes = model.num_classes
     if topk < 0:
         raise UserError(f"--topk {topk} is no number of classes; give 1 or more, or leave it out.")
     if topk > num_classes:
         raise UserError(f"--topk {topk} asks for more classes than the model has: {num_classes}.")
-    file = from_main(lambda: unused_path(require_place(out or opened.run_folder / "submission.csv", "--out")))
+    file = from_main(lambda: unused_path(require_place(out or model.run_folder / "submission.csv", "--out")))
     with together():
-        table = folder_table(images) if images else test_set(opened)
+        table = folder_table(images) if images else test_set(model)
         check_ids(table.image_ids)
-    classes, scores = _best_classes(opened, table, max(1, topk), file)
+    classes, scores = _best_classes(model, table, max(1, topk), file)
     topk_file = from_main(partial(_write, table, classes, scores, topk, file), "report")
     return Prediction(table, classes, scores, file, topk_file)
 
@@ -69,22 +69,22 @@ def _write(table: Table, classes: np.ndarray, scores: np.ndarray, topk: int, fil
     return topk_file
 
 
-def test_set(opened: TrainedModel) -> Table:
+def test_set(model: TrainedModel) -> Table:
     """The images of data.test_json, which have no labels."""
-    data = opened.recipe.data
+    data = model.recipe.data
     if data.test_json is None:
         raise UserError("there is nothing to predict: give --images DIR, or data.test_json=FILE (--DATASET_TEST_JSON).")
     return read_test_set(data.test_json, data.test_root or data.root, extra_roots=data.extra_roots)
 
 
-def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
     # A picture that cannot be read still needs its row: the class most frequent in training is the best guess.
-    classes = np.full((len(table), k), int(opened.counts.argmax()), dtype=np.int64)
+    classes = np.full((len(table), k), int(model.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
     log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
     own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with log.over_ranks():
-        for rows, probabilities in _probabilities(opened, table, log):
+        for rows, probabilities in _probabilities(model, table, log):
             best = probabilities.topk(k, dim=1)
             own.append((rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
     for share in dist.gather_objects(own):
@@ -92,17 +92,17 @@ def _best_classes(opened: TrainedModel, table: Table, k: int, file: Path) -> tup
             classes[rows], scores[rows] = labels, chances
     unread = int(np.isnan(scores[:, 0]).sum())
     if unread:
-        guess = opened.class_name(int(opened.counts.argmax()))
+        guess = model.class_name(int(model.counts.argmax()))
         warn(f"{unread} images could not be read; they are given the most frequent class, {guess}")
     return classes, scores
 
 
-def _probabilities(opened: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
+def _probabilities(model: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
-    recipe, source = opened.recipe, assemble.image_source(opened.recipe, table)
+    recipe, source = model.recipe, assemble.image_source(model.recipe, table)
     sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
     passes = [
-        views_pass(recipe, opened.network, opened.precision, source, recipe.predict.views, size, "logits")
+        views_pass(recipe, model.network, model.precision, source, recipe.predict.views, size, "logits")
         for size in sizes
     ]
     # What cannot be read cannot be read at any size: it is listed once.

@@ -21,7 +21,7 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 
 def pseudo_label(
-    opened: TrainedModel,
+    model: TrainedModel,
     out: Path,
     images: Path | None = None,
     min_confidence: float = 0.9,
@@ -39,17 +39,17 @@ def pseudo_label(
 
     def begin() -> Path:
         file = unused_path(require_place(out, "--out"))
-        document.update(_train_document(opened) if with_train else {})
+        document.update(_train_document(model) if with_train else {})
         return file
 
     file = from_main(begin)
-    predicted = predict(opened, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
-    from_main(lambda: _write(opened, predicted, document, min_confidence, file), "report")
+    predicted = predict(model, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
+    from_main(lambda: _write(model, predicted, document, min_confidence, file), "report")
     return file
 
 
 def _write(
-    opened: TrainedModel, predicted: Prediction, document: dict[str, Any], min_confidence: float, file: Path
+    model: TrainedModel, predicted: Prediction, document: dict[str, Any], min_confidence: float, file: Path
 ) -> None:
     """document: the training annotations that come first, empty where none do."""
     # The score of an image that could not be read is NaN, and so never confident.
@@ -60,20 +60,20 @@ def _write(
             f"no image is predicted with a probability of {min_confidence:g}; the greatest is {best:.3f}."
             " Lower --min-confidence."
         )
-    records = _records(predicted, confident, opened.recipe.data.root)
+    records = _records(predicted, confident, model.recipe.data.root)
     written = annotations_json(
         [*document.get("annotations", []), *records],
-        opened.num_classes,
-        opened.class_names or (),
+        model.num_classes,
+        model.class_names or (),
         document.get("groups", ()),
     )
     write_text(file, written.decode())
     say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
-    _tell_extra_root(opened, predicted)
+    _tell_extra_root(model, predicted)
 
 
-def _train_document(opened: TrainedModel) -> dict[str, Any]:
-    file = opened.recipe.data.train_json
+def _train_document(model: TrainedModel) -> dict[str, Any]:
+    file = model.recipe.data.train_json
     if file is None:
         raise UserError("--with-train needs the training annotations; give data.train_json=FILE.")
     return read_document(file, "annotations")[0]
@@ -91,8 +91,8 @@ def _records(predicted: Prediction, rows: np.ndarray, root: Path) -> Iterator[di
         }
 
 
-def _tell_extra_root(opened: TrainedModel, predicted: Prediction) -> None:
-    data, folder = opened.recipe.data, Path(os.path.abspath(predicted.table.root))
+def _tell_extra_root(model: TrainedModel, predicted: Prediction) -> None:
+    data, folder = model.recipe.data, Path(os.path.abspath(predicted.table.root))
     allowed = [Path(os.path.abspath(root)) for root in (data.root, *data.extra_roots)]
     if not any(folder.is_relative_to(root) for root in allowed):
         say(f"the images lie outside data.root: train on them with data.extra_roots=[{folder}]")

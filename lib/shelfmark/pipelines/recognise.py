@@ -107,9 +107,9 @@ def _products(
     searcher: Searcher, features: np.ndarray, k: int, weight: float, temperature: float, topk: int
 ) -> list[tuple[Product, ...]]:
     """The products of each of features (Q, D), best first."""
-    opened, records = searcher.opened, searcher.index.records
+    model, records = searcher.model, searcher.index.records
     with torch.inference_mode():
-        logits = opened.network.logits(torch.from_numpy(features).to(opened.precision.device))
+        logits = model.network.logits(torch.from_numpy(features).to(model.precision.device))
         own = logits.softmax(dim=1).cpu().numpy()
     near = searcher.nearest(features, k)
     width = int((near.ids >= 0).sum(axis=1).max())
@@ -122,7 +122,7 @@ def _products(
                 int(labels[place]),
                 _name(searcher, int(labels[place])),
                 float(probabilities[row, place]),
-                float(own[row, place]) if place < opened.num_classes else 0.0,
+                float(own[row, place]) if place < model.num_classes else 0.0,
                 float(votes[row, place]),
                 _path(searcher, rows[row, voted[row] == labels[place]]),
             )
@@ -133,7 +133,7 @@ def _products(
 
 
 def _name(searcher: Searcher, label: int) -> str:
-    names = searcher.opened.class_names or ()
+    names = searcher.model.class_names or ()
     return names[label] if label < len(names) else searcher.index.records.names.get(label, "")
 
 

@@ -50,7 +50,7 @@ class Answer:
     neighbours: tuple[GalleryImage, ...] = ()
 
 
-def search(
+def search_photographs(
     folder: Path,
     photos: Sequence[Path],
     *,

@@ -39,18 +39,18 @@ class Recalibration:
     table: list[dict[str, Any]]
 
 
-def tau_norm(opened: TrainedModel) -> Recalibration:
+def tau_norm(model: TrainedModel) -> Recalibration:
     """Sweeps tau over stored val features, chooses it by k-fold, writes the recalibrated checkpoint beside
     the table and plot, under `output.tau_root/<run>`."""
     with together():
-        require_row_lengths(opened, "tau-norm")
-        warn_of_earlier(opened)
-        val = require_val(read_evaluation(opened)[0], "tau-norm")
-    features = run_features(opened, val, "val")
+        require_row_lengths(model, "tau-norm")
+        warn_of_earlier(model)
+        val = require_val(read_evaluation(model)[0], "tau-norm")
+    features = run_features(model, val, "val")
 
     def fit() -> Recalibration:
-        result = _write(opened, fit_tau_norm(opened, features), features)
-        draw_recalibrated(opened, result.checkpoint, val, features)
+        result = _write(model, fit_tau_norm(model, features), features)
+        draw_recalibrated(model, result.checkpoint, val, features)
         return result
 
     return from_main(fit, "calibration")
@@ -62,30 +62,30 @@ def write_sweep(fitted: TauNorm, folder: Path) -> None:
     tau_curve(fitted.table_, folder / "tau_norm.png", chosen=_chosen_tau(fitted))
 
 
-def _write(opened: TrainedModel, fitted: TauNorm, val: Embeddings) -> Recalibration:
-    recipe = opened.recipe
-    folder = unused_path(recipe.output.tau_root / opened.run_folder.name)
+def _write(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> Recalibration:
+    recipe = model.recipe
+    folder = unused_path(recipe.output.tau_root / model.run_folder.name)
     tau = _chosen_tau(fitted)
     summary = {
         "tau": tau,
         "bias": recipe.tau_norm.bias,
-        "checkpoint": opened.checkpoint.folder,
+        "checkpoint": model.checkpoint.folder,
         **fitted.summary_,
-        **_scores(opened, fitted, val),
+        **_scores(model, fitted, val),
     }
     checkpoint = folder / "best_model"
-    save_recalibrated(opened, checkpoint, fitted, calibration_facts(opened, fitted))
+    save_recalibrated(model, checkpoint, fitted, calibration_facts(model, fitted))
     write_sweep(fitted, folder)
     write_json(folder / "summary.json", summary)
     say(f"recalibrated: {'the unmodified model is best' if tau is None else f'tau {tau:g}'}; written to {folder}")
     return Recalibration(folder, checkpoint, tau, summary, fitted.table_)
 
 
-def _scores(opened: TrainedModel, fitted: TauNorm, val: Embeddings) -> dict[str, dict[str, Any]]:
+def _scores(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> dict[str, dict[str, Any]]:
     """Of the model before, after, and of the choice on images that had no part in it: scores, intervals and ece."""
-    recipe = opened.recipe
+    recipe = model.recipe
     models: dict[str, Calibrated] = {
-        "unmodified": Linear(*classifier_tensors(opened)),
+        "unmodified": Linear(*classifier_tensors(model)),
         "recalibrated": Linear(fitted.weight_, fitted.bias_),
         "cross_validated": fitted,
     }
@@ -93,8 +93,8 @@ def _scores(opened: TrainedModel, fitted: TauNorm, val: Embeddings) -> dict[str,
         models,
         val.features,
         val.labels,
-        opened.num_classes,
-        opened.counts,
+        model.num_classes,
+        model.counts,
         many=recipe.eval.many,
         few=recipe.eval.few,
         folds=recipe.tau_norm.folds,

@@ -352,12 +352,12 @@ def _go_on(folder: Path) -> str:
 
 def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     # Opened from disk, as a user will: what is reported is what was saved.
-    opened = open_model(folder / BEST)
-    summary = evaluate_on(opened, splits.val, splits.retrieval, folder)
+    model = open_model(folder / BEST)
+    summary = evaluate_on(model, splits.val, splits.retrieval, folder)
 
     def draw() -> None:
         with working("report"):
-            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", metric=opened.recipe.eval.metric)
+            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", metric=model.recipe.eval.metric)
 
     from_main(draw)
     return summary

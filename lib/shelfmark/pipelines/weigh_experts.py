@@ -38,32 +38,32 @@ class ExpertWeighing:
     equal_stability: float
 
 
-def weigh_experts(opened: TrainedModel, images: Path | None = None) -> ExpertWeighing:
+def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeighing:
     """Weighs the experts by the recipe's test set, or by every photograph under `images`, whose labels nobody needs.
 
     Each image is seen in two views, augmented as in training. Writes the checkpoint whose classifier takes the weighted
     mean in place of the mean, under `output.tau_root/<run>`.
     """
-    _require_equal_experts(opened)
+    _require_equal_experts(model)
     with together():
-        table = folder_table(images) if images else test_set(opened)
-    folder = from_main(lambda: unused_path(opened.recipe.output.tau_root / opened.run_folder.name))
+        table = folder_table(images) if images else test_set(model)
+    folder = from_main(lambda: unused_path(model.recipe.output.tau_root / model.run_folder.name))
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
         bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
         # What cannot be read is missing in both views; it is listed once.
         with bad_images.over_ranks():
-            first = _view(opened, table, 1, views, bad_images)
-        second = _view(opened, table, 2, views, None)
-        return from_main(lambda: _weighed(opened, first, second, folder, len(table)), "calibration")
+            first = _view(model, table, 1, views, bad_images)
+        second = _view(model, table, 2, views, None)
+        return from_main(lambda: _weighed(model, first, second, folder, len(table)), "calibration")
 
 
 def _weighed(
-    opened: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, num_images: int
+    model: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, num_images: int
 ) -> ExpertWeighing:
-    weight, bias = classifier_tensors(opened)
-    fitted = ExpertWeights().fit(first.features, second.features, weight, bias, opened.recipe.model.experts)
+    weight, bias = classifier_tensors(model)
+    fitted = ExpertWeights().fit(first.features, second.features, weight, bias, model.recipe.model.experts)
     weights = tuple(round(weight, 6) for weight in fitted.weights_.tolist())
     facts = {
         "method": METHOD,
@@ -73,27 +73,27 @@ def _weighed(
         "equal_stability": fitted.equal_stability_,
         "num_images": num_images,
     }
-    save_recalibrated(opened, folder / "best_model", fitted, facts)
-    write_json(folder / "summary.json", {**facts, "checkpoint": opened.checkpoint.folder})
+    save_recalibrated(model, folder / "best_model", fitted, facts)
+    write_json(folder / "summary.json", {**facts, "checkpoint": model.checkpoint.folder})
     told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
     say(f"weights by {num_images} images: {told}; written to {folder}")
     return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
 
 
-def _require_equal_experts(opened: TrainedModel) -> None:
-    if opened.recipe.model.experts == 1:
+def _require_equal_experts(model: TrainedModel) -> None:
+    if model.recipe.model.experts == 1:
         raise UserError(
-            f"{opened.checkpoint.folder} has a single expert, so there is nothing to weigh; train several with"
+            f"{model.checkpoint.folder} has a single expert, so there is nothing to weigh; train several with"
             " model.experts=3, as configs/longtail/sade.yaml does."
         )
-    if any(step["method"] == METHOD for step in opened.recalibrations):
+    if any(step["method"] == METHOD for step in model.recalibrations):
         raise UserError(
-            f"the experts of {opened.checkpoint.folder} are weighed already; give the checkpoint that it was made from."
+            f"the experts of {model.checkpoint.folder} are weighed already; give the checkpoint that it was made from."
         )
 
 
-def _view(opened: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
-    source = assemble.image_source(opened.recipe, table)
-    images = augmented_pass(opened.recipe, opened.network, opened.precision, source, view)
+def _view(model: TrainedModel, table: Table, view: int, folder: Path, bad_images: BadImageLog | None) -> Embeddings:
+    source = assemble.image_source(model.recipe, table)
+    images = augmented_pass(model.recipe, model.network, model.precision, source, view)
     share = ((batch.rows, batch.values) for batch in images.share(bad_images))
     return extract(share, table, folder / f"view{view}", {"view": view})

@@ -14,7 +14,7 @@ from shelfmark.predictions.submission import read_topk
 _MAX_WEIGHT = 1e100
 
 
-def ensemble(
+def join_topk(
     files: Sequence[Path], weights: Sequence[float], num_classes: int = 0
 ) -> tuple[Strings, np.ndarray, np.ndarray]:
     """Ids in the first file's order, (N, K) classes and (N, K) scores, best first; K is the least of the files' K.

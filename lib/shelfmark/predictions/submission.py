@@ -19,7 +19,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
 from shelfmark.core.types import Array, Integers
-from shelfmark.data.annotations import MAX_CLASSES
+from shelfmark.data.limits import MAX_CLASSES
 
 HEADER = ["id", "predicted"]
 _MAX_SCORE = 1e100

@@ -1,4 +1,4 @@
-"""The nearest gallery vectors of each query, and what makes a better ranking of them."""
+"""The nearest gallery vectors of each query, and re-ranking."""
 
 from shelfmark.retrieval import rerank
 from shelfmark.retrieval.nearest import search

@@ -15,7 +15,7 @@ from shelfmark.retrieval.stores import IvfStore, Layout, new_store
 from shelfmark.retrieval.vectors import comparable
 
 _KIND = "ivf_flat"
-# k-means takes time by its sample times its centres: of 64 vectors a centre it finds lists as good as of faiss's 256.
+# The time of k-means is sample size times centres. 64 vectors a centre give lists as good as faiss's default of 256.
 _SAMPLE_PER_LIST = 64
 _BLOCK_QUERIES = 65536
 _SPARE_CANDIDATES = 8
@@ -25,10 +25,9 @@ def approximate_neighbours(features: Tensor, k: int, seed: int = 0, num_probes: 
     """Each vector's k nearest others by cosine, by their rows; -inf and -1 where there are fewer.
 
     features: (N, D), of any length; computed in float32 on the CPU. A vector is left out of its own neighbours by its
-    row, so a duplicate of it is found. Of the about 4 sqrt(N) lists, num_probes are read; 0 takes a 64th of them and at
-    least 8, so that a search reads a 64th of the vectors and little of the time goes to the choice of lists. What it
-    misses are neighbours across the border of a list that was not read.
-    Memory: besides the features, as much again for the lists, and blocks.
+    row, so its duplicates are found. There are about 4 sqrt(N) lists. A search reads num_probes of them; 0 takes a 64th
+    of the lists, at least 8, so that choosing lists takes little of the time. Neighbours in a list that was not read
+    are missed. Memory: the features again, for the lists, and blocks.
     """
     if k < 1:
         raise UserError(f"k={k}: ask for at least one neighbour.")
@@ -62,7 +61,7 @@ def _filled(vectors: Tensor, parameters: dict[str, int], seed: int) -> IvfStore:
 
 
 def _ranked(vectors: Tensor, queries: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidates by falling score, of equal ones the lower row first: as `search` orders them."""
+    """The candidates by falling score, of equal scores the lower row first, as `search` orders them."""
     found = found.sort(dim=1).values
     is_missing = (found < 0) | (found == queries[:, None])
     scores = exact.pair_scores(vectors[queries], vectors, found.clamp_min(0), "cosine")

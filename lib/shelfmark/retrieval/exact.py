@@ -13,8 +13,8 @@ _PAIR_VALUES = 1 << 18  # small enough to stay in a CPU's cache, which halves th
 def best_rows(query: Tensor, gallery: Tensor, k: int, metric: str) -> Tensor:
     """(Q, k) int64 rows of the k best gallery vectors, k <= G, as float32 products find them.
 
-    Runs on the query's device; the gallery passes through it block by block. The order among equals is
-    any: `pair_scores` says the rest.
+    Runs on the query's device; the gallery passes through it block by block. Equal scores come in any order;
+    `pair_scores` gives the exact scores.
     """
     found = [_best_of_block(block, gallery, k, metric) for block in query.split(_BLOCK_QUERIES)]
     return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64, device=query.device)
@@ -23,7 +23,7 @@ def best_rows(query: Tensor, gallery: Tensor, k: int, metric: str) -> Tensor:
 def pair_scores(query: Tensor, gallery: Tensor, rows: Tensor, metric: str) -> Tensor:
     """(Q, K) scores of the pairs query i, gallery rows[i, j]: summed in float64, rounded to the query's dtype.
 
-    So they depend on the two vectors alone, not on an engine or a block; equal vectors score equally.
+    So a score depends on the two vectors alone, not on an engine or a block, and equal vectors score equally.
     dot and cosine: the inner product. euclidean: the negative distance.
     """
     scores = torch.empty(rows.shape, dtype=query.dtype, device=query.device)
@@ -47,8 +47,8 @@ def products(
 ) -> Tensor:
     """(Q, G) scores that rank a gallery for each query: the inner product, or for euclidean 2 q.g - |g|^2.
 
-    For who compares many blocks with the same gallery: squares, its (G,) `squared_norms`, and out, (Q, G) memory to
-    write to, because the pages of a fresh block took a fifth of the time.
+    For a caller that compares many blocks with one gallery: squares, the gallery's (G,) `squared_norms`; out, (Q, G)
+    memory for the result, because new memory for each block took a fifth of the time.
     """
     scores = torch.mm(query, gallery.T, out=out)
     if metric != "euclidean":

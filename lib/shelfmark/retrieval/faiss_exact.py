@@ -39,7 +39,7 @@ def k_means(vectors: Tensor, num_clusters: int, seed: int = 0, iterations: int =
         )
     plain = _plain(vectors)
     settings = {"niter": iterations, "seed": derive_seed(seed, "k-means") % 2**31, "spherical": spherical}
-    # Lifts the limits on the vectors of a cluster: below the least it only warns, above the most it takes a sample.
+    # Lifts faiss's limits on vectors a cluster: with fewer it would print a warning, with more take a sample.
     settings |= {"min_points_per_centroid": 1, "max_points_per_centroid": len(plain)}
     with faiss_module.torch_threads():
         engine = faiss.Kmeans(plain.shape[1], num_clusters, **settings)

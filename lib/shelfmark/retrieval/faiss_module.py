@@ -21,7 +21,8 @@ def is_installed() -> bool:
 
 
 def required(need: str, otherwise: str = "") -> Any:
-    """faiss, or a UserError where it is missing. need: `An index needs`. otherwise: a sentence on what needs none."""
+    """faiss, or a UserError where it is missing. need: the error's beginning, as `An index needs`. otherwise: a
+    sentence on the way without faiss."""
     if not is_installed():
         raise UserError(f"{need} faiss: pip install faiss-cpu.{otherwise}")
     return module()
@@ -29,9 +30,9 @@ def required(need: str, otherwise: str = "") -> Any:
 
 @cache
 def module() -> Any:
-    """faiss, imported at the first call; warns where two of its packages lie over each other. It has no types."""
+    """faiss, imported at the first call; warns where two packages of it are installed. The module has no types."""
     found = importlib.util.find_spec("faiss")
-    # Before the import, which such a mixture may fail.
+    # Before the import, which may fail with two packages.
     if found is not None and found.origin is not None and (said := two_packages(Path(found.origin).parents[1])):
         warn(said)
     import faiss
@@ -40,7 +41,7 @@ def module() -> Any:
 
 
 def two_packages(folder: Path) -> str:
-    """What to do where more than one package in a folder of packages brings the module faiss, or "".
+    """The advice for a folder in which more than one package brings the module faiss; "" for any other.
 
     Read from the names of the folders that installers leave, <name>-<version>.dist-info: no file is opened.
     """

@@ -28,7 +28,7 @@ _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """What is known of N vectors. labels: (N,) int64, -1 where there is none. names: of some of the labels."""
+    """The labels, ids and paths of N vectors. labels: (N,) int64, -1 for none. names: label -> name, of some labels."""
 
     ids: Strings
     labels: np.ndarray
@@ -39,14 +39,14 @@ class Records:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> Records:
-        """Those at `rows`, in that order; names of labels that are left out go."""
+        """The records at `rows`, in that order, with the names of their labels alone."""
         labels = self.labels[rows]
         kept = set(np.unique(labels).tolist())
         names = {label: name for label, name in self.names.items() if label in kept}
         return Records(self.ids.take(rows), labels, self.paths.take(rows), names)
 
     def followed_by(self, more: Records) -> Records:
-        """These, then `more`. Raises UserError where the two call one label by two names."""
+        """These records, then `more`. UserError: a label has another name in `more`."""
         for label, name in more.names.items():
             if self.names.get(label, name) != name:
                 raise UserError(
@@ -117,7 +117,7 @@ class Index:
         _check_new(self.records, records, len(vectors))
         joined = self.records.followed_by(records)
         check_room(self.layout.kind, len(self) + self.store.num_dead + len(records))
-        # Every block is looked at before the first is added: a NaN in the last one must not leave half of them.
+        # All blocks are checked before the first is added: a NaN in the last block must not leave half of them added.
         for start in range(0, len(vectors), _BLOCK_ROWS):
             self._ready(vectors[start : start + _BLOCK_ROWS])
         for start in range(0, len(vectors), _BLOCK_ROWS):
@@ -145,7 +145,7 @@ class Index:
         return Neighbours(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
     def vectors(self) -> np.ndarray:
-        """(N, D) float32, as they are compared: of length 1 for cosine. Of ivf_pq, what the compression left."""
+        """(N, D) float32, as they are compared: of length 1 for cosine. ivf_pq gives them after its compression."""
         return self.store.vectors()
 
     def _check_dim(self, vectors: Array) -> None:

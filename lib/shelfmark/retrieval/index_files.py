@@ -3,8 +3,8 @@
 index.faiss    the store, in faiss's own format
 rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
                (N + 1,) offsets
-manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files: what the other two
-               are, down to their bytes, and digest: of all else in the manifest
+manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files (sizes and hashes of
+               the other two), digest (of the rest of the manifest)
 
 Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone.
 """
@@ -61,7 +61,7 @@ _FACTS_OF_1 = {"checkpoint": TEXT, "checkpoint_sha256": TEXT, "input": MAPPING}
 def write_index(folder: Path, index: Index) -> None:
     """Writes the folder, whole or not at all; a former one stays until the new one is whole."""
     records = index.records
-    # The other kinds hold more, or less, by what faiss makes of the vectors.
+    # The size of the other kinds depends on faiss, and is not known before.
     layout = index.layout
     size_bytes = len(index) * index.dim * 4 if layout.kind == "flat" else None
     with atomic_folder(folder, size_bytes=size_bytes) as part:
@@ -91,12 +91,12 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index:
-    """The index in a folder, every byte of which is checked; a UserError says what is missing, damaged or misfit."""
+    """The index in a folder, every byte checked. A UserError says which file is missing, damaged or does not fit."""
     return read_folder(folder, _read)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the index says of itself, without its vectors."""
+    """The manifest of the index; its vectors are not read."""
     return read_folder(folder, _read_manifest)
 
 

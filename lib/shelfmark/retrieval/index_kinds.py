@@ -10,10 +10,10 @@ from shelfmark.core.errors import UserError, choose
 KINDS = ("flat", "hnsw", "ivf_flat", "ivf_pq")
 MB, GB = 10**6, 10**9
 MOST_FLAT_BYTES, MOST_HNSW_BYTES, MOST_IVF_FLAT_BYTES = 100 * MB, 1 * GB, 8 * GB
-"""Bytes of the vectors, N x D x 4, up to which each kind is chosen."""
+"""The largest size of the vectors, N x D x 4 bytes, for which each kind is chosen."""
 
 PQ_CENTRES = 256
-"""Centres a part of the vector: a byte names one of them."""
+"""The number of centres for each part of a vector: one byte names a centre."""
 # faiss numbers the nodes of its graph by int32.
 _MOST_NODES = 2**31 - 1
 # k-means asks for at least 39 vectors a centre.
@@ -35,7 +35,7 @@ def choose_kind(num_vectors: int, dim: int) -> tuple[str, str]:
 
 
 def parameters_for(kind: str, num_vectors: int, dim: int, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
-    """What an index of N vectors is built with: the defaults of its kind, and `chosen` in place of some.
+    """The parameters of an index of N vectors: the defaults of its kind, with those of `chosen` in their place.
 
     hnsw: links a node, ef_construction and ef_search candidates. ivf_flat: num_lists about 4 sqrt(N), of which
     num_probes are read for a query. ivf_pq: also num_bytes, the length of a compressed vector.

@@ -2,10 +2,10 @@
 
 Whatever the engine, the device and the blocks: neighbours come by falling score, and of equal scores the
 lower gallery row comes first, at the last place too. A score is summed in float64 and rounded to the
-vectors' dtype, so it depends on the two vectors alone. The engines propose a few candidates more than k by
-float32 products; as long as the worst of them still equals the k-th neighbour, more are asked for, so that
-any number of duplicates is ordered right. What is left to chance: more than 8 vectors that differ, but by
-less than float32 products can tell, around the last place.
+vectors' dtype, so it depends on the two vectors alone. The engines propose a few candidates more than k by float32
+products. While the worst candidate still equals the k-th neighbour, more are asked for, so that any number of
+duplicates is ordered right. Only one case is left to chance: more than 8 vectors around the last place that differ by
+less than float32 products can tell.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _first_k(problem: _Problem, queries: Tensor, width: int) -> tuple[Tensor, Te
         worst = scores.masked_fill(is_own, torch.inf).amin(dim=1)
         scores, candidates = scores.masked_fill(is_own, -torch.inf), candidates.masked_fill(is_own, -1)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
-    # Also false, and rightly, where the query's own rows left fewer than k candidates.
+    # Also false where fewer than k candidates are left without the query's own rows: then more are needed too.
     is_settled = worst < scores[:, problem.k - 1]
     if width == len(problem.gallery):
         is_settled = torch.ones_like(is_settled)

@@ -13,9 +13,8 @@ A = TypeVar("A", np.ndarray, Tensor)
 class Neighbours(NamedTuple, Generic[A]):
     """The nearest of each query, best first; a tuple, so that `scores, ids = search(...)` takes it apart.
 
-    scores: (Q, K), greater is nearer; -inf where none is left.
-    ids: (Q, K) int64; -1 where none is left. What the searched one numbers its vectors by: rows of a gallery or an
-    index, ids of a store.
+    scores: (Q, K), greater is nearer; -inf where there are fewer than K vectors.
+    ids: (Q, K) int64; -1 likewise. Rows of the gallery or index that was searched, or ids of the store.
     """
 
     scores: A

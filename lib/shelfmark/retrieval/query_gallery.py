@@ -1,4 +1,4 @@
-"""What is searched in what: vectors, labels and ids of both sides. Legend: Q queries, G gallery, D embedding."""
+"""Queries and a gallery: vectors, labels and ids of both. Legend: Q queries, G gallery, D embedding."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class QueryGallery:
         query_ids: Ids | None = None,
         gallery_ids: Ids | None = None,
     ) -> QueryGallery:
-        """Without a gallery the queries are their own, and a row's number is its id where none are given.
+        """Without a gallery the queries are the gallery too, and without ids a row's number is its id.
 
-        Between a query set and a gallery without ids no image is the same.
+        Queries and a gallery that have no ids share no image.
         """
         vectors = as_tensor(query)
         is_same_set = gallery is None
@@ -66,7 +66,7 @@ class QueryGallery:
         )
 
     def on(self, device: torch.device | str) -> QueryGallery:
-        """The same with the vectors on that device; for the one where they are, nothing is copied."""
+        """The same, with the vectors on `device`; they are copied only if they are on another device."""
         query = self.query.to(device)
         return replace(self, query=query, gallery=query if self.is_same_set else self.gallery.to(device))
 
@@ -94,7 +94,7 @@ class RowsByKey:
         return np.where(steps < counts[:, None], self.nth(keys[:, None], steps), -1)
 
     def nth(self, keys: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The row that holds a key for the n-th time, from 0; any row where there are not so many."""
+        """The row that holds a key for the n-th time, from 0; any row if the key has fewer rows."""
         return self._order[np.minimum(np.searchsorted(self._sorted, keys) + places, len(self._order) - 1)]
 
 

@@ -31,7 +31,7 @@ def comparable(query: Array, gallery: Array, metric: str) -> tuple[Tensor, Tenso
         )
     is_double = query.dtype == gallery.dtype == torch.float64
     dtype = torch.float64 if is_double else torch.float32
-    # A search of a set in itself is the usual case: it is made ready once.
+    # Usually a set is searched in itself: then it is prepared once.
     ready_query = _ready(query, metric, dtype, "query")
     ready_gallery = ready_query if gallery is query else _ready(gallery, metric, dtype, "gallery")
     return ready_query, ready_gallery

@@ -76,7 +76,7 @@ class PCAWhitening:
         return whitened.numpy() if isinstance(features, np.ndarray) else whitened
 
     def _kept(self, variances: Tensor, num_vectors: int) -> int:
-        # What float64 sums cannot tell from 0 is 0; more directions than vectors less one have no variance.
+        # A variance that float64 sums cannot tell from 0 counts as 0. At most N - 1 directions have variance.
         floor = float(variances[0]) * max(num_vectors, len(variances)) * torch.finfo(torch.float64).eps
         rank = min(int((variances > floor).sum()), num_vectors - 1)
         if not rank:

@@ -53,14 +53,14 @@ class OnDirections(Calibrated):
 class CalibrationInputs:
     """What the methods learn from. train: None where no method asks for it. target_prior: (C,) for PC softmax."""
 
-    opened: TrainedModel
+    model: TrainedModel
     val: Embeddings
     train: Embeddings | None
     target_prior: np.ndarray
 
     @property
     def is_cosine(self) -> bool:
-        return self.opened.recipe.model.classifier.type == "cosine"
+        return self.model.recipe.model.classifier.type == "cosine"
 
     @property
     def training(self) -> Embeddings:
@@ -70,9 +70,9 @@ class CalibrationInputs:
     @cached_property
     def classifier(self) -> tuple[Tensor, Tensor | None]:
         """Weight (C, D) and bias (C,) or None that map `seen` features to logits."""
-        weight, bias = classifier_tensors(self.opened)
+        weight, bias = classifier_tensors(self.model)
         return (
-            (self.opened.recipe.model.classifier.scale * unit_rows(weight), None) if self.is_cosine else (weight, bias)
+            (self.model.recipe.model.classifier.scale * unit_rows(weight), None) if self.is_cosine else (weight, bias)
         )
 
     @cached_property
@@ -90,23 +90,23 @@ def unmodified(given: CalibrationInputs) -> Calibrated:
     return given.of_seen(Linear(*given.classifier))
 
 
-def require_row_lengths(opened: TrainedModel, method: str) -> None:
+def require_row_lengths(model: TrainedModel, method: str) -> None:
     """Raises a UserError where the lengths of the classifier's rows mean nothing."""
-    if opened.recipe.model.classifier.type == "cosine":
+    if model.recipe.model.classifier.type == "cosine":
         raise UserError(f"{method} rescales the rows of a linear classifier; a cosine classifier's have no length.")
 
 
-def fit_tau_norm(opened: TrainedModel, val: Embeddings) -> TauNorm:
+def fit_tau_norm(model: TrainedModel, val: Embeddings) -> TauNorm:
     """The sweep over the val features, by the options under `tau_norm`."""
-    recipe = opened.recipe
-    weight, bias = classifier_tensors(opened)
+    recipe = model.recipe
+    weight, bias = classifier_tensors(model)
     options = recipe.tau_norm
     return TauNorm(taus(options), bias=options.bias, folds=options.folds, seed=recipe.seed).fit(
         val.features,
         torch.from_numpy(val.labels),
         weight,
         bias,
-        counts=torch.from_numpy(opened.counts),
+        counts=torch.from_numpy(model.counts),
         many=recipe.eval.many,
         few=recipe.eval.few,
     )
@@ -120,13 +120,13 @@ def taus(options: TauNormOptions) -> list[float]:
     return [round(options.start + index * options.step, 10) for index in range(number)]
 
 
-def calibration_facts(opened: TrainedModel, fitted: TauNorm) -> dict[str, object]:
+def calibration_facts(model: TrainedModel, fitted: TauNorm) -> dict[str, object]:
     """What the manifest of the recalibrated checkpoint says of it."""
     unmodified = fitted.chosen_is_unmodified_
     return {
         "method": "tau_norm",
         "tau": float(fitted.tau_),
-        "bias": "keep" if unmodified else opened.recipe.tau_norm.bias,
+        "bias": "keep" if unmodified else model.recipe.tau_norm.bias,
         "unmodified": unmodified,
     }
 
@@ -139,53 +139,53 @@ def temperature_helps(fitted: Mapping[str, Calibrated]) -> bool:
 
 
 def _tau_norm(given: CalibrationInputs) -> dict[str, Calibrated]:
-    require_row_lengths(given.opened, "tau-norm")
-    return {"tau_norm": fit_tau_norm(given.opened, given.val)}
+    require_row_lengths(given.model, "tau-norm")
+    return {"tau_norm": fit_tau_norm(given.model, given.val)}
 
 
 def _logit_adjustment(given: CalibrationInputs) -> dict[str, Calibrated]:
-    recipe = given.opened.recipe
-    method = LogitAdjustment(given.opened.counts, folds=recipe.calibrate.folds, seed=recipe.seed).fit(
+    recipe = given.model.recipe
+    method = LogitAdjustment(given.model.counts, folds=recipe.calibrate.folds, seed=recipe.seed).fit(
         given.seen, given.val.labels, *given.classifier, many=recipe.eval.many, few=recipe.eval.few
     )
     return {"logit_adjustment": given.of_seen(method)}
 
 
 def _pc_softmax(given: CalibrationInputs) -> dict[str, Calibrated]:
-    for step in given.opened.recalibrations:
+    for step in given.model.recalibrations:
         if step["method"] not in (UNMODIFIED, "temperature") and not step["unmodified"]:
             raise UserError(
                 "PC softmax moves a classifier from the classes' shares in training to others, but this checkpoint has"
                 f" left the former: {step['method']} made it. Take the checkpoint that it was made from."
             )
-    method = PCSoftmax(given.opened.counts, given.target_prior)
+    method = PCSoftmax(given.model.counts, given.target_prior)
     return {"pc_softmax": given.of_seen(method.fit(*given.classifier))}
 
 
 def _ncm(given: CalibrationInputs) -> dict[str, Calibrated]:
-    features, labels, num_classes = given.training.features, given.training.labels, given.opened.num_classes
+    features, labels, num_classes = given.training.features, given.training.labels, given.model.num_classes
     return {f"ncm_{form}": NearestClassMean(form).fit(features, labels, num_classes) for form in FORMS}
 
 
 def _temperature(given: CalibrationInputs) -> dict[str, Calibrated]:
     _require_all_classes(given, "temperature")
-    recipe = given.opened.recipe
+    recipe = given.model.recipe
     method = Temperature(folds=recipe.calibrate.folds, seed=recipe.seed)
     return {"temperature": given.of_seen(method.fit(given.seen, given.val.labels, *given.classifier))}
 
 
 def _lws(given: CalibrationInputs) -> dict[str, Calibrated]:
-    require_row_lengths(given.opened, "LWS")
+    require_row_lengths(given.model, "LWS")
     _require_all_classes(given, "LWS")
-    method = LWS(seed=given.opened.recipe.seed)
+    method = LWS(seed=given.model.recipe.seed)
     return {"lws": method.fit(given.training.features, given.training.labels, *given.classifier)}
 
 
 def _crt(given: CalibrationInputs) -> dict[str, Calibrated]:
-    opened = given.opened
-    method = CRT(seed=opened.recipe.seed)
+    model = given.model
+    method = CRT(seed=model.recipe.seed)
     features, labels = given.training.features, given.training.labels
-    return {"crt": method.fit(features, labels, opened.num_classes, device=opened.precision.device)}
+    return {"crt": method.fit(features, labels, model.num_classes, device=model.precision.device)}
 
 
 def _require_all_classes(given: CalibrationInputs, method: str) -> None:
@@ -194,7 +194,7 @@ def _require_all_classes(given: CalibrationInputs, method: str) -> None:
     never = 0 if bias is None else int(bias.isneginf().sum())
     if never:
         raise UserError(
-            f"{method} cannot follow on a classifier that never chooses {never} of the {given.opened.num_classes}"
+            f"{method} cannot follow on a classifier that never chooses {never} of the {given.model.num_classes}"
             " classes: their bias is -inf. Take the checkpoint that it was made from."
         )
 
@@ -230,10 +230,10 @@ def stored(given: CalibrationInputs, name: str, method: Calibrated) -> StoredMet
     lengths, only another scale.
     """
     fitted = _itself(method)
-    calibration = _told(given.opened, name, fitted)
+    calibration = _told(given.model, name, fitted)
     if given.is_cosine:
         if isinstance(fitted, Temperature):
-            scale = given.opened.recipe.model.classifier.scale / fitted.temperature_
+            scale = given.model.recipe.model.classifier.scale / fitted.temperature_
             return StoredMethod(Linear(None), calibration, scale)
         return StoredMethod(Linear(None), calibration) if name == UNMODIFIED else None
     if isinstance(fitted, NearestClassMean) and fitted.form == "plain":
@@ -276,9 +276,9 @@ def _itself(method: Calibrated) -> Calibrated:
     return method.method if isinstance(method, OnDirections) else method
 
 
-def _told(opened: TrainedModel, name: str, fitted: Calibrated) -> dict[str, object]:
+def _told(model: TrainedModel, name: str, fitted: Calibrated) -> dict[str, object]:
     if isinstance(fitted, TauNorm):
-        return calibration_facts(opened, fitted)
+        return calibration_facts(model, fitted)
     told: dict[str, object] = {"method": name, "unmodified": name == UNMODIFIED}
     if isinstance(fitted, LogitAdjustment | Temperature):
         told |= {what: value for what, value in learned(fitted).items() if not what.startswith("fold_")}

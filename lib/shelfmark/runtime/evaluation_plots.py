@@ -22,7 +22,7 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 
 def draw_evaluation(
-    opened: TrainedModel,
+    model: TrainedModel,
     val: Table,
     features: Embeddings,
     predictions: Predictions,
@@ -34,22 +34,22 @@ def draw_evaluation(
     predictions: of the rows of `features`, which are those of `val`. weights: the (C, D) classifier that predicted,
     by what it is called, after those it came from, if any.
     """
-    limits = opened.recipe.eval
+    limits = model.recipe.eval
     _attempt(
         folder / "accuracy_by_frequency.png",
         lambda path: accuracy_by_frequency(
-            opened.counts, predictions.class_counts.accuracy.numpy(), path, limits.many, limits.few
+            model.counts, predictions.class_counts.accuracy.numpy(), path, limits.many, limits.few
         ),
     )
     # The length of a cosine classifier's row means nothing: it is divided out.
-    if opened.recipe.model.classifier.type == "linear":
+    if model.recipe.model.classifier.type == "linear":
         norms = {name: weight.detach().float().norm(dim=1).cpu().numpy() for name, weight in weights.items()}
-        _attempt(folder / "weight_norms.png", lambda path: weight_norms(opened.counts, norms, path))
+        _attempt(folder / "weight_norms.png", lambda path: weight_norms(model.counts, norms, path))
     is_labelled = predictions.labels >= 0
     hits = (predictions.predicted == predictions.labels)[is_labelled]
     found = reliability(predictions.confidence[is_labelled], hits)
     _attempt(folder / "reliability.png", lambda path: reliability_diagram(found, path))
-    shown = _shown_pairs(opened, val, features, predictions)
+    shown = _shown_pairs(model, val, features, predictions)
     _attempt(folder / "confused_pairs.csv", lambda path: write_confused_pairs(shown, path))
     _attempt(folder / "confused_pairs.png", lambda path: confused_pairs_sheet(shown, path))
 
@@ -61,7 +61,7 @@ def _attempt(path: Path, draw: Callable[[Path], None]) -> None:
         warn(f"{path} was not written: {type(error).__name__}: {error}")
 
 
-def _shown_pairs(opened: TrainedModel, val: Table, features: Embeddings, predictions: Predictions) -> list[ShownPair]:
+def _shown_pairs(model: TrainedModel, val: Table, features: Embeddings, predictions: Predictions) -> list[ShownPair]:
     labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
 
     source = FileSource(val.paths, val.root)
@@ -74,8 +74,8 @@ def _shown_pairs(opened: TrainedModel, val: Table, features: Embeddings, predict
         is_other = labels == pair.predicted
         return ShownPair(
             pair,
-            opened.class_name(pair.label),
-            opened.class_name(pair.predicted),
+            model.class_name(pair.label),
+            model.class_name(pair.predicted),
             picture((labels == pair.label) & (predicted == pair.predicted)),
             # One that the model knows shows best what it took the others for.
             picture(is_other & (predicted == pair.predicted), is_other),

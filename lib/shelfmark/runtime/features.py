@@ -67,7 +67,7 @@ def features_of(
 
 
 def model_features(
-    opened: TrainedModel,
+    model: TrainedModel,
     table: Table,
     folder: Path,
     *,
@@ -77,13 +77,13 @@ def model_features(
 ) -> Embeddings:
     """As `features_of`, of a trained model; those in its run folder are looked through too."""
     return features_of(
-        opened.network,
-        opened.recipe,
+        model.network,
+        model.recipe,
         table,
         folder,
-        checkpoint_hash=opened.checkpoint.weights_hash,
-        precision=opened.precision,
-        stored_in=[opened.run_folder / STORED, *stored_in],
+        checkpoint_hash=model.checkpoint.weights_hash,
+        precision=model.precision,
+        stored_in=[model.run_folder / STORED, *stored_in],
         may_replace=may_replace,
         bad_images=bad_images,
     )

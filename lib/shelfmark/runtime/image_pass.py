@@ -20,7 +20,7 @@ from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.dataset import ImageDataset
-from shelfmark.data.images import MAX_PIXELS
+from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.sources import ImageSource
 from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, view_transform
@@ -28,7 +28,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 
-Gives = Literal["features", "logits"]
+PassOutput = Literal["features", "logits"]
 
 
 class PassedBatch(NamedTuple):
@@ -55,7 +55,7 @@ class ImagePass:
     transform: Transform
     network: Network
     precision: Precision
-    gives: Gives = "features"
+    output: PassOutput = "features"
     batch_size: int = 64
     num_workers: int = 0
     on_bad_image: str = "error"
@@ -94,17 +94,17 @@ class ImagePass:
             with self.precision.autocast():
                 flat = images.flatten(0, -4).to(self.precision.device, non_blocking=True)
                 values = self.network.embed(flat)
-            if self.gives == "logits":
+            if self.output == "logits":
                 values = self.network.logits(values)
         return values.unflatten(0, views)
 
 
 def evaluation_pass(
-    recipe: Recipe, network: Network, precision: Precision, source: ImageSource, gives: Gives = "features"
+    recipe: Recipe, network: Network, precision: Precision, source: ImageSource, output: PassOutput = "features"
 ) -> ImagePass:
     """Each picture as evaluation sees it: resized and cropped, without augmentation."""
     transform = eval_transform(recipe.data.input_size_px, recipe.data)
-    return _pass(recipe, network, precision, source, transform, gives)
+    return _pass(recipe, network, precision, source, transform, output)
 
 
 def views_pass(
@@ -114,12 +114,12 @@ def views_pass(
     source: ImageSource,
     views: str,
     size_px: int,
-    gives: Gives = "features",
+    output: PassOutput = "features",
 ) -> ImagePass:
     """As `evaluation_pass`, at one size, with several views of each picture."""
     transform = view_transform(size_px, views, recipe.data)
     batch_size = max(1, recipe.eval.batch_size // NUM_VIEWS[views])
-    return _pass(recipe, network, precision, source, transform, gives, batch_size)
+    return _pass(recipe, network, precision, source, transform, output, batch_size)
 
 
 def augmented_pass(recipe: Recipe, network: Network, precision: Precision, source: ImageSource, view: int) -> ImagePass:
@@ -135,7 +135,7 @@ def _pass(
     precision: Precision,
     source: ImageSource,
     transform: Transform,
-    gives: Gives,
+    output: PassOutput,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> ImagePass:
@@ -145,7 +145,7 @@ def _pass(
         transform,
         network,
         precision,
-        gives,
+        output,
         batch_size=batch_size or recipe.eval.batch_size,
         num_workers=data.num_workers,
         on_bad_image=data.on_bad_image,

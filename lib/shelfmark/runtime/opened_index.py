@@ -24,9 +24,9 @@ def open_model_of_index(
     Raises UserError where `checkpoint` is another model, or the overrides make it embed pictures in another way.
     """
     facts = read_manifest(folder)["facts"]
-    opened = open_model(_checkpoint(folder, facts, checkpoint), overrides)
-    require_same_model(folder, facts, opened)
-    return opened, facts
+    model = open_model(_checkpoint(folder, facts, checkpoint), overrides)
+    require_same_model(folder, facts, model)
+    return model, facts
 
 
 def checkpoint_of_index(folder: Path, given: Path | None = None) -> Path:
@@ -41,16 +41,16 @@ def _checkpoint(folder: Path, facts: Mapping[str, Any], given: Path | None = Non
     return path
 
 
-def require_same_model(folder: Path, facts: Mapping[str, Any], opened: TrainedModel) -> None:
+def require_same_model(folder: Path, facts: Mapping[str, Any], model: TrainedModel) -> None:
     """Raises a UserError unless the model's embeddings can be compared with those in the index."""
-    ours, theirs = opened.checkpoint.weights_hash, facts["checkpoint_sha256"]
+    ours, theirs = model.checkpoint.weights_hash, facts["checkpoint_sha256"]
     if ours != theirs:
         raise UserError(
             f"{folder} was built with another checkpoint, {facts['checkpoint']} ({theirs[:12]}), than"
-            f" {opened.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
+            f" {model.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
             " checkpoint, or build an index with this one by `shelfmark index build`."
         )
-    now = forward_options(opened.recipe)
+    now = forward_options(model.recipe)
     if "options" in facts:
         changed = differences(facts["options"], now, defaults=forward_options(Recipe()))
     else:
@@ -73,10 +73,10 @@ def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str
     return differences(known, {name: now.get(name) for name in known})
 
 
-def index_facts(opened: TrainedModel) -> dict[str, Any]:
+def index_facts(model: TrainedModel) -> dict[str, Any]:
     """What an index notes of the model that its vectors come from."""
     return {
-        "checkpoint": str(opened.checkpoint.folder.resolve()),
-        "checkpoint_sha256": opened.checkpoint.weights_hash,
-        "options": forward_options(opened.recipe),
+        "checkpoint": str(model.checkpoint.folder.resolve()),
+        "checkpoint_sha256": model.checkpoint.weights_hash,
+        "options": forward_options(model.recipe),
     }

@@ -39,20 +39,20 @@ def listed(photos: Sequence[Path]) -> list[Path]:
     return found
 
 
-def embed_photographs(opened: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
+def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
     """Embeds files, or the bytes of files, as the recipe's evaluation does. One that cannot be read stops no other.
 
     More than 64 photographs are read by data.num_workers processes.
     """
-    data = opened.recipe.data
+    data = model.recipe.data
     names = [str(photo) if isinstance(photo, Path) else f"photograph {row}" for row, photo in enumerate(photos)]
     source = GivenSource(names, photos, data.max_image_bytes)
     # To start a loader process takes longer than to read a few pictures.
     num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
     forgiving = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
-    recipe = opened.recipe.model_copy(update={"data": forgiving})
+    recipe = model.recipe.model_copy(update={"data": forgiving})
     rows, features, errors = [np.empty(0, np.int64)], [], {}
-    for batch in evaluation_pass(recipe, opened.network, opened.precision, source).share():
+    for batch in evaluation_pass(recipe, model.network, model.precision, source).share():
         errors.update({bad.row: bad.reason for bad in batch.bad})
         if len(batch.rows):
             rows.append(batch.rows)

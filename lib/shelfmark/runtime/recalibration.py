@@ -18,51 +18,51 @@ from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.trained_model import TrainedModel
 
 
-def run_features(opened: TrainedModel, table: Table, split: str) -> Embeddings:
+def run_features(model: TrainedModel, table: Table, split: str) -> Embeddings:
     """The split's embeddings in the checkpoint's run folder: read where they fit, else extracted and left there."""
-    return model_features(opened, table, opened.run_folder / STORED / split)
+    return model_features(model, table, model.run_folder / STORED / split)
 
 
-def warn_of_earlier(opened: TrainedModel) -> None:
+def warn_of_earlier(model: TrainedModel) -> None:
     """Says where the checkpoint is recalibrated already, and what that means for the scores."""
-    steps = [step["method"] for step in opened.recalibrations if not step["unmodified"]]
+    steps = [step["method"] for step in model.recalibrations if not step["unmodified"]]
     if steps:
         warn(
-            f"{opened.checkpoint.folder} is recalibrated already ({', then '.join(steps)}): what is learned now comes"
+            f"{model.checkpoint.folder} is recalibrated already ({', then '.join(steps)}): what is learned now comes"
             " on top. Where val images had a say in that, scores on them are a little too good now; for a fair"
             " comparison recalibrate the checkpoint that it was made from"
         )
 
 
-def classifier_tensors(opened: TrainedModel) -> tuple[Tensor, Tensor | None]:
+def classifier_tensors(model: TrainedModel) -> tuple[Tensor, Tensor | None]:
     """The classifier's weight (C, D) and bias (C,) or None, on the model's device."""
-    classifier = opened.network.classifier
+    classifier = model.network.classifier
     return classifier.weight.detach(), None if classifier.bias is None else classifier.bias.detach()
 
 
 def save_recalibrated(
-    opened: TrainedModel,
+    model: TrainedModel,
     folder: Path,
     classifier: Linear,
     calibration: Mapping[str, object],
     scale: float | None = None,
 ) -> None:
-    """Writes the opened checkpoint with another classifier, and reads it back.
+    """Writes the checkpoint of `model` with another classifier, and reads it back.
 
     classifier: weight_ (C, D), None where it stays as it is; bias_ (C,), which is added where the network has none.
     calibration: how it came about, for the manifest. scale: of a cosine classifier, where that has changed.
     """
-    checkpoint = opened.checkpoint
+    checkpoint = model.checkpoint
     # Of the network, whose class factors are folded, and not of the checkpoint, where they may stand by themselves.
-    model = opened.network.state_dict()
+    tensors = model.network.state_dict()
     facts = {name: value for name, value in checkpoint.manifest.items() if name != "files"}
     facts["config"] = copy.deepcopy(facts["config"])
     options = facts["config"]["model"]["classifier"]
-    like = model["classifier.weight"]
+    like = tensors["classifier.weight"]
     if classifier.weight_ is not None:
-        model["classifier.weight"] = classifier.weight_.to(like)
+        tensors["classifier.weight"] = classifier.weight_.to(like)
     if classifier.bias_ is not None:
-        model["classifier.bias"] = classifier.bias_.to(like)
+        tensors["classifier.bias"] = classifier.bias_.to(like)
         options["bias"] = True
     if scale is not None:
         options["scale"] = scale
@@ -70,5 +70,5 @@ def save_recalibrated(
     earlier = {"earlier": facts["calibration"]} if facts.get("calibration") else {}
     facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash, **earlier}
     # No optimizer state: these weights are no point of any training run, so they finetune but never resume.
-    save_checkpoint(folder, model, {}, facts)
+    save_checkpoint(folder, tensors, {}, facts)
     load_checkpoint(folder)

@@ -41,7 +41,7 @@ SMALL_RUNS = ("--smoke", "--dry-run")
 
 
 @dataclass(frozen=True)
-class Found:
+class RunOrigin:
     """checkpoint: to begin from, None for none. folder: that the run writes to whatever its checkpoint is, if it is
     decided already. is_own: the checkpoint is one of this run, which goes on whatever it was asked to begin with."""
 
@@ -68,7 +68,7 @@ class RunStart:
         return self.checkpoint if self.kind == "resume" else None
 
 
-def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> Found:
+def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> RunOrigin:
     """What `--RESUME_MODEL asked` means; the first process looks, and checks every byte, for all.
 
     aside: the run writes to a folder of its own, whatever it begins from. A launch that torchrun started again goes on
@@ -81,7 +81,7 @@ def find_checkpoint(recipe: Recipe, asked: Path | None, aside: bool = False) -> 
     return found
 
 
-def decide_start(recipe: Recipe, train: Table, found: Found, mode: Mode | None, aside: bool = False) -> RunStart:
+def decide_start(recipe: Recipe, train: Table, found: RunOrigin, mode: Mode | None, aside: bool = False) -> RunStart:
     """Resume or finetune is decided by the content of the training annotations, never by paths.
 
     mode: what the user asked for; None decides. aside: the run writes to a folder of its own.
@@ -164,23 +164,23 @@ def run_folder(start: RunStart, log_root: Path) -> Iterator[Path]:
         yield from_main(begin)
 
 
-def _found(recipe: Recipe, asked: Path | None, aside: bool) -> Found:
+def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
     launched = None if aside else _folder_of_this_launch(recipe)
     if launched is not None:
         say(f"restart {dist.restart_count()} of this launch: going on with its own run in {launched}")
         newest = newest_whole(launched)
         if newest is not None:
-            return Found(newest, launched, is_own=True)
+            return RunOrigin(newest, launched, is_own=True)
         # It died before its first checkpoint: it begins as it did, in the folder that it has.
-        return Found(None if asked in (None, AUTO) else whole_checkpoint(asked), launched)
+        return RunOrigin(None if asked in (None, AUTO) else whole_checkpoint(asked), launched)
     if asked != AUTO:
-        return Found(None if asked is None else whole_checkpoint(asked))
+        return RunOrigin(None if asked is None else whole_checkpoint(asked))
     folder = recipe.output.log_root / recipe.name
     checkpoint = newest_whole(folder)
     if checkpoint is None:
         say(f"there is no whole checkpoint in {folder} to go on from: the run begins there")
         _require_no_other_files(folder)
-    return Found(checkpoint, None if aside else folder)
+    return RunOrigin(checkpoint, None if aside else folder)
 
 
 def _folder_of_this_launch(recipe: Recipe) -> Path | None:

@@ -45,7 +45,7 @@ def retrieval_scores(
 
 
 def write_retrieval_scores(
-    opened: TrainedModel,
+    model: TrainedModel,
     features: Embeddings,
     val: Table | None,
     table: Table | None,
@@ -57,8 +57,8 @@ def write_retrieval_scores(
     Writes retrieval_per_class.csv and, where the classes have groups, retrieval_groups.csv into `folder`.
     table: the retrieval table, None where val is searched in itself; one of the two there is.
     """
-    recipe, metric = opened.recipe, opened.recipe.eval.retrieval_metric
-    found = _searched(recipe, features, table, opened.precision.device)
+    recipe, metric = model.recipe, model.recipe.eval.retrieval_metric
+    found = _searched(recipe, features, table, model.precision.device)
     intervals = found.intervals(recipe.seed)
     summary: dict[str, Any] = {}
     for name, score in found.means().items():
@@ -67,7 +67,7 @@ def write_retrieval_scores(
             summary[f"{name}_low"], summary[f"{name}_high"] = intervals[name] or (None, None)
     if table is None:
         # The classes of a retrieval table may be others than those that were trained.
-        summary |= found.shot_groups(opened.counts, recipe.eval.many, recipe.eval.few)
+        summary |= found.shot_groups(model.counts, recipe.eval.many, recipe.eval.few)
     searched = val if table is None else table
     assert searched is not None
     write_class_tables(found, searched, folder)

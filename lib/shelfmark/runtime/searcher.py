@@ -42,7 +42,7 @@ class Searcher:
     """
 
     index: Index
-    opened: TrainedModel
+    model: TrainedModel
 
     @classmethod
     def open(cls, folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Searcher:
@@ -50,11 +50,11 @@ class Searcher:
 
         Raises UserError where `checkpoint` is another model, or the overrides make it embed in another way.
         """
-        opened, facts = open_model_of_index(folder, checkpoint, overrides)
+        model, facts = open_model_of_index(folder, checkpoint, overrides)
         index = read_index(folder)
         if index.facts != facts:
             raise UserError(f"{folder} was built anew while it was opened. Open it again.")
-        return cls(index, opened)
+        return cls(index, model)
 
     def answer(self, photos: Sequence[Path | bytes], k: int = 10) -> NearestImages:
         """The k nearest images of the index to each photograph, K = k or fewer where the index has fewer."""
@@ -67,7 +67,7 @@ class Searcher:
 
     def embed(self, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
         """As `embed_photographs`, by the model of the index."""
-        return embed_photographs(self.opened, photos)
+        return embed_photographs(self.model, photos)
 
     def nearest(self, features: np.ndarray, k: int) -> Neighbours[np.ndarray]:
         """As `answer`, of embeddings (Q, D)."""

@@ -72,12 +72,12 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
     return Splits(train, val, retrieval, bool(num_leaked), for_means)
 
 
-def read_evaluation(opened: TrainedModel) -> tuple[Table | None, Table | None]:
+def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
     """The val and retrieval tables of a trained model, at least one of them: of val only what it was not trained on."""
-    if opened.checkpoint.manifest["val_is_held_out"]:
-        splits = read_splits(opened.recipe)
+    if model.checkpoint.manifest["val_is_held_out"]:
+        splits = read_splits(model.recipe)
         return splits.val, splits.retrieval
-    val, retrieval = _read_val_and_retrieval(opened.recipe)
+    val, retrieval = _read_val_and_retrieval(model.recipe)
     if val is None and retrieval is None:
         raise UserError(NOTHING_TO_SCORE)
     return val, retrieval

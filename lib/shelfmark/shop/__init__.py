@@ -1,6 +1,6 @@
 """The shop: a generated catalogue of packed goods with a long tail, the data that is always at hand.
 
-Frozen: figures were measured on these very pictures. `tests/data/test_shop.py` holds the hashes.
+Frozen: figures were measured on these very pictures. `tests/shop/test_shop.py` holds the hashes.
 """
 
 from shelfmark.shop.catalogue import NUM_CLASSES, NUM_NOVEL, Catalogue, Family, Sku, catalogue, class_counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -54,7 +55,12 @@ def is_complete(root: Path) -> bool:
     made = read_json(root / "catalogue.json")
     if made.get("name") != NAME:
         return False
-    return all(len(list((root / split).glob("*.jpg"))) == count for split, count in made["num_images"].items())
+    return all(_num_pictures(root / split) == count for split, count in made["num_images"].items())
+
+
+def _num_pictures(folder: Path) -> int:
+    # Thrice as fast as a glob, and every training on the shop asks.
+    return sum(name.endswith(".jpg") for name in os.listdir(folder)) if folder.is_dir() else 0
 
 
 def shop_files(seed: int) -> dict[str, object]:

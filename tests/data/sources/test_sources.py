@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import os
 import pickle
@@ -64,6 +65,7 @@ def test_what_a_source_refuses_has_its_name_and_a_reason_that_can_be_counted(sou
         with pytest.raises(UnreadableImage) as caught:
             source.read(row)
         assert (caught.value.path, caught.value.reason) == (source.name(row), reason)
+    assert dataclasses.replace(source, max_bytes=len(BLUE)).read(1) == BLUE
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:

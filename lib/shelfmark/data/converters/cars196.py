@@ -58,7 +58,7 @@ def _numbered(source: Path) -> list[tuple[int, Picture]]:
         names = _class_names(source / "devkit" / "cars_meta.mat")
         train = source / "devkit" / "cars_train_annos.mat"
         test = source / "devkit" / "cars_test_annos_withlabels.mat"
-        # It was published later than the rest, so that many copies have it beside devkit/.
+        # This file was published later, so in many copies it lies beside devkit/.
         test = test if test.is_file() else source / test.name
         return _annotated(train, "fname", "cars_train/", names) + _annotated(test, "fname", "cars_test/", names)
     if (source / "train").is_dir() and (source / "test").is_dir():
@@ -90,7 +90,8 @@ def _by_folder(source: Path) -> list[tuple[int, Picture]]:
     loose = [path for path in paths if path.count("/") < 2]
     if loose:
         raise UserError(f"{source / loose[0]} is in no class folder; expected train/<class>/<image>. {WHERE}")
-    # The published numbers follow the makers' names, and the 98 are whole makers, so that sorted names halve alike.
+    # The published numbers follow the makers' names, and classes 1..98 are whole makers, so the first half of the
+    # sorted names are the same classes.
     numbers = {name: number for number, name in enumerate(sorted({path.split("/")[1] for path in paths}), start=1)}
     return [(numbers[path.split("/")[1]], Picture(path, path.split("/")[1])) for path in paths]
 

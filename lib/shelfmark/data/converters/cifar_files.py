@@ -49,7 +49,7 @@ class Cifar:
 
 
 def read_cifar(what: str, source: Path) -> Cifar:
-    """What lies in `source`: the published folder, the archive, or, where `source` is that folder, the files.
+    """Reads the published folder or archive in `source`, or the files, where `source` is the published folder itself.
 
     what: `cifar10_lt` or `cifar100_lt`. UserError: a file is missing, damaged, or of another data set.
     """

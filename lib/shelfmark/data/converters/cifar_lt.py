@@ -83,7 +83,7 @@ def longtail_counts(num_classes: int, largest: int, ratio: float) -> np.ndarray:
 
 
 def _drawn_rows(labels: np.ndarray, num_classes: int, ratio: float, seed: int) -> np.ndarray:
-    """The rows that stay, rising. Each class is shuffled on its own, so a smaller count takes the same first images."""
+    """The rows that stay, rising. Each class is shuffled on its own: a smaller count takes some of the same images."""
     sizes = np.bincount(labels, minlength=num_classes)
     counts = longtail_counts(num_classes, int(sizes.max()), ratio)
     if (sizes < counts).any():
@@ -107,7 +107,7 @@ def _records(part: str, labels: np.ndarray, rows: np.ndarray, names: list[str]) 
 
 
 def _is_there(path: Path, rgb: np.ndarray) -> bool:
-    """Compared as pixels: another version may pack the same picture in other bytes."""
+    """Whether the picture exists already, compared by pixels: another version of the library writes other bytes."""
     if not path.exists():
         return False
     if not np.array_equal(decode_rgb(read_file(path), str(path)), rgb):

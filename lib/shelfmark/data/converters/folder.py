@@ -18,9 +18,9 @@ from shelfmark.data.real_roots import folders_behind_links
 def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
     """Writes `train.json` and `val.json` to `out`; the pictures stay where they are, paths are relative to `source`.
 
-    Classes are numbered in the order of their sorted names. Where `source` has both `train/` and `val/`, these are
-    the parts; otherwise `val_fraction` of each class, drawn by `seed`, is val, and each class keeps one for train.
-    Folders outside `source` that links in it lead to become data.extra_roots: a run follows no other link.
+    Classes are numbered in the order of their sorted names. If `source` has both `train/` and `val/`, these are the
+    parts. Otherwise `val_fraction` of each class, drawn by `seed`, is val; each class keeps a picture for train.
+    A folder outside `source` to which a link in it leads is added to data.extra_roots: a run follows no other link.
     """
     source, out = existing_folder(Path(source)), Path(out)
     if (source / "train").is_dir() and (source / "val").is_dir():

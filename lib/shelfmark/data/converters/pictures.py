@@ -30,8 +30,8 @@ class Counts(NamedTuple):
 def list_rows(file: Path, columns: Sequence[str], where: str, header: str = "") -> list[list[str]]:
     """The fields of each line of a published list, divided by spaces; empty lines are left out.
 
-    columns: what a line holds, for the errors. where: how to get the data set. header: the first word of the line
-    above the rows, which is the first or the second; empty where the rows begin at once.
+    columns: the names of the fields, for errors. where: how to get the data set. header: the first word of the header,
+    which is the first or the second line; empty where there is none.
     Raises a UserError where the file is missing, is empty, or has other columns.
     """
     lines = list_lines(file, where)
@@ -66,7 +66,7 @@ def list_lines(file: Path, where: str) -> list[str]:
 
 
 def class_names(pictures: Iterable[Picture]) -> list[str]:
-    """Each class once, numbers within the names in the order of their value: 2 before 10."""
+    """Each class name once, sorted, with numbers in the names by their value: 2 before 10."""
     return sorted({picture.name for picture in pictures}, key=_natural)
 
 

@@ -1,4 +1,4 @@
-"""What a converter leaves behind: annotation files, and how to point a run at them."""
+"""The result of a converter: annotation files, and the options that make a run use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shelfmark.core.places import work_place
 
 @dataclass(frozen=True)
 class Prepared:
-    """files: each annotation file and what it holds. options: what a run's config has to say to use them.
+    """files: each annotation file, with words on its content. options: of a run's config, to use the files.
 
     notes: what the user should know about this copy of the data.
     """
@@ -53,7 +53,7 @@ def refuse_to_replace(contents: Mapping[Path, bytes]) -> None:
 
 
 def write_new(contents: Mapping[Path, bytes]) -> None:
-    """Writes each file whole or not at all; replaces none, and writes none where one would have to be replaced."""
+    """Writes each file whole or not at all. Replaces no file: if one exists with other contents, none is written."""
     refuse_to_replace(contents)
     for path, content in contents.items():
         if not path.exists():
@@ -63,9 +63,9 @@ def write_new(contents: Mapping[Path, bytes]) -> None:
 
 @contextmanager
 def new_pictures(out: Path) -> Iterator[Callable[[Path], Path]]:
-    """Yields a function that takes where a picture will stand in `out`, and returns where to write it now.
+    """Yields a function: the place of a picture in `out` -> the path to write the picture to now.
 
-    At the end all of them are put on the disk and in their places; on an error none is, and nothing is left.
+    At the end all pictures are moved to their places, safe on the disk. On an error none is, and nothing is left.
     """
     written: dict[Path, Path] = {}
     with disk_full_told(out), work_place(out / "pictures") as place:

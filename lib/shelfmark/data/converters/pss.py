@@ -85,7 +85,7 @@ def _places(source: Path) -> tuple[Path, Path]:
 
 
 def _parts(lists: Path) -> dict[str, list[Picture]]:
-    """The pictures of the four parts. A picture of `train_set1` alone is known where its class has a labelled one."""
+    """The pictures of the four parts. One in `train_set1` alone is known where its class has a labelled picture."""
     files = {name: lists / f"{name}.txt" for name in (LABELLED, KNOWN, NEW, ALL, TEST)}
     parts = {name: species_pictures(files[name], WHERE) for name in (LABELLED, TEST)}
     unlabelled = [name for name in (KNOWN, NEW) if files[name].is_file()]
@@ -96,7 +96,7 @@ def _parts(lists: Path) -> dict[str, list[Picture]]:
 
 
 def _add_rest(parts: dict[str, list[Picture]], everything: Sequence[Picture]) -> None:
-    """Puts those of `everything` that no list has into the unlabelled parts."""
+    """Puts the pictures of `everything` that are in no other list into the unlabelled parts."""
     listed = {picture.path for name, pictures in parts.items() if name != TEST for picture in pictures}
     known = {picture.name for picture in parts[LABELLED]}
     for picture in everything:

@@ -3,8 +3,8 @@
 features, clusters: [{path: row}, features (N, D) float32, labels (N,), labels (N,), masks (N,)]
 features, too:      [features (N, D), labels (N,)]
 
-A mask says 0: trained with as labelled, 1: selected in this round, 2: not selected. Of clusters the first labels are
-what the next round trains with, -1 for none; of features both are what the data set numbers.
+A mask is 0 for a labelled picture, 1 for one selected in this round, 2 for one not selected. In a clusters file the
+first labels are those of the next round's training, -1 for none. In a features file both are the data set's own.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def prepare_pss_features(source: Path, out: Path) -> Prepared:
 def prepare_pss_clusters(source: Path, out: Path) -> Prepared:
     """Writes a clusters pickle as training annotations to `out`/train.json.
 
-    Labelled pictures have the role labelled; a selected one has the role unlabelled, its pseudo-class as category_id,
-    and the source pseudo. Those that are not selected stand behind, without a category. Classes are numbered anew.
+    Labelled pictures have the role labelled. A selected picture has the role unlabelled, its pseudo-class as
+    category_id, and the source pseudo. Pictures that were not selected follow, without a category. Classes are numbered
+    anew.
     """
     content = read_pss_pickle(Path(source))
     used = content.labels >= 0

@@ -1,4 +1,4 @@
-"""What every data set of new classes becomes: training annotations, validation on unseen classes, and its tests.
+"""The files made of every data set of new classes: training, validation on unseen classes, and its tests.
 
 train.json           data.train_json: the training classes but those held out, numbered 0..C-1
 val_retrieval.json   data.retrieval_json: the classes held out, each picture searched among all others
@@ -20,7 +20,7 @@ from shelfmark.data.documents import annotations_json
 
 @dataclass(frozen=True)
 class Search:
-    """Who searches where. is_query, is_gallery: one flag a picture; None: each is searched among all the others."""
+    """Which pictures are queries and which the gallery: one flag a picture. None: each is searched among all others."""
 
     pictures: Sequence[Picture]
     is_query: Sequence[bool] | None = None

@@ -28,12 +28,12 @@ def build_order(
     views: int = 1,
     weights: np.ndarray | None = None,
 ) -> EpochOrder:
-    """The order of every epoch: that of the sampler `options.type`, and of each of `options.stages` from its epoch on.
+    """The order of every epoch, by the sampler `options.type`, or by that of a stage of `options.stages` once it began.
 
     labels: (N,) int64, -1 for rows without a label, which are never drawn. batch_size: of all processes together.
-    num_epochs: of the training. steps_per_epoch: 0 takes as many whole batches as there are labelled images, with
-    every sampler, so a switch changes neither the schedule nor the epoch's length. views: how often each drawn image
-    stands in its batch, which so has batch_size / views distinct draws. weights: see `EpochPlan`.
+    num_epochs: of the training. steps_per_epoch: 0 takes the number of labelled images divided by the batch size, with
+    every sampler, so a switch of samplers changes neither the schedule nor the epoch's length. views: copies of each
+    drawn image in its batch, which then has batch_size / views draws. weights: see `EpochPlan`.
     """
     assert batch_size % views == 0, "the recipe refuses it"
     num_draws = batch_size // views

@@ -38,7 +38,7 @@ def _permutations(groups: Groups, classes: np.ndarray, generator: np.random.Gene
 
 
 def _earlier_visits(visits: np.ndarray, num_visits: np.ndarray) -> np.ndarray:
-    """How many earlier visits each visit's class had: (visits,)."""
+    """For each visit, the number of earlier visits of the same class: (visits,)."""
     by_class = np.argsort(visits, kind="stable")
     earlier = np.empty_like(visits)
     earlier[by_class] = np.arange(len(visits)) - np.repeat(np.cumsum(num_visits) - num_visits, num_visits)

@@ -1,4 +1,4 @@
-"""What the samplers build an order of epochs from. Legend: S steps of an epoch, B batch."""
+"""The images and the sizes from which samplers build the order of an epoch. Legend: S steps of an epoch, B batch."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from shelfmark.data.samplers.order import EpochOrder
 class RepeatedOrder:
     """The batches of another order, each V times in a row as one batch: (S, B / V) to (S, B).
 
-    A row's occurrences differ, so each view is augmented by itself. All images come once before any comes again: on V
-    processes each one's part of the batch, and so its batch norms, has distinct images.
+    Each view is a new occurrence of its row, so it is augmented anew. The batch holds all its images once before it
+    repeats them: on V processes each process's part of the batch, and so its batch norms, has distinct images.
     Source: Hoffer et al., "Augment Your Batch: Improving Generalization Through Instance Repetition", CVPR 2020.
     """
 

@@ -10,9 +10,9 @@ def visits_by_count(
 ) -> np.ndarray:
     """How many batches hold each class, in proportion to its images: (C,) int64, at most S each.
 
-    They sum to S * classes_per_batch. counts: (C,) int64 images, each above 0; C is at least classes_per_batch. A share
-    that is no whole number is rounded up or down at random, so that on average it is met. What a class of more than S
-    visits cannot take goes to the others.
+    The visits sum to S * classes_per_batch. counts: (C,) int64 images, each above 0; C is at least classes_per_batch. A
+    share that is no whole number is rounded up or down at random, and right on average. A class gets at most S visits;
+    the visits beyond go to the other classes.
     """
     visits = np.zeros(len(counts), dtype=np.int64)
     open_classes = np.arange(len(counts))
@@ -41,7 +41,7 @@ def spread_visits(
     visits: (C,), at most S each, which sum to S * classes_per_batch.
     """
     order = generator.permutation(len(visits))
-    # One place of all batches a row. A class fills part of a row, or the end of one and the beginning of the next.
+    # Row p is place p of all batches. A class fills part of a row, or the end of one row and the beginning of the next.
     places = np.repeat(order, visits[order]).reshape(classes_per_batch, num_batches)
     batches = np.empty((num_batches, classes_per_batch), dtype=np.int64)
     last, taken = -1, np.empty(0, dtype=np.int64)
@@ -49,7 +49,7 @@ def spread_visits(
         columns = generator.permutation(num_batches)
         num_more = int((classes == last).sum())
         if num_more:
-            # Its batches of the row before are taken.
+            # The class is in some batches already, at their place before: it gets other batches here.
             first = columns[~np.isin(columns, taken)][:num_more]
             columns = np.concatenate([first, columns[~np.isin(columns, first)]])
         batches[columns, place] = classes

@@ -34,7 +34,7 @@ class WeightedOrder(PlannedOrder):
         order = generator.permutation(len(self.weights))
         ends = np.cumsum(self.weights[order])
         points = (np.arange(num_draws) + generator.random()) * (ends[-1] / num_draws)
-        # Rounding may put the last point at the very end, behind every image; and an image of weight 0 has no width.
+        # Rounding may put the last point behind every image; an image of weight 0 has no width, so no point may hit it.
         places = np.searchsorted(ends, np.minimum(points, np.nextafter(ends[-1], 0)), side="right")
         rows = self.plan.groups.rows[order[places]]
         generator.shuffle(rows)

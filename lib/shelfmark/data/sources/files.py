@@ -9,7 +9,8 @@ from pathlib import Path
 from shelfmark.core.regular_files import NotRegular, TooLarge, read_regular
 from shelfmark.core.strings import Strings
 from shelfmark.data.identity import identities
-from shelfmark.data.sources.source import MAX_BYTES, UnreadableImage, require_bytes
+from shelfmark.data.limits import MAX_BYTES
+from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Pictures as a caller has them: files by their paths, and bytes in memory, as uploads are."""
+"""Pictures that a caller gives: paths of files, and bytes in memory, as of an upload."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.data.identity import identities
+from shelfmark.data.limits import MAX_BYTES
 from shelfmark.data.sources.files import read_file
-from shelfmark.data.sources.source import MAX_BYTES, UnreadableImage, require_bytes
+from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
 
 @dataclass(frozen=True)

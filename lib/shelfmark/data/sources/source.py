@@ -1,4 +1,4 @@
-"""What a source of pictures is. Legend: N pictures."""
+"""The interface of a source of pictures. Legend: N pictures."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from typing import NamedTuple, Protocol
 
 from shelfmark.core.errors import UserError
 
-MAX_BYTES = 100_000_000
-"""The largest picture that is read where nothing else is said; the default of data.max_image_bytes."""
-
 
 class ImageSource(Protocol):
-    """N pictures, by their rows 0..N-1. It is pickled to the processes that read, so it holds nothing that is open."""
+    """N pictures, by their rows 0..N-1. A source is pickled to the reading processes, so it must hold no open file."""
 
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> bytes:
-        """The picture's bytes, as its file has them. Raises UnreadableImage, before the work for one that is too large.
+        """The bytes of the picture's file. Raises UnreadableImage; a file that is too large is refused unread.
 
-        It is called in several processes at once.
+        Several processes call it at once.
         """
         ...
 
@@ -27,7 +24,7 @@ class ImageSource(Protocol):
         ...
 
     def identity(self, row: int) -> str:
-        """Equal for two rows that are one picture; of a file see `data.identity`."""
+        """The same text for two rows of one picture; for files see `data.identity`."""
         ...
 
 
@@ -50,7 +47,7 @@ class UnreadableImage(UserError):  # noqa: N818
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:
-        # An exception is otherwise rebuilt from its text alone when it comes back from a loader process.
+        # Otherwise pickle, which brings the exception back from a loader process, would rebuild it from its text alone.
         return type(self), (self.path, self.reason)
 
 

@@ -30,14 +30,14 @@ FORMER_NAMES = {
 """The 2020 system's names, and today's names for the same architectures."""
 
 OWN = {"resnet32_cifar": partial(CifarResNet, blocks_per_stage=5)}
-"""What timm does not have."""
+"""Backbones that timm does not have."""
 
 # Without groups of convolutions, such as those of resnext50_32x4d, which a narrow network could not be split into.
 _PLAIN_RESNET = re.compile(r"res(net|nest)\d+[cdest]?")
 
 
 def backbone_name(name: str) -> str:
-    """Today's name of the backbone that `name` means. Raises UserError with the nearest names."""
+    """The present name of the backbone `name`. Raises UserError for an unknown one, with the nearest names."""
     name = FORMER_NAMES.get(name, name)
     if name in OWN or timm.is_model(name):
         return name
@@ -90,7 +90,7 @@ def _built(name: str, seed: int, role: str, options: dict[str, Any]) -> nn.Modul
         with seeded(derive_seed(seed, role)):
             return OWN[name](**options)
     if _is_vision_transformer(name) and "dynamic_img_size" not in options:
-        # Some of them cannot take images of any size; what else is wrong comes up below.
+        # Some transformers cannot take images of any size. Any other error is raised again below.
         with suppress(TypeError):
             return _built(name, seed, role, {**options, "dynamic_img_size": True})
     with seeded(derive_seed(seed, role)):

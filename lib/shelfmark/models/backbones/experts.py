@@ -21,9 +21,9 @@ _AFTER_THE_STAGES = {"global_pool", "fc"}
 class ExpertBackbone(nn.Module):
     """Images (N, 3, H, W) to the experts' features side by side, (N, X * F).
 
-    The stem and the early stages are those of the first backbone; its last `num_stages` stages are the first expert,
-    those of the others the other experts, each with first weights of its own.
-    backbones: X of one architecture, which are taken apart. Raises UserError for one that has no such stages.
+    The stem and the early stages are those of the first backbone. Expert x is the last `num_stages` stages of backbone
+    x, with its own first weights.
+    backbones: X of one architecture, whose modules are moved here. UserError: the architecture has no such stages.
     Source: Wang et al., "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts", ICLR 2021, section 3,
     whose experts are narrower than the backbone's own stages; these are not.
     """
@@ -47,8 +47,8 @@ class ExpertBackbone(nn.Module):
 class ExpertEmbedding(nn.Module):
     """The experts' embeddings side by side, each divided by X: (N, X * F) to (N, X * D).
 
-    So the one classifier on them gives the mean of what its blocks give on each expert's undivided embedding.
-    dim: D, of a linear layer for each expert; 0 takes the features as they are, so D is F.
+    A classifier on them then gives the mean of the experts' logits: expert x, on its undivided embedding, is scored by
+    block x of the weight. dim: D, of a linear layer for each expert; 0 takes the features themselves, so D is F.
     """
 
     def __init__(self, num_experts: int, num_features: int, dim: int = 0) -> None:
@@ -61,7 +61,7 @@ class ExpertEmbedding(nn.Module):
 
 
 def _own_parts(backbone: nn.Module, num_stages: int) -> list[str]:
-    """The modules that each expert has of its own, in the order of the pass: its stages and all that follows."""
+    """The modules that each expert has of its own, in the order of the pass: its stages and the modules after them."""
     names = [name for name, _ in backbone.named_children()]
     stages = [name for name in names if _STAGE.fullmatch(name)]
     if not stages or not _AFTER_THE_STAGES.issuperset(names[names.index(stages[0]) + len(stages) :]):

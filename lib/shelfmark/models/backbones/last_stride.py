@@ -1,4 +1,4 @@
-"""A finer last map: a ResNet whose last stage does not halve it."""
+"""A finer last feature map: a ResNet whose last stage does not halve the map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shelfmark.core.errors import UserError
 def unstride_last_stage(backbone: nn.Module) -> None:
     """Sets every stride of `layer4` to 1, so that the last map has twice the height and the width; weights stay.
 
-    There is no dilation in its place, unlike timm's output_stride=16. Raises UserError for what is no such ResNet.
+    No dilation replaces the stride, unlike timm's output_stride=16. UserError: the network is no such ResNet.
     Source: Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-Identification", CVPRW 2019.
     """
     stage = getattr(backbone, "layer4", None)

@@ -1,4 +1,4 @@
-"""How deep in a backbone each parameter stands, for learning rates that differ by layer."""
+"""The layer of each parameter of a backbone, for learning rates that differ by layer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shelfmark.core.errors import UserError
 def layers_below_the_top(backbone: nn.Module) -> dict[str, int]:
     """For each parameter's name the number of layers above its own, the head being one: 1 for the last block.
 
-    Layers are as timm counts them: a transformer's blocks, a ResNet's blocks; 0 for what stands behind all of them,
-    such as a pooling that learns. Raises UserError where timm does not count.
+    Layers are as timm counts them: the blocks of a transformer or of a ResNet. 0 is for parameters behind all blocks,
+    such as those of a pooling. UserError: timm does not number the layers of this backbone.
     """
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is None:

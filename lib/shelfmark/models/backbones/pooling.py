@@ -42,7 +42,7 @@ class GlobalPooling(nn.Module):
 
 
 def replace_pooling(backbone: nn.Module, options: PoolingOptions) -> None:
-    """Puts a `GlobalPooling` in the place of the backbone's own, but for options.name=backbone; what follows it stays.
+    """Replaces the backbone's pooling by a `GlobalPooling`, except for options.name=backbone. Later modules stay.
 
     Raises UserError for a backbone that does not pool a map (N, C, H, W).
     """

@@ -1,4 +1,4 @@
-"""The backbone that options describe: what timm builds, and what is changed in it. Legend: N batch, F features."""
+"""The backbone that options describe: built by timm, then changed. Legend: N batch, F features."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shelfmark.models.options import ModelOptions
 
 
 def unpooled_backbone(options: ModelOptions, seed: int, role: str = "model.backbone") -> tuple[nn.Module, int]:
-    """As `build_backbone`, with the parameters that a file of weights has: `replace_pooling` is still to come.
+    """As `build_backbone`, before `replace_pooling`: with the parameters that a file of weights has.
 
-    A pooling's p is in no such file.
+    Such a file has no p of a pooling.
     """
     backbone, num_features = build_backbone(options.backbone, seed, role, options.backbone_options)
     if options.last_stride == 1:

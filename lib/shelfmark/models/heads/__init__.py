@@ -1,4 +1,4 @@
-"""What stands on the embedding: a classifier, and any number of metric and proxy heads."""
+"""The heads on the embedding: a classifier, and any number of metric and proxy heads."""
 
 from shelfmark.models.heads.classifier import Classifier, CosineClassifier, LinearClassifier
 from shelfmark.models.heads.metric import MetricHead

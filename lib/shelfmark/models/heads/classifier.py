@@ -18,7 +18,7 @@ CLASS_FACTORS = "class_scale"
 class LinearClassifier(nn.Linear):
     """Logits w.x + b: (N, D) to (N, C). weight: (C, D). bias: (C,) or None.
 
-    class_scale: (C,) factors of the classes' logits, s (w.x + b), or None. A network that has some learns them instead
+    class_scale: (C,) factors of the classes' logits, s (w.x + b), or None. A network with factors learns these instead
     of weight and bias: LWS of Kang et al. 2020. They multiply the bias too, as in `calibration.LWS`.
     """
 
@@ -38,7 +38,7 @@ class LinearClassifier(nn.Linear):
             self.class_scale = nn.Parameter(torch.ones_like(self.weight[:, 0]))
 
     def fold_class_factors(self) -> None:
-        """Multiplies the factors into weight and bias, which score the same to the last digit; there are none left."""
+        """Multiplies the factors into weight and bias, and removes them. The logits stay the same to the last digit."""
         if self.class_scale is None:
             return
         with torch.no_grad():
@@ -49,14 +49,14 @@ class LinearClassifier(nn.Linear):
         self.class_scale = None
 
     def scoring_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """Weight (C, D) and bias (C,) or None that make the logits: the factors are in them."""
+        """Weight (C, D) and bias (C,) or None, with the class factors multiplied in."""
         if self.class_scale is None:
             return self.weight, self.bias
         factors = self.class_scale
         return factors[:, None] * self.weight, None if self.bias is None else factors * self.bias
 
     def forward(self, embedding: Tensor) -> Tensor:
-        # The products, not the logits, are scaled: so a folded classifier is the same arithmetic.
+        # Weight and bias are scaled, not the logits, so that a folded classifier computes the same digits.
         return F.linear(embedding, *self.scoring_tensors())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""What lies between the embedding and a head's vectors. Legend: D embedding, d dimensions of the head."""
+"""The layers between the embedding and a head's vectors. Legend: D embedding, d dimensions of the head."""
 
 from __future__ import annotations
 

@@ -89,10 +89,10 @@ def assign(
         raise UserError(f"{folder} has no finished round yet. `shelfmark discover` goes on with it.")
     number = run.finished_rounds[-1]
     products = known_and_found(run, number)
-    opened = open_model(checkpoint or run.model(number), list(overrides))
-    recipe = opened.recipe
+    model = open_model(checkpoint or run.model(number), list(overrides))
+    recipe = model.recipe
     rule = photo_rule(run, number, recipe.discovery.selection.join_precision, recipe.seed)
-    embedded = embed_photographs(opened, photos)
+    embedded = embed_photographs(model, photos)
     answers = [Assignment(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     names = [str(photos[row]) for row in embedded.rows]
     for row, answer in zip(embedded.rows, answers_of(run, products, rule, embedded.features, names)):

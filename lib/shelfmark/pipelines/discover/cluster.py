@@ -11,7 +11,7 @@ from shelfmark.core import dist
 from shelfmark.core.files import write_json
 from shelfmark.core.log import say
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer
-from shelfmark.discovery.whitening import load_whitening, whitened
+from shelfmark.discovery.whitening import load_whitening, whiten_features
 from shelfmark.pipelines.discover.files import ClustersFile, RunFiles, write_arrays
 from shelfmark.pipelines.discover.review.apply import kept_before
 from shelfmark.recipe import Recipe
@@ -34,4 +34,4 @@ def clusters_of_round(run: RunFiles, number: int, recipe: Recipe, features: Tens
     clusterer = read_clusterer(folder)
     if isinstance(clusterer, LanderClusterer):
         clusterer = replace(clusterer, model=clusterer.model.to(device))
-    return clusterer.cluster(whitened(load_whitening(folder), features.to(device)))
+    return clusterer.cluster(whiten_features(load_whitening(folder), features.to(device)))

@@ -17,19 +17,19 @@ from shelfmark.runtime.trained_model import open_model
 
 def embed(run: RunFiles, number: int, recipe: Recipe) -> None:
     """Writes the embeddings of each set by the round's best model; every process takes part."""
-    opened = open_model(run.model(number))
+    model = open_model(run.model(number))
     raw = run.stage(number, "embed") / "raw"
     for name in EMBEDDED_SETS:
         rows = run.rows(name)
         if not len(rows):
             continue
         found = features_of(
-            opened.network,
+            model.network,
             recipe,
             set_table(run, name),
             raw / name,
-            checkpoint_hash=opened.checkpoint.weights_hash,
-            precision=opened.precision,
+            checkpoint_hash=model.checkpoint.weights_hash,
+            precision=model.precision,
         )
         kept = replace(found, rows=rows[found.rows])
         from_main(partial(write_embeddings, run.embedded(number, name), kept))

@@ -18,7 +18,7 @@ from shelfmark.discovery.clusterers import LanderClusterer, write_clusterer
 from shelfmark.discovery.clusterers.fitted import fitted_clusterer, has_threshold_to_learn, learns_on_val, named
 from shelfmark.discovery.clusterers.thresholded import Thresholded
 from shelfmark.discovery.rules import with_best_threshold
-from shelfmark.discovery.whitening import save_whitening, whitened, within_class_whitening
+from shelfmark.discovery.whitening import save_whitening, whiten_features, within_class_whitening
 from shelfmark.pipelines.discover.files import RunFiles
 from shelfmark.pipelines.discover.review.apply import reviewed
 from shelfmark.recipe import Recipe
@@ -37,14 +37,14 @@ def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:
     state_file = run.round(number) / "clusterer_state.pt"
     fitted = fitted_clusterer(
         options.model_copy(update={"threshold": 0.0}) if is_searched else options,
-        whitened(whitening, features.to(device)),
+        whiten_features(whitening, features.to(device)),
         labels,
         seed=derive_seed(recipe.seed, "discovery.clusterer", number),
         state_file=state_file,
     )
     if is_searched and isinstance(fitted, Thresholded):
         features, labels = _amid_the_pool(run, number)
-        fitted, score = with_best_threshold(fitted, whitened(whitening, features.to(device)), labels)
+        fitted, score = with_best_threshold(fitted, whiten_features(whitening, features.to(device)), labels)
         if score is not None:
             say(f"links from a cosine of {fitted.threshold:.4f} on: BCubed F {score:.3f} on labelled and val images")
     if isinstance(fitted, LanderClusterer):

@@ -49,10 +49,10 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     """
     recipe = loaded.config
     require_trainable(recipe)
-    with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as opened:
+    with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as model:
         make_data(recipe)
         run = RunFiles(recipe.output.log_root / recipe.name)
-        from_main(lambda: opened.enter_context(folder_lock(run.folder, "discovering")))
+        from_main(lambda: model.enter_context(folder_lock(run.folder, "discovering")))
         from_main(partial(_open, run, loaded))
         if redo:
             from_main(partial(forget, run, redo))

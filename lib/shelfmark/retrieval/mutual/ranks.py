@@ -1,8 +1,8 @@
 """Ranks of positives where images are searched among themselves, on a CPU.
 
-Two images score each other alike, so a tile of scores serves its rows and its columns: half the products of a search
-row by row. Tiles are cut between classes, so that the tile of some images with themselves has the scores of all their
-positives, which the other tiles are then counted against.
+The score of two images is the same either way, so a tile of scores serves its rows and its columns: half the products
+of a search row by row. Tiles are cut between classes. So the tile of some images with themselves has the scores of all
+their positives, and in the other tiles the scores above these are counted.
 
 Legend: N images, D embedding, R positives, n images of a tile.
 """
@@ -23,7 +23,7 @@ from shelfmark.retrieval.mutual.tile_ranks import ahead_in_columns, ahead_in_row
 from shelfmark.retrieval.query_gallery import RowsByKey
 
 _EDGE = 1024
-# For so many the first tile's vectors and the memory stay.
+# The first tile's vectors and the work memory are kept while this many second tiles are compared with it.
 _TILES_AT_A_TIME = 4
 
 
@@ -36,7 +36,7 @@ def mutual_ranks(
     most_positives is less than the edge of a tile. A row is its own id. Ties: docs/definitions.md.
     """
     assert most_positives < _EDGE, most_positives
-    # Whole words of eight, as they are counted.
+    # A multiple of eight: masks are counted in words of eight bytes.
     edge = min(_EDGE, len(labels) // 8 * 8 + 8)
     queries, tiles = _tiles(labels, most_positives, edge)
     squares = squared_norms(vectors) if metric == "euclidean" else None
@@ -121,7 +121,7 @@ class _Counter:
         return own
 
     def _row_scores(self, products: Tensor, columns: np.ndarray) -> Tensor:
-        # As `products` of retrieval.exact has them.
+        # The same scores as those of `retrieval.exact.products`.
         if self._squares is None:
             return products
         return 2 * products - torch.from_numpy(self._filled_up(self._squares.numpy()[columns], 0))
@@ -133,7 +133,7 @@ class _Counter:
         return out
 
     def _filled_up(self, values: np.ndarray, value: float) -> np.ndarray:
-        """(edge, ...) the (n, ...) values and then the one value."""
+        """(edge, ...): the (n, ...) values, then `value` in the other rows."""
         return np.pad(values, [(0, self._edge - len(values))] + [(0, 0)] * (values.ndim - 1), constant_values=value)
 
 
@@ -142,7 +142,7 @@ def _tiles(labels: np.ndarray, most_positives: int, edge: int) -> tuple[list[_Ti
     same_label = RowsByKey(labels)
     num_same = same_label.count(labels)
     is_query = (labels >= 0) & (num_same > 1) & (num_same <= 1 + most_positives)
-    # Classes of one size stand together, so that few places are empty.
+    # Classes of one size stand together, so that few places are padding.
     order = np.lexsort((labels, num_same))
     rows, others = order[is_query[order]], order[~is_query[order]]
     is_last = np.append(np.diff(labels[rows]) != 0, True)[: len(rows)]
@@ -156,7 +156,7 @@ def _tiles(labels: np.ndarray, most_positives: int, edge: int) -> tuple[list[_Ti
 
 
 def _pieces(ends: np.ndarray, most: int) -> Iterator[slice]:
-    """Consecutive slices up to one of the ends, each as long as it can be with at most so many items."""
+    """Consecutive slices that each end at one of `ends`, as long as possible with at most `most` items."""
     start = 0
     while len(ends) and start < ends[-1]:
         end = int(ends[np.searchsorted(ends, start + most, side="right") - 1])

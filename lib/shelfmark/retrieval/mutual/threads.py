@@ -1,4 +1,4 @@
-"""Work in as many threads as torch has, each doing its own products."""
+"""Work in as many threads as torch uses, where each thread computes its own products."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Result = TypeVar("Result")
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """The results in the order of the items.
 
-    Within the work torch has one thread: while numpy works between two products, the other cores do not wait for it.
-    The work must draw no random numbers and need no gradient.
+    Within the work torch uses one thread, so no core waits while numpy works between two products. The work must draw
+    no random numbers and need no gradient.
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or len(items) < 2:

@@ -1,18 +1,18 @@
-"""How many scores of a tile rank before some of them. Legend: Q queries, G gallery, R positives.
+"""Counts the scores of a tile that rank before given scores. Legend: Q queries, G gallery, R positives.
 
-Sums of masks are taken eight at a time, as the bytes of a word: numpy's own sum of a mask takes ten times as long.
+Masks are summed eight bytes at a time, as words: numpy's own sum of a mask takes ten times as long.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Rows at a time: they stay in a core's cache over all marks, and a byte counts as many.
+# The rows of a block. They stay in a core's cache for all marks, and a byte can count them.
 _ROWS = 128
 
 
 def ahead_in_rows(scores: np.ndarray, marks: np.ndarray, columns: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(Q, R) int64: how many items of a row have a greater score than a mark, or the same and a lower number.
+    """(Q, R) int64: the items of a row with a greater score than a mark, or with the same score and a lower number.
 
     scores: (Q, G) of the tile, G a multiple of 8 and at most 2040. marks: (Q, R) scores of positives.
     columns: (G,) the items' numbers. places: (Q, R) the marks' numbers.
@@ -34,7 +34,7 @@ def ahead_in_rows(scores: np.ndarray, marks: np.ndarray, columns: np.ndarray, pl
 
 
 def ahead_in_columns(scores: np.ndarray, marks: np.ndarray, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(G, R) int64: the same as `ahead_in_rows` for the columns, without a turned copy of the tile.
+    """(G, R) int64: as `ahead_in_rows`, for the columns, without a transposed copy of the tile.
 
     scores: (Q, G), G a multiple of 8. marks: (G, R) scores. rows: (Q,) the items' numbers. places: (G, R) the marks'
     numbers.

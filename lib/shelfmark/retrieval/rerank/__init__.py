@@ -1,4 +1,4 @@
-"""After the search: neighbours of neighbours make a better ranking than one distance alone. Needs no labels."""
+"""Re-ranking after the search, by the neighbours of neighbours. Needs no labels."""
 
 from shelfmark.retrieval.rerank.expansion import alpha_qe, augment_database
 from shelfmark.retrieval.rerank.reciprocal import ReRanking, k_reciprocal, k_reciprocal_topk

@@ -24,10 +24,10 @@ _BLOCK_VALUES = 1 << 22
 def alpha_qe(query: A, gallery: A, alpha: float = 3.0, k: int = 5) -> tuple[A, A]:
     """Expanded queries (Q, D) and gallery (G, D): x_i becomes 1/k * sum over its k nearest j of cos(i, j)^alpha x_j.
 
-    query (Q, D), gallery (G, D): numpy or torch, of any length. The neighbours come from queries and gallery together;
-    the first is x_i itself, with weight 1; where there are fewer than k vectors, all are taken. The result is not
-    normalised, for what compares it by cosine does that. A negative cosine to a power that is not a whole number
-    counts as 0; to a whole one it is taken as it is. Memory: N k neighbours and blocks, never N x N.
+    query (Q, D), gallery (G, D): numpy or torch, of any length. The neighbours come from queries and gallery together.
+    The first is x_i itself, with weight 1; with fewer than k vectors all are taken. The result is not normalised: a
+    comparison by cosine does that. If alpha is no whole number, a negative cosine counts as 0. Memory: N k neighbours
+    and blocks, never N x N.
     """
     vectors, units = _together(query, gallery)
     expanded = _neighbour_means(vectors, units, alpha, k)
@@ -35,7 +35,8 @@ def alpha_qe(query: A, gallery: A, alpha: float = 3.0, k: int = 5) -> tuple[A, A
 
 
 def augment_database(gallery: A, alpha: float = 3.0, k: int = 5) -> A:
-    """The gallery (G, D) by the same formula, its neighbours in the gallery alone. So it can be done once, ahead."""
+    """The gallery (G, D) by the formula of `alpha_qe`, with neighbours in the gallery alone: computed once for all
+    queries."""
     vectors, units = _together(gallery[:0], gallery)
     return _as_given(_neighbour_means(vectors, units, alpha, k), gallery)
 

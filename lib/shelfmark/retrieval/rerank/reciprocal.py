@@ -33,7 +33,7 @@ def k_reciprocal(query: A, gallery: A, k1: int = 20, k2: int = 6, lambda_: float
     takes |a - b|^2 divided by a vector's greatest for both, as the paper's code does.
     k1: neighbours of a vector besides itself, as in the authors' code; fast-reid's k1=20 counts the vector itself and
     is k1=19 here. k2 counts the vector itself.
-    Beside the result, memory is that of `ReRanking`. For a gallery that is large: `k_reciprocal_topk`.
+    Memory: the result and that of `ReRanking`. For a large gallery see `k_reciprocal_topk`.
     """
     ranking = _of_sides(query, gallery, k1, k2, lambda_, normalize)
     distances = ranking.units.new_empty(len(query), len(gallery))
@@ -46,7 +46,7 @@ def k_reciprocal(query: A, gallery: A, k1: int = 20, k2: int = 6, lambda_: float
 def k_reciprocal_topk(
     query: A, gallery: A, k: int, k1: int = 20, k2: int = 6, lambda_: float = 0.3, normalize: bool = False
 ) -> tuple[A, A]:
-    """The k least of those distances, (Q, k), and int64 gallery rows (Q, k), without the rest.
+    """The k least distances of `k_reciprocal`, (Q, k), and int64 gallery rows (Q, k); the others are not kept.
 
     Of equal distances the lower row comes first. Where the gallery is smaller than k, the row is -1 and the distance
     inf.
@@ -59,12 +59,12 @@ def k_reciprocal_topk(
 
 
 class ReRanking:
-    """The k-reciprocal weights of N vectors, and from them the distances of any to a gallery among them.
+    """The k-reciprocal weights of N vectors, and the distances of any of the vectors to a gallery among them.
 
-    units: (N, D) of length 1. gallery_rows: (G,) which of them are the gallery.
-    Memory: N (k1 + 1) neighbours and, as sparse rows, at most (k1 + 1) (k1 / 2 + 2) weights a vector before the mean
-    over k2 neighbours and k2 times as many after it (of those 1512 for k1 = 20 and k2 = 6, generated clusters of five
-    took 96); and what is asked for. Never N x N.
+    units: (N, D) of length 1. gallery_rows: (G,) the rows that are the gallery.
+    Memory: N (k1 + 1) neighbours, the result, and sparse rows of weights: at most (k1 + 1) (k1 / 2 + 2) a vector before
+    the mean over k2 neighbours, k2 times as many after it (1512 for k1 = 20 and k2 = 6, where generated clusters of
+    five took 96). Never N x N.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class ReRanking:
     def distances(self, rows: Tensor) -> Tensor:
         """(n, G) from the vectors `rows` (n,) to the whole gallery."""
         shared = self._shared(rows)
-        # The Jaccard distance is 1 - m / (2 - m), m being what two rows of weights share, for each sums to 1.
+        # The Jaccard distance is 1 - m / (2 - m), where m is the sum of the lesser weights: each row sums to 1.
         jaccard = shared.neg().div_(shared.neg_().add_(2)).add_(1)
         original = self._original(products(self.units[rows], self._gallery, "dot"), rows)
         return jaccard.mul_(1 - self._lambda).add_(original, alpha=self._lambda)
 
     def nearest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k least of those distances, (n, k), and places in the gallery, (n, k), as `k_reciprocal_topk`."""
+        """The k least of `distances`, (n, k), and places in the gallery, (n, k), as in `k_reciprocal_topk`."""
         best = self.units.new_full((len(rows), k), torch.inf)
         columns = torch.full((len(rows), k), -1, dtype=torch.int64, device=rows.device)
         num_gallery = len(self._gallery)
@@ -101,7 +101,7 @@ class ReRanking:
             for block, block_rows in _row_blocks(rows, max(1, _BLOCK_VALUES // num_gallery)):
                 distances = self.distances(block_rows)
                 last = distances.kthvalue(width, dim=1, keepdim=True).values
-                # By row, by distance, by query: stable sorts of what is near enough, the last the strongest.
+                # Stable sorts by row, then by distance, then by query: the last sort has the highest priority.
                 place, column = (distances <= last).nonzero(as_tuple=True)
                 order = distances[place, column].argsort(stable=True)
                 order = order[place[order].argsort(stable=True)]
@@ -194,8 +194,8 @@ def _reciprocal(lists: Tensor, rows: Tensor, width: int) -> Tensor:
 def _expanded(lists: Tensor, half: Tensor, rows: Tensor, k1: int) -> Tensor:
     """(n, M) int64: each row's k1-reciprocal neighbours, with the half lists of those that overlap; -1 for none.
 
-    A neighbour brings its own reciprocal list of half the length (H) where more than 2/3 of that are among them.
-    half: (N, H) such lists, -1 for none.
+    The reciprocal list of a neighbour, of half the length (H), is added if more than 2/3 of it are in the row's list.
+    half: (N, H) those lists, -1 for none.
     """
     members = _reciprocal(lists, rows, k1 + 1)
     brought = half[members.clamp_min(0)].masked_fill(members[:, :, None] < 0, -1)

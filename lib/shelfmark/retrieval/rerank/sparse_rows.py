@@ -23,7 +23,7 @@ class SparseRows:
 
     @classmethod
     def of_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, num_rows: int, num_columns: int) -> Self:
-        """From entries (entries,) in any order; those of the same place are added up."""
+        """From entries (entries,) in any order; entries of the same place are added up."""
         places, which = (rows * num_columns + columns).unique(return_inverse=True)
         summed = values.new_zeros(len(places)).index_add_(0, which, values)
         counts = torch.bincount(places // num_columns, minlength=num_rows)

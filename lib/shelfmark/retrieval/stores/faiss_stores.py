@@ -1,7 +1,7 @@
 """Stores by faiss, one class for each of its structures. Legend: N vectors, n rows of them, D embedding, Q queries.
 
-In flat and hnsw an id is the vector's place, counted from 0: faiss moves the later ones up when it removes from flat,
-and cannot remove from hnsw. In the ivf kinds it is what was given when the vector was added.
+In flat and hnsw an id is the vector's place, counted from 0. When faiss removes a vector from flat, later ones move up;
+from hnsw it cannot remove. In the ivf kinds the store gives each vector an id when it is added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEAD_PART, _GROWTH = 0.2, 4
 
 
 def new_store(layout: Layout, dim: int, seed: int) -> VectorStore:
-    """An empty one. That of an ivf kind is an `IvfStore`, to be trained before vectors are added."""
+    """An empty store. An `IvfStore`, for the ivf kinds, must be trained before vectors are added."""
     faiss = _faiss()
     measure = faiss.METRIC_L2 if layout.metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
     nothing = np.empty(0, np.int64)
@@ -37,7 +37,7 @@ def new_store(layout: Layout, dim: int, seed: int) -> VectorStore:
 
 
 def read_store(file: Path, layout: Layout, ids: np.ndarray) -> VectorStore:
-    """What `write` of a store wrote. Check the file's hash before: faiss trusts what it reads."""
+    """Reads the file that a store's `write` wrote. Check its hash before: faiss trusts the content."""
     try:
         structure = _faiss().read_index(str(file))
     except RuntimeError as error:
@@ -67,7 +67,7 @@ class _FaissStore:
         _faiss().write_index(self.structure, str(file))
 
     def _ask(self, query: np.ndarray, k: int, settings: Any) -> Neighbours[np.ndarray]:
-        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a search without `params` in its place.
+        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, replaces `search` by one without `params`.
         searched = getattr(self.structure, "search_numpy", self.structure.search)
         with torch_threads():
             scores, ids = searched(query, k, params=settings)
@@ -102,7 +102,7 @@ class FlatStore(_FaissStore):
 
 
 class HnswStore(_FaissStore):
-    """A graph over the vectors. It keeps what was removed, and a search passes over it."""
+    """A graph over the vectors. Removed vectors stay in the graph, and searches leave them out of the answer."""
 
     def add(self, vectors: np.ndarray) -> None:
         first = self.structure.ntotal

@@ -1,4 +1,4 @@
-"""What a store of vectors is. Legend: N vectors, n rows of them, D embedding, Q queries, K neighbours."""
+"""The interface of a store of vectors. Legend: N vectors, n rows of them, D embedding, Q queries, K neighbours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shelfmark.retrieval.neighbours import Neighbours
 class Layout:
     """How a store is built: kind of `index_kinds.KINDS`, metric of `vectors.METRICS`, parameters of the kind.
 
-    num_trained: of how many vectors it was built.
+    num_trained: the number of vectors that it was built from.
     """
 
     kind: str
@@ -26,9 +26,9 @@ class Layout:
 
 
 class VectorStore(Protocol):
-    """N vectors under ids. They come and go as they are compared: float32, finite, of length 1 for cosine.
+    """N vectors under ids. All vectors are float32, finite, and of length 1 for cosine.
 
-    An id is an int64 that the store gives. What a vector means is known elsewhere, by its id: see `Index`.
+    An id is an int64 that the store gives. An `Index` knows the image of each id.
     """
 
     layout: Layout
@@ -44,7 +44,7 @@ class VectorStore(Protocol):
         ...
 
     def add(self, vectors: np.ndarray) -> None:
-        """Adds vectors (n, D); their ids come behind the others."""
+        """Adds vectors (n, D), with ids above all former ones."""
         ...
 
     def remove(self, ids: np.ndarray) -> None:
@@ -60,9 +60,9 @@ class VectorStore(Protocol):
         ...
 
     def hints(self) -> list[str]:
-        """What would make the store better, if anything: a sentence each."""
+        """Advice to make the store better, one sentence each; may be empty."""
         ...
 
     def write(self, file: Path) -> None:
-        """Writes what opens the store again."""
+        """Writes the file that `read_store` opens."""
         ...
