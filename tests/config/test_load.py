@@ -91,7 +91,7 @@ def test_bases_in_a_circle_are_an_error_that_shows_it(folder):
     write("configs/b.yaml", "name: b\n_base_: c.yaml\n")
     write("configs/c.yaml", "_base_: b.yaml\n")
     assert error_of(file=write("configs/a.yaml", "_base_: b.yaml\n")) == (
-        "configs/c.yaml:1: `_base_` goes round in a circle: "
+        "configs/c.yaml:1: the `_base_` lines form a circle: "
         "configs/a.yaml -> configs/b.yaml -> configs/c.yaml -> configs/b.yaml."
     )
 

@@ -177,7 +177,7 @@ def test_a_best_model_of_a_history_that_was_given_up_is_replaced(
     manifest = json.loads((RUN / "best_model" / "manifest.json").read_text())
     (RUN / "best_model" / "manifest.json").write_text(json.dumps({**manifest, "best_epoch": 1, "best_score": 1.0}))
     assert main(RESUME) == 0
-    assert "is of step 10, and not the best model up to step 15" in caplog.text
+    assert "is from step 10, and is not the best model up to step 15" in caplog.text
     assert load_checkpoint(RUN / "best_model").manifest["best_score"] < 1.0
 
 

@@ -76,7 +76,7 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
         ),
         (
             ["train.stages=[{from_epoch: 1, classifier: scale, freeze: [classifier]}]"],
-            "take `classifier` out of freeze",
+            "`classifier` is in freeze; remove it there",
         ),
         (
             ["train.stages=[{from_epoch: 1, classifier: scale}]", "model.classifier.type=cosine"],
@@ -84,11 +84,11 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
         ),
         (
             ["train.stages=[{from_epoch: 1, classifier: scale}]", "losses=[{name: smooth_ap, head: rank}]"],
-            "a loss of head classifier, and there is none",
+            "a loss on the head classifier, and there is none",
         ),
         (
             ["train.stages=[{from_epoch: 1, adapt_frozen_bn_statistics: true}]", "model.freeze_bn=true"],
-            "train.stages.0.adapt_frozen_bn_statistics=true learns the statistics",
+            "train.stages.0.adapt_frozen_bn_statistics=true updates the statistics",
         ),
         (["losses=[{name: cross_entropy, from_epoch: 3, until_epoch: 2}]"], "until_epoch=2 must be above from_epoch=3"),
     ],

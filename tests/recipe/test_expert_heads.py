@@ -128,7 +128,7 @@ def test_a_loss_of_an_expert_keeps_the_classifier_learning_and_no_loss_of_it_fre
         ),
         (
             [*SMALL, "losses=[{name: cross_entropy, head: expert_1}, {name: expert_diversity}]"],
-            "none teaches expert_2 or expert_3 the classes; add one, such as {name: cross_entropy, head: expert_2}",
+            "expert_2 or expert_3 to tell the classes apart; add one, such as {name: cross_entropy, head: expert_2}",
         ),
         (
             [*SMALL, "losses=[{name: expert_diversity}]"],
@@ -136,7 +136,7 @@ def test_a_loss_of_an_expert_keeps_the_classifier_learning_and_no_loss_of_it_fre
         ),
         (
             [*SMALL, "model.heads={rank: {dim: 8}}", "losses=[{name: gpaco, head: experts, vectors_head: rank}]"],
-            "one that compares vectors too takes one expert's logits; write head: expert_1",
+            "a loss that also compares vectors takes the logits of one expert; write head: expert_1",
         ),
         (
             [*SMALL, "model.classifier.type=cosine"],

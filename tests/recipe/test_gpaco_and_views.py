@@ -81,8 +81,11 @@ def test_a_head_has_the_hidden_layer_that_the_recipe_says() -> None:
         ),
         ([HEADS, "losses=[{name: gpaco, vectors_head: rank, beta: 0}]"], "beta=0.0 must be a finite number above 0"),
         (["model.heads={rank: {hidden_dim: 8}}"], "hidden_dim=8 stands before a projection; set dim too"),
-        (["train.batch_size=65", "augment.views=2"], "augment.views=2 of each image; take a batch of 64 or 66"),
-        (["train.batch_size=2", "augment.views=3"], "augment.views=3 of each image; take a batch of 3"),
+        (
+            ["train.batch_size=65", "augment.views=2"],
+            "is not a multiple of augment.views=2; use a batch size of 64 or 66",
+        ),
+        (["train.batch_size=2", "augment.views=3"], "is not a multiple of augment.views=3; use a batch size of 3"),
         (["augment.views=0"], "augment.views=0"),
     ],
 )

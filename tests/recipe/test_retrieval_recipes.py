@@ -274,7 +274,7 @@ def test_margins_and_cosines_take_the_place_of_fastretri_s_classifier(overrides:
     ("override", "message"),
     [
         ("model.pooling={name: avg, trainable: true}", "trainable=true is an option of gem"),
-        ("model.freeze_bn_affine=true", "freeze_bn_affine=true keeps .* where freeze_bn=true"),
+        ("model.freeze_bn_affine=true", "freeze_bn_affine=true works only together with freeze_bn=true"),
         ("optim.schedule={name: constant, per_epoch: true}", "per_epoch=true is an option of cosine"),
         ("optim.schedule={warmup_steps: 5, warmup_epochs: 1}", "both say how long"),
         ("augment.resize_px=[1, 2, 3]", r"augment\.resize_px"),

@@ -73,5 +73,5 @@ def test_a_small_run_takes_the_means_of_two_batches(small):
 
 
 def test_a_linear_classifier_has_no_directions_to_begin_with():
-    with pytest.raises(UserError, match="init=class_means gives each class a direction; type=linear"):
+    with pytest.raises(UserError, match="init=class_means needs a cosine classifier, not type=linear"):
         load(Recipe, None, [parse_override("model.classifier.init=class_means")])

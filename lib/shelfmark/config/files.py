@@ -40,7 +40,7 @@ def _with_bases(file: Path, above: tuple[Path, ...], read: list[Path], present: 
             raise ConfigError([f"{base.origin}: {BASE} names {_shown_path(path)}, which {_lack(path)}"])
         if path.resolve() in [one.resolve() for one in chain]:
             names = " -> ".join(_shown_path(one) for one in (*chain, path))
-            raise ConfigError([f"{base.origin}: `{BASE}` goes round in a circle: {names}."])
+            raise ConfigError([f"{base.origin}: the `{BASE}` lines form a circle: {names}."])
         result = merged(result, _with_bases(path, chain, read, present))
     return merged(result, tree)
 

@@ -31,7 +31,7 @@ class ClassifierOptions(Section):
     @model_validator(mode="after")
     def _only_directions_begin_with_means(self) -> ClassifierOptions:
         if self.init == "class_means" and self.type != "cosine":
-            raise ValueError(f"init=class_means gives each class a direction; type={self.type} needs type: cosine")
+            raise ValueError(f"init=class_means needs a cosine classifier, not type={self.type}; set type: cosine")
         return self
 
 
@@ -78,7 +78,7 @@ class PoolingOptions(Section):
     @model_validator(mode="after")
     def _only_gem_learns(self) -> PoolingOptions:
         if self.trainable and self.name != "gem":
-            raise ValueError(f"trainable=true is an option of gem; name={self.name} has nothing that learns")
+            raise ValueError(f"trainable=true is an option of gem; name={self.name} has nothing to learn")
         return self
 
 
@@ -167,7 +167,7 @@ class ModelOptions(Section):
     @model_validator(mode="after")
     def _frozen_scales_have_frozen_statistics(self) -> ModelOptions:
         if self.freeze_bn_affine and not self.freeze_bn:
-            raise ValueError("freeze_bn_affine=true keeps scale and shift where freeze_bn=true keeps the statistics")
+            raise ValueError("freeze_bn_affine=true works only together with freeze_bn=true")
         return self
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ class ScheduleOptions(Section):
 class OptimOptions(Section):
     """The optimizer and the learning rate."""
 
-    name: Literal["sgd", "adam", "adamw"] = option("sgd", "name of the optimizer")
+    name: Literal["sgd", "adam", "adamw"] = option("sgd", "optimizer")
     lr: float = option(0.1, "learning rate. It is used as given, whatever the size of the batch", gt=0)
     momentum: float = option(0.9, "for sgd: momentum", ge=0, lt=1)
     nesterov: bool = option(False, "for sgd: whether the momentum is Nesterov's")

@@ -27,8 +27,8 @@ def _require_possible_stages(recipe: Recipe) -> None:
             _require_something_to_scale(recipe, place, stage)
         if stage.adapt_frozen_bn_statistics and recipe.model.freeze_bn:
             raise ValueError(
-                f"{place}.adapt_frozen_bn_statistics=true learns the statistics that model.freeze_bn=true keeps;"
-                " leave one out"
+                f"{place}.adapt_frozen_bn_statistics=true updates the statistics that model.freeze_bn=true keeps;"
+                " remove one of the two"
             )
         if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
             raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")
@@ -37,16 +37,16 @@ def _require_possible_stages(recipe: Recipe) -> None:
 def _require_something_to_scale(recipe: Recipe, place: str, stage: TrainStage) -> None:
     if recipe.model.classifier.type == "cosine":
         raise ValueError(
-            f"{place}.classifier='scale' gives the classes of a linear classifier factors; the logits of a cosine"
-            " one are cosines, which losses rely on. Take restart, or model.classifier.type=linear"
+            f"{place}.classifier='scale' needs a linear classifier; the logits of a cosine classifier must stay"
+            " cosines, because losses rely on them. Use restart, or model.classifier.type=linear"
         )
     if "classifier" in (recipe.model.freeze if stage.freeze is None else stage.freeze):
         raise ValueError(
-            f"{place}.classifier='scale' learns factors of the classifier, which freeze keeps as it is; take"
-            " `classifier` out of freeze: its weight and bias stay anyway"
+            f"{place}.classifier='scale' learns factors of the classifier, but `classifier` is in freeze; remove it"
+            " there: its weight and bias are frozen anyway"
         )
     if all(loss.head in recipe.model.heads for loss in recipe.losses):
-        raise ValueError(f"{place}.classifier='scale' learns from a loss of head classifier, and there is none")
+        raise ValueError(f"{place}.classifier='scale' needs a loss on the head classifier, and there is none")
 
 
 def _require_heads_that_give_what_losses_take(recipe: Recipe) -> None:
@@ -75,11 +75,13 @@ def _require_losses_that_teach_every_expert(recipe: Recipe) -> None:
     missing = [head for head in experts[1:] if head not in taught]
     if used & {*experts} and missing and not taught & {"classifier", "experts"}:
         raise ValueError(
-            f"losses: none teaches {' or '.join(missing)} the classes; add one, such as"
+            f"losses: no loss trains {' or '.join(missing)} to tell the classes apart; add one, such as"
             f" {{name: cross_entropy, head: {missing[0] if taught else 'experts'}}}"
         )
     if any(loss.loss_class.consumes == "logits_and_vectors" and loss.head == "experts" for loss in recipe.losses):
-        raise ValueError("losses: one that compares vectors too takes one expert's logits; write head: expert_1")
+        raise ValueError(
+            "losses: a loss that also compares vectors takes the logits of one expert; write head: expert_1"
+        )
 
 
 def _require_whole_views(recipe: Recipe) -> None:
@@ -88,8 +90,7 @@ def _require_whole_views(recipe: Recipe) -> None:
         lower = batch_size // views * views
         fitting = f"{lower} or {lower + views}" if lower else f"{views}"
         raise ValueError(
-            f"train.batch_size={batch_size} cannot be filled with augment.views={views} of each image;"
-            f" take a batch of {fitting}"
+            f"train.batch_size={batch_size} is not a multiple of augment.views={views}; use a batch size of {fitting}"
         )
 
 

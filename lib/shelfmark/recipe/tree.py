@@ -64,7 +64,7 @@ class TrainStage(Section):
 class Train(Section):
     """Length of the training, batches, precision, checkpoints."""
 
-    num_epochs: Positive = option(100, "number of epochs")
+    num_epochs: Positive = option(100, "epochs of the training")
     steps_per_epoch: NotNegative = option(
         0, "number of steps in an epoch. 0: as many whole batches as the training images fill"
     )

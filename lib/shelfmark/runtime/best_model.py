@@ -65,8 +65,8 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
         if said != (progress.best_epoch, progress.best_score):
             # After a kill between the saves, or with a damaged `last`, the run trains that epoch again.
             raise UserError(
-                f"{best_model.folder} is of step {best_model.manifest['step']}, and not the best model up to step"
-                f" {progress.step}, from which the run goes on."
+                f"{best_model.folder} is from step {best_model.manifest['step']}, and is not the best model up to step"
+                f" {progress.step}, at which the run resumes."
             )
         return True
     except UserError as error:
@@ -76,8 +76,8 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
             return True
         if progress.epoch >= recipe.train.num_epochs:
             raise UserError(
-                f"{error} The run is complete, so nothing would replace it. Copy {resumed.folder} there to report the"
-                " last epoch instead, or train on with train.num_epochs=N."
+                f"{error} The run is complete, so no epoch would replace it. Copy {resumed.folder} there to report the"
+                " last epoch instead, or continue the training with train.num_epochs=N."
             ) from None
         warn(f"{error} It is forgotten: the best of the epochs from here on takes its place.")
         return False

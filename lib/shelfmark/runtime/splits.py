@@ -20,7 +20,7 @@ from shelfmark.runtime.validation import RETRIEVAL_SCORES
 HELD_OUT_PART = 0.2
 
 NOTHING_TO_SCORE = (
-    "data.val_json is not set; give images of the trained classes, as data.val_json=FILE, or images to search, as"
+    "data.val_json is not set; give images of the trained classes, by data.val_json=FILE, or images for retrieval, by"
     " data.retrieval_json=FILE with eval.metric=recall@1. To train without any score: eval.metric=none."
 )
 
@@ -110,7 +110,7 @@ def _check_retrieval_alone(recipe: Recipe, train: Table, retrieval: Table | None
     if not metric.startswith(RETRIEVAL_SCORES):
         raise UserError(
             f"eval.metric={metric!r} is a score of images of the trained classes, and data.val_json is not set;"
-            " choose the checkpoint by retrieval, as eval.metric=recall@1, or give data.val_json=FILE."
+            " choose the checkpoint by retrieval, such as eval.metric=recall@1, or give data.val_json=FILE."
         )
     queries = retrieval if retrieval.is_query is None else retrieval.take(retrieval.is_query)
     num_leaked = len(leaked_rows(train, queries))
