@@ -86,8 +86,7 @@ def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(
     stopped: Path, flag: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = _content(RUN)
-    if flag == "--smoke":
-        assert main([*RESUME, flag]) == 0
+    assert main([*RESUME, flag]) == 0
     auto = ["train", "--config", "log/run/config.yaml", "name=run", "--RESUME_MODEL", "auto"]
     caplog.clear()
     assert main([*auto, flag]) == 0
