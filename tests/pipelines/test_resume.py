@@ -120,7 +120,7 @@ def test_freezing_the_backbone_is_finetuning_and_a_resume_says_so(
 def test_resuming_a_complete_run_says_so_and_reports_it_again(base: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = Path("log/base/summary.json").read_text()
     assert main(["train", "--RESUME_MODEL", "log/base/last"]) == 0
-    assert "has all its 1 epochs; train.num_epochs=N would add some" in caplog.text
+    assert "has all its 1 epochs; train.num_epochs=N adds more" in caplog.text
     assert Path("log/base/summary.json").read_text() == before
 
 

@@ -103,7 +103,7 @@ def test_a_changed_rate_holds_and_what_follows_the_checkpoint_does_not_claim_oth
     for line in (
         "resume: optim.weight_decay: 0.05 -> 0.5 from here on",
         "resume: model.weights='other.pth' is not used: the checkpoint holds the weights",
-        "resume: the best so far is one by mean_class_accuracy, so the next top5 is the best",
+        "resume: the best score so far is of mean_class_accuracy, so the next top5 counts as the best",
     ):
         assert line in caplog.text
     written = yaml.safe_load(max(RUN.glob("config*.yaml"), key=lambda file: file.stat().st_mtime_ns).read_text())
@@ -205,7 +205,10 @@ def test_what_stands_in_the_way_of_a_run_is_found_before_it_trains(
     (RUN / ".last.previous" / "notes.txt").write_text("a user's")
     before = _content(RUN)
     assert main(RESUME) == 2
-    assert "log/run/.last.previous stands where a checkpoint will be written" in capsys.readouterr().err
+    assert (
+        "the run will write a checkpoint to log/run/.last.previous, which is not a checkpoint"
+        in capsys.readouterr().err
+    )
     assert _content(RUN) == before
 
 

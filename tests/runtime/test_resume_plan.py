@@ -60,7 +60,7 @@ def test_other_annotations_mean_finetuning_in_a_new_folder(tmp_path: Path) -> No
     start = _decide(tmp_path, _checkpoint(tmp_path / "shop" / "last", sha256="other"))
     assert (start.kind, start.name, start.folder) == ("finetune", "shop_finetune", None)
     assert start.resumed is None
-    assert "annotations are others" in start.reason
+    assert "annotations are different" in start.reason
 
 
 @pytest.mark.parametrize(("mode", "sha256"), [("finetune", "same"), ("resume", "other")])

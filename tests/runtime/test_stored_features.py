@@ -142,7 +142,7 @@ def test_a_corrected_label_embeds_nothing_and_counts_at_once(
     before = summary("log/small")
     corrected = with_other_labels("val", 9)
     assert main(["evaluate", *MODEL, "--out", "scores", corrected]) == 0
-    assert f"9 of the {num_records('val')} labels stored in log/small/embeddings/val are others" in caplog.text
+    assert f"9 of the {num_records('val')} labels stored in log/small/embeddings/val differ" in caplog.text
     after, stored = summary("scores"), read_embeddings(Path("scores/embeddings/val"))
     assert decoded == []
     assert after["recall@1"] == before["recall@1"]
@@ -355,7 +355,7 @@ def test_what_version_0_1_0_wrote_opens_with_a_warning_of_what_it_did_not_note(
     photo = str(next(Path("pictures").rglob("*.jpg")))
     model = ["--RESUME_MODEL", "old/run/best_model"]
     assert main(["search", "--index", "old/index", *model, photo]) == 0
-    assert "did not note model.backbone, " in caplog.text
+    assert "did not record model.backbone, " in caplog.text
     assert "model.last_stride, model.pooling, " in caplog.text
     told = said(capsys, ["search", "--index", "old/index", *model, photo, "data.input_size_px=40"])
     assert "old/index was built with data.input_size_px=32 (now 40)." in told

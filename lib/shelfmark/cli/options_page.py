@@ -24,6 +24,12 @@ In a key, `0` is any entry of a list: `train.stages.1.lr` is the rate of the sec
 choice. A loss has its name here in place of a number: `losses.smooth_ap.temperature` is `losses.0.temperature` on a
 command line, where it is the first loss, and `{name: smooth_ap, temperature: ...}` in a file.
 """
+_NOTES = {
+    "losses": "[losses.md](losses.md) explains each loss. In the formulas, z are the logits of a row, y is its label, p"
+    " the softmax of z, and n_c the number of training images of class c. A query is compared with its positives P"
+    " (rows of its class) and its negatives N (rows of other classes): s is a similarity, d a distance, x a vector.",
+}
+"""What a section says above its tables."""
 _RESUME = """\
 ## On resume
 
@@ -51,7 +57,7 @@ def options_page() -> str:
         if key not in [group.key for group in groups]:
             # Each entry is of one kind, and all kinds have some options alike.
             shared = _shared_rows(groups, places)
-            parts += [f"## {key}", "", f"What all {key} have:", "", *_table(shared)]
+            parts += [f"## {key}", "", _NOTES[key], "", f"All {key} have these options:", "", *_table(shared)]
         for group in groups:
             parts += [f"{'###' if '.' in group.key else '##'} {group.key}", ""]
             parts += [_cell(group.description), ""] if group.description else []

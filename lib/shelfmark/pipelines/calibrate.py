@@ -224,7 +224,7 @@ def _write(model: TrainedModel, result: Calibration, kept: StoredMethod, swept: 
     if result.saved != result.chosen:
         warn(
             f"{result.chosen} is best, but a checkpoint with a {classifier.type} classifier cannot hold it:"
-            f" {result.saved} is saved, the best of those that it can"
+            f" {result.saved} is saved, the best of the methods that it can hold"
         )
     if kept.classifier.bias_ is not None and not classifier.bias:
         say(f"{result.saved} needs a bias, which the classifier had not: the saved one has model.classifier.bias=true")

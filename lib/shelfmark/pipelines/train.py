@@ -270,8 +270,8 @@ def _fit_schedule(state: TrainState, steps_per_epoch: int, resumed: SavedCheckpo
     before = progress.steps_per_epoch
     if progress.fit_to(steps_per_epoch):
         say(
-            f"resume: an epoch has {steps_per_epoch} steps now and had {before}; schedule, losses and memories go on by"
-            f" epoch: at step {progress.step_in_epoch} of epoch {progress.epoch + 1}"
+            f"resume: an epoch has {steps_per_epoch} steps now and had {before}; schedule, losses and memories continue"
+            f" by epoch: at step {progress.step_in_epoch} of epoch {progress.epoch + 1}"
         )
 
 

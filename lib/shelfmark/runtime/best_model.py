@@ -27,12 +27,15 @@ def settle_best(start: RunStart, progress: Progress, folder: Path, recipe: Recip
         return
     facts = resumed.manifest
     if facts["metric"] != recipe.eval.metric:
-        say(f"resume: the best so far is one by {facts['metric']}, so the next {recipe.eval.metric} is the best")
+        say(
+            f"resume: the best score so far is of {facts['metric']}, so the next {recipe.eval.metric} counts as"
+            " the best"
+        )
         progress.best_score = progress.best_epoch = None
     elif any(facts.get(name, now) != now for name, now in scored_images(splits).items()) or _are_read_anew(
         recipe, facts
     ):
-        say("resume: the validation images, or how they are read, are others, so the next score is the best")
+        say("resume: the validation images, or the way they are read, changed, so the next score counts as the best")
         progress.best_score = progress.best_epoch = None
     elif not from_main(lambda: _has_best(start, progress, folder, recipe)):
         progress.best_score = progress.best_epoch = None
@@ -71,7 +74,7 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
         return True
     except UserError as error:
         if progress.epoch == (progress.best_epoch or 0) + 1 and not progress.step_in_epoch:
-            warn(f"{error} {resumed.folder} is of the best epoch too, and takes its place.")
+            warn(f"{error} {resumed.folder} is from the best epoch too, and replaces it.")
             copy_checkpoint(resumed.folder, folder / BEST)
             return True
         if progress.epoch >= recipe.train.num_epochs:
@@ -79,7 +82,7 @@ def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe)
                 f"{error} The run is complete, so no epoch would replace it. Copy {resumed.folder} there to report the"
                 " last epoch instead, or continue the training with train.num_epochs=N."
             ) from None
-        warn(f"{error} It is forgotten: the best of the epochs from here on takes its place.")
+        warn(f"{error} It is not used: the best of the epochs from now on replaces it.")
         return False
 
 

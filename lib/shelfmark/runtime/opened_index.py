@@ -68,8 +68,8 @@ def _of_earlier_version(folder: Path, known: Mapping[str, Any], now: Mapping[str
     """The differences in the options that an index of version 0.1.0 noted; warns about the options that it did not."""
     others = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in now if name not in known))
     warn(
-        f"{folder} was built by an earlier version, which did not note {others}. Whether they are as they were then"
-        " cannot be checked; an index that is built anew notes them"
+        f"{folder} was built by an earlier version, which did not record {others}. So it cannot be checked whether"
+        " they are the same now; a new index records them"
     )
     return differences(known, {name: now.get(name) for name in known})
 

@@ -28,9 +28,9 @@ def warn_of_earlier(model: TrainedModel) -> None:
     steps = [step["method"] for step in model.recalibrations if not step["unmodified"]]
     if steps:
         warn(
-            f"{model.checkpoint.folder} is recalibrated already ({', then '.join(steps)}): what is learned now comes"
-            " on top. Where val images had a say in that, scores on them are a little too good now; for a fair"
-            " comparison recalibrate the checkpoint that it was made from"
+            f"{model.checkpoint.folder} is recalibrated already ({', then '.join(steps)}), and is now recalibrated"
+            " again. If that was done on val images, their scores are now a little too high; for a fair comparison"
+            " recalibrate the original checkpoint"
         )
 
 

@@ -91,12 +91,12 @@ def decide_start(recipe: Recipe, train: Table, found: RunOrigin, mode: Mode | No
         return RunStart("fresh", "a fresh run", recipe.name, found.folder)
     same = checkpoint.manifest["train_sha256"] == train.sha256
     kind = "resume" if found.is_own else mode or ("resume" if same else "finetune")
-    why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'others'}"
+    why = f"--mode {mode}" if mode else f"the training annotations are {'the same' if same else 'different'}"
     if kind == "finetune":
         if found.folder is not None and found.folder == checkpoint.folder.parent and mode is None:
             raise UserError(
-                f"the run in {found.folder} was trained on other annotations, so --RESUME_MODEL auto does not go on"
-                f" with it. --RESUME_MODEL {checkpoint.folder} finetunes it once; name=NAME begins another run."
+                f"the run in {found.folder} was trained on other annotations, so --RESUME_MODEL auto cannot resume"
+                f" it. --RESUME_MODEL {checkpoint.folder} finetunes it; name=NAME starts another run."
             )
         reason = f"finetuning {checkpoint.folder}: its weights, a fresh optimizer and schedule ({why})"
         folder = None if found.folder == checkpoint.folder.parent else found.folder
@@ -110,13 +110,13 @@ def decide_start(recipe: Recipe, train: Table, found: RunOrigin, mode: Mode | No
         reason = f"a small run with the weights of {checkpoint.folder}, with a fresh optimizer and schedule"
         return RunStart("finetune", reason, recipe.name, checkpoint=checkpoint, tries_resume=True)
     if not same:
-        why += "; the training annotations are others, so the epoch in progress starts anew"
+        why += "; the training annotations are different, so the epoch in progress starts again"
     done = checkpoint.manifest["step"]
     reason = f"resuming {checkpoint.folder} at step {done}, epoch {checkpoint.manifest['epoch'] + 1} ({why})"
     epochs = checkpoint.manifest["epoch"]
     if epochs >= recipe.train.num_epochs:
         has = f"all its {epochs}" if epochs == recipe.train.num_epochs else f"{epochs}"
-        reason = f"{checkpoint.folder} has {has} epochs; train.num_epochs=N would add some"
+        reason = f"{checkpoint.folder} has {has} epochs; train.num_epochs=N adds more"
     folder = found.folder or _own_folder(checkpoint)
     return RunStart("resume", reason, recipe.name, folder, checkpoint)
 
@@ -167,7 +167,7 @@ def run_folder(start: RunStart, log_root: Path) -> Iterator[Path]:
 def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
     launched = None if aside else _folder_of_this_launch(recipe)
     if launched is not None:
-        say(f"restart {dist.restart_count()} of this launch: going on with its own run in {launched}")
+        say(f"restart {dist.restart_count()} of this launch: it continues its own run in {launched}")
         newest = newest_whole(launched)
         if newest is not None:
             return RunOrigin(newest, launched, is_own=True)
@@ -178,7 +178,7 @@ def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
     folder = recipe.output.log_root / recipe.name
     checkpoint = newest_whole(folder)
     if checkpoint is None:
-        say(f"there is no whole checkpoint in {folder} to go on from: the run begins there")
+        say(f"there is no whole checkpoint in {folder}: the run starts there")
         _require_no_other_files(folder)
     return RunOrigin(checkpoint, None if aside else folder)
 
@@ -199,7 +199,7 @@ def _require_no_other_files(folder: Path) -> None:
     ours = ("environment*.json", "config*.yaml", "metrics.jsonl", ".*.part")
     if folder.is_dir() and any(folder.iterdir()) and not any(any(folder.glob(name)) for name in ours):
         raise UserError(
-            f"{folder} holds other files than those of a run, so no run begins there; give the run another name, as"
+            f"{folder} has files that are not of a run, so no run starts there; give the run another name, by"
             " name=NAME."
         )
 
@@ -216,7 +216,7 @@ def _require_places(folder: Path) -> None:
     for path in (last, previous_of(last), folder / BEST):
         is_empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not is_empty and not holds_our_manifest(path):
-            raise UserError(f"{path} stands where a checkpoint will be written, and is none; move it away.")
+            raise UserError(f"the run will write a checkpoint to {path}, which is not a checkpoint; move it away.")
     for name in ("metrics.jsonl", "config.yaml", "environment.json", "summary.json", "per_class.csv"):
         if (folder / name).is_dir():
             raise UserError(f"{folder / name} is a folder, and the run will write a file there; move it away.")

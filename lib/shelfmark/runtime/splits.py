@@ -59,7 +59,7 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
         train, val = _without_leak(recipe, train, val)
         warn(
             f"{num_leaked} of the validation images are training images too, so their score would mean nothing:"
-            f" a part of them is held out of training, and {len(val)} images validate it"
+            f" a part of them is held out of training, and {len(val)} images are left for validation"
         )
     tables = {"training": train, "validation": val, "retrieval": retrieval}
     told = ", ".join(f"{len(table)} {name}" for name, table in tables.items() if table is not None)

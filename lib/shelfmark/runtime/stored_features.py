@@ -106,8 +106,8 @@ def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddin
     num_changed = int((labels != features.labels).sum())
     if num_changed:
         say(
-            f"note: {num_changed} of the {len(labels)} labels stored in {folder} are others than those of the"
-            " annotations; those of the annotations count"
+            f"note: {num_changed} of the {len(labels)} labels stored in {folder} differ from the annotations;"
+            " the labels of the annotations are used"
         )
     return replace(features, labels=labels, image_ids=table.image_ids.take(features.rows))
 
