@@ -138,7 +138,7 @@ def test_auto_begins_a_run_goes_on_with_it_and_knows_when_it_is_complete(
 ) -> None:
     options = ["train", "--config", "log/run/config.yaml", "--RESUME_MODEL", "auto", "name=auto"]
     assert main([*options, "train.num_epochs=1"]) == 0
-    assert "the run begins there" in caplog.text
+    assert "the run starts there" in caplog.text
     # `last` is gone, and what came before it is older than the best model.
     shutil.rmtree("log/auto/last")
     assert main([*options, "train.num_epochs=2"]) == 0

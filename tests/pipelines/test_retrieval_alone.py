@@ -85,8 +85,8 @@ def mark_training_images(file: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "prepare", "message"),
     [
-        (["eval.metric=mean_class_accuracy"], None, "choose the checkpoint by retrieval, as eval.metric=recall@1"),
-        (["data.retrieval_json=null", "eval.metric=recall@1"], None, "or pictures to search, as data.retrieval_json"),
+        (["eval.metric=mean_class_accuracy"], None, "choose the checkpoint by retrieval, such as eval.metric=recall@1"),
+        (["data.retrieval_json=null", "eval.metric=recall@1"], None, "or images for retrieval, by data.retrieval_json"),
         (["eval.metric=recall@1"], mark_training_images, "queries of data.retrieval_json=retrieval_small.json are"),
     ],
 )
