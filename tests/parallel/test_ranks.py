@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,17 +74,23 @@ def test_the_processes_know_their_place_and_end_well() -> None:
     assert Path("1").read_text() == "1 1 2 2 127.0.0.1"
 
 
+@contextmanager
+def heeded(number: int) -> Iterator[None]:
+    """The tests may have been started where a signal is ignored: SIGHUP by nohup, SIGINT in the background."""
+    outside = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, outside)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"])
 def test_a_signal_reaches_each_process_once_though_it_came_twice_and_its_status_says_which(name: str) -> None:
     number = getattr(signal, name)
-    # The tests themselves may have been started where a signal is ignored, as with nohup.
-    outside = signal.signal(number, signal.default_int_handler)
-    try:
+    with heeded(number):
         assert run(SAVES, send(number, number)) == (INTERRUPTED if name == "SIGINT" else PREEMPTED)
         assert [Path(f"heard{rank}").read_text().split() for rank in (0, 1)] == [[str(int(number))]] * 2
         assert signal.getsignal(number) is signal.default_int_handler
-    finally:
-        signal.signal(number, outside)
 
 
 def test_a_signal_that_is_ignored_here_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +124,8 @@ def test_one_that_does_not_end_in_time_after_a_signal_is_killed() -> None:
 
 
 def test_the_third_interrupt_ends_at_once() -> None:
-    assert run(HANGS, send(signal.SIGINT, signal.SIGINT, signal.SIGINT)) == 128 + signal.SIGKILL
+    with heeded(signal.SIGINT):
+        assert run(HANGS, send(signal.SIGINT, signal.SIGINT, signal.SIGINT)) == 128 + signal.SIGKILL
 
 
 # Starts two ranks, each of which has a process of its own, as a loader's worker is; all write down who they are.
