@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from shelfmark.core.text_safety import printable
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+# A path that the system refuses is the user's to change, whichever command meets it. Others are our own mistakes.
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
@@ -33,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if not error.is_told:
             print(printable(f"error: {error}"), file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _REFUSED or error.filename is None:
+            raise
+        print(printable(f"error: {error.filename} cannot be used: {error.strerror}."), file=sys.stderr)
         return 2
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
