@@ -33,15 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"shelfmark {__version__}")
         return 0
     try:
-        return _run(words)
+        return _with_system_errors_told(words)
     except UserError as error:
         if not error.is_told:
             print(printable(f"error: {error}"), file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in _REFUSED or error.filename is None:
-            raise
-        print(printable(f"error: {error.filename} cannot be used: {error.strerror}."), file=sys.stderr)
         return 2
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
@@ -54,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _with_system_errors_told(words: list[str]) -> int:
+    try:
+        return _run(words)
+    except OSError as error:
+        if error.errno not in _REFUSED or error.filename is None:
+            raise
+        raise UserError(f"{error.filename} cannot be used: {error.strerror}.") from None
 
 
 def _run(words: list[str]) -> int:
