@@ -53,6 +53,11 @@ def test_every_option_of_a_recipe_is_found_by_its_key_and_shows_its_default() ->
         assert place.shape.default == value, key
 
 
+@pytest.mark.parametrize("former", ["train.stages.0.update_batch_norm", "train.stages[].update_batch_norm"])
+def test_a_former_name_describes_the_present_option(capsys: pytest.CaptureFixture[str], former: str) -> None:
+    assert described(capsys, former) == described(capsys, "train.stages.0.adapt_frozen_bn_statistics")
+
+
 def test_every_option_has_a_description_and_is_named_once() -> None:
     members = [member for group in all_groups(Place("", TOP)) for member in group.members()]
     assert len({member.key for member in members}) == len(members)

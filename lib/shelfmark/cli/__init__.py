@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from shelfmark.core.text_safety import printable
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+# A path that the system refuses is the user's to change, whichever command meets it. Others are our own mistakes.
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
@@ -29,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"shelfmark {__version__}")
         return 0
     try:
-        return _run(words)
+        return _with_system_errors_told(words)
     except UserError as error:
         if not error.is_told:
             print(printable(f"error: {error}"), file=sys.stderr)
@@ -45,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _with_system_errors_told(words: list[str]) -> int:
+    try:
+        return _run(words)
+    except OSError as error:
+        if error.errno not in _REFUSED or error.filename is None:
+            raise
+        raise UserError(f"{error.filename} cannot be used: {error.strerror}.") from None
 
 
 def _run(words: list[str]) -> int:

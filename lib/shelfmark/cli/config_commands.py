@@ -48,6 +48,7 @@ def _described(args: argparse.Namespace) -> str:
     from shelfmark.cli.option_screens import described
     from shelfmark.config.load import load
     from shelfmark.config.options import find, value_at
+    from shelfmark.config.renamed import present_key
     from shelfmark.config.shape import Shape
     from shelfmark.engine.resume import rule_of
     from shelfmark.recipe import Recipe
@@ -56,7 +57,7 @@ def _described(args: argparse.Namespace) -> str:
     is_given = args.config is not None or bool(args.overrides)
     loaded = train_recipe(args) if is_given else load(Recipe)
     values = loaded.config.model_dump(mode="json")
-    place, key = find(top, args.describe, values)
+    place, key = find(top, present_key(args.describe.replace("[]", ".0")), values)
     here = (value_at(values, key), loaded.origins.get(key, "")) if key and is_given else None
     rule = rule_of(place.key)
     return described(place, here, f"{rule.rule}: {rule.why}")

@@ -68,6 +68,11 @@ def present_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {one.key: one.value for one in ours}
 
 
+def present_key(key: str) -> str:
+    """A dotted key of an option with its present name; a former name is told once."""
+    return _override(Override(key, None, key), _told_once).key
+
+
 def _override(override: Override, tell: _Tell) -> Override:
     parts = override.key.split(".")
     places: list[str] = []

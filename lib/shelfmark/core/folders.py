@@ -114,7 +114,7 @@ def read_folder(path: Path, read: Callable[[Path], T]) -> T:
 
 def left_by_version_1(path: Path) -> str:
     """A hint for the error about a missing folder: the name that a killed version 0.1.0 gave it; empty if none did."""
-    old = path.with_name(f"{path.name}.old")
+    old = path.parent / f"{path.name}.old"  # not with_name: `.` and `/` have no name
     if path.exists() or not holds_our_manifest(old):
         return ""
     return f" {old} may be what an earlier version left of it when it was killed; if so, rename it to {path.name}."

@@ -12,7 +12,7 @@ MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 
 def previous_of(folder: Path) -> Path:
     """The place of the generation before the checkpoint `folder`: `.last.previous` beside `last`."""
-    return folder.with_name(f".{folder.name}.previous")
+    return folder.parent / f".{folder.name}.previous"  # not with_name: `.` and `/` have no name
 
 
 def generation_before(path: Path) -> Path | None:

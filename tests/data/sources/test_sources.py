@@ -89,6 +89,8 @@ def test_uploads_of_one_name_are_two_pictures_and_of_one_content_one() -> None:
     assert source.identity(0) == source.identity(2)
     with pytest.raises(ValueError, match="1 names for 0 images"):
         GivenSource(["a"], [])
+    with pytest.raises(TypeError, match="a Path or bytes, not str: 'a.jpg'"):
+        GivenSource(["a"], ["a.jpg"])  # type: ignore[list-item]
 
 
 def openers(text: str) -> list[str]:

@@ -15,7 +15,10 @@ from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
 @dataclass(frozen=True)
 class GivenSource:
-    """names: what messages call the pictures. pictures: paths or bytes. max_bytes: larger ones are refused."""
+    """names: what messages call the pictures. pictures: paths or bytes. max_bytes: larger ones are refused.
+
+    TypeError for a picture of another type, as a path that is text.
+    """
 
     names: Sequence[str]
     pictures: Sequence[Path | bytes]
@@ -24,6 +27,9 @@ class GivenSource:
     def __post_init__(self) -> None:
         if len(self.names) != len(self.pictures):
             raise ValueError(f"{len(self.names)} names for {len(self.pictures)} images")
+        for picture in self.pictures:
+            if not isinstance(picture, Path | bytes | bytearray):
+                raise TypeError(f"a picture is a Path or bytes, not {type(picture).__name__}: {picture!r:.80}")
 
     def __len__(self) -> int:
         return len(self.pictures)
