@@ -148,7 +148,7 @@ def test_a_run_goes_on_where_only_the_generation_before_is_left(tmp_path: Path, 
     last = tmp_path / "run" / "last"
     shutil.copytree(checkout / "tests" / "version_0_1_0" / "run" / "last", last.with_name(".last.previous"))
     assert checkpoint_or_auto(str(last)) == last
-    with pytest.raises(UserError, match="there is no checkpoint"):
+    with pytest.raises(UserError, match=r"there is no checkpoint at .* Nearby: .*run/\.last\.previous\."):
         checkpoint(str(last))
 
 

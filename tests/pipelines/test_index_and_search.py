@@ -161,6 +161,7 @@ def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_c
     # The index has 100 images.
     assert one.answer(photos, k=200).neighbours.ids.shape == (8, 100)
     assert one.answer(photos[:1]).errors.keys() == {0}
+    assert one.answer(photos[:1]).neighbours.ids.tolist() == [[-1] * 10]
     answers = printed_json(["search", "--index", "index", *map(str, photos)], capsys, status=1)
     for answer, scores, rows in zip(answers, *by_path.neighbours):
         found = [(near["score"], near["id"]) for near in answer["neighbours"]]

@@ -62,4 +62,7 @@ def _nearby(path: Path) -> str:
 
 
 def _checkpoints_in(run: Path) -> list[Path]:
-    return [run / name for name in ("best_model", "last") if (run / name / MANIFEST).is_file()]
+    found = [run / name for name in ("best_model", "last") if (run / name / MANIFEST).is_file()]
+    # Of a `last` that is gone, the generation before it may be all that is left.
+    before = None if run / "last" in found else generation_before(run / "last")
+    return [*found, before] if before else found

@@ -72,6 +72,6 @@ class Searcher:
 
     def nearest(self, features: np.ndarray, k: int) -> Neighbours[np.ndarray]:
         """As `answer`, for embeddings (Q, D)."""
-        if not len(features):
-            return Neighbours(np.empty((0, 0), np.float32), np.empty((0, 0), np.int64))
+        # Without a readable photograph nothing was embedded, and nothing says how long an embedding is.
+        features = features if len(features) else np.empty((0, self.index.dim), np.float32)
         return self.index.search(features, min(k, max(1, len(self.index))))
