@@ -47,10 +47,11 @@ def test_rankings_are_of_new_products_and_of_joined_ones() -> None:
 
 
 def test_products_of_one_size_keep_their_order() -> None:
-    number = 64
-    features, labels = np.tile(AXES[:1], (number, 1)), np.arange(number)
-    found = found_products(features, labels, labels, np.ones(number), np.empty((0, 3)))
-    assert found.largest().tolist() == found.densest().tolist() == list(range(number))
+    density = np.random.default_rng(0).integers(0, 2, 400).astype(float)
+    labels = np.arange(len(density))
+    found = found_products(np.tile(AXES[:1], (len(density), 1)), labels, labels, density, np.empty((0, 3)))
+    assert found.largest().tolist() == labels.tolist()
+    assert found.densest().tolist() == [*np.flatnonzero(density == 1), *np.flatnonzero(density == 0)]
 
 
 def test_without_known_classes_and_without_company_nothing_is_nearest() -> None:
