@@ -258,7 +258,7 @@ def test_filling_before_the_end_of_a_jpeg_is_no_damage(tmp_path: Path, filling: 
     for number in (1, 2, 3, 40):
         np.testing.assert_array_equal(read(tmp_path, data[:-2] + number * filling + data[-2:]), by_pillow(data))
     assert reason_for(tmp_path, data[:-2] + b"\x12\x34" * 20 + data[-2:]) == "damaged"
-    assert reason_for(tmp_path, data[:-2] + b"\x12\x34\x56" * 2 + 34 * filling + data[-2:]) == "damaged"
+    assert reason_for(tmp_path, data[:-2] + b"\x12\x34\x56" * 2 + 34 * b"\0" + data[-2:]) == "damaged"
 
 
 def test_what_others_write_to_the_standard_error_meanwhile_still_gets_there(capfd: pytest.CaptureFixture[str]) -> None:
