@@ -31,9 +31,9 @@ from shelfmark.core.folders import (
     holds_our_manifest,
     left_by_version_1,
     read_folder,
-    remove_litter,
 )
 from shelfmark.core.owners import this_process
+from shelfmark.core.places import remove_litter
 
 PART = re.compile(r"\.best\.[0-9a-f]{16}\.part")
 T = TypeVar("T")

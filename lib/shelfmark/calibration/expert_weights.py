@@ -22,7 +22,7 @@ class ExpertWeights(Linear):
     because the objective alone is often best with a single expert. Nothing is drawn at random. The logits of one block
     of images are in memory at a time.
 
-    Learned: weights_ (X,) float64; stability_, of these weights, and equal_stability_, of equal weights; weight_
+    Learned: weights_ (X,) float64; stability_ with weights_, equal_stability_ with equal weights; weight_
     (C, X * D) and bias_ (C,) or None, of the classifier on the same embedding.
     Source: Zhang et al., "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     NeurIPS 2022, section 4.2.

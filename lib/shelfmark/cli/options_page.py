@@ -85,7 +85,7 @@ def _link(key: str, text: str = "") -> str:
 
 
 def _shared_rows(groups: Sequence[Place], places: Mapping[str, Place]) -> list[Row]:
-    """The rows that all of these groups have."""
+    """The rows that stand in every group."""
     tables = [_rows(group, places) for group in groups]
     return [row for row in tables[0] if all(row in rows for rows in tables)]
 

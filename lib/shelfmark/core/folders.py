@@ -20,7 +20,6 @@ from typing import TypeVar
 from shelfmark.core.disk import DiskFullError, disk_full_told, fsync_folder, fsync_tree, give_mode, require_room
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import Place, former_of, work_place
-from shelfmark.core.places import remove_litter as remove_litter
 
 MANIFEST = "manifest.json"
 # The files beside the manifest of a checkpoint, of features and of an index.

@@ -61,7 +61,7 @@ def kept_selection(
 ) -> tuple[Selection, dict[int, str]]:
     """What an earlier round selected for good, among the images at `rows` (U,), and its pseudo-classes' names by label.
 
-    reviewed: the earlier round's labels after its review; -1 puts an image back into the pool. names: of these labels.
+    reviewed: the earlier round's labels after its review; -1 puts an image back into the pool. names: by label.
     Pseudo-classes are numbered anew from C on, in their order.
     """
     place = np.searchsorted(earlier.rows, rows)

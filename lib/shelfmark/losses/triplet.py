@@ -132,7 +132,7 @@ def _hinge_sums(pairs: Pairs, distance: Tensor, margin: float) -> Sums:
 
 
 def _soft_margin_sums(pairs: Pairs, distance: Tensor) -> Sums:
-    """Of every triplet's soft margin, with one (B, G) tensor at a time: one positive of each query that has so many."""
+    """The soft margin of every triplet. A pass takes the next positive of each query that has one: (B, G)."""
     columns, is_positive = positive_columns(pairs.positive)
     to_positive = distance.gather(1, columns)
     total = distance.new_zeros(1)
