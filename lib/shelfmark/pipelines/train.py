@@ -44,6 +44,7 @@ from shelfmark.engine.hooks import (
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
+from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
@@ -165,7 +166,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
-    precision = Precision.resolve(recipe.train.precision, device)
+    precision = _precision(recipe, network, start, device)
     saved = start.resumed.read_state() if start.resumed else {}
     stage = _stage_of(recipe, saved)
     if start.resumed:
@@ -188,6 +189,12 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     stages = _Stages(recipe, splits, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
+
+
+def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.device) -> Precision:
+    if start.resumed:
+        return Precision.resolve(recipe.train.precision, device, start.resumed.manifest.get("precision", ""))
+    return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
 
 
 def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
@@ -287,7 +294,7 @@ def _trainer(
     state, num_epochs = parts.state, recipe.train.num_epochs
     log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
     checkpointer = Checkpointer(
-        folder, state, _facts(recipe, splits), lambda: hooks.state_dict(), recipe.train.keep_last
+        folder, state, _facts(recipe, splits, state.precision), lambda: hooks.state_dict(), recipe.train.keep_last
     )
     checkpoint = Checkpoint(
         state,
@@ -330,7 +337,7 @@ def _trainer(
     )
 
 
-def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, Any]:
     """The facts in the manifest of each checkpoint, besides the run's progress."""
     table = splits.train
     return {
@@ -342,6 +349,7 @@ def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
+        "precision": precision.name,
         **scored_images(splits),
     }
 
