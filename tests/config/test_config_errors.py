@@ -41,7 +41,7 @@ def problem(*texts: str) -> str:
         ("data.mean=[1, 2, 3, 4]", "data.mean=[1, 2, 3, 4] must be a list of 3, each entry a number."),
         ("data.mean=0.5", "data.mean=0.5 must be a list of 3, each entry a number."),
         ("data.more_roots=a", "data.more_roots='a' must be a list, each entry a path."),
-        ("optim=adam", "optim='adam' must be a group of keys."),
+        ("optim=adam", "optim='adam' must be a group of keys. Did you mean optim.name=adam?"),
         ("heads.rank=3", "heads.rank=3 must be a group of keys."),
         ("heads.rank.dim=-1", "heads.rank.dim=-1 must be a whole number of at least 0."),
         (
@@ -130,7 +130,10 @@ def test_a_dotted_key_in_a_file_says_where_it_belongs(tmp_path, monkeypatch):
             "losses=[{nme: plain}]",
             "losses.0.name is missing; it is one of: plain, ranked. Is 'nme' meant to be 'name'?",
         ),
-        ("losses=[plain]", "losses.0='plain' must be a group of keys with `name`, one of: plain, ranked."),
+        (
+            "losses=[plain]",
+            "losses.0='plain' must be a group of keys with `name`, one of: plain, ranked. Write {name: plain}.",
+        ),
         ("losses=[{name: rankd}]", "losses.0.name='rankd' is not one of: plain, ranked. Did you mean 'ranked'?"),
         ("losses=[{name: [1]}]", "losses.0.name=[1] is not one of: plain, ranked."),
     ],

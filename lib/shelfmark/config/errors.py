@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark.config.nodes import Node, plain
 from shelfmark.config.shape import Shape
+from shelfmark.config.suggestions import by_common_word, keys_meant
+from shelfmark.config.yaml_lines import blank_missing
 from shelfmark.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,28 +49,6 @@ def shown(value: Any) -> str:
     """A value as a user would type it, cut where it is long."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _VALUE_SHOWN_CHARS else f"{text[: _VALUE_SHOWN_CHARS - 4]} ..."
-
-
-def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
-    """The keys that an unknown key may stand for. Tried in turn: the same name in another group, a similar name in this
-    group, a similar name in any group, a description that has its words.
-
-    prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
-    """
-    same = [key for key in everywhere if key.rpartition(".")[2].lower() == leaf.lower()]
-    near = did_you_mean(leaf, siblings)
-    words = leaf.lower().replace("_", " ")
-    told = re.compile(rf"{re.escape(words)}\b")
-    described = [key for key, shape in everywhere.items() if told.match(shape.description.lower())]
-    leaves = {key.rpartition(".")[2] for key in everywhere}
-    spelled = did_you_mean(leaf, sorted(leaves))
-    candidates = (
-        same,
-        [f"{prefix}.{near}" if prefix else near] if near else [],
-        [key for key in everywhere if key.rpartition(".")[2] == spelled],
-        described,
-    )
-    return next((found[:3] for found in candidates if found), [])
 
 
 def _is_below(key: Sequence[str], above: Sequence[str]) -> bool:
@@ -138,7 +118,8 @@ def _mismatch(place: _Place, fallback: str) -> str:
         return f"{place.key}={shown(value)}: {fallback}."
     if place.shape.choices and not place.shape.tag:
         return f"{place.key}={shown(value)} is not {_one_of(place.shape, value)}"
-    return f"{place.key}={shown(value)} must be {place.shape.expected()}.{_rewrite(place, value)}"
+    said = f"{place.key}={shown(value)} must be {place.shape.expected()}."
+    return said + (_as_group(place, value) or _rewrite(place, value))
 
 
 def _one_of(shape: Shape, value: Any) -> str:
@@ -147,6 +128,37 @@ def _one_of(shape: Shape, value: Any) -> str:
     return f"one of: {', '.join(name or repr(name) for name in names)}." + (
         f" Did you mean {meant!r}?" if meant else ""
     )
+
+
+def _as_group(place: _Place, value: Any) -> str:
+    """How a single value for a group, or one group for a list of them, is to be written; empty for anything else."""
+    shape = place.shape
+    if shape is None or value is None:
+        return ""
+    entry = shape.entry if shape.is_list else shape
+    if entry is None or not (entry.tag or entry.keys()):
+        return ""
+    if isinstance(value, str) and (missing := blank_missing(value)):
+        return f" {missing}"
+    inner = entry.tag if entry.tag and value in entry.choices else ""
+    if inner or (isinstance(value, dict) and shape.is_list):
+        group = f"{{{inner}: {value}}}" if inner else _flow(value)
+        return f" Write {f'[{group}]' if shape.is_list else group}."
+    return "" if shape.is_list or isinstance(value, dict | list) else _option_of_group(place, value)
+
+
+def _option_of_group(place: _Place, value: Any) -> str:
+    """`model=resnet50`: the option of the group that the value was most likely meant for."""
+    keys = place.shape.keys() if place.shape else []
+    named = by_common_word(place.key, place.parts[-1], keys, [f"{place.key}.{name}" for name in keys])
+    usual = [f"{place.key}.{name}" for name in ("name", "type") if name in keys]
+    found = next((key for key in (*named, *usual) if key.startswith(f"{place.key}.")), "")
+    return f" Did you mean {found}={value}?" if found else ""
+
+
+def _flow(group: Mapping[str, Any]) -> str:
+    """A group as YAML in braces, as a user would type it."""
+    return f"{{{', '.join(f'{key}: {json.dumps(value)}' for key, value in group.items())}}}".replace('"', "")
 
 
 def _rewrite(place: _Place, value: Any) -> str:

@@ -18,6 +18,7 @@ from shelfmark.config.overrides import Override, put
 from shelfmark.config.renamed import present_overrides, present_tree
 from shelfmark.config.section import Section
 from shelfmark.config.shape import Shape
+from shelfmark.config.taken_out import without_taken_out
 from shelfmark.core.errors import UserError
 
 Tree = TypeVar("Tree", bound=BaseModel)
@@ -44,6 +45,7 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
             tree = put(tree, override, shape)
         except UserError as error:
             problems.append(str(error))
+    tree = without_taken_out(tree, shape, problems)
     if beyond := list(problems_in(tree)):
         raise ConfigError([*problems, *beyond])
     try:

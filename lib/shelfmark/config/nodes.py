@@ -14,10 +14,12 @@ class Node:
     """One value of a config file or command line.
 
     value: a scalar, a list of nodes, or nodes by key. origin: `configs/shop.yaml:12`, or what was typed.
+    takes_out: the value is null, and stands in the place of another that was set before it.
     """
 
     value: Any
     origin: str
+    takes_out: bool = False
 
     def child(self, part: str | int) -> Node | None:
         """The node one step down, or None where there is none."""
@@ -55,11 +57,22 @@ def plain(node: Node) -> Any:
 def merged(base: Node, over: Node) -> Node:
     """`over` on top of `base`: groups of keys join, key by key; anything else, lists too, replaces."""
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
-        return over
+        return replaced(base, over)
     joined = dict(base.value)
     for key, item in over.value.items():
         joined[key] = merged(joined[key], item) if key in joined else item
     return Node(joined, over.origin)
+
+
+def replaced(base: Node | None, over: Node) -> Node:
+    """`over` in the place of `base`, without joining; each null in it notes whether it takes something out."""
+    if base is None:
+        return over
+    if over.value is None:
+        return Node(None, over.origin, takes_out=base.value is not None or base.takes_out)
+    if isinstance(over.value, dict):
+        return Node({key: replaced(base.child(key), item) for key, item in over.value.items()}, over.origin)
+    return over
 
 
 def origins(node: Node, prefix: str = "") -> dict[str, str]:

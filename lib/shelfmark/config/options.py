@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shelfmark.config.errors import ConfigError, keys_meant
+from shelfmark.config.errors import ConfigError
 from shelfmark.config.shape import Shape
+from shelfmark.config.suggestions import keys_meant
 
 ANY_NAME = "NAME"
 _UNSET = object()

@@ -8,9 +8,9 @@ from typing import Any
 
 from shelfmark.config.bounds import MAX_DEPTH
 from shelfmark.config.errors import shown
-from shelfmark.config.nodes import DEFAULT, Node, node_of, place_in_list, plain
+from shelfmark.config.nodes import DEFAULT, Node, node_of, place_in_list, plain, replaced
 from shelfmark.config.shape import Shape
-from shelfmark.config.yaml_lines import parse, scalar
+from shelfmark.config.yaml_lines import blank_missing, parse, scalar
 from shelfmark.core.errors import UserError
 
 _TEXT_CHARS = 300
@@ -33,6 +33,8 @@ def parse_override(text: str) -> Override:
     key, equals, value = text.partition("=")
     origin = f"command line: {text if len(text) <= _TEXT_CHARS else f'{text[:_TEXT_CHARS]} ...'}"
     if not equals:
+        if blank_missing(text):
+            raise UserError(f"{shown(text)}: on the command line an option is given as {text.replace(':', '=', 1)}.")
         raise UserError(f"{shown(text)} is not understood: an option is given as key=value, for example optim.lr=0.1.")
     key = key.strip()
     if not all(key.split(".")):
@@ -41,11 +43,20 @@ def parse_override(text: str) -> Override:
         raise UserError(f"command line: {shown(key)} is longer than the key of any option.")
     value = value.strip()
     if value.startswith(("[", "{", '"', "'")):
-        return Override(key, plain(parse(value, lambda line: origin)), origin)
+        return Override(key, plain(_in_brackets(value, origin)), origin)
     try:
         return Override(key, scalar(value) if value else "", origin)
     except UserError as error:
         raise UserError(f"command line: {key}={shown(value)}: {error}") from None
+
+
+def _in_brackets(value: str, origin: str) -> Node:
+    try:
+        return parse(value, lambda line: origin)
+    except UserError as error:
+        if any(value.count(first) > value.count(last) for first, last in ("[]", "{}")):
+            raise UserError(f"{error} A shell takes an argument apart at blanks: put all of it in quotes.") from None
+        raise
 
 
 def put(tree: Node, override: Override, shape: Shape) -> Node:
@@ -67,13 +78,13 @@ def _check_text(override: Override) -> None:
 def _put(place: Node, parts: list[str], depth: int, override: Override, shape: Shape | None) -> Node:
     """A copy of `place` with the override's value at parts[depth:]; groups that are not there yet are made."""
     if depth == len(parts):
-        return node_of(override.value, override.origin)
+        return replaced(place, node_of(override.value, override.origin))
     part = parts[depth]
     here = ".".join(parts[:depth])
     below = shape.child(part, plain(place)) if shape else None
     old = place.child(part)
-    if old is None or old.value is None:
-        old = _unset(below, override.origin)
+    if old is None or (old.value is None and depth + 1 < len(parts)):
+        old = _unset(below, override.origin) if depth + 1 < len(parts) else Node(None, DEFAULT)
     if isinstance(place.value, list):
         return _put_in_list(place, old, parts, depth, override, below)
     if not isinstance(place.value, dict):

@@ -31,6 +31,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_RUN_TOGETHER = re.compile(r"(?:- *)?([A-Za-z_][\w.]*):([^\s:/\\].*)")
+"""`lr:0.1`; neither a time, nor `C:\\x`, nor `https://x`."""
 _MAX_DIGITS = 40
 """The most digits of a whole number, more than 64 bits need; Python refuses to read thousands of digits."""
 _MAX_BYTES = 256 * 1024
@@ -89,13 +91,19 @@ def parse(text: str, origin_at: Callable[[int], str]) -> Node:
     try:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise UserError(_syntax(error, origin_at)) from None
+        raise UserError(_syntax(error, text, origin_at)) from None
     except _TooDeep:
         place = origin_at(loader.line + 1)
         raise UserError(f"{place}: more than {MAX_DEPTH} lists and groups within each other.") from None
     except (ValueError, OverflowError) as error:  # an escape such as "\U00110000", or a version of many digits
         raise UserError(f"{origin_at(loader.line + 1)}: not valid YAML: {error}.") from None
     return Node(None, origin_at(1)) if root is None else _Converter(origin_at).node(root, root.start_mark.line + 1)
+
+
+def blank_missing(text: str) -> str:
+    """What to write in place of `lr:0.1`, or '' where no blank is missing behind a colon."""
+    found = _RUN_TOGETHER.fullmatch(text.strip())
+    return f"YAML wants a blank behind the colon: write `{found[1]}: {found[2]}`." if found else ""
 
 
 class _TooDeep(Exception):  # noqa: N818
@@ -119,12 +127,20 @@ def _form(value: object) -> str:
     return "a list" if isinstance(value, list) else "a single value"
 
 
-def _syntax(error: yaml.MarkedYAMLError, origin_at: Callable[[int], str]) -> str:
+def _syntax(error: yaml.MarkedYAMLError, text: str, origin_at: Callable[[int], str]) -> str:
     mark = error.problem_mark or error.context_mark
-    place = origin_at(mark.line + 1 if mark else 1)
+    number = mark.line if mark else 0
+    place = origin_at(number + 1)
     column = f", column {mark.column + 1}" if mark else ""
-    hint = " Indent with spaces." if "\\t" in (error.problem or "") else ""
+    hint = " Indent with spaces." if "\\t" in (error.problem or "") else _blank_missing_near(text, number)
     return f"{place}{column}: not valid YAML: {error.problem or error.context}.{hint}"
+
+
+def _blank_missing_near(text: str, number: int) -> str:
+    """PyYAML reports a `key:value` in the line itself or in one of the next two."""
+    lines = text.splitlines()[max(0, number - 2) : number + 1]
+    found = (blank_missing(line.partition(" #")[0]) for line in reversed(lines))
+    return next((f" {one}" for one in found if one), "")
 
 
 class _Converter:
@@ -165,6 +181,11 @@ class _Converter:
         except UserError as error:
             raise UserError(f"{self.origin_at(line)}: {error}") from None
 
+    def _require_blank(self, key: str, line: int) -> None:
+        """`{name:cross_entropy}` is a key without a value."""
+        if told := blank_missing(key):
+            raise UserError(f"{self.origin_at(line)}: {key!r} is one word. {told}")
+
     def _mapping(self, raw: yaml.MappingNode) -> dict[str, Node]:
         found: dict[str, Node] = {}
         lines: dict[str, int] = {}
@@ -175,6 +196,8 @@ class _Converter:
             key = key_node.value
             if key == "<<":
                 raise UserError(f"{self.origin_at(line)}: `<<` is not in YAML 1.2; use `_base_:` to build on a file.")
+            if isinstance(value_node, yaml.ScalarNode) and not value_node.value and key_node.tag == _UNQUOTED:
+                self._require_blank(key, line)
             if key in found:
                 raise UserError(
                     f"{self.origin_at(line)}: the key {key!r} stands twice in one group; first in line {lines[key]}."

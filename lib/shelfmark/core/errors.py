@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LIKE = 0.6
+"""How alike two words are, 0 to 1, if one may have been meant to be the other."""
+
 
 class UserError(Exception):
     """Something in the input is wrong. The text says what, where, what is allowed and the next step.
@@ -16,10 +19,10 @@ class UserError(Exception):
     is_told = False
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` was most likely meant to be, or None where nothing is close."""
+def did_you_mean(word: str, choices: Iterable[str], cutoff: float = LIKE) -> str | None:
+    """The choice that `word` was most likely meant to be, or None where none is as alike as `cutoff`, 0 to 1."""
     by_folded = {choice.lower().replace("-", "_"): choice for choice in choices}
-    found = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=cutoff)
     return by_folded[found[0]] if found else None
 
 

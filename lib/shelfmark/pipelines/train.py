@@ -56,6 +56,7 @@ from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.input_settings import disagreement, settled
+from shelfmark.recipe.untrained import untrained_heads
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
@@ -105,6 +106,8 @@ def train(
             for change in changes:
                 say(f"resume: {change}")
             _warn_of_input(loaded.config, start)
+            for told in untrained_heads(loaded.config):
+                warn(told)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
         _stop_if_asked(signals)

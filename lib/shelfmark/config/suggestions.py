@@ -1,0 +1,67 @@
+"""What an unknown key of a configuration was most likely meant to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from shelfmark.config.common_words import options_meant
+from shelfmark.config.shape import Shape
+from shelfmark.core.errors import LIKE, did_you_mean
+
+_NEARLY_THE_SAME = 0.85
+_SELDOM_SET = "discovery."
+
+
+def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
+    """The keys that an unknown key may stand for. Tried in turn: nearly the same name in this group, a common word for
+    an option, the same name in another group, a similar name in this group, a similar name in any group, a description
+    that has its words. Of keys in several groups those come first that most runs set.
+
+    prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
+    """
+    by_likely_use = sorted(everywhere, key=_rarity)
+
+    def named(name: str | None) -> list[str]:
+        return [key for key in by_likely_use if name and key.rpartition(".")[2].lower() == name.lower()]
+
+    def here(cutoff: float) -> list[str]:
+        near = did_you_mean(leaf, siblings, cutoff)
+        return [f"{prefix}.{near}" if prefix else near] if near else []
+
+    told = re.compile(rf"{re.escape(leaf.lower().replace('_', ' '))}\b")
+    candidates = (
+        here(LIKE if f"{prefix}.".startswith(_SELDOM_SET) else _NEARLY_THE_SAME),
+        by_common_word(prefix, leaf, siblings, everywhere),
+        named(leaf),
+        here(LIKE),
+        named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}))),
+        [key for key in by_likely_use if told.match(everywhere[key].description.lower())],
+    )
+    return next((_likely(found)[:3] for found in candidates if found), [])
+
+
+def by_common_word(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Iterable[str]) -> list[str]:
+    """What a word of other programs stands for: in the group that holds it, else anywhere."""
+    typed = f"{prefix}.{leaf}" if prefix else leaf
+    # An option of some losses is none of every loss.
+    meant = [key for key in options_meant(leaf, everywhere) if key != typed and not _is_lacking(key, prefix, siblings)]
+    inside = [key for key in meant if prefix and key.startswith(f"{prefix}.")]
+    # Every group may have a `name`.
+    leaves = [name for key in meant if (name := key.rpartition(".")[2]) in siblings and name != "name"]
+    return inside or [f"{prefix}.{name}" for name in leaves if prefix] or meant
+
+
+def _is_lacking(key: str, prefix: str, siblings: Sequence[str]) -> bool:
+    group, _, name = key.rpartition(".")
+    return group == prefix and name not in siblings
+
+
+def _rarity(key: str) -> tuple[bool, int, bool]:
+    """Sorts keys: those of every run first, then by depth; a run's length and batch before those of its evaluation."""
+    return key.startswith(_SELDOM_SET), key.count("."), not key.startswith("train.")
+
+
+def _likely(keys: list[str]) -> list[str]:
+    """Without the seldom set keys, where there are others."""
+    return [key for key in keys if not key.startswith(_SELDOM_SET)] or keys
