@@ -28,6 +28,7 @@ from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
+from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -63,6 +64,7 @@ from shelfmark.runtime.resume_plan import (
     RunStart,
     decide_start,
     find_checkpoint,
+    require_run_place,
     resumable,
     run_folder,
     unchanged,
@@ -96,6 +98,7 @@ def train(
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
+            require_run_place(start, loaded.config.output.log_root)
             say(start.reason)
             loaded, changes = resumable(loaded, start)
             require_score(loaded.config, splits)
@@ -104,7 +107,8 @@ def train(
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
         _stop_if_asked(signals)
-        with run_folder(start, loaded.config.output.log_root) as folder:
+        room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
+        with run_folder(start, loaded.config.output.log_root, *room) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
@@ -116,6 +120,11 @@ def train(
             # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _num_checkpoints(recipe: Recipe) -> int:
+    """The checkpoints of a whole run: the best and the last, and the one before the last."""
+    return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
 
 
 def _stop_if_asked(signals: StopSignals) -> None:
