@@ -22,6 +22,7 @@ from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
+from shelfmark.data.class_map import class_key, matched_or_own
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.forward import forward_options
@@ -272,13 +273,14 @@ def _table(model: TrainedModel, source: Source) -> Table:
         table = read_annotations(source.annotations, data.root, extra_roots=data.extra_roots)
     else:
         table = assemble.read_table(model.recipe, source.split or "train", num_classes=0)
+    table = matched_or_own(table, str(source.annotations or source.split or "train"), model.classes)
     return table if table.is_gallery is None else table.take(table.is_gallery)
 
 
 def _difference(model: TrainedModel, table: Table) -> str | None:
     # Further classes than the model's are new products.
     for label, (ours, theirs) in enumerate(zip(model.class_names or (), table.class_names or ())):
-        if ours != theirs:
+        if class_key(ours) != class_key(theirs):
             return f"the annotations call class {label} {theirs!r}, the checkpoint calls it {ours!r}"
     return None
 

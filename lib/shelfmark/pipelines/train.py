@@ -26,7 +26,9 @@ from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.class_map import class_sources
 from shelfmark.data.loader import TrainLoader
+from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
@@ -48,6 +50,7 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
 from shelfmark.models.batch_norm import sync_batch_norm
+from shelfmark.models.class_rows import with_rows_moved
 from shelfmark.models.network import Network
 from shelfmark.models.weights import load_matching
 from shelfmark.optim import OptimOptions, StagedRate
@@ -64,6 +67,7 @@ from shelfmark.runtime.resume_plan import (
     decide_start,
     find_checkpoint,
     resumable,
+    resumed_classes,
     run_folder,
     unchanged,
 )
@@ -97,6 +101,7 @@ def train(
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
             say(start.reason)
+            splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
             require_score(loaded.config, splits)
             for change in changes:
@@ -161,7 +166,7 @@ class _Stages:
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train.num_classes, start, device)
+    network = _network(recipe, splits.train, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
@@ -213,10 +218,10 @@ def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: 
         )
 
 
-def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
-    network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
+def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
+    network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, start.checkpoint.read_model())
+        fresh = load_matching(network, _weights_by_class(network, train, start.checkpoint))
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
@@ -228,6 +233,22 @@ def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.de
     if recipe.model.sync_bn:
         sync_batch_norm(network, device)
     return network.to(device)
+
+
+def _weights_by_class(network: Network, train: Table, checkpoint: SavedCheckpoint) -> Mapping[str, torch.Tensor]:
+    """The checkpoint's weights; where the classes have other numbers now, each has the row of its name."""
+    weights = checkpoint.read_model()
+    sources = class_sources(train.class_names, checkpoint.manifest["class_names"])
+    if sources is None:
+        return weights
+    names = [name for name, source in zip(train.class_names or (), sources) if source < 0]
+    shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+    new = f"; {len(names)} are new and start anew: {shown}" if names else ""
+    say(
+        f"classes: {len(sources) - len(names)} of {len(sources)} have the classifier's rows of {checkpoint.folder},"
+        f" matched by name{new}"
+    )
+    return with_rows_moved(network, weights, sources)
 
 
 def _restore(

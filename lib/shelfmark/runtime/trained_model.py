@@ -12,6 +12,7 @@ import numpy as np
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
+from shelfmark.data.class_map import ClassList
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
@@ -41,6 +42,11 @@ class TrainedModel:
     def class_names(self) -> tuple[str, ...] | None:
         names = self.checkpoint.manifest["class_names"]
         return None if names is None else tuple(names)
+
+    @property
+    def classes(self) -> ClassList:
+        """The numbered classes that annotations are matched to."""
+        return ClassList(self.num_classes, self.class_names, "the checkpoint")
 
     @property
     def recalibrations(self) -> list[dict[str, Any]]:
