@@ -123,6 +123,12 @@ def class_sources(names: Sequence[str] | None, former: Sequence[str] | None) -> 
     return np.array([places.get(key, -1) for key in now], dtype=np.int64)
 
 
+def say_moved(file: str, num_moved: int, known: ClassList) -> None:
+    """The one line about classes that have another number in `known`."""
+    what = "1 class stands" if num_moved == 1 else f"{num_moved} classes stand"
+    say(f"{file}: {what} in another order than in {known.owner}; matched by name")
+
+
 def same_beginning(names: Sequence[str], others: Sequence[str]) -> bool:
     """Whether no class has another name in the other list, as far as both lists go."""
     return all(class_key(one) == class_key(other) for one, other in zip(names, others))
@@ -133,7 +139,7 @@ def _renumbered(table: Table, file: str, numbers: np.ndarray, known: ClassList) 
         return table if table.class_names else replace(table, class_names=known.names)
     moved = int((numbers != np.arange(len(numbers))).sum() - (numbers < 0).sum())
     if moved:
-        say(f"{file}: {moved} classes stand in another order than in {known.owner}; matched by name")
+        say_moved(file, moved, known)
     return replace(
         table,
         labels=_mapped(table.labels, numbers),

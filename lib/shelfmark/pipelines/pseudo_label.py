@@ -15,7 +15,7 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.class_map import ClassList, with_new_behind
+from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
 from shelfmark.data.identity import canonical_path
 from shelfmark.pipelines.predict import Prediction, predict
@@ -86,7 +86,7 @@ def _train_document(model: TrainedModel) -> dict[str, Any]:
     is_known, num_new = numbers < model.num_classes, classes.num_classes - model.num_classes
     moved = int((numbers != np.arange(len(numbers)))[is_known].sum())
     if moved:
-        say(f"{file}: {moved} classes stand in another order than in the checkpoint; matched by name")
+        say_moved(str(file), moved, model.classes)
     if num_new:
         say(f"{file}: {num_new} classes are new to the checkpoint and have the numbers behind its own")
     groups = dict(zip(numbers.tolist(), table.groups or ()))
