@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import config_overrides, load_checkpoint
+from shelfmark.pipelines import clean as pipeline
 from shelfmark.pipelines.clean import LabelFindings, write_lists
 from shelfmark.pipelines.predict import Prediction
 from shelfmark.pipelines.pseudo_label import pseudo_label
@@ -32,8 +35,9 @@ def in_place(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(colours)
 
 
-def test_clean_ranks_the_wrong_labels_first_and_lists_them() -> None:
+def test_clean_ranks_the_wrong_labels_first_and_lists_them(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["clean", "--RESUME_MODEL", "log/run/best_model", "--out", "v1", "--min-suspicion", "0.6"]) == 0
+    assert "false alarms" not in caplog.text
     with open("v1/suspects.csv", newline="") as stream:
         ranked = list(csv.DictReader(stream))
     assert len(ranked) == 3 * PER_CLASS
@@ -51,6 +55,23 @@ def test_clean_ranks_the_wrong_labels_first_and_lists_them() -> None:
     relabelled = Path("v1/relabel.csv").read_text().splitlines()
     assert relabelled[0] == "image_id,label"
     assert set(relabelled[1:]) == {"train_04,0", "train_15,1"}
+
+
+def test_a_model_that_is_mostly_wrong_about_the_images_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = pipeline.model_features
+
+    def without_meaning(*given: Any) -> Embeddings:
+        features = stored(*given)
+        noise = np.random.default_rng(0).standard_normal(features.features.shape).astype(np.float32)
+        return replace(features, features=noise)
+
+    monkeypatch.setattr(pipeline, "model_features", without_meaning)
+    assert main(["clean", "--RESUME_MODEL", "log/run/best_model", "--out", "weak", "--min-suspicion", "0.6"]) == 0
+    num_listed = len(Path("weak/drop.txt").read_text().split())
+    assert num_listed > 0
+    assert f"most of the {num_listed} images of drop.txt are likely false alarms of a weak model" in caplog.text
 
 
 def test_the_lists_name_images_by_their_row_of_the_table_and_relabel_where_both_judges_agree(tmp_path: Path) -> None:
