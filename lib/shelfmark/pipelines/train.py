@@ -243,10 +243,10 @@ def _weights_by_class(network: Network, train: Table, checkpoint: SavedCheckpoin
         return weights
     names = [name for name, source in zip(train.class_names or (), sources) if source < 0]
     shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-    new = f"; {len(names)} are new and start anew: {shown}" if names else ""
+    new = f"; {len(names)} new, with fresh rows: {shown}" if names else ""
     say(
-        f"classes: {len(sources) - len(names)} of {len(sources)} have the classifier's rows of {checkpoint.folder},"
-        f" matched by name{new}"
+        f"classes: {len(sources) - len(names)} of {len(sources)} keep their rows of {checkpoint.folder}, matched by"
+        f" name{new}"
     )
     return with_rows_moved(network, weights, sources)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +28,7 @@ def tell_copies(features: Embeddings, table: Table) -> None:
     is_query = everyone if table.is_query is None else table.is_query[features.rows]
     is_gallery = everyone if table.is_gallery is None else table.is_gallery[features.rows]
     found: list[tuple[int, int]] = []
-    for rows in _copies(features, table):
+    for rows in _copies(features, table.take(features.rows)):
         gallery = rows[is_gallery[rows]]
         for query in rows[is_query[rows]]:
             others = gallery[ids[gallery] != ids[query]]
@@ -41,25 +43,23 @@ def tell_copies(features: Embeddings, table: Table) -> None:
 
 
 def _copies(features: Embeddings, table: Table) -> Iterator[np.ndarray]:
-    """Rows (n,) of pictures with the same content, n at least 2."""
+    """Rows (n,) of pictures with the same content, n at least 2. table: the rows of the features."""
     for rows in _groups((row, features.features[row].tobytes()) for row in range(len(features))):
-        of_size = ((row, _size(table, features.paths[row])) for row in rows)
-        for same_size in _groups(pair for pair in of_size if pair[1] is not None):
-            contents = ((row, sha256_file(table.root / features.paths[row])) for row in same_size)
-            yield from (np.array(group) for group in _groups(contents))
+        for same_size in _groups(_told(table, rows, os.path.getsize)):
+            yield from (np.array(group) for group in _groups(_told(table, same_size, sha256_file)))
 
 
-def _groups(pairs: Iterator[tuple[int, object]]) -> list[list[int]]:
+def _told(table: Table, rows: Iterable[int], of: Callable[[Path], object]) -> Iterator[tuple[int, object]]:
+    """Rows, and what `of` says of their files; without those whose file is gone."""
+    for row in rows:
+        with suppress(OSError):
+            yield row, of(table.path(row))
+
+
+def _groups(pairs: Iterable[tuple[int, object]]) -> list[list[int]]:
     """The rows of each key that several rows have."""
     found: dict[object, list[int]] = defaultdict(list)
     for row, key in pairs:
         # The key itself would keep every embedding in memory.
         found[hash(key)].append(row)
     return [rows for rows in found.values() if len(rows) > 1]
-
-
-def _size(table: Table, path: str) -> int | None:
-    try:
-        return os.stat(table.root / path).st_size
-    except OSError:
-        return None
