@@ -26,7 +26,6 @@ from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.data.class_map import class_sources
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
@@ -50,7 +49,6 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
 from shelfmark.models.batch_norm import sync_batch_norm
-from shelfmark.models.class_rows import with_rows_moved
 from shelfmark.models.network import Network
 from shelfmark.models.weights import load_matching
 from shelfmark.optim import OptimOptions, StagedRate
@@ -67,10 +65,10 @@ from shelfmark.runtime.resume_plan import (
     decide_start,
     find_checkpoint,
     resumable,
-    resumed_classes,
     run_folder,
     unchanged,
 )
+from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
@@ -221,7 +219,7 @@ def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: 
 def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
     network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, _weights_by_class(network, train, start.checkpoint))
+        fresh = load_matching(network, weights_by_class(network, train, start.checkpoint))
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
@@ -233,22 +231,6 @@ def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device
     if recipe.model.sync_bn:
         sync_batch_norm(network, device)
     return network.to(device)
-
-
-def _weights_by_class(network: Network, train: Table, checkpoint: SavedCheckpoint) -> Mapping[str, torch.Tensor]:
-    """The checkpoint's weights; where the classes have other numbers now, each has the row of its name."""
-    weights = checkpoint.read_model()
-    sources = class_sources(train.class_names, checkpoint.manifest["class_names"])
-    if sources is None:
-        return weights
-    names = [name for name, source in zip(train.class_names or (), sources) if source < 0]
-    shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-    new = f"; {len(names)} new, with fresh rows: {shown}" if names else ""
-    say(
-        f"classes: {len(sources) - len(names)} of {len(sources)} keep their rows of {checkpoint.folder}, matched by"
-        f" name{new}"
-    )
-    return with_rows_moved(network, weights, sources)
 
 
 def _restore(

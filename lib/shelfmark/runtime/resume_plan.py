@@ -19,7 +19,6 @@ from shelfmark.core.folders import holds_our_manifest
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.data.class_map import ClassList
 from shelfmark.data.table import Table
 from shelfmark.engine import resume
 from shelfmark.engine.checkpoint import (
@@ -33,7 +32,6 @@ from shelfmark.engine.checkpoint import (
 )
 from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.recipe import Recipe
-from shelfmark.runtime.splits import Splits, with_classes
 
 Mode = Literal["resume", "finetune"]
 
@@ -143,23 +141,6 @@ def resumable(loaded: Loaded[Recipe], start: RunStart) -> tuple[Loaded[Recipe], 
             origins[change.option] = f"checkpoint {checkpoint.folder}"
     followed = Recipe.model_validate_json(json.dumps(recipe), strict=True)
     return replace(loaded, config=followed, origins=origins), resume.told(found)
-
-
-def resumed_classes(splits: Splits, start: RunStart, recipe: Recipe) -> Splits:
-    """The splits with the class numbers of the checkpoint that a resumed run goes on from.
-
-    UserError: the annotations have images of classes that it does not know.
-    """
-    checkpoint = start.checkpoint
-    if checkpoint is None or not (start.resumed or start.tries_resume):
-        return splits
-    names, num_classes = checkpoint.manifest["class_names"], checkpoint.manifest["num_classes"]
-    if names is None or splits.train.class_names is None:
-        return splits
-    try:
-        return with_classes(splits, ClassList(num_classes, tuple(names), "the checkpoint"), recipe)
-    except UserError as error:
-        raise UserError(f"{error} Or {resume.FINETUNE}.") from None
 
 
 @contextmanager
