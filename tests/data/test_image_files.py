@@ -128,7 +128,15 @@ def test_the_raw_file_of_a_camera_is_no_tiff(tmp_path: Path) -> None:
 
 
 def test_names_of_any_bytes_are_listed(tmp_path: Path) -> None:
-    names = ["ä é.jpg", "e\u0301.jpg", "-rf", "a'b\"c.jpg", "line\nbreak.jpg", os.fsdecode(b"\xff.jpg"), "x" * 251 + ".jpg"]
+    names = [
+        "ä é.jpg",
+        "e\u0301.jpg",
+        "-rf",
+        "a'b\"c.jpg",
+        "line\nbreak.jpg",
+        os.fsdecode(b"\xff.jpg"),
+        "x" * 251 + ".jpg",
+    ]
     put(tmp_path, dict.fromkeys(names, JPEG))
     assert sorted(image_files(tmp_path).pictures) == sorted(names)
     assert sorted(folder_table(tmp_path).paths) == sorted(names)

@@ -24,10 +24,14 @@ NAMED_AS_PICTURES = (
 SKIPPED_FOLDERS = ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "system volume information")
 """Folders that systems, archives and network disks put beside pictures, in small letters."""
 
+_MADE_BY_RUNS = (frozenset({"config.yaml", "environment.json"}), frozenset({"tau_norm.csv"}))
+"""Files by which the folder of a run is known, in which plots lie: `log/` may stand among the pictures."""
+
 NOT_A_PICTURE = "not a picture"
 HIDDEN = "hidden file"
 HIDDEN_FOLDER = "hidden folder"
 SYSTEM_FOLDER = "folder of a system"
+OWN_FOLDER = "folder of a run"
 EMPTY = "empty file"
 _MISSING, _NO_PERMISSION, _NOT_REGULAR = "link to nothing", "no permission", "not a regular file"
 _PLURAL = {
@@ -35,6 +39,7 @@ _PLURAL = {
     HIDDEN: "hidden files",
     HIDDEN_FOLDER: "hidden folders",
     SYSTEM_FOLDER: "folders of a system",
+    OWN_FOLDER: "folders of runs",
     EMPTY: "empty files",
     _MISSING: "links to nothing",
     _NOT_REGULAR: "not regular files",
@@ -77,8 +82,8 @@ class ImageFiles:
 def image_files(folder: Path) -> ImageFiles:
     """Looks through `folder` and below. Links are followed; a folder that links reach twice is listed once.
 
-    Hidden files and folders (`.name`), and those of SKIPPED_FOLDERS, are left out. Of every other file a few bytes
-    are read. Raises a UserError where `folder` is none, or a folder in it cannot be listed.
+    Hidden files and folders (`.name`), those of SKIPPED_FOLDERS and those of runs are left out. Of every other file a
+    few bytes are read. Raises a UserError where `folder` is none, or a folder in it cannot be listed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -144,6 +149,10 @@ class _Walk:
                 continue
             self._seen.add(real)
             above = "" if parent == self.folder else f"{os.path.relpath(parent, self.folder)}/"
+            if above and any(made <= set(names) for made in _MADE_BY_RUNS):
+                self.left_out.setdefault(OWN_FOLDER, []).append(above)
+                folders.clear()
+                continue
             folders[:] = [name for name in sorted(folders) if self._is_entered(above, name)]
             for name in names:
                 if name.startswith("."):
