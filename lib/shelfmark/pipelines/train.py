@@ -304,12 +304,16 @@ def _trainer(
         splits.val,
         splits.retrieval,
         splits.train.counts,
-        BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+        BadImageLog(
+            folder / "val_bad_images.csv",
+            num_images=0 if splits.val is None else len(splits.val),
+            limit=recipe.data.max_bad_images,
+        ),
     )
     validate = preemption.around(validation)
     hooks = Hooks(
         [
-            BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
+            BadImages(BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
