@@ -161,7 +161,8 @@ def test_the_log_counts_each_picture_once_and_lists_them_in_a_file(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("num_images", "limit", "allowed"), [(196, 0.01, 10), (1000, 0.01, 10), (2000, 0.01, 20), (20, 0.8, 16), (30, 0.0, 10)]
+    ("num_images", "limit", "allowed"),
+    [(196, 0.01, 10), (1000, 0.01, 10), (2000, 0.01, 20), (20, 0.8, 16), (30, 0.0, 10)],
 )
 def test_above_the_share_and_ten_images_the_run_ends_with_the_counts_and_the_file(
     tmp_path: Path, num_images: int, limit: float, allowed: int
