@@ -67,8 +67,8 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
         rows = np.flatnonzero(~checked.has(all_keys))
         if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
             say(
-                f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are found"
-                " as training comes to them. data.check_images=always looks at all first."
+                f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are"
+                " found as training comes to them. data.check_images=always looks at all first."
             )
             return []
         keys = all_keys[rows]

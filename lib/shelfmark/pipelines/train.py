@@ -72,7 +72,6 @@ from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
 
-
 NOTHING_TRAINED = "nothing was trained; the same command starts it again"
 
 
