@@ -69,7 +69,7 @@ def _of_zeros(part: bytes) -> tuple[str, str] | None:
 
 def _of_letters(raw: bytes) -> tuple[str, str]:
     runs = _LETTERS.findall(raw)
-    # An accented letter stands alone between others. A character of an Asian script has two bytes, and others beside it.
+    # An accented letter stands alone. A character of an Asian script has two bytes, and others beside it.
     if sum(map(len, runs)) >= 2.5 * len(runs):
         for name, tool in (("GB18030 (Chinese)", "GB18030"), ("Shift JIS (Japanese)", "SHIFT_JIS")):
             try:
