@@ -61,7 +61,7 @@ def features_of(
     _require_same_pictures(table, facts)
     if not is_there:
         bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-        log = BadImageLog(bad_images, num_images=len(table))
+        log = BadImageLog(bad_images, num_images=len(table), limit=recipe.data.max_bad_images)
         return _extracted(network, recipe, table, folder, facts, precision, views, log)
     with together():
         return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
