@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.core.disk import disk_full_told, fsync_file, fsync_folder, give_mode
+from shelfmark.core.disk import fsync_file, fsync_folder, give_mode
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import work_place
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.write_errors import write_errors_told
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def atomic_path(path: Path, size_bytes: int | None = None) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is there and is not a regular file, so it is not replaced. Give another path.")
-    with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
+    with write_errors_told(path, size_bytes), work_place(path) as place, write_errors_told(path, size_bytes):
         yield place.made
         give_mode(place.made, place.mode)
         fsync_file(place.made)
@@ -64,9 +66,11 @@ def plain(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """The value in a JSON file; a UserError names the file and place where it does not parse."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(utf8_text(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except NotUtf8 as error:
+        raise UserError(f"{path}, line {error.line}: the file is {error}") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
 

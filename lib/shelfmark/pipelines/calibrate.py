@@ -34,7 +34,7 @@ from shelfmark.runtime.calibration_methods import (
     unmodified,
 )
 from shelfmark.runtime.recalibration import run_features, save_recalibrated, warn_of_earlier
-from shelfmark.runtime.splits import read_evaluation, read_splits, require_val
+from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -74,7 +74,9 @@ def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
     place = out or model.recipe.output.tau_root / model.run_folder.name
-    folder = from_main(lambda: unused_path(require_place(place, "--out", is_folder=True)))
+    folder = from_main(
+        lambda: unused_path(require_place(place, "--out" if out else "output.tau_root:", is_folder=True))
+    )
     wanted = _wanted(methods)
     given, val = _inputs(model, wanted)
 
@@ -139,7 +141,7 @@ def _tables(model: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | 
     """The val images, and the training images if a method learns from them. No image is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
         return require_val(read_evaluation(model)[0], "recalibration"), None
-    splits = read_splits(model.recipe)
+    splits = read_model_splits(model)
     return require_val(splits.val, "recalibration"), splits.train
 
 

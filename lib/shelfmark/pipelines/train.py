@@ -26,8 +26,11 @@ from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
+from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
+from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -66,13 +69,17 @@ from shelfmark.runtime.resume_plan import (
     RunStart,
     decide_start,
     find_checkpoint,
+    require_run_place,
     resumable,
     run_folder,
     unchanged,
 )
+from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
+
+NOTHING_TRAINED = "nothing was trained; the same command starts it again"
 
 
 def train(
@@ -100,7 +107,9 @@ def train(
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
+            require_run_place(start, loaded.config.output.log_root)
             say(start.reason)
+            splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
             require_score(loaded.config, splits)
             for change in changes:
@@ -110,8 +119,11 @@ def train(
                 warn(told)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
+            if not small_evaluation:
+                _check_images(loaded.config, splits)
         _stop_if_asked(signals)
-        with run_folder(start, loaded.config.output.log_root) as folder:
+        room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
+        with run_folder(start, loaded.config.output.log_root, *room) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
@@ -125,6 +137,11 @@ def train(
             return folder, summary
 
 
+def _num_checkpoints(recipe: Recipe) -> int:
+    """The checkpoints of a whole run: the best and the last, and the one before the last."""
+    return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
+
+
 def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
     """Tells of an input that the first weights were not trained with; of a resumed run's, its changes tell."""
     told = "" if start.resumed else disagreement(recipe, start.checkpoint)
@@ -132,10 +149,18 @@ def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
         warn(told)
 
 
+def _check_images(recipe: Recipe, splits: Splits) -> None:
+    tables = {"training": splits.train, "validation": splits.val, "retrieval": splits.retrieval}
+    try:
+        check_images(tables, recipe.data, recipe.output.log_root)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, NOTHING_TRAINED) from None
+
+
 def _stop_if_asked(signals: StopSignals) -> None:
     """Ends the run after a signal, before it has a folder. The signal may have reached one process alone."""
     if dist.any_of([bool(signals.received)])[0]:
-        raise Stopped(signals.received or STOPPED_BY_ANOTHER, "nothing was trained; the same command starts it again")
+        raise Stopped(signals.received or STOPPED_BY_ANOTHER, NOTHING_TRAINED)
 
 
 def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
@@ -175,7 +200,7 @@ class _Stages:
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train.num_classes, start, device)
+    network = _network(recipe, splits.train, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
@@ -233,10 +258,10 @@ def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: 
         )
 
 
-def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
-    network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
+def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
+    network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, start.checkpoint.read_model())
+        fresh = load_matching(network, weights_by_class(network, train, start.checkpoint))
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
@@ -324,12 +349,16 @@ def _trainer(
         splits.val,
         splits.retrieval,
         splits.train.counts,
-        BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+        BadImageLog(
+            folder / "val_bad_images.csv",
+            num_images=0 if splits.val is None else len(splits.val),
+            limit=recipe.data.max_bad_images,
+        ),
     )
     validate = preemption.around(validation)
     hooks = Hooks(
         [
-            BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
+            BadImages(BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),

@@ -9,28 +9,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, fsync_folder, fsync_tree, make_folders
+from shelfmark.core.disk import fsync_folder, fsync_tree, make_folders
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.places import work_place
+from shelfmark.core.write_errors import write_errors_told
 
 
 @dataclass(frozen=True)
 class Prepared:
     """files: each annotation file, with words on its content. options: of a run's config, to use the files.
 
-    notes: what the user should know about this copy of the data.
+    notes: what the user should know about this copy of the data. warnings: what is likely a mistake in it.
     """
 
     files: Mapping[Path, str]
     options: Mapping[str, Path | str]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """The lines to print: files, notes, and the options to copy."""
         lines = [f"wrote {path}: {content}" for path, content in self.files.items()]
         lines += [f"note: {note}" for note in self.notes]
+        lines += [f"warning: {warning}" for warning in self.warnings]
         options = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in self.options.items())
         return "\n".join([*lines, f"Use it with: {options}"])
 
@@ -68,7 +71,7 @@ def new_pictures(out: Path) -> Iterator[Callable[[Path], Path]]:
     At the end all pictures are moved to their places, safe on the disk. On an error none is, and nothing is left.
     """
     written: dict[Path, Path] = {}
-    with disk_full_told(out), work_place(out / "pictures") as place:
+    with write_errors_told(out), work_place(out / "pictures") as place:
         place.made.mkdir()
 
         def place_for(target: Path) -> Path:
