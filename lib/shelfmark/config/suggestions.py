@@ -54,7 +54,7 @@ def by_common_word(prefix: str, leaf: str, siblings: Sequence[str], everywhere: 
 
 def _is_lacking(key: str, prefix: str, siblings: Sequence[str]) -> bool:
     group, _, name = key.rpartition(".")
-    return group == prefix and name not in siblings
+    return bool(prefix) and group == prefix and name not in siblings
 
 
 def _rarity(key: str) -> tuple[bool, int, bool]:
