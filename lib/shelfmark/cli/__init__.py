@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
+from shelfmark.cli.outcome import told
 from shelfmark.cli.parser import parse, usage
 from shelfmark.cli.processes import require_one_process, run
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
 
@@ -24,20 +26,20 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
+    """Runs one command; returns the exit status, one of `ExitCode`."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(COMMANDS))
-        return 0
+        return ExitCode.DONE
     if words[0] in ("-V", "--version"):
         print(f"shelfmark {__version__}")
-        return 0
+        return ExitCode.DONE
     try:
         return _with_system_errors_told(words)
     except UserError as error:
         if not error.is_told:
             print(printable(f"error: {error}"), file=sys.stderr)
-        return 2
+        return ExitCode.WRONG_INPUT
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(printable(str(stopped)), file=sys.stderr)
@@ -45,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitCode.DONE
     except KeyboardInterrupt:
         print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED
 
 
 def _with_system_errors_told(words: list[str]) -> int:
@@ -72,4 +74,5 @@ def _run(words: list[str]) -> int:
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
     require_one_process(name, command)
-    return run(command, parse(name, command, argv))
+    args = parse(name, command, argv)
+    return told(lambda: run(command, args), args.json)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 
 from shelfmark.cli.options import CONFIG
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import train_recipe
 
 
-def config(args: argparse.Namespace) -> int:
+def config(args: argparse.Namespace) -> Outcome:
     if args.describe is not None:
-        print(_described(args))
-        return 0
+        return _described(args)
     if args.resume_rules:
-        from shelfmark.engine.resume import rules_table
+        from shelfmark.engine.resume import RESUME_RULES, rules_table
 
-        print(rules_table())
-        return 0
+        return Outcome([asdict(rule) for rule in RESUME_RULES], lambda: print(rules_table()))
     from shelfmark.config.write import schema_json, to_yaml
     from shelfmark.recipe import Recipe
 
-    print(schema_json(Recipe) if args.schema else to_yaml(train_recipe(args)))
-    return 0
+    if args.schema:
+        schema = schema_json(Recipe)
+        return Outcome(json.loads(schema), lambda: print(schema))
+    loaded = train_recipe(args)
+    return Outcome(loaded.config.model_dump(mode="json"), lambda: print(to_yaml(loaded)))
 
 
 CONFIG_COMMANDS = {
@@ -43,9 +47,9 @@ CONFIG_COMMANDS = {
 }
 
 
-def _described(args: argparse.Namespace) -> str:
+def _described(args: argparse.Namespace) -> Outcome:
     """The option; with a config or options on the command line also the value that they give it."""
-    from shelfmark.cli.option_screens import described
+    from shelfmark.cli.option_screens import as_facts, described
     from shelfmark.config.load import load
     from shelfmark.config.options import find, value_at
     from shelfmark.config.renamed import present_key
@@ -60,4 +64,5 @@ def _described(args: argparse.Namespace) -> str:
     place, key = find(top, present_key(args.describe.replace("[]", ".0")), values)
     here = (value_at(values, key), loaded.origins.get(key, "")) if key and is_given else None
     rule = rule_of(place.key)
-    return described(place, here, f"{rule.rule}: {rule.why}")
+    on_resume = f"{rule.rule}: {rule.why}"
+    return Outcome(as_facts(place, here, on_resume), lambda: print(described(place, here, on_resume)))

@@ -9,7 +9,6 @@ RESUME = option(
     "--RESUME_MODEL", "folder of the checkpoint, such as log/shop/best_model", type=checkpoint, metavar="CKPT"
 )
 CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
-JSON = option("--json", "write JSON to standard output instead of tables", action="store_true")
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
 image_folder = existing_folder("a folder of photographs")

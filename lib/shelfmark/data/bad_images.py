@@ -22,7 +22,7 @@ class BadImageLog:
     """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
 
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
-    num_images: pictures in the set. limit: the part of them that may be unreadable.
+    num_images: pictures in the set. limit: the part of them that may be unreadable; that all are is always too much.
     """
 
     def __init__(self, file: Path, num_images: int, limit: float = 0.01) -> None:
@@ -40,6 +40,11 @@ class BadImageLog:
         """The number of unreadable pictures for each reason, the most common first."""
         return dict(Counter(bad.reason for bad in self._by_row.values()).most_common())
 
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why each picture could not be read, by its row in the set."""
+        return {row: self._by_row[row].reason for row in sorted(self._by_row)}
+
     def add(self, bad_images: Iterable[BadImage]) -> None:
         """Counts the unreadable pictures of a batch, each picture once. UserError: there are more than the limit."""
         for bad in bad_images:
@@ -47,7 +52,7 @@ class BadImageLog:
         # Write only when the list has grown by a tenth: a list of 25,000 need not be written 25,000 times.
         if len(self) > 1.1 * self._num_written:
             self.write()
-        if len(self) > self.limit * self.num_images:
+        if len(self) > min(self.limit * self.num_images, self.num_images - 1):
             self.write()
             raise UserError(self._complaint())
 
@@ -107,8 +112,16 @@ class BadImageLog:
     def _complaint(self) -> str:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
         examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
+        share = f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}"
+        none = f"none of the {self.num_images} images could be read"
         return (
-            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
+            f"{share if len(self) < self.num_images else none}, so the run ends."
             f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
             " repair them or take them out of the annotations."
         )
+
+
+def read_bad_images(file: Path) -> dict[int, str]:
+    """The reason for each row in a list that a `BadImageLog` wrote."""
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return {int(row["row"]): row["reason"] for row in csv.DictReader(stream)}

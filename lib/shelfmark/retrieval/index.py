@@ -6,6 +6,7 @@ flat compares a query with every vector; the other kinds look at a part of the v
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,6 +140,8 @@ class Index:
         if k < 1:
             raise UserError(f"k={k}: ask for at least one neighbour.")
         self._check_dim(query)
+        if not len(self):
+            return Neighbours(np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), -1))
         scores, ids = self.store.search(self._ready(query), k)
         rows = np.where(ids < 0, -1, np.searchsorted(self.store.ids, ids))
         order = np.lexsort((np.where(rows < 0, len(self), rows), -scores))
@@ -169,11 +172,26 @@ def _check_new(present: Records, records: Records, num_vectors: int) -> None:
             f"{num_vectors} vectors, {len(records.ids)} ids, {len(records.labels)} labels and {len(records.paths)}"
             " paths; each vector needs one of each."
         )
-    known = set(present.ids)
-    for one in records.ids:
-        if one in known:
-            raise UserError(f"the image id {one!r} is there already; ids in an index are unique. Remove it first.")
-        known.add(one)
+    path_of = {one: present.paths[row] for row, one in enumerate(present.ids)}
+    own: set[str] = set()
+    for row, one in enumerate(records.ids):
+        path = records.paths[row]
+        if one in own:
+            raise UserError(
+                f"two of the images that are added have the id {one!r}, one of them {path}; ids in an index are unique."
+                " Give each an image_id of its own in the annotations."
+            )
+        if one in path_of and os.path.realpath(path) == os.path.realpath(path_of[one]):
+            raise UserError(
+                f"the image {path} is there already, with the id {one!r}. Leave it out; or, to give it another label,"
+                f" remove it first with `shelfmark index remove --ids {one!r}`."
+            )
+        if one in path_of:
+            raise UserError(
+                f"the image id {one!r} is there already, of another image: {path_of[one]}; ids in an index are unique."
+                f" Give {path} and the others that are added new ids with --id-prefix."
+            )
+        own.add(one)
 
 
 def _sample(vectors: np.ndarray, num_lists: int, seed: int) -> np.ndarray:
