@@ -75,6 +75,7 @@ def make_place(place: Path) -> None:
         (place / f"{split}.json").write_text(json.dumps(document))
     for row in range(5):
         shutil.copy(place / "pictures" / f"val_{row}.png", place / "pictures" / "test" / f"{row}.png")
+    make_spoilt(place)
     for name, more in MODELS.items():
         recipe = load(Recipe, None, [parse_override(word) for word in (*options(place), *more)]).config
         facts = {
@@ -87,6 +88,17 @@ def make_place(place: Path) -> None:
             "val_is_held_out": False,
         }
         save_checkpoint(place / "log" / name / "last", assemble.network(recipe, NUM_CLASSES).state_dict(), {}, facts)
+
+
+def make_spoilt(place: Path) -> None:
+    """Photographs of which most, or all, cannot be read, and annotations of the former."""
+    for folder in ("spoilt", "spoilt_all"):
+        (place / "pictures" / folder).mkdir()
+        for name in ("4.png", "5.png", "6.png", "7.png", "8.png"):
+            (place / "pictures" / folder / name).write_bytes(b"no picture")
+    shutil.copy(place / "pictures" / "val_0.png", place / "pictures" / "spoilt" / "0.png")
+    records = [{"fpath": f"spoilt/{row}.png", "category_id": 0} for row in (0, 4, 5, 6, 7, 8)]
+    (place / "spoilt.json").write_text(json.dumps({"annotations": records, "num_classes": NUM_CLASSES}))
 
 
 def undrawn(place: Path) -> dict[str, str]:
@@ -102,6 +114,8 @@ def all_commands(place: Path) -> dict[str, str]:
     opened, experts = (open_model(place / "log" / name / "last") for name in MODELS)
     test = place / "pictures" / "test"
     embed(opened, place / "embedded", images=test)
+    embed(opened, place / "embedded_spoilt", images=place / "pictures" / "spoilt")
+    predict(opened, place / "pictures" / "spoilt", topk=2, out=place / "spoilt.csv")
     evaluate(opened, place / "scores", former=place / "scores")
     evaluate(opened, place / "scores_2", former=place / "scores")
     post_process(opened, place / "scores", Plan(("flip", "whiten")), place / "scores")
@@ -132,18 +146,11 @@ def told(case: Callable[[], object]) -> str:
     return outcome
 
 
-def spoilt(opened: Any, place: Path) -> None:
-    if dist.is_main():
-        (place / "spoilt").mkdir()
-        shutil.copy(place / "pictures" / "val_0.png", place / "spoilt" / "0.png")
-        for name in ("4.png", "5.png", "6.png", "7.png", "8.png"):
-            (place / "spoilt" / name).write_bytes(b"no picture")
-    dist.barrier()
-    embed(opened, place / "embedded_spoilt", images=place / "spoilt")
-
-
 FAILURES: dict[str, Callable[[Any, Path], object]] = {
-    "unreadable": spoilt,
+    "unreadable": lambda opened, place: embed(opened, place / "x", annotations=place / "spoilt.json"),
+    "photographs that nobody can read": lambda opened, place: embed(
+        opened, place / "x", images=place / "pictures" / "spoilt_all"
+    ),
     "features of others": lambda opened, place: embed(opened, place / "embedded", split="val"),
     "no folder": lambda opened, place: embed(opened, place / "no.json" / "x", annotations=place / "no.json"),
     "no index": lambda opened, place: index.add(place / "nothing", Source()),
@@ -186,9 +193,19 @@ def test_any_number_of_processes_writes_the_bytes_of_one(places: dict[int, Any],
 @pytest.mark.dist
 def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
     place = places[3][0]
-    rows = {"embedded": 5, "scores/embeddings/val": 11, "log/run/embeddings/train": 13, "index_features": 7}
+    rows = {
+        "embedded": 5,
+        "embedded_spoilt": 1,
+        "scores/embeddings/val": 11,
+        "log/run/embeddings/train": 13,
+        "index_features": 7,
+    }
     assert {name: len(read_embeddings(place / name)) for name in rows} == rows
     assert len((place / "submission.csv").read_text().splitlines()) == 6
+    assert (place / "spoilt.csv").read_text().splitlines()[0] == "id,predicted"
+    assert [line.split(",")[0] for line in (place / "spoilt_top2.csv").read_text().splitlines()] == ["id", "0.png"]
+    for name in ("spoilt_bad_images.csv", "embedded_spoilt_bad_images.csv"):
+        assert [line.split(",")[0] for line in (place / name).read_text().splitlines()[1:]] == list("12345")
     assert json.loads((place / "index" / "manifest.json").read_text())["num_vectors"] == 9
     for name in ("calibrated/summary.json", "log_tau/run/summary.json", "log_tau/experts/summary.json", "pseudo.json"):
         assert (place / name).is_file(), name
@@ -201,6 +218,7 @@ def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
     ("case", "said"),
     [
         ("unreadable", "UserError: .*could not be read: not a JPEG"),
+        ("photographs that nobody can read", "UserError: no photograph is left to answer: .*/8.png could not be read"),
         ("features of others", "UserError: .*its features do not fit"),
         ("no folder", "UserError: "),
         ("no index", "UserError: .*nothing"),

@@ -91,9 +91,8 @@ def usage(commands: Mapping[str, Command]) -> str:
     """The page that `shelfmark --help` shows."""
     lines = two_columns({name: command.help for name, command in commands.items()})
     wrapped = textwrap.wrap(exit_statuses(), _width())
-    return "\n".join(
-        ["usage: shelfmark COMMAND [options] [key=value ...]", "", *lines, "", *wrapped, "", "shelfmark COMMAND --help"]
-    )
+    first, last = "usage: shelfmark COMMAND [options] [key=value ...]", "shelfmark COMMAND --help"
+    return "\n".join([first, "", *lines, "", *wrapped, "", last])
 
 
 def exit_statuses() -> str:

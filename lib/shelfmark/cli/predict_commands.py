@@ -64,7 +64,7 @@ def pseudo_label(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.pseudo_label import label_images
 
     result = label_images(model, args.out, args.images, args.min_confidence, args.with_train)
-    value = {"annotations": result.file, "num_labelled": result.num_labelled, "images": result.as_json()}
+    value = {"annotations": result.file, "num_labelled": len(result.labelled), "images": result.as_json()}
     return Outcome(value, status=_status(result.predicted.errors))
 
 

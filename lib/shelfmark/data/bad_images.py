@@ -17,15 +17,18 @@ from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 
+_NUM_NAMED = 10
+
 
 class BadImageLog:
     """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
 
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
-    num_images: pictures in the set. limit: the part of them that may be unreadable; that all are is always too much.
+    num_images: pictures in the set. limit: the part of them that may be unreadable. None is for photographs that a user
+    asks about: any number but all, and the file is written at the end of the pass.
     """
 
-    def __init__(self, file: Path, num_images: int, limit: float = 0.01) -> None:
+    def __init__(self, file: Path, num_images: int, limit: float | None = 0.01) -> None:
         self.file = file
         self.num_images = num_images
         self.limit = limit
@@ -52,7 +55,9 @@ class BadImageLog:
         # Write only when the list has grown by a tenth: a list of 25,000 need not be written 25,000 times.
         if len(self) > 1.1 * self._num_written:
             self.write()
-        if len(self) > min(self.limit * self.num_images, self.num_images - 1):
+        if self.limit is None:
+            self._require_one()
+        elif len(self) > self.limit * self.num_images:
             self.write()
             raise UserError(self._complaint())
 
@@ -60,7 +65,7 @@ class BadImageLog:
         """Adds the unreadable pictures of other processes, from their `state_dict()`s."""
         for state in states:
             self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
-        self.write()
+        self._write()
 
     @contextmanager
     def over_ranks(self) -> Iterator[None]:
@@ -85,7 +90,11 @@ class BadImageLog:
             del failed
 
     def write(self) -> None:
-        """Brings the file up to date."""
+        """Brings the file up to date, while the pass goes on."""
+        if self.limit is not None:
+            self._write()
+
+    def _write(self) -> None:
         if len(self) == self._num_written or not dist.is_main():
             return
         text = io.StringIO()
@@ -109,13 +118,19 @@ class BadImageLog:
         self._num_written = 0
         self.merge([state])
 
+    def _require_one(self) -> None:
+        if self.num_images and len(self) == self.num_images:
+            found = list(self._by_row.values())
+            named = "; ".join(f"{bad.path} could not be read: {bad.reason}" for bad in found[:_NUM_NAMED])
+            more = f"; and {len(found) - _NUM_NAMED} more" if len(found) > _NUM_NAMED else ""
+            raise UserError(f"no photograph is left to answer: {named}{more}.")
+
     def _complaint(self) -> str:
+        assert self.limit is not None
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
         examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
-        share = f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}"
-        none = f"none of the {self.num_images} images could be read"
         return (
-            f"{share if len(self) < self.num_images else none}, so the run ends."
+            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
             f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
             " repair them or take them out of the annotations."
         )

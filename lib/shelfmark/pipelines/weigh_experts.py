@@ -58,7 +58,7 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
         listed_in = folder / "bad_images.csv"
-        bad_images = BadImageLog(listed_in, len(table), limit=1.0) if images else BadImageLog(listed_in, len(table))
+        bad_images = BadImageLog(listed_in, len(table), limit=None) if images else BadImageLog(listed_in, len(table))
         # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)

@@ -178,12 +178,12 @@ def _check_new(present: Records, records: Records, num_vectors: int) -> None:
         path = records.paths[row]
         if one in own:
             raise UserError(
-                f"two of the images that are added have the id {one!r}, one of them {path}; ids in an index are unique."
-                " Give each an image_id of its own in the annotations."
+                f"the image id {one!r} is there already: {path} and an image before it both bring it; ids in an index"
+                " are unique. Give each an image_id of its own in the annotations."
             )
         if one in path_of and os.path.realpath(path) == os.path.realpath(path_of[one]):
             raise UserError(
-                f"the image {path} is there already, with the id {one!r}. Leave it out; or, to give it another label,"
+                f"the image {path} with the id {one!r} is there already. Leave it out; or, to give it another label,"
                 f" remove it first with `shelfmark index remove --ids {one!r}`."
             )
         if one in path_of:

@@ -39,7 +39,7 @@ def features_of(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
-    bad_limit: float = 0.01,
+    bad_limit: float | None = 0.01,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
@@ -48,7 +48,7 @@ def features_of(
     views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
     bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. bad_limit: the part of the
-    pictures that may be unreadable, if data.on_bad_image is `skip`.
+    pictures that may be unreadable, if data.on_bad_image is `skip`; None for any number but all.
     """
 
     taken: list[Embeddings] = []
@@ -78,7 +78,7 @@ def model_features(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
-    bad_limit: float = 0.01,
+    bad_limit: float | None = 0.01,
 ) -> Embeddings:
     """As `features_of`, for a trained model; the features in its run folder are tried too."""
     return features_of(
@@ -104,7 +104,7 @@ def features_of_photographs(
     no photograph could be read.
     """
     bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-    found = model_features(forgiving(model), table, folder, may_replace=False, bad_images=bad_images, bad_limit=1.0)
+    found = model_features(forgiving(model), table, folder, may_replace=False, bad_images=bad_images, bad_limit=None)
     errors = from_main(lambda: _errors(table, np.setdiff1d(np.arange(len(table)), found.rows), bad_images))
     tell_unread(len(table), errors, bad_images)
     return found, errors

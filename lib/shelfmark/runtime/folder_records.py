@@ -83,7 +83,7 @@ def _require_new(paths: Sequence[str], present: Records) -> None:
 def _there_already(path: str, image_id: str, number: int) -> UserError:
     more = f", and so are {number - 1} others" if number > 1 else ""
     return UserError(
-        f"{path} is in the index already, with the id {image_id!r}{more}. Leave it out; or, to give it another label,"
+        f"the image {path} with the id {image_id!r} is there already{more}. Leave it out; or, to give it another label,"
         f" remove it first with `shelfmark index remove --ids {image_id!r}`."
     )
 
