@@ -24,9 +24,8 @@ def fit(args: argparse.Namespace) -> Outcome:
     embeddings, out = _embeddings(args, "fit"), _folder(args.out, args.smoke)
     from shelfmark.pipelines.cluster import fit_clusterer
 
-    recipe = _recipe(args)
-    fit_clusterer(recipe, embeddings, out, overwrite=args.smoke)
-    return Outcome({"clusterer": out, "name": recipe.discovery.clusterer.name})
+    name = fit_clusterer(_recipe(args), embeddings, out, overwrite=args.smoke)
+    return Outcome({"clusterer": out, "name": name})
 
 
 def run(args: argparse.Namespace) -> Outcome:

@@ -49,6 +49,9 @@ def recognised(answers: Sequence[Recognition]) -> None:
 
 def described(facts: Mapping[str, Any]) -> None:
     """One line a fact, whole: hashes and paths are to be copied."""
+    facts = {name: value for name, value in facts.items() if name != "options"} | {
+        name: str(value) for name, value in facts.get("options", {}).items()
+    }
     width = max(map(len, facts))
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +163,7 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
-        gallery = _gallery(model, source, features_folder, bad_images)
+        gallery = _gallery(model, source, features_folder, bad_images, lambda: index[0])
         return from_main(lambda: _add(gallery, folder, index[0]), "index")
 
 
@@ -226,7 +226,7 @@ def info(folder: Path) -> dict[str, Any]:
         **index.layout.parameters,
         "num_removed_inside": index.store.num_dead,
         **{name: value for name, value in index.facts.items() if name != "options"},
-        **{name: str(value) for name, value in index.facts.get("options", {}).items()},
+        "options": dict(index.facts.get("options", {})),
         "hints": index.store.hints(),
     }
 
@@ -269,29 +269,34 @@ class _Gallery:
             if table is None:
                 paths = _rooted(features.paths, model.recipe.data.root)
                 names = _names(features.labels, model.class_names)
-                return features, Records(self._ids(features.image_ids, index), features.labels, paths, names), None
+                return features, Records(_ids(source, features.image_ids, index), features.labels, paths, names), None
             _require_rows(source.embeddings, features, table)
             features = with_labels_of(table, features, source.embeddings)
         assert table is not None
-        ids, labels = features.image_ids, table.labels[features.rows]
-        names = _names(labels, table.class_names or model.class_names)
-        if source.label_from is not None:
-            assert source.images is not None
-            labels, names = folder_labels(source.images, list(ids), *_known_classes(model, index))
-        if source.label is not None:
-            labels = np.full(len(labels), source.label, dtype=np.int64)
-            names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
-        ids = self._ids(ids, index)
-        paths = Strings.of(str(table.path(int(row))) for row in features.rows)
-        return features, Records(ids, labels, paths, names), _difference(model, table)
+        return features, _records(model, source, table, features.rows, index), _difference(model, table)
 
-    def _ids(self, ids: Strings, index: Index | None) -> Strings:
-        """In an index; the ids of a folder's images are at first their paths relative to it."""
-        prefix = None if self.source.id_prefix is None else self.source.id_prefix.rstrip("/")
-        if self.source.images is None:
-            return ids if prefix is None else Strings.of(f"{prefix}/{one}" for one in ids)
-        present = _NO_RECORDS if index is None else index.records
-        return Strings.of(folder_ids(self.source.images, list(ids), present, prefix))
+
+def _records(model: TrainedModel, source: Source, table: Table, rows: np.ndarray, index: Index | None) -> Records:
+    """The records of the table's `rows` (n,) in an index. UserError: the index has one of these images."""
+    ids, labels = table.image_ids.take(rows), table.labels[rows]
+    names = _names(labels, table.class_names or model.class_names)
+    if source.label_from is not None:
+        assert source.images is not None
+        labels, names = folder_labels(source.images, list(ids), *_known_classes(model, index))
+    if source.label is not None:
+        labels = np.full(len(labels), source.label, dtype=np.int64)
+        names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
+    paths = Strings.of(str(table.path(int(row))) for row in rows)
+    return Records(_ids(source, ids, index), labels, paths, names)
+
+
+def _ids(source: Source, ids: Strings, index: Index | None) -> Strings:
+    """Ids in an index; those of a folder's images are at first their paths relative to it."""
+    prefix = None if source.id_prefix is None else source.id_prefix.rstrip("/")
+    if source.images is None:
+        return ids if prefix is None else Strings.of(f"{prefix}/{one}" for one in ids)
+    present = _NO_RECORDS if index is None else index.records
+    return Strings.of(folder_ids(source.images, list(ids), present, prefix))
 
 
 def _known_classes(model: TrainedModel, index: Index | None) -> tuple[dict[int, str], int]:
@@ -304,16 +309,25 @@ def _known_classes(model: TrainedModel, index: Index | None) -> tuple[dict[int, 
     if index is not None:
         known |= index.records.names
         first_new = max(first_new, int(index.records.labels.max(initial=-1)) + 1)
-    if not known:
-        say("note: no class has a name yet, so each folder becomes a new product")
     return known, first_new
 
 
-def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
-    """The content of an index. All processes compute its features, into `folder`."""
+def _gallery(
+    model: TrainedModel,
+    source: Source,
+    folder: Path,
+    bad_images: Path | None = None,
+    joins: Callable[[], Index] | None = None,
+) -> _Gallery:
+    """The content of an index. All processes compute its features, into `folder`.
+
+    joins: gives the first process the index that the content will join; what it would refuse is refused before a pass.
+    """
     is_as_stored = source.embeddings is not None and source.split is None and source.annotations is None
     with together():
         table = None if is_as_stored else _table(model, source)
+    if table is not None and source.embeddings is None:
+        from_main(lambda: _require_fit(model, source, table, None if joins is None else joins()))
     features, errors = None, dict[str, str]()
     if source.images is not None:
         assert table is not None
@@ -322,6 +336,13 @@ def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path
         assert table is not None
         features = model_features(model, table, folder, may_replace=False, bad_images=bad_images)
     return _Gallery(model, source, table, features, errors)
+
+
+def _require_fit(model: TrainedModel, source: Source, table: Table, index: Index | None) -> None:
+    if source.label_from is not None and not _known_classes(model, index)[0]:
+        say("note: no class has a name yet, so each folder becomes a new product")
+    records = _records(model, source, table, np.arange(len(table)), index)
+    (_NO_RECORDS if index is None else index.records).require_new(records)
 
 
 def _stored(model: TrainedModel, folder: Path) -> Embeddings:
