@@ -26,8 +26,9 @@ def folder_ids(folder: Path, names: Sequence[str], present: Records, prefix: str
         return [f"{prefix}/{name}" for name in names]
     taken = {one: present.paths[row] for row, one in enumerate(present.ids)}
     above = folder.resolve().parts[1:]
-    for num_folders in range(1, len(above) + 1):
-        ids = [os.path.join(*above[-num_folders:], name) for name in names]
+    ids: list[str] = []
+    for num_folders in range(min(1, len(above)), len(above) + 1):
+        ids = ["/".join([*above[len(above) - num_folders :], name]) for name in names]
         clashes = [row for row, one in enumerate(ids) if one in taken]
         for row in clashes:
             # A link may lead to the folder under another path.
