@@ -12,6 +12,7 @@ from typing import Any
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
@@ -98,7 +99,7 @@ class BadImageLog:
         if len(self) == self._num_written or not dist.is_main():
             return
         text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows = line_feed_writer(text)
         rows.writerow(BadImage._fields)
         rows.writerows(map(spreadsheet_cell, bad) for bad in sorted(self._by_row.values()))
         write_text(self.file, text.getvalue())

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
-from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.text_safety import printable, spreadsheet_cell
 from shelfmark.data.identity import identities
 from shelfmark.data.table import Table
 
@@ -98,10 +99,12 @@ def write_image_ids(file: Path, image_ids: Iterable[str]) -> None:
 def write_relabels(file: Path, labels: Iterable[tuple[str, int]], names: Mapping[int, str] | None = None) -> None:
     """Writes a relabel list of image ids and labels. names: of classes, for a third column."""
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(NAMED_HEADER if names else RELABEL_HEADER)
     for image_id, label in labels:
-        rows.writerow([image_id, label, *([spreadsheet_cell(names.get(label, ""))] if names else [])])
+        rows.writerow(
+            [image_id, label, *([spreadsheet_cell(printable(names.get(label, ""), one_line=True))] if names else [])]
+        )
     write_text(file, text.getvalue())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 
 from shelfmark.cleaning.suspects import Suspects, find_suspects, images_to_leave
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
@@ -134,7 +134,7 @@ def write_lists(cleaned: LabelFindings) -> None:
 def _suspects_csv(cleaned: LabelFindings) -> str:
     suspects, embeddings = cleaned.suspects, cleaned.embeddings
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow([*_HEADER, *(_NAMES if cleaned.names else [])])
     for row in suspects.ranking:
         named = (embeddings.rows[row], *map(spreadsheet_cell, (embeddings.image_ids[row], embeddings.paths[row])))

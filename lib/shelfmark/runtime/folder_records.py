@@ -1,4 +1,4 @@
-"""Ids and labels that the photographs of a folder get in an index. Legend: N photographs."""
+"""Ids and labels that the photographs of a folder get in an index. Legend: N images."""
 
 from __future__ import annotations
 
