@@ -45,7 +45,7 @@ def test_the_others_of_a_folder_are_predicted_and_shown_with_names(
     ids, classes, _, names = read_named_topk(Path("a_top2.csv"))
     assert list(ids) == ["0.png"]
     assert names == {label: f"class {label}" for label in classes[0].tolist()}
-    reason = "not a JPEG, PNG, WebP, BMP or GIF image"
+    reason = "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"
     assert listed("a_bad_images.csv") == [(f"{row}.png", reason) for row in range(4, 9)]
     assert f"4.png could not be read: {reason}" in caplog.text
     assert "5 of 6 photographs could not be read; all are listed in a_bad_images.csv" in caplog.text

@@ -19,14 +19,17 @@ from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 
 _NUM_NAMED = 10
+ALWAYS_ALLOWED = 10
+"""Unreadable pictures that end no run, however few pictures there are: one in a hundred of 196 would be one."""
 
 
 class BadImageLog:
     """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
 
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
-    num_images: pictures in the set. limit: the part of them that may be unreadable. None is for photographs that a user
-    asks about: any number but all, and the file is written at the end of the pass.
+    num_images: pictures in the set. limit: the part of them that may be unreadable, data.max_bad_images. It is never
+    less than 10 pictures and, below 1, never all of them. None is for photographs that a user asks about: any number
+    but all, and the file is written at the end of the pass.
     """
 
     def __init__(self, file: Path, num_images: int, limit: float | None = 0.01) -> None:
@@ -58,7 +61,7 @@ class BadImageLog:
             self.write()
         if self.limit is None:
             self._require_one()
-        elif len(self) > self.limit * self.num_images:
+        elif self._are_too_many(self.limit):
             self.write()
             raise UserError(self._complaint())
 
@@ -89,6 +92,10 @@ class BadImageLog:
             agree(failed)
         finally:
             del failed
+
+    def _are_too_many(self, limit: float) -> bool:
+        are_all = 0 < self.num_images <= len(self) and limit < 1
+        return are_all or len(self) > allowed(self.num_images, limit)
 
     def write(self) -> None:
         """Brings the file up to date, while the pass goes on."""
@@ -131,9 +138,10 @@ class BadImageLog:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
         examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
         return (
-            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
-            f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
-            " repair them or take them out of the annotations."
+            f"{len(self)} of {self.num_images} images could not be read, more than"
+            f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons}. For example {examples}. All that"
+            f" were met are listed in {self.file}; repair them or take them out of the annotations, or allow more, by"
+            f" data.max_bad_images (now {self.limit:g})."
         )
 
 
@@ -141,3 +149,8 @@ def read_bad_images(file: Path) -> dict[int, str]:
     """The reason for each row in a list that a `BadImageLog` wrote."""
     with open(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         return {int(row["row"]): row["reason"] for row in csv.DictReader(stream)}
+
+
+def allowed(num_images: int, limit: float) -> int:
+    """As many of `num_images` pictures may be unreadable."""
+    return max(ALWAYS_ALLOWED, int(limit * num_images))

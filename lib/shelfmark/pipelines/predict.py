@@ -69,8 +69,8 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
     with together():
         table = folder_table(images) if images else test_set(model)
         check_ids(table.image_ids)
-    listed_in = _beside(file, "_bad_images")
-    log = BadImageLog(listed_in, len(table), limit=None) if images else BadImageLog(listed_in, len(table))
+    limit = None if images else model.recipe.data.max_bad_images
+    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit)
     classes, scores = _best_classes(forgiving(model) if images else model, table, max(1, topk), log)
     names = dict(enumerate(model.class_names or ()))
     predicted = Prediction(table, classes, scores, file, None, names, log.reasons)

@@ -57,8 +57,8 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
-        listed_in = folder / "bad_images.csv"
-        bad_images = BadImageLog(listed_in, len(table), limit=None) if images else BadImageLog(listed_in, len(table))
+        limit = None if images else model.recipe.data.max_bad_images
+        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table), limit=limit)
         # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)

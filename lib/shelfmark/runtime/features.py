@@ -39,7 +39,7 @@ def features_of(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
-    bad_limit: float | None = 0.01,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
@@ -47,8 +47,8 @@ def features_of(
     copied from elsewhere, or computed by a pass over the pictures. views: with more than the centre, the mean of the
     views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
-    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. bad_limit: the part of the
-    pictures that may be unreadable, if data.on_bad_image is `skip`; None for any number but all.
+    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. of_photographs: a
+    user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is `skip`.
     """
 
     taken: list[Embeddings] = []
@@ -64,7 +64,8 @@ def features_of(
     _require_same_pictures(table, facts)
     if not is_there:
         bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-        log = BadImageLog(bad_images, num_images=len(table), limit=bad_limit)
+        limit = None if of_photographs else recipe.data.max_bad_images
+        log = BadImageLog(bad_images, num_images=len(table), limit=limit)
         return _extracted(network, recipe, table, folder, facts, precision, views, log)
     with together():
         return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
@@ -78,7 +79,7 @@ def model_features(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
-    bad_limit: float | None = 0.01,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """As `features_of`, for a trained model; the features in its run folder are tried too."""
     return features_of(
@@ -91,7 +92,7 @@ def model_features(
         stored_in=[model.run_folder / STORED, *stored_in],
         may_replace=may_replace,
         bad_images=bad_images,
-        bad_limit=bad_limit,
+        of_photographs=of_photographs,
     )
 
 
@@ -104,7 +105,9 @@ def features_of_photographs(
     no photograph could be read.
     """
     bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-    found = model_features(forgiving(model), table, folder, may_replace=False, bad_images=bad_images, bad_limit=None)
+    found = model_features(
+        forgiving(model), table, folder, may_replace=False, bad_images=bad_images, of_photographs=True
+    )
     errors = from_main(lambda: _errors(table, np.setdiff1d(np.arange(len(table)), found.rows), bad_images))
     tell_unread(len(table), errors, bad_images)
     return found, errors
