@@ -28,6 +28,7 @@ from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
+from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
@@ -68,6 +69,7 @@ from shelfmark.runtime.resume_plan import (
     run_folder,
     unchanged,
 )
+from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
@@ -100,6 +102,7 @@ def train(
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
             say(start.reason)
+            splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
             require_score(loaded.config, splits)
             for change in changes:
@@ -174,7 +177,7 @@ class _Stages:
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train.num_classes, start, device)
+    network = _network(recipe, splits.train, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
@@ -226,10 +229,10 @@ def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: 
         )
 
 
-def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
-    network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
+def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
+    network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, start.checkpoint.read_model())
+        fresh = load_matching(network, weights_by_class(network, train, start.checkpoint))
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.data.class_map import class_key
 from shelfmark.retrieval.index import Records
 
 
@@ -58,9 +58,9 @@ def folder_labels(
     classes = [own if loose else name.split("/", 1)[0] for name in names]
     labels_of: dict[str, list[int]] = {}
     for label, name in known.items():
-        labels_of.setdefault(_plain(name), []).append(label)
+        labels_of.setdefault(class_key(name), []).append(label)
     label_of: dict[str, int] = {}
-    for name in sorted(set(map(_plain, classes))):
+    for name in sorted(set(map(class_key, classes))):
         found = labels_of.get(name, [])
         if len(found) > 1:
             raise UserError(
@@ -70,7 +70,7 @@ def folder_labels(
         label_of[name] = found[0] if found else first_new
         first_new += not found
     used = {label: known.get(label, name) for name, label in label_of.items()}
-    return np.array([label_of[_plain(name)] for name in classes], dtype=np.int64), used
+    return np.array([label_of[class_key(name)] for name in classes], dtype=np.int64), used
 
 
 def _require_new(paths: Sequence[str], present: Records) -> None:
@@ -87,8 +87,3 @@ def _there_already(path: str, image_id: str, number: int) -> UserError:
         f"the image {path} with the id {image_id!r} is there already{more}. Leave it out; or, to give it another label,"
         f" remove it first with `shelfmark index remove --ids {image_id!r}`."
     )
-
-
-def _plain(name: str) -> str:
-    """macOS writes the names of folders in decomposed letters."""
-    return unicodedata.normalize("NFC", name).strip()
