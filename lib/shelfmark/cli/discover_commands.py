@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.existing import checkpoint, config_file, existing_folder
+from shelfmark.cli.existing import checkpoint, config_file, existing_folder, output_file
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
@@ -84,7 +83,7 @@ DISCOVER_COMMANDS = {
                 metavar="DIR",
             ),
             option("--RESUME_MODEL", "folder of the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
-            option("--out", "CSV file for the answers", type=Path, metavar="FILE"),
+            option("--out", "CSV file for the answers", type=output_file, metavar="FILE"),
         ],
     ),
 }

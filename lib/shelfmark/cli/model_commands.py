@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
+from shelfmark.cli.existing import output_folder
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
@@ -80,7 +80,7 @@ MODEL_COMMANDS = {
         evaluate,
         [
             RESUME,
-            option("--out", "folder for the scores", type=Path, metavar="DIR"),
+            option("--out", "folder for the scores", type=output_folder, metavar="DIR"),
             option("--clusters", "also compute scores of k-means clusters of the features", action="store_true"),
             option(
                 "--verification",
@@ -131,7 +131,7 @@ MODEL_COMMANDS = {
                 default="all",
                 metavar="NAMES",
             ),
-            option("--out", "folder for the table of scores and the checkpoint", type=Path, metavar="DIR"),
+            option("--out", "folder for the table of scores and the checkpoint", type=output_folder, metavar="DIR"),
             *DEVICES,
         ],
         recipe=model_recipe,
@@ -147,7 +147,7 @@ MODEL_COMMANDS = {
         embed,
         [
             RESUME,
-            option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
+            option("--out", "folder for the features", type=output_folder, metavar="DIR", required=True),
             option(
                 "--split",
                 "annotations of the config to read",
@@ -176,7 +176,9 @@ MODEL_COMMANDS = {
                 type=annotation_file,
                 metavar="FILE",
             ),
-            option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
+            option(
+                "--out", "folder for the lists (default: clean in the run folder)", type=output_folder, metavar="DIR"
+            ),
             option(
                 "--keep-accuracy",
                 "keep all images of a class if its accuracy is PART or more",

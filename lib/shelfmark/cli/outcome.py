@@ -38,7 +38,6 @@ def told(run: Callable[[], Outcome | int], is_json: bool) -> int:
             outcome.show()
     if is_main and is_json:
         output.write(as_json(outcome.value))
-        output.flush()
     if outcome.status == ExitCode.UNREADABLE and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return ExitCode.WRONG_INPUT if is_main else ExitCode.DONE
     return outcome.status
