@@ -23,7 +23,7 @@ class NotUtf8(ValueError):  # noqa: N818
 
     def __init__(self, raw: bytes) -> None:
         name, tool = other_encoding(raw) or ("no text", "")
-        next_step = f" Save it as UTF-8, or convert it: iconv -f {tool} -t UTF-8 OLD > NEW" if tool else ""
+        next_step = f" Save it as UTF-8, or convert it: `iconv -f {tool} -t UTF-8 OLD > NEW`." if tool else ""
         super().__init__(f"not UTF-8 text; it seems to be {name}.{next_step}")
         try:
             raw.decode("utf-8")
