@@ -26,6 +26,9 @@ PACKAGE = re.compile(r"""\s+(?:(['"])(.+?)\1|([A-Za-z0-9][\w-]*))""")
 
 def violation(rest: str) -> str:
     """What is wrong with the words behind `pip install`, or ""."""
+    if " --no-index" in rest:
+        # Files of this machine alone.
+        return ""
     while option := OPTION.match(rest):
         rest = rest[option.end() :]
     if checkout := CHECKOUT.match(rest):
@@ -62,6 +65,7 @@ def test_every_install_line_names_the_checkout_or_a_declared_package() -> None:
     [
         " -e .",
         " .",
+        ' --quiet --no-index --target x "$WHEELS"/*.whl',
         " -e '.[adapters]', or set model.adapters.rank=0",
         " -e '.[leiden,cluster]'`; GPL |",
         " --quiet -c constraints.txt -e '.[dev]'",

@@ -11,6 +11,7 @@ from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.outcome import told
 from shelfmark.cli.parser import parse, usage
 from shelfmark.cli.processes import require_one_process, run
+from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.stopping import Stopped
@@ -24,6 +25,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, one of `ExitCode`."""
+    keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _with_system_errors_told(words)

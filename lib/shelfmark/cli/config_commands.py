@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from shelfmark.cli.options import CONFIG
+from shelfmark.cli.options import CONFIG, MODEL
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option, two_columns
-from shelfmark.cli.recipes import train_recipe
+from shelfmark.cli.recipes import settled_recipe
 
 
 def config(args: argparse.Namespace) -> Outcome:
@@ -31,7 +31,7 @@ def config(args: argparse.Namespace) -> Outcome:
     if args.schema:
         schema = schema_json(Recipe)
         return Outcome(json.loads(schema), lambda: print(schema))
-    loaded = train_recipe(args)
+    loaded = settled_recipe(args)
     return Outcome(loaded.config.model_dump(mode="json"), lambda: print(to_yaml(loaded)))
 
 
@@ -41,6 +41,7 @@ CONFIG_COMMANDS = {
         config,
         [
             CONFIG,
+            MODEL,
             option(
                 "--describe",
                 "describe the option KEY, such as optim.lr, or a group of options, such as optim or losses.smooth_ap",
@@ -79,8 +80,8 @@ def _described(args: argparse.Namespace) -> Outcome:
     from shelfmark.recipe import Recipe
 
     top = Shape.of(Recipe)
-    is_given = args.config is not None or bool(args.overrides)
-    loaded = train_recipe(args) if is_given else load(Recipe)
+    is_given = args.config is not None or args.model is not None or bool(args.overrides)
+    loaded = settled_recipe(args) if is_given else load(Recipe)
     values = loaded.config.model_dump(mode="json")
     place, key = find(top, present_key(args.describe.replace("[]", ".0")), values)
     here = (value_at(values, key), loaded.origins.get(key, "")) if key and is_given else None

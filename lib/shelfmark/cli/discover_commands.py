@@ -6,9 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint, config_file, existing_folder, output_file
+from shelfmark.cli.options import MODEL
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
+from shelfmark.cli.recipes import published_model
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 
@@ -55,6 +57,7 @@ DISCOVER_COMMANDS = {
         discover,
         [
             option("--config", "YAML recipe, such as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
+            MODEL,
             option(
                 "--redo",
                 "repeat this stage of round 0, or of ROUND, and everything after it",
@@ -95,9 +98,10 @@ def _recipe(args: argparse.Namespace) -> Loaded:
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
 
-    loaded = load(Recipe, args.config, args.overrides)
+    base = published_model(args)
+    loaded = load(Recipe, args.config, [*base, *args.overrides])
     if args.smoke:
         from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 
-        loaded = load(Recipe, args.config, [*discovery_smoke_overrides(loaded.config), *args.overrides])
+        loaded = load(Recipe, args.config, [*base, *discovery_smoke_overrides(loaded.config), *args.overrides])
     return loaded

@@ -15,6 +15,12 @@ CONFIG = option(
     type=config_file,
     metavar="FILE",
 )
+MODEL = option(
+    "--model",
+    "backbone with published weights, a timm name such as tf_efficientnet_lite0: short for model.backbone=NAME"
+    " model.weights=pretrained (docs/models.md lists names)",
+    metavar="NAME",
+)
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
 image_folder = existing_folder("a folder of photographs")

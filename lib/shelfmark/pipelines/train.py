@@ -47,6 +47,7 @@ from shelfmark.engine.hooks import (
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
+from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
@@ -57,6 +58,7 @@ from shelfmark.optim import OptimOptions, StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
@@ -100,6 +102,7 @@ def train(
     ):
         with working("start"):
             found = find_checkpoint(loaded.config, resume, aside)
+            loaded = settled(loaded, found.checkpoint)
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
@@ -110,6 +113,7 @@ def train(
             require_score(loaded.config, splits)
             for change in changes:
                 say(f"resume: {change}")
+            _warn_of_input(loaded.config, start)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
             if not small_evaluation:
@@ -133,6 +137,13 @@ def train(
 def _num_checkpoints(recipe: Recipe) -> int:
     """The checkpoints of a whole run: the best and the last, and the one before the last."""
     return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
+
+
+def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
+    """Tells of an input that the first weights were not trained with; of a resumed run's, its changes tell."""
+    told = "" if start.resumed else disagreement(recipe, start.checkpoint)
+    if told:
+        warn(told)
 
 
 def _check_images(recipe: Recipe, splits: Splits) -> None:
@@ -190,7 +201,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
-    precision = Precision.resolve(recipe.train.precision, device)
+    precision = _precision(recipe, network, start, device)
     saved = start.resumed.read_state() if start.resumed else {}
     stage = _stage_of(recipe, saved)
     if start.resumed:
@@ -213,6 +224,12 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     stages = _Stages(recipe, splits, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
+
+
+def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.device) -> Precision:
+    if start.resumed:
+        return Precision.resolve(recipe.train.precision, device, start.resumed.manifest.get("precision", ""))
+    return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
 
 
 def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
@@ -312,7 +329,7 @@ def _trainer(
     state, num_epochs = parts.state, recipe.train.num_epochs
     log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
     checkpointer = Checkpointer(
-        folder, state, _facts(recipe, splits), lambda: hooks.state_dict(), recipe.train.keep_last
+        folder, state, _facts(recipe, splits, state.precision), lambda: hooks.state_dict(), recipe.train.keep_last
     )
     checkpoint = Checkpoint(
         state,
@@ -359,7 +376,7 @@ def _trainer(
     )
 
 
-def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, Any]:
     """The facts in the manifest of each checkpoint, besides the run's progress."""
     table = splits.train
     return {
@@ -371,6 +388,7 @@ def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
+        "precision": precision.name,
         **scored_images(splits),
     }
 
