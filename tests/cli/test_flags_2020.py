@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shelfmark.cli.flags_2020 import FLAGS, nearest_flag, translate_2020
+from shelfmark.cli.flag_hints import hint
+from shelfmark.cli.flags_2020 import FLAGS, flags_2020, translate_2020
 from shelfmark.config.load import load
 from shelfmark.core.errors import UserError
 from shelfmark.recipe.tree import Recipe
@@ -177,14 +178,24 @@ def test_a_value_out_of_range_is_found_by_the_loader_under_the_flags_name():
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "following", "meant"),
     [
-        ("--base_lr", "--BASE_LR"),
-        ("--BASELR=0.1", "--BASE_LR"),
-        ("--resume-model", "--RESUME_MODEL"),
-        ("--confg", "--config"),
-        ("--zzz", None),
+        ("--base_lr", "0.1", "--BASE_LR"),
+        ("--BASELR=0.1", "", "--BASE_LR"),
+        ("--resume-model", "x", "--RESUME_MODEL"),
+        ("--confg", "x", "--config"),
+        ("--zzz", "", ""),
+        ("epochs", "3", ""),
+        # Words of other programs, as for keys.
+        ("--epochs", "3", "train.num_epochs=3"),
+        ("--lr=0.1", "", "optim.lr=0.1"),
+        ("--lr", "--config", "optim.lr=..."),
+        ("-b", "64", "train.batch_size=64"),
+        ("--img-size", "224", "data.input_size_px=224"),
+        ("--loss", "arcface", "losses=[{name: arcface}]"),
+        ("--resume", "log/a/last", "--RESUME_MODEL"),
+        ("--gpus", "1", "--gpu_ids"),
     ],
 )
-def test_a_near_miss_is_told_the_flag(typed, meant):
-    assert nearest_flag(typed, ["--config"]) == meant
+def test_a_flag_that_is_none_is_told_the_flag_or_the_option(typed, following, meant):
+    assert hint(typed, following, ["--config", "--RESUME_MODEL", "--gpu_ids", *flags_2020()]) == meant

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
+from shelfmark.cli.help_pages import group_names, usage, usage_of_group
 from shelfmark.cli.outcome import told
-from shelfmark.cli.parser import parse, usage
+from shelfmark.cli.parser import parse
 from shelfmark.cli.processes import require_one_process, run
 from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.errors import UserError, did_you_mean
@@ -21,6 +22,8 @@ from shelfmark.core.write_errors import system_error_told
 # OpenMP's threads wait for each other by spinning, 300,000 times over; where the cores are shared with loader
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+_HELP = ("-h", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,8 +87,13 @@ def _discard_output() -> None:
 
 
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words or words[0] in _HELP:
         print(usage(COMMANDS))
+        return ExitCode.DONE
+    if words[0] in group_names(COMMANDS) and words[1:2] and words[1] in _HELP:
+        print(usage_of_group(words[0], COMMANDS))
         return ExitCode.DONE
     if words[0] in ("-V", "--version"):
         print(f"shelfmark {__version__}")
@@ -96,7 +104,7 @@ def _run(words: list[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         if parts := [one.partition(" ")[2] for one in COMMANDS if one.startswith(f"{name} ")]:
-            raise UserError(f"`shelfmark {name}` wants one of: {', '.join(parts)}.")
+            raise UserError(f"`shelfmark {name}` wants one of: {', '.join(parts)}. try: shelfmark {name} --help")
         hint = did_you_mean(name, COMMANDS)
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shelfmark.cli.cluster_commands import CLUSTER_COMMANDS
+from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
@@ -20,4 +21,5 @@ COMMANDS = {
     **CLUSTER_COMMANDS,
     **DATA_COMMANDS,
     **CONFIG_COMMANDS,
+    **COMPLETION_COMMANDS,
 }

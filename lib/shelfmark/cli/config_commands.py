@@ -7,9 +7,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from shelfmark.cli.help_pages import two_columns
 from shelfmark.cli.options import CONFIG, MODEL
 from shelfmark.cli.outcome import Outcome
-from shelfmark.cli.parser import Command, option, two_columns
+from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import settled_recipe
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.errors import UserError
 from shelfmark.migrate.flags import OldFlag, meaning_of_values
 from shelfmark.migrate.notes import Note
 from shelfmark.migrate.readers import always, any_of, number, renamed, whole, words
@@ -49,10 +49,9 @@ def translate_2020(argv: Sequence[str]) -> Translation:
     return Translation(found.overrides, rest, found.notes)
 
 
-def nearest_flag(name: str, others: Sequence[str] = ()) -> str | None:
-    """The flag, of 2020 or of `others`, that an unknown one (`--base_lr`) was most likely meant to be."""
-    known = [f"--{flag}" for flag in (*FLAGS, "RESUME_MODEL", "gpu_ids")]
-    return did_you_mean(name.partition("=")[0], [*others, *known])
+def flags_2020() -> list[str]:
+    """Every flag of 2020, as it is typed."""
+    return [f"--{flag}" for flag in FLAGS]
 
 
 def _dataset(text: str, values: Values) -> Reading:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shelfmark.cli.parser import two_columns
+from shelfmark.cli.help_pages import two_columns
 from shelfmark.config.options import Place
 from shelfmark.config.write import inline
 

@@ -6,7 +6,11 @@ from shelfmark.cli.existing import checkpoint, config_file, existing_file, exist
 from shelfmark.cli.parser import option
 
 RESUME = option(
-    "--RESUME_MODEL", "folder of the checkpoint, such as log/shop/best_model", type=checkpoint, metavar="CKPT"
+    "--RESUME_MODEL",
+    "folder of the checkpoint, such as log/shop/best_model",
+    is_needed=True,
+    type=checkpoint,
+    metavar="CKPT",
 )
 CONFIG = option(
     "--config",
@@ -31,7 +35,17 @@ embeddings_folder = existing_folder(
 
 NUM_GPUS = "--num-gpus"
 DEVICES = [
-    option("--gpu_ids", "GPUs to use, such as 0,1. One process is started for each", metavar="IDS"),
-    option(NUM_GPUS, "number of processes to start, one for each GPU", type=int, metavar="N"),
+    option(
+        "--gpu_ids",
+        "GPUs to use, such as 0,1. One process is started for each (default: the first GPU, or the CPU, as train.device"
+        " says)",
+        metavar="IDS",
+    ),
+    option(
+        NUM_GPUS,
+        "number of processes to start, one for each GPU; without GPUs they share the CPU (default: 1)",
+        type=int,
+        metavar="N",
+    ),
 ]
 """The options of every command that shares its work among processes: those with a `Command.recipe`, train, discover."""

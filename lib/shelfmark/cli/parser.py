@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from shelfmark.cli.help_pages import below_the_options, page_width, wrapped
 from shelfmark.cli.outcome import Outcome
-from shelfmark.core.errors import UserError, did_you_mean
-from shelfmark.core.exit_codes import ExitCode
+from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import LAUNCH
 from shelfmark.core.text_safety import printable
 
-_MAX_WIDTH = 100
 
 if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
@@ -30,11 +27,16 @@ class Option:
     flag: str
     help: str
     settings: Mapping[str, Any]
+    is_needed: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        return self.is_needed or bool(self.settings.get("required"))
 
 
-def option(flag: str, help: str, **settings: Any) -> Option:
-    """A flag; settings as argparse's add_argument takes them."""
-    return Option(flag, help, settings)
+def option(flag: str, help: str, is_needed: bool = False, **settings: Any) -> Option:
+    """A flag; settings as argparse's add_argument takes them. is_needed: shown as required; the command asks for it."""
+    return Option(flag, help, settings, is_needed)
 
 
 JSON = option(
@@ -59,6 +61,17 @@ class Command:
 
 
 class _Parser(argparse.ArgumentParser):
+    """needed: options that every call needs, some of which the command itself asks for, in words that teach."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.needed: list[argparse.Action] = []
+
+    def format_help(self) -> str:
+        for action in self.needed:
+            action.required = True
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}\n{self.format_usage()}try: {self.prog} --help")
 
@@ -70,19 +83,22 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     """
     parser = _build(name, command)
     if not command.takes_config:
-        return parser.parse_args(argv)
+        known, unknown = parser.parse_known_args(argv)
+        if unknown:
+            meant = _meant(unknown, [flag.flag for flag in (*command.options, JSON)])
+            raise UserError(f"{unknown[0]!r} is not an option of `shelfmark {name}`.{meant}")
+        return known
     # Imported here because --help of the other commands need not wait for it.
     from shelfmark.cli.effects import without_effect
-    from shelfmark.cli.flags_2020 import nearest_flag, translate_2020
+    from shelfmark.cli.flags_2020 import flags_2020, translate_2020
     from shelfmark.config.overrides import parse_override
 
     translated, rest, notes = translate_2020(argv)
     known, unknown = parser.parse_known_args(rest)
     overrides = list(translated)
-    for word in unknown:
+    for place, word in enumerate(unknown):
         if word.startswith("-") or "=" not in word:
-            hint = nearest_flag(word) or _nearest_option(word, command)
-            meant = f" Did you mean {hint}?" if hint else ""
+            meant = _meant(unknown[place:], [*(flag.flag for flag in (*command.options, JSON)), *flags_2020()])
             raise UserError(f"{word!r} is neither an option of `shelfmark {name}` nor key=value.{meant}")
         overrides.append(parse_override(word))
     if _speaks():
@@ -93,61 +109,52 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     return known
 
 
+def _meant(unknown: Sequence[str], flags: Sequence[str]) -> str:
+    from shelfmark.cli.flag_hints import hint
+    from shelfmark.config.overrides import parse_override
+    from shelfmark.config.yaml_lines import blank_missing
+
+    if blank_missing(unknown[0]):
+        parse_override(unknown[0])
+    found = hint(unknown[0], unknown[1] if len(unknown) > 1 else "", flags)
+    return f" Did you mean {found}?" if found else ""
+
+
 def _speaks() -> bool:
     """Whether this process says what concerns the line itself: of several, the one that was started first."""
     return LAUNCH not in os.environ and os.environ.get("RANK", "0") == "0"
 
 
-def usage(commands: Mapping[str, Command]) -> str:
-    """The page that `shelfmark --help` shows."""
-    lines = two_columns({name: command.help for name, command in commands.items()})
-    wrapped = textwrap.wrap(exit_statuses(), _width())
-    first, last = "usage: shelfmark COMMAND [options] [key=value ...]", "shelfmark COMMAND --help"
-    return "\n".join([first, "", *lines, "", *wrapped, "", last])
-
-
-def exit_statuses() -> str:
-    """A sentence with every exit status and its meaning."""
-    return f"Exit status: {'; '.join(f'{code.value} {code.meaning}' for code in ExitCode)}."
-
-
-def two_columns(rows: Mapping[str, str]) -> list[str]:
-    """Lines of names, with what is said of each behind it, wrapped to the terminal; '' for a name takes no column."""
-    width = _width()
-    column = max((len(name) for name in rows), default=0) + 4
-    lines: list[str] = []
-    for name, text in rows.items():
-        first = f"  {name:<{column - 2}}" if name else "  "
-        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [
-            first.rstrip()
-        ]
-    return lines
-
-
-def _width() -> int:
-    return min(_MAX_WIDTH, shutil.get_terminal_size().columns)
-
-
 def _build(name: str, command: Command) -> argparse.ArgumentParser:
-    of_config = (
-        "key=value sets any option of the config, such as optim.lr=0.1. The flags of 2020 (--BASE_LR 0.1) work too. "
-    )
+    from shelfmark.cli.commands import COMMANDS
+
     parser = _Parser(
         prog=f"shelfmark {name}",
-        description=command.help,
-        epilog=f"{of_config if command.takes_config else ''}{exit_statuses()}",
+        description=wrapped(command.help),
+        epilog=below_the_options(name, command.takes_config, COMMANDS),
         allow_abbrev=False,
+        formatter_class=_Formatter,
+        add_help=False,
     )
+    required, others = parser.add_argument_group("required options"), parser.add_argument_group("options")
+    others.add_argument("-h", "--help", action="help", help="show this page")
     for flag in (*command.options, JSON):
-        parser.add_argument(flag.flag, help=_with_default(flag), **flag.settings)
+        group = (required if flag.is_required else others) if flag.flag.startswith("-") else parser
+        action = group.add_argument(flag.flag, help=_with_default(flag), **flag.settings)
+        if flag.is_required:
+            parser.needed.append(action)
     return parser
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """As argparse's, with description and epilog as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=page_width() - 2)
+
+
 def _with_default(flag: Option) -> str:
-    """The help with the default behind it, where there is one that does something and the help does not name it."""
+    """The help with the default behind it, where the option has a value that does something and the help names none."""
     default = flag.settings.get("default")
-    return f"{flag.help} (default: {default})" if default and "(default: " not in flag.help else flag.help
-
-
-def _nearest_option(word: str, command: Command) -> str | None:
-    return did_you_mean(word.split("=")[0], [flag.flag for flag in (*command.options, JSON)])
+    has_default = default not in (None, "", []) and "(default: " not in flag.help
+    return f"{flag.help} (default: {default})".replace("%", "%%") if has_default else flag.help

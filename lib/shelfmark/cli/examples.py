@@ -1,0 +1,66 @@
+"""Command lines to begin with: `shelfmark COMMAND --help` ends with those of the command."""
+
+from __future__ import annotations
+
+_BEST = "--RESUME_MODEL log/shop/best_model"
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "shelfmark train --config grocery",
+        "shelfmark train --config grocery name=mine train.num_epochs=20 optim.lr=0.05",
+        "shelfmark train --RESUME_MODEL log/mine/last",
+    ),
+    "demo": ("shelfmark demo",),
+    "test": (
+        f"shelfmark test {_BEST}",
+        f"shelfmark test {_BEST} --images photographs --topk 5 --tta flip",
+    ),
+    "ensemble": ("shelfmark ensemble log/a/topk.csv log/b/topk.csv --weights 2 1 --out both.csv",),
+    "weigh-experts": ("shelfmark weigh-experts --RESUME_MODEL log/experts/best_model --images photographs",),
+    "pseudo-label": (
+        f"shelfmark pseudo-label {_BEST} --images photographs --min-confidence 0.95 --with-train --out more.json",
+    ),
+    "evaluate": (
+        f"shelfmark evaluate {_BEST}",
+        f"shelfmark evaluate {_BEST} --post flip alpha_qe --verification",
+    ),
+    "calibrate": (
+        f"shelfmark calibrate {_BEST}",
+        f"shelfmark calibrate {_BEST} --method tau_norm,temperature calibrate.folds=10",
+    ),
+    "tau-norm": (f"shelfmark tau-norm {_BEST} tau_norm.stop=2",),
+    "embed": (
+        f"shelfmark embed {_BEST} --split val --out features/val",
+        f"shelfmark embed {_BEST} --images photographs --out features/photographs",
+    ),
+    "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
+    "index build": (
+        f"shelfmark index build {_BEST} --out index",
+        f"shelfmark index build {_BEST} --images products --label-from folder --out index",
+    ),
+    "index add": ("shelfmark index add --index index --images new_product --label 90 --class-name 'Oat milk'",),
+    "index remove": ("shelfmark index remove --index index --labels 90",),
+    "index info": ("shelfmark index info --index index",),
+    "index export": ("shelfmark index export --index index --format parquet --out vectors.parquet",),
+    "index search": ("shelfmark index search --index index photo.jpg",),
+    "search": ("shelfmark search --index index photo.jpg", "shelfmark search --index index photographs --k 20 --json"),
+    "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
+    "discover": (
+        "shelfmark discover --config discovery/shop --smoke",
+        "shelfmark discover --config discovery/shop --review discovery.rounds=3",
+    ),
+    "discover assign": ("shelfmark discover assign --run log/discovery_shop photo.jpg --out answers.csv",),
+    "cluster fit": ("shelfmark cluster fit --embeddings features/train --out clusterer",),
+    "cluster run": ("shelfmark cluster run --clusterer clusterer --embeddings features/val --out clusters",),
+    "prepare": (
+        "shelfmark prepare folder --source photographs --out dataset/mine",
+        "shelfmark prepare sop --source Stanford_Online_Products --out dataset/sop",
+    ),
+    "migrate": ("shelfmark migrate 'python main.py --dataset vehicle_id --loss smoothap --bs 384'",),
+    "config": (
+        "shelfmark config --list",
+        "shelfmark config --config grocery optim.lr=0.05 > mine.yaml",
+        "shelfmark config --describe optim",
+    ),
+    "completion": ('eval "$(shelfmark completion bash)"',),
+}
