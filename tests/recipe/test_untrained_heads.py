@@ -15,7 +15,8 @@ def told(*texts: str) -> list[str]:
 def test_a_head_that_no_loss_names_is_told_with_both_ways_out():
     [sentence] = told("model.heads={rank: {dim: 8}}")
     assert sentence.startswith("model.heads.rank: no loss trains this head")
-    assert "model.heads.rank=null" in sentence and "head: rank" in sentence
+    assert "model.heads.rank=null" in sentence
+    assert "head: rank" in sentence
     assert told("model.heads={rank: {dim: 8}}", "losses=[{name: smooth_ap, head: rank}]", "eval.metric=recall@1") == []
     assert told() == []
 

@@ -74,9 +74,8 @@ def zsh(words: Words) -> str:
 
 def fish(words: Words) -> str:
     """For a file in ~/.config/fish/completions."""
-    lines = [
-        f"-n __fish_use_subcommand -f -a {first} -d {_quoted(words.commands.get(first, ''))}" for first in words.first
-    ]
+    told = {first: _quoted(words.commands.get(first, "")) for first in words.first}
+    lines = [f"-n __fish_use_subcommand -f -a {first} -d {text}" for first, text in told.items()]
     for first, following in words.second.items():
         lines += [
             f"-n '__shelfmark_is {first}' -f -a {second} -d {_quoted(words.commands[f'{first} {second}'])}"

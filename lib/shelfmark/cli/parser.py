@@ -15,7 +15,6 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import LAUNCH
 from shelfmark.core.text_safety import printable
 
-
 if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
 
