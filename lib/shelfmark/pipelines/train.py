@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
+from shelfmark.engine.compiled import require_compiler
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hooks
 from shelfmark.engine.hooks import (
@@ -92,6 +94,8 @@ def train(
         Watch(options.stall_s, options.stall_limit_s),
     ):
         with working("start"):
+            if options.compile:
+                require_compiler(device)
             found = find_checkpoint(loaded.config, resume, aside)
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
@@ -154,9 +158,11 @@ class _Stages:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
             network = self.state.network
+            self.state.end_stage()
             assemble.apply_stage(self.recipe, network, stage, anew=True)
             self.state.begin_stage(assemble.optimizer(self.recipe, network))
-        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
+        options = self.recipe
+        return TrainStep(self.state, options.optim.clip_norm, self.mixing[stage], options.train.accumulate_steps)
 
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
@@ -172,15 +178,17 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
         _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
         assemble.apply_stage(recipe, network, stage, anew=False)
+    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
+        begin_with_class_means(network, recipe, splits.for_means, precision)
     state = TrainState(
         network=network,
         terms=terms,
         optimizer=assemble.optimizer(recipe, network),
         precision=precision,
         grad_cache=recipe.train.grad_cache,
+        compiles=recipe.train.compile,
+        ema=recipe.train.ema,
     )
-    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.for_means, precision)
     _warn_of_parts(recipe, network)
     if start.resumed:
         _restore(state, saved, start.resumed, recipe, splits)
@@ -250,11 +258,19 @@ def _restore(
 
 
 def _warn_of_parts(recipe: Recipe, network: Network) -> None:
-    num_images = recipe.train.grad_cache
-    if 0 < num_images < recipe.train.batch_size // dist.world_size() and network.learns_statistics:
+    share, num_parts = recipe.train.batch_size // dist.world_size(), recipe.train.accumulate_steps
+    if num_parts > share:
+        raise UserError(
+            f"train.accumulate_steps={num_parts}: each of {dist.world_size()} processes has {share} images of a batch,"
+            f" which make at most {share} parts. Lower it, or raise train.batch_size."
+        )
+    option, num_images = "grad_cache", recipe.train.grad_cache
+    if num_parts > 1:
+        option, num_images = "accumulate_steps", math.ceil(share / num_parts)
+    if 0 < num_images < share and network.learns_statistics:
         warn(
-            f"train.grad_cache={num_images}: batch norm normalises each part of at most {num_images} images by itself,"
-            " so training differs from that of whole batches; model.freeze_bn=true makes them equal."
+            f"train.{option}={getattr(recipe.train, option)}: batch norm normalises each part of at most {num_images}"
+            " images by itself, so training differs from that of whole batches; model.freeze_bn=true makes them equal."
         )
 
 
