@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from two_processes import on_two_processes
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch
 from shelfmark.data.mixing import Mixing
+from shelfmark.engine.options import EmaOptions
 from shelfmark.engine.step import StepResult, TrainStep
 from shelfmark.engine.terms import LossTerm
 from shelfmark.losses import CrossEntropy, ExpertDiversity, FocalLoss
@@ -109,9 +111,11 @@ def test_gradients_may_be_scaled() -> None:
 
 
 def trained_on_this_process() -> dict[str, Any]:
-    """Three steps on this process's half of each batch, in three parts, and how often the gradient was sent."""
+    """Three steps on this process's half of each batch, in three parts, compiled, and their average; and how often the
+    gradient was sent."""
+    torch.compile = partial(torch.compile, backend="eager")
     trained = network()
-    step = train_step(trained, num_parts=3)
+    step = train_step(trained, num_parts=3, compiles=True, ema=EmaOptions(decay=0.5))
     sent: list[int] = []
 
     def averaged(bucket: Any) -> torch.futures.Future[torch.Tensor]:
@@ -119,20 +123,25 @@ def trained_on_this_process() -> dict[str, Any]:
         total = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
         return total.then(lambda found: found.value()[0] / dist.world_size())
 
-    if isinstance(step.state.wrapped, DistributedDataParallel):
-        step.state.wrapped.register_comm_hook(None, lambda state, bucket: averaged(bucket))
+    assert isinstance(step.state.wrapped, DistributedDataParallel)
+    step.state.wrapped.register_comm_hook(None, lambda state, bucket: averaged(bucket))
     half = len(LABELS) // 2
     own = slice(half, None) if dist.rank() else slice(half)
     found = numbers(train(step, [Batch(one.images[own], one.labels[own], one.rows[own]) for one in batches()]))
-    return {"weights": trained.state_dict(), "found": found, "sent": len(sent)}
+    average = step.state.weights_to_evaluate().state_dict()
+    return {"weights": trained.state_dict(), "average": average, "found": found, "sent": len(sent)}
 
 
 @pytest.mark.dist
 def test_on_two_processes_parts_are_the_whole_batch_and_gradients_are_sent_once_a_step(tmp_path: Path) -> None:
     whole = network()
-    expected = numbers(train(train_step(whole), batches()))
-    for found in on_two_processes(trained_on_this_process, tmp_path):
+    step = train_step(whole, ema=EmaOptions(decay=0.5))
+    expected = numbers(train(step, batches()))
+    first, second = on_two_processes(trained_on_this_process, tmp_path)
+    for found in (first, second):
         assert found["found"] == pytest.approx(expected, rel=1e-4)
-        for name, value in found["weights"].items():
-            torch.testing.assert_close(value, whole.state_dict()[name], rtol=1e-4, atol=1e-6)
+        for kind, network_of_one in (("weights", whole), ("average", step.state.weights_to_evaluate())):
+            for name, value in network_of_one.state_dict().items():
+                torch.testing.assert_close(found[kind][name], value, rtol=1e-4, atol=1e-6)
+                assert torch.equal(first[kind][name], second[kind][name])
         assert found["sent"] == 3

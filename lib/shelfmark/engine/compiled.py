@@ -24,18 +24,22 @@ class CompiledNetwork(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        # A method, because a compiled module would be a second place of the same parameters.
-        self._backbone: Callable[[Tensor], Tensor] = torch.compile(network.backbone.__call__, dynamic=False)
+        # A function, because a compiled module would be a second place of the same parameters.
+        self._features: Callable[[Tensor], Tensor] = torch.compile(self._plain_features, dynamic=False)
 
     def forward(self, images: Tensor) -> Outputs:
         try:
-            embedding = self.network.embed(images, self._backbone)
+            embedding = self.network.embed(images, self._features)
         except torch._dynamo.exc.TorchDynamoException as error:
             raise UserError(
                 f"train.compile=true: {type(self.network.backbone).__name__} cannot be compiled ({_reason(error)})."
                 " Set train.compile=false; a checkpoint of the run goes on with it."
             ) from error
         return self.network.outputs(embedding)
+
+    def _plain_features(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network.backbone(images)
+        return features
 
 
 def require_compiler(device: torch.device) -> None:
@@ -56,6 +60,7 @@ def _plus_one(value: Tensor) -> Tensor:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something."""
+    """The first line that says something; torch begins with who raised it."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+    told = [line for line in lines if line and not line.endswith("raised:")]
+    return told[0].rstrip(".") if told else type(error).__name__
