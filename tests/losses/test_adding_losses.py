@@ -37,9 +37,7 @@ def of_parts(loss: Any, kind: Any, rows: Tensor, labels: Tensor) -> list[Tensor]
     assert sum(float(share["loss"]) for share in shares) == pytest.approx(1)
     found = [
         value_and_gradients(loss, kind, some_rows, some_labels, share["loss"])
-        for some_rows, some_labels, share in zip(
-            rows.tensor_split(NUM_PARTS), labels.tensor_split(NUM_PARTS), shares
-        )
+        for some_rows, some_labels, share in zip(rows.tensor_split(NUM_PARTS), labels.tensor_split(NUM_PARTS), shares)
     ]
     values, by_rows, *by_proxies = zip(*found)
     return [torch.stack(values).sum(), torch.cat(by_rows), *(torch.stack(one).sum(0) for one in by_proxies)]

@@ -50,7 +50,9 @@ def test_the_average_is_scored_and_saved_and_finetuned(small: Path) -> None:
     last, best = Path("log/run/last"), Path("log/run/best_model")
     assert _changed(_model(last), _learning(last)) == {"backbone", "classifier"}
     chosen = load_checkpoint(best).manifest
-    scores = {record["epoch"]: record["top1"] for record in read_metrics(Path("log/run/metrics.jsonl")) if "top1" in record}
+    scores = {
+        record["epoch"]: record["top1"] for record in read_metrics(Path("log/run/metrics.jsonl")) if "top1" in record
+    }
     # The summary is of the saved model, and is what its evaluation during the training said.
     summary = json.loads(Path("log/run/summary.json").read_text())
     assert summary["top1"] == pytest.approx(scores[chosen["best_epoch"]])
@@ -75,11 +77,20 @@ def test_a_stage_begins_with_the_average_and_every_resume_gives_the_same_digits(
         assert _changed(_learning(resumed), _learning(whole)) == set(), step
 
 
-def test_an_average_begins_where_a_run_without_one_goes_on(kept: dict[int, Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_average_begins_where_a_run_without_one_goes_on(
+    kept: dict[int, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     plain = [*AVERAGED, *UNSCORED, "train.ema.decay=0", "train.num_epochs=1", "name=plain"]
     assert main(["train", *plain]) == 0
     assert "ema" not in load_checkpoint(kept[4]).read_state()
-    resumed = ["train", "--RESUME_MODEL", str(kept[4]), "name=averaged", "train.num_epochs=2", "train.steps_per_epoch=1"]
+    resumed = [
+        "train",
+        "--RESUME_MODEL",
+        str(kept[4]),
+        "name=averaged",
+        "train.num_epochs=2",
+        "train.steps_per_epoch=1",
+    ]
     assert main([*resumed, "train.ema.decay=0.5"]) == 0
     assert "the average begins with its weights" in caplog.text
     last = Path("log/averaged/last")

@@ -11,9 +11,7 @@ from shelfmark.core import dist
 from shelfmark.engine.terms import LossTerm
 
 
-def shares_of_parts(
-    terms: Sequence[LossTerm], labels: Tensor, num_parts: int, step: int
-) -> list[Mapping[str, Tensor]]:
+def shares_of_parts(terms: Sequence[LossTerm], labels: Tensor, num_parts: int, step: int) -> list[Mapping[str, Tensor]]:
     """For each part of this process's rows the share of it in each loss, 0-dim, by the loss's name.
 
     A loss that adds over rows is a sum divided by what its `divisor` says of the labels. So the loss of the batch is

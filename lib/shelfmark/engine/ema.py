@@ -27,7 +27,9 @@ class WeightAverage:
         self.network.eval()
         source, own = network.state_dict(), self.network.state_dict()
         # An infinite entry of a mask minus itself is NaN.
-        averaged = [name for name, value in source.items() if value.is_floating_point() and bool(value.isfinite().all())]
+        averaged = [
+            name for name, value in source.items() if value.is_floating_point() and bool(value.isfinite().all())
+        ]
         copied = [name for name in source if name not in {*averaged}]
         self._averaged = [own[name] for name in averaged], [source[name] for name in averaged]
         self._copied = [own[name] for name in copied], [source[name] for name in copied]

@@ -40,7 +40,7 @@ class TrainState:
     precision: Precision
     grad_cache: int = 0
     compiles: bool = False
-    ema: EmaOptions = EmaOptions()
+    ema: EmaOptions = field(default_factory=EmaOptions)
     progress: Progress = field(default_factory=Progress)
     scaler: torch.amp.GradScaler = field(init=False)
     wrapped: nn.Module = field(init=False)

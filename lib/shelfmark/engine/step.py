@@ -155,9 +155,7 @@ class TrainStep:
         images = batch.images.to(device, non_blocking=True)
         return (images, labels) if self.mixing is None else self.mixing(images, labels, step, dist.rank())
 
-    def _losses(
-        self, outputs: Outputs, labels: Tensor, step: int, share: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def _losses(self, outputs: Outputs, labels: Tensor, step: int, share: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses of these rows, each times its share of the batch; a share that is not there is 1."""
         losses = {term.name: term.value(outputs, labels, step) for term in self._terms_for(labels, step)}
         return {name: loss * share[name].to(loss) if name in share else loss for name, loss in losses.items()}

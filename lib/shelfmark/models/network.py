@@ -111,9 +111,9 @@ class Network(nn.Module):
         if len(images) == 1 and self.learns_statistics:
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
-                " Raise train.batch_size to at least 2 per process (and train.grad_cache, if it is on, to at least 3; with"
-                " train.accumulate_steps, to at least 2 for each part),"
-                " or set model.freeze_bn=true (which leaves model.neck=bn to learn)."
+                " Raise train.batch_size to at least 2 per process (with train.accumulate_steps, 2 for each part; and"
+                " train.grad_cache, if it is on, to at least 3), or set model.freeze_bn=true (which leaves"
+                " model.neck=bn to learn)."
             )
         features = (backbone or self.backbone)(images.contiguous(memory_format=self.memory_format))
         return at_least_float32(self.embedding(features))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
-from shelfmark.core.log import say, warn
+from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
@@ -57,6 +56,7 @@ from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.reports.plots import curves
+from shelfmark.runtime.batch_parts import check_parts
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
 from shelfmark.runtime.class_means import begin_with_class_means
@@ -189,7 +189,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
         compiles=recipe.train.compile,
         ema=recipe.train.ema,
     )
-    _warn_of_parts(recipe, network)
+    check_parts(recipe, network)
     if start.resumed:
         _restore(state, saved, start.resumed, recipe, splits)
     _fit_schedule(state, steps_per_epoch, start.resumed)
@@ -255,23 +255,6 @@ def _restore(
             f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
             " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
         ) from None
-
-
-def _warn_of_parts(recipe: Recipe, network: Network) -> None:
-    share, num_parts = recipe.train.batch_size // dist.world_size(), recipe.train.accumulate_steps
-    if num_parts > share:
-        raise UserError(
-            f"train.accumulate_steps={num_parts}: each of {dist.world_size()} processes has {share} images of a batch,"
-            f" which make at most {share} parts. Lower it, or raise train.batch_size."
-        )
-    option, num_images = "grad_cache", recipe.train.grad_cache
-    if num_parts > 1:
-        option, num_images = "accumulate_steps", math.ceil(share / num_parts)
-    if 0 < num_images < share and network.learns_statistics:
-        warn(
-            f"train.{option}={getattr(recipe.train, option)}: batch norm normalises each part of at most {num_images}"
-            " images by itself, so training differs from that of whole batches; model.freeze_bn=true makes them equal."
-        )
 
 
 def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:
