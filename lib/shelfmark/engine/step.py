@@ -45,7 +45,7 @@ class TrainStep:
         self.state = state
         self.clip_norm = clip_norm
         self.mixing = mixing
-        # Without the backbone where a stage leaves it out: to look through all of its layers takes longer than the step.
+        # To look through the layers of a backbone that is not called would take longer than such a step.
         self._stepped = state.stepped()
         self._buffers = _Snapshot([buffer for buffer in self._stepped.buffers()])
 
