@@ -57,6 +57,7 @@ from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.frozen_epochs import cached_around
+from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.batch_parts import check_parts
 from shelfmark.runtime.best_model import scored_images, settle_best
@@ -101,6 +102,7 @@ def train(
             if options.compile:
                 require_compiler(device)
             found = find_checkpoint(loaded.config, resume, aside)
+            loaded = settled(loaded, found.checkpoint)
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
@@ -109,6 +111,7 @@ def train(
             require_score(loaded.config, splits)
             for change in changes:
                 say(f"resume: {change}")
+            _warn_of_input(loaded.config, start)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
         _stop_if_asked(signals)
@@ -124,6 +127,13 @@ def train(
             # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
+    """Tells of an input that the first weights were not trained with; of a resumed run's, its changes tell."""
+    told = "" if start.resumed else disagreement(recipe, start.checkpoint)
+    if told:
+        warn(told)
 
 
 def _stop_if_asked(signals: StopSignals) -> None:
