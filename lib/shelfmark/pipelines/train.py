@@ -21,7 +21,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
