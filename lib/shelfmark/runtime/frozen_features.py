@@ -1,6 +1,6 @@
 """Head first: the features of a frozen backbone, computed once, on which the layers behind it are trained.
 
-Legend: N images, n of them stored, V views, F features of the backbone, D embedding.
+Legend: N images, n images of them that are stored, V views, F features, D embedding.
 """
 
 from __future__ import annotations
