@@ -43,10 +43,10 @@ class FrozenFeatures(Hook):
 
     They lie in a folder of the run until these epochs are over. A resumed run takes them again if they are of the same
     backbone, images and views, and otherwise computes them anew, with the same digits.
+    train: the training images. bad_images: of the training.
     """
 
     name = "frozen_features"
-    """train: the training images. bad_images: of the run's training."""
 
     def __init__(
         self, recipe: Recipe, train: Table, state: TrainState, run_folder: Path, bad_images: BadImageLog
@@ -86,7 +86,7 @@ class FrozenFeatures(Hook):
         return self._of_evaluation[part]
 
     def epoch_closed(self) -> None:
-        # The checkpoint was saved before, so nothing asks for these features again.
+        # Only a resume from an earlier epoch would ask for them, and computes them again.
         if self._loaded_for and self.state.progress.epoch == self._loaded_for.stop:
             self._drop()
 
