@@ -20,6 +20,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models.batch_norm import named_statistics
+from shelfmark.models.behind_backbone import BehindBackbone
 from shelfmark.models.network import Network
 from shelfmark.parallel.wrapping import wrapped
 
@@ -30,6 +31,7 @@ class TrainState:
 
     network: the weights. optimizer: of the stage in progress. terms: the losses, with their memories.
     grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
+    from_features: whether the stage's batches hold the features of the backbone, which is frozen, in place of images.
     compiles: whether a step calls compiled code, see `CompiledNetwork`; not together with grad_cache. ema: of the
     average of the weights.
     """
@@ -39,6 +41,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     precision: Precision
     grad_cache: int = 0
+    from_features: bool = False
     compiles: bool = False
     ema: EmaOptions = field(default_factory=EmaOptions)
     progress: Progress = field(default_factory=Progress)
@@ -50,13 +53,13 @@ class TrainState:
     """The average of the weights over the stage in progress; None without `ema`."""
 
     def __post_init__(self) -> None:
-        self.begin_stage(self.optimizer)
+        self.begin_stage(self.optimizer, self.from_features)
 
-    def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
+    def begin_stage(self, optimizer: torch.optim.Optimizer, from_features: bool = False) -> None:
         """Goes on with a new optimizer, of the parameters that are not frozen now."""
         # The last gradient of a parameter that is now frozen would count in every later norm of the whole gradient.
         self.network.zero_grad(set_to_none=True)
-        self.optimizer = optimizer
+        self.optimizer, self.from_features = optimizer, from_features
         self.scaler = self.precision.gradient_scaler()
         self.average = WeightAverage(self.network, self.ema) if self.ema.decay else None
         self.wrapped = wrapped(self._called(), self.precision.device)
@@ -67,9 +70,18 @@ class TrainState:
             self.network.load_state_dict(self.average.network.state_dict())
 
     def _called(self) -> nn.Module:
+        if self.from_features:
+            return BehindBackbone(self.network)
         if self.grad_cache:
             return CachedNetwork(self.network, self.grad_cache, self.precision)
         return CompiledNetwork(self.network) if self.compiles else self.network
+
+    def stepped(self) -> nn.Module:
+        """The part of the network that a step of this stage calls."""
+        network = self.network
+        if not self.from_features:
+            return network
+        return nn.ModuleList([network.embedding, network.classifier, network.heads])
 
     def weights_to_evaluate(self) -> Network:
         """The network for validation, for features and for checkpoints: that of the average, where there is one."""

@@ -53,10 +53,12 @@ class TrainStep:
         self.clip_norm = clip_norm
         self.mixing = mixing
         self.num_parts = num_parts
-        buffers = list(state.network.buffers())
+        # To look through the layers of a backbone that is not called would take longer than such a step.
+        self._stepped = state.stepped()
+        buffers = list(self._stepped.buffers())
         self._buffers = _Snapshot(buffers)
         # The backward pass computes layers again, and batch norm would count the batch in its statistics twice.
-        self._passed_buffers = _Snapshot(buffers) if recomputes(state.network) else None
+        self._passed_buffers = _Snapshot(buffers) if recomputes(self._stepped) else None
 
     def __call__(
         self, batch: Batch, learning_rate: float, step: int = 0, measure_gradients: bool = False
@@ -86,7 +88,7 @@ class TrainStep:
             self._skip()
         else:
             was_updated = self._update(norm)
-            average_statistics(state.network)
+            average_statistics(self._stepped)
             if state.average is not None and was_updated:
                 state.average.update()
             for term in self._terms_for(labels, step):
@@ -106,7 +108,7 @@ class TrainStep:
         try:
             with dist.equal_shares():
                 passed = self._passed(images, labels, step, lambda loss: loss)
-            statistics = _largest(running_statistics(state.network))
+            statistics = _largest(running_statistics(self._stepped))
             found = [torch.stack(list(passed.losses.values())).sum(), self._gradient_norm(), statistics]
         finally:
             state.optimizer.zero_grad(set_to_none=True)
@@ -172,12 +174,12 @@ class TrainStep:
         return [term for term in terms if term.weight_at(step) or not is_mixed or term.takes_probabilities]
 
     def _gradient_norm(self) -> Tensor:
-        return get_total_norm([one.grad for one in self.state.network.parameters() if one.grad is not None])
+        return get_total_norm([one.grad for one in self._stepped.parameters() if one.grad is not None])
 
     def _why_skipped(self, loss: Tensor, norm: Tensor) -> str:
         """Why the step is skipped, the same in all processes; empty if it is not. In fp16 a gradient may overflow
         because of the scaler's factor; that is no reason until the factor is at its smallest."""
-        values = (loss, norm, _largest(running_statistics(self.state.network)))
+        values = (loss, norm, _largest(running_statistics(self._stepped)))
         bad_loss, bad_norm, bad_statistics = dist.any_of([~torch.isfinite(value) for value in values])
         if bad_loss:
             return "the loss is not finite"
@@ -192,7 +194,7 @@ class TrainStep:
         state = self.state
         scale = state.scaler.get_scale()
         if self.clip_norm:
-            clip_grads_with_norm_(state.network.parameters(), self.clip_norm, norm)
+            clip_grads_with_norm_(self._stepped.parameters(), self.clip_norm, norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         return state.scaler.get_scale() >= scale
