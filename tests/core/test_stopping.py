@@ -66,3 +66,14 @@ def test_what_was_ignored_before_stays_ignored() -> None:
             assert not signals.received
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("kept", "told"), [("", ()), ("go on with x", ("go on with x",))])
+def test_the_third_interrupt_ends_at_once_and_carries_what_is_on_the_disk(kept: str, told: tuple[str, ...]) -> None:
+    with StopSignals() as signals:
+        signals.kept = lambda: kept
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            signal.raise_signal(signal.SIGINT)
+    assert caught.value.args == told

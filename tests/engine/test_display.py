@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import re
 
 import pytest
 import torch
@@ -29,15 +31,59 @@ def test_without_a_terminal_there_are_plain_lines(monkeypatch: pytest.MonkeyPatc
     lines = _shown(False, monkeypatch).splitlines()
     assert lines[0].startswith("epoch 3/5  step 2/4  loss 3.000")
     assert "images/s  data wait 0%" in lines[0]
-    assert lines[0].endswith("s left")
+    assert lines[0].endswith("left of the epoch: 0 s, of the run: 0 s")
     assert lines[-1].startswith("epoch 3/5  loss 2.0000  (cross_entropy 1.5000, smooth_ap 0.5000)")
     assert all(character.isprintable() for line in lines for character in line)
 
 
-def test_in_a_terminal_a_bar_shows_how_far_the_epoch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_one_bar_shows_how_far_the_epoch_is_and_one_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = _shown(True, monkeypatch)
     assert "4/4" in text
     assert "loss 1.000" in text
+    assert "whole run" in text
+    assert "60%" in text  # three of five epochs
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_bar_is_cut_or_broken_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_UPDATES", 0.0)
+    clock_s = itertools.count(0.0, 4000.0)
+    monkeypatch.setattr(display.time, "perf_counter", lambda: next(clock_s))
+    stream = io.StringIO()
+    shown = Display(Console(file=stream, force_terminal=True, color_system=None, width=width))
+    shown.start_epoch(epoch=99, num_epochs=300, num_steps=2000, steps_done=0)
+    for _ in range(1200):
+        shown.step(num_images=256, wait_s=0.0, loss=torch.tensor(12.345))
+    shown.close()  # which draws them once more
+    drawn = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "\n", stream.getvalue())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", drawn) if line.strip()]
+    assert "…" not in drawn
+    assert max(map(len, lines)) <= width
+    epoch = next(line for line in reversed(lines) if line.startswith("epoch 100/300"))
+    run = next(line for line in reversed(lines) if line.startswith("whole run"))
+    assert "loss 12.345" in epoch
+    assert epoch.endswith(" left")
+    assert " elapsed  " in run
+    assert run.endswith(" left")
+
+
+def test_the_time_left_of_the_run_counts_what_stands_between_the_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", 0.0)
+    clock = {"s": 0.0}
+    monkeypatch.setattr(display.time, "perf_counter", lambda: clock["s"])
+    stream = io.StringIO()
+    shown = Display(Console(file=stream, width=160))
+    for epoch in (1, 2):
+        shown.start_epoch(epoch, num_epochs=5, num_steps=10, steps_done=0)
+        for _ in range(10):
+            clock["s"] += 1.0
+            shown.step(num_images=8, wait_s=0.0, loss=torch.tensor(1.0))
+        shown.end_epoch({"loss": 1.0})
+        clock["s"] += 5.0  # an evaluation
+    # After 15 s and half of the third epoch, 20 of 40 steps' time: 20 s for 1.5 epochs, 2.5 to go.
+    assert "step 5/10  loss 1.000  8 images/s  data wait 0%  left of the epoch: 5 s, of the run: 33 s" in (
+        stream.getvalue()
+    )
 
 
 def test_the_speed_counts_only_what_this_process_ran() -> None:
@@ -57,4 +103,4 @@ def test_the_seconds_left_go_by_the_steps_that_this_process_ran(monkeypatch: pyt
     shown.start_epoch(0, 1, num_steps=100, steps_done=90)
     shown.step(num_images=8, wait_s=0.0, loss=torch.tensor(1.0))  # Two seconds a step, nine to go.
     assert "step 91/100" in stream.getvalue()
-    assert stream.getvalue().rstrip().endswith(" 18 s left")
+    assert "left of the epoch: 18 s, " in stream.getvalue()

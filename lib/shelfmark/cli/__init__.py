@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `shelfmark config --schema | head`: the reader has seen enough.
         _discard_output()
         return ExitCode.DONE
-    except KeyboardInterrupt:
-        print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(printable("; ".join(["interrupted", *map(str, interrupt.args)])), file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 

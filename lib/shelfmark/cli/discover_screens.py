@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shelfmark.core.files import read_json
+from shelfmark.core.terminal import console_settings
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def discovered(run: RunFiles) -> None:
     rounds = run.finished_rounds
     reports = [read_json(run.report(number)) for number in rounds]
     _show(run.folder.name, *round_rows(reports, [stage_seconds(run, number) for number in rounds]))
-    Console().print(f"look at {run.report(rounds[-1]).parent / 'index.html'}", soft_wrap=True)
+    Console(**console_settings()).print(f"look at {run.report(rounds[-1]).parent / 'index.html'}", soft_wrap=True)
 
 
 def assigned(answers: Sequence[Assignment]) -> None:
@@ -36,10 +37,13 @@ def assigned(answers: Sequence[Assignment]) -> None:
 
 
 def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
+    console = Console(**console_settings())
+    if title:
+        console.print(Text(printable(title, one_line=True), style="bold"), soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Names are the user's, and no markup.
         table.add_row(*(Text(printable(cell, one_line=True)) for cell in row))
-    Console().print(table)
+    console.print(table)

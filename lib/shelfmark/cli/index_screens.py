@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shelfmark.core.terminal import console_settings, percent
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ def searched(answers: Sequence[Answer]) -> None:
     for answer in answers:
         if answer.candidates:
             rows = [
-                (_product(one.label, one.name), f"{one.score:.4f}", str(one.num_neighbours), _near(one.path))
+                (_product(one.label, one.name), percent(one.score), str(one.num_neighbours), _near(one.path))
                 for one in answer.candidates
             ]
             _show(answer.photo, ("product", "score", "images", "nearest gallery image"), rows, answer.error)
         else:
-            images = [(one.id, f"{one.score:.4f}", _near(one.path)) for one in answer.neighbours]
+            images = [(one.id, percent(one.score), _near(one.path)) for one in answer.neighbours]
             _show(answer.photo, ("gallery image", "score", "path"), images, answer.error)
 
 
@@ -39,7 +40,7 @@ def recognised(answers: Sequence[Recognition]) -> None:
         rows = [
             (
                 _product(one.label, one.name),
-                *(f"{value:.4f}" for value in (one.probability, one.classifier, one.neighbours)),
+                *(percent(value) for value in (one.probability, one.classifier, one.neighbours)),
                 _near(one.path),
             )
             for one in answer.products
@@ -60,13 +61,15 @@ def described(facts: Mapping[str, Any]) -> None:
 
 
 def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None) -> None:
-    console = Console(highlight=False)
+    console = Console(**console_settings())
     console.print()
     photo = printable(photo, one_line=True)
     if error is not None:
         console.print(Text(f"{photo}: could not be read: {error}"), soft_wrap=True)
         return
-    table = Table(title=Text(f"{photo}\n"), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    console.print(Text(photo, style="bold"), soft_wrap=True)
+    console.print()
+    table = Table(box=SIMPLE_HEAD)
     table.show_edge = False
     for column in columns:
         is_number = column in ("score", "images", "probability", "classifier", "neighbours")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shelfmark.core.terminal import console_settings, percent
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def predicted(result: Prediction) -> None:
     for row in rows[:_MOST_SHOWN]:
         label, score = int(result.classes[row, 0]), float(result.scores[row, 0])
         name = result.names.get(label)
-        cells = (result.table.image_ids[row], f"{name} ({label})" if name else str(label), f"{100 * score:.1f}%")
+        cells = (result.table.image_ids[row], f"{name} ({label})" if name else str(label), percent(score))
         table.add_row(*(Text(printable(cell, one_line=True)) for cell in cells))
-    console = Console(highlight=False)
+    console = Console(**console_settings())
     console.print()
     console.print(table)
     if len(rows) > _MOST_SHOWN:

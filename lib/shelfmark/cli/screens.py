@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
 from shelfmark.core import dist
 from shelfmark.core.log import say
+from shelfmark.core.terminal import console_settings, percent
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.calibrate import Calibration
@@ -67,16 +71,17 @@ def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     if not dist.is_main():
         return
-    table = Table(title="Post-processing, step upon step\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    table.add_column("")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
     for name in ("recall@1", "map"):
         table.add_column(score_name(name), justify="right")
     table.add_column("seconds", justify="right")
     for number, row in enumerate(rows):
         scores = (score_text(name, row[name]) for name in ("recall@1", "map"))
         table.add_row(f"+ {row['step']}" if number else row["step"], *scores, f"{row['seconds']:.1f}")
-    console = Console(highlight=False)
+    console = Console(**console_settings())
     console.print()
+    _print_title(console, "Post-processing, step upon step")
     console.print(table)
     say(f"also written to {folder / 'post_processing.csv'}")
 
@@ -89,8 +94,9 @@ def recalibrated(result: Recalibration) -> None:
 
 def calibrated(result: Calibration) -> None:
     """One row a method, with 95% intervals, and the files."""
-    console = Console(highlight=False)
+    console = Console(**console_settings())
     console.print()
+    _print_title(console, "Recalibrations, on val")
     console.print(_method_table(result))
     saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
     for line in (
@@ -100,25 +106,26 @@ def calibrated(result: Calibration) -> None:
         "",
     ):
         console.print(line, soft_wrap=True)
-    console.print(_files([result.folder]))
+    _print_files(console, [result.folder])
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
 
 
 def weighed(result: ExpertWeighing) -> None:
     """One row an expert, and how well the two views agree."""
-    table = Table(title="Weights of the experts\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    table.add_column("")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
     table.add_column("weight", justify="right")
     for number, weight in enumerate(result.weights, start=1):
-        table.add_row(f"expert_{number}", f"{weight:.3f}")
-    console = Console(highlight=False)
+        table.add_row(f"expert_{number}", percent(weight))
+    console = Console(**console_settings())
     console.print()
+    _print_title(console, "Weights of the experts")
     console.print(table)
     console.print(
-        f"agreement of two views: {result.stability:.4f}, with equal weights {result.equal_stability:.4f}",
+        f"agreement of two views: {percent(result.stability)}, with equal weights {percent(result.equal_stability)}",
         soft_wrap=True,
     )
-    console.print(_files([result.folder]))
+    _print_files(console, [result.folder])
     say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
 
 
@@ -126,7 +133,7 @@ def demo(result: Demo) -> None:
     """Everything that the demo made."""
     columns = {"trained": result.trained, **_before_and_after(result.recalibrated)}
     del columns["unmodified"]
-    console = Console(highlight=False, record=True)
+    console = Console(**{**console_settings(), **_of_picture()}, record=True)
     _show("The shop", columns, [result.run, result.recalibrated.folder], console)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}", soft_wrap=True)
@@ -147,15 +154,16 @@ def _show(
 ) -> None:
     from shelfmark.reports.tables import score_table
 
-    console = console or Console(highlight=False)
+    console = console or Console(**console_settings())
     if not with_details:
         columns = {
             heading: {name: score for name, score in scores.items() if not DETAILS.match(name)}
             for heading, scores in columns.items()
         }
     console.print()
-    console.print(score_table(title, columns))
-    console.print(_files(folders))
+    _print_title(console, title)
+    console.print(score_table("", columns))
+    _print_files(console, folders)
 
 
 def _method_table(result: Calibration) -> Table:
@@ -170,7 +178,7 @@ def _method_table(result: Calibration) -> Table:
         "few": "few",
         "ece": "ECE",
     }
-    table = Table(title="Recalibrations, on val\n", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     table.show_edge, table.padding = False, (0, 0)
     table.add_column("", no_wrap=True)
     for heading in names.values():
@@ -205,11 +213,23 @@ def _before_and_after(result: Recalibration) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _files(folders: Sequence[Path]) -> Table:
-    table = Table.grid(padding=(0, 3))
-    for folder in folders:
-        for name, meaning in FILES.items():
-            file = folder / name
-            if file.exists():
-                table.add_row(f"{file}/" if file.is_dir() else str(file), meaning)
-    return table
+def _of_picture() -> dict[str, int]:
+    """The picture of the demo's screen is as wide as a terminal, also where there is none."""
+    return {} if sys.stdout.isatty() else {"width": 100}
+
+
+def _print_title(console: Console, title: str) -> None:
+    """A table's own title would be broken where the table ends, and with it a path."""
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print()
+
+
+def _print_files(console: Console, folders: Sequence[Path]) -> None:
+    """Each file and its meaning, side by side where all have room, else below each other: a path is never broken."""
+    files = [(folder / name, meaning) for folder in folders for name, meaning in FILES.items()]
+    rows = [(f"{file}/" if file.is_dir() else str(file), meaning) for file, meaning in files if file.exists()]
+    column = max((cell_len(file) for file, _ in rows), default=0) + 3
+    is_wide = all(column + cell_len(meaning) <= console.width for _, meaning in rows)
+    for file, meaning in rows:
+        between = " " * (column - cell_len(file)) if is_wide else "\n    "
+        console.print(f"{file}{between}{meaning}", soft_wrap=True, markup=False)

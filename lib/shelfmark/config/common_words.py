@@ -31,8 +31,7 @@ _TARGETS: dict[str, str] = {
     "augment.mixup": "mixup_alpha mix_up",
     "augment.cutmix": "cutmix_alpha",
     "sampling.type": "sampler sampler_type samplers sampling_strategy balanced class_balanced",
-    "sampling.images_per_class": "samples_per_class num_instances instances k_per_class m_per_class"
-    " instances_per_class",
+    "sampling.images_per_class": "samples_per_class num_instances instances k_per_class m_per_class",
     "model.backbone": "backbone model arch architecture model_name model_type encoder net network backbone_name",
     "model.weights": "pretrained weights initial_checkpoint pretrained_weights pretrained_path init_weights",
     "model.backbone_options": "model_kwargs drop dropout drop_rate drop_path drop_path_rate",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -48,11 +49,13 @@ class StopSignals:
 
     A signal can come at any line: within another library, which may take an exception for its own, or while loader
     processes start. So the handler raises nothing, except KeyboardInterrupt at the third Ctrl-C. received: the first
-    signal, 0 for none. Outside the main thread the block changes no handler: Python does not allow it.
+    signal, 0 for none. kept: says, for the third Ctrl-C, what is on the disk. Outside the main thread the block changes
+    no handler: Python does not allow it.
     """
 
     def __init__(self) -> None:
         self.received = 0
+        self.kept: Callable[[], str] = lambda: ""
         self._num_interrupts = 0
         self._before: dict[int, Any] = {}
 
@@ -85,7 +88,7 @@ class StopSignals:
         self.received = self.received or number
         self._num_interrupts += number == signal.SIGINT
         if self._num_interrupts >= ENOUGH_INTERRUPTS:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(*filter(None, [self.kept()]))
 
 
 _entered: list[StopSignals] = []

@@ -26,6 +26,7 @@ from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
+from shelfmark.core.terminal import console_settings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
 from shelfmark.data.bad_images import allowed
@@ -131,13 +132,13 @@ def _num_workers(num_images: int, data: DataOptions) -> int:
 @contextmanager
 def _bar(begun: int, total: int) -> Iterator[Any]:
     """Yields a function that takes the number of images done. Without a terminal there is a line at the beginning."""
-    console = Console(highlight=False)
+    console = Console(**console_settings())
     if not dist.is_main() or not console.is_terminal:
         if not begun and total > _FEW_IMAGES:
             say(f"checking {total:,} images ...")
         yield lambda done: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28 if console.width >= 80 else 8), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("left"), console=console, transient=True) as bar:
         task = bar.add_task("checking images", total=total, completed=begun)
         yield lambda done: bar.update(task, completed=done)

@@ -11,6 +11,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped, StopSignals
+from shelfmark.core.terminal import percent
 from shelfmark.core.together import agree
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer, kept_in
@@ -175,7 +176,7 @@ class Evaluate(Hook):
         if improved:
             progress.best_score, progress.best_epoch = float(score), progress.epoch
         best = "  (best so far)" if improved else ""
-        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {score:.4f}{best}")
+        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {percent(score)}{best}")
 
     def _is_better(self, score: float, best: float) -> bool:
         return score < best if self.metric.endswith("error") else score > best

@@ -132,6 +132,7 @@ def train(
         _stop_if_asked(signals)
         room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
         with run_folder(start, loaded.config.output.log_root, *room) as folder:
+            signals.kept = lambda: _kept(folder)
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
@@ -364,6 +365,11 @@ def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, An
         "precision": precision.name,
         **scored_images(splits),
     }
+
+
+def _kept(folder: Path) -> str:
+    """What is on the disk when a run ends at once, without saving."""
+    return f"go on with {_go_on(folder)}" if (folder / LAST).is_dir() else f"no checkpoint was saved in {folder}"
 
 
 def _go_on(folder: Path) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.files import atomic_path
+from shelfmark.core.terminal import percent
 from shelfmark.core.text_safety import spreadsheet_cell
 
 NOT_AVAILABLE = "n/a"
@@ -40,10 +41,10 @@ def score_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
     Fractions are shown in percent, counts (`num_...`) as they are, None as n/a; a score that one column does
     not have at all is left empty there. A score's `_low` and `_high` stand behind it: 46.4% (42.8 - 50.1).
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table.add_column("", overflow="fold")
     for heading in columns:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     names = dict.fromkeys(name for scores in columns.values() for name in scores)
     for name in names:
         if name.endswith(_LIMITS) and name.removesuffix("_low").removesuffix("_high") in names:
@@ -65,7 +66,7 @@ def score_text(name: str, value: float | None) -> str:
     """Percent with one decimal, a count with its thousands apart, or n/a."""
     if value is None or value != value:
         return NOT_AVAILABLE
-    return f"{value:,.0f}" if name.startswith("num_") else f"{100 * value:.1f}%"
+    return f"{value:,.0f}" if name.startswith("num_") else percent(value)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from shelfmark.core import dist
 from shelfmark.core.log import say
+from shelfmark.core.terminal import console_settings, duration
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,12 +19,13 @@ SECONDS_BETWEEN_LINES = 10.0
 @contextmanager
 def pass_bar(phase: str, num_images: int) -> Iterator[Callable[[int], None]]:
     """A block that calls what it gets with the number of images that are done. num_images: of this process."""
-    console = Console()
+    console = Console(**console_settings())
     if not dist.is_main() or not console.is_terminal:
         yield _lines(phase, num_images)
         return
-    columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True) as bar:
+    columns = (BarColumn(bar_width=28 if console.width >= 80 else 8), MofNCompleteColumn(), TimeRemainingColumn())
+    ends = (TextColumn("{task.description}"), TextColumn("left"))
+    with Progress(ends[0], *columns, ends[1], console=console, transient=True) as bar:
         task = bar.add_task(phase, total=num_images)
         yield lambda done: bar.advance(task, done)
 
@@ -39,6 +41,6 @@ def _lines(phase: str, num_images: int) -> Callable[[int], None]:
         if now - shown >= SECONDS_BETWEEN_LINES and total < num_images:
             shown = now
             left_s = (now - began) / total * (num_images - total)
-            say(f"{phase}: {total:,} of {num_images:,} images, {left_s:.0f} s left")
+            say(f"{phase}: {total:,} of {num_images:,} images, {duration(left_s)} left")
 
     return report
