@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.calibration.folds import choose_by_folds, fold_rows, labelled, stratified_folds
+from shelfmark.calibration.folds import choose_by_folds, fold_rows, labelled, require_folds, stratified_folds
+from shelfmark.core.errors import UserError
 
 
 @settings(max_examples=30, deadline=None)
@@ -71,3 +74,14 @@ def test_unlabelled_rows_are_left_out_of_tensors_and_arrays_alike() -> None:
         assert type(kept) is type(given_features)
     with pytest.raises(ValueError, match=r"features \(4, 2\) and labels \(3,\) do not fit as \(N, D\)"):
         labelled(features, [0, 1, 2], None, None, "test")
+
+
+@pytest.mark.parametrize(
+    ("num_images", "advice"),
+    [(3, "Set calibrate.folds=3, or give more images."), (2, "Set calibrate.folds=2, or"), (1, "Give more images.")],
+)
+def test_too_few_images_for_the_folds_names_the_option_and_the_value_that_would_do(
+    num_images: int, advice: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(advice)):
+        require_folds(torch.zeros(num_images, dtype=torch.long), 5, "the temperature", "calibrate.folds")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from shelfmark.cli import cluster_screens, index_screens, screens
 from shelfmark.core.terminal import console_settings, duration, percent
-from shelfmark.retrieval.results import Candidate, Neighbour
-from shelfmark.pipelines.search import Answer
+from shelfmark.pipelines.search import Answer, Candidate
 
 SUMMARY = {
     "top1": 0.46432,
@@ -52,7 +50,7 @@ def test_a_run_shows_each_path_whole(columns, folder, capsys):
 
 def test_a_search_shows_its_photograph_whole_and_its_scores_in_percent(columns, folder, capsys):
     photo = str(folder / "a photograph of a shelf, taken in the evening.jpg")
-    answer = Answer(photo, (), (Candidate(7, "Oat milk", 0.83127, 3, str(folder / "b.jpg")),), None)
+    answer = Answer(photo, candidates=(Candidate(7, "Oat milk", 0.83127, 3, str(folder / "b.jpg")),))
     index_screens.searched([answer])
     shown = capsys.readouterr().out
     assert "…" not in shown
@@ -61,7 +59,6 @@ def test_a_search_shows_its_photograph_whole_and_its_scores_in_percent(columns, 
     assert "0.8312" not in shown
     # Where there is room, or a pipe, each row is one line.
     assert (str(folder / "b.jpg") in shown) == (columns not in ("60", "80", "120"))
-    assert str(folder / "b.jpg").replace(" ", "") in re.sub(r"[\s]|Oat|milk|\(7\)|83\.1%|3(?=$)", "", shown) or columns
 
 
 def test_clusters_show_percent(columns, folder, capsys):
@@ -78,7 +75,7 @@ def test_under_no_color_nothing_is_written_but_text(monkeypatch, folder, capsys)
     assert "\x1b[1m" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
     screens.trained(folder, SUMMARY)
-    index_screens.searched([Answer("a.jpg", (), (Candidate(7, "Oat milk", 0.8, 3, "b.jpg"),), None)])
+    index_screens.searched([Answer("a.jpg", candidates=(Candidate(7, "Oat milk", 0.8, 3, "b.jpg"),))])
     cluster_screens.clustered({"all": {"images": 2}}, folder)
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
@@ -99,8 +96,17 @@ def test_percent(share, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (-1, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (6060, "1 h 41 min"), (11100, "3 h 05 min"),
-     (172800, "2 d 0 h"), (360000, "4 d 4 h")],
+    [
+        (0.4, "0 s"),
+        (-1, "0 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5940, "99 min"),
+        (6060, "1 h 41 min"),
+        (11100, "3 h 05 min"),
+        (172800, "2 d 0 h"),
+        (360000, "4 d 4 h"),
+    ],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

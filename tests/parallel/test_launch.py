@@ -97,10 +97,9 @@ def test_one_gpu_is_chosen_in_the_environment_and_nothing_is_started(machine, as
     assert os.environ["CUDA_VISIBLE_DEVICES"] == asked.get("gpu_ids", "0")
 
 
-@pytest.mark.parametrize("asked", [{"gpu_ids": "0,3"}, {"num_processes": 2}])
-def test_without_gpus_the_processes_share_the_cpu_and_it_is_said(machine, asked, caplog):
+def test_without_gpus_the_processes_share_the_cpu_and_it_is_said(machine, caplog):
     fake = machine(0)
-    assert relaunch([], **asked) == 0
+    assert relaunch([], num_processes=2) == 0
     assert fake.number == 2
     assert "CUDA_VISIBLE_DEVICES" not in fake.env
     assert caplog.messages == ["This machine has no GPU: 2 processes share the CPU."]
@@ -108,8 +107,16 @@ def test_without_gpus_the_processes_share_the_cpu_and_it_is_said(machine, asked,
 
 def test_without_gpus_one_process_says_that_it_uses_the_cpu(machine, caplog):
     machine(0)
-    assert relaunch([], gpu_ids="0") is None
+    assert relaunch([], num_processes=1) is None
     assert caplog.messages == ["This machine has no GPU: one process uses the CPU."]
+
+
+@pytest.mark.parametrize("ids", ["0", "0,3"])
+def test_who_names_gpus_gets_no_cpu(machine, ids):
+    fake = machine(0)
+    with pytest.raises(UserError, match=f"^--gpu_ids {ids}: PyTorch finds no GPU here.*train.device=auto"):
+        relaunch([], gpu_ids=ids)
+    assert fake.command == []
 
 
 @pytest.mark.parametrize(("set_by", "ends"), [("SHELFMARK_PARENT", [4321]), ("TORCHELASTIC_RUN_ID", [None]), ("", [])])

@@ -89,7 +89,7 @@ def require_folds(labels: Tensor, folds: int, method: str, option: str) -> None:
     if len(labels) < folds:
         raise UserError(
             f"{method} is chosen in {option}={folds} parts, but val has {len(labels)} labelled images. "
-            f"Lower {option} or give more images."
+            + (f"Set {option}={len(labels)}, or give more images." if len(labels) > 1 else "Give more images.")
         )
 
 

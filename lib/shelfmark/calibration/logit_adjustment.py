@@ -47,7 +47,7 @@ class LogitAdjustment(Linear):
         if not all(math.isfinite(tau) and tau >= 0 for tau in self.taus):
             raise UserError(f"logit adjustment needs taus of at least 0; got {self.taus}.")
         if folds < 2:
-            raise UserError(f"folds={folds}: tau is chosen on some folds and scored on another, so give 2.")
+            raise UserError(f"calibrate.folds={folds}: tau is chosen on some folds and scored on another, so give 2.")
         self.folds = folds
         self.seed = seed
         self._log_prior = log_prior(counts)
@@ -71,7 +71,7 @@ class LogitAdjustment(Linear):
             raise ValueError(f"weight {tuple(weight.shape)} has not one row for each of the {num_classes} counts")
         num_columns = num_classes if weight is None else weight.shape[1]
         features, labels = labelled(features, labels, num_columns, num_classes, "logit adjustment")
-        require_folds(labels, self.folds, "the tau of logit adjustment", "folds")
+        require_folds(labels, self.folds, "the tau of logit adjustment", "calibrate.folds")
         self.weight_, self._bias = copied(weight), copied(bias)
         hits = self._hits(features, labels)
         groups = (labels, num_classes, self.counts, many, few)

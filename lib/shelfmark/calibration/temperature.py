@@ -49,7 +49,7 @@ class Temperature(Linear):
 
     def __init__(self, folds: int = 5, seed: int = 0) -> None:
         if folds < 2:
-            raise UserError(f"folds={folds}: T is chosen on some folds and scored on another, so give 2.")
+            raise UserError(f"calibrate.folds={folds}: T is chosen on some folds and scored on another, so give 2.")
         self.folds = folds
         self.seed = seed
 
@@ -78,7 +78,7 @@ class Temperature(Linear):
     def held_out(self, features: Array, labels: Array) -> Iterator[tuple[Tensor, Calibrated]]:
         """The images of each fold with the temperature of the other folds."""
         parts = fold_rows(labels, self.folds, self.seed)
-        require_folds(torch.cat(parts), self.folds, "the temperature", "folds")
+        require_folds(torch.cat(parts), self.folds, "the temperature", "calibrate.folds")
         for rows, temperature in zip(parts, self.fold_temperatures_, strict=True):
             yield rows, _Divided(self._unmodified, temperature)
 

@@ -49,11 +49,17 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     """
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
+    from shelfmark.recipe.fitted import shortened_warmup, tell_of_others_files
 
     file, base = _base(args)
     base = [*base, *published_model(args)]
+    loaded = load(Recipe, file, [*base, *args.overrides])
+    if getattr(args, "RESUME_MODEL", None) is None:
+        tell_of_others_files(loaded)
+        if shorter := shortened_warmup(loaded):
+            base = [*base, *shorter]
+            loaded = load(Recipe, file, [*base, *args.overrides])
     overrides = [*base, *args.overrides]
-    loaded = load(Recipe, file, overrides)
     if getattr(args, "smoke", False):
         from shelfmark.runtime.small_runs import smoke_overrides
 

@@ -138,7 +138,12 @@ def _bar(begun: int, total: int) -> Iterator[Any]:
             say(f"checking {total:,} images ...")
         yield lambda done: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28 if console.width >= 80 else 8), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28 if console.width >= 80 else 8),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("left"), console=console, transient=True) as bar:
         task = bar.add_task("checking images", total=total, completed=begun)
         yield lambda done: bar.update(task, completed=done)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +25,16 @@ class Layout:
 
     def convert(self, source: Path, out: Path, options: Mapping[str, Any]) -> Prepared:
         """Writes the annotations of `source` to `out`. options: of the command line."""
-        file, _, function = self.converter.partition(".")
-        module = importlib.import_module(f"shelfmark.data.converters.{file}")
-        converter: Callable[..., Prepared] = getattr(module, function)
+        converter: Callable[..., Prepared] = getattr(self._module(), self.converter.partition(".")[2])
         return converter(source, out, **{name: options[name] for name in self.options})
+
+    def where(self) -> str:
+        """How the data is got, and what to give as its folder: the WHERE of the converter's file."""
+        found: str = self._module().WHERE
+        return found
+
+    def _module(self) -> ModuleType:
+        return importlib.import_module(f"shelfmark.data.converters.{self.converter.partition('.')[0]}")
 
 
 SHOP = "shop"

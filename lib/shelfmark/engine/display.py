@@ -122,9 +122,7 @@ class Display:
         width = self._console.width
         rates = self._rates(now) if width >= _WIDE else f"{self._speed(now)['images_per_s']:.0f} images/s"
         facts = [f"{self._steps}/{self._total}", f"loss {loss:.3f}", *([rates] if width >= _NARROW else [])]
-        self._bars.update(
-            self._of_epoch, completed=self._steps, facts="  ".join([*facts, f"{duration(left_s)} left"])
-        )
+        self._bars.update(self._of_epoch, completed=self._steps, facts="  ".join([*facts, f"{duration(left_s)} left"]))
         done = self._done_of_run()
         elapsed_s = now - self._run.began_at if self._run else 0.0
         times = f"{duration(elapsed_s)} elapsed  {duration(self._run_left_s(now))} left"

@@ -23,8 +23,8 @@ def relaunch(
     None comes where one process is enough, and in a process that this function or torchrun started, which from here on
     ends with its parent. argv: the arguments behind the program's name, sys.argv's by default. gpu_ids: `0,1`, counted
     among the GPUs that CUDA_VISIBLE_DEVICES leaves visible. A single GPU is chosen through the environment, so call
-    this before anything touches CUDA. Without GPUs the processes train on the CPU. UserError: both options are given,
-    an id is bad, or there are fewer GPUs. For the exit status see `run_ranks`.
+    this before anything touches CUDA. Without GPUs the processes of num_processes train on the CPU. UserError: both
+    options are given, an id is bad, or there are fewer GPUs. For the exit status see `run_ranks`.
     """
     if "WORLD_SIZE" in os.environ:
         end_with_launcher()
@@ -58,6 +58,12 @@ def _gpu_ids(gpu_ids: str | None, num_gpus: int | None, present: int) -> list[in
         asked, ids = f"--num-gpus {num_gpus}", list(range(num_gpus or 0))
         if not ids:
             raise UserError(f"{asked}: the number must be at least 1.")
+    if not present and gpu_ids is not None:
+        built = "" if torch.version.cuda else ", and this PyTorch is built for CPUs alone"
+        raise UserError(
+            f"{asked}: PyTorch finds no GPU here{built}. On a CPU a training may take days, so it does not begin by"
+            " itself: leave the flag out to take what is there (train.device=auto)."
+        )
     if present and max(ids) >= present:
         names = ", ".join(map(str, range(present)))
         raise UserError(f"{asked}: there are {present} GPUs here (ids {names}).")

@@ -34,7 +34,7 @@ def prepare(
         return {"folder": target}
     require_place(target / "train.json", "--out")
     if source is None:
-        raise UserError(f"--source is missing: the folder that holds the {what} data.")
+        raise UserError(f"--source is missing: the folder that holds the {what} data. {layout.where()}")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
     prepared = layout.convert(source, target, options)
     say(prepared.summary)

@@ -58,7 +58,7 @@ th { font-weight: 600; font-size: 13px; color: var(--muted); }
   color: var(--muted); padding: 4px; overflow: hidden; }
 .like { display: flex; gap: 8px; align-items: center; margin: 8px 0 0; font-size: 14px; line-height: 1.35; }
 .like > :first-child { flex: 0 0 44px; width: 44px; font-size: 9px; }
-.truth { color: #2f855a; }
+.truth { font-style: italic; }
 .more { display: grid; place-items: center; aspect-ratio: 1; font-size: 14px; color: var(--muted); }
 footer { margin: 48px 0 0; font-size: 14px; color: var(--muted); }
 @media (max-width: 700px) {

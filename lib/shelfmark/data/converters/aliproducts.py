@@ -17,6 +17,10 @@ from shelfmark.data.converters.prepared import Prepared, existing_folder, write_
 from shelfmark.data.documents import annotations_json, image_list_json, read_document
 from shelfmark.data.findings import WRONG_TYPE, Findings
 
+WHERE = (
+    "Get AliProducts with dataset/get_dataset_AiProducts.sh, and give the folder that holds train.json, val.json and"
+    " test.json as --source."
+)
 PUBLISHED_CLASSES = 50_030
 
 _IMAGE_ID = Field("image_id", (str,), "text", required=True)

@@ -60,7 +60,7 @@ def read_cifar(what: str, source: Path) -> Cifar:
     return Cifar(names, _groups_of_classes(train, groups, len(names)), train, test, files.notes)
 
 
-_HOME_PAGE = "www.cs.toronto.edu/~kriz/cifar.html"
+HOME_PAGE = "www.cs.toronto.edu/~kriz/cifar.html"
 _SIDE = 32
 
 
@@ -179,7 +179,7 @@ class _Files:
 
     def _where_from(self, source: Path) -> str:
         archive = self.published.archive
-        return f"Download {archive} (MD5 {self.published.md5[archive]}) from {_HOME_PAGE} into {source}."
+        return f"Download {archive} (MD5 {self.published.md5[archive]}) from {HOME_PAGE} into {source}."
 
 
 def _names(files: _Files) -> tuple[list[str], list[str]]:

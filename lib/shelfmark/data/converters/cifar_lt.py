@@ -15,12 +15,13 @@ from PIL import Image
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.data.converters.cifar_files import read_cifar
+from shelfmark.data.converters.cifar_files import HOME_PAGE, read_cifar
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.sources.files import read_file
 
+WHERE = f"Download the Python version from {HOME_PAGE}, and give the folder that holds it as --source."
 _NO_VAL = (
     "val.json is the official test set, as in the literature: what a run chooses by it, such as best_model, is chosen"
     " on the images that it is scored on."

@@ -20,6 +20,7 @@ from shelfmark.data.holdout import stratified_draw
 from shelfmark.data.real_roots import folders_behind_links
 from shelfmark.data.same_files import same_files
 
+WHERE = "Give your own folder of images, in which each class has a folder of its name, as --source."
 _NUM_SHOWN = 5
 
 

@@ -21,7 +21,7 @@ from shelfmark.data.converters.pictures import list_lines
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
 
-_WHERE = "Give the copy of github.com/marcusklasson/GroceryStoreDataset as --source."
+WHERE = "Give the copy of github.com/marcusklasson/GroceryStoreDataset as --source."
 _NAME, _ID = "Class Name (str)", "Class ID (int)"
 _COARSE, _ICONIC = "Coarse Class Name (str)", "Iconic Image Path (str)"
 
@@ -77,12 +77,12 @@ def _base(source: Path) -> Path:
             return folder
     raise UserError(
         f"{source} is not the Grocery Store Dataset: neither it nor its folder dataset/ holds train.txt, val.txt and"
-        f" classes.csv. {_WHERE}"
+        f" classes.csv. {WHERE}"
     )
 
 
 def _products(file: Path) -> list[_Product]:
-    reader = csv.DictReader(list_lines(file, _WHERE))
+    reader = csv.DictReader(list_lines(file, WHERE))
     rows = list(reader)
     lacking = [name for name in (_NAME, _ID, _COARSE, _ICONIC) if name not in (reader.fieldnames or [])]
     if lacking:
@@ -100,7 +100,7 @@ def _products(file: Path) -> list[_Product]:
 def _photographs(file: Path, num_classes: int) -> list[_Photograph]:
     found: list[_Photograph] = []
     wrong: list[str] = []
-    for number, line in enumerate(list_lines(file, _WHERE), start=1):
+    for number, line in enumerate(list_lines(file, WHERE), start=1):
         if not line.strip():
             continue
         path, _, label = line.rpartition(",")[0].rpartition(",")

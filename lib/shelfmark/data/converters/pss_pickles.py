@@ -26,6 +26,7 @@ from shelfmark.data.converters.prepared import Prepared, write_new
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.pickles import read_pickle
 
+WHERE = "Give a pickle file that PSS or Hi-LANDER wrote as --source."
 TRAINED, SELECTED, LEFT = 0, 1, 2
 _SHAPE = "[path -> row, features, labels, labels, masks], or [features, labels]"
 
