@@ -80,8 +80,6 @@ def test_unlabelled_rows_are_left_out_of_tensors_and_arrays_alike() -> None:
     ("num_images", "advice"),
     [(3, "Set calibrate.folds=3, or give more images."), (2, "Set calibrate.folds=2, or"), (1, "Give more images.")],
 )
-def test_too_few_images_for_the_folds_names_the_option_and_the_value_that_would_do(
-    num_images: int, advice: str
-) -> None:
+def test_too_few_images_for_the_folds_names_the_option_and_what_would_do(num_images: int, advice: str) -> None:
     with pytest.raises(UserError, match=re.escape(advice)):
         require_folds(torch.zeros(num_images, dtype=torch.long), 5, "the temperature", "calibrate.folds")

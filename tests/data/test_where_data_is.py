@@ -18,7 +18,5 @@ def test_without_a_source_it_is_said_where_the_data_is_and_nothing_is_written(tm
 
 
 def test_the_page_of_a_published_set_is_named(tmp_path):
-    with pytest.raises(
-        UserError, match=r"Stanford_Online_Products\.zip from cvgl\.stanford\.edu/projects/lifted_struct"
-    ):
+    with pytest.raises(UserError, match=r"from cvgl\.stanford\.edu/projects/lifted_struct"):
         prepare("sop", None, tmp_path / "out")

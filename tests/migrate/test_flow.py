@@ -174,3 +174,15 @@ def test_the_page_shows_what_the_command_prints(place: Path, capsys: pytest.Capt
         assert [shlex.split(line) for line in printed] == [
             shlex.split(line) for line in ours.replace("\\\n", "").splitlines()
         ]
+
+
+def test_every_command_of_the_page_can_be_pasted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (CHECKOUT / "docs" / "migrate.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (shelfmark .*)$", page, flags=re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        name, *words = shlex.split(line)[1:]
+        assert (name, main([name, *words])) == ("migrate", 0)
+        printed = shlex.split(capsys.readouterr().out)
+        assert printed[:2] == ["shelfmark", "train"]
+        parse("train", COMMANDS["train"], printed[2:])

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # In summary.json, and on screen only where scores are all that was asked for.
 DETAILS = re.compile(r"(precision|map)@\d|recall@1_(many|medium|few)|mrr|mean_class_recall")
 
+_OF_METHODS = 72
+"""Columns that the table of calibration methods takes with each interval on one line."""
+
 FILES = {
     "summary.json": "scores",
     "per_class.csv": "accuracy of each class",
@@ -97,7 +100,7 @@ def calibrated(result: Calibration) -> None:
     console = Console(**console_settings())
     console.print()
     _print_title(console, "Recalibrations, on val")
-    console.print(_method_table(result))
+    console.print(_method_table(result, console.width))
     saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
     for line in (
         "below each score: its 95% interval; below a method: what it learned",
@@ -166,7 +169,7 @@ def _show(
     _print_files(console, folders)
 
 
-def _method_table(result: Calibration) -> Table:
+def _method_table(result: Calibration, width: int) -> Table:
     from shelfmark.reports.tables import score_text
     from shelfmark.runtime.calibration_methods import learned_text
 
@@ -180,20 +183,24 @@ def _method_table(result: Calibration) -> Table:
     }
     table = Table(box=SIMPLE_HEAD)
     table.show_edge, table.padding = False, (0, 0)
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, overflow="fold")
     for heading in names.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", overflow="fold")
     for row in result.methods:
-        cells = (_two_lines(row, name, score_text(name, row[name])) for name in names)
+        cells = (_with_interval(row, name, score_text(name, row[name]), width) for name in names)
         told = learned_text(row["learned"])
         name = f"{row['method']}\n  {told}" if told else row["method"]
         table.add_row(name, *cells, style="bold" if row["method"] == result.chosen else "")
     return table
 
 
-def _two_lines(row: Mapping[str, Any], name: str, score: str) -> str:
+def _with_interval(row: Mapping[str, Any], name: str, score: str, width: int) -> str:
+    """The interval below its score; its upper limit below the lower one on a narrow screen."""
     low, high = (row.get(f"{name}_{limit}") for limit in ("low", "high"))
-    return score if low is None or high is None else f"{score}\n{100 * low:.1f}-{100 * high:.1f}"
+    if low is None or high is None:
+        return score
+    between = "-" if width >= _OF_METHODS else "-\n"
+    return f"{score}\n{100 * low:.1f}{between}{100 * high:.1f}"
 
 
 def _scores_line(scores: Mapping[str, Any]) -> str:
