@@ -41,6 +41,7 @@ FILES = {
     "weight_norms.png": "lengths of the classifier's rows against training images",
     "reliability.png": "accuracy against confidence",
     "confused_pairs.png": "classes taken for others, with images",
+    "confused_pairs.csv": "the same, as a table",
     "metrics.jsonl": "every logged step",
     "config.yaml": "the resolved config, to run again",
     "best_model": "checkpoint for test.py and tau_norm.py",
