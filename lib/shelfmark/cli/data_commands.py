@@ -39,11 +39,12 @@ DATA_COMMANDS = {
             ),
             option(
                 "--source",
-                "folder of the original data. For pss_clusters and pss_features: a pickle file",
+                "folder of the original data, which every layout but shop needs. For pss_clusters and pss_features: a pickle"
+                " file",
                 type=existing("the original data"),
                 metavar="DIR",
             ),
-            option("--out", "folder for the annotations", type=output_folder, metavar="DIR"),
+            option("--out", "folder for the annotations (default: dataset/LAYOUT)", type=output_folder, metavar="DIR"),
             option(
                 "--val-fraction",
                 "share for validation: of the images of each class (folder, products10k), or of the training classes"
@@ -59,7 +60,7 @@ DATA_COMMANDS = {
                 default=100.0,
                 metavar="R",
             ),
-            option("--seed", "seed of the random draws", type=int, default=0),
+            option("--seed", "seed of the random draws (default: 0)", type=int, default=0),
         ],
         takes_config=False,
     ),

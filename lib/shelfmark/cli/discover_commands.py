@@ -56,7 +56,13 @@ DISCOVER_COMMANDS = {
         "find new products among images without labels: train, cluster, select, and repeat",
         discover,
         [
-            option("--config", "YAML recipe, such as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
+            option(
+                "--config",
+                "YAML recipe, such as configs/discovery/shop.yaml",
+                is_needed=True,
+                type=config_file,
+                metavar="FILE",
+            ),
             MODEL,
             option(
                 "--redo",

@@ -80,7 +80,12 @@ MODEL_COMMANDS = {
         evaluate,
         [
             RESUME,
-            option("--out", "folder for the scores", type=output_folder, metavar="DIR"),
+            option(
+                "--out",
+                "folder for the scores (default: evaluation in the run folder)",
+                type=output_folder,
+                metavar="DIR",
+            ),
             option("--clusters", "also compute scores of k-means clusters of the features", action="store_true"),
             option(
                 "--verification",
@@ -131,7 +136,12 @@ MODEL_COMMANDS = {
                 default="all",
                 metavar="NAMES",
             ),
-            option("--out", "folder for the table of scores and the checkpoint", type=output_folder, metavar="DIR"),
+            option(
+                "--out",
+                "folder for the table of scores and the checkpoint (default: the run's name in output.tau_root)",
+                type=output_folder,
+                metavar="DIR",
+            ),
             *DEVICES,
         ],
         recipe=model_recipe,

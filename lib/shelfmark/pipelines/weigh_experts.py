@@ -14,6 +14,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
+from shelfmark.core.terminal import percent
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.bad_images import BadImageLog
@@ -87,7 +88,7 @@ def _weighed(
     }
     save_recalibrated(model, folder / "best_model", fitted, facts)
     write_json(folder / "summary.json", {**facts, "checkpoint": model.checkpoint.folder})
-    told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
+    told = ", ".join(f"expert {number} {percent(weight)}" for number, weight in enumerate(weights, start=1))
     say(f"weights by {num_images} images: {told}; written to {folder}")
     return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_, errors)
 

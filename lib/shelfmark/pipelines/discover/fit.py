@@ -14,6 +14,7 @@ from torch import Tensor
 from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.terminal import percent
 from shelfmark.discovery.clusterers import LanderClusterer, write_clusterer
 from shelfmark.discovery.clusterers.fitted import fitted_clusterer, has_threshold_to_learn, learns_on_val, named
 from shelfmark.discovery.clusterers.thresholded import Thresholded
@@ -46,7 +47,9 @@ def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:
         features, labels = _amid_the_pool(run, number)
         fitted, score = with_best_threshold(fitted, whiten_features(whitening, features.to(device)), labels)
         if score is not None:
-            say(f"links from a cosine of {fitted.threshold:.4f} on: BCubed F {score:.3f} on labelled and val images")
+            say(
+                f"links from a cosine of {fitted.threshold:.4f} on: BCubed F {percent(score)} on labelled and val images"
+            )
     if isinstance(fitted, LanderClusterer):
         fitted = replace(fitted, model=fitted.model.cpu())
     if whitening is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from shelfmark.core.files import write_json
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
+from shelfmark.core.terminal import percent
 from shelfmark.discovery.clusterers import Clusters
 from shelfmark.discovery.known import JoinRule, known_means
 from shelfmark.discovery.rules import density_rule, join_rule, selected_labels
@@ -66,8 +67,10 @@ def _density_rule(
     val = run.read_embeddings(number, "val")
     features, labels = torch.from_numpy(val.features), torch.from_numpy(val.labels)
     rule = density_rule(group, features, labels, pool, options.target_precision)
-    precision = "no precision" if rule.precision is None else f"precision {rule.precision:.3f}"
-    say(f"density threshold {rule.value:.4f}: {precision}, coverage {rule.coverage:.3f} on val {rule.reason}".rstrip())
+    precision = "no precision" if rule.precision is None else f"precision {percent(rule.precision)}"
+    say(
+        f"density threshold {rule.value:.4f}: {precision}, coverage {percent(rule.coverage)} on val {rule.reason}".rstrip()
+    )
     return rule
 
 
