@@ -39,8 +39,8 @@ DATA_COMMANDS = {
             ),
             option(
                 "--source",
-                "folder of the original data, which every layout but shop needs. For pss_clusters and pss_features: a pickle"
-                " file",
+                "folder of the original data, which every layout but shop needs. For pss_clusters and pss_features: a"
+                " pickle file",
                 type=existing("the original data"),
                 metavar="DIR",
             ),

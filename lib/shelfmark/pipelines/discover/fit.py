@@ -48,7 +48,8 @@ def fit_clusterer(run: RunFiles, number: int, recipe: Recipe) -> None:
         fitted, score = with_best_threshold(fitted, whiten_features(whitening, features.to(device)), labels)
         if score is not None:
             say(
-                f"links from a cosine of {fitted.threshold:.4f} on: BCubed F {percent(score)} on labelled and val images"
+                f"links from a cosine of {fitted.threshold:.4f} on: BCubed F {percent(score)} on labelled and val"
+                " images"
             )
     if isinstance(fitted, LanderClusterer):
         fitted = replace(fitted, model=fitted.model.cpu())

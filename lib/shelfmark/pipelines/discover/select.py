@@ -68,9 +68,8 @@ def _density_rule(
     features, labels = torch.from_numpy(val.features), torch.from_numpy(val.labels)
     rule = density_rule(group, features, labels, pool, options.target_precision)
     precision = "no precision" if rule.precision is None else f"precision {percent(rule.precision)}"
-    say(
-        f"density threshold {rule.value:.4f}: {precision}, coverage {percent(rule.coverage)} on val {rule.reason}".rstrip()
-    )
+    scores = f"{precision}, coverage {percent(rule.coverage)}"
+    say(f"density threshold {rule.value:.4f}: {scores} on val {rule.reason}".rstrip())
     return rule
 
 
