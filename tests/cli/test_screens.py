@@ -8,6 +8,7 @@ import pytest
 
 from shelfmark.cli import cluster_screens, index_screens, screens
 from shelfmark.core.terminal import console_settings, duration, percent
+from shelfmark.pipelines.calibrate import Calibration
 from shelfmark.pipelines.search import Answer, Candidate
 
 SUMMARY = {
@@ -110,3 +111,22 @@ def test_percent(share, text):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("width", ["60", "80", "120"])
+def test_no_score_and_no_interval_of_calibrate_is_cut(monkeypatch, capsys, folder, width):
+    monkeypatch.setenv("COLUMNS", width)
+    names = ("top1", "mean_class_accuracy", "many", "medium", "few")
+    scores = {name: 0.905 for name in names} | {f"{name}_low": 0.8765 for name in names}
+    row = {"method": "logit_adjustment", "learned": {}, "ece": 0.1234, **scores}
+    row |= {f"{name}_high": 1.0 for name in names}
+    chosen = row["method"]
+    result = Calibration(folder, folder / "best_model", [row], chosen, chosen, {"top1": 0.9}, {})
+    screens.calibrated(result)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    for text in ("logit_adjustment", "12.3%"):
+        assert text in shown
+    assert shown.count("90.5%") == 5
+    assert shown.count("87.6-") == 5 or shown.count("87.7-") == 5
+    assert shown.count("100.0") == 5

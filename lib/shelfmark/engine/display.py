@@ -16,6 +16,8 @@ from shelfmark.core.terminal import console_settings, duration
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 0.25
+_PARTS = 1000
+"""Of the run: a bar counts in whole numbers."""
 _WIDE, _NARROW = 100, 72
 """Columns from which on a bar has room for everything; below which it has room for the loss and the times alone."""
 
@@ -114,7 +116,9 @@ class Display:
             self._label, total=num_steps, completed=steps_done, facts=f"{steps_done}/{num_steps}"
         )
         done = self._done_of_run()
-        self._of_run = self._bars.add_task("whole run", total=1.0, completed=done, facts=f"{done:.0%}")
+        self._of_run = self._bars.add_task(
+            "whole run", total=_PARTS, completed=round(_PARTS * done), facts=f"{done:.0%}"
+        )
         self._bars.start()
 
     def _update_bars(self, loss: float, left_s: float, now: float) -> None:
@@ -126,7 +130,7 @@ class Display:
         done = self._done_of_run()
         elapsed_s = now - self._run.began_at if self._run else 0.0
         times = f"{duration(elapsed_s)} elapsed  {duration(self._run_left_s(now))} left"
-        self._bars.update(self._of_run, completed=done, facts=f"{done:.0%}  {times}")
+        self._bars.update(self._of_run, completed=round(_PARTS * done), facts=f"{done:.0%}  {times}")
 
     def _done_of_run(self) -> float:
         return (self._epoch + self._steps / max(1, self._total)) / (self._run.num_epochs if self._run else 1)
