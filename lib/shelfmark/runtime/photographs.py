@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.annotations import image_paths
+from shelfmark.data.image_files import image_files, tell_left_out
 from shelfmark.data.sources import GivenSource
 from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.trained_model import TrainedModel
@@ -30,12 +30,19 @@ class EmbeddedPhotographs:
 
 
 def listed(photos: Sequence[Path]) -> list[Path]:
-    """The photographs; a folder is replaced by the photographs in it."""
+    """The photographs; a folder is replaced by the photographs in it, and a line tells what it leaves out."""
     found: list[Path] = []
+    told: list[str] = []
     for photo in photos:
-        found.extend([photo / name for name in image_paths(photo)] if photo.is_dir() else [photo])
+        if not photo.is_dir():
+            found.append(photo)
+            continue
+        files = image_files(photo)
+        found.extend(photo / name for name in files.with_damaged)
+        told.append(files.told(damaged_too=False))
+        tell_left_out(files)
     if not found:
-        raise UserError(f"there is no photograph in {', '.join(map(str, photos))}.")
+        raise UserError(f"there is no photograph in {', '.join(map(str, photos))}. {' '.join(told)}".rstrip())
     return found
 
 
