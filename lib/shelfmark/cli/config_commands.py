@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from shelfmark.cli.options import CONFIG
+from shelfmark.cli.options import CONFIG, MODEL
 from shelfmark.cli.parser import Command, option
-from shelfmark.cli.recipes import train_recipe
+from shelfmark.cli.recipes import settled_recipe
 
 
 def config(args: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def config(args: argparse.Namespace) -> int:
     from shelfmark.config.write import schema_json, to_yaml
     from shelfmark.recipe import Recipe
 
-    print(schema_json(Recipe) if args.schema else to_yaml(train_recipe(args)))
+    print(schema_json(Recipe) if args.schema else to_yaml(settled_recipe(args)))
     return 0
 
 
@@ -31,6 +31,7 @@ CONFIG_COMMANDS = {
         config,
         [
             CONFIG,
+            MODEL,
             option(
                 "--describe",
                 "describe the option KEY, such as optim.lr, or a group of options, such as optim or losses.smooth_ap",
@@ -54,8 +55,8 @@ def _described(args: argparse.Namespace) -> str:
     from shelfmark.recipe import Recipe
 
     top = Shape.of(Recipe)
-    is_given = args.config is not None or bool(args.overrides)
-    loaded = train_recipe(args) if is_given else load(Recipe)
+    is_given = args.config is not None or args.model is not None or bool(args.overrides)
+    loaded = settled_recipe(args) if is_given else load(Recipe)
     values = loaded.config.model_dump(mode="json")
     place, key = find(top, present_key(args.describe.replace("[]", ".0")), values)
     here = (value_at(values, key), loaded.origins.get(key, "")) if key and is_given else None

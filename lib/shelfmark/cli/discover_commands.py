@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint, config_file, existing_folder
-from shelfmark.cli.options import JSON
+from shelfmark.cli.options import JSON, MODEL
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
+from shelfmark.cli.recipes import published_model
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 
@@ -65,6 +66,7 @@ DISCOVER_COMMANDS = {
         discover,
         [
             option("--config", "YAML recipe, such as configs/discovery/shop.yaml", type=config_file, metavar="FILE"),
+            MODEL,
             option(
                 "--redo",
                 "repeat this stage of round 0, or of ROUND, and everything after it",
@@ -106,9 +108,10 @@ def _recipe(args: argparse.Namespace) -> Loaded:
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
 
-    loaded = load(Recipe, args.config, args.overrides)
+    base = published_model(args)
+    loaded = load(Recipe, args.config, [*base, *args.overrides])
     if args.smoke:
         from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 
-        loaded = load(Recipe, args.config, [*discovery_smoke_overrides(loaded.config), *args.overrides])
+        loaded = load(Recipe, args.config, [*base, *discovery_smoke_overrides(loaded.config), *args.overrides])
     return loaded

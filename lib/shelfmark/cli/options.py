@@ -9,6 +9,12 @@ RESUME = option(
     "--RESUME_MODEL", "folder of the checkpoint, such as log/shop/best_model", type=checkpoint, metavar="CKPT"
 )
 CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
+MODEL = option(
+    "--model",
+    "backbone with published weights, a timm name such as tf_efficientnet_lite0: short for model.backbone=NAME"
+    " model.weights=pretrained (docs/models.md lists names)",
+    metavar="NAME",
+)
 JSON = option("--json", "write JSON to standard output instead of tables", action="store_true")
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")

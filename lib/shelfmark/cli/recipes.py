@@ -51,6 +51,7 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     from shelfmark.recipe import Recipe
 
     file, base = _base(args)
+    base = [*base, *published_model(args)]
     overrides = [*base, *args.overrides]
     loaded = load(Recipe, file, overrides)
     if getattr(args, "smoke", False):
@@ -64,6 +65,29 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     return loaded
 
 
+def published_model(args: argparse.Namespace) -> list[Override]:
+    """What --model NAME stands for. Options on the command line come over it, wherever they stand."""
+    from shelfmark.config.overrides import Override
+    from shelfmark.models.options import PRETRAINED
+
+    name = getattr(args, "model", None)
+    if not name:
+        return []
+    origin = f"command line: --model {name}"
+    return [Override("model.backbone", name, origin), Override("model.weights", PRETRAINED, origin)]
+
+
+def settled_recipe(args: argparse.Namespace) -> Loaded:
+    """As `train_recipe`, with a number for each option that says `backbone`."""
+    loaded = train_recipe(args)
+    if not loaded.config.data.by_weights:
+        return loaded
+    # Only then: what knows the numbers takes seconds to import.
+    from shelfmark.recipe.input_settings import settled
+
+    return settled(loaded)
+
+
 def resume_of_small_run(args: argparse.Namespace) -> Path | None:
     """Where a small run begins: of `auto`, the checkpoint that the whole run would go on with."""
     if args.RESUME_MODEL != AUTO:
@@ -73,7 +97,7 @@ def resume_of_small_run(args: argparse.Namespace) -> Path | None:
     from shelfmark.recipe import Recipe
 
     file, base = _base(args)
-    whole = load(Recipe, file, [*base, *args.overrides]).config
+    whole = load(Recipe, file, [*base, *published_model(args), *args.overrides]).config
     newest = newest_whole(whole.output.log_root / whole.name)
     return None if newest is None else newest.folder
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 
 from shelfmark.cli.existing import checkpoint_or_auto
-from shelfmark.cli.options import CONFIG, DEVICES
+from shelfmark.cli.options import CONFIG, DEVICES, MODEL
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import resume_of_small_run, train_recipe
 from shelfmark.core.stopping import StopSignals
@@ -60,6 +60,7 @@ TRAIN_COMMANDS = {
         train,
         [
             CONFIG,
+            MODEL,
             option(
                 "--RESUME_MODEL",
                 "folder of the checkpoint to start from, such as log/shop/last. auto: the newest checkpoint in"

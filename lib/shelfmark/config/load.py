@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,7 @@ from shelfmark.config.files import read_config
 from shelfmark.config.nodes import Node, origins, plain
 from shelfmark.config.overrides import Override, put
 from shelfmark.config.renamed import present_overrides, present_tree
+from shelfmark.config.section import Section
 from shelfmark.config.shape import Shape
 from shelfmark.core.errors import UserError
 
@@ -48,9 +49,14 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
     try:
         # Through JSON, strict mode takes a list for a tuple and text for a path, yet neither true nor "3" for a number.
         # Defaults go the same way: a tree that validates its defaults would find a Path where JSON has text.
-        config = schema.model_validate_json(json.dumps(shape.with_defaults(plain(tree))), strict=True)
+        config = schema.model_validate_json(json.dumps(shape.with_defaults(_values(schema, tree))), strict=True)
     except ValidationError as error:
         raise ConfigError([*problems, *problems_of(error, tree, shape)]) from None
     if problems:
         raise ConfigError(problems)
     return Loaded(config, origins(tree))
+
+
+def _values(schema: type[BaseModel], tree: Node) -> Any:
+    values = plain(tree)
+    return schema.completed(values) if issubclass(schema, Section) and isinstance(values, dict) else values

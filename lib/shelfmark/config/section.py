@@ -31,3 +31,8 @@ class Section(BaseModel):
     """A group of options: unknown ones are errors, and none changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The values that were set, not yet checked, and those defaults that depend on them; here there are none."""
+        return values

@@ -140,10 +140,14 @@ class Shape:
     def _words(self) -> str:
         if self.tag:
             return f"a group of keys with `{self.tag}`, one of: {', '.join(self.choices)}"
+        if "const" in self.schema:
+            return str(self.schema["const"])
         if self.choices:
             return f"one of: {', '.join(str(choice) or repr(choice) for choice in self.choices)}"
         if "anyOf" in self.schema:
-            return " or ".join(self._at(one).expected() for one in self.schema["anyOf"])
+            words = [self._at(one).expected() for one in self.schema["anyOf"]]
+            is_word = "const" in self.schema["anyOf"][-1]
+            return f"{' or '.join(words[:-1])}{',' if is_word else ''} or {words[-1]}"
         kind = self.schema.get("type", "")
         if kind == "array":
             return self._list_words()

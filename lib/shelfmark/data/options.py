@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
 from shelfmark.config.section import Fraction, NotNegative, Positive, Section, option
+from shelfmark.core.errors import UserError
 from shelfmark.data.limits import MAX_BYTES, MAX_CLASSES, MAX_PIXELS, PILLOW_MAX_PIXELS
+
+BY_WEIGHTS = "backbone"
+"""In place of a value: that with which the weights were trained from which the run begins."""
+
+
+class InputSettings(NamedTuple):
+    """Options of `data` that belong to the weights: with other values, trained weights see other pictures."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    eval_crop: float
 
 
 class Lists(Section):
@@ -69,11 +82,10 @@ class DataOptions(Section):
         0, "number of classes. 0: the number in the training annotations"
     )
     input_size_px: Positive = option(224, "height and width of the network's input, in pixels")
-    eval_crop: Fraction = option(
+    eval_crop: Annotated[float, Field(gt=0, le=1)] | Literal["backbone"] = option(
         0.875,
         "in evaluation the shorter side of an image is resized to int(input_size_px / eval_crop); then a"
-        " square of input_size_px is cut out of the centre",
-        gt=0,
+        " square of input_size_px is cut out of the centre. backbone: as for mean",
     )
     eval_resize_px: tuple[Positive, ...] | None = option(
         None,
@@ -81,8 +93,8 @@ class DataOptions(Section):
         " shorter side becomes 256. [256, 256]: height and width become 256",
         max_length=2,
     )
-    interpolation: Literal["bilinear", "bicubic"] = option(
-        "bilinear", "interpolation of every resize, in training and in evaluation"
+    interpolation: Literal["bilinear", "bicubic", "backbone"] = option(
+        "bilinear", "interpolation of every resize, in training and in evaluation. backbone: as for mean"
     )
     num_workers: NotNegative = option(
         1, "worker processes that load images, for each training process. 0: the training process loads them"
@@ -97,12 +109,16 @@ class DataOptions(Section):
         "an image with more pixels than this counts as unreadable. A larger JPEG is decoded at 1/2, 1/4"
         " or 1/8 of its width and height, if that is small enough",
     )
-    mean: tuple[float, float, float] = option(
-        (0.485, 0.456, 0.406), "mean of each RGB channel. It is subtracted from the pixels, which are in 0..1"
+    mean: tuple[float, float, float] | Literal["backbone"] = option(
+        (0.485, 0.456, 0.406),
+        "mean of each RGB channel. It is subtracted from the pixels, which are in 0..1. backbone: the value with which"
+        " the published weights of the backbone were trained; this is the default with model.weights=pretrained."
+        " Checkpoint and config.yaml of the run have the number",
     )
-    std: tuple[float, float, float] = option(
+    std: tuple[float, float, float] | Literal["backbone"] = option(
         (0.229, 0.224, 0.225),
-        "standard deviation of each RGB channel. The pixels, in 0..1, are divided by it after the mean is subtracted",
+        "standard deviation of each RGB channel. The pixels, in 0..1, are divided by it after the mean is subtracted."
+        " backbone: as for mean",
     )
 
     @field_validator("train_json", "val_json", "test_json", "retrieval_json")
@@ -110,6 +126,21 @@ class DataOptions(Section):
     def _no_file(cls, file: Path | None) -> Path | None:
         # `data.val_json=` gives an empty text, which as a path would be the working folder.
         return None if file == Path() else file
+
+    @property
+    def by_weights(self) -> tuple[str, ...]:
+        """The options that say `backbone`."""
+        return tuple(name for name in InputSettings._fields if getattr(self, name) == BY_WEIGHTS)
+
+    @property
+    def input_settings(self) -> InputSettings:
+        """The numbers. UserError: an option says `backbone`; `recipe.input_settings.settled` looks the numbers up."""
+        if self.by_weights:
+            raise UserError(
+                f"data.{self.by_weights[0]}={BY_WEIGHTS} is replaced by a number when a run starts, and this recipe is"
+                " of no run yet: pass it through shelfmark.recipe.input_settings.settled."
+            )
+        return InputSettings(*(getattr(self, name) for name in InputSettings._fields))
 
 
 class RandAugmentOptions(Section):

@@ -34,7 +34,7 @@ def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Tr
     normalised here; a float result counts as normalised. A result of another size is resized to `size` x `size`.
     UserError for a pipeline that cannot be read.
     """
-    normalize = _Normalize(data.mean, data.std)
+    normalize = _normalize(data)
     after = _sequence([v2.RandomErasing(p=augment.erasing)] if augment.erasing else [])
     if augment.albumentations is not None:
         return _SavedAugmentation(SavedPipeline(augment.albumentations), size, normalize, after)
@@ -42,7 +42,7 @@ def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Tr
 
 
 def _random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch.nn.Module:
-    mode = v2.InterpolationMode(data.interpolation)
+    mode = v2.InterpolationMode(data.input_settings.interpolation)
     crop: torch.nn.Module = (
         _PaddedCrop(size, augment.crop_padding_px, mode)
         if augment.crop_padding_px
@@ -60,7 +60,7 @@ def _changes(augment: AugmentOptions, data: DataOptions) -> list[torch.nn.Module
         probability = augment.color_jitter_probability
         steps.append(jitter if probability == 1 else v2.RandomApply([jitter], probability))
     if augment.randaugment.num_ops:
-        grey = [round(255 * value) for value in data.mean]
+        grey = [round(255 * value) for value in data.input_settings.mean]
         steps.append(v2.RandAugment(augment.randaugment.num_ops, augment.randaugment.magnitude, fill=grey))
     return steps
 
@@ -75,11 +75,17 @@ def eval_transform(size: int, data: DataOptions) -> Transform:
 
 
 def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
-    resize_px = [int(size / data.eval_crop)]
+    settings = data.input_settings
+    resize_px = [int(size / settings.eval_crop)]
     if data.eval_resize_px is not None:
         resize_px = [round(side * size / data.input_size_px) for side in data.eval_resize_px]
-    resize = _Resize(resize_px, v2.InterpolationMode(data.interpolation))
-    return _CentreCrop(size, resize, _Normalize(data.mean, data.std))
+    resize = _Resize(resize_px, v2.InterpolationMode(settings.interpolation))
+    return _CentreCrop(size, resize, _normalize(data))
+
+
+def _normalize(data: DataOptions) -> _Normalize:
+    settings = data.input_settings
+    return _Normalize(settings.mean, settings.std)
 
 
 class SizedTransforms:

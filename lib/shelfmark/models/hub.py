@@ -1,10 +1,11 @@
-"""Weights that timm downloads, or has downloaded before."""
+"""What timm knows of published weights: those that it downloads, or has downloaded before, and their input."""
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import timm
@@ -22,6 +23,23 @@ def hub_name(name: str) -> str:
     """The hub's repository of a timm model's weights, or '' where it has none."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return (config.hf_hub_id if config else None) or ""
+
+
+def trained_with(name: str) -> tuple[dict[str, Any], str] | None:
+    """The options of `data` with which a timm model's weights were trained, and timm's whole name of these weights.
+
+    None where timm has no entry. An eval_crop above 1 (a resize to less than the crop) counts as 1.
+    """
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None:
+        return None
+    settings = {
+        "mean": tuple(map(float, config.mean)),
+        "std": tuple(map(float, config.std)),
+        "interpolation": config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
+        "eval_crop": min(1.0, float(config.crop_pct)),
+    }
+    return settings, ".".join(part for part in (config.architecture, config.tag) if part)
 
 
 def hub_weights(name: str) -> dict[str, Tensor]:

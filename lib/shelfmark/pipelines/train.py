@@ -54,6 +54,7 @@ from shelfmark.optim import OptimOptions, StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
@@ -93,6 +94,7 @@ def train(
     ):
         with working("start"):
             found = find_checkpoint(loaded.config, resume, aside)
+            loaded = settled(loaded, found.checkpoint)
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
@@ -101,6 +103,7 @@ def train(
             require_score(loaded.config, splits)
             for change in changes:
                 say(f"resume: {change}")
+            _warn_of_input(loaded.config, start)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
         _stop_if_asked(signals)
@@ -116,6 +119,13 @@ def train(
             # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
+    """Tells of an input that the first weights were not trained with; of a resumed run's, its changes tell."""
+    told = "" if start.resumed else disagreement(recipe, start.checkpoint)
+    if told:
+        warn(told)
 
 
 def _stop_if_asked(signals: StopSignals) -> None:

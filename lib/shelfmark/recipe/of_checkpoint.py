@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from shelfmark.config.load import load
+from shelfmark.config.load import Loaded, load
 from shelfmark.config.overrides import Override
 from shelfmark.engine.checkpoint import Checkpoint, config_overrides
 from shelfmark.recipe.tree import Recipe
@@ -12,4 +13,20 @@ from shelfmark.recipe.tree import Recipe
 
 def recipe_of(checkpoint: Checkpoint, overrides: Sequence[Override] = ()) -> Recipe:
     """A checkpoint's own options, then `overrides`."""
-    return load(Recipe, None, [*config_overrides(checkpoint), *overrides]).config
+    return with_its_input(load(Recipe, None, [*config_overrides(checkpoint), *overrides]), checkpoint).config
+
+
+def with_its_input(loaded: Loaded[Recipe], checkpoint: Checkpoint) -> Loaded[Recipe]:
+    """The recipe, with the checkpoint's numbers for those of `data` that say `backbone`: its weights saw such input."""
+    names = loaded.config.data.by_weights
+    if not names:
+        return loaded
+    own = load(Recipe, None, config_overrides(checkpoint)).config.data
+    return put_input(loaded, {name: getattr(own, name) for name in names}, f"checkpoint {checkpoint.folder}")
+
+
+def put_input(loaded: Loaded[Recipe], values: dict[str, object], origin: str) -> Loaded[Recipe]:
+    """The recipe with these options of `data`; origin: what config.yaml says of them."""
+    data = loaded.config.data.model_copy(update=values)
+    origins = {**loaded.origins, **{f"data.{name}": origin for name in values}}
+    return replace(loaded, config=loaded.config.model_copy(update={"data": data}), origins=origins)

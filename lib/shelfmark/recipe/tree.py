@@ -8,15 +8,15 @@ the run, and puts all of them together.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from shelfmark.config.section import NotNegative, Positive, Section, option
-from shelfmark.data.options import AugmentOptions, DataOptions, require_remix_ratio
+from shelfmark.data.options import BY_WEIGHTS, AugmentOptions, DataOptions, InputSettings, require_remix_ratio
 from shelfmark.data.samplers.options import SamplerName, SamplingOptions
 from shelfmark.losses import LossUnion, entry
-from shelfmark.models.options import ModelOptions
+from shelfmark.models.options import PRETRAINED, ModelOptions
 from shelfmark.optim.options import OptimOptions, ScheduleOptions
 from shelfmark.recipe.checks import require_sections_that_fit
 from shelfmark.recipe.discovery import DiscoveryOptions
@@ -214,6 +214,15 @@ class Recipe(Section):
     calibrate: Calibrate = Calibrate()
     discovery: DiscoveryOptions = DiscoveryOptions()
     output: Output = Output()
+
+    @classmethod
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """With published weights, the input is by default the one that they were trained with."""
+        model, data = values.get("model"), values.get("data", {})
+        has_published = isinstance(model, dict) and model.get("weights") == PRETRAINED
+        if not has_published or not isinstance(data, dict):
+            return values
+        return {**values, "data": {**dict.fromkeys(InputSettings._fields, BY_WEIGHTS), **data}}
 
     def mixing_of(self, stage: int) -> tuple[float, float, float]:
         """mixup, cutmix and remix in a stage; stage 0 is the one before train.stages begin."""

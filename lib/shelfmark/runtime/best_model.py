@@ -9,6 +9,7 @@ from typing import Any
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.together import from_main
+from shelfmark.data.options import InputSettings
 from shelfmark.engine.checkpoint import Checkpoint, copy_checkpoint, load_checkpoint
 from shelfmark.engine.checkpoint_folder import MANIFEST
 from shelfmark.engine.checkpointer import BEST
@@ -17,7 +18,7 @@ from shelfmark.recipe import Recipe
 from shelfmark.runtime.resume_plan import RunStart
 from shelfmark.runtime.splits import Splits
 
-_INPUT = ("input_size_px", "eval_crop", "eval_resize_px", "interpolation", "mean", "std")
+_INPUT = ("input_size_px", "eval_resize_px", *InputSettings._fields)
 
 
 def settle_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe, splits: Splits) -> None:

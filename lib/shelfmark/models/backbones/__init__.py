@@ -39,15 +39,33 @@ _PLAIN_RESNET = re.compile(r"res(net|nest)\d+[cdest]?")
 def backbone_name(name: str) -> str:
     """The present name of the backbone `name`. Raises UserError for an unknown one, with the nearest names."""
     name = FORMER_NAMES.get(name, name)
-    if name in OWN or timm.is_model(name):
+    if name in OWN or (timm.is_model(name) and "." not in name):
+        return name
+    if timm.is_model(name):
+        _require_known_weights(name)
         return name
     close = difflib.get_close_matches(name.lower(), [*FORMER_NAMES, *OWN, *timm.list_models()], n=3)
-    meant = f" Nearest: {', '.join(close)}." if close else ""
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UserError(
         f"model.backbone={name!r} is not a timm model nor a 2020 name ({', '.join(FORMER_NAMES)}) nor one of ours"
         f" ({', '.join(OWN)}).{meant}"
         " timm.list_models('*net*') lists what there is."
     )
+
+
+def _require_known_weights(name: str) -> None:
+    """Raises a UserError if `resnet50.TAG` has a tag that timm does not know."""
+    architecture, _, tag = name.partition(".")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        tags = [one.partition(".")[2] for one in timm.list_models(f"{architecture}.*", pretrained=True)]
+        close = difflib.get_close_matches(tag, tags, n=1)
+        meant = f" Did you mean {architecture}.{close[0]}?" if close else ""
+        raise UserError(
+            f"model.backbone={name!r}: timm has {architecture} with the weights {', '.join(tags) or 'of none'}, not"
+            f" {tag!r}.{meant}"
+        ) from None
 
 
 def build_backbone(

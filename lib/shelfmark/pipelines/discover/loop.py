@@ -39,6 +39,7 @@ from shelfmark.pipelines.discover.train import (
 )
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe
+from shelfmark.recipe.input_settings import settled
 
 
 def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small_evaluation: bool = False) -> RunFiles:
@@ -47,6 +48,7 @@ def discover(loaded: Loaded[Recipe], redo: str = "", review: bool = False, small
     redo: a stage, `selection` or `1/selection`, to run again, with all later stages. review: stop after the first new
     report, so that a person can edit its review.csv, which the next call applies.
     """
+    loaded = settled(loaded)
     recipe = loaded.config
     require_trainable(recipe)
     with dist.process_group(dist.local_device(recipe.train.device)), ExitStack() as model:
