@@ -17,9 +17,10 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.strings import Strings
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.data.dataset import NUM_SUBSTITUTES, ImageDataset
+from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import FileSource, UnreadableImage
+from shelfmark.data.substitutes import NUM_SUBSTITUTES
 from shelfmark.data.table import Table
 
 LABELS = [0, 0, 0, 1, 1, 2, -1]

@@ -17,6 +17,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.engine.progress import Progress, random_state, restore_random_state
 from shelfmark.engine.terms import LossTerm
 from shelfmark.models.batch_norm import named_statistics
+from shelfmark.models.behind_backbone import BehindBackbone
 from shelfmark.models.network import Network
 from shelfmark.parallel.wrapping import wrapped
 
@@ -27,6 +28,7 @@ class TrainState:
 
     network: the weights. optimizer: of the stage in progress. terms: the losses, with their memories.
     grad_cache: images that the backbone takes at a time, see `CachedNetwork`; 0 takes the batch at once.
+    from_features: whether the stage's batches hold the features of the backbone, which is frozen, in place of images.
     """
 
     network: Network
@@ -34,22 +36,27 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     precision: Precision
     grad_cache: int = 0
+    from_features: bool = False
     progress: Progress = field(default_factory=Progress)
     scaler: torch.amp.GradScaler = field(init=False)
     wrapped: nn.Module = field(init=False)
     """The network that a step calls: within GradCache and DistributedDataParallel, where the run uses them."""
 
     def __post_init__(self) -> None:
-        self.begin_stage(self.optimizer)
+        self.begin_stage(self.optimizer, self.from_features)
 
-    def begin_stage(self, optimizer: torch.optim.Optimizer) -> None:
+    def begin_stage(self, optimizer: torch.optim.Optimizer, from_features: bool = False) -> None:
         """Goes on with a new optimizer, of the parameters that are not frozen now."""
         # The last gradient of a parameter that is now frozen would count in every later norm of the whole gradient.
         self.network.zero_grad(set_to_none=True)
-        self.optimizer = optimizer
+        self.optimizer, self.from_features = optimizer, from_features
         self.scaler = self.precision.gradient_scaler()
-        whole = CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
-        self.wrapped = wrapped(whole, self.precision.device)
+        self.wrapped = wrapped(self._called(), self.precision.device)
+
+    def _called(self) -> nn.Module:
+        if self.from_features:
+            return BehindBackbone(self.network)
+        return CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
 
     def weights_to_evaluate(self) -> Network:
         """The network for validation, for features and for checkpoints."""

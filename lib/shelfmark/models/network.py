@@ -106,14 +106,25 @@ class Network(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """The embedding (N, D), un-normalised, float32 under autocast too."""
-        if len(images) == 1 and self.learns_statistics:
+        return self.embedding_of(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The backbone's features (N, F); of experts theirs side by side. Under autocast in its precision."""
+        self._require_statistics_of(len(images))
+        return self.backbone(images.contiguous(memory_format=self.memory_format))
+
+    def embedding_of(self, features: Tensor) -> Tensor:
+        """The embedding (N, D) of the backbone's features (N, F)."""
+        self._require_statistics_of(len(features))
+        return at_least_float32(self.embedding(features))
+
+    def _require_statistics_of(self, num_images: int) -> None:
+        if num_images == 1 and self.learns_statistics:
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
                 " Raise train.batch_size to at least 2 per process (and train.grad_cache, if it is on, to at least 3),"
                 " or set model.freeze_bn=true (which leaves model.neck=bn to learn)."
             )
-        features = self.backbone(images.contiguous(memory_format=self.memory_format))
-        return at_least_float32(self.embedding(features))
 
     def outputs(self, embedding: Tensor) -> Outputs:
         """The outputs of the classifier and the heads for an embedding (N, D)."""

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,13 @@ from shelfmark.optim import OptimOptions, StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.frozen_epochs import cached_around
 from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
 from shelfmark.runtime.class_means import begin_with_class_means
+from shelfmark.runtime.frozen_features import FrozenFeatures
 from shelfmark.runtime.resume_plan import (
     Mode,
     RunStart,
@@ -69,6 +72,7 @@ from shelfmark.runtime.resume_plan import (
     unchanged,
 )
 from shelfmark.runtime.splits import Splits, read_splits
+from shelfmark.runtime.train_stages import StagedLoader, TrainStages, epoch_of_optimizer, require_same_stages
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
 
@@ -142,31 +146,10 @@ def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
 @dataclass(frozen=True)
 class _Parts:
     state: TrainState
-    stages: _Stages
+    stages: TrainStages
     loader: TrainLoader
     learning_rate: StagedRate
     saved_hooks: Mapping[str, Any]
-
-
-class _Stages:
-    """The TrainStep of each epoch: every stage of `train.stages` has an optimizer of its own."""
-
-    def __init__(self, recipe: Recipe, splits: Splits, state: TrainState, stage: int) -> None:
-        self.recipe, self.state = recipe, state
-        stages = range(1 + len(recipe.train.stages))
-        self.mixing = [assemble.mixing(recipe, splits.train, stage) for stage in stages]
-        self.stage = stage
-
-    def step_for(self, epoch: int) -> TrainStep:
-        """The step of an epoch. A stage that begins with the epoch is applied to the network and gets an optimizer."""
-        stage = assemble.stage_of(self.recipe, epoch)
-        if stage != self.stage:
-            say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
-            self.stage = stage
-            network = self.state.network
-            assemble.apply_stage(self.recipe, network, stage, anew=True)
-            self.state.begin_stage(assemble.optimizer(self.recipe, network))
-        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
@@ -177,9 +160,10 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
     precision = Precision.resolve(recipe.train.precision, device)
     saved = start.resumed.read_state() if start.resumed else {}
-    stage = _stage_of(recipe, saved)
+    epoch = epoch_of_optimizer(saved)
+    stage = assemble.stage_of(recipe, epoch)
     if start.resumed:
-        _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
+        require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
         assemble.apply_stage(recipe, network, stage, anew=False)
     state = TrainState(
@@ -188,6 +172,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
         optimizer=assemble.optimizer(recipe, network),
         precision=precision,
         grad_cache=recipe.train.grad_cache,
+        from_features=cached_around(recipe, epoch) is not None,
     )
     if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
         begin_with_class_means(network, recipe, splits.for_means, precision)
@@ -195,32 +180,9 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     if start.resumed:
         _restore(state, saved, start.resumed, recipe, splits)
     _fit_schedule(state, steps_per_epoch, start.resumed)
-    stages = _Stages(recipe, splits, state, stage)
+    stages = TrainStages(recipe, splits.train, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
-
-
-def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
-    """The stage of a checkpoint's last epoch, whose optimizer it holds."""
-    if not saved:
-        return 0
-    progress = saved["progress"]
-    return assemble.stage_of(recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
-
-
-def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-    """Raises a UserError if a stage that has begun was changed: on resume only later stages may change."""
-    last_epoch = progress["epoch"] - (progress["step_in_epoch"] == 0)
-    now = recipe.model_dump(mode="json")["train"]["stages"]
-    before, after = (
-        [stage for stage in stages if stage["from_epoch"] <= last_epoch]
-        for stages in (manifest["config"]["train"]["stages"], now)
-    )
-    if [{**new, **old} for new, old in zip(after, before)] != after or len(before) != len(after):
-        raise UserError(
-            f"train.stages changes a stage that begins at or before epoch {last_epoch} (from 0), which the checkpoint"
-            " has trained: stages that have begun stay as they are. Change later ones, or use --mode finetune."
-        )
 
 
 def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
@@ -306,8 +268,11 @@ def _trainer(
         num_epochs=num_epochs,
         every_steps=recipe.train.checkpoint_every_steps,
         every_minutes=recipe.train.checkpoint_every_minutes,
+        is_saved=(folder / LAST).is_dir(),
     )
     preemption = Preemption(signals, checkpoint, _go_on(folder))
+    bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))
+    frozen = FrozenFeatures(recipe, splits.train, state, folder, bad_images)
     validation = Validation(
         state,
         recipe,
@@ -315,24 +280,32 @@ def _trainer(
         splits.retrieval,
         splits.train.counts,
         BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+        frozen,
     )
     validate = preemption.around(validation)
     hooks = Hooks(
         [
-            BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
+            BadImages(bad_images),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
             checkpoint,
+            frozen,
             preemption,
         ]
     )
     if start.resumed:
         hooks.load_state_dict(parts.saved_hooks)
+
+    def step_for(epoch: int) -> TrainStep:
+        # The stage before is still there: what a signal saves meanwhile is of its end.
+        preemption.around(partial(frozen.begin, epoch))()
+        return parts.stages.step_for(epoch)
+
     return Trainer(
         state=state,
-        step_for=parts.stages.step_for,
-        loader=parts.loader,
+        step_for=step_for,
+        loader=StagedLoader(parts.loader, frozen),
         learning_rate=parts.learning_rate,
         hooks=hooks,
         num_epochs=num_epochs,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.losses import HeadOutput
 from shelfmark.models.options import ModelOptions
+from shelfmark.recipe.frozen_epochs import cached_epochs, epochs_of_stages
 
 if TYPE_CHECKING:
     from shelfmark.recipe.tree import Recipe, TrainStage
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def require_sections_that_fit(recipe: Recipe) -> None:
     """All checks of this file, in their order; the first that fails raises ValueError."""
     _require_possible_stages(recipe)
+    _require_something_to_cache(recipe)
     _require_heads_that_give_what_losses_take(recipe)
     _require_losses_that_teach_every_expert(recipe)
     _require_whole_views(recipe)
@@ -32,6 +34,31 @@ def _require_possible_stages(recipe: Recipe) -> None:
             )
         if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
             raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")
+
+
+def _require_something_to_cache(recipe: Recipe) -> None:
+    """train.cache_features needs epochs whose features of an image are those of its stored views."""
+    views = recipe.train.cache_features.views
+    frozen = cached_epochs(recipe)
+    if views and not frozen:
+        raise ValueError(
+            f"train.cache_features.views={views} stores the features of a frozen backbone, and no stage freezes the"
+            " whole backbone and its statistics. Set model.freeze: [backbone], and train.stages: [{from_epoch: N,"
+            " freeze: []}] if the whole network is trained afterwards; or set views to 0"
+        )
+    for stage, epochs in enumerate(epochs_of_stages(recipe)):
+        if any(epochs.start in one for one in frozen) and any(recipe.mixing_of(stage)[:2]):
+            place = f"train.stages.{stage - 1}" if stage else "augment"
+            raise ValueError(
+                f"{place}: mixup and cutmix mix images, and train.cache_features.views={views} trains this stage on"
+                " stored features; set both to 0 there (a later stage of train.stages can have its own)"
+            )
+    for size in recipe.augment.sizes:
+        if any(size.from_epoch in one[1:] for one in frozen):
+            raise ValueError(
+                f"augment.sizes changes the size in epoch {size.from_epoch}, in the middle of epochs that"
+                f" train.cache_features.views={views} trains on stored features; let it change where they begin or end"
+            )
 
 
 def _require_something_to_scale(recipe: Recipe, place: str, stage: TrainStage) -> None:

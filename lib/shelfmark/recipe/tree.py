@@ -61,6 +61,18 @@ class TrainStage(Section):
         return self
 
 
+class CacheFeatures(Section):
+    """Head first: features of a frozen backbone, computed once."""
+
+    views: NotNegative = option(
+        0,
+        "head first: number of augmented views of each training image whose features are computed once and"
+        " stored. They serve all epochs that freeze the whole backbone (freeze: [backbone]), which then take"
+        " seconds. The first epoch trains on the first view, the next one on the second, and after the last"
+        " view the first comes again. 0: off",
+    )
+
+
 class Train(Section):
     """Length of the training, batches, precision, checkpoints."""
 
@@ -85,6 +97,7 @@ class Train(Section):
         "later stages of the training. Each starts with a fresh optimizer and has its own learning rate."
         " optim.schedule ends where the first stage starts",
     )
+    cache_features: CacheFeatures = CacheFeatures()
     grad_cache: NotNegative = option(
         0,
         "GradCache: number of images that each process passes through the backbone at once, so that a"

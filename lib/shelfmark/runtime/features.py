@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.runtime.image_pass import evaluation_pass, views_pass
+from shelfmark.runtime.image_pass import ImagePass, evaluation_pass, views_pass
 from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -46,22 +46,58 @@ def features_of(
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
     bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`.
     """
+    source = assemble.image_source(recipe, table)
+    if views == "centre":
+        images = evaluation_pass(recipe, network, precision, source)
+    else:
+        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
+    return stored_or_passed(
+        images,
+        recipe,
+        table,
+        folder,
+        lambda: feature_facts(recipe, table, checkpoint_hash, precision.name, views),
+        BadImageLog(bad_images or folder.with_name(f"{folder.name}_bad_images.csv"), num_images=len(table)),
+        stored_in=stored_in,
+        may_replace=may_replace,
+    )
 
+
+def stored_or_passed(
+    images: ImagePass,
+    recipe: Recipe,
+    table: Table,
+    folder: Path,
+    facts: Callable[[], dict[str, Any]],
+    bad_images: BadImageLog,
+    *,
+    stored_in: Sequence[Path] = (),
+    may_replace: bool = True,
+    report: Callable[[int], None] | None = None,
+) -> Embeddings:
+    """The features in `folder` if they fit the facts; otherwise those of a pass over the table's images.
+
+    images: the pass, whose network is put into evaluation mode. The several views of its features of a backbone are
+    stored side by side: (N, V * F). facts: () -> all that determines the features; rank 0 alone asks. report: called
+    with the number of images of each batch. For the other arguments see `features_of`.
+    """
     taken: list[Embeddings] = []
 
     def look() -> tuple[dict[str, Any], bool]:
-        facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
-        found = take_stored(folder, table, recipe, facts, stored_in, may_replace)
+        needed = facts()
+        found = take_stored(folder, table, recipe, needed, stored_in, may_replace)
         if found is not None:
             taken.append(found)
-        return facts, bool(taken)
+        return needed, bool(taken)
 
-    facts, is_there = from_main(look)
-    _require_same_pictures(table, facts)
+    needed, is_there = from_main(look)
+    _require_same_pictures(table, needed)
     if not is_there:
-        bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-        log = BadImageLog(bad_images, num_images=len(table))
-        return _extracted(network, recipe, table, folder, facts, precision, views, log)
+        images.network.eval()
+        rows_of = _side_by_side if images.output == "backbone" else _features
+        share = ((batch.rows, rows_of(batch.values)) for batch in images.share(bad_images))
+        with bad_images.over_ranks():
+            return extract(share, table, folder=folder, manifest={"facts": needed}, report=report)
     with together():
         return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
@@ -99,25 +135,9 @@ def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
             )
 
 
-def _extracted(
-    network: Network,
-    recipe: Recipe,
-    table: Table,
-    folder: Path,
-    facts: Mapping[str, Any],
-    precision: Precision,
-    views: str,
-    bad_images: BadImageLog,
-) -> Embeddings:
-    network.eval()
-    source = assemble.image_source(recipe, table)
-    if views == "centre":
-        images = evaluation_pass(recipe, network, precision, source)
-    else:
-        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
-    share = ((batch.rows, _features(batch.values)) for batch in images.share(bad_images))
-    with bad_images.over_ranks():
-        return extract(share, table, folder=folder, manifest={"facts": facts})
+def _side_by_side(values: Tensor) -> Tensor:
+    """(n, V * F) of the views' features (n, V, F)."""
+    return values.flatten(1)
 
 
 def _features(values: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "train.checkpoint_every_steps": 0,
             "eval.batch_size": SMOKE_EVAL_BATCH,
             "train.stages": _second_epoch(recipe),
+            "train.cache_features.views": 0,
             "losses": _losses_of_two_epochs(recipe),
             "optim.schedule.warmup_epochs": 0 if recipe.train.stages else min(1.0, recipe.optim.schedule.warmup_epochs),
             "optim.schedule.warmup_steps": 0 if recipe.train.stages else min(4, recipe.optim.schedule.warmup_steps),
@@ -67,6 +68,7 @@ def dry_run_overrides(log_root: str) -> list[Override]:
             "train.log_every_steps": 1,
             "train.checkpoint_every_steps": 0,
             "train.stages": [],
+            "train.cache_features.views": 0,
             "optim.schedule.warmup_epochs": 0,
             "optim.schedule.warmup_steps": 0,
         }.items()
