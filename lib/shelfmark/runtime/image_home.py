@@ -1,4 +1,4 @@
-"""Where the annotations and recipes of a user's folder of pictures stand: in `dataset/<name>`, never among the pictures.
+"""Where the annotations and recipes of a user's folder of pictures stand: `dataset/<name>`, never among the pictures.
 
 The folder has train.json, val.json, test.json where there is one, the record of `shelfmark prepare folder`, and one
 recipe for each run. When pictures come or go, the next folder of the same pictures is made beside it, and takes over
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import read_json
+from shelfmark.core.files import read_json, write_text
 from shelfmark.core.folders import atomic_folder
 from shelfmark.data.converters.earlier_folder import RECORD, EarlierFolder
 from shelfmark.data.identity import is_under
@@ -80,21 +80,26 @@ def require_places(source: Path, log_root: Path) -> None:
         where = os.path.realpath(place)
         if where == real or is_under(where, real):
             raise UserError(
-                f"{place.absolute()} lies in {source}, so results would be written among the pictures. Start the command"
-                f" in another folder, such as {Path(real).parent}."
+                f"{place.absolute()} lies in {source}, so results would be written among the pictures. Start the"
+                f" command in another folder, such as {Path(real).parent}."
             )
         require_place(place / "x", "the place of results", is_folder=True)
 
 
-def write_home(folder: Path, source: Path, contents: Mapping[str, bytes], drawn: bool) -> None:
-    """Makes the folder with the annotation files and their record, whole or not at all.
+def write_home(
+    home: ImageHome, source: Path, contents: Mapping[str, bytes], recipe: Mapping[Path, str], drawn: bool
+) -> None:
+    """Makes the folder with the annotation files, their record and the recipe, whole or not at all.
 
-    drawn: whether the division was drawn; then it is recorded how, as `shelfmark prepare folder` does.
+    contents: the annotation files, by name. recipe: the text of its file. drawn: whether the division was drawn; then
+    the record says how, as that of `shelfmark prepare folder` does.
     """
     options = {"val_fraction": VAL_FRACTION, "seed": SEED} if drawn else {}
-    with atomic_folder(folder) as made:
-        facts = {"layout": "folder", "source": os.path.realpath(source), **options}
+    facts = {"layout": "folder", "source": os.path.realpath(source), **options}
+    with atomic_folder(home.folder) as made:
         EarlierFolder(made, facts, {}).write({made / name: content for name, content in contents.items()})
+        for file, text in recipe.items():
+            write_text(made / file.name, text)
 
 
 def _is_of(file: Path, source: Path) -> bool:

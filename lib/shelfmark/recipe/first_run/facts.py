@@ -1,14 +1,14 @@
-"""What a first recipe is chosen by."""
+"""What a first recipe is chosen by, and what a choice is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
 class Choice(NamedTuple):
-    """An option of the recipe with its value. why: a few words for who wonders; '' where the value speaks."""
+    """A dotted option with its value, in JSON's types. why: a few words for who wonders; '' if it needs none."""
 
     option: str
     value: Any
@@ -24,10 +24,10 @@ class Speed(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """counts: training images of each class, in no order. num_val: validation images.
+    """counts: training images of each class. num_val: validation images. short_side_px: of a picture, the median.
 
-    short_side_px: the median over images of the shorter side. weights: backbone -> where its published weights lie, of
-    those that are on this machine. asked: options that the user sets, by dotted name, with their values.
+    weights: backbone -> in words, where its published weights lie, of those that are on this machine.
+    asked: the options that the user sets, by dotted name.
     """
 
     counts: tuple[int, ...]
@@ -35,8 +35,8 @@ class Facts:
     short_side_px: float
     has_gpu: bool = False
     num_cores: int = 1
-    weights: Mapping[str, str] = {}
-    asked: Mapping[str, Any] = {}
+    weights: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_train(self) -> int:
@@ -44,15 +44,13 @@ class Facts:
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class for one of the smallest."""
+        """How many images the largest class has for one of the smallest."""
         return max(self.counts) / min(self.counts)
 
     def is_asked(self, option: str) -> bool:
         """Whether the user sets the option, a part of it, or the group that it is in."""
-        return any(
-            one == option or one.startswith(f"{option}.") or option.startswith(f"{one}.") for one in self.asked
-        )
+        return any(one == option or one.startswith(f"{option}.") or option.startswith(f"{one}.") for one in self.asked)
 
     def value(self, option: str, chosen: Any) -> Any:
-        """The user's value of an option, or else what is chosen for it."""
+        """The user's value of an option, or else the chosen one: other choices depend on it."""
         return self.asked.get(option, chosen)

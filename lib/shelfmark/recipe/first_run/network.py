@@ -33,25 +33,29 @@ QUICKEST_FIRST = (
     "convnext_tiny.fb_in22k_ft_in1k",
 )
 """The same for a CPU, where minutes decide."""
+BACKBONES = tuple(dict.fromkeys((*STRONGEST_FIRST, *QUICKEST_FIRST)))
 _ROUND_PX = 32
 _SMALLEST_PX = 64
+_FEW_FOR_BATCH_NORM = 32
 
 
 def choose_network(facts: Facts) -> list[Choice]:
-    """Backbone, weights, sizes and batch. All of it is in the result, also what the user sets."""
+    """Backbone, weights, sizes and batch; of what the user sets, the user's values."""
     backbone, weights, why = _backbone(facts)
-    is_pretrained = bool(weights)
-    size_px, why_size = _size_px(facts, is_pretrained)
-    size_px = facts.value("data.input_size_px", size_px)
+    size_px, why_size = _size_px(facts, is_pretrained=bool(weights))
     batch_size, why_batch = _batch_size(facts)
-    return [
+    num_workers, why_workers = _num_workers(facts)
+    choices = [
         Choice("model.backbone", backbone, why),
         Choice("model.weights", weights),
-        Choice("model.channels_last", True, "faster for convolutions"),
+        Choice("model.channels_last", True),
         Choice("data.input_size_px", size_px, why_size),
-        *_workers(facts),
-        Choice("train.batch_size", facts.value("train.batch_size", batch_size), why_batch),
+        Choice("data.num_workers", num_workers, why_workers),
+        Choice("train.batch_size", batch_size, why_batch),
     ]
+    if weights and facts.value("train.batch_size", batch_size) < _FEW_FOR_BATCH_NORM:
+        choices.append(Choice("model.freeze_bn", True, "a batch is too small to learn the statistics of pictures from"))
+    return [choice._replace(value=facts.value(choice.option, choice.value)) for choice in choices]
 
 
 def _backbone(facts: Facts) -> tuple[str, str, str]:
@@ -75,30 +79,27 @@ def _backbone(facts: Facts) -> tuple[str, str, str]:
 
 def _size_px(facts: Facts, is_pretrained: bool) -> tuple[int, str]:
     if not is_pretrained:
-        most, why = (160, "enough to learn from scratch on") if facts.has_gpu else (96, "a CPU learns quicker on few")
+        most, why = (160 if facts.has_gpu else 96), "pixels: few, so that there is time for many epochs"
     elif facts.has_gpu:
-        most, why = 224, "as the published weights saw"
+        most, why = 224, "pixels, as the weights were trained with"
     else:
-        most, why = 192, "fewer than the weights saw, for a CPU's sake"
+        most, why = 192, "pixels: three quarters of the time that 224 take, for hardly less accuracy"
     whole = int(facts.short_side_px) // _ROUND_PX * _ROUND_PX
     if whole < most:
-        return max(_SMALLEST_PX, whole), f"the pictures have no more: half of them are below {facts.short_side_px:.0f}"
+        return max(_SMALLEST_PX, whole), f"pixels, since half of the pictures have {facts.short_side_px:.0f} or fewer"
     return most, why
 
 
 def _batch_size(facts: Facts) -> tuple[int, str]:
-    usual = 64 if facts.has_gpu or facts.num_train >= 5000 else 32
-    # An epoch should have ten steps at least, or its average is of too few.
-    fitting = next((size for size in (64, 32, 16, 8) if size <= usual and facts.num_train >= 10 * size), 8)
-    size = max(1, min(fitting, facts.num_train))
+    # An epoch of fewer than ten steps leaves out a large part of the images, and the rate changes in jumps.
+    fitting = next((size for size in (64, 32, 16) if facts.num_train >= 10 * size), 8)
+    size = min(fitting, facts.num_train)
     return size, f"an epoch has {facts.num_train // size:,} steps"
 
 
-def _workers(facts: Facts) -> list[Choice]:
+def _num_workers(facts: Facts) -> tuple[int, str]:
     if facts.has_gpu:
-        number, why = max(1, min(8, facts.num_cores - 1)), "to keep the GPU fed"
-    elif facts.num_cores <= 2:
-        number, why = 0, "two cores are busy with the network"
-    else:
-        number, why = min(4, facts.num_cores // 2), "beside the network, which has the same cores"
-    return [Choice("data.num_workers", facts.value("data.num_workers", number), why)]
+        return max(1, min(8, facts.num_cores - 1)), "processes that read pictures, to keep the GPU busy"
+    if facts.num_cores <= 2:
+        return 0, "the cores are busy with the network; a process that reads pictures would be one more"
+    return min(4, facts.num_cores // 2), "processes that read pictures beside the network"
