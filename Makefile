@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start compare-commits mutants table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -62,9 +62,13 @@ bench-retrieval: .venv/installed
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
 
-# CPU seconds before a command answers: make bench-start [OLD=commit]
-bench-start: .venv/installed
-	$(BIN)/python benchmarks/bench_start.py $(OLD)
+# CPU seconds before a command answers: make bench-commands [OLD=commit]
+bench-commands: .venv/installed
+	$(BIN)/python benchmarks/bench_commands.py $(OLD)
+
+# Training on a CPU beside a plain loop of timm's parts: make bench-training [MORE="--only resnet50"]
+bench-training: .venv/installed
+	$(BIN)/python benchmarks/bench_training.py $(MORE)
 
 # Whether every recipe trains alike, bit for bit: make compare-commits OLD=main [NEW=commit] [MORE="--jobs 2"]
 compare-commits: .venv/installed

@@ -17,6 +17,8 @@ SMALL = [
     "data.retrieval_json=retrieval_small.json",
     "optim.lr=0.05",
     "optim.schedule.warmup_epochs=0",
+    # The same on every CPU: `auto` decides by a trial.
+    "train.precision=fp32",
 ]
 
 # No evaluation: for tests of what training does.

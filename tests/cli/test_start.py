@@ -1,4 +1,4 @@
-"""What is wrong on a command line is told before long imports; seconds follow from these (`make bench-start`)."""
+"""What is wrong on a command line is told before long imports; seconds follow from these (`make bench-commands`)."""
 
 from __future__ import annotations
 

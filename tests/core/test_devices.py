@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("has_amx", [True, False])
-def test_training_and_discovery_take_bfloat16_by_themselves_on_a_cpu_with_amx_alone(
+def test_weights_of_unknown_precision_and_discovery_take_bfloat16_by_themselves_on_a_cpu_with_amx_alone(
     monkeypatch: pytest.MonkeyPatch, has_amx: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": has_amx, "avx512_bf16": True})

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_recipe import SMALL
+import torch
+from small_recipe import SMALL, UNSCORED
 
 from shelfmark.cli import main
+from shelfmark.engine import precision_trial
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics
+from shelfmark.runtime.trained_model import open_model
 
 UNTIMED = ("images_per_s", "data_wait_share")
 
@@ -164,3 +167,15 @@ def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Pa
                 assert theirs[name] == pytest.approx(ours[name], rel=1e-3)
         if ours["kind"] == "val":
             assert theirs["num_images"] == ours["num_images"]
+
+
+def test_a_resumed_run_keeps_its_precision_without_another_trial(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(precision_trial, "bf16_gain", lambda backbone, size_px: 2.0)
+    auto = ["train.precision=auto", *UNSCORED, "train.steps_per_epoch=1"]
+    assert main(["train", *SMALL, *auto, "train.num_epochs=1"]) == 0
+    last = small / "log" / "shop" / "last"
+    monkeypatch.setattr(precision_trial, "bf16_gain", lambda backbone, size_px: pytest.fail("another trial"))
+    assert main(["train", "--RESUME_MODEL", str(last), "train.num_epochs=2"]) == 0
+    assert load_checkpoint(last).manifest["precision"] == "bf16"
+    assert open_model(last).precision.name == "bf16"

@@ -11,6 +11,7 @@ from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.parser import parse, usage
 from shelfmark.cli.processes import require_one_process, run
+from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
@@ -25,6 +26,7 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EL
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
+    keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(COMMANDS))

@@ -13,3 +13,9 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_tile"))
+
+
+def has_bf16_instructions() -> bool:
+    """Whether the CPU computes with bfloat16 itself: AMX or AVX512-BF16. Elsewhere PyTorch emulates it, slowly."""
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("amx_tile") or abilities.get("avx512_bf16"))

@@ -11,6 +11,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_parent
@@ -162,6 +163,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
+    keep_freed_memory()
     cv2.setNumThreads(0)
     # A signal to stop may reach every process of a run. Workers ignore it: the training process needs batches to
     # finish its step, and ends its workers itself.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from shelfmark.core.devices import has_fast_bf16
+from shelfmark.core.devices import has_bf16_instructions, has_fast_bf16
 from shelfmark.core.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,10 +21,16 @@ class Precision:
     device: torch.device
 
     @classmethod
-    def resolve(cls, name: str, device: torch.device) -> Precision:
-        """`auto` is bf16 on a GPU that has it and on a CPU with AMX, else fp32."""
+    def resolve(cls, name: str, device: torch.device, trained_in: str = "") -> Precision:
+        """`auto` is bf16 on a GPU that has it; on a CPU that of the training, if the CPU computes with it.
+
+        trained_in: name of the precision in which the weights were trained; empty where that is not known, and on a CPU
+        `auto` is then bf16 with AMX, else fp32.
+        """
         if name == "auto":
-            name = "bf16" if has_fast_bf16(device) else "fp32"
+            on_cpu = device.type == "cpu" and trained_in in ("bf16", "fp32")
+            is_fast = has_bf16_instructions() and trained_in == "bf16" if on_cpu else has_fast_bf16(device)
+            name = "bf16" if is_fast else "fp32"
         if name == "fp16" and device.type == "cpu":
             raise UserError("train.precision=fp16 needs a GPU; on this CPU use auto, bf16 or fp32.")
         return cls(name, device)

@@ -45,6 +45,7 @@ from shelfmark.engine.hooks import (
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
+from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
@@ -158,7 +159,7 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
-    precision = Precision.resolve(recipe.train.precision, device)
+    precision = _precision(recipe, network, start, device)
     saved = start.resumed.read_state() if start.resumed else {}
     epoch = epoch_of_optimizer(saved)
     stage = assemble.stage_of(recipe, epoch)
@@ -183,6 +184,12 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     stages = TrainStages(recipe, splits.train, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
+
+
+def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.device) -> Precision:
+    if start.resumed:
+        return Precision.resolve(recipe.train.precision, device, start.resumed.manifest.get("precision", ""))
+    return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
 
 
 def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
@@ -259,7 +266,7 @@ def _trainer(
     state, num_epochs = parts.state, recipe.train.num_epochs
     log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
     checkpointer = Checkpointer(
-        folder, state, _facts(recipe, splits), lambda: hooks.state_dict(), recipe.train.keep_last
+        folder, state, _facts(recipe, splits, state.precision), lambda: hooks.state_dict(), recipe.train.keep_last
     )
     checkpoint = Checkpoint(
         state,
@@ -313,7 +320,7 @@ def _trainer(
     )
 
 
-def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, Any]:
     """The facts in the manifest of each checkpoint, besides the run's progress."""
     table = splits.train
     return {
@@ -325,6 +332,7 @@ def _facts(recipe: Recipe, splits: Splits) -> dict[str, Any]:
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
         "metric": recipe.eval.metric,
+        "precision": precision.name,
         **scored_images(splits),
     }
 

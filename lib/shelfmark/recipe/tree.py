@@ -86,8 +86,9 @@ class Train(Section):
         BeforeValidator(lambda value: PRECISION_ALIASES.get(value, value) if isinstance(value, str) else value),
     ] = option(
         "auto",
-        "floating-point type of the forward and backward passes. auto: bf16 on a GPU that supports it and"
-        " on a CPU with AMX, otherwise fp32. The names O0 to O3 of NVIDIA apex work too",
+        "floating-point type of the forward and backward passes. auto: bf16 on a GPU that supports it;"
+        " on a CPU with AMX or AVX512-BF16 a trial of half a second decides, and the run's checkpoints keep the"
+        " choice; otherwise fp32. The names O0 to O3 of NVIDIA apex work too",
     )
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "device of the training. auto: a GPU if there is one, otherwise the CPU"

@@ -65,7 +65,7 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     network.load_state_dict(model)
     # Folded, so that the classifier's weight alone gives the scores, even if the checkpoint was learning class factors.
     network.fold_class_factors()
-    precision = Precision.resolve(recipe.train.precision, device)
+    precision = Precision.resolve(recipe.train.precision, device, checkpoint.manifest.get("precision", ""))
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
 

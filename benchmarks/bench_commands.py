@@ -1,6 +1,6 @@
 """How long a command takes before it answers: CPU seconds of user and system, the median of five runs of each.
 
-    make bench-start [OLD=commit]
+    make bench-commands [OLD=commit]
 
 OLD: another commit, measured in the same loop and by the same Python, in a worktree that is removed at the end.
 """
