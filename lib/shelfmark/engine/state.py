@@ -58,6 +58,13 @@ class TrainState:
             return BehindBackbone(self.network)
         return CachedNetwork(self.network, self.grad_cache, self.precision) if self.grad_cache else self.network
 
+    def stepped(self) -> nn.Module:
+        """The part of the network that a step of this stage calls."""
+        network = self.network
+        if not self.from_features:
+            return network
+        return nn.ModuleList([network.embedding, network.classifier, network.heads])
+
     def weights_to_evaluate(self) -> Network:
         """The network for validation, for features and for checkpoints."""
         return self.network

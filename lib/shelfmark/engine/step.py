@@ -45,7 +45,9 @@ class TrainStep:
         self.state = state
         self.clip_norm = clip_norm
         self.mixing = mixing
-        self._buffers = _Snapshot([buffer for buffer in state.network.buffers()])
+        # To look through the layers of a backbone that is not called would take longer than such a step.
+        self._stepped = state.stepped()
+        self._buffers = _Snapshot([buffer for buffer in self._stepped.buffers()])
 
     def __call__(
         self, batch: Batch, learning_rate: float, step: int = 0, measure_gradients: bool = False
@@ -79,7 +81,7 @@ class TrainStep:
             self._skip()
         else:
             self._update(norm)
-            average_statistics(state.network)
+            average_statistics(self._stepped)
             for term in terms:
                 term.remember(outputs, labels)
         return StepResult(_means({**losses, "loss": total}), _means(norms), norm.detach(), skipped)
@@ -98,7 +100,7 @@ class TrainStep:
                 losses = self._losses(outputs, labels, step)
             state.optimizer.zero_grad(set_to_none=True)
             self._total(losses, outputs, step).backward()
-            statistics = _largest(running_statistics(state.network))
+            statistics = _largest(running_statistics(self._stepped))
             found = [torch.stack(list(losses.values())).sum(), self._gradient_norm(), statistics]
         finally:
             state.optimizer.zero_grad(set_to_none=True)
@@ -136,12 +138,12 @@ class TrainStep:
         return self._gradient_norm()
 
     def _gradient_norm(self) -> Tensor:
-        return get_total_norm([one.grad for one in self.state.network.parameters() if one.grad is not None])
+        return get_total_norm([one.grad for one in self._stepped.parameters() if one.grad is not None])
 
     def _why_skipped(self, loss: Tensor, norm: Tensor) -> str:
         """Why the step is skipped, the same in all processes; empty if it is not. In fp16 a gradient may overflow
         because of the scaler's factor; that is no reason until the factor is at its smallest."""
-        values = (loss, norm, _largest(running_statistics(self.state.network)))
+        values = (loss, norm, _largest(running_statistics(self._stepped)))
         bad_loss, bad_norm, bad_statistics = dist.any_of([~torch.isfinite(value) for value in values])
         if bad_loss:
             return "the loss is not finite"
@@ -154,7 +156,7 @@ class TrainStep:
     def _update(self, norm: Tensor) -> None:
         state = self.state
         if self.clip_norm:
-            clip_grads_with_norm_(state.network.parameters(), self.clip_norm, norm)
+            clip_grads_with_norm_(self._stepped.parameters(), self.clip_norm, norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
 

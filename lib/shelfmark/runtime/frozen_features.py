@@ -92,19 +92,13 @@ class FrozenFeatures(Hook):
 
     def _made_loader(self, epochs: range) -> FeatureLoader:
         recipe, num_views = self.recipe, self.recipe.train.cache_features.views
-        # Rows without a label are never drawn.
-        labelled = np.flatnonzero(self.train.labels >= 0)
-        table = self.train.take(labelled)
         drawn = range(epochs.start, epochs.start + num_views)
         say(f"the backbone is frozen until epoch {epochs.stop}: its features of {num_views} views are computed once")
-        images = training_views_pass(recipe, *self._source(table), drawn)
-        log = BadImageLog(self.bad_images.file, num_images=len(table))
-        stored = self._stored(images, table, "train", _facts_of_views(recipe, drawn), log)
-        told = log.state_dict()
-        self.bad_images.merge([{**told, "rows": labelled[[*map(int, told["rows"])]].tolist()}])
+        images = training_views_pass(recipe, *self._source(self.train), drawn)
+        stored = self._stored(images, self.train, "train", _facts_of_views(recipe, drawn), self.bad_images)
         features = stored.features.reshape(len(stored), num_views, -1)
         return FeatureLoader(
-            StoredViews(features, labelled[stored.rows], epochs.start),
+            StoredViews(features, stored.rows, epochs.start),
             self.train.labels,
             self.train.paths,
             assemble.epoch_order(recipe, self.train),
