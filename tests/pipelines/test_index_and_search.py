@@ -153,7 +153,7 @@ def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_c
         at_once = list(threads.map(one.answer, [photos, uploads] * 4))
     assert sorted(counted) == ["_check_file", "_check_file", "open_model", "read_index"]
     for found in (by_path, by_bytes, *at_once):
-        assert found.errors == {0: "not a JPEG, PNG, WebP, BMP or GIF image", 7: "missing"}
+        assert found.errors == {0: "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image", 7: "missing"}
         for ours, theirs in zip(found.neighbours, by_path.neighbours):
             np.testing.assert_array_equal(ours, theirs)
     assert by_path.neighbours.ids.shape == (8, 10)
@@ -256,7 +256,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_answered(
     reasons = {name: one["error"] for name, one in answers.items() if one["error"] is not None}
     assert reasons == {
         "cut.jpg": "truncated",
-        "text.jpg": "not a JPEG, PNG, WebP, BMP or GIF image",
+        "text.jpg": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image",
         "empty.png": "empty file",
         "huge.png": "too many pixels",
         "missing.jpg": "missing",

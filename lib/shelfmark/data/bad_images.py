@@ -18,11 +18,16 @@ from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 
 
+ALWAYS_ALLOWED = 10
+"""Unreadable pictures that end no run, however few pictures there are: one in a hundred of 196 would be one."""
+
+
 class BadImageLog:
     """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
 
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
-    num_images: pictures in the set. limit: the part of them that may be unreadable.
+    num_images: pictures in the set. limit: the part of them that may be unreadable, data.max_bad_images. It is never
+    less than 10 pictures and, below 1, never all of them.
     """
 
     def __init__(self, file: Path, num_images: int, limit: float = 0.01) -> None:
@@ -47,7 +52,7 @@ class BadImageLog:
         # Write only when the list has grown by a tenth: a list of 25,000 need not be written 25,000 times.
         if len(self) > 1.1 * self._num_written:
             self.write()
-        if len(self) > self.limit * self.num_images:
+        if self._are_too_many():
             self.write()
             raise UserError(self._complaint())
 
@@ -79,6 +84,10 @@ class BadImageLog:
         finally:
             del failed
 
+    def _are_too_many(self) -> bool:
+        are_all = 0 < self.num_images <= len(self) and self.limit < 1
+        return are_all or len(self) > allowed(self.num_images, self.limit)
+
     def write(self) -> None:
         """Brings the file up to date."""
         if len(self) == self._num_written or not dist.is_main():
@@ -108,7 +117,13 @@ class BadImageLog:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
         examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
         return (
-            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
-            f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
-            " repair them or take them out of the annotations."
+            f"{len(self)} of {self.num_images} images could not be read, more than"
+            f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons}. For example {examples}. All that"
+            f" were met are listed in {self.file}; repair them or take them out of the annotations, or allow more, by"
+            f" data.max_bad_images (now {self.limit:g})."
         )
+
+
+def allowed(num_images: int, limit: float) -> int:
+    """As many of `num_images` pictures may be unreadable."""
+    return max(ALWAYS_ALLOWED, int(limit * num_images))

@@ -7,9 +7,10 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
-_NUM_THREADS = 16
+_NUM_THREADS, _FILES_AT_A_TIME = 16, 256
 _ENDS_BYTES = 4096
 
 
@@ -27,12 +28,15 @@ def same_files(root: Path, paths: Sequence[str]) -> list[list[str]]:
 
 
 def _divided(folder: str, paths: Sequence[str], look: Callable[[str], Hashable]) -> list[list[str]]:
-    places = [os.path.join(folder, path) for path in paths]
-    if len(places) > 2 * _NUM_THREADS:
+    def looked(part: Sequence[str]) -> list[Hashable]:
+        return [_or_none(look, os.path.join(folder, path)) for path in part]
+
+    parts = [paths[at : at + _FILES_AT_A_TIME] for at in range(0, len(paths), _FILES_AT_A_TIME)]
+    if len(parts) > 1:
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            found = list(threads.map(_or_none(look), places, chunksize=1))
+            found = list(chain.from_iterable(threads.map(looked, parts)))
     else:
-        found = [_or_none(look)(place) for place in places]
+        found = looked(paths)
     groups: dict[Hashable, list[str]] = defaultdict(list)
     for path, key in zip(paths, found):
         if key is not None:
@@ -40,14 +44,11 @@ def _divided(folder: str, paths: Sequence[str], look: Callable[[str], Hashable])
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _or_none(look: Callable[[str], Hashable]) -> Callable[[str], Hashable]:
-    def found(place: str) -> Hashable:
-        try:
-            return look(place)
-        except OSError:
-            return None
-
-    return found
+def _or_none(look: Callable[[str], Hashable], place: str) -> Hashable:
+    try:
+        return look(place)
+    except OSError:
+        return None
 
 
 def _size(place: str) -> int:

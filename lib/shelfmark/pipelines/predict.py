@@ -81,7 +81,9 @@ def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tupl
     # A picture that cannot be read still needs its row: the class most frequent in training is the best guess.
     classes = np.full((len(table), k), int(model.counts.argmax()), dtype=np.int64)
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
-    log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
+    log = BadImageLog(
+        file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table), limit=model.recipe.data.max_bad_images
+    )
     own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with log.over_ranks():
         for rows, probabilities in _probabilities(model, table, log):

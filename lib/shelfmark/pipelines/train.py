@@ -27,6 +27,7 @@ from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
@@ -78,6 +79,9 @@ from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
 
 
+NOTHING_TRAINED = "nothing was trained; the same command starts it again"
+
+
 def train(
     loaded: Loaded[Recipe],
     resume: Path | None = None,
@@ -111,6 +115,8 @@ def train(
             _warn_of_input(loaded.config, start)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
+            if not small_evaluation:
+                _check_images(loaded.config, splits)
         _stop_if_asked(signals)
         with run_folder(start, loaded.config.output.log_root) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
@@ -133,10 +139,18 @@ def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
         warn(told)
 
 
+def _check_images(recipe: Recipe, splits: Splits) -> None:
+    tables = {"training": splits.train, "validation": splits.val, "retrieval": splits.retrieval}
+    try:
+        check_images(tables, recipe.data, recipe.output.log_root)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, NOTHING_TRAINED) from None
+
+
 def _stop_if_asked(signals: StopSignals) -> None:
     """Ends the run after a signal, before it has a folder. The signal may have reached one process alone."""
     if dist.any_of([bool(signals.received)])[0]:
-        raise Stopped(signals.received or STOPPED_BY_ANOTHER, "nothing was trained; the same command starts it again")
+        raise Stopped(signals.received or STOPPED_BY_ANOTHER, NOTHING_TRAINED)
 
 
 def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
@@ -278,7 +292,7 @@ def _trainer(
         is_saved=(folder / LAST).is_dir(),
     )
     preemption = Preemption(signals, checkpoint, _go_on(folder))
-    bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))
+    bad_images = BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)
     frozen = FrozenFeatures(recipe, splits.train, state, folder, bad_images)
     validation = Validation(
         state,
@@ -286,7 +300,11 @@ def _trainer(
         splits.val,
         splits.retrieval,
         splits.train.counts,
-        BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+        BadImageLog(
+            folder / "val_bad_images.csv",
+            num_images=0 if splits.val is None else len(splits.val),
+            limit=recipe.data.max_bad_images,
+        ),
         frozen,
     )
     validate = preemption.around(validation)

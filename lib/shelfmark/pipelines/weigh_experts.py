@@ -51,7 +51,9 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
-        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
+        bad_images = BadImageLog(
+            folder / "bad_images.csv", num_images=len(table), limit=model.recipe.data.max_bad_images
+        )
         # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)

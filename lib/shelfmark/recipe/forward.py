@@ -37,6 +37,8 @@ SHAPES_NO_EMBEDDING = {
     "data.num_classes": _LABELS,
     "data.num_workers": "how fast images are read",
     "data.on_bad_image": "whether an image may be missing; that is asked of the images that are there",
+    "data.max_bad_images": "how many images may be missing; likewise",
+    "data.check_images": "when unreadable images are found",
 }
 """Options, or groups of them, that change no embedding, and why."""
 

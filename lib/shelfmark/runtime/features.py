@@ -57,7 +57,11 @@ def features_of(
         table,
         folder,
         lambda: feature_facts(recipe, table, checkpoint_hash, precision.name, views),
-        BadImageLog(bad_images or folder.with_name(f"{folder.name}_bad_images.csv"), num_images=len(table)),
+        BadImageLog(
+            bad_images or folder.with_name(f"{folder.name}_bad_images.csv"),
+            num_images=len(table),
+            limit=recipe.data.max_bad_images,
+        ),
         stored_in=stored_in,
         may_replace=may_replace,
     )

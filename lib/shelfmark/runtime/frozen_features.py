@@ -81,7 +81,8 @@ class FrozenFeatures(Hook):
             return None
         if part not in self._of_evaluation:
             images = evaluation_pass(self.recipe, *self._source(table), "backbone")
-            log = BadImageLog(self.folder.with_name(f"{part}_bad_images.csv"), num_images=len(table))
+            file = self.folder.with_name(f"{part}_bad_images.csv")
+            log = BadImageLog(file, len(table), self.recipe.data.max_bad_images)
             self._of_evaluation[part] = self._stored(images, table, part, {}, log)
         return self._of_evaluation[part]
 
