@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.parser import two_columns
 from shelfmark.cli.recipes import published_model
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import StopSignals
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shelfmark.pipelines.first_run import FirstRun
+
+
+_MAX_WIDTH = 100
 
 
 def train_on_images(args: argparse.Namespace, signals: StopSignals) -> int:
@@ -69,8 +73,10 @@ def _require_alone(args: argparse.Namespace) -> None:
 def _show_recipe(ready: FirstRun) -> None:
     if ready.made is None:
         return
-    told = {f"{one.option}={_value(one.value)}": one.why for one in ready.made.choices if one.why}
-    lines = ["chosen, and why:", *two_columns(told)]
+    lines = ["chosen, and why:"]
+    for one in ready.made.choices:
+        if one.why:
+            lines += _wrapped(f"{one.option}={_value(one.value)}: {one.why}")
     lines.append(f"recipe: {ready.recipe_file} (edit it, and give the command again)")
     if ready.made.expected_s is not None:
         lines.append(f"expected: {_duration(ready.made.expected_s)}, by a few measured batches; no promise")
@@ -84,6 +90,12 @@ def _show_next(ready: FirstRun, run: Path) -> None:
     for words, command in next_commands(ready, run):
         lines += [f"  # {words}", f"  {command}"]
     print(printable("\n".join(lines)))
+
+
+def _wrapped(text: str) -> list[str]:
+    width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
+    inside = {"initial_indent": "  ", "subsequent_indent": "      "}
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, **inside)
 
 
 def _value(value: object) -> str:

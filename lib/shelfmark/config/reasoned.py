@@ -36,8 +36,7 @@ def reasoned_yaml(header: str, values: Iterable[Reasoned], base: str = "") -> st
     if base:
         lines += ["", f"{BASE}: {text_in_yaml(base)}"]
     for name, value in tree.items():
-        lines += [""] if isinstance(value, dict) or len(lines) == len(_comment(header, "")) else []
-        lines += _lines(name, value, "")
+        lines += ["", *_lines(name, value, "")]
     return "\n".join(lines) + "\n"
 
 

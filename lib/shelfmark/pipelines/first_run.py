@@ -50,7 +50,7 @@ def first_run(images: Path, asked: Sequence[Override] = (), base: Path | None = 
     require_places(images, log_root)
     homes = homes_of(images)
     before: Mapping[str, str] = homes[-1].parts if homes else {}
-    division = divided_pictures(images, before)
+    division = divided_pictures(images, before, given.config.data, log_root)
     is_known = bool(homes) and homes[-1].holds(division.contents)
     if homes and not is_known:
         say(told_changes(division, before, homes[-1].folder))

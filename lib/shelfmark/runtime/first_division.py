@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
 from shelfmark.data.converters.folder import annotation_files, copy_notes, divided, unvalidated_note
+from shelfmark.data.identity import identities
+from shelfmark.data.image_scan import unreadable_images
+from shelfmark.data.options import DataOptions
 from shelfmark.data.same_files import same_files
 from shelfmark.runtime.image_home import SEED, VAL_FRACTION
+
+_FEW, _NUM_SHOWN = 1000, 10
 
 
 @dataclass(frozen=True)
 class Division:
-    """folders: with a val part. is_drawn: whether that part was drawn here, and is not a folder of the user's."""
+    """folders: with a val part, and of readable pictures alone. is_drawn: whether val was drawn here, and is no folder
+    of the user's. unreadable: with their absolute paths, those that are left out."""
 
     folders: ClassFolders
     is_drawn: bool
+    unreadable: tuple[BadImage, ...] = ()
 
     @property
     def contents(self) -> dict[str, bytes]:
@@ -39,12 +48,13 @@ class Division:
         return tuple(found[name] for name in self.folders.class_names)
 
 
-def divided_pictures(images: Path, before: Mapping[str, str]) -> Division:
-    """Says what it found, too. before: path -> `train` or `val`, in an earlier division, which holds.
+def divided_pictures(images: Path, before: Mapping[str, str], data: DataOptions, log_root: Path) -> Division:
+    """Every picture is decoded, unless log_root remembers that it was. Says what it found, too.
 
+    before: path -> `train` or `val`, in an earlier division, which holds.
     Raises a UserError where `images` has no pictures, or not two classes of them, or none is left for validation.
     """
-    folders = read_class_folders(images)
+    folders, unreadable = _readable(read_class_folders(images), data, log_root)
     if len(folders.class_names) < 2:
         raise UserError(
             f"{images} has one class, {folders.class_names[0]}: there is nothing to tell apart. Put the pictures of"
@@ -54,7 +64,7 @@ def divided_pictures(images: Path, before: Mapping[str, str]) -> Division:
     is_drawn = not folders.val
     if is_drawn:
         folders = divided(folders, VAL_FRACTION, SEED, before, copies)
-    division = Division(folders, is_drawn)
+    division = Division(folders, is_drawn, tuple(unreadable))
     _tell(division, [*folders.notes, *copy_notes(folders, copies)])
     return division
 
@@ -69,6 +79,38 @@ def told_changes(division: Division, before: Mapping[str, str], earlier: Path) -
     return f"since {earlier}: {where}{kept}"
 
 
+def _readable(folders: ClassFolders, data: DataOptions, log_root: Path) -> tuple[ClassFolders, list[BadImage]]:
+    """The folders without the pictures that cannot be decoded, and those."""
+    parts = {part: getattr(folders, part) for part in ("train", "val", "test")}
+    names = [*parts["train"], *parts["val"], *parts["test"], *folders.unlabelled_test]
+    paths = list(identities(names, folders.source))
+    limits = (data.max_image_bytes, data.max_image_pixels)
+    known = CheckedImages.of(log_root, folders.source).has(image_keys(paths, limits))
+    new = [row for row, is_known in enumerate(known) if not is_known]
+    # A process that decodes would take longer to start than a thousand pictures take.
+    alone = data.model_copy(update={"num_workers": 0 if len(new) <= _FEW else data.num_workers})
+    bad = unreadable_images([paths[row] for row in new], alone) if new else []
+    gone = {names[new[one.row]] for one in bad}
+    if gone and not parts["train"].keys() - gone:
+        raise UserError(
+            f"{folders.source}: none of the {len(gone):,} pictures to train on can be read ({_reasons(bad)}), such as"
+            f" {bad[0].path}."
+        )
+    kept = {part: {path: name for path, name in found.items() if path not in gone} for part, found in parts.items()}
+    lost = {*kept["val"].values(), *kept["test"].values()} - set(kept["train"].values())
+    if lost:
+        raise UserError(
+            f"{folders.source}: of the class {sorted(lost)[0]} no picture to train on can be read, and others are to be"
+            f" tested. Repair one of them, or take the class out. {bad[0].path}: {bad[0].reason}."
+        )
+    unlabelled = [path for path in folders.unlabelled_test if path not in gone]
+    return replace(folders, **kept, unlabelled_test=unlabelled), bad
+
+
+def _reasons(bad: Sequence[BadImage]) -> str:
+    return ", ".join(f"{reason}: {count:,}" for reason, count in Counter(one.reason for one in bad).most_common())
+
+
 def _tell(division: Division, notes: list[str]) -> None:
     folders, counts = division.folders, division.counts
     how = "drawn" if division.is_drawn else "as the folders say"
@@ -81,3 +123,7 @@ def _tell(division: Division, notes: list[str]) -> None:
         say(f"note: {note}")
     for warning in folders.warnings:
         warn(warning)
+    if bad := division.unreadable:
+        shown = "".join(f"\n  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
+        more = f"\n  and {len(bad) - _NUM_SHOWN:,} more" if len(bad) > _NUM_SHOWN else ""
+        warn(f"{len(bad):,} pictures cannot be read and are left out ({_reasons(bad)}):{shown}{more}")

@@ -12,7 +12,7 @@ from shelfmark.core import dist
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.sources import ImageSource, UnreadableImage
 from shelfmark.data.transforms import train_transform
-from shelfmark.engine.precision import Precision
+from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.first_run import Speed
 
@@ -45,7 +45,7 @@ def measured_speed(recipe: Recipe, num_classes: int, pictures: Sequence[np.ndarr
     loading_s = (read_s + load_s / len(pictures)) / max(1, recipe.data.num_workers)
     batch = images[torch.arange(min(_NUM_IN_BATCH, recipe.train.batch_size)) % len(images)].to(device)
     network = assemble.network(recipe, num_classes, load_weights=False).to(device)
-    precision = Precision.resolve(recipe.train.precision, device)
+    precision = precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
 
     def one_pass() -> None:
         network.eval()

@@ -10,11 +10,14 @@ from shelfmark.recipe.first_run.facts import Choice, Facts, Speed
 
 HEAD_STEPS = 400
 """Steps after which a linear classifier on stored features hardly learns more."""
-SCRATCH_STEPS = 3000
-CPU_BUDGET_S, GPU_BUDGET_S = 600.0, 1200.0
-"""The longest training that is chosen; who has more time sets train.num_epochs."""
+SCRATCH_STEPS, SCRATCH_BUDGET = 3000, 4
+"""Of a training from random weights: the steps that are worth their time, and how many times as long it may take."""
+LEAST_BUDGET_S, BUDGET_S_PER_IMAGE = 10.0, 0.15
+MOST_BUDGET_S = 900.0
+"""The longest training that is chosen: the more pictures, the longer one waits. Who has more time sets
+train.num_epochs."""
 MIN_TUNING_EPOCHS = 2
-TUNING_EPOCHS = ((1000, 10), (5000, 8), (50_000, 5), (math.inf, 3))
+TUNING_EPOCHS = ((5000, 8), (50_000, 5), (math.inf, 3))
 """Training images up to a number, and the epochs of the whole network that are worth their time."""
 HEAD_LR, TUNING_FACTOR, SCRATCH_LR = 0.005, 0.1, 0.002
 _STRUCTURE = ("train.stages", "train.cache_features", "model.freeze")
@@ -101,8 +104,8 @@ def _length(facts: Facts, steps: int, speed: Speed) -> _Length:
 
 
 def _views(facts: Facts, speed: Speed) -> int:
-    """As many passes as take a quarter of the longest time, from 1 to 4."""
-    return max(1, min(4, int(_budget_s(facts) / 4 / (facts.num_train * speed.pass_s))))
+    """As many passes as take a third of the longest time, from 1 to 4."""
+    return max(1, min(4, int(_budget_s(facts) / 3 / (facts.num_train * speed.pass_s))))
 
 
 def _tuned_at_once(facts: Facts, speed: Speed) -> tuple[list[Choice], float]:
@@ -118,7 +121,7 @@ def _tuned_at_once(facts: Facts, speed: Speed) -> tuple[list[Choice], float]:
 
 def _from_scratch(facts: Facts, steps: int, speed: Speed) -> tuple[list[Choice], float]:
     wanted = min(150, max(20, math.ceil(SCRATCH_STEPS / steps)))
-    possible = max(5, int(_budget_s(facts) / _image_s(facts, 1, speed)))
+    possible = max(10, int(SCRATCH_BUDGET * _budget_s(facts) / _image_s(facts, 1, speed)))
     epochs = facts.value("train.num_epochs", min(wanted, possible))
     return [
         Choice("train.num_epochs", epochs, "many, since all has to be learned from these pictures"),
@@ -150,7 +153,7 @@ def _image_s(facts: Facts, epochs: int, speed: Speed) -> float:
 
 
 def _budget_s(facts: Facts) -> float:
-    return GPU_BUDGET_S if facts.has_gpu else CPU_BUDGET_S
+    return min(MOST_BUDGET_S, LEAST_BUDGET_S + BUDGET_S_PER_IMAGE * facts.num_train)
 
 
 def _minutes(seconds: float) -> str:
