@@ -70,6 +70,7 @@ def first_run(images: Path, asked: Sequence[Override] = (), base: Path | None = 
         write_text(file, made.text)
     else:
         write_home(home, images, division.contents, {file: made.text}, division.is_drawn)
+    division.remember(log_root)
     return FirstRun(images, home, division, file, load(Recipe, file), made)
 
 

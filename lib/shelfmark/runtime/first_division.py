@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
@@ -25,11 +27,17 @@ _FEW, _NUM_SHOWN = 1000, 10
 @dataclass(frozen=True)
 class Division:
     """folders: with a val part, and of readable pictures alone. is_drawn: whether val was drawn here, and is no folder
-    of the user's. unreadable: with their absolute paths, those that are left out."""
+    of the user's. unreadable: with their absolute paths, those that are left out. readable_keys: of the others, as
+    `CheckedImages` remembers them."""
 
     folders: ClassFolders
     is_drawn: bool
-    unreadable: tuple[BadImage, ...] = ()
+    unreadable: tuple[BadImage, ...]
+    readable_keys: np.ndarray
+
+    def remember(self, log_root: Path) -> None:
+        """Spares the run a second look at the pictures."""
+        CheckedImages.of(log_root, self.folders.source).add(self.readable_keys)
 
     @property
     def contents(self) -> dict[str, bytes]:
@@ -54,7 +62,7 @@ def divided_pictures(images: Path, before: Mapping[str, str], data: DataOptions,
     before: path -> `train` or `val`, in an earlier division, which holds.
     Raises a UserError where `images` has no pictures, or not two classes of them, or none is left for validation.
     """
-    folders, unreadable = _readable(read_class_folders(images), data, log_root)
+    folders, unreadable, keys = _readable(read_class_folders(images), data, log_root)
     if len(folders.class_names) < 2:
         raise UserError(
             f"{images} has one class, {folders.class_names[0]}: there is nothing to tell apart. Put the pictures of"
@@ -64,7 +72,7 @@ def divided_pictures(images: Path, before: Mapping[str, str], data: DataOptions,
     is_drawn = not folders.val
     if is_drawn:
         folders = divided(folders, VAL_FRACTION, SEED, before, copies)
-    division = Division(folders, is_drawn, tuple(unreadable))
+    division = Division(folders, is_drawn, tuple(unreadable), keys)
     _tell(division, [*folders.notes, *copy_notes(folders, copies)])
     return division
 
@@ -79,14 +87,16 @@ def told_changes(division: Division, before: Mapping[str, str], earlier: Path) -
     return f"since {earlier}: {where}{kept}"
 
 
-def _readable(folders: ClassFolders, data: DataOptions, log_root: Path) -> tuple[ClassFolders, list[BadImage]]:
-    """The folders without the pictures that cannot be decoded, and those."""
+def _readable(
+    folders: ClassFolders, data: DataOptions, log_root: Path
+) -> tuple[ClassFolders, list[BadImage], np.ndarray]:
+    """The folders without the pictures that cannot be decoded, those, and the keys of all others."""
     parts = {part: getattr(folders, part) for part in ("train", "val", "test")}
     names = [*parts["train"], *parts["val"], *parts["test"], *folders.unlabelled_test]
     paths = list(identities(names, folders.source))
     limits = (data.max_image_bytes, data.max_image_pixels)
-    known = CheckedImages.of(log_root, folders.source).has(image_keys(paths, limits))
-    new = [row for row, is_known in enumerate(known) if not is_known]
+    keys = image_keys(paths, limits)
+    new = np.flatnonzero(~CheckedImages.of(log_root, folders.source).has(keys)).tolist()
     # A process that decodes would take longer to start than a thousand pictures take.
     alone = data.model_copy(update={"num_workers": 0 if len(new) <= _FEW else data.num_workers})
     bad = unreadable_images([paths[row] for row in new], alone) if new else []
@@ -104,7 +114,7 @@ def _readable(folders: ClassFolders, data: DataOptions, log_root: Path) -> tuple
             f" tested. Repair one of them, or take the class out. {bad[0].path}: {bad[0].reason}."
         )
     unlabelled = [path for path in folders.unlabelled_test if path not in gone]
-    return replace(folders, **kept, unlabelled_test=unlabelled), bad
+    return replace(folders, **kept, unlabelled_test=unlabelled), bad, np.delete(keys, [new[one.row] for one in bad])
 
 
 def _reasons(bad: Sequence[BadImage]) -> str:
