@@ -107,7 +107,8 @@ def test_a_run_that_is_stopped_in_a_pass_says_how_to_go_on_and_does(
 ) -> None:
     # Features are stored before the first epoch and before the third.
     stages = "train.stages=[{from_epoch: 1, freeze: []}, {from_epoch: 2}]"
-    words = [*UNSCORED, stages, "train.steps_per_epoch=2"]
+    # Passes of several batches: a signal is heard behind one. A stage begins with the averaged weights of the one before.
+    words = [*UNSCORED, stages, "train.steps_per_epoch=2", "eval.batch_size=32", "train.ema.decay=0.9"]
     begin = frozen_features.FrozenFeatures.begin
     for epoch, resume in ((0, None), (2, Path("log/stopped/last"))):
 

@@ -21,7 +21,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
-from shelfmark.core.log import say, warn
+from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
@@ -32,6 +32,7 @@ from shelfmark.data.loader import TrainLoader
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
+from shelfmark.engine.compiled import require_compiler
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hooks
 from shelfmark.engine.hooks import (
@@ -60,6 +61,7 @@ from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.frozen_epochs import cached_around
 from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
+from shelfmark.runtime.batch_parts import check_parts
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
 from shelfmark.runtime.class_means import begin_with_class_means
@@ -102,6 +104,8 @@ def train(
         Watch(options.stall_s, options.stall_limit_s),
     ):
         with working("start"):
+            if options.compile:
+                require_compiler(device)
             found = find_checkpoint(loaded.config, resume, aside)
             loaded = settled(loaded, found.checkpoint)
             make_data(loaded.config)
@@ -181,6 +185,8 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
         require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
         assemble.apply_stage(recipe, network, stage, anew=False)
+    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
+        begin_with_class_means(network, recipe, splits.for_means, precision)
     state = TrainState(
         network=network,
         terms=terms,
@@ -188,10 +194,10 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
         precision=precision,
         grad_cache=recipe.train.grad_cache,
         from_features=cached_around(recipe, epoch) is not None,
+        compiles=recipe.train.compile,
+        ema=recipe.train.ema,
     )
-    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.for_means, precision)
-    _warn_of_parts(recipe, network)
+    check_parts(recipe, network)
     if start.resumed:
         _restore(state, saved, start.resumed, recipe, splits)
     _fit_schedule(state, steps_per_epoch, start.resumed)
@@ -240,15 +246,6 @@ def _restore(
             f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
             " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
         ) from None
-
-
-def _warn_of_parts(recipe: Recipe, network: Network) -> None:
-    num_images = recipe.train.grad_cache
-    if 0 < num_images < recipe.train.batch_size // dist.world_size() and network.learns_statistics:
-        warn(
-            f"train.grad_cache={num_images}: batch norm normalises each part of at most {num_images} images by itself,"
-            " so training differs from that of whole batches; model.freeze_bn=true makes them equal."
-        )
 
 
 def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:

@@ -20,6 +20,8 @@ def require_sections_that_fit(recipe: Recipe) -> None:
     _require_heads_that_give_what_losses_take(recipe)
     _require_losses_that_teach_every_expert(recipe)
     _require_whole_views(recipe)
+    _require_one_way_through_the_batch(recipe)
+    _require_losses_that_add(recipe)
 
 
 def _require_possible_stages(recipe: Recipe) -> None:
@@ -119,6 +121,43 @@ def _require_whole_views(recipe: Recipe) -> None:
         raise ValueError(
             f"train.batch_size={batch_size} is not a multiple of augment.views={views}; use a batch size of {fitting}"
         )
+
+
+def _require_one_way_through_the_batch(recipe: Recipe) -> None:
+    train = recipe.train
+    if train.grad_cache and train.accumulate_steps > 1:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} and train.accumulate_steps={train.accumulate_steps} both take the"
+            " batch in parts; accumulate_steps is the faster one, where all losses add over images. Keep one of the two"
+        )
+    if train.grad_cache and train.compile:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} passes each part twice, with the same random numbers, which compiled"
+            " code does not promise; set train.compile=false, or train.grad_cache=0"
+        )
+    if train.grad_cache and recipe.model.grad_checkpointing:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} keeps the activations of one part only; set"
+            " model.grad_checkpointing=false, and a smaller grad_cache where the memory is still too small"
+        )
+    if train.accumulate_steps > train.batch_size:
+        raise ValueError(
+            f"train.accumulate_steps={train.accumulate_steps} parts of train.batch_size={train.batch_size} images"
+            " cannot be made; give a number of parts that each hold at least two images"
+        )
+
+
+def _require_losses_that_add(recipe: Recipe) -> None:
+    """Only a loss that is a sum over images is the same from the parts of a batch."""
+    if recipe.train.accumulate_steps == 1:
+        return
+    for index, loss in enumerate(recipe.losses):
+        if not loss.loss_class.adds_over_rows:
+            raise ValueError(
+                f"train.accumulate_steps={recipe.train.accumulate_steps}: losses.{index}, {loss.name}, depends on the"
+                " batch as a whole, and cannot be added up from its parts. train.grad_cache=N takes the batch through"
+                " the backbone N images at a time with the exact gradient of any loss; set it, and accumulate_steps=1"
+            )
 
 
 def _produced(model: ModelOptions, head: str) -> tuple[HeadOutput, ...]:

@@ -24,6 +24,7 @@ SHAPES_NO_EMBEDDING = {
     "model.freeze_bn": _OF_TRAINING,
     "model.freeze_bn_affine": _OF_TRAINING,
     "model.sync_bn": _OF_TRAINING,
+    "model.grad_checkpointing": _OF_TRAINING,
     "data.generated": _WHICH_PICTURES,
     "data.root": "the key has the root of the images themselves",
     "data.test_root": "the key has the root of the images themselves",

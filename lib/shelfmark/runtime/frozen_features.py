@@ -109,13 +109,14 @@ class FrozenFeatures(Hook):
         )
 
     def _source(self, table: Table) -> tuple[Network, Precision, ImageSource]:
-        return self.state.network, self.state.precision, assemble.image_source(self.recipe, table)
+        # A stage that begins takes over the weights that the one before it leaves, which may be an average.
+        return self.state.weights_to_evaluate(), self.state.precision, assemble.image_source(self.recipe, table)
 
     def _stored(
         self, images: ImagePass, table: Table, part: str, more_facts: dict[str, Any], log: BadImageLog
     ) -> Embeddings:
         """The features in a subfolder, passed if they are not there or do not fit."""
-        network, precision = self.state.network, self.state.precision
+        network, precision = images.network, images.precision
 
         def facts() -> dict[str, Any]:
             backbone = weights_hash(network.backbone)

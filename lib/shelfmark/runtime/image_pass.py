@@ -32,6 +32,10 @@ PassOutput = Literal["features", "logits", "backbone"]
 """features: the embedding. logits: of the classifier. backbone: the backbone's features, before the embedding layer."""
 
 
+CPU_BATCH = 32
+"""Images that a CPU passes at a time: with 128, whose activations fit into no cache, each takes twice as long."""
+
+
 class PassedBatch(NamedTuple):
     """rows: (n,) int64. values: (n, D) features, (n, C) logits or (n, F) features of the backbone, on the model's
     device; (n, V, ...) of several views.
@@ -138,12 +142,9 @@ def training_views_pass(
     recipe: Recipe, network: Network, precision: Precision, source: ImageSource, epochs: Sequence[int]
 ) -> ImagePass:
     """The backbone's features of each picture as the training draws it first in each of V epochs: (n, V, F)."""
-    return replace(
-        _pass(recipe, network, precision, source, assemble.sized_augmentation(recipe), "backbone"),
-        batch_size=max(1, recipe.eval.batch_size // len(epochs)),
-        seed=recipe.seed,
-        epochs=tuple(epochs),
-    )
+    images = _pass(recipe, network, precision, source, assemble.sized_augmentation(recipe), "backbone")
+    batch_size = max(1, images.batch_size // len(epochs))
+    return replace(images, batch_size=batch_size, seed=recipe.seed, epochs=tuple(epochs))
 
 
 def _pass(
@@ -156,14 +157,16 @@ def _pass(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> ImagePass:
-    data = recipe.data
+    data, batch_size = recipe.data, batch_size or recipe.eval.batch_size
+    if output == "backbone" and precision.device.type == "cpu":
+        batch_size = min(batch_size, CPU_BATCH)
     return ImagePass(
         source,
         transform,
         network,
         precision,
         output,
-        batch_size=batch_size or recipe.eval.batch_size,
+        batch_size=batch_size,
         num_workers=data.num_workers,
         on_bad_image=data.on_bad_image,
         max_pixels=data.max_image_pixels,

@@ -45,6 +45,7 @@ def smoke_overrides(recipe: Recipe) -> list[Override]:
             "train.num_epochs": 2,
             "train.steps_per_epoch": 4,
             "train.batch_size": 8 * recipe.augment.views,
+            "train.accumulate_steps": min(2, recipe.train.accumulate_steps),
             "train.log_every_steps": 2,
             "train.checkpoint_every_steps": 0,
             "eval.batch_size": SMOKE_EVAL_BATCH,

@@ -36,10 +36,12 @@ class TrainStages:
             say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
             self.stage = stage
             network = self.state.network
+            self.state.end_stage()
             assemble.apply_stage(self.recipe, network, stage, anew=True)
             from_features = cached_around(self.recipe, epoch) is not None
             self.state.begin_stage(assemble.optimizer(self.recipe, network), from_features)
-        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
+        options = self.recipe
+        return TrainStep(self.state, options.optim.clip_norm, self.mixing[stage], options.train.accumulate_steps)
 
 
 class StagedLoader:
