@@ -164,3 +164,14 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     write_relabels(folder / "relabel.csv", labels.items())
     assert read_image_ids(folder / "drop.txt") == list(labels)
     assert read_relabels(folder / "relabel.csv", 10) == labels
+
+
+def test_an_image_in_another_form_of_unicode_or_with_backslashes_is_recognised(tmp_path: Path) -> None:
+    named = table(["shelf/caf\u00e9.jpg", "shelf/tea.jpg", "x", "y", "z"])
+    for line, words in [
+        ("shelf/cafe\u0301.jpg", "the form of Unicode, which there is composed"),
+        ("shelf\\tea.jpg", "backslashes in place of slashes"),
+        ("shelf/Tea.jpg ", "blanks around a name and capital letters"),
+    ]:
+        with pytest.raises(UserError, match=rf"Did you mean .*\? The two differ in {words}"):
+            apply_lists(named, drop=[listed(tmp_path, "drop.txt", f"{line}\n")])

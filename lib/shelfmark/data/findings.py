@@ -43,7 +43,10 @@ _NEXT_STEPS = {
         "where the images behind the link are meant, add the folder that holds them to data.extra_roots: the images"
         " of an annotation file come from data.root and from there alone."
     ),
-    MISSING_FILE: "check data.root, or delete the records of files that are gone.",
+    MISSING_FILE: (
+        "check data.root, or delete the records of files that are gone. Where the disk has a file of nearly the same"
+        " name, write the name as the disk has it, or rename the file."
+    ),
 }
 
 

@@ -21,7 +21,9 @@ from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.data.identity import identities
+from shelfmark.data.near_paths import near_name
 from shelfmark.data.table import Table
 
 RELABEL_HEADER = ["image_id", "label"]
@@ -116,8 +118,10 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
     unknown = [one for one in rows if not rows[one]]
     if unknown:
         first, more = unknown[0], f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        close = did_you_mean(first, table.image_ids)
+        near = near_name(first, table.image_ids)
+        close = near[0] if near else did_you_mean(first, table.image_ids)
         hint = f" Did you mean {close!r}?" if close else ""
+        hint += f" The two differ in {near[1]}." if near else ""
         raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
     for one, found in rows.items():
         paths = {table.paths[row] for row in found}
@@ -145,11 +149,9 @@ def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
 
 def _lines(file: Path) -> list[str]:
     try:
-        # Windows programs begin a UTF-8 file with a mark that would belong to the first image's id.
-        text = read_regular(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"data.lists: {file}, line {line}: not UTF-8 text; save the list as UTF-8.") from None
+        text = utf8_text(read_regular(file))
+    except NotUtf8 as error:
+        raise UserError(f"data.lists: {file}, line {error.line}: {error}") from None
     except OSError as error:
         raise UserError(f"data.lists: {file} cannot be read: {error.strerror}.") from None
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

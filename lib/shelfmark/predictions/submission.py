@@ -18,6 +18,7 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_encoding import NotUtf8
 from shelfmark.core.types import Array, Integers
 from shelfmark.data.limits import MAX_CLASSES
 
@@ -182,7 +183,9 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """The rows with their places: `line 3, row 2`, which is counted from 1 behind the header."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    _require_text(path)
+    # Names of images may be of any bytes.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream)
         line, number = 1, 0
         try:
@@ -191,6 +194,14 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
                 line, number = reader.line_num + 1, number + 1
         except csv.Error as error:
             raise UserError(f"{path}, line {line}: no CSV: {error}.") from None
+
+
+def _require_text(path: Path) -> None:
+    """Raises a UserError where the file is UTF-16 or the like, of which every name would be another."""
+    with open(path, "rb") as stream:
+        beginning = stream.read(4096)
+    if b"\0" in beginning or beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path} is {NotUtf8(beginning)}")
 
 
 def _cut(text: str) -> str:

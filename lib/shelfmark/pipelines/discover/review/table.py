@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import read_regular
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.pipelines.discover.findings import RoundFindings
 
 COLUMNS = (
@@ -101,10 +102,12 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
+        # Spreadsheets write UTF-16 as `Unicode text`.
+        return data.decode("utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else utf8_text(data)
+    except (NotUtf8, UnicodeDecodeError):
+        told = NotUtf8(data)
         raise UserError(
-            f"{file} is not UTF-8 text. Save it from the spreadsheet as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
+            f"{file} is {told} From a spreadsheet: save it as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
         ) from None
 
 
