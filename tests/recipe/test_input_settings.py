@@ -15,7 +15,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.options import InputSettings
 from shelfmark.data.transforms import eval_transform
 from shelfmark.engine.checkpoint import Checkpoint
-from shelfmark.models.published import FILES, published_settings
+from shelfmark.models.published import FILES, published, published_settings
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.recipe.of_checkpoint import recipe_of
@@ -80,6 +80,10 @@ def test_each_published_file_has_the_input_of_its_own_training(tmp_path: Path) -
     assert timms is not None
     assert timms[1] == "resnet50.a1_in1k"
     assert timms[0]["interpolation"] == "bicubic"
+    (tmp_path / "resnet50-11ad3fa6.pth").touch()
+    assert published("resnet50.tv2_in1k", tmp_path).file == tmp_path / "resnet50-11ad3fa6.pth"
+    assert published("resnet50.tv_in1k", tmp_path).file is None
+    (tmp_path / "resnet50-11ad3fa6.pth").unlink()
     for name, files in FILES.items():
         for file, trained_as in files.items():
             (tmp_path / file).touch()

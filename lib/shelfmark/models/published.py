@@ -83,10 +83,13 @@ def published_settings(backbone: str, folder: Path = PRETRAIN_MODELS) -> tuple[d
 
 def by_hand(name: str, folder: Path) -> tuple[Path, str]:
     """Where a file of weights is looked for first, and, in brackets, what of the hub would serve as that file."""
-    hub = "" if name in FILES else hub_name(name)
+    hub = "" if name.partition(".")[0] in FILES else hub_name(name)
     where = f" (the file model.safetensors of {hub} on the Hugging Face hub)" if hub else ""
     return folder / next(iter(_files(name))), where
 
 
 def _files(name: str) -> dict[str, str]:
-    return {**FILES.get(name, {}), f"{name}.safetensors": name, f"{name}.pth": name}
+    """Names of files with weights of a backbone, and timm's name of each. `resnet50.tv_in1k` takes those alone."""
+    architecture, _, tag = name.partition(".")
+    known = {file: one for file, one in FILES.get(architecture, {}).items() if not tag or one == name}
+    return {**known, f"{name}.safetensors": name, f"{name}.pth": name}
