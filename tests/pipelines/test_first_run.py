@@ -52,7 +52,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with contextlib.redirect_stdout(said):
             assert main(["train", "--images", 'my "späti" photos', *TINY]) == 0
         logging.getLogger("shelfmark").removeHandler(lines)
-    return folder
+    # So that a copy is the folder, moved.
+    return folder.rename(folder.with_name("kept"))
 
 
 @pytest.fixture
@@ -71,6 +72,12 @@ def parts(folder: Path) -> dict[str, str]:
     return found
 
 
+def commands_of(said: str) -> list[list[str]]:
+    """The words behind `shelfmark` of each command under `What next:`."""
+    lines = [line for line in said.partition("What next:")[2].splitlines() if line[:3] not in ("", "  #")]
+    return [words[words.index("shelfmark") + 1 :] for words in map(shlex.split, lines)]
+
+
 def test_a_folder_becomes_a_model_and_the_printed_commands_work(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,14 +87,29 @@ def test_a_folder_becomes_a_model_and_the_printed_commands_work(
     assert "model.backbone=test_resnet: as you asked" in said
     checkpoint = load_checkpoint(Path("log/my_spati_photos/best_model"))
     assert checkpoint.manifest["class_names"] == sorted(COLOURS)
-    commands = [
-        line.strip() for line in said.partition("What next:")[2].splitlines() if line[:2] == "  " and "#" not in line
-    ]
-    assert len(commands) == 3
-    for command in commands:
-        words = shlex.split(command)
-        assert main(words[words.index("shelfmark") + 1 :]) == 0, command
+    (trained / 'my "späti" photos' / "salt" / "broken.png").unlink()
+    commands = commands_of(said)
+    assert [words[0] for words in commands] == ["test", "index", "recognise"]
+    for words in commands:
+        assert main(words) == 0, words
     assert "green tea" in capsys.readouterr().out
+
+
+def test_parts_that_the_folder_has_are_kept_and_its_test_pictures_are_scored(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in COLOURS:
+        for part, numbers in (("train", range(6)), ("Valid", range(6, 8)), ("test", range(8, 11))):
+            write_pictures(here / "photos" / part, name, numbers)
+    assert main(["train", "--images", "photos", *TINY]) == 0
+    assert {path.split("/")[0]: part for path, part in parts(Path("dataset/photos")).items()} == {
+        "train": "train",
+        "Valid": "val",
+    }
+    score, *_ = commands_of(capsys.readouterr().out)
+    assert score[0] == "evaluate"
+    assert main(score) == 0
+    assert re.search(r"images +│ +9 ", capsys.readouterr().out)
 
 
 def test_the_recipe_that_is_written_trains_the_same_and_says_why(trained: Path) -> None:

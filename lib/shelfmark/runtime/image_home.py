@@ -24,6 +24,8 @@ from shelfmark.data.identity import is_under
 DATASETS = Path("dataset")
 VAL_FRACTION, SEED = 0.2, 0
 _MAX_CHARS = 80
+_GIVEN = "source_from_here"
+"""In the record: the path of the pictures from the working folder."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def require_places(source: Path, log_root: Path) -> None:
                 f"{place.absolute()} lies in {source}, so results would be written among the pictures. Start the"
                 f" command in another folder, such as {Path(real).parent}."
             )
-        require_place(place / "x", "the place of results", is_folder=True)
+        require_place(place / run_name(source), "the place of results", is_folder=True)
 
 
 def write_home(
@@ -95,7 +97,7 @@ def write_home(
     the record says how, as that of `shelfmark prepare folder` does.
     """
     options = {"val_fraction": VAL_FRACTION, "seed": SEED} if drawn else {}
-    facts = {"layout": "folder", "source": os.path.realpath(source), **options}
+    facts = {"layout": "folder", "source": os.path.realpath(source), _GIVEN: os.path.relpath(source), **options}
     with atomic_folder(home.folder) as made:
         EarlierFolder(made, facts, {}).write({made / name: content for name, content in contents.items()})
         for file, text in recipe.items():
@@ -107,7 +109,12 @@ def _is_of(file: Path, source: Path) -> bool:
         record = read_json(file)
     except UserError:
         return False
-    return isinstance(record, dict) and record.get("source") == os.path.realpath(source)
+    if not isinstance(record, dict) or record.get("layout") != "folder" or not isinstance(record.get("source"), str):
+        return False
+    if record["source"] == os.path.realpath(source):
+        return True
+    # The working folder was moved or renamed, and the pictures in it.
+    return record.get(_GIVEN) == os.path.relpath(source) and not os.path.lexists(record["source"])
 
 
 def _numbered(name: str) -> Iterator[str]:
