@@ -18,8 +18,9 @@ from shelfmark.core import dist
 from shelfmark.core.text_safety import printable
 from shelfmark.data.real_roots import folders_behind_links
 from shelfmark.data.sources import FileSource
+from shelfmark.models.options import PRETRAINED
 from shelfmark.models.published import place_at_hand
-from shelfmark.recipe import Recipe
+from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.first_run import BACKBONES, COMMON, Choice, Facts, choose_network, choose_training
 from shelfmark.recipe.input_settings import settled
 from shelfmark.runtime.first_division import Division
@@ -128,10 +129,9 @@ def _without_structure(choices: Sequence[Choice]) -> list[Choice]:
 
 def _require_weights(recipe: Recipe) -> None:
     """Raises, before anything is written, what the start of the run would raise of weights that are not there."""
-    from shelfmark.models.network import build_network
-
-    if recipe.model.weights and not (recipe.model.weights == "pretrained" and place_at_hand(recipe.model.backbone)):
-        build_network(recipe.model, 2, recipe.seed, load_weights=True, freeze=())
+    is_here = recipe.model.weights == PRETRAINED and place_at_hand(recipe.model.backbone)
+    if recipe.model.weights and not is_here:
+        assemble.network(recipe, num_classes=2)
 
 
 def _data(home: ImageHome, run: str, division: Division) -> list[Choice]:
