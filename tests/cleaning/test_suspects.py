@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmark.cleaning import suspects as module
-from shelfmark.cleaning.suspects import Suspects, find_suspects, images_to_leave
+from shelfmark.cleaning.suspects import WEAK_BELOW, Suspects, find_suspects, images_to_leave
 from shelfmark.core.errors import UserError
 
 
@@ -54,6 +54,16 @@ def test_planted_wrong_labels_come_first_and_their_class_is_suggested() -> None:
     np.testing.assert_array_equal(found.suggested[wrong], true_labels[wrong])
     assert found.agreed[wrong].all()
     assert np.flatnonzero(images_to_leave(found, keep_accuracy=0.95)).tolist() == wrong
+
+
+def test_the_accuracy_is_that_of_the_better_judge_and_low_where_an_embedding_says_nothing() -> None:
+    labels, judged = np.array([0, 0, 1, 1, 2]), np.array([True, True, True, True, False])
+    prototype, confidence = np.array([0.2, 0.6, 0.5, 0.9, 0.0]), np.array([0.2, 0.3, 0.7, 0.4, 0.0])
+    assert Suspects(labels, judged, prototype, confidence, labels, judged).accuracy == 0.75
+    assert Suspects(labels, ~judged[[0] * 5], prototype, confidence, labels, judged).accuracy == 0
+    features, labels = clouds()
+    noise = np.random.default_rng(1).standard_normal(features.shape).astype(np.float32)
+    assert find_suspects(noise, labels).accuracy < 0.4 < WEAK_BELOW < 0.9 < find_suspects(features, labels).accuracy
 
 
 def test_the_only_image_of_a_class_and_one_without_a_label_are_no_suspects() -> None:

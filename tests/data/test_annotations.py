@@ -20,7 +20,6 @@ from shelfmark.data.annotations import (
     folder_table,
     read_annotations,
     read_test_set,
-    require_same_classes,
 )
 from shelfmark.data.documents import annotations_json, image_list_json, read_document
 from shelfmark.data.identity import canonical_path
@@ -225,17 +224,6 @@ def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
         folder_table(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
         folder_table(tmp_path / "nowhere")
-
-
-def test_two_files_must_number_their_classes_alike(tmp_path: Path) -> None:
-    train = read(written(tmp_path, RECORDS, class_names=["x", "y", "z"]))
-    require_same_classes(train, train, "val.json")
-    fewer = read(written(tmp_path, RECORDS[1:2], num_classes=9))
-    with pytest.raises(UserError, match=r"val\.json has num_classes=9 but the training annotations have 3"):
-        require_same_classes(train, fewer, "val.json")
-    renamed = read(written(tmp_path, RECORDS, class_names=["x", "q", "z"]))
-    with pytest.raises(UserError, match="calls class 1 'q', the training annotations call it 'y'"):
-        require_same_classes(train, renamed, "val.json")
 
 
 @settings(max_examples=30, deadline=None)

@@ -94,9 +94,23 @@ def test_two_labels_of_one_image_are_an_error_that_names_both_files() -> None:
         union([table(["a", "a"], [-1, 3]), table(["a"], [2])], FILES)
 
 
+def test_the_classes_of_later_files_are_matched_by_name_to_those_of_the_first() -> None:
+    first = table(["a"], [0], class_names=tuple("wxyz"), groups=("g",) * 4)
+    second = table(["b", "c"], [0, 2], class_names=tuple("zyxw"), true_labels=np.array([3, -1]))
+    joined = union([first, second], FILES)
+    assert rows(joined) == [("a", 0), ("b", 3), ("c", 1)]
+    assert joined.true_labels is not None
+    assert joined.true_labels.tolist() == [-1, 0, -1]
+    assert (joined.class_names, joined.num_classes) == (tuple("wxyz"), 4)
+    # The same image under two numbers of one class is no contradiction.
+    assert rows(union([first, table(["a"], [3], class_names=tuple("zyxw"))], FILES)) == [("a", 0)]
+
+
 def test_files_of_other_classes_are_refused() -> None:
     first = table(["a"], [0], class_names=tuple("wxyz"))
     with pytest.raises(UserError, match=r"val\.json has num_classes=5 but the training annotations have 4"):
         union([first, replace(table(["b"], [0]), num_classes=5)], FILES)
-    with pytest.raises(UserError, match=r"val\.json calls class 3 'q', the training annotations call it 'z'"):
-        union([first, table(["b"], [0], class_names=tuple("wxyq"))], FILES)
+    with pytest.raises(
+        UserError, match=r"val\.json has images of a class that the training annotations do not know: 'q'"
+    ):
+        union([first, table(["b"], [3], class_names=tuple("wxyq"))], FILES)

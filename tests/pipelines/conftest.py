@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from run_fixtures import base, base_run, kept, small, unrendered
 from small_recipe import SHORT_DEMO
+from three_colours import colours
 
 from shelfmark.cli import main
 
-__all__ = ["base", "base_run", "kept", "small", "unrendered"]
+__all__ = ["base", "base_run", "colours", "kept", "small", "unrendered"]
 
 
 @dataclass(frozen=True)

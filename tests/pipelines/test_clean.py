@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from three_colours import COLOURS, PER_CLASS, WRONG
 
 from shelfmark.cleaning.suspects import Suspects
 from shelfmark.cli import main
@@ -20,80 +22,22 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import config_overrides, load_checkpoint
+from shelfmark.pipelines import clean as pipeline
 from shelfmark.pipelines.clean import LabelFindings, write_lists
 from shelfmark.pipelines.predict import Prediction
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.trained_model import open_model
 
-COLOURS = [(220, 40, 30), (30, 200, 60), (40, 60, 220)]
-PER_CLASS = 10
-WRONG = {4: 1, 15: 2}
-"""Rows of the training annotations whose label is wrong, with that label."""
-
-TRAIN = [
-    "train",
-    "name=run",
-    "model.backbone=test_resnet",
-    "data.generated=",
-    "data.root=pictures",
-    "data.train_json=train.json",
-    "data.val_json=val.json",
-    "data.test_json=test.json",
-    "data.input_size_px=32",
-    "data.num_workers=0",
-    "train.batch_size=15",
-    "train.num_epochs=3",
-    "train.precision=fp32",
-    "augment.crop_scale=[0.9, 1.0]",
-    "optim.lr=0.02",
-    "optim.schedule.warmup_epochs=0",
-]
-
-
-def records(split: str, per_class: int, generator: np.random.Generator) -> list[dict]:
-    """Pictures of noise in their class's colour, and their annotations."""
-    made = []
-    for number in range(3 * per_class):
-        label = number // per_class
-        pixels = np.clip(np.array(COLOURS[label]) + generator.normal(0, 25, size=(32, 32, 3)), 0, 255)
-        fpath = f"{split}/{number:02}.png"
-        Image.fromarray(pixels.astype(np.uint8)).save(Path("pictures", fpath))
-        made.append({"category_id": label, "fpath": fpath, "image_id": f"{split}_{number:02}"})
-    return made
-
-
-def written(file: str, annotations: list[dict]) -> None:
-    names = ["red", "green", "blue"]
-    Path(file).write_text(json.dumps({"annotations": annotations, "num_classes": 3, "class_names": names}))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a trained run."""
-    folder = tmp_path_factory.mktemp("clean")
-    generator = np.random.default_rng(0)
-    with contextlib.chdir(folder):
-        for split in ("train", "val", "test"):
-            Path("pictures", split).mkdir(parents=True)
-        train = records("train", PER_CLASS, generator)
-        for row, label in WRONG.items():
-            train[row]["category_id"] = label
-        written("train.json", train)
-        written("val.json", records("val", 2, generator))
-        images = [{"image_id": record["fpath"]} for record in records("test", 2, generator)]
-        Path("test.json").write_text(json.dumps({"images": images}))
-        assert main(TRAIN) == 0
-    return folder
-
 
 @pytest.fixture(autouse=True)
-def in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def in_place(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(colours)
 
 
-def test_clean_ranks_the_wrong_labels_first_and_lists_them() -> None:
+def test_clean_ranks_the_wrong_labels_first_and_lists_them(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["clean", "--RESUME_MODEL", "log/run/best_model", "--out", "v1", "--min-suspicion", "0.6"]) == 0
+    assert "false alarms" not in caplog.text
     with open("v1/suspects.csv", newline="") as stream:
         ranked = list(csv.DictReader(stream))
     assert len(ranked) == 3 * PER_CLASS
@@ -111,6 +55,23 @@ def test_clean_ranks_the_wrong_labels_first_and_lists_them() -> None:
     relabelled = Path("v1/relabel.csv").read_text().splitlines()
     assert relabelled[0] == "image_id,label"
     assert set(relabelled[1:]) == {"train_04,0", "train_15,1"}
+
+
+def test_a_model_that_is_mostly_wrong_about_the_images_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = pipeline.model_features
+
+    def without_meaning(*given: Any) -> Embeddings:
+        features = stored(*given)
+        noise = np.random.default_rng(0).standard_normal(features.features.shape).astype(np.float32)
+        return replace(features, features=noise)
+
+    monkeypatch.setattr(pipeline, "model_features", without_meaning)
+    assert main(["clean", "--RESUME_MODEL", "log/run/best_model", "--out", "weak", "--min-suspicion", "0.6"]) == 0
+    num_listed = len(Path("weak/drop.txt").read_text().split())
+    assert num_listed > 0
+    assert f"most of the {num_listed} images of drop.txt are likely false alarms of a weak model" in caplog.text
 
 
 def test_the_lists_name_images_by_their_row_of_the_table_and_relabel_where_both_judges_agree(tmp_path: Path) -> None:

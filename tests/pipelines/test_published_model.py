@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ import torch
 from small_recipe import SMALL, UNSCORED
 
 from shelfmark.cli import main
+from shelfmark.cli.recipes import train_recipe
+from shelfmark.config.load import load
+from shelfmark.config.overrides import Override
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.models import hub
+from shelfmark.pipelines.discover.loop import discover
+from shelfmark.recipe import Recipe
 
 ARGV = ["train", "--model", "test_resnet", *SMALL[1:], *UNSCORED, "name=run", "train.steps_per_epoch=2"]
 ARGV += ["augment.randaugment.num_ops=0", "train.precision=fp32", "train.batch_size=8"]
@@ -60,3 +66,27 @@ def test_the_config_of_a_model_is_printed_with_its_numbers(workplace: Path, caps
         assert main([command, "--model", "tf_efficientnet_lit0"]) == 2
         assert "Did you mean tf_efficientnet_lite0 or" in capsys.readouterr().err
     assert not (workplace / "log").exists()
+
+
+def test_a_small_run_of_it_begins_from_the_seed_with_the_ordinary_input() -> None:
+    args = argparse.Namespace(config=None, RESUME_MODEL=None, model="tf_efficientnet_lite0", overrides=[], smoke=True)
+    loaded = train_recipe(args)
+    assert (loaded.config.model.backbone, loaded.config.model.weights) == ("tf_efficientnet_lite0", "")
+    assert loaded.config.data.by_weights == ()
+    args.smoke = False
+    assert train_recipe(args).config.model.weights == "pretrained"
+
+
+def test_discovery_looks_the_numbers_up_before_its_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SeenError(Exception):
+        pass
+
+    def see(recipe: Recipe) -> None:
+        raise SeenError(recipe.data.input_settings.mean)
+
+    monkeypatch.setattr("shelfmark.pipelines.discover.loop.require_trainable", see)
+    by_weights = load(
+        Recipe, None, [Override("model.backbone", "test_resnet", ""), Override("data.mean", "backbone", "")]
+    )
+    with pytest.raises(SeenError, match=r"\(0\.5, 0\.5, 0\.5\)"):
+        discover(by_weights)

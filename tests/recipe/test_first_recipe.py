@@ -80,7 +80,7 @@ def test_a_slower_machine_never_gets_more_epochs_of_the_whole_network_and_is_tol
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] == 8
     assert epochs[-1] == 0
-    assert "of the classifier alone, since one of the whole network would take" in why(plan.choices, "train.num_epochs")
+    assert "all of the classifier, since one of the whole network would take" in why(plan.choices, "train.num_epochs")
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3, 10, 40, 300])

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from small_recipe import SMALL
 
+from shelfmark.calibration import Linear
 from shelfmark.cli import main
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import DiskFullError
@@ -25,6 +26,7 @@ from shelfmark.data.sources import ImageSource
 from shelfmark.pipelines import evaluate
 from shelfmark.runtime import features as pipeline
 from shelfmark.runtime import stored_features
+from shelfmark.runtime.recalibration import save_recalibrated
 from shelfmark.runtime.trained_model import open_model
 
 MODEL = ["--RESUME_MODEL", "log/small/best_model"]
@@ -336,6 +338,33 @@ def test_an_index_is_asked_and_grown_with_the_options_that_it_was_built_with(
     assert main(["search", "--index", "index", photo, "model.classifier.type=linear"]) == 0
 
 
+def test_a_checkpoint_that_differs_behind_the_embedding_serves_the_same_features_and_index(
+    index: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source, name in (("log/small", "first"), ("first", "again")):
+        opened = open_model(Path(source, "best_model"))
+        halved = Linear(opened.network.classifier.weight.detach() / 2)
+        save_recalibrated(opened, Path(name, "best_model"), halved, {"method": "lws", "unmodified": False})
+    first = ["--RESUME_MODEL", "first/best_model"]
+    photo = str(next(Path("pictures").rglob("*.jpg")))
+    before = json.loads(_printed(capsys, ["search", "--index", "index", photo, "--json"]))
+    for other in (first, ["--RESUME_MODEL", "again/best_model"]):
+        decoded.clear()
+        assert main(["evaluate", *other]) == 0
+        assert decoded == []
+        assert json.loads(_printed(capsys, ["search", "--index", "index", *other, photo, "--json"])) == before
+        assert main(["recognise", "--index", "index", *other, photo]) == 0
+    assert main(["index", "build", *first, "--embeddings", "index_features", "--out", "second"]) == 0
+    assert main(["search", "--index", "second", *MODEL, photo]) == 0
+    assert main(["index", "add", "--index", "second", *MODEL, "--split", "train"]) == 0
+
+
+def _printed(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
+    capsys.readouterr()
+    assert main(argv) == 0
+    return capsys.readouterr().out
+
+
 def test_features_beside_an_index_that_are_of_other_pictures_stay(
     index: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,6 +390,14 @@ def test_what_version_0_1_0_wrote_opens_with_a_warning_of_what_it_did_not_note(
     assert "old/index was built with data.input_size_px=32 (now 40)." in told
     assert main(["index", "build", *model, "--embeddings", "old/features", "--out", "index"]) == 0
     assert "the features in old/features do not say with which options they were made" in caplog.text
+    # These noted the hash of their whole checkpoint alone; one that was made from it by recalibration is known by that.
+    opened = open_model(Path("old/run/best_model"))
+    weight = opened.network.classifier.weight.detach() * 2
+    save_recalibrated(opened, Path("old/tau/best_model"), Linear(weight), {"method": "tau_norm", "unmodified": False})
+    recalibrated = ["--RESUME_MODEL", "old/tau/best_model"]
+    assert main(["search", "--index", "old/index", *recalibrated, photo]) == 0
+    assert main(["index", "build", *recalibrated, "--embeddings", "old/features", "--out", "second"]) == 0
+    assert "was built with another checkpoint" in said(capsys, ["search", "--index", "old/index", *MODEL, photo])
 
 
 def test_damaged_features_are_named_and_made_anew(

@@ -16,6 +16,9 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.ops.similarity import dot_products
 
+WEAK_BELOW = 0.7
+"""An accuracy of the judges below which most proposals may be false alarms; measured, see docs/definitions.md."""
+
 _BLOCK_SCORES = 2**24
 
 
@@ -40,6 +43,16 @@ class Suspects:
     @property
     def suspicion(self) -> np.ndarray:
         return (self.prototype + self.confidence) / 2
+
+    @property
+    def accuracy(self) -> float:
+        """The share of judged images to which the better judge, without their label, gives their class; 0 without any.
+
+        Low if the embedding is weak, or if so many labels are wrong.
+        """
+        if not self.judged.any():
+            return 0.0
+        return max(float((scores[self.judged] <= 0.5).mean()) for scores in (self.prototype, self.confidence))
 
     @property
     def ranking(self) -> np.ndarray:

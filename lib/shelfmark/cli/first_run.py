@@ -101,7 +101,10 @@ def _wrapped(text: str) -> list[str]:
 def _value(value: object) -> str:
     from shelfmark.config.write import inline
 
-    return "..." if isinstance(value, list) and any(isinstance(one, dict) for one in value) else inline(value)
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        # Of a loss its name, of a stage its first epoch: the file has the rest.
+        return ", ".join(str(next(iter(one.values()))) for one in value)
+    return inline(value)
 
 
 def _duration(seconds: float) -> str:

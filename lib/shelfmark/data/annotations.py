@@ -134,22 +134,6 @@ def folder_table(folder: Path) -> Table:
     return Table(packed, labels, packed, num_classes=0, root=Path(os.path.abspath(folder)), sha256=sha256)
 
 
-def require_same_classes(train: Table, other: Table, name: str) -> None:
-    """Raises a UserError if `other` (called `name` in the text) numbers its classes differently from `train`."""
-    if train.num_classes != other.num_classes:
-        raise UserError(
-            f"{name} has num_classes={other.num_classes} but the training annotations have {train.num_classes}."
-            " Both must be made from one list of classes; prepare them together."
-        )
-    if train.class_names and other.class_names and train.class_names != other.class_names:
-        pairs = enumerate(zip(train.class_names, other.class_names))
-        label, (ours, theirs) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
-        raise UserError(
-            f"{name} calls class {label} {theirs!r}, the training annotations call it {ours!r}."
-            " Both must be made from one list of classes; prepare them together."
-        )
-
-
 def _existing_root(root: Path, option: str, check_files: bool) -> Path:
     root = Path(os.path.abspath(root))
     if check_files and not root.is_dir():

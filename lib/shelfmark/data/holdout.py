@@ -6,7 +6,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.data.identity import identities
+from shelfmark.data.identity import identities, image_numbers
 from shelfmark.data.table import Table
 
 
@@ -29,7 +29,7 @@ def hold_out(train: Table, rows: np.ndarray | None = None, fraction: float = 0.2
     """
     if not 0 < fraction < 1:
         raise UserError(f"The fraction to hold out is {fraction}; it must lie between 0 and 1, both excluded.")
-    image = _image_numbers(train)
+    image = image_numbers(train.paths, train.root)
     candidates = np.zeros(len(train), dtype=bool)
     candidates[slice(None) if rows is None else rows] = True
     # One row represents each image: a labelled candidate, if the image has one.
@@ -66,9 +66,3 @@ def stratified_draw(labels: np.ndarray, candidates: np.ndarray, fraction: float,
     drawn = np.zeros(len(labels), dtype=bool)
     drawn[by_class[rank_in_class < np.repeat(quotas, counts)]] = True
     return drawn
-
-
-def _image_numbers(table: Table) -> np.ndarray:
-    numbers: dict[str, int] = {}
-    found = (numbers.setdefault(path, len(numbers)) for path in identities(table.paths, table.root))
-    return np.fromiter(found, dtype=np.int64, count=len(table))

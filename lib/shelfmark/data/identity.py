@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 
 def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
     """The absolute, normalised form of each path: equal forms are one picture. No disk is touched.
@@ -18,6 +20,12 @@ def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
     """
     base = os.path.abspath(root)
     return (os.path.join(base, canonical_path(path, base)) for path in paths)
+
+
+def image_numbers(paths: Iterable[str], root: Path) -> np.ndarray:
+    """(N,) int64: equal numbers are one picture, in the order in which pictures first occur. root: as `identities`."""
+    numbers: dict[str, int] = {}
+    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in identities(paths, root)), dtype=np.int64)
 
 
 def canonical_path(path: str, root: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
-from shelfmark.data.annotations import require_same_classes
+from shelfmark.data.class_map import ClassList, matched
 from shelfmark.data.identity import identities
 from shelfmark.data.table import Table
 
@@ -21,16 +21,19 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
     """The images of all tables, file after file. An image that several files list comes once; the log counts these.
 
     tables: at least one, with one root. files: where they were read, for messages.
-    Class names and groups are those of the first table that has some. sha256: of the tables' sha256 in their order; a
-    single table keeps its own.
-    Raises a UserError where two files number their classes differently, or label one image differently.
+    Classes have the numbers of the first table, the others are matched by name; names and groups are those of the first
+    table that has some. sha256: of the tables' sha256 in their order; a single table keeps its own.
+    Raises a UserError where a later file has images of other classes, or two files label one image differently.
     """
     first = tables[0]
     if len(tables) == 1:
         return first
-    for number, (table, file) in enumerate(zip(tables, files)):
-        for earlier in tables[:number]:
-            require_same_classes(earlier, table, str(file))
+    known = ClassList.of_training(first)
+    numbered = [first]
+    for table, file in zip(tables[1:], files[1:]):
+        numbered.append(matched(table, str(file), known))
+        known = replace(known, names=known.names or numbered[-1].class_names)
+    tables = numbered
     joined = replace(
         first,
         paths=_joined_strings([table.paths for table in tables]),

@@ -56,8 +56,8 @@ def published(backbone: str, folder: Path = PRETRAIN_MODELS) -> Source:
     for file, trained_as in _files(name).items():
         if (folder / file).is_file():
             return Source(folder / file, trained_as)
-    file = starter_file(name)
-    return Source(file, name, is_starter=file is not None)
+    installed = starter_file(name)
+    return Source(installed, name, is_starter=installed is not None)
 
 
 def place_at_hand(backbone: str, folder: Path = PRETRAIN_MODELS) -> str:

@@ -34,7 +34,7 @@ from shelfmark.runtime.calibration_methods import (
     unmodified,
 )
 from shelfmark.runtime.recalibration import run_features, save_recalibrated, warn_of_earlier
-from shelfmark.runtime.splits import read_evaluation, read_splits, require_val
+from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -139,7 +139,7 @@ def _tables(model: TrainedModel, wanted: Sequence[str]) -> tuple[Table, Table | 
     """The val images, and the training images if a method learns from them. No image is in both."""
     if not set(wanted) & set(LEARN_FROM_TRAINING):
         return require_val(read_evaluation(model)[0], "recalibration"), None
-    splits = read_splits(model.recipe)
+    splits = read_model_splits(model)
     return require_val(splits.val, "recalibration"), splits.train
 
 

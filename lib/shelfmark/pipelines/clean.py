@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shelfmark.cleaning.suspects import Suspects, find_suspects, images_to_leave
+from shelfmark.cleaning.suspects import WEAK_BELOW, Suspects, find_suspects, images_to_leave
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import read_annotations
@@ -48,7 +48,8 @@ def clean(
 ) -> LabelFindings:
     """Judges the labels of the recipe's training images, or of `annotations`, and writes the results.
 
-    out: a folder, numbered if it exists; default `clean` in the run folder.
+    out: a folder, numbered if it exists; default `clean` in the run folder. Labels are the numbers of the annotations,
+    to which the lists go back, whatever numbers the model's classes have. A warning says if the model is too weak.
     suspects.csv: every judged image, most suspicious first; `row` is that of the training table, after data.lists.
     drop.txt: `images_to_leave`. relabel.csv: the images of drop.txt for which both judges suggest one class. An image
     on both lists is dropped, so remove from drop.txt the images that relabel.csv corrects.
@@ -66,9 +67,19 @@ def clean(
         suspects = find_suspects(features.features, features.labels, device=model.precision.device)
         leaves = images_to_leave(suspects, keep_accuracy, min_suspicion)
         write_lists(LabelFindings(folder, features, suspects, leaves))
+        _warn_of_false_alarms(suspects, int(leaves.sum()))
         return suspects, leaves
 
     return LabelFindings(folder, features, *from_main(judge, "report"))
+
+
+def _warn_of_false_alarms(suspects: Suspects, num_listed: int) -> None:
+    if num_listed and suspects.accuracy < WEAK_BELOW:
+        warn(
+            f"the judges find the given class of only {suspects.accuracy:.0%} of these images, by all the others. Below"
+            f" {WEAK_BELOW:.0%}, most of the {num_listed:,} images of drop.txt are likely false alarms of a weak model,"
+            " unless a quarter of the labels or more are wrong: train a better model before using the lists"
+        )
 
 
 def _table(model: TrainedModel, annotations: Path | None) -> Table:

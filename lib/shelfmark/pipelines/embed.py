@@ -12,6 +12,7 @@ from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
+from shelfmark.data.class_map import matched_or_own, same_beginning
 from shelfmark.data.table import Table
 from shelfmark.recipe import assemble
 from shelfmark.runtime.features import model_features
@@ -52,5 +53,10 @@ def _table(model: TrainedModel, split: str, annotations: Path | None, images: Pa
     if images is not None:
         return folder_table(images)
     if annotations is not None:
-        return read_annotations(annotations, data.root, extra_roots=data.extra_roots)
-    return assemble.read_table(model.recipe, split, num_classes=0)
+        table, name = read_annotations(annotations, data.root, extra_roots=data.extra_roots), str(annotations)
+    else:
+        table, name = assemble.read_table(model.recipe, split, num_classes=0), split
+    table = matched_or_own(table, name, model.classes)
+    if not same_beginning(table.class_names or (), model.class_names or ()):
+        say(f"note: {name} has classes that the checkpoint does not know: labels keep the annotations' numbers")
+    return table

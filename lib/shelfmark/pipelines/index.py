@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.artefact import differences, listed
+from shelfmark.core.artefact import listed
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, did_you_mean
@@ -22,16 +22,17 @@ from shelfmark.core.places import work_place
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
+from shelfmark.data.class_map import class_key, matched_or_own
 from shelfmark.data.table import Table
-from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.forward import forward_options
+from shelfmark.recipe import assemble
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
 from shelfmark.runtime.features import model_features
+from shelfmark.runtime.model_hashes import same_embedding
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
-from shelfmark.runtime.stored_features import pass_facts, stored_pass_facts, with_labels_of
+from shelfmark.runtime.stored_features import pass_differences, pass_facts, stored_pass_facts, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -247,8 +248,8 @@ def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path
 
 def _stored(model: TrainedModel, folder: Path) -> Embeddings:
     features = read_embeddings(folder)
-    known, now = stored_pass_facts(features), pass_facts(model.recipe, model.checkpoint.weights_hash)
-    if known.get("checkpoint_sha256") != now["checkpoint_sha256"]:
+    known, now = stored_pass_facts(features), pass_facts(model.recipe, model.hashes)
+    if not same_embedding(known, now):
         raise UserError(
             f"the features in {folder} were made by another checkpoint than {model.checkpoint.folder}. Give that one"
             " as --RESUME_MODEL, or make them again with `shelfmark embed`."
@@ -256,7 +257,7 @@ def _stored(model: TrainedModel, folder: Path) -> Embeddings:
     if known.keys() == {"checkpoint_sha256"}:
         warn(f"the features in {folder} do not say with which options they were made, so these cannot be checked")
         return features
-    if changed := differences(known, now, forward_options(Recipe())):
+    if changed := pass_differences(known, now):
         raise UserError(
             f"the features in {folder} were made with other options: {listed(changed)}. Leave these options out, or"
             " make the features again with `shelfmark embed`."
@@ -272,13 +273,14 @@ def _table(model: TrainedModel, source: Source) -> Table:
         table = read_annotations(source.annotations, data.root, extra_roots=data.extra_roots)
     else:
         table = assemble.read_table(model.recipe, source.split or "train", num_classes=0)
+    table = matched_or_own(table, str(source.annotations or source.split or "train"), model.classes)
     return table if table.is_gallery is None else table.take(table.is_gallery)
 
 
 def _difference(model: TrainedModel, table: Table) -> str | None:
     # Further classes than the model's are new products.
     for label, (ours, theirs) in enumerate(zip(model.class_names or (), table.class_names or ())):
-        if ours != theirs:
+        if class_key(ours) != class_key(theirs):
             return f"the annotations call class {label} {theirs!r}, the checkpoint calls it {ours!r}"
     return None
 

@@ -14,6 +14,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
+from shelfmark.data.annotations import read_annotations
+from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
 from shelfmark.data.identity import canonical_path
 from shelfmark.pipelines.predict import Prediction, predict
@@ -30,7 +32,8 @@ def pseudo_label(
     """Writes annotations of the images whose best class has a probability of `min_confidence`; returns their path.
 
     Each record has `source: "pseudo"` and its `confidence`. images: a folder; default the recipe's test set.
-    with_train: the records of data.train_json come first, so that one file trains on both.
+    with_train: the records of data.train_json come first, so that one file trains on both. All classes have the
+    checkpoint's numbers, matched by name; classes that are new to it follow.
     The predictions of all images lie beside, as a submission. An existing file is never overwritten.
     """
     if not 0 < min_confidence <= 1:
@@ -63,8 +66,8 @@ def _write(
     records = _records(predicted, confident, model.recipe.data.root)
     written = annotations_json(
         [*document.get("annotations", []), *records],
-        model.num_classes,
-        model.class_names or (),
+        document.get("num_classes", model.num_classes),
+        document.get("class_names", model.class_names) or (),
         document.get("groups", ()),
     )
     write_text(file, written.decode())
@@ -76,7 +79,28 @@ def _train_document(model: TrainedModel) -> dict[str, Any]:
     file = model.recipe.data.train_json
     if file is None:
         raise UserError("--with-train needs the training annotations; give data.train_json=FILE.")
-    return read_document(file, "annotations")[0]
+    data = model.recipe.data
+    table = read_annotations(file, data.root, data.extra_roots, data.num_classes, check_files=False)
+    document = read_document(file, "annotations")[0]
+    numbers, classes = with_new_behind(ClassList.of_file(table, str(file)), model.classes)
+    is_known, num_new = numbers < model.num_classes, classes.num_classes - model.num_classes
+    moved = int((numbers != np.arange(len(numbers)))[is_known].sum())
+    if moved:
+        say_moved(str(file), moved, model.classes)
+    if num_new:
+        say(f"{file}: {num_new} classes are new to the checkpoint and have the numbers behind its own")
+    groups = dict(zip(numbers.tolist(), table.groups or ()))
+    return {
+        "annotations": [_renumbered(record, numbers) for record in document["annotations"]],
+        "num_classes": classes.num_classes,
+        "class_names": classes.names,
+        "groups": [groups.get(number, "") for number in range(classes.num_classes)] if groups else (),
+    }
+
+
+def _renumbered(record: dict[str, Any], numbers: np.ndarray) -> dict[str, Any]:
+    found = {name: record[name] for name in ("category_id", "true_category_id") if record.get(name) is not None}
+    return {**record, **{name: int(numbers[label]) for name, label in found.items()}}
 
 
 def _records(predicted: Prediction, rows: np.ndarray, root: Path) -> Iterator[dict[str, Any]]:

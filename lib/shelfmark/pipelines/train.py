@@ -21,7 +21,7 @@ from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
@@ -29,6 +29,7 @@ from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
+from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
@@ -75,11 +76,11 @@ from shelfmark.runtime.resume_plan import (
     run_folder,
     unchanged,
 )
+from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.train_stages import StagedLoader, TrainStages, epoch_of_optimizer, require_same_stages
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
-
 
 NOTHING_TRAINED = "nothing was trained; the same command starts it again"
 
@@ -112,6 +113,7 @@ def train(
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
             say(start.reason)
+            splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
             require_score(loaded.config, splits)
             for change in changes:
@@ -173,7 +175,7 @@ class _Parts:
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
     torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train.num_classes, start, device)
+    network = _network(recipe, splits.train, start, device)
     loader = assemble.train_loader(recipe, splits.train, device)
     steps_per_epoch = loader.num_batches(0)
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
@@ -212,10 +214,10 @@ def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.
     return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
 
 
-def _network(recipe: Recipe, num_classes: int, start: RunStart, device: torch.device) -> Network:
-    network = assemble.network(recipe, num_classes, load_weights=start.checkpoint is None)
+def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
+    network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
     if start.checkpoint is not None:
-        fresh = load_matching(network, start.checkpoint.read_model())
+        fresh = load_matching(network, weights_by_class(network, train, start.checkpoint))
         if fresh and start.kind == "resume":
             raise UserError(
                 f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."

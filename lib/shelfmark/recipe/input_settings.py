@@ -65,9 +65,9 @@ def disagreement(recipe: Recipe, checkpoint: Checkpoint | None = None) -> str:
 
 def _require_unset(loaded: Loaded[Recipe], names: tuple[str, ...]) -> None:
     for name in names:
-        if origin := loaded.origins.get(f"data.{name}"):
+        if f"data.{name}" in loaded.origins:
             raise UserError(
-                f"{origin}: data.{name}={BY_WEIGHTS}: timm knows no published weights of"
+                f"data.{name}={BY_WEIGHTS}: timm knows no published weights of"
                 f" model.backbone={loaded.config.model.backbone}, so it cannot say with which input they were trained;"
                 " write the value itself."
             )

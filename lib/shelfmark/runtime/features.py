@@ -21,6 +21,7 @@ from shelfmark.evaluation.extract import extract
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import ImagePass, evaluation_pass, views_pass
+from shelfmark.runtime.model_hashes import ModelHashes
 from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -31,7 +32,7 @@ def features_of(
     table: Table,
     folder: Path,
     *,
-    checkpoint_hash: str,
+    checkpoint_hash: ModelHashes | str,
     precision: Precision,
     views: str = "centre",
     stored_in: Sequence[Path] = (),
@@ -115,15 +116,16 @@ def model_features(
     may_replace: bool = True,
     bad_images: Path | None = None,
 ) -> Embeddings:
-    """As `features_of`, for a trained model; the features in its run folder are tried too."""
+    """As `features_of`, for a trained model; the features in its run folder are tried too, and in those of the
+    checkpoints that it was recalibrated from."""
     return features_of(
         model.network,
         model.recipe,
         table,
         folder,
-        checkpoint_hash=model.checkpoint.weights_hash,
+        checkpoint_hash=model.hashes,
         precision=model.precision,
-        stored_in=[model.run_folder / STORED, *stored_in],
+        stored_in=[*(folder / STORED for folder in (model.run_folder, *model.earlier_folders)), *stored_in],
         may_replace=may_replace,
         bad_images=bad_images,
     )

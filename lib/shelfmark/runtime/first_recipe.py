@@ -28,6 +28,8 @@ from shelfmark.runtime.image_home import ImageHome
 from shelfmark.runtime.measured_speed import measured_speed, sample
 
 ASKED = "as you asked"
+_AROUND_S = 20.0
+"""Seconds for all that is around passes and steps: steps of the head, saves, the last evaluation, plots."""
 _CHOICE = "the choice of a first recipe"
 # Of a base recipe: what belongs to its own data.
 _OTHER_DATA: Mapping[str, Any] = {
@@ -42,7 +44,7 @@ _OTHER_DATA: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class FirstRecipe:
-    """choices: all that the file says of the run, but for its data. expected_s: seconds of the training, if known."""
+    """choices: all that the file says of the run, but for its data. expected_s: seconds of the run, if known."""
 
     text: str
     choices: Sequence[Choice]
@@ -65,7 +67,7 @@ def chosen_recipe(home: ImageHome, run: str, division: Division, given: Loaded[R
     data = _data(home, run, division)
     # What does not fit together is told before anything is written.
     load(Recipe, None, [_override(choice) for choice in [*data, *choices]])
-    return FirstRecipe(_text(home, run, division, [*data, *choices]), choices, plan.expected_s)
+    return FirstRecipe(_text(home, run, division, [*data, *choices]), choices, plan.expected_s + _AROUND_S)
 
 
 def based_recipe(home: ImageHome, run: str, division: Division, base: Path, asked: Sequence[Override]) -> FirstRecipe:

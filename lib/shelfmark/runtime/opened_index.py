@@ -13,6 +13,7 @@ from shelfmark.core.log import warn
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
 from shelfmark.retrieval.index_files import read_manifest
+from shelfmark.runtime.model_hashes import CHECKPOINT, same_embedding
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
@@ -44,8 +45,8 @@ def _checkpoint(folder: Path, facts: Mapping[str, Any], given: Path | None = Non
 
 def require_same_model(folder: Path, facts: Mapping[str, Any], model: TrainedModel) -> None:
     """Raises a UserError unless the model's embeddings can be compared with those in the index."""
-    ours, theirs = model.checkpoint.weights_hash, facts["checkpoint_sha256"]
-    if ours != theirs:
+    if not same_embedding(facts, model.hashes.facts):
+        ours, theirs = model.checkpoint.weights_hash, facts[CHECKPOINT]
         raise UserError(
             f"{folder} was built with another checkpoint, {facts['checkpoint']} ({theirs[:12]}), than"
             f" {model.checkpoint.folder} ({ours[:12]}). Vectors of two models cannot be compared: take that"
@@ -78,6 +79,6 @@ def index_facts(model: TrainedModel) -> dict[str, Any]:
     """The facts that an index keeps about the model of its vectors."""
     return {
         "checkpoint": str(model.checkpoint.folder.resolve()),
-        "checkpoint_sha256": model.checkpoint.weights_hash,
+        **model.hashes.facts,
         "options": forward_options(model.recipe),
     }

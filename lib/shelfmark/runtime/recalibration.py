@@ -68,7 +68,11 @@ def save_recalibrated(
         options["scale"] = scale
     # The facts of an earlier recalibration are kept.
     earlier = {"earlier": facts["calibration"]} if facts.get("calibration") else {}
-    facts["calibration"] = {**calibration, "from_checkpoint_sha256": checkpoint.weights_hash, **earlier}
+    origin = {
+        "from_checkpoint": str(checkpoint.folder.resolve()),
+        "from_checkpoint_sha256": checkpoint.weights_hash,
+    }
+    facts["calibration"] = {**calibration, **origin, **earlier}
     # No optimizer state: no training run had these weights, so they can be finetuned but not resumed.
     save_checkpoint(folder, tensors, {}, facts)
     load_checkpoint(folder)

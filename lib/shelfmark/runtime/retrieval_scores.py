@@ -11,6 +11,7 @@ import torch
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.data.identity import image_numbers
 from shelfmark.data.table import Table
 from shelfmark.evaluation import retrieval
 from shelfmark.evaluation.clustering import cluster_scores
@@ -20,6 +21,7 @@ from shelfmark.evaluation.verification import verification_scores
 from shelfmark.recipe import Recipe
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval.query_gallery import QueryGallery
+from shelfmark.runtime.copies import tell_copies
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -71,13 +73,15 @@ def write_retrieval_scores(
     searched = val if table is None else table
     assert searched is not None
     write_class_tables(found, searched, folder)
+    tell_copies(features, searched)
     if asked.clusters:
         summary |= cluster_scores(features.features, features.labels, metric, recipe.seed)
     if asked.verification:
         summary |= verification_scores(query_gallery(recipe, features, table), metric, seed=recipe.seed)
     if asked.gallery_draws:
         ks, draws = recipe.eval.recall_at, asked.gallery_draws
-        summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, seed=recipe.seed)
+        ids = image_numbers(features.paths, searched.root)
+        summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, recipe.seed, ids)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
     return summary
@@ -108,8 +112,10 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
     """Scores by names that begin with that of the definitions: pnp_recall@1."""
     sides = query_gallery(recipe, features, table)
-    if np.array_equal(sides.query_ids, sides.gallery_ids):
-        sides = replace(sides, gallery=sides.query, is_same_set=True)
+    if np.array_equal(np.sort(sides.query_ids), np.sort(sides.gallery_ids)):
+        # The gallery may be records of its own, in another order.
+        labels, ids = sides.query_labels, sides.query_ids
+        sides = replace(sides, gallery=sides.query, gallery_labels=labels, gallery_ids=ids, is_same_set=True)
     elif len(shared := np.intersect1d(sides.query_ids, sides.gallery_ids)):
         raise UserError(
             f"{len(shared)} of the {len(sides.query_ids)} queries stand in the gallery too, which has other images"
@@ -148,9 +154,13 @@ def _searched(
 
 
 def query_gallery(recipe: Recipe, features: Embeddings, table: Table | None) -> QueryGallery:
-    """The queries and the gallery of a table; if it marks neither, each row is searched in all others."""
+    """The queries and the gallery of a table; if it marks neither, each row is searched in all others.
+
+    The id of a row is that of its picture: one that is listed as query and again in the gallery does not find itself.
+    """
+    ids = image_numbers(features.paths, recipe.data.root)
     if table is None or (table.is_query is None and table.is_gallery is None):
-        return QueryGallery.of(features.features, features.labels)
+        return QueryGallery.of(features.features, features.labels, query_ids=ids)
     if table.is_query is None or table.is_gallery is None:
         has, lacks = ("is_gallery", "is_query") if table.is_query is None else ("is_query", "is_gallery")
         raise UserError(
@@ -163,6 +173,6 @@ def query_gallery(recipe: Recipe, features: Embeddings, table: Table | None) -> 
         features.labels[is_query],
         features.features[is_gallery],
         features.labels[is_gallery],
-        features.rows[is_query],
-        features.rows[is_gallery],
+        ids[is_query],
+        ids[is_gallery],
     )

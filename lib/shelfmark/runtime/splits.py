@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
-from shelfmark.data.annotations import require_same_classes
+from shelfmark.data.class_map import ClassList, matched
 from shelfmark.data.holdout import hold_out, leaked_rows
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
@@ -53,7 +53,7 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
     if val is None:
         _check_retrieval_alone(recipe, train, retrieval)
     else:
-        require_same_classes(train, val, str(recipe.data.val_json))
+        val = matched(val, str(recipe.data.val_json), ClassList.of_training(train))
         num_leaked = len(leaked_rows(train, val))
     if val is not None and num_leaked:
         train, val = _without_leak(recipe, train, val)
@@ -73,14 +73,31 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
 
 
 def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
-    """The val and retrieval tables of a trained model, at least one of them. val has no image of its training."""
+    """The val and retrieval tables of a trained model, at least one of them. val has no image of its training, and the
+    model's class numbers."""
     if model.checkpoint.manifest["val_is_held_out"]:
-        splits = read_splits(model.recipe)
+        splits = read_model_splits(model)
         return splits.val, splits.retrieval
     val, retrieval = _read_val_and_retrieval(model.recipe)
     if val is None and retrieval is None:
         raise UserError(NOTHING_TO_SCORE)
-    return val, retrieval
+    return None if val is None else matched(val, str(model.recipe.data.val_json), model.classes), retrieval
+
+
+def read_model_splits(model: TrainedModel) -> Splits:
+    """As `read_splits`, with the classes of a trained model."""
+    return with_classes(read_splits(model.recipe), model.classes, model.recipe)
+
+
+def with_classes(splits: Splits, known: ClassList, recipe: Recipe) -> Splits:
+    """The splits with their classes numbered as in `known`. Those of retrieval are compared only with each other, and
+    keep their own numbers. UserError: see `matched`."""
+    train = matched(splits.train, str(recipe.data.train_json), known)
+    if train is splits.train:
+        return splits
+    val = None if splits.val is None else matched(splits.val, str(recipe.data.val_json), known)
+    # A network that knows classes begins with no class means.
+    return replace(splits, train=train, val=val, for_means=train)
 
 
 def _read_val_and_retrieval(recipe: Recipe) -> tuple[Table | None, Table | None]:

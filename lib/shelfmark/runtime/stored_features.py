@@ -21,22 +21,29 @@ from shelfmark.core.manifests import read_manifest
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
+from shelfmark.runtime.model_hashes import CHECKPOINT, HASHES, ModelHashes, same_embedding
 
 STORED = "embeddings"
 """The folder in a run, and in an evaluation, that holds folders of features."""
 
-_OF_PASS = ("checkpoint_sha256", "views")
+_OF_PASS = (*HASHES, "views")
 _STATS = "pictures.sizes_and_times_sha256"
 # Such a folder is of version 0.1.0, or of another program.
 _NOTED_NOTHING = Difference("facts", None, None)
 
 
-def pass_facts(recipe: Recipe, checkpoint_hash: str, views: str = "centre") -> dict[str, Any]:
-    """The facts that determine the embedding of a picture, by dotted name, except the precision."""
-    return {"checkpoint_sha256": checkpoint_hash, "views": views, **forward_options(recipe)}
+def pass_facts(recipe: Recipe, checkpoint_hash: ModelHashes | str, views: str = "centre") -> dict[str, Any]:
+    """The facts that determine the embedding of a picture, by dotted name, except the precision.
+
+    checkpoint_hash: text for a network that is no checkpoint.
+    """
+    of_model = {CHECKPOINT: checkpoint_hash} if isinstance(checkpoint_hash, str) else checkpoint_hash.facts
+    return {**of_model, "views": views, **forward_options(recipe)}
 
 
-def feature_facts(recipe: Recipe, table: Table, checkpoint_hash: str, precision: str, views: str) -> dict[str, Any]:
+def feature_facts(
+    recipe: Recipe, table: Table, checkpoint_hash: ModelHashes | str, precision: str, views: str
+) -> dict[str, Any]:
     """The facts that determine features of a table: `pass_facts`, the precision and the pictures; not the labels."""
     pictures = {
         "root": table.root.resolve(),
@@ -57,6 +64,13 @@ def stored_pass_facts(features: Embeddings) -> dict[str, Any]:
     known = features.manifest.get("facts", features.manifest)
     assert isinstance(known, Mapping)
     return {name: value for name, value in known.items() if name in _OF_PASS or name.startswith(("model.", "data."))}
+
+
+def pass_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """The facts by which embeddings differ. Of the network's hashes only one is told, if it makes other embeddings."""
+    hidden = HASHES if same_embedding(before, now) else [name for name in HASHES if name != CHECKPOINT]
+    found = differences(before, now, defaults=forward_options(Recipe()))
+    return [one for one in found if one.name not in hidden]
 
 
 def take_stored(
@@ -138,7 +152,7 @@ def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Dif
         return None
     if "facts" not in manifest:
         return [_NOTED_NOTHING]
-    found = differences(manifest["facts"], facts, defaults=forward_options(Recipe()))
+    found = pass_differences(manifest["facts"], facts)
     # The size and the time of a missing picture are unknown.
     found = [one for one in found if one.name != _STATS or None not in (one.before, one.now)]
     if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import numpy as np
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.log import say
+from shelfmark.data.class_map import ClassList
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
+from shelfmark.models.embedding_hash import embedding_hash
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.of_checkpoint import recipe_of
+from shelfmark.runtime.model_hashes import ModelHashes
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,30 @@ class TrainedModel:
         return None if names is None else tuple(names)
 
     @property
+    def classes(self) -> ClassList:
+        """The numbered classes that annotations are matched to."""
+        return ClassList(self.num_classes, self.class_names, "the checkpoint")
+
+    @property
     def recalibrations(self) -> list[dict[str, Any]]:
         """The facts of each recalibration of the checkpoint, the earliest first, also of those that changed nothing."""
         return recalibrations(self.checkpoint.manifest)
 
+    @cached_property
+    def hashes(self) -> ModelHashes:
+        """What its embeddings are known by."""
+        earlier = [step.get("from_checkpoint_sha256") for step in self.recalibrations]
+        known = tuple(one for one in earlier if one is not None)
+        return ModelHashes(self.checkpoint.weights_hash, embedding_hash(self.network.state_dict()), known)
+
     @property
     def run_folder(self) -> Path:
         return self.checkpoint.folder.parent
+
+    @property
+    def earlier_folders(self) -> list[Path]:
+        """The run folders of the checkpoints that it was recalibrated from, where they were then."""
+        return [Path(step["from_checkpoint"]).parent for step in self.recalibrations if "from_checkpoint" in step]
 
     def class_name(self, label: int) -> str:
         """The class's name, or its number where the catalogue has no names."""

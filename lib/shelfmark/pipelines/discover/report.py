@@ -14,6 +14,7 @@ import torch
 
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
+from shelfmark.data.identity import image_numbers
 from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 from shelfmark.pipelines.discover.findings import RoundFindings
@@ -101,7 +102,8 @@ def _retrieval(
             continue
         embeddings = run.read_embeddings(number, name)
         features = torch.from_numpy(embeddings.features).to(device)
-        sides = QueryGallery.of(features, run.table.labels[embeddings.rows])
+        ids = image_numbers(embeddings.paths, run.table.root)
+        sides = QueryGallery.of(features, run.table.labels[embeddings.rows], query_ids=ids)
         scores = retrieval.search_scores(sides, recall_at, metric)
         means, intervals = scores.means(), scores.intervals(seed)
         found[name] = {}

@@ -79,14 +79,14 @@ def _backbone(facts: Facts) -> tuple[str, str, str]:
 
 def _size_px(facts: Facts, is_pretrained: bool) -> tuple[int, str]:
     if not is_pretrained:
-        most, why = (160 if facts.has_gpu else 96), "pixels: few, so that there is time for many epochs"
+        most, why = (160 if facts.has_gpu else 96), "few pixels, so that there is time for many epochs"
     elif facts.has_gpu:
-        most, why = 224, "pixels, as the weights were trained with"
+        most, why = 224, "as the weights were trained with"
     else:
-        most, why = 192, "pixels: three quarters of the time that 224 take, for hardly less accuracy"
+        most, why = 192, "three quarters of the time of 224 pixels, for hardly less accuracy"
     whole = int(facts.short_side_px) // _ROUND_PX * _ROUND_PX
     if whole < most:
-        return max(_SMALLEST_PX, whole), f"pixels, since half of the pictures have {facts.short_side_px:.0f} or fewer"
+        return max(_SMALLEST_PX, whole), f"half of the pictures have no more than {facts.short_side_px:.0f} pixels"
     return most, why
 
 

@@ -12,6 +12,7 @@ HEAD_STEPS = 400
 """Steps after which a linear classifier on stored features hardly learns more."""
 SCRATCH_STEPS, SCRATCH_BUDGET = 3000, 4
 """Of a training from random weights: the steps that are worth their time, and how many times as long it may take."""
+_FEW = 1000
 LEAST_BUDGET_S, BUDGET_S_PER_IMAGE = 10.0, 0.15
 MOST_BUDGET_S = 900.0
 """The longest training that is chosen: the more pictures, the longer one waits. Who has more time sets
@@ -19,7 +20,7 @@ train.num_epochs."""
 MIN_TUNING_EPOCHS = 2
 TUNING_EPOCHS = ((5000, 8), (50_000, 5), (math.inf, 3))
 """Training images up to a number, and the epochs of the whole network that are worth their time."""
-HEAD_LR, TUNING_FACTOR, SCRATCH_LR = 0.005, 0.1, 0.002
+HEAD_LR, TUNING_FACTOR, SCRATCH_LR = 0.003, 0.1, 0.002
 _STRUCTURE = ("train.stages", "train.cache_features", "model.freeze")
 
 COMMON = (
@@ -58,7 +59,7 @@ def choose_training(facts: Facts, network: Sequence[Choice], speed: Speed) -> Pl
         choices, seconds = _tuned_at_once(facts, speed)
     else:
         choices, seconds = _head_first(facts, steps, speed)
-    return Plan([*choices, *_evaluation(facts)], seconds)
+    return Plan([*choices, *_evaluation(facts, choices)], seconds)
 
 
 def _head_first(facts: Facts, steps: int, speed: Speed) -> tuple[list[Choice], float]:
@@ -96,7 +97,7 @@ def _length(facts: Facts, steps: int, speed: Speed) -> _Length:
     tuning = min(wanted, int(_budget_s(facts) / epoch_s))
     if tuning < MIN_TUNING_EPOCHS:
         return _Length(
-            head, 0, f"of the classifier alone, since one of the whole network would take {_minutes(epoch_s)} here"
+            head, 0, f"all of the classifier, since one of the whole network would take {_minutes(epoch_s)} here"
         )
     limit = "" if tuning == wanted else f", no more, since one takes {_minutes(epoch_s)} here"
     why = f"{head} of the classifier, which take seconds, and {tuning} of the whole network{limit}"
@@ -132,14 +133,21 @@ def _from_scratch(facts: Facts, steps: int, speed: Speed) -> tuple[list[Choice],
     ], _image_s(facts, epochs, speed)
 
 
-def _evaluation(facts: Facts) -> list[Choice]:
+def _evaluation(facts: Facts, plan: Sequence[Choice]) -> list[Choice]:
     is_even = facts.imbalance <= 5
-    metric = ("top1", "classes are of like size") if is_even else ("mean_class_accuracy", "so that small classes count")
-    every = 5 if facts.num_train < 1000 else 1
+    score = "top1" if is_even else "mean_class_accuracy"
+    why = "classes have about as many images each" if is_even else "small classes count as much as large ones"
+    every, why_every = 1, ""
+    if facts.num_train < _FEW:
+        stages = next((one.value for one in plan if one.option == "train.stages"), [])
+        epochs = next(one.value for one in plan if one.option == "train.num_epochs")
+        # Of equal scores the first counts, so none is taken before the classifier has learned all that it will.
+        every = stages[0]["from_epoch"] if stages else epochs
+        why_every = "so few images cannot tell neighbouring epochs apart"
     return [
-        Choice("eval.metric", *metric),
-        Choice("eval.every_epochs", every, "" if every == 1 else "epochs of so few images are short"),
-        Choice("train.checkpoint_every_epochs", every),
+        Choice("eval.metric", score, why),
+        Choice("eval.every_epochs", every, why_every),
+        Choice("train.checkpoint_every_epochs", min(5, every)),
     ]
 
 
