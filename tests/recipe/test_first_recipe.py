@@ -44,7 +44,9 @@ def test_twelve_classes_on_two_idle_cores_learn_head_first_and_then_as_a_whole()
     [stage] = values["train.stages"]
     assert stage["from_epoch"] == 37
     assert stage["freeze"] == []
-    assert stage["lr"] == values["optim.lr"] / 10
+    assert stage["lr"] == pytest.approx(values["optim.lr"] / 10)
+    # Once for the head, whose model stays where the whole network is no better, and once for the network.
+    assert values["eval.every_epochs"] == 37
     # 4 views and once the validation images through the frozen backbone, then the 3 epochs.
     assert plan.expected_s == pytest.approx((4 * 186 + 46) * 0.015 + 3 * 9.99)
     assert values["eval.metric"] == "top1"

@@ -114,7 +114,7 @@ def _tuned_at_once(facts: Facts, speed: Speed) -> tuple[list[Choice], float]:
     return [
         Choice("train.num_epochs", epochs, "few, since the backbone has learned before"),
         Choice("optim.name", "adamw"),
-        Choice("optim.lr", HEAD_LR * TUNING_FACTOR),
+        Choice("optim.lr", round(HEAD_LR * TUNING_FACTOR, 10)),
         Choice("optim.weight_decay", 0.05),
         Choice("optim.schedule.warmup_epochs", min(1.0, epochs / 4)),
     ], _image_s(facts, epochs, speed)
