@@ -24,11 +24,7 @@ HEAD_LR, TUNING_FACTOR, SCRATCH_LR = 0.003, 0.1, 0.002
 _STRUCTURE = ("train.stages", "train.cache_features", "model.freeze")
 
 COMMON = (
-    Choice(
-        "losses",
-        [{"name": "cross_entropy", "label_smoothing": 0.1}],
-        "smoothed: few pictures make nothing certain",
-    ),
+    Choice("losses", [{"name": "cross_entropy"}], "without label smoothing: probabilities mean what they say"),
     Choice("augment.crop_scale", [0.35, 1.0], "mild crops: most of the product stays in the picture"),
     Choice("augment.flip", 0.0, "text on a pack is never mirrored; 0.5 for fruit, screws, furniture"),
     Choice("augment.color_jitter", [0.2, 0.2, 0.2, 0.0], "light changes, the hue does not: it tells flavours apart"),
