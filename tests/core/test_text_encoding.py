@@ -50,7 +50,7 @@ def without_hash(read: object) -> object:
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [
-        ("utf-16", "it seems to be UTF-16. Save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8"),
+        ("utf-16", "it seems to be UTF-16. Save it as UTF-8, or convert it: `iconv -f UTF-16 -t UTF-8"),
         ("utf-16-le", "it seems to be UTF-16 without a mark.*iconv -f UTF-16LE"),
         ("utf-16-be", "it seems to be UTF-16 without a mark.*iconv -f UTF-16BE"),
         ("latin-1", "it seems to be Latin-1 or Windows-1252.*iconv -f WINDOWS-1252"),

@@ -14,6 +14,7 @@ from shelfmark.data import image_kinds
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.image_files import image_files
 from shelfmark.data.image_kinds import kind_of
+from shelfmark.runtime.photographs import listed
 
 
 def put(folder: Path, files: dict[str, bytes]) -> None:
@@ -154,3 +155,17 @@ def test_many_files_are_looked_at_by_threads_in_their_order(tmp_path: Path) -> N
 def test_a_few_bytes_are_no_picture(head: bytes) -> None:
     kind = kind_of(head)
     assert kind is None or not kind.decoder
+
+
+def test_a_folder_among_photographs_is_listed_by_the_same_rule_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    put(tmp_path, {"in/a": JPEG, "in/film.mp4": brands(b"isom"), "in/b.jpg": b"", "alone.txt": b"x"})
+    assert listed([tmp_path / "alone.txt", tmp_path / "in"]) == [
+        tmp_path / name for name in ("alone.txt", "in/a", "in/b.jpg")
+    ]
+    assert "2 pictures; left out: 1 a video, which is not read" in capsys.readouterr().err
+    put(tmp_path, {"none/x.txt": b"x"})
+    with pytest.raises(UserError, match=r"no photograph in .*left out: 1 not a picture \(x\.txt\)"):
+        listed([tmp_path / "none"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from shelfmark.models.network import Network
 from shelfmark.models.options import ModelOptions
 
 NUM_IMAGES = 6
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no C++ compiler")
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +143,7 @@ def test_a_machine_without_a_compiler_is_told_so(monkeypatch: pytest.MonkeyPatch
         require_compiler(torch.device("cpu"))
 
 
+@needs_compiler
 def test_code_for_this_machine_gives_the_numbers_of_plain_torch() -> None:
     require_compiler(torch.device("cpu"))
     assert_close(train(stepping(), range(3)), train(stepping(compiles=False), range(3)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +90,9 @@ def test_a_loss_that_looks_at_the_whole_batch_does_not_say_that_it_adds() -> Non
     assert not drawing.adds_over_rows
     with pytest.raises(AssertionError, match="not close"):
         assert_adds(drawing, "logits", batch("logits", UNEVEN)[0], LABELS)
+
+
+def test_the_page_on_training_names_them(checkout: Path) -> None:
+    page = (checkout / "docs" / "training.md").read_text()
+    listed = page.partition("Losses that add over images:")[2].partition("A part counts")[0]
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(name for name in BY_NAME if BY_NAME[name].adds_over_rows)

@@ -12,7 +12,7 @@ from small_recipe import SMALL, UNSCORED
 from shelfmark.cli import main
 
 SHORT = [*SMALL, *UNSCORED, "train.num_epochs=1", "data.train_json=some.json", "data.root=pictures"]
-SHORT += ["data.extra_roots=[dataset/shop]"]  # to which the links in `pictures` lead
+SHORT += ["data.check_images=auto", "data.extra_roots=[dataset/shop]"]  # to which the links in `pictures` lead
 
 
 @pytest.fixture

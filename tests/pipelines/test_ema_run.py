@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,17 +101,34 @@ def test_an_average_begins_where_a_run_without_one_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no C++ compiler")
 def test_a_compiled_run_with_an_average_goes_on_with_the_same_digits(kept: dict[int, Path]) -> None:
-    compiled = [*AVERAGED, *UNSCORED, "train.compile=true", "augment.sizes=[{from_epoch: 1, size_px: 40}]"]
-    assert main(["train", *compiled, "name=whole"]) == 0
+    compiled = [
+        *AVERAGED,
+        *UNSCORED,
+        "train.precision=fp32",
+        "optim.lr=0.001",
+        "train.compile=true",
+        "augment.sizes=[{from_epoch: 1, size_px: 40}]",
+    ]
     assert main(["train", *compiled, "name=plain", "train.compile=false"]) == 0
+    # Last, for `kept` has its checkpoints then.
+    assert main(["train", *compiled, "name=whole"]) == 0
     for step in (3, 4, 6):
         torch._dynamo.reset()  # as in a process of its own
         assert main(["train", "--RESUME_MODEL", str(kept[step]), f"name=from_{step}"]) == 0
-        resumed, whole = Path(f"log/from_{step}/last"), Path("log/whole/last")
-        assert _changed(_model(resumed), _model(whole)) == set(), step
-        assert _changed(_learning(resumed), _learning(whole)) == set(), step
+        resumed, uninterrupted = Path(f"log/from_{step}/last"), Path("log/whole/last")
+        assert _changed(_model(resumed), _model(uninterrupted)) == set(), step
+        assert _changed(_learning(resumed), _learning(uninterrupted)) == set(), step
     assert main(["train", "--RESUME_MODEL", str(kept[6]), "name=from_compiled", "train.compile=false"]) == 0
-    for folder in ("from_compiled", "plain"):
-        for name, value in _model(Path(f"log/{folder}/last")).items():
-            torch.testing.assert_close(value, _model(Path("log/whole/last"))[name], rtol=1e-2, atol=1e-3)
+    whole = _losses("whole")
+    for name in ("plain", "from_compiled"):
+        # A last digit may decide which side of a ReLU a number is on: weights are not compared.
+        assert _losses(name) == pytest.approx({step: whole[step] for step in _losses(name)}, rel=1e-3), name
+    assert [*_losses("from_compiled")] == [7, 8]
+
+
+def _losses(name: str) -> dict[int, float]:
+    """Of each step."""
+    records = read_metrics(Path("log", name, "metrics.jsonl"))
+    return {record["step"]: record["loss"] for record in records if record["kind"] == "train"}

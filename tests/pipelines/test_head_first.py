@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from small_recipe import UNSCORED
@@ -62,9 +62,11 @@ def place(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return small
 
 
-def trained(name: str, *words: str, views: int = 2, resume: Path | None = None) -> Path:
+def trained(
+    name: str, *words: str, views: int = 2, resume: Path | None = None, mode: Literal["finetune"] | None = None
+) -> Path:
     chosen = [*WORDS, f"train.cache_features.views={views}", f"name={name}", *words]
-    folder, _ = flow.train(load(Recipe, None, [parse_override(word) for word in chosen]), resume)
+    folder, _ = flow.train(load(Recipe, None, [parse_override(word) for word in chosen]), resume, mode)
     return folder
 
 
@@ -89,6 +91,11 @@ def test_every_resume_gives_the_same_digits(place: Path, kept: dict[int, Path]) 
         resumed = trained(f"from_{step}", resume=points[step])
         assert all(load_checkpoint(resumed / "last").read_model()[name].equal(model[name]) for name in model)
         assert records(resumed) == [record for record in records(whole) if record["step"] > step]
+    heads_alone = [*UNSCORED, "train.num_epochs=1", "train.stages=[]", "optim.lr=0.01"]
+    finetuned = trained("finetuned", *heads_alone, resume=points[NUM_STEPS], mode="finetune")
+    after = load_checkpoint(finetuned / "last").read_model()
+    changed = {name.split(".")[0] for name in model if not after[name].equal(model[name])}
+    assert changed == {"embedding", "classifier", "heads"}
 
 
 def test_stored_features_have_the_losses_and_scores_of_images(place: Path) -> None:
@@ -107,7 +114,7 @@ def test_a_run_that_is_stopped_in_a_pass_says_how_to_go_on_and_does(
 ) -> None:
     # Features are stored before the first epoch and before the third.
     stages = "train.stages=[{from_epoch: 1, freeze: []}, {from_epoch: 2}]"
-    # Passes of several batches: a signal is heard behind one. A stage begins with the averaged weights of the one before.
+    # Passes of several batches, as a signal is heard behind one; and a stage begins with averaged weights.
     words = [*UNSCORED, stages, "train.steps_per_epoch=2", "eval.batch_size=32", "train.ema.decay=0.9"]
     begin = frozen_features.FrozenFeatures.begin
     for epoch, resume in ((0, None), (2, Path("log/stopped/last"))):

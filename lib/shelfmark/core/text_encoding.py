@@ -23,7 +23,7 @@ class NotUtf8(ValueError):  # noqa: N818
 
     def __init__(self, raw: bytes) -> None:
         name, tool = other_encoding(raw) or ("no text", "")
-        next_step = f" Save it as UTF-8, or convert it: iconv -f {tool} -t UTF-8 OLD > NEW" if tool else ""
+        next_step = f" Save it as UTF-8, or convert it: `iconv -f {tool} -t UTF-8 OLD > NEW`." if tool else ""
         super().__init__(f"not UTF-8 text; it seems to be {name}.{next_step}")
         try:
             raw.decode("utf-8")
@@ -69,7 +69,7 @@ def _of_zeros(part: bytes) -> tuple[str, str] | None:
 
 def _of_letters(raw: bytes) -> tuple[str, str]:
     runs = _LETTERS.findall(raw)
-    # An accented letter stands between others; a character of an Asian script has two bytes, and stands beside its like.
+    # An accented letter stands alone. A character of an Asian script has two bytes, and others beside it.
     if sum(map(len, runs)) >= 2.5 * len(runs):
         for name, tool in (("GB18030 (Chinese)", "GB18030"), ("Shift JIS (Japanese)", "SHIFT_JIS")):
             try:

@@ -17,7 +17,6 @@ from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 
-
 ALWAYS_ALLOWED = 10
 """Unreadable pictures that end no run, however few pictures there are: one in a hundred of 196 would be one."""
 

@@ -105,8 +105,8 @@ def _without_output(source: Path, pictures: Sequence[str], out: Path | None) -> 
     inside = [path for path in pictures if is_under(os.path.join(base, path), place)]
     if inside:
         raise UserError(
-            f"--out {out} lies in --source {source} and has {len(inside):,} pictures, such as {inside[0]}: they would be"
-            " read as a class. Give another --out."
+            f"--out {out} lies in --source {source} and has {len(inside):,} pictures, such as {inside[0]}: they would"
+            " be read as a class. Give another --out."
         )
     return pictures
 

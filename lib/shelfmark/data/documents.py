@@ -28,8 +28,8 @@ def read_document(file: Path, key: str) -> tuple[dict[str, Any], str]:
         document = orjson.loads(raw.removeprefix(UTF8_MARK))
     except orjson.JSONDecodeError as error:
         if other_encoding(raw):
-            other = NotUtf8(raw)
-            raise UserError(f"{file}, line {other.line}: the file is {other}") from None
+            told = NotUtf8(raw)
+            raise UserError(f"{file}, line {told.line}: the file is {told}") from None
         raise UserError(f"{file} is not valid JSON: {error}. Was it written or copied to the end?") from None
     shape = f'{{"{key}": [...]}}'
     if not isinstance(document, dict):

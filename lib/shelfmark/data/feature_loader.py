@@ -1,4 +1,7 @@
-"""Training batches of stored features. Legend: N images, n of them stored, B batch, V views, F features."""
+"""Training batches of stored features.
+
+Legend: N images, n images of them that are stored, B batch, V views, F features.
+"""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def _look(folder: str, name: str) -> _Look:
         return _Look(_MISSING, is_named)
     except PermissionError:
         return _Look(_NO_PERMISSION, is_named)
-    except OSError as error:
+    except OSError:
         # A socket cannot be opened at all.
         return _Look(_NOT_REGULAR if os.path.exists(os.path.join(folder, name)) else _MISSING, is_named)
     try:

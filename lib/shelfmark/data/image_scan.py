@@ -1,4 +1,4 @@
-"""Every image decoded once before the training, so that all unreadable ones are found at once."""
+"""Every image decoded once before the training, so that all unreadable ones are found at once. Legend: N images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,36 +56,37 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
     if data.check_images == "never" or not present:
         return
     checked = CheckedImages.of(folder, data.root)
-    limits = (data.max_image_bytes, data.max_image_pixels)
-    keys = np.empty(0)
-    num_images = 0
-
-    def unknown() -> list[str]:
-        nonlocal keys, num_images
-        paths = list(dict.fromkeys(path for table in present.values() for path in identities(table.paths, table.root)))
-        num_images = len(paths)
-        all_keys = image_keys(paths, limits)
-        rows = np.flatnonzero(~checked.has(all_keys))
-        if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
-            say(
-                f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are found"
-                " as training comes to them. data.check_images=always looks at all first."
-            )
-            return []
-        keys = all_keys[rows]
-        return [paths[row] for row in rows]
-
-    paths = from_main(unknown, "looking for images")
-    if not paths:
-        return
+    new = from_main(lambda: _new_images(present, data, checked), "looking for images")
     bad: list[BadImage] = []
-    for begin in range(0, len(paths), _REMEMBERED_AT_ONCE):
+    for begin in range(0, len(new.paths), _REMEMBERED_AT_ONCE):
         rows = slice(begin, begin + _REMEMBERED_AT_ONCE)
-        found = unreadable_images(paths[rows], data, begin, len(paths))
+        found = unreadable_images(new.paths[rows], data, begin, len(new.paths))
         bad.extend(one._replace(row=begin + one.row) for one in found)
-        from_main(lambda rows=rows, found=found: checked.add(np.delete(keys[rows], [one.row for one in found])))
+        from_main(partial(checked.add, np.delete(new.keys[rows], [one.row for one in found])))
     if bad:
-        from_main(lambda: _report(bad, num_images, present, data, folder / "findings" / UNREADABLE_LIST))
+        from_main(lambda: _report(bad, new.num_images, present, data, folder / "findings" / UNREADABLE_LIST))
+
+
+class _NewImages(NamedTuple):
+    """paths, keys: (N,) the images that are not known to be readable. num_images: how many images there are."""
+
+    paths: list[str]
+    keys: np.ndarray
+    num_images: int
+
+
+def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: CheckedImages) -> _NewImages:
+    """The images to decode; none where they are too many for `auto`."""
+    paths = list(dict.fromkeys(path for table in tables.values() for path in identities(table.paths, table.root)))
+    keys = image_keys(paths, (data.max_image_bytes, data.max_image_pixels))
+    rows = np.flatnonzero(~checked.has(keys))
+    if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
+        say(
+            f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are found as"
+            " training comes to them. data.check_images=always looks at all first."
+        )
+        rows = rows[:0]
+    return _NewImages([paths[row] for row in rows], keys[rows], len(paths))
 
 
 def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, total: int = 0) -> list[BadImage]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from shelfmark.core.contracts import Outputs
 from shelfmark.core.errors import UserError
+from shelfmark.core.heartbeat import working
 from shelfmark.models.network import Network
 
 
@@ -29,7 +30,9 @@ class CompiledNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         try:
-            embedding = self.network.embed(images, self._features)
+            # The first call compiles, for longer than a process may be silent.
+            with working("step"):
+                embedding = self.network.embed(images, self._features)
         except torch._dynamo.exc.TorchDynamoException as error:
             raise UserError(
                 f"train.compile=true: {type(self.network.backbone).__name__} cannot be compiled ({_reason(error)})."

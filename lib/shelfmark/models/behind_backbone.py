@@ -1,4 +1,4 @@
-"""A network without its backbone. Legend: N batch, F backbone features."""
+"""A network without its backbone. Legend: N batch, F features."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
+from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.compiled import require_compiler
@@ -72,6 +73,7 @@ from shelfmark.runtime.resume_plan import (
     RunStart,
     decide_start,
     find_checkpoint,
+    require_run_place,
     resumable,
     run_folder,
     unchanged,
@@ -112,6 +114,7 @@ def train(
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
+            require_run_place(start, loaded.config.output.log_root)
             say(start.reason)
             splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
@@ -124,7 +127,8 @@ def train(
             if not small_evaluation:
                 _check_images(loaded.config, splits)
         _stop_if_asked(signals)
-        with run_folder(start, loaded.config.output.log_root) as folder:
+        room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
+        with run_folder(start, loaded.config.output.log_root, *room) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
@@ -136,6 +140,11 @@ def train(
             # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _num_checkpoints(recipe: Recipe) -> int:
+    """The checkpoints of a whole run: the best and the last, and the one before the last."""
+    return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
 
 
 def _warn_of_input(recipe: Recipe, start: RunStart) -> None:

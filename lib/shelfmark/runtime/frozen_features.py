@@ -1,6 +1,6 @@
 """Head first: the features of a frozen backbone, computed once, on which the layers behind it are trained.
 
-Legend: N images, n of them stored, V views, F features of the backbone, D embedding.
+Legend: N images, n images of them that are stored, V views, F features, D embedding.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class FrozenFeatures(Hook):
 
     They lie in a folder of the run until these epochs are over. A resumed run takes them again if they are of the same
     backbone, images and views, and otherwise computes them anew, with the same digits.
+    train: the training images. bad_images: of the training.
     """
 
     name = "frozen_features"
-    """train: the training images. bad_images: of the run's training."""
 
     def __init__(
         self, recipe: Recipe, train: Table, state: TrainState, run_folder: Path, bad_images: BadImageLog
@@ -81,13 +81,16 @@ class FrozenFeatures(Hook):
             return None
         if part not in self._of_evaluation:
             images = evaluation_pass(self.recipe, *self._source(table), "backbone")
-            file = self.folder.with_name(f"{part}_bad_images.csv")
-            log = BadImageLog(file, len(table), self.recipe.data.max_bad_images)
+            log = BadImageLog(
+                self.folder.with_name(f"{part}_bad_images.csv"),
+                num_images=len(table),
+                limit=self.recipe.data.max_bad_images,
+            )
             self._of_evaluation[part] = self._stored(images, table, part, {}, log)
         return self._of_evaluation[part]
 
     def epoch_closed(self) -> None:
-        # The checkpoint was saved before, so nothing asks for these features again.
+        # Only a resume from an earlier epoch would ask for them, and computes them again.
         if self._loaded_for and self.state.progress.epoch == self._loaded_for.stop:
             self._drop()
 

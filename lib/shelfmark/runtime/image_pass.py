@@ -1,6 +1,6 @@
 """One pass over pictures: source, transform and model give rows of features or logits, over any number of processes.
 
-Legend: N pictures, n pictures of a batch, V views of each, F features of the backbone, D embedding, C classes.
+Legend: N pictures, n pictures of a batch, V views, F features, D embedding, C classes.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class EarlierFolder:
         if changed:
             told = ", ".join(f"{name}={before.get(name)}" for name in changed)
             raise UserError(
-                f"{out} was prepared with {told}. A new split there would mix the training and validation images of runs"
-                " that use it. Give another --out, or delete the folder if no run uses it."
+                f"{out} was prepared with {told}. A new split there would mix the training and validation images of"
+                " runs that use it. Give another --out, or delete the folder if no run uses it."
             )
         return cls(out, facts, before)
 

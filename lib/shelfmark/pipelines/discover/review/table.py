@@ -107,7 +107,7 @@ def _text(file: Path) -> str:
     except (NotUtf8, UnicodeDecodeError):
         told = NotUtf8(data)
         raise UserError(
-            f"{file} is {told} From a spreadsheet: save it as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
+            f"{file} is {told} Save it from the spreadsheet as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
         ) from None
 
 
