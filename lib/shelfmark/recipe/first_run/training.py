@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shelfmark.recipe.first_run.facts import Choice, Facts, Speed
 
@@ -101,8 +101,9 @@ def _length(facts: Facts, steps: int, speed: Speed) -> _Length:
 
 
 def _views(facts: Facts, speed: Speed) -> int:
-    """As many passes as take a third of the longest time, from 1 to 4."""
-    return max(1, min(4, int(_budget_s(facts) / 3 / (facts.num_train * speed.pass_s))))
+    """As many passes as take a third of the longest time, from 1 to 4; of few pictures 2 at least."""
+    possible = int(_budget_s(facts) / 3 / (facts.num_train * speed.pass_s))
+    return max(2 if facts.num_train < _FEW else 1, min(4, possible))
 
 
 def _tuned_at_once(facts: Facts, speed: Speed) -> tuple[list[Choice], float]:
@@ -135,7 +136,7 @@ def _evaluation(facts: Facts, plan: Sequence[Choice]) -> list[Choice]:
     why = "classes have about as many images each" if is_even else "small classes count as much as large ones"
     every, why_every = 1, ""
     if facts.num_train < _FEW:
-        stages = next((one.value for one in plan if one.option == "train.stages"), [])
+        stages: list[dict[str, Any]] = next((one.value for one in plan if one.option == "train.stages"), [])
         epochs = next(one.value for one in plan if one.option == "train.num_epochs")
         # Of equal scores the first counts, so none is taken before the classifier has learned all that it will.
         every = stages[0]["from_epoch"] if stages else epochs
