@@ -40,6 +40,7 @@ def test_twelve_classes_on_two_idle_cores_learn_head_first_and_then_as_a_whole()
     assert values["model.backbone"] == "tf_efficientnet_lite0"
     assert values["model.weights"] == "pretrained"
     assert (values["data.input_size_px"], values["train.batch_size"], values["data.num_workers"]) == (192, 16, 0)
+    assert values["augment.sizes"] == [{"from_epoch": 0, "size_px": 160}]
     assert values["train.num_epochs"] == 37 + 3
     [stage] = values["train.stages"]
     assert stage["from_epoch"] == 37

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shelfmark.pipelines.first_run import FirstRun
 
 
-_MAX_WIDTH = 100
+_MAX_WIDTH, _LONG = 100, 60
 
 
 def train_on_images(args: argparse.Namespace, signals: StopSignals) -> int:
@@ -94,16 +94,24 @@ def _show_next(ready: FirstRun, run: Path) -> None:
 
 def _wrapped(text: str) -> list[str]:
     width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
-    inside = {"initial_indent": "  ", "subsequent_indent": "      "}
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, **inside)
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _value(value: object) -> str:
     from shelfmark.config.write import inline
 
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-        # Of a loss its name, of a stage its first epoch: the file has the rest.
-        return ", ".join(str(next(iter(one.values()))) for one in value)
+        groups = ["{" + ", ".join(f"{key}: {inline(item)}" for key, item in one.items()) + "}" for one in value]
+        text = f"[{', '.join(groups)}]"
+        # The file has the rest.
+        return text if len(text) <= _LONG else "..."
     return inline(value)
 
 

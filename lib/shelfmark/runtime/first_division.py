@@ -91,8 +91,7 @@ def _readable(
     folders: ClassFolders, data: DataOptions, log_root: Path
 ) -> tuple[ClassFolders, list[BadImage], np.ndarray]:
     """The folders without the pictures that cannot be decoded, those, and the keys of all others."""
-    parts = {part: getattr(folders, part) for part in ("train", "val", "test")}
-    names = [*parts["train"], *parts["val"], *parts["test"], *folders.unlabelled_test]
+    names = [*folders.train, *folders.val, *folders.test, *folders.unlabelled_test]
     paths = list(identities(names, folders.source))
     limits = (data.max_image_bytes, data.max_image_pixels)
     keys = image_keys(paths, limits)
@@ -101,20 +100,24 @@ def _readable(
     alone = data.model_copy(update={"num_workers": 0 if len(new) <= _FEW else data.num_workers})
     bad = unreadable_images([paths[row] for row in new], alone) if new else []
     gone = {names[new[one.row]] for one in bad}
-    if gone and not parts["train"].keys() - gone:
+    train, val, test = (
+        {path: name for path, name in part.items() if path not in gone}
+        for part in (folders.train, folders.val, folders.test)
+    )
+    if not train:
         raise UserError(
             f"{folders.source}: none of the {len(gone):,} pictures to train on can be read ({_reasons(bad)}), such as"
             f" {bad[0].path}."
         )
-    kept = {part: {path: name for path, name in found.items() if path not in gone} for part, found in parts.items()}
-    lost = {*kept["val"].values(), *kept["test"].values()} - set(kept["train"].values())
+    lost = sorted({*val.values(), *test.values()} - set(train.values()))
     if lost:
         raise UserError(
-            f"{folders.source}: of the class {sorted(lost)[0]} no picture to train on can be read, and others are to be"
+            f"{folders.source}: of the class {lost[0]} no picture to train on can be read, and others are to be"
             f" tested. Repair one of them, or take the class out. {bad[0].path}: {bad[0].reason}."
         )
     unlabelled = [path for path in folders.unlabelled_test if path not in gone]
-    return replace(folders, **kept, unlabelled_test=unlabelled), bad, np.delete(keys, [new[one.row] for one in bad])
+    kept = replace(folders, train=train, val=val, test=test, unlabelled_test=unlabelled)
+    return kept, bad, np.delete(keys, [new[one.row] for one in bad])
 
 
 def _reasons(bad: Sequence[BadImage]) -> str:

@@ -11,7 +11,6 @@ import torch
 from shelfmark.core import dist
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.sources import ImageSource, UnreadableImage
-from shelfmark.data.transforms import train_transform
 from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.first_run import Speed
@@ -40,8 +39,7 @@ def measured_speed(recipe: Recipe, num_classes: int, pictures: Sequence[np.ndarr
     pictures: to augment. read_s: of an image, before it is augmented. The network has random weights.
     """
     device = dist.local_device(recipe.train.device)
-    transform = train_transform(recipe.data.input_size_px, recipe.augment, recipe.data)
-    images, load_s = _augmented(pictures, transform)
+    images, load_s = _augmented(pictures, assemble.sized_augmentation(recipe).at(0))
     loading_s = (read_s + load_s / len(pictures)) / max(1, recipe.data.num_workers)
     batch = images[torch.arange(min(_NUM_IN_BATCH, recipe.train.batch_size)) % len(images)].to(device)
     network = assemble.network(recipe, num_classes, load_weights=False).to(device)

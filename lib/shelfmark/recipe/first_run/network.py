@@ -36,6 +36,8 @@ QUICKEST_FIRST = (
 BACKBONES = tuple(dict.fromkeys((*STRONGEST_FIRST, *QUICKEST_FIRST)))
 _ROUND_PX = 32
 _SMALLEST_PX = 64
+_TRAIN_PART = 0.86
+"""Of the size in evaluation, for training: random crops enlarge a product by about as much."""
 _FEW_FOR_BATCH_NORM = 32
 
 
@@ -53,6 +55,16 @@ def choose_network(facts: Facts) -> list[Choice]:
         Choice("data.num_workers", num_workers, why_workers),
         Choice("train.batch_size", batch_size, why_batch),
     ]
+    train_px = int(_TRAIN_PART * facts.value("data.input_size_px", size_px)) // _ROUND_PX * _ROUND_PX
+    if weights and train_px >= _SMALLEST_PX:
+        stage = {"from_epoch": 0, "size_px": train_px}
+        choices.append(
+            Choice(
+                "augment.sizes",
+                [stage],
+                f"{train_px} pixels in training: random crops show products larger, so they look as in evaluation",
+            )
+        )
     if weights and facts.value("train.batch_size", batch_size) < _FEW_FOR_BATCH_NORM:
         choices.append(Choice("model.freeze_bn", True, "a batch is too small to learn the statistics of pictures from"))
     return [choice._replace(value=facts.value(choice.option, choice.value)) for choice in choices]
