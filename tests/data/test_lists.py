@@ -65,6 +65,17 @@ def test_labels_are_corrected_also_where_there_was_none_and_the_later_line_holds
     assert original.labels.tolist() == LABELS
 
 
+def test_a_column_of_names_is_for_the_reader_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "named.csv"
+    write_relabels(file, [("a", 1), ("e", 2)], {1: "=tea", 2: "rice, brown"})
+    assert file.read_text() == 'image_id,label,name\na,1,\'=tea\ne,2,"rice, brown"\n'
+    assert read_relabels(file, 3) == {"a": 1, "e": 2}
+    # The number was edited, and one name taken out.
+    file.write_text("image_id,label,name\na,2,'=tea\ne,0\ne,1,rice\n")
+    assert read_relabels(file, 3) == {"a": 2, "e": 1}
+    assert "named.csv, line 4: 'e' has label 0 further up; this line holds, with 1" in caplog.text
+
+
 def test_rows_of_one_picture_change_together(tmp_path: Path) -> None:
     one = Strings.of(["x.jpg", "y.jpg", "x.jpg"])
     twice = Table(one, np.array([0, 1, 0]), one, 3, Path("/shop"), sha256="file")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -14,7 +15,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.together import from_main, together
-from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.bad_images import BadImageLog, read_bad_images
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
@@ -22,6 +23,7 @@ from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.image_pass import ImagePass, evaluation_pass, views_pass
 from shelfmark.runtime.model_hashes import ModelHashes
+from shelfmark.runtime.photographs import forgiving, tell_unread
 from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -38,6 +40,7 @@ def features_of(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
@@ -45,7 +48,8 @@ def features_of(
     copied from elsewhere, or computed by a pass over the pictures. views: with more than the centre, the mean of the
     views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
-    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`.
+    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. of_photographs: a
+    user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is `skip`.
     """
     source = assemble.image_source(recipe, table)
     if views == "centre":
@@ -61,7 +65,7 @@ def features_of(
         BadImageLog(
             bad_images or folder.with_name(f"{folder.name}_bad_images.csv"),
             num_images=len(table),
-            limit=recipe.data.max_bad_images,
+            limit=None if of_photographs else recipe.data.max_bad_images,
         ),
         stored_in=stored_in,
         may_replace=may_replace,
@@ -115,6 +119,7 @@ def model_features(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """As `features_of`, for a trained model; the features in its run folder are tried too, and in those of the
     checkpoints that it was recalibrated from."""
@@ -128,7 +133,31 @@ def model_features(
         stored_in=[*(folder / STORED for folder in (model.run_folder, *model.earlier_folders)), *stored_in],
         may_replace=may_replace,
         bad_images=bad_images,
+        of_photographs=of_photographs,
     )
+
+
+def features_of_photographs(
+    model: TrainedModel, table: Table, folder: Path, bad_images: Path | None = None
+) -> tuple[Embeddings, dict[str, str]]:
+    """`model_features` of a user's photographs, and the error of each that could not be read, by its id.
+
+    The errors are told, and listed in `bad_images`. Features that fit are kept; they are never replaced. UserError:
+    no photograph could be read.
+    """
+    bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
+    found = model_features(
+        forgiving(model), table, folder, may_replace=False, bad_images=bad_images, of_photographs=True
+    )
+    errors = from_main(lambda: _errors(table, np.setdiff1d(np.arange(len(table)), found.rows), bad_images))
+    tell_unread(len(table), errors, bad_images)
+    return found, errors
+
+
+def _errors(table: Table, rows: np.ndarray, bad_images: Path) -> dict[str, str]:
+    """The reason for each of the unread rows (n,), by its id; those of kept features are in the list of their pass."""
+    reasons = read_bad_images(bad_images) if len(rows) and bad_images.is_file() else {}
+    return {table.image_ids[row]: reasons.get(int(row), "it could not be read") for row in rows}
 
 
 def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:

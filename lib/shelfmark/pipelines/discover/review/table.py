@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import read_regular
 from shelfmark.core.text_encoding import NotUtf8, utf8_text
@@ -39,7 +40,7 @@ def review_csv(findings: RoundFindings) -> str:
     reviewable = np.flatnonzero(products.clusters >= 0)
     order = reviewable[np.lexsort((products.clusters[reviewable], -products.num_images[reviewable]))]
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(COLUMNS)
     for place in order:
         known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
