@@ -104,6 +104,13 @@ def test_what_the_user_sets_wins_and_other_choices_follow_it() -> None:
     assert "model.freeze_bn" not in values
 
 
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 5, 8])
+def test_every_process_gets_an_equal_part_of_a_batch(num_processes: int) -> None:
+    for counts in COUNTS[2:]:
+        facts = Facts(counts, 40, 348, weights=STARTER, num_processes=num_processes)
+        assert planned(facts)[0]["train.batch_size"] % num_processes == 0
+
+
 def test_stages_of_the_user_are_not_mixed_with_chosen_ones() -> None:
     stages = [{"from_epoch": 2, "freeze": ["backbone"]}]
     values, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER, asked={"train.stages": stages}))

@@ -26,25 +26,29 @@ _MAX_WIDTH, _LONG = 100, 60
 def train_on_images(args: argparse.Namespace, signals: StopSignals) -> int:
     """Trains on a folder of photographs, or goes on with that training."""
     _require_alone(args)
-    from shelfmark.parallel.launch import relaunch
+    from shelfmark.parallel.launch import num_processes_of, relaunch
     from shelfmark.pipelines.first_run import arguments, first_run
-    from shelfmark.runtime.resume_plan import AUTO
 
     asked = [*published_model(args), *args.overrides]
+    num_processes = num_processes_of(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
+    if num_processes == 1:
+        # A single GPU is chosen before anything is measured on it.
+        relaunch(gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
     signals.raise_if_received()
-    ready = first_run(args.images, asked, args.config)
+    ready = first_run(args.images, asked, args.config, num_processes)
     _show_recipe(ready)
     signals.raise_if_received()
-    command = ["train"] if sys.argv[1:2] == ["train"] else []
-    status = relaunch([*command, *arguments(ready, asked)], gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
-    if status is not None:
+    if num_processes > 1:
+        command = ["train"] if sys.argv[1:2] == ["train"] else []
+        argv = [*command, *arguments(ready, asked)]
+        status = relaunch(argv, gpu_ids=args.gpu_ids, num_processes=args.num_gpus)
         if status == 0:
             _show_next(ready, ready.loaded.config.output.log_root / ready.loaded.config.name)
-        return status
+        return status or 0
     from shelfmark.cli import screens
     from shelfmark.pipelines.train import train
 
-    folder, summary = train(ready.loaded, AUTO)
+    folder, summary = train(ready.loaded, ready.resume)
     screens.trained(folder, summary)
     _show_next(ready, folder)
     return 0

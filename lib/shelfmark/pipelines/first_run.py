@@ -21,6 +21,7 @@ from shelfmark.recipe import Recipe
 from shelfmark.runtime.first_division import Division, divided_pictures, told_changes
 from shelfmark.runtime.first_recipe import FirstRecipe, based_recipe, chosen_recipe
 from shelfmark.runtime.image_home import DATASETS, ImageHome, free_name, homes_of, require_places, write_home
+from shelfmark.runtime.resume_plan import AUTO
 
 _OURS = ("data.root", "data.train_json", "data.val_json", "data.test_json", "data.extra_roots", "data.generated")
 
@@ -36,13 +37,21 @@ class FirstRun:
     loaded: Loaded[Recipe]
     made: FirstRecipe | None = None
 
+    @property
+    def resume(self) -> Path | None:
+        """What the training begins from: `AUTO` where the run's folder is there."""
+        recipe = self.loaded.config
+        return AUTO if (recipe.output.log_root / recipe.name).exists() else None
 
-def first_run(images: Path, asked: Sequence[Override] = (), base: Path | None = None) -> FirstRun:
+
+def first_run(
+    images: Path, asked: Sequence[Override] = (), base: Path | None = None, num_processes: int = 1
+) -> FirstRun:
     """Reads the pictures, divides them, chooses a recipe, and writes both to `dataset/<name>`.
 
     Of pictures that were read before, the division and the recipe stay. asked: options that win over chosen ones.
-    base: a recipe in the place of the chosen one. UserError, before anything is written: pictures, options or places
-    are not as they should be.
+    base: a recipe in the place of the chosen one. num_processes: that will train. UserError, before anything is
+    written: pictures, options or places are not as they should be.
     """
     given = load(Recipe, base, asked)
     _require_no_data(asked)
@@ -63,7 +72,7 @@ def first_run(images: Path, asked: Sequence[Override] = (), base: Path | None = 
         _require_resumable(loaded.config, file)
         return FirstRun(images, home, division, file, loaded)
     if base is None:
-        made = chosen_recipe(home, run, division, given)
+        made = chosen_recipe(home, run, division, given, num_processes)
     else:
         made = based_recipe(home, run, division, base, asked)
     if is_known:
@@ -97,7 +106,8 @@ def next_commands(ready: FirstRun, run: Path) -> list[tuple[str, str]]:
 def arguments(ready: FirstRun, asked: Sequence[Override]) -> list[str]:
     """The command line of `shelfmark train` that trains, or goes on with, this run in another process."""
     typed = [] if ready.made else [f"{one.key}={json.dumps(one.value, ensure_ascii=False)}" for one in asked]
-    return ["--config", str(ready.recipe_file), "--RESUME_MODEL", "auto", *typed]
+    resume = ["--RESUME_MODEL", str(ready.resume)] if ready.resume else []
+    return ["--config", str(ready.recipe_file), *resume, *typed]
 
 
 def _of_model(name: str, model: Path, *rest: object) -> str:

@@ -51,13 +51,15 @@ class FirstRecipe:
     expected_s: float | None
 
 
-def chosen_recipe(home: ImageHome, run: str, division: Division, given: Loaded[Recipe]) -> FirstRecipe:
+def chosen_recipe(
+    home: ImageHome, run: str, division: Division, given: Loaded[Recipe], num_processes: int = 1
+) -> FirstRecipe:
     """A recipe for a run in the folder `home`. given: what the user sets, on top of nothing else.
 
     A few batches are measured. Raises a UserError where the user's options do not fit.
     """
     asked = _asked(given)
-    network, facts, pictures, read_s = _network(division, given, asked)
+    network, facts, pictures, read_s = _network(division, given, asked, num_processes)
     chosen = [*_not_asked([*network, *COMMON], facts), *asked]
     recipe = settled(load(Recipe, None, [_override(choice) for choice in _without_structure(chosen)])).config
     _require_weights(recipe)
@@ -92,7 +94,7 @@ def value_at(values: Mapping[str, Any], option: str) -> Any:
 
 
 def _network(
-    division: Division, given: Loaded[Recipe], asked: Sequence[Choice]
+    division: Division, given: Loaded[Recipe], asked: Sequence[Choice], num_processes: int
 ) -> tuple[list[Choice], Facts, list[np.ndarray], float]:
     data = given.config.data
     pictures, read_s = sample(FileSource(division.pictures, division.folders.source, data.max_image_bytes))
@@ -103,6 +105,7 @@ def _network(
         short_side_px=float(np.median([min(picture.shape[:2]) for picture in pictures])),
         has_gpu=dist.local_device(given.config.train.device).type == "cuda",
         num_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        num_processes=num_processes,
         weights={name: place for name in names if (place := place_at_hand(name))},
         asked={choice.option: choice.value for choice in asked},
     )

@@ -27,7 +27,7 @@ class Facts:
     """counts: training images of each class. num_val: validation images. short_side_px: of a picture, the median.
 
     weights: backbone -> in words, where its published weights lie, of those that are on this machine.
-    asked: the options that the user sets, by dotted name.
+    asked: the options that the user sets, by dotted name. num_processes: that share each batch.
     """
 
     counts: tuple[int, ...]
@@ -37,6 +37,7 @@ class Facts:
     num_cores: int = 1
     weights: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
+    num_processes: int = 1
 
     @property
     def num_train(self) -> int:

@@ -105,7 +105,8 @@ def _size_px(facts: Facts, is_pretrained: bool) -> tuple[int, str]:
 def _batch_size(facts: Facts) -> tuple[int, str]:
     # An epoch of fewer than ten steps leaves out a large part of the images, and the rate changes in jumps.
     fitting = next((size for size in (64, 32, 16) if facts.num_train >= 10 * size), 8)
-    size = min(fitting, facts.num_train)
+    whole = min(fitting, facts.num_train) // facts.num_processes * facts.num_processes
+    size = max(whole, facts.num_processes)
     return size, f"an epoch has {facts.num_train // size:,} steps"
 
 
