@@ -6,6 +6,7 @@ _BEST = "--RESUME_MODEL log/shop/best_model"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
+        "shelfmark train --images photographs",
         "shelfmark train --config grocery",
         "shelfmark train --config grocery name=mine train.num_epochs=20 optim.lr=0.05",
         "shelfmark train --RESUME_MODEL log/mine/last",
