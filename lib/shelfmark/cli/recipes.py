@@ -55,7 +55,7 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     base = [*base, *published_model(args)]
     loaded = load(Recipe, file, [*base, *args.overrides])
     if getattr(args, "RESUME_MODEL", None) is None:
-        tell_of_others_files(loaded)
+        tell_of_others_files(loaded, must_exist=hasattr(args, "RESUME_MODEL") and not args.smoke)
         if shorter := shortened_warmup(loaded):
             base = [*base, *shorter]
             loaded = load(Recipe, file, [*base, *args.overrides])

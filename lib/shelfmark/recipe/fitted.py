@@ -41,10 +41,10 @@ def shortened_warmup(loaded: Loaded[Recipe]) -> list[Override]:
     return [Override(_WARMUP, shorter, f"shortened from {warmup:g} of {origins[_WARMUP]}")]
 
 
-def tell_of_others_files(loaded: Loaded[Recipe]) -> None:
+def tell_of_others_files(loaded: Loaded[Recipe], must_exist: bool = True) -> None:
     """Tells which files of annotations come from the recipe where the training annotations were typed over it.
 
-    UserError for such a file that does not exist: it was never meant.
+    UserError for such a file that does not exist, if it must: it was never meant.
     """
     origins, data = loaded.origins, loaded.config.data
     if _place(origins.get(_TRAIN, "")) != "command line":
@@ -55,7 +55,7 @@ def tell_of_others_files(loaded: Loaded[Recipe]) -> None:
         if value and origins.get(key, "command line") and _place(origins.get(key, "command line")) != "command line":
             found[key] = value if isinstance(value, tuple) else (value,)
     missing = [(key, file) for key, files in found.items() for file in files if not os.path.lexists(file)]
-    if missing and not data.generated:
+    if must_exist and missing and not data.generated:
         key, file = missing[0]
         raise UserError(
             f"{origins[key]}: {key}={file} does not exist. It belongs to the recipe, and {_TRAIN} was typed: name the"
