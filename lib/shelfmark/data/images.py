@@ -53,6 +53,16 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return pixels
 
 
+def pixels_of(image: Image.Image, name: str) -> np.ndarray:
+    """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
+    try:
+        image.load()
+        pixels = np.array(_as_rgb(image))
+    except Exception as error:  # of a file that was cut off, when its pixels are wanted
+        raise UnreadableImage(name, _reason(error)) from error
+    return _upright(pixels, _orientation(image))
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:  # of the system, not of a decoder
         return f"the system says: {error.strerror}"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.destinations import require_place
@@ -22,7 +19,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
-from shelfmark.runtime.image_pass import views_pass
+from shelfmark.runtime.class_probabilities import class_probabilities
 from shelfmark.runtime.trained_model import TrainedModel
 
 
@@ -84,9 +81,10 @@ def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tupl
     log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
     own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with log.over_ranks():
-        for rows, probabilities in _probabilities(model, table, log):
-            best = probabilities.topk(k, dim=1)
-            own.append((rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
+        for batch in class_probabilities(model, assemble.image_source(model.recipe, table), log):
+            if len(batch.rows):
+                best = batch.values.topk(k, dim=1)
+                own.append((batch.rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
     for share in dist.gather_objects(own):
         for rows, labels, chances in share:
             classes[rows], scores[rows] = labels, chances
@@ -95,22 +93,3 @@ def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tupl
         guess = model.class_name(int(model.counts.argmax()))
         warn(f"{unread} images could not be read; they are given the most frequent class, {guess}")
     return classes, scores
-
-
-def _probabilities(model: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
-    recipe, source = model.recipe, assemble.image_source(model.recipe, table)
-    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
-    passes = [
-        views_pass(recipe, model.network, model.precision, source, recipe.predict.views, size, "logits")
-        for size in sizes
-    ]
-    # A picture that is unreadable is so at every size, so it is listed once.
-    logs = [log, *[None] * (len(sizes) - 1)]
-    for batches in zip(*(images.share(bad) for images, bad in zip(passes, logs)), strict=True):
-        rows = batches[0].rows
-        if any(not np.array_equal(batch.rows, rows) for batch in batches):
-            raise UserError(f"predict.sizes_px={list(sizes)}: some images could be read at one of these sizes only.")
-        if len(rows):
-            parts = [batch.values.softmax(dim=2).mean(dim=1) for batch in batches]
-            yield rows, torch.stack(parts).mean(dim=0)
