@@ -1,12 +1,11 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
-	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	@sh scripts/install.sh $(PYTHON)
+	@touch $@
 
 demo: .venv/installed
 	$(BIN)/shelfmark demo
@@ -27,6 +26,10 @@ test-slow: .venv/installed
 # lacks them is skipped with the reason. SHELFMARK_FAULT_RUNS=5 makes five trials of each.
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -m faults tests/faults
+
+# Builds the package, installs it elsewhere, and trains with it outside this checkout. Nothing is downloaded.
+test-wheel: .venv/installed
+	sh scripts/try_wheel.sh $(BIN)/python
 
 check: .venv/installed
 	$(BIN)/ruff check .

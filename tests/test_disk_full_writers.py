@@ -1,10 +1,14 @@
-"""Each writer on a disk that takes only a part of a file: an error that names the path, and what stood there stays."""
+"""Each writer on a disk that takes only a part of a file, or none: an error that names the path, and what stood there
+stays."""
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,12 @@ from PIL import Image
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import DiskFullError
 from shelfmark.core.embeddings import write_embeddings
-from shelfmark.core.files import write_json
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import atomic_path, write_json
+from shelfmark.core.folders import atomic_folder
 from shelfmark.core.manifests import write_manifest
 from shelfmark.core.strings import Strings
+from shelfmark.core.write_errors import NotWritableError, system_error_told
 from shelfmark.data.converters.prepared import new_pictures, write_new
 from shelfmark.discovery.lander import Lander
 from shelfmark.discovery.lander_files import save_lander, write_state
@@ -107,6 +114,88 @@ def test_a_writer_without_room_says_so_and_leaves_what_stood_there(tmp_path: Pat
     after = tree(tmp_path)
     # Folders above a path may stay; they hold nothing.
     assert {path: content for path, content in after.items() if path in before or Path(path).is_file()} == before
+
+
+REFUSALS = {
+    "read-only": ("mkdir", errno.EROFS, "the file system is read-only"),
+    "not allowed": ("mkdir", errno.EACCES, "permission denied"),
+    "broken": ("fsync", errno.EIO, "the disk has an error"),
+    "unmounted": ("fsync", errno.ESTALE, "its disk is no longer connected"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_writer_whose_disk_refuses_says_so_in_one_line_and_leaves_what_stood_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, refusal: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    if name not in ("annotations", "pictures"):
+        WRITERS[name](tmp_path)
+    before = tree(tmp_path)
+    function, number, said = REFUSALS[refusal]
+
+    def refuse(about: object, *_: object, **__: object) -> None:
+        # As the system's own: fsync knows a descriptor and no name.
+        raise OSError(number, os.strerror(number), *([str(about)] if function == "mkdir" else []))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, function, refuse)
+        with pytest.raises(NotWritableError, match=f"cannot be written: {said}; .*[0-9,]+ bytes are free") as raised:
+            WRITERS[name](tmp_path)
+    told = str(raised.value)
+    assert str(tmp_path) in told
+    assert ".part" not in told
+    assert "\n" not in told
+    after = tree(tmp_path)
+    assert {path: content for path, content in after.items() if path in before or Path(path).is_file()} == before
+
+
+def test_a_folder_that_vanishes_under_a_writer_is_told(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+
+    def unmounted(make: Callable[[Path], AbstractContextManager[Path]], name: str) -> None:
+        disk.mkdir()
+        with make(disk / name) as place:
+            shutil.rmtree(disk)
+            (place / "weights" if make is atomic_folder else place).write_text("{}")
+
+    for make, name in ((atomic_path, "a.json"), (atomic_folder, "features")):
+        with pytest.raises(NotWritableError, match=f"{name} cannot be written: its folder was moved or removed"):
+            unmounted(make, name)
+
+
+def test_an_error_about_another_file_keeps_its_own_words(tmp_path: Path) -> None:
+    def read() -> None:
+        with atomic_folder(tmp_path / "out"):
+            (tmp_path / "picture.jpg").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="picture"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "x", "/a/b"), "/a/b cannot be written: no space is left on the disk.*Make room"),
+        (
+            OSError(errno.EDQUOT, "x"),
+            "standard output or a temporary file cannot be written: your quota on the disk is used up",
+        ),
+        (OSError(errno.EIO, "bad block"), "a file cannot be used: bad block. Look at the disk"),
+        (OSError(errno.EACCES, "no right", "/a/b"), "/a/b cannot be used: no right"),
+        (OSError(errno.EACCES, "x"), None),
+        (FileNotFoundError(errno.ENOENT, "x", "/a/b"), None),
+        (BrokenPipeError(errno.EPIPE, "x"), None),
+    ],
+)
+def test_what_no_writer_told_is_told_at_the_end_unless_it_is_our_own_mistake(error: OSError, said: str | None) -> None:
+    told = system_error_told(error)
+    if said is None:
+        assert told is None
+    else:
+        with pytest.raises(UserError, match=said):
+            raise told or error
 
 
 def test_a_shop_without_room_is_not_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

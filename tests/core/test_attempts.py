@@ -95,3 +95,19 @@ def test_restarted_processes_meet_each_other_and_not_the_dead(tmp_path: Path) ->
         (launch,) = {launch for _, launch in said}
         ids.add(launch)
     assert len(ids) == 3
+
+
+def test_of_processes_that_meet_one_error_before_they_have_met_one_says_it(launched: pytest.MonkeyPatch) -> None:
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    assert dist.is_first_to_say("alone")
+    assert dist.is_first_to_say("alone")
+    launched.setenv("SHELFMARK_STORE", f"127.0.0.1:{server.port}")
+    launched.setenv("WORLD_SIZE", "2")
+    told = []
+    for rank in ("1", "0"):
+        launched.setenv("RANK", rank)
+        told += [(rank, text) for text in ("a", f"own {rank}") if dist.is_first_to_say(text)]
+    assert told == [("1", "a"), ("1", "own 1"), ("0", "own 0")]
+    # The process that first said it may ask again.
+    launched.setenv("RANK", "1")
+    assert dist.is_first_to_say("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -31,6 +32,28 @@ def test_a_place_that_cannot_be_written_is_told_with_the_option(
         with pytest.raises(UserError, match="--out .*(cannot be written|is a f|NUL)"):
             require_place(path, "--out", is_folder)
     # Root may write everywhere, so the system's answer is put in its mouth.
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(UserError, match=f"you may not write in {tmp_path}"):
-        require_place(tmp_path / "x" / "y", "--out", is_folder)
+    for number, said in ((errno.EACCES, "permission denied"), (errno.EROFS, "read-only"), (errno.ENOSPC, "no space")):
+
+        def refuse(path: Path, *_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number), str(path))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "mkdir", refuse)
+            with pytest.raises(UserError, match=f"^--out {tmp_path}/x/y cannot be written: .*{said}.* bytes are free"):
+                require_place(tmp_path / "x" / "y", "--out", is_folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("path", ["/proc/shelfmark/x", "/proc/x", "/sys/x"])
+def test_a_folder_of_the_kernel_takes_no_files_whatever_its_mode_says(path: str) -> None:
+    with pytest.raises(UserError, match=f"^--out {path} cannot be written: .* bytes are free"):
+        require_place(Path(path), "--out")
+
+
+def test_what_will_not_fit_is_told_with_both_numbers(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^--out .*x cannot be written: .*9,\d{3},.* bytes are needed, [\d,]+ bytes are"
+    ):
+        require_place(tmp_path / "x", "--out", size_bytes=9 * 10**18)
+    assert list(tmp_path.iterdir()) == []

@@ -28,8 +28,10 @@ def test_the_second_writer_is_told_who_the_first_is_and_the_lock_ends_with_the_b
         with pytest.raises(UserError, match=rf"idx is being changed by process {os.getpid()} on .+ since 20.*building"):
             take(tmp_path / "new" / "idx")
         take(tmp_path / "new" / "other")
+    # The folder was made for the lock, and nothing came into it.
+    assert names(tmp_path) == []
     take(tmp_path / "new" / "idx")
-    assert names(tmp_path / "new") == []
+    assert names(tmp_path) == []
 
 
 def test_another_process_is_refused_while_the_first_lives_and_let_in_when_it_was_killed(tmp_path):

@@ -63,7 +63,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_no_other_scripts() -> None:
-    assert {file.stem for file in SCRIPTS.iterdir()} == {*TRAINING, *TESTS}
+    of_clusters = {file.stem for file in SCRIPTS.iterdir() if "hilander" in file.read_text()}
+    assert of_clusters == {*TRAINING, *TESTS}
 
 
 @pytest.mark.parametrize("script", TRAINING)

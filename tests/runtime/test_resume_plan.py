@@ -29,6 +29,8 @@ def _decide(tmp_path: Path, checkpoint: Checkpoint | None, mode: Any = None, asi
 
 def _opened(start: RunStart, log_root: Path) -> Path:
     with run_folder(start, log_root) as folder:
+        # A run writes at once; a folder in which nothing stands goes again.
+        (folder / "environment.json").write_text("{}")
         return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,29 +14,21 @@ from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
+from shelfmark.core.write_errors import system_error_told
 
 # OpenMP's threads wait for each other by spinning, 300,000 times over; where the cores are shared with loader
 # processes or other programs, that made training five times slower. It is read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-# A path that the system refuses is the user's to change, whichever command meets it. Others are our own mistakes.
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
     keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage(COMMANDS))
-        return 0
-    if words[0] in ("-V", "--version"):
-        print(f"shelfmark {__version__}")
-        return 0
     try:
         return _with_system_errors_told(words)
     except UserError as error:
-        if not error.is_told:
+        if not error.is_told and _is_first_to_say(str(error)):
             print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     except Stopped as stopped:
@@ -46,23 +37,57 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stopped.exit_status
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except KeyboardInterrupt:
         print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
         return 130
 
 
+def _is_first_to_say(text: str) -> bool:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from shelfmark.core.dist import is_first_to_say
+
+    return is_first_to_say(text)
+
+
 def _with_system_errors_told(words: list[str]) -> int:
+    """A path that the system refuses is the user's to change, whichever command meets it."""
     try:
-        return _run(words)
+        status = _run(words)
     except OSError as error:
-        if error.errno not in _REFUSED or error.filename is None:
+        told = system_error_told(error)
+        if told is None:
             raise
-        raise UserError(f"{error.filename} cannot be used: {error.strerror}.") from None
+        raise told from None
+    _flush_output()
+    return status
+
+
+def _flush_output() -> None:
+    """Writes what is left of standard output: at the interpreter's end nobody would catch the error of a full disk."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise UserError(f"standard output cannot be written: {error.strerror}. Send it to another file.") from None
+
+
+def _discard_output() -> None:
+    """What is still to be written to standard output goes nowhere: the interpreter would fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(COMMANDS))
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"shelfmark {__version__}")
+        return 0
     # Some names are of two words, as `index build`.
     length = 2 if " ".join(words[:2]) in COMMANDS else 1
     name, argv = " ".join(words[:length]), words[length:]

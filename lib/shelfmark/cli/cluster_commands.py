@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.existing import config_file, existing_folder
+from shelfmark.cli.existing import config_file, existing_folder, output_folder
 from shelfmark.cli.options import embeddings_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
@@ -71,7 +71,7 @@ CLUSTER_COMMANDS = {
     "cluster fit": Command(
         "fit a clusterer to labelled embeddings",
         fit,
-        [*_SHARED, option("--out", "folder for the clusterer", type=Path, required=True, metavar="DIR")],
+        [*_SHARED, option("--out", "folder for the clusterer", type=output_folder, required=True, metavar="DIR")],
     ),
     "cluster run": Command(
         "group embeddings with a fitted clusterer, and score the clusters if there are labels",
@@ -79,7 +79,9 @@ CLUSTER_COMMANDS = {
         [
             *_SHARED,
             option("--clusterer", "folder that `cluster fit` wrote", type=Path, required=True, metavar="DIR"),
-            option("--out", "folder for clusters.npz and scores.json", type=Path, required=True, metavar="DIR"),
+            option(
+                "--out", "folder for clusters.npz and scores.json", type=output_folder, required=True, metavar="DIR"
+            ),
         ],
     ),
 }

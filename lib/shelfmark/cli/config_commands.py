@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from shelfmark.cli.options import CONFIG, MODEL
-from shelfmark.cli.parser import Command, option
+from shelfmark.cli.parser import Command, option, two_columns
 from shelfmark.cli.recipes import settled_recipe
 
 
 def config(args: argparse.Namespace) -> int:
+    from shelfmark.config.files import shipped_configs
+
     if args.describe is not None:
         print(_described(args))
+        return 0
+    if args.list:
+        print("\n".join(two_columns({name: _first_line(file) for name, file in shipped_configs().items()})))
         return 0
     if args.resume_rules:
         from shelfmark.engine.resume import rules_table
@@ -37,11 +43,26 @@ CONFIG_COMMANDS = {
                 "describe the option KEY, such as optim.lr, or a group of options, such as optim or losses.smooth_ap",
                 metavar="KEY",
             ),
+            option(
+                "--list", "describe the shipped configs, each of which --config takes by its name", action="store_true"
+            ),
             option("--schema", "print the JSON schema of configs, for editors", action="store_true"),
             option("--resume-rules", "print which options may change when a run is resumed", action="store_true"),
         ],
     ),
 }
+
+
+def _first_line(file: Path) -> str:
+    """What a config says about itself: its first sentence, of the comment that it begins with."""
+    words: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        words += line[2:].split()
+        if words[-1].endswith("."):
+            break
+    return " ".join(words).split(". ")[0].rstrip(".")
 
 
 def _described(args: argparse.Namespace) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from shelfmark.cli.existing import existing
+from shelfmark.cli.existing import existing, output_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import default_config
 from shelfmark.data.layouts import LAYOUTS
@@ -44,7 +43,7 @@ DATA_COMMANDS = {
                 type=existing("the original data"),
                 metavar="DIR",
             ),
-            option("--out", "folder for the annotations", type=Path, metavar="DIR"),
+            option("--out", "folder for the annotations", type=output_folder, metavar="DIR"),
             option(
                 "--val-fraction",
                 "share for validation: of the images of each class (folder, products10k), or of the training classes"

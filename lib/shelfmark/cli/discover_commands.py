@@ -8,10 +8,9 @@ import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.existing import checkpoint, config_file, existing_folder
+from shelfmark.cli.existing import checkpoint, config_file, existing_folder, output_file
 from shelfmark.cli.options import JSON, MODEL
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
@@ -95,7 +94,7 @@ DISCOVER_COMMANDS = {
                 metavar="DIR",
             ),
             option("--RESUME_MODEL", "folder of the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
-            option("--out", "CSV file for the answers", type=Path, metavar="FILE"),
+            option("--out", "CSV file for the answers", type=output_file, metavar="FILE"),
             JSON,
         ],
     ),

@@ -1,4 +1,5 @@
-"""Files and folders that a command line names and that must be there: looked at as it is read, before long imports.
+"""Files and folders that a command line names: those that must be there, and those that will be written. They are
+looked at as the line is read, before long imports.
 
 A check here refuses only what the command would refuse later, when it has read more. `option(..., type=...)` takes one.
 What a check needs is imported within it: most command lines need none of them.
@@ -20,11 +21,12 @@ _LOOKED_AT = 2000
 
 
 def config_file(text: str) -> Path:
-    """A YAML file that can be read, and so can the files that it builds on."""
-    from shelfmark.config.files import read_config
+    """A YAML file, or the name of a shipped one, that can be read, and so can the files that it builds on."""
+    from shelfmark.config.files import find_config, read_config
 
-    read_config(Path(text))
-    return Path(text)
+    file = find_config(Path(text))
+    read_config(file)
+    return file
 
 
 def checkpoint(text: str) -> Path:
@@ -64,10 +66,31 @@ def existing(what: str, advice: str = "") -> Callable[[str], Path]:
     return lambda text: _existing(Path(text), what, advice, is_folder=None)
 
 
+def output_file(text: str) -> Path:
+    """A type of `--out`: a place where a file can be written."""
+    return _place(text, is_folder=False)
+
+
+def output_folder(text: str) -> Path:
+    """A type of `--out`: a place where a folder can be made, or one that is there."""
+    return _place(text, is_folder=True)
+
+
+def output_path(text: str) -> Path:
+    """A type of `--out`: a place for a file or a folder, whichever the command writes there."""
+    return _place(text, is_folder=os.path.isdir(text))
+
+
 def require_one(paths: list[Path], what: str) -> None:
     """Raises UserError if none of the paths exists: nothing could be answered. what: as `a photograph`."""
     if not any(os.path.lexists(path) for path in paths):
         _missing(paths[0], what, "")
+
+
+def _place(text: str, is_folder: bool) -> Path:
+    from shelfmark.core.destinations import require_place
+
+    return require_place(Path(text), "--out", is_folder)
 
 
 def _existing(path: Path, what: str, advice: str, is_folder: bool | None) -> Path:

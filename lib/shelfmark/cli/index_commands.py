@@ -6,10 +6,9 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.existing import checkpoint, existing_folder
+from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path
 from shelfmark.cli.options import DEVICES, JSON, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
@@ -159,7 +158,7 @@ INDEX_COMMANDS = {
         build,
         [
             RESUME,
-            option("--out", "folder for the index", type=Path, required=True, metavar="DIR"),
+            option("--out", "folder for the index", type=output_folder, required=True, metavar="DIR"),
             option(
                 "--kind",
                 "how the index searches. auto chooses by the size of the gallery, and says why",
@@ -191,7 +190,7 @@ INDEX_COMMANDS = {
         [
             INDEX,
             option("--format", "npy: a folder. parquet: one file", choices=["npy", "parquet"], default="npy"),
-            option("--out", "folder or file to write", type=Path, required=True, metavar="PATH"),
+            option("--out", "folder or file to write", type=output_path, required=True, metavar="PATH"),
         ],
         takes_config=False,
     ),

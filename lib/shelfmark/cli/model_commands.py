@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from shelfmark.cli.existing import output_folder
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
@@ -69,7 +69,7 @@ MODEL_COMMANDS = {
         evaluate,
         [
             RESUME,
-            option("--out", "folder for the scores", type=Path, metavar="DIR"),
+            option("--out", "folder for the scores", type=output_folder, metavar="DIR"),
             option("--clusters", "also compute scores of k-means clusters of the features", action="store_true"),
             option(
                 "--verification",
@@ -120,7 +120,7 @@ MODEL_COMMANDS = {
                 default="all",
                 metavar="NAMES",
             ),
-            option("--out", "folder for the table of scores and the checkpoint", type=Path, metavar="DIR"),
+            option("--out", "folder for the table of scores and the checkpoint", type=output_folder, metavar="DIR"),
             *DEVICES,
         ],
         recipe=model_recipe,
@@ -136,7 +136,7 @@ MODEL_COMMANDS = {
         embed,
         [
             RESUME,
-            option("--out", "folder for the features", type=Path, metavar="DIR", required=True),
+            option("--out", "folder for the features", type=output_folder, metavar="DIR", required=True),
             option(
                 "--split",
                 "annotations of the config to read",
@@ -165,7 +165,9 @@ MODEL_COMMANDS = {
                 type=annotation_file,
                 metavar="FILE",
             ),
-            option("--out", "folder for the lists (default: clean in the run folder)", type=Path, metavar="DIR"),
+            option(
+                "--out", "folder for the lists (default: clean in the run folder)", type=output_folder, metavar="DIR"
+            ),
             option(
                 "--keep-accuracy",
                 "keep all images of a class if its accuracy is PART or more",

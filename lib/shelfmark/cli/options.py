@@ -8,7 +8,13 @@ from shelfmark.cli.parser import option
 RESUME = option(
     "--RESUME_MODEL", "folder of the checkpoint, such as log/shop/best_model", type=checkpoint, metavar="CKPT"
 )
-CONFIG = option("--config", "YAML recipe (default: configs/shop.yaml)", type=config_file, metavar="FILE")
+CONFIG = option(
+    "--config",
+    "YAML recipe: a file, or the name of a shipped one, such as grocery (default: shop). `shelfmark config --list`"
+    " describes them",
+    type=config_file,
+    metavar="FILE",
+)
 MODEL = option(
     "--model",
     "backbone with published weights, a timm name such as tf_efficientnet_lite0: short for model.backbone=NAME"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import textwrap
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.stopping import LAUNCH
+from shelfmark.core.text_safety import printable
 
 _MAX_WIDTH = 100
 
@@ -61,6 +64,7 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     if not command.takes_config:
         return parser.parse_args(argv)
     # Imported here because --help of the other commands need not wait for it.
+    from shelfmark.cli.effects import without_effect
     from shelfmark.cli.flags_2020 import nearest_flag, translate_2020
     from shelfmark.config.overrides import parse_override
 
@@ -73,10 +77,17 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
             meant = f" Did you mean {hint}?" if hint else ""
             raise UserError(f"{word!r} is neither an option of `shelfmark {name}` nor key=value.{meant}")
         overrides.append(parse_override(word))
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    if _speaks():
+        for note in [*notes, without_effect(name, overrides)]:
+            if note:
+                print(printable(f"note: {note}"), file=sys.stderr)
     known.overrides = overrides
     return known
+
+
+def _speaks() -> bool:
+    """Whether this process says what concerns the line itself: of several, the one that was started first."""
+    return LAUNCH not in os.environ and os.environ.get("RANK", "0") == "0"
 
 
 def usage(commands: Mapping[str, Command]) -> str:

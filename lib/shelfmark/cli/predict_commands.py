@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from shelfmark.cli.existing import existing_file
+from shelfmark.cli.existing import existing_file, output_file
 from shelfmark.cli.options import DEVICES, RESUME, image_folder
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
@@ -73,7 +73,12 @@ PREDICT_COMMANDS = {
                 default=0,
                 metavar="K",
             ),
-            option("--out", "submission file (default: submission.csv in the run folder)", type=Path, metavar="FILE"),
+            option(
+                "--out",
+                "submission file (default: submission.csv in the run folder)",
+                type=output_file,
+                metavar="FILE",
+            ),
             *DEVICES,
         ],
         recipe=model_recipe,
@@ -106,7 +111,7 @@ PREDICT_COMMANDS = {
             option(
                 "--out",
                 "submission file",
-                type=Path,
+                type=output_file,
                 default=Path("ensemble.csv"),
                 metavar="FILE",
             ),
@@ -133,7 +138,7 @@ PREDICT_COMMANDS = {
                 metavar="P",
             ),
             option("--with-train", "write the training annotations too, before the predictions", action="store_true"),
-            option("--out", "annotation file to write", type=Path, metavar="FILE", required=True),
+            option("--out", "annotation file to write", type=output_file, metavar="FILE", required=True),
             *DEVICES,
         ],
         recipe=model_recipe,

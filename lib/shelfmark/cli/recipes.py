@@ -103,10 +103,10 @@ def resume_of_small_run(args: argparse.Namespace) -> Path | None:
 
 
 def default_config() -> Path:
-    """configs/shop.yaml: here, or in the checkout that the package stands in."""
-    here = Path("configs/shop.yaml")
-    beside_the_package = Path(__file__).parents[3] / here
-    return here if here.exists() or not beside_the_package.exists() else beside_the_package
+    """The shop's: of `configs/` here, else the shipped one."""
+    from shelfmark.config.files import find_config
+
+    return find_config(Path("configs/shop.yaml"))
 
 
 def _require_options_fit(args: argparse.Namespace) -> None:

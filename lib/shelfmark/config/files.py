@@ -13,8 +13,43 @@ from shelfmark.core.errors import did_you_mean
 
 BASE = "_base_"
 """The key, at the top of a file, that names the file or files which it builds on."""
+_HERE = Path("configs")
+# In a checkout a link to configs/ at the top; an installed package has the files themselves.
+_SHIPPED = (Path(__file__).parents[1] / "configs").resolve()
 _MAX_FILES = 64
 """How many files one configuration may read: a few files that each name two others can stand for thousands."""
+
+
+def find_config(name: Path) -> Path:
+    """The file that is meant: one at this path, or a shipped one by its name, such as `grocery` or `longtail/crt`.
+
+    Those in `configs/` here come before those that the package brings. UserError: there is neither.
+    """
+    if os.path.isfile(name):
+        return name
+    shipped = shipped_configs()
+    # `configs/grocery.yaml`, as a checkout has it, is the same file where the package alone is installed.
+    key = name.with_suffix("") if name.suffix in (".yaml", ".yml") else name
+    key = key.relative_to(_HERE) if key.is_relative_to(_HERE) else key
+    if str(key) in shipped:
+        return shipped[str(key)]
+    if name.suffix in (".yaml", ".yml") or os.path.lexists(name):
+        raise ConfigError([f"{_shown_path(name)} {_lack(name)}"])
+    by_leaf = {Path(one).name: one for one in shipped}
+    near = did_you_mean(str(name), shipped) or by_leaf.get(did_you_mean(name.name, by_leaf) or "")
+    meant = f" Did you mean {near}?" if near else f" There are: {', '.join(shipped)}."
+    raise ConfigError(
+        [f"--config {name} is neither a file nor a shipped config.{meant} `shelfmark config --list` describes them."]
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configs by their names, `grocery` or `longtail/crt`: those of the package, and of `configs/` here."""
+    found: dict[str, Path] = {}
+    for folder in (_SHIPPED, _HERE):
+        for file in folder.glob("**/*.yaml"):
+            found[str(file.relative_to(folder).with_suffix(""))] = file
+    return dict(sorted(found.items(), key=lambda one: ("/" in one[0], one[0])))
 
 
 def read_config(file: Path, present: Callable[[Node], Node] = lambda tree: tree) -> Node:

@@ -7,8 +7,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
@@ -135,10 +135,11 @@ def fsync_tree(folder: Path) -> None:
             fsync_folder(one)
 
 
-def make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> list[Path]:
     """Makes the folder and those above it that are missing, and waits until their names are on the disk.
 
-    Raises a UserError with the reason where it cannot be made: a file stands there, no permission, a full disk ...
+    Returns those that it made, the deepest first, for `remove_empty`. Raises a UserError with the reason where it
+    cannot be made: a file stands there, no permission, a full disk ...
     """
     missing = []
     at = folder.absolute()
@@ -152,6 +153,14 @@ def make_folders(folder: Path) -> None:
                 fsync_folder(one.parent)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be made: {system_says(error)}. Give another path.") from None
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Removes those of the folders in which nothing stands; the deepest come first."""
+    for folder in folders:
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def system_says(error: OSError) -> str:

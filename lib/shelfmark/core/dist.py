@@ -35,6 +35,7 @@ STORE = "SHELFMARK_STORE"
 """The environment variable in which our launcher tells its processes host:port of the store."""
 _MAIN_ARRIVED = "shelfmark/main arrived"
 _RUN_ID = "TORCHELASTIC_RUN_ID"
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 _EQUAL_SHARES = ContextVar("equal shares", default=False)
 
 
@@ -87,15 +88,26 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=3
     try:
         yield
     except UserError as error:
-        error.is_told = not _says_it_first(store, str(error))
+        error.is_told = not _says_it_first(store, str(error), str(rank()))
         raise
     finally:
         dist.destroy_process_group()
 
 
-def _says_it_first(store: dist.Store, text: str) -> bool:
-    """Whether this process is the first to end with this error text."""
-    own = str(rank())
+def is_first_to_say(text: str) -> bool:
+    """Whether this process is the first of those started with it to end with this error text. Joins no group: what is
+    wrong with a command line is found before there is one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not (STORE in os.environ or _AGENT_STORE in os.environ):
+        return True
+    try:
+        store = store_of_this_attempt(timedelta(seconds=10))
+    except (RuntimeError, OSError, ValueError):
+        return True
+    return _says_it_first(store, text, os.environ.get("RANK", "0"))
+
+
+def _says_it_first(store: dist.Store, text: str, own: str) -> bool:
+    """Whether this process, of rank `own`, is the first to end with this error text."""
     try:
         return store.compare_set(f"said/{hashlib.sha256(text.encode()).hexdigest()}", "", own).decode() == own
     except RuntimeError:

@@ -20,12 +20,13 @@ import numpy as np
 
 from shelfmark.core.arrays import DAMAGED, read_npz, whole_numbers, write_npz
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.disk import allocate, disk_full_told
+from shelfmark.core.disk import allocate
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
 from shelfmark.core.log import warn
 from shelfmark.core.manifests import BEFORE_DIGESTS, check_file, file_facts, read_manifest, write_manifest
 from shelfmark.core.strings import Strings
+from shelfmark.core.write_errors import write_errors_told
 
 FORMAT_VERSION = 2
 FEATURES, ROWS, MANIFEST = "features.npy", "rows.npz", "manifest.json"
@@ -87,7 +88,7 @@ class EmbeddingsWriter:
             row = int(rows[np.argmin(np.isfinite(vectors).all(axis=1))])
             raise UserError(f"the embedding of row {row} holds NaN or infinity, or is beyond float32.")
         with (
-            disk_full_told(self._folder / FEATURES),
+            write_errors_told(self._folder / FEATURES),
             open(self._folder / FEATURES, "r+b") as feature_file,
             open(self._folder / "written", "r+b") as written_file,
         ):

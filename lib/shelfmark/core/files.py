@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.core.disk import disk_full_told, fsync_file, fsync_folder, give_mode
+from shelfmark.core.disk import fsync_file, fsync_folder, give_mode
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import work_place
+from shelfmark.core.write_errors import write_errors_told
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def atomic_path(path: Path, size_bytes: int | None = None) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is there and is not a regular file, so it is not replaced. Give another path.")
-    with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
+    with write_errors_told(path, size_bytes), work_place(path) as place, write_errors_told(path, size_bytes):
         yield place.made
         give_mode(place.made, place.mode)
         fsync_file(place.made)

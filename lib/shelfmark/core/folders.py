@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from shelfmark.core.disk import DiskFullError, disk_full_told, fsync_folder, fsync_tree, give_mode, require_room
+from shelfmark.core.disk import DiskFullError, fsync_folder, fsync_tree, give_mode, require_room
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import Place, former_of, work_place
+from shelfmark.core.write_errors import NotWritableError, write_errors_told
 
 MANIFEST = "manifest.json"
 # The files beside the manifest of a checkpoint, of features and of an index.
@@ -65,7 +66,7 @@ def atomic_folder(
         if standing is not None:
             _require_replaceable(standing, is_ours)
     # The inner block looks at the disk before the work place, and its files, are removed.
-    with disk_full_told(path, size_bytes), work_place(path) as place, disk_full_told(path, size_bytes):
+    with write_errors_told(path, size_bytes), work_place(path) as place, write_errors_told(path, size_bytes):
         if size_bytes is not None:
             require_room(path, size_bytes)
         os.mkdir(place.made)
@@ -178,7 +179,7 @@ def _copy_away(path: Path, previous: Path, is_ours: Callable[[Path], bool]) -> N
     try:
         with atomic_folder(previous, is_ours=is_ours) as made:
             shutil.copytree(path, made, dirs_exist_ok=True)
-    except DiskFullError as error:
+    except (DiskFullError, NotWritableError) as error:
         # Told of the disk that is full, which is not that of `path`.
         raise UserError(str(error)) from error
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, make_folders, system_says
+from shelfmark.core.disk import disk_full_told, make_folders, remove_empty, system_says
 from shelfmark.core.errors import UserError
 from shelfmark.core.owners import Owner, held, owner_in, this_process, try_flock
 
@@ -21,14 +21,15 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     """Holds the lock of a folder, which need not exist. If another process holds it, a UserError at once says which.
 
     purpose: what the holder does, for that error, as in "adding images". The lock is the file `.<name>.lock` beside the
-    folder. It ends with the process, even a killed one. One process cannot take it twice. Where the file system has no
-    flock, the file alone is the lock, and a file that a killed process left on another machine is deleted by hand.
+    folder; folders above that were made for it go with it, if nothing came into them. It ends with the process, even a
+    killed one. One process cannot take it twice. Where the file system has no flock, the file alone is the lock, and a
+    file that a killed process left on another machine is deleted by hand.
     """
     folder = Path(os.path.abspath(folder))
     file = folder.with_name(f".{folder.name}.lock")
     try:
         with disk_full_told(file):
-            make_folders(file.parent)
+            made = make_folders(file.parent)
             descriptor = _locked(file, folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be locked for {purpose}: {system_says(error)}.") from None
@@ -44,6 +45,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
             if os.getpid() == owner.pid and _stands(descriptor, file):
                 with suppress(OSError):
                     file.unlink()
+                remove_empty(made)
 
 
 def _locked(file: Path, folder: Path) -> int:

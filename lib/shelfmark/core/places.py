@@ -21,9 +21,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, fsync_folder, make_folders, system_says
+from shelfmark.core.disk import disk_full_told, fsync_folder, make_folders, remove_empty
 from shelfmark.core.errors import UserError
 from shelfmark.core.owners import held, owner_in, this_process, try_flock
+from shelfmark.core.write_errors import refused
 
 _PART = re.compile(r"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{16})\.part", re.DOTALL)
 # A writer on another machine counts as dead when none of its files has changed for this long.
@@ -59,16 +60,21 @@ class Place:
 def work_place(path: Path) -> Iterator[Place]:
     """A new, empty work place beside `path`, removed with its content at the end.
 
+    Folders above that it had to make go too, if nothing came into them.
     Work places that dead writers of the same path left are removed first. Raises a UserError where the folder of `path`
     cannot be written to.
     """
     try:
         with disk_full_told(path):
-            make_folders(path.parent)
+            made = make_folders(path.parent)
             remove_litter(path.parent, path.name)
-            place, descriptor = _new_place(path)
+            try:
+                place, descriptor = _new_place(path)
+            except OSError:
+                remove_empty(made)
+                raise
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {system_says(error)}.") from None
+        raise refused(path, error) from None
     pid = os.getpid()
     with held(descriptor):
         try:
@@ -77,6 +83,7 @@ def work_place(path: Path) -> Iterator[Place]:
             # A forked child may leave this block too.
             if os.getpid() == pid:
                 _remove(place)
+                remove_empty(made)
 
 
 def remove_litter(parent: Path, name: str | None = None) -> None:

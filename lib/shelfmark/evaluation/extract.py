@@ -13,12 +13,12 @@ from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
-from shelfmark.core.disk import disk_full_told
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import atomic_folder
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
+from shelfmark.core.write_errors import write_errors_told
 
 
 class Rows(Protocol):
@@ -52,17 +52,17 @@ def extract(
     with ExitStack() as opened:
 
         def begin() -> Path:
-            with disk_full_told(folder):
+            with write_errors_told(folder):
                 part = opened.enter_context(atomic_folder(folder))
                 EmbeddingsWriter(part, len(table.labels), dim)
             return part
 
         def finish() -> None:
-            with disk_full_told(folder):
+            with write_errors_told(folder):
                 writer.finish(table.labels, table.image_ids, table.paths, manifest)
 
         part = from_main(begin)
-        with together(), disk_full_told(folder):
+        with together(), write_errors_told(folder):
             writer = EmbeddingsWriter(part, len(table.labels), dim, create=False)
             for rows, features in chain([] if first is None else [first], stream):
                 writer.write(rows, features)

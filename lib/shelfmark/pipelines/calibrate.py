@@ -74,7 +74,9 @@ def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
     place = out or model.recipe.output.tau_root / model.run_folder.name
-    folder = from_main(lambda: unused_path(require_place(place, "--out", is_folder=True)))
+    folder = from_main(
+        lambda: unused_path(require_place(place, "--out" if out else "output.tau_root:", is_folder=True))
+    )
     wanted = _wanted(methods)
     given, val = _inputs(model, wanted)
 

@@ -17,6 +17,7 @@ import torch
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.disk import make_folders
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
@@ -48,6 +49,7 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
     """
     if not overwrite and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; remove it if it is not needed, or give another --out.")
+    require_place(out / WHITENING, "--out")
     read = read_embeddings(embeddings)
     options = recipe.discovery.clusterer
     features = _on(recipe, read.features)
@@ -71,6 +73,7 @@ def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> 
     folder: of the fitted clusterer and its whitening; k, tau, max_levels and early_stop are the recipe's. Dense are the
     images above `discovery.selection.density_threshold`, where that is given.
     """
+    require_place(out / "clusters.npz", "--out")
     read = read_embeddings(embeddings)
     clusterer = with_options(read_clusterer(folder), recipe.discovery.clusterer)
     if isinstance(clusterer, LanderClusterer):

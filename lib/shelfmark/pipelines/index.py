@@ -14,6 +14,7 @@ import numpy as np
 from shelfmark.config.overrides import Override
 from shelfmark.core.artefact import listed
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.locks import folder_lock
@@ -78,6 +79,7 @@ def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") ->
     with ExitStack() as stack:
 
         def begin() -> None:
+            require_place(out, "--out", is_folder=True)
             stack.enter_context(folder_lock(out, "building an index"))
             if out.exists():
                 raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
@@ -192,6 +194,7 @@ def export(folder: Path, out: Path, form: str) -> None:
     """Writes the vectors, ids, labels, names and paths of the index for other programs."""
     if out.exists():
         raise UserError(f"{out} exists; nothing is overwritten. Give another --out, or remove it.")
+    require_place(out, "--out", is_folder=form == "npy")
     index = read_index(folder)
     export_vectors(index, out, form)
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")

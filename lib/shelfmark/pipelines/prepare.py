@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
@@ -27,6 +28,7 @@ def prepare(
     if layout is None:
         _prepare_shop(target, seed)
         return
+    require_place(target / "train.json", "--out")
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data.")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}

@@ -8,6 +8,7 @@ from typing import Any
 
 from shelfmark.calibration import Calibrated, Linear, TauNorm, compare
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main, together
@@ -43,6 +44,7 @@ def tau_norm(model: TrainedModel) -> Recalibration:
     """Sweeps tau over stored val features, chooses it by k-fold, writes the recalibrated checkpoint beside
     the table and plot, under `output.tau_root/<run>`."""
     with together():
+        require_place(_folder(model), "output.tau_root:", is_folder=True)
         require_row_lengths(model, "tau-norm")
         warn_of_earlier(model)
         val = require_val(read_evaluation(model)[0], "tau-norm")
@@ -62,9 +64,13 @@ def write_sweep(fitted: TauNorm, folder: Path) -> None:
     tau_curve(fitted.table_, folder / "tau_norm.png", chosen=_chosen_tau(fitted))
 
 
+def _folder(model: TrainedModel) -> Path:
+    return model.recipe.output.tau_root / model.run_folder.name
+
+
 def _write(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> Recalibration:
     recipe = model.recipe
-    folder = unused_path(recipe.output.tau_root / model.run_folder.name)
+    folder = unused_path(_folder(model))
     tau = _chosen_tau(fitted)
     summary = {
         "tau": tau,

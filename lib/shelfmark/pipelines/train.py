@@ -29,6 +29,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
+from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.display import Display
@@ -66,6 +67,7 @@ from shelfmark.runtime.resume_plan import (
     RunStart,
     decide_start,
     find_checkpoint,
+    require_run_place,
     resumable,
     run_folder,
     unchanged,
@@ -101,6 +103,7 @@ def train(
             make_data(loaded.config)
             splits = read_splits(loaded.config, small_evaluation)
             start = decide_start(loaded.config, splits.train, found, mode, aside)
+            require_run_place(start, loaded.config.output.log_root)
             say(start.reason)
             splits = resumed_classes(splits, start, loaded.config)
             loaded, changes = resumable(loaded, start)
@@ -111,7 +114,8 @@ def train(
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
         _stop_if_asked(signals)
-        with run_folder(start, loaded.config.output.log_root) as folder:
+        room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
+        with run_folder(start, loaded.config.output.log_root, *room) as folder:
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
             _say_where(loaded.config, parts.state, folder)
@@ -123,6 +127,11 @@ def train(
             # There is nothing left to end.
             signals.forget()
             return folder, summary
+
+
+def _num_checkpoints(recipe: Recipe) -> int:
+    """The checkpoints of a whole run: the best and the last, and the one before the last."""
+    return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
 
 
 def _warn_of_input(recipe: Recipe, start: RunStart) -> None:

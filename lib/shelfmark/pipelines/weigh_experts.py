@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shelfmark.calibration import ExpertWeights
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
@@ -47,7 +48,8 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     _require_equal_experts(model)
     with together():
         table = folder_table(images) if images else test_set(model)
-    folder = from_main(lambda: unused_path(model.recipe.output.tau_root / model.run_folder.name))
+    place = model.recipe.output.tau_root / model.run_folder.name
+    folder = from_main(lambda: unused_path(require_place(place, "output.tau_root:", is_folder=True)))
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))

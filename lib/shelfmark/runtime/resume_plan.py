@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
-from shelfmark.core.disk import make_folders, system_says
+from shelfmark.core.destinations import require_place
+from shelfmark.core.disk import make_folders, remove_empty, require_room, system_says
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, unused_path
 from shelfmark.core.folders import holds_our_manifest
@@ -143,25 +144,46 @@ def resumable(loaded: Loaded[Recipe], start: RunStart) -> tuple[Loaded[Recipe], 
     return replace(loaded, config=followed, origins=origins), resume.told(found)
 
 
+def require_run_place(start: RunStart, log_root: Path) -> None:
+    """Raises a UserError where the run's folder cannot be written or made; nothing is made."""
+    folder = start.folder or log_root / start.name
+    from_main(lambda: require_place(folder / LAST, "the run's folder:", is_folder=True))
+
+
 @contextmanager
-def run_folder(start: RunStart, log_root: Path) -> Iterator[Path]:
+def run_folder(start: RunStart, log_root: Path, checkpoint_bytes: int = 0, num_checkpoints: int = 1) -> Iterator[Path]:
     """Locks and yields the run's folder: the resumed one, or a new one, numbered if its name exists.
 
-    Enter it after everything that can fail on wrong input, so that an error leaves no folder. UserError: another
-    process trains there.
+    Enter it after everything that can fail on wrong input, so that an error leaves no folder. checkpoint_bytes: of one
+    checkpoint. num_checkpoints: how many will stand there at the end. UserError: another process trains there, or the
+    disk has no room for the checkpoints.
     """
     with ExitStack() as opened:
 
         def begin() -> Path:
-            folder = start.folder or _new_folder(log_root / start.name)
+            place = start.folder or log_root / start.name
+            require_room(place, checkpoint_bytes * _num_more(start.folder, num_checkpoints))
+            made = make_folders(place.parent)
+            opened.callback(remove_empty, made)
+            folder = start.folder or _new_folder(place)
+            if folder != start.folder:
+                opened.callback(remove_empty, [folder])
             opened.enter_context(folder_lock(folder, "training"))
-            make_folders(folder)
+            opened.callback(remove_empty, make_folders(folder))
             _require_unchanged(start)
             _require_places(folder)
             _put_in_place_of_last(start)
             return folder
 
         yield from_main(begin)
+
+
+def _num_more(folder: Path | None, num_checkpoints: int) -> int:
+    """How many checkpoints come to those in the folder; at least the one that stands beside another until it replaces
+    it."""
+    names = (LAST, previous_of(Path(LAST)).name, BEST)
+    num_there = 0 if folder is None else sum((folder / name).is_dir() for name in names)
+    return max(1, num_checkpoints - num_there)
 
 
 def _found(recipe: Recipe, asked: Path | None, aside: bool) -> RunOrigin:
@@ -259,7 +281,6 @@ def _own_folder(checkpoint: Checkpoint) -> Path | None:
 
 def _new_folder(path: Path) -> Path:
     """Makes `path`, or `path` with the first free number. Two runs that choose at the same moment get two folders."""
-    make_folders(path.parent)
     while True:
         folder = unused_path(path)
         try:

@@ -12,10 +12,12 @@ import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
+from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.data.class_map import ClassList
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
+from shelfmark.engine.resume import changes
 from shelfmark.models.embedding_hash import embedding_hash
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
@@ -81,14 +83,44 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     """Reads a checkpoint, its own options, then `overrides`."""
     checkpoint, model = load_model(path)
     recipe = recipe_of(checkpoint, overrides)
+    _require_its_classes(checkpoint, recipe)
     device = dist.local_device(recipe.train.device)
     network = assemble.network(recipe, checkpoint.manifest["num_classes"], load_weights=False)
-    network.load_state_dict(model)
+    try:
+        network.load_state_dict(model)
+    except RuntimeError as error:
+        raise _unfit(checkpoint, recipe) from error
     # Folded, so that the classifier's weight alone gives the scores, even if the checkpoint was learning class factors.
     network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device, checkpoint.manifest.get("precision", ""))
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
+
+
+def _require_its_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    num_classes, asked = checkpoint.manifest["num_classes"], recipe.data.num_classes
+    if asked not in (0, num_classes):
+        raise UserError(
+            f"data.num_classes={asked}, but the model in {checkpoint.folder} has {num_classes} classes, and a trained"
+            " model keeps its classes. Leave data.num_classes out; other classes need another training."
+        )
+
+
+def _unfit(checkpoint: Checkpoint, recipe: Recipe) -> UserError:
+    """The error where the weights do not fit the network that the options describe."""
+    own, now = recipe_of(checkpoint).model_dump(mode="json"), recipe.model_dump(mode="json")
+    changed = [one for one in changes(own, now) if one.option.startswith("model.")]
+    if not changed:
+        return UserError(
+            f"the weights in {checkpoint.folder} do not fit the network that its options describe. It was saved by"
+            f" Shelfmark {checkpoint.manifest.get('shelfmark', '0.1.0')}; with another version of timm, the backbone"
+            f" {recipe.model.backbone} may be another one. Take the version that the model was trained with."
+        )
+    names = ", ".join(one.option for one in changed)
+    return UserError(
+        f"the weights in {checkpoint.folder} do not fit {'; '.join(map(str, changed))}. A trained model keeps its"
+        f" network. Leave {names} out, or train with it: `python main.py`."
+    )
 
 
 def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:

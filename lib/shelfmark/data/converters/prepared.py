@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shelfmark.core.disk import disk_full_told, fsync_folder, fsync_tree, make_folders
+from shelfmark.core.disk import fsync_folder, fsync_tree, make_folders
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.places import work_place
+from shelfmark.core.write_errors import write_errors_told
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def new_pictures(out: Path) -> Iterator[Callable[[Path], Path]]:
     At the end all pictures are moved to their places, safe on the disk. On an error none is, and nothing is left.
     """
     written: dict[Path, Path] = {}
-    with disk_full_told(out), work_place(out / "pictures") as place:
+    with write_errors_told(out), work_place(out / "pictures") as place:
         place.made.mkdir()
 
         def place_for(target: Path) -> Path:
