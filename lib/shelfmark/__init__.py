@@ -1,6 +1,6 @@
 """Shelfmark: train, recalibrate, search and explain models that recognise products.
 
-From Python: `load`, `train` and `Searcher`, and the losses in `shelfmark.losses`. docs/python.md shows them at work.
+From Python: `load`, `load_index` and `train`, and the losses in `shelfmark.losses`. docs/python.md shows them at work.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Searcher", "load", "train"]
+__all__ = ["load", "load_index", "train"]
 
 
 def __getattr__(name: str) -> Any:

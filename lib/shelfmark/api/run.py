@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from shelfmark.api.options import overrides_of
+from shelfmark.config.files import find_config
 from shelfmark.config.load import load
+from shelfmark.engine.checkpoint import config_overrides, readable_checkpoint
 from shelfmark.pipelines.train import train as train_by_recipe
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.resume_plan import AUTO
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,13 @@ def train(
 ) -> Run:
     """Trains as `shelfmark train` does, in this process.
 
-    config: a YAML file. options: dotted name -> value, over those of the file: `{"train.num_epochs": 3}`.
-    resume: a checkpoint to go on with, or "auto" for the newest one of the run, if there is one.
+    config: a YAML file, or the name of a shipped one, such as "grocery". options: dotted name -> value, over those of
+    the file: `{"train.num_epochs": 3}`. resume: a checkpoint to go on with, whose options count where there is no
+    config; or "auto" for the newest one of the run, if there is one.
     UserError: an option, a file or an annotation is wrong; nothing was written then.
     """
-    loaded = load(Recipe, None if config is None else Path(config), overrides_of(options))
-    return Run(*train_by_recipe(loaded, None if resume is None else Path(resume)))
+    file = None if config is None else find_config(Path(config))
+    checkpoint = None if resume is None else Path(resume)
+    goes_on = file is None and checkpoint not in (None, AUTO)
+    base = config_overrides(readable_checkpoint(checkpoint)) if checkpoint and goes_on else []
+    return Run(*train_by_recipe(load(Recipe, file, [*base, *overrides_of(options)]), checkpoint))

@@ -38,7 +38,6 @@ def add_adapters(backbone: nn.Module, options: AdapterOptions, seed: int) -> nn.
             ) from error
 
 
-
 def merge_adapters(backbone: nn.Module) -> nn.Module:
     """Adds the adapters' products to the weights beside them, in place, and takes the adapters out."""
     from peft.tuners.tuners_utils import BaseTunerLayer

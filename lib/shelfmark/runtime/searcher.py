@@ -45,15 +45,12 @@ class Searcher:
     model: TrainedModel
 
     @classmethod
-    def open(
-        cls, folder: str | Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()
-    ) -> Searcher:
+    def open(cls, folder: Path, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Searcher:
         """Reads and checks the index in `folder` and its model.
 
         checkpoint: the present place of the model, if it was moved. UserError: `checkpoint` is another model, or the
         overrides change its embeddings.
         """
-        folder = Path(folder)
         model, facts = open_model_of_index(folder, checkpoint, overrides)
         index = read_index(folder)
         if index.facts != facts:
