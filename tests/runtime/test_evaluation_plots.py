@@ -95,7 +95,8 @@ def test_a_class_without_a_picture_of_val_is_shown_by_one_of_the_training(
     records = [{"category_id": label, "fpath": f"train_{row}.jpg"} for row, label in enumerate([0, 2, 1, 1, 3])]
     document = {"annotations": records, "num_classes": 4, "class_names": names}
     (tmp_path / "train.json").write_text(json.dumps(document))
-    (tmp_path / "train_2.jpg").touch()
+    for row in range(5):
+        (tmp_path / f"train_{row}.jpg").touch()
     model = _opened()
     model.classes = ClassList(4, tuple(f"class {label}" for label in range(4)), "the checkpoint")
     features, weights = SimpleNamespace(rows=np.arange(1, 11)), {"classifier": torch.ones(4, 3)}
