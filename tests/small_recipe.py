@@ -7,6 +7,7 @@ SMALL = [
     "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank, weight: 0.5}]",
     "data.input_size_px=32",
     "data.num_workers=0",
+    "data.check_images=never",
     "train.batch_size=32",
     "train.num_epochs=2",
     "train.steps_per_epoch=10",

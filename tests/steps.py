@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,13 +25,16 @@ def step_of(
     clip_norm: float = 0.0,
     grad_cache: int = 0,
     mixing: Mixing | None = None,
+    num_parts: int = 1,
+    **options: Any,
 ) -> TrainStep:
-    """The step of a run that has just begun."""
+    """The step of a run that has just begun. options: of its state."""
     state = TrainState(
         network=network,  # type: ignore[arg-type]
         terms=terms,
         optimizer=optimizer,
         precision=precision,
         grad_cache=grad_cache,
+        **options,
     )
-    return TrainStep(state, clip_norm, mixing)
+    return TrainStep(state, clip_norm, mixing, num_parts)

@@ -63,6 +63,7 @@ OWNED = {
     "albumentations": "data/saved_pipeline.py",
     "pytorch_metric_learning": "losses/pml.py",
     "scipy": "data/converters/cars196.py",
+    "pillow_heif": "data/images.py",
     "sklearn": "discovery/clusterers/hdbscan.py",
     "infomap": "discovery/clusterers/infomap.py",
     "igraph": "discovery/clusterers/leiden.py",

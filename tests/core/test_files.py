@@ -129,7 +129,7 @@ def test_arrays_are_lists_whatever_their_rank_and_scalars_without_a_dimension():
 def test_json_that_cannot_be_read_names_the_file_and_the_place(tmp_path):
     for text, said in (
         (b'{"a": 1,\n oops}', r"a\.json is not valid JSON: .*line 2 column 2"),
-        (b'"\xff"', r"a\.json is not valid JSON"),
+        (b'"\xff"', r"a\.json, line 1: the file is not UTF-8 text"),
     ):
         (tmp_path / "a.json").write_bytes(text)
         with pytest.raises(UserError, match=said):

@@ -41,6 +41,18 @@ def test_numbers_and_other_text_stay_what_they_are(value: object) -> None:
     assert spreadsheet_cell(value) is value
 
 
+def test_a_carriage_return_in_a_name_begins_no_row(tmp_path: Path) -> None:
+    from shelfmark.data.lists import read_relabels, write_relabels
+    from shelfmark.reports.tables import write_table
+
+    write_table(tmp_path / "table.csv", [{"name": "a\rb", "score": 1}, {"name": "c\r\nd", "score": 2}])
+    with open(tmp_path / "table.csv", newline="") as stream:
+        assert list(csv.reader(stream)) == [["name", "score"], ["a\rb", "1"], ["c\r\nd", "2"]]
+    assert (tmp_path / "table.csv").read_bytes().startswith(b"name,score\n")
+    write_relabels(tmp_path / "relabel.csv", [("x", 0), ("y", 1)], {0: "a\rb", 1: "c\nd"})
+    assert read_relabels(tmp_path / "relabel.csv", 2) == {"x": 0, "y": 1}
+
+
 def test_csv_files_for_people_are_safe_and_those_that_are_read_back_are_whole(tmp_path: Path) -> None:
     from shelfmark.core.contracts import BadImage
     from shelfmark.data.bad_images import BadImageLog

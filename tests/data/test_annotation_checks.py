@@ -133,8 +133,30 @@ def test_the_error_shows_twenty_and_the_list_has_all(shop: Path) -> None:
 
 def test_a_missing_file_names_the_one_that_differs_in_case(shop: Path) -> None:
     text, _ = findings_of(shop, [good(0, fpath="a/0.JPG"), good(1)])
-    assert f"{shop}/a/0.JPG (the folder has 0.jpg)" in text
+    assert f"{shop}/a/0.JPG (the disk has {shop}/a/0.jpg: they differ in capital letters)" in text
     assert "wrong folder" not in text
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "written", "said"),
+    [
+        ("b/caf\u00e9.jpg", "b/cafe\u0301.jpg", "the form of Unicode, which there is composed (NFC)"),
+        ("caf\u0065\u0301/1.jpg", "caf\u00e9/1.jpg", "the form of Unicode, which there is decomposed (NFD)"),
+        ("b/one.jpg", "b\\one.jpg", "backslashes in place of slashes"),
+        ("B/One.jpg", "b\\one.jpg", "backslashes in place of slashes and capital letters"),
+        ("b/one.jpg", "b/one.jpg ", "blanks around a name"),
+        ("b /one.jpg", "b/ONE.jpg", "blanks around a name and capital letters"),
+    ],
+)
+def test_a_missing_file_that_is_there_by_nearly_the_same_name_says_in_what_they_differ(
+    shop: Path, on_disk: str, written: str, said: str
+) -> None:
+    (shop / on_disk).parent.mkdir(exist_ok=True)
+    (shop / on_disk).touch()
+    text, found = findings_of(shop, [good(0, fpath=written)])
+    assert found == [(0, "missing file")]
+    assert f"(the disk has {shop / on_disk}: they differ in {said})" in text
+    assert "write the name as the disk has it" in text
 
 
 def test_a_folder_or_a_dangling_link_is_no_picture(shop: Path) -> None:

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_pictures import JPEG
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import (
     folder_table,
-    image_paths,
     read_annotations,
     read_test_set,
 )
 from shelfmark.data.documents import annotations_json, image_list_json, read_document
 from shelfmark.data.identity import canonical_path
+from shelfmark.data.image_files import image_paths
 from shelfmark.data.table import Table
 
 RECORDS = [
@@ -201,7 +202,7 @@ def test_a_folder_of_photographs_is_listed_sorted_and_without_hidden_files(tmp_p
     names = ["b.PNG", "a/z.jpeg", "a/deep/ä ö.webp", "B.bmp", "c.JPG"]
     for name in [*names, ".hidden.jpg", ".cache/x.jpg", "notes.txt", "jpg", "a/._c.jpg"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"" if name in ("notes.txt", "jpg") else JPEG)
     table = folder_table(tmp_path)
     assert list(table.paths) == sorted(names) == list(table.image_ids)
     assert (table.num_classes, set(table.labels.tolist())) == (0, {-1})
@@ -213,13 +214,13 @@ def test_a_folder_of_photographs_is_listed_sorted_and_without_hidden_files(tmp_p
 
 def test_a_folder_that_links_to_itself_is_listed_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.jpg").touch()
+    (tmp_path / "a" / "x.jpg").write_bytes(JPEG)
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert image_paths(tmp_path) == ["a/x.jpg"]
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no photograph.*\.jpg \.jpeg \.png \.webp \.bmp"):
+    with pytest.raises(UserError, match=r"holds no photograph.*known by their content: JPEG, PNG, WebP"):
         folder_table(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
         folder_table(tmp_path / "nowhere")

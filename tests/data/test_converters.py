@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_pictures import JPEG
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations, read_test_set
@@ -23,6 +24,13 @@ def touch(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
+
+
+def photographs(root: Path, *names: str) -> None:
+    """Pictures of which no two have the same bytes."""
+    touch(root, *names)
+    for name in names:
+        (root / name).write_bytes(JPEG + name.encode())
 
 
 # AliProducts
@@ -263,8 +271,11 @@ def test_the_shared_grocery_photographs(grocery_root: Path, tmp_path: Path) -> N
 
 def test_a_folder_a_class_is_split_by_the_seed(tmp_path: Path) -> None:
     source = tmp_path / "my pictures"
-    touch(source, *(f"ä tea/{number}.jpg" for number in range(10)), *(f"Milk/deep/{number}.png" for number in range(5)))
-    touch(source, "one/x.webp", "Milk/readme.txt", ".git/a.jpg")
+    photographs(
+        source, *(f"ä tea/{number}.jpg" for number in range(10)), *(f"Milk/deep/{number}.png" for number in range(5))
+    )
+    photographs(source, "one/x.webp", ".git/a.jpg")
+    touch(source, "Milk/readme.txt")
     (source / "empty").mkdir()
     prepared = prepare_folder(source, tmp_path / "out", val_fraction=0.4, seed=1)
     train = read_annotations(tmp_path / "out" / "train.json", source)
@@ -282,41 +293,41 @@ def test_a_folder_a_class_is_split_by_the_seed(tmp_path: Path) -> None:
 
 
 def test_train_and_val_folders_are_the_parts(tmp_path: Path) -> None:
-    touch(tmp_path, "train/b/1.jpg", "train/a/1.jpg", "train/a/2.jpg", "val/b/9.jpg", "loose.jpg")
+    photographs(tmp_path, "train/b/1.jpg", "train/a/1.jpg", "train/a/2.jpg", "val/b/9.jpg", "loose.jpg")
     prepare_folder(tmp_path, tmp_path / "out")
     train = read_annotations(tmp_path / "out" / "train.json", tmp_path)
     val = read_annotations(tmp_path / "out" / "val.json", tmp_path)
     assert list(train.paths) == ["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg"]
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 0, 1], [1])
-    touch(tmp_path, "val/c/1.jpg")
+    photographs(tmp_path, "val/c/1.jpg")
     with pytest.raises(UserError, match=r"1 classes that .*train has no image of: c"):
         prepare_folder(tmp_path, tmp_path / "out2")
 
 
 def test_folders_that_cannot_be_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no image. Expected <class name>/<image>"):
+    with pytest.raises(UserError, match=r"holds no picture. Expected <class>/<picture>"):
         prepare_folder(tmp_path, tmp_path / "out")
-    touch(tmp_path, "a/1.jpg", "b/1.jpg")
+    photographs(tmp_path, "a/1.jpg", "b/1.jpg")
     with pytest.raises(UserError, match="give no image to val"):
         prepare_folder(tmp_path, tmp_path / "out")
     with pytest.raises(UserError, match=r"--val-fraction 1\.5"):
         prepare_folder(tmp_path, tmp_path / "out", val_fraction=1.5)
-    touch(tmp_path, "loose.jpg")
+    photographs(tmp_path, "loose.jpg")
     with pytest.raises(UserError, match=r"1 images outside any class folder, such as loose\.jpg"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "train/a/1.jpg", "val/a/1.jpg")
-    (tmp_path / "train" / "a" / os.fsdecode(b"\xff.jpg")).touch()
+    photographs(tmp_path, "train/a/1.jpg", "val/a/1.jpg")
+    (tmp_path / "train" / "a" / os.fsdecode(b"\xff.jpg")).write_bytes(JPEG)
     with pytest.raises(UserError, match="must be UTF-8"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_folders_behind_links_become_extra_roots_and_a_linked_source_is_itself(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"disk/shoe/{number}.jpg" for number in range(3)), *(f"real/hat/{n}.jpg" for n in range(3)))
+    photographs(tmp_path, *(f"disk/shoe/{number}.jpg" for number in range(3)), *(f"real/hat/{n}.jpg" for n in range(3)))
     (tmp_path / "real" / "shoe").symlink_to(tmp_path / "disk" / "shoe")
     (tmp_path / "source").symlink_to("real")
     prepared = prepare_folder(tmp_path / "source", tmp_path / "out")

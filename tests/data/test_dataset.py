@@ -17,9 +17,10 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.strings import Strings
 from shelfmark.data.bad_images import BadImageLog
-from shelfmark.data.dataset import NUM_SUBSTITUTES, ImageDataset
+from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import FileSource, UnreadableImage
+from shelfmark.data.substitutes import NUM_SUBSTITUTES
 from shelfmark.data.table import Table
 
 LABELS = [0, 0, 0, 1, 1, 2, -1]
@@ -48,7 +49,7 @@ def spoil(table: Table, *rows: int) -> None:
         table.path(row).write_bytes(b"spoilt")
 
 
-NOT_AN_IMAGE = "not a JPEG, PNG, WebP, BMP or GIF image"
+NOT_AN_IMAGE = "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"
 
 
 def test_a_sample_has_the_rows_picture_label_and_number(table: Table) -> None:
@@ -160,18 +161,32 @@ def test_the_log_counts_each_picture_once_and_lists_them_in_a_file(tmp_path: Pat
     )
 
 
-def test_above_one_percent_the_run_ends_with_the_counts_and_the_file(tmp_path: Path) -> None:
-    log = BadImageLog(tmp_path / "bad_images.csv", num_images=200)
-    log.add([bad(1), bad(2, "truncated")])
-    log.add([bad(1), bad(2, "truncated")])
+@pytest.mark.parametrize(
+    ("num_images", "limit", "allowed"),
+    [(196, 0.01, 10), (1000, 0.01, 10), (2000, 0.01, 20), (20, 0.8, 16), (30, 0.0, 10)],
+)
+def test_above_the_share_and_ten_images_the_run_ends_with_the_counts_and_the_file(
+    tmp_path: Path, num_images: int, limit: float, allowed: int
+) -> None:
+    log = BadImageLog(tmp_path / "bad_images.csv", num_images, limit)
+    for _ in range(2):
+        log.add([bad(row) for row in range(allowed - 1)] + [bad(num_images - 2, "truncated")])
     with pytest.raises(UserError) as caught:
-        log.add([bad(3)])
+        log.add([bad(num_images - 1)])
     text = str(caught.value)
-    assert "3 of 200 images could not be read, more than 1%" in text
-    assert "missing: 2, truncated: 1" in text
+    assert f"{allowed + 1} of {num_images} images could not be read, more than {allowed}" in text
+    assert f"missing: {allowed}, truncated: 1" in text
     assert "photos/1.jpg" in text
     assert str(tmp_path / "bad_images.csv") in text
-    assert len(log.file.read_text().splitlines()) == 4
+    assert f"data.max_bad_images (now {limit:g})" in text
+    assert len(log.file.read_text().splitlines()) == allowed + 2
+
+
+def test_a_set_without_one_readable_image_ends_the_run_however_small_it_is(tmp_path: Path) -> None:
+    log = BadImageLog(tmp_path / "bad_images.csv", num_images=3)
+    log.add([bad(0), bad(1)])
+    with pytest.raises(UserError, match="3 of 3 images could not be read"):
+        log.add([bad(2)])
 
 
 def test_the_log_survives_a_checkpoint_and_joins_those_of_other_processes(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def reason_for(folder: Path, data: bytes) -> str:
     return caught.value.reason
 
 
-@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
 def test_lossless_formats_give_the_very_pixels(tmp_path: Path, pixels: np.ndarray, kind: str, options: dict) -> None:
     np.testing.assert_array_equal(read(tmp_path, encoded(Image.fromarray(pixels), kind, **options)), pixels)
 
@@ -85,7 +85,7 @@ def test_photographs_have_the_pixels_that_pillow_gives(grocery_root: Path) -> No
         np.testing.assert_array_equal(read_file(photograph), by_pillow(photograph.read_bytes()))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -94,6 +94,26 @@ def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, kind: s
         result = read(tmp_path, data)
         assert result.shape == ((24, 37, 3) if orientation <= 4 else (37, 24, 3))
         np.testing.assert_array_equal(result, by_pillow(data))
+
+
+def test_a_heic_is_turned_once(tmp_path: Path, pixels: np.ndarray) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    for orientation in range(1, 9):
+        picture = Image.fromarray(pixels)
+        picture.getexif()[ORIENTATION] = orientation
+        upright = np.array(ImageOps.exif_transpose(picture), dtype=int)
+        result = read(tmp_path, encoded(picture, "HEIF", quality=100, chroma=444))
+        assert result.shape == upright.shape
+        assert np.abs(result - upright).max() <= 6
+
+
+def test_a_tiff_of_numbers_that_are_no_colours_is_refused(tmp_path: Path) -> None:
+    for numbers in (np.linspace(0, 1, 12, dtype=np.float32), np.arange(12, dtype=np.int32)):
+        data = encoded(Image.fromarray(numbers.reshape(3, 4)), "TIFF")
+        assert reason_for(tmp_path, data) == "numbers of 32 bits in place of colours; save it with 8 or 16 bits"
+    grey = np.linspace(0, 65535, 12).reshape(3, 4).astype(np.uint16)
+    result = read(tmp_path, encoded(Image.fromarray(grey), "TIFF"))
+    np.testing.assert_array_equal(result, np.repeat((grey >> 8)[..., None], 3, axis=-1))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -178,7 +198,7 @@ def test_of_several_frames_the_first_counts(tmp_path: Path, pixels: np.ndarray) 
         np.testing.assert_allclose(read(tmp_path, data).astype(int), pixels, atol=25)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_a_file_that_ends_early_is_an_error_and_not_a_half_grey_picture(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), kind)
@@ -310,7 +330,7 @@ def test_each_way_to_fail_names_the_path_the_reason_and_the_next_step(tmp_path: 
     for name, reason in [
         ("nowhere.jpg", "missing"),
         ("empty.jpg", "empty file"),
-        ("page.jpg", "not a JPEG, PNG, WebP, BMP or GIF image"),
+        ("page.jpg", "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"),
         ("folder.jpg", "a folder, not a file"),
     ]:
         with pytest.raises(UserError, match="data.on_bad_image=skip") as caught:

@@ -65,6 +65,17 @@ def test_labels_are_corrected_also_where_there_was_none_and_the_later_line_holds
     assert original.labels.tolist() == LABELS
 
 
+def test_a_column_of_names_is_for_the_reader_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "named.csv"
+    write_relabels(file, [("a", 1), ("e", 2)], {1: "=tea", 2: "rice, brown"})
+    assert file.read_text() == 'image_id,label,name\na,1,\'=tea\ne,2,"rice, brown"\n'
+    assert read_relabels(file, 3) == {"a": 1, "e": 2}
+    # The number was edited, and one name taken out.
+    file.write_text("image_id,label,name\na,2,'=tea\ne,0\ne,1,rice\n")
+    assert read_relabels(file, 3) == {"a": 2, "e": 1}
+    assert "named.csv, line 4: 'e' has label 0 further up; this line holds, with 1" in caplog.text
+
+
 def test_rows_of_one_picture_change_together(tmp_path: Path) -> None:
     one = Strings.of(["x.jpg", "y.jpg", "x.jpg"])
     twice = Table(one, np.array([0, 1, 0]), one, 3, Path("/shop"), sha256="file")
@@ -164,3 +175,14 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     write_relabels(folder / "relabel.csv", labels.items())
     assert read_image_ids(folder / "drop.txt") == list(labels)
     assert read_relabels(folder / "relabel.csv", 10) == labels
+
+
+def test_an_image_in_another_form_of_unicode_or_with_backslashes_is_recognised(tmp_path: Path) -> None:
+    named = table(["shelf/caf\u00e9.jpg", "shelf/tea.jpg", "x", "y", "z"])
+    for line, words in [
+        ("shelf/cafe\u0301.jpg", "the form of Unicode, which there is composed"),
+        ("shelf\\tea.jpg", "backslashes in place of slashes"),
+        ("shelf/Tea.jpg ", "blanks around a name and capital letters"),
+    ]:
+        with pytest.raises(UserError, match=rf"Did you mean .*\? The two differ in {words}"):
+            apply_lists(named, drop=[listed(tmp_path, "drop.txt", f"{line}\n")])

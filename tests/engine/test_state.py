@@ -16,6 +16,7 @@ from two_processes import on_two_processes
 from shelfmark.core import dist
 from shelfmark.core.contracts import Batch, Outputs
 from shelfmark.engine.memory import CrossBatchMemory
+from shelfmark.engine.options import EmaOptions
 from shelfmark.engine.progress import Progress
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
@@ -45,7 +46,8 @@ def small(name: str = "adamw", lr: float = 0.1, **groups: Any) -> TrainStep:
         LossTerm("smooth_ap", "rank", 1.0, SmoothAP(), consumes="vectors", memory=CrossBatchMemory(8)),
     ]
     options = OptimOptions(name=name, lr=lr, weight_decay=0.01, **groups)
-    return step_of(network, terms, build_optimizer(options, parameter_groups(network, options)))
+    optimizer = build_optimizer(options, parameter_groups(network, options))
+    return step_of(network, terms, optimizer, ema=EmaOptions(decay=0.9))
 
 
 def batch(seed: int = 0, broken: bool = False) -> Batch:
@@ -64,7 +66,9 @@ def everything(step: TrainStep) -> dict[str, Tensor]:
         for key, value in entry.items()
     }
     memory = {f"memory.{key}": value for key, value in state.terms[1].memory.state_dict().items()}  # type: ignore[union-attr]
-    return {**{name: value.clone() for name, value in state.network.state_dict().items()}, **optimizer, **memory}
+    weights = {name: value.clone() for name, value in state.network.state_dict().items()}
+    average = {f"ema.{name}": value.clone() for name, value in state.weights_to_evaluate().state_dict().items()}
+    return {**weights, **average, **optimizer, **memory}
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
@@ -98,11 +102,13 @@ def test_in_fp16_an_overflow_lowers_the_scale_and_counts_only_at_its_floor() -> 
     step = small("sgd")
     step.state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=100)
     weight = step.state.network.classifier.weight.clone()
+    averaged = copy.deepcopy(step.state.weights_to_evaluate().state_dict())
     for _ in range(2):
         step.state.network.classifier.weight.register_hook(lambda gradient: gradient * 2.0**20)
     found = step(batch(), learning_rate=0.1)
     assert (found.skipped, step.state.scaler.get_scale()) == ("", 2.0**119)
     assert torch.equal(step.state.network.classifier.weight, weight), "the scaler made no step"
+    assert same(step.state.weights_to_evaluate().state_dict(), averaged), "the average counted a step that was not made"
     step.state.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
     step.state.network.classifier.weight.register_hook(lambda gradient: gradient * float("inf"))
     assert step(batch(), learning_rate=0.1).skipped == "its gradient is not finite"
@@ -126,10 +132,11 @@ def test_broken_weights_and_optimizer_values_are_named() -> None:
     step(batch(), learning_rate=0.1)
     with torch.no_grad():
         step.state.network.classifier.bias[1] = float("inf")
+        step.state.weights_to_evaluate().backbone[2].running_var[0] = float("nan")
         step.state.optimizer.state[step.state.network.classifier.weight]["exp_avg"][0, 0] = float("nan")
     broken = step.state.broken_tensors()
-    assert broken[0] == "classifier.bias"
-    assert [name.split(".")[-1] for name in broken] == ["bias", "exp_avg"]
+    assert broken[:2] == ["classifier.bias", "ema.backbone.2.running_var"]
+    assert [name.split(".")[-1] for name in broken[2:]] == ["exp_avg"]
 
 
 @pytest.mark.parametrize("changed", [{}, {"decay_norm_and_bias": True}, {"non_backbone_lr_factor": 7.0}])
@@ -138,7 +145,7 @@ def test_an_optimizer_is_restored_by_name_whatever_groups_the_options_make(chang
     first(batch(), learning_rate=0.1)
     saved = first.state.state_dict()
     second = small(**changed)
-    second.state.network.load_state_dict(first.state.network.state_dict())
+    second.state.network.load_state_dict(first.state.weights_to_evaluate().state_dict())
     second.state.load_state_dict(saved)
     assert same(everything(second), everything(first))
     groups = {group["name"]: group for group in second.state.optimizer.param_groups}
@@ -200,7 +207,7 @@ def test_what_a_state_holds_comes_back() -> None:
         first.state.progress.add({"loss": torch.tensor(1.0)})
     saved = first.state.state_dict()
     second = small()
-    second.state.network.load_state_dict(first.state.network.state_dict())
+    second.state.network.load_state_dict(first.state.weights_to_evaluate().state_dict())
     # A state refers to what it is of.
     second.state.load_state_dict(copy.deepcopy(saved))
     assert isinstance(second.state, TrainState)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from shelfmark.core.errors import UserError
+from shelfmark.engine.optimizer_state import named_state, restore_named_state
 from shelfmark.optim import OptimOptions, build_optimizer
 
 
@@ -44,3 +46,53 @@ def test_bad_options_are_refused_by_their_names() -> None:
         after_steps("sgd", momentum=0.0, nesterov=True)
     with pytest.raises(UserError, match=r"optim\.betas=\[0\.9, 1\.0\]"):
         after_steps("adamw", betas=(0.9, 1.0))
+
+
+class _OnAGpu(nn.Parameter):
+    """A parameter that says that it is on a GPU."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_parameters_on_a_gpu_are_updated_by_one_kernel_and_no_others(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    for kind in ("SGD", "Adam", "AdamW"):
+        monkeypatch.setattr(torch.optim, kind, lambda groups, fused, **_: asked.append(fused))
+    there, here = _OnAGpu(torch.ones(1)), nn.Parameter(torch.ones(1))
+    for parameters in ([there], [here], [there, here]):
+        build_optimizer(OptimOptions(name=name), [{"params": [one]} for one in parameters])
+    assert asked == [True, None, None]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_state_goes_on_with_the_other_kernel(name: str, device: str) -> None:
+    def stepped(network: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1 * number)
+        optimizer.step()
+
+    def made(fused: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2).to(device)
+        optimizer = build_optimizer(OptimOptions(name=name), [{"params": list(network.parameters())}])
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        return network, optimizer
+
+    for before in (True, False):
+        whole = made(before)
+        for number in range(1, 5):
+            stepped(*whole, number)
+        first, second = made(before), made(not before)
+        for number in (1, 2):
+            stepped(*first, number)
+        second[0].load_state_dict(first[0].state_dict())
+        restore_named_state(second[1], second[0], named_state(first[1], first[0]))
+        assert [group["fused"] for group in second[1].param_groups] == [not before]
+        for number in (3, 4):
+            stepped(*second, number)
+        torch.testing.assert_close(second[0].weight, whole[0].weight, rtol=1e-6, atol=1e-7)

@@ -53,8 +53,9 @@ def test_clean_ranks_the_wrong_labels_first_and_lists_them(caplog: pytest.LogCap
     assert suspicion == sorted(suspicion, reverse=True)
     assert set(Path("v1/drop.txt").read_text().split()) == {"train_04", "train_15"}
     relabelled = Path("v1/relabel.csv").read_text().splitlines()
-    assert relabelled[0] == "image_id,label"
-    assert set(relabelled[1:]) == {"train_04,0", "train_15,1"}
+    assert relabelled[0] == "image_id,label,name"
+    assert set(relabelled[1:]) == {"train_04,0,red", "train_15,1,green"}
+    assert [(row["label_name"], row["suggested_name"]) for row in ranked if row["row"] == "4"] == [("green", "red")]
 
 
 def test_a_model_that_is_mostly_wrong_about_the_images_is_told(

@@ -140,7 +140,7 @@ def test_photographs_go_to_the_products_whose_pictures_they_resemble(
         ("soap.jpg", "known", "Soap"),
         ("tea.jpg", "new", "new 7"),
     ]
-    assert answers[0].error == "not a JPEG, PNG, WebP, BMP or GIF image"
+    assert answers[0].error == "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"
     assert answers[2].cosine is not None
     assert answers[2].cosine > 0.99
     headings, rows = assigned_rows(answers)

@@ -31,3 +31,12 @@ def test_a_whole_run_goes_through_in_mixed_precision_and_resumes(small: Path, pr
     assert main(["train", "--RESUME_MODEL", "log/mixed/best_model", "train.num_epochs=3"]) == 0
     records = read_metrics(small / "log" / "mixed_2" / "metrics.jsonl")
     assert records[-1]["epoch"] == 2
+
+
+def test_a_compiled_run_in_parts_with_an_average_resumes(small: Path) -> None:
+    options = ["losses=[{name: cross_entropy}]", "train.device=cuda", "train.compile=true", "train.accumulate_steps=2"]
+    options += ["train.ema.decay=0.9", "model.grad_checkpointing=true", "optim.name=adamw", "optim.lr=0.001"]
+    assert main(["train", *SMALL, *options, "name=all"]) == 0
+    assert main(["train", "--RESUME_MODEL", "log/all/best_model", "train.num_epochs=3", "train.compile=false"]) == 0
+    records = read_metrics(small / "log" / "all_2" / "metrics.jsonl")
+    assert records[-1]["epoch"] == 2

@@ -153,7 +153,7 @@ def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_c
         at_once = list(threads.map(one.answer, [photos, uploads] * 4))
     assert sorted(counted) == ["_check_file", "_check_file", "open_model", "read_index"]
     for found in (by_path, by_bytes, *at_once):
-        assert found.errors == {0: "not a JPEG, PNG, WebP, BMP or GIF image", 7: "missing"}
+        assert found.errors == {0: "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image", 7: "missing"}
         for ours, theirs in zip(found.neighbours, by_path.neighbours):
             np.testing.assert_array_equal(ours, theirs)
     assert by_path.neighbours.ids.shape == (8, 10)
@@ -164,7 +164,7 @@ def test_a_searcher_opened_once_answers_paths_and_bytes_with_the_digits_of_the_c
     assert one.answer(photos[:1]).neighbours.ids.tolist() == [[-1] * 10]
     answers = printed_json(["search", "--index", "index", *map(str, photos)], capsys, status=1)
     for answer, scores, rows in zip(answers, *by_path.neighbours):
-        found = [(near["score"], near["id"]) for near in answer["neighbours"]]
+        found = [(near["score"], near["id"]) for near in answer.get("neighbours", [])]
         assert found == [(score, one.index.records.ids[row]) for score, row in zip(scores.tolist(), rows) if row >= 0]
 
 
@@ -201,7 +201,7 @@ def test_an_unseen_photograph_gets_the_products_of_its_nearest_gallery_images(
     query, gallery = read_embeddings(Path("val_features")), read_embeddings(Path("index_features"))
     scores, rows = retrieval.search(query.features, gallery.features, 10, metric="cosine")
     names = json.loads(Path("train_small.json").read_text())["class_names"]
-    assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
+    assert [answer["id"] for answer in answers] == [str(photo) for photo in photos]
     for answer, expected_scores, expected_rows in zip(answers, scores, rows):
         found = [one["score"] for one in answer["neighbours"]]
         np.testing.assert_allclose(found, expected_scores, atol=1e-4)
@@ -209,8 +209,10 @@ def test_an_unseen_photograph_gets_the_products_of_its_nearest_gallery_images(
         candidates = answer["candidates"]
         assert [one["score"] for one in candidates] == sorted((one["score"] for one in candidates), reverse=True)
         assert sum(one["num_neighbours"] for one in candidates) == 10
-        assert candidates[0]["label"] == answer["neighbours"][0]["label"]
-        assert candidates[0]["name"] == names[candidates[0]["label"]]
+        assert candidates[0]["class"] == answer["neighbours"][0]["class"]
+        assert candidates[0]["name"] == names[candidates[0]["class"]]
+        best = {name: candidates[0][name] for name in ("class", "name", "score")}
+        assert answer["answer"] == {"kind": "product", **best}
         assert all(Path(one["path"]).is_file() for one in candidates)
 
 
@@ -252,21 +254,22 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_answered(
     # The huge picture alone would be 1.2 GB; the wide one is 60 MB, a few times over.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 600_000
     printed = capsys.readouterr()
-    answers = {Path(one["photo"]).name: one for one in json.loads(printed.out)}
-    reasons = {name: one["error"] for name, one in answers.items() if one["error"] is not None}
+    answers = {Path(one["id"]).name: one for one in json.loads(printed.out)}
+    reasons = {name: one["error"] for name, one in answers.items() if "error" in one}
     assert reasons == {
         "cut.jpg": "truncated",
-        "text.jpg": "not a JPEG, PNG, WebP, BMP or GIF image",
+        "text.jpg": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image",
         "empty.png": "empty file",
         "huge.png": "too many pixels",
         "missing.jpg": "missing",
     }
     assert "text.jpg could not be read: not a JPEG" in printed.err
-    found = "candidates" if command == "search" else "products"
-    assert all(bool(one[found]) == (one["error"] is None) for one in answers.values())
-    assert answers["copy.png"][found] == answers[good.name][found]
-    [alone] = printed_json([command, "--index", "index", str(tmp_path / "text.jpg")], capsys, status=1)
-    assert (alone["error"], alone[found]) == (reasons["text.jpg"], [])
+    assert all(one.keys() == {"id", "error"} for one in answers.values() if "error" in one)
+    assert all(one["candidates"] for one in answers.values() if "error" not in one)
+    assert answers["copy.png"]["candidates"] == answers[good.name]["candidates"]
+    # Without an answer to any there is no result.
+    said = error([command, "--index", "index", "--json", str(tmp_path / "text.jpg"), "missing.jpg"], capsys)
+    assert f"text.jpg could not be read: {reasons['text.jpg']}; missing.jpg could not be read: missing" in said
 
 
 def test_a_folder_stands_for_its_photographs(at: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,9 +354,9 @@ def test_a_new_product_is_added_recognised_and_removed(
     assert "3 images added" in caplog.text
     assert "'moon tea/0.png' is there already" in error(add, capsys)
     [answer] = printed_json(["recognise", "--index", str(own_index), str(photo), "--k", "3"], capsys)
-    best = answer["products"][0]
-    assert (best["label"], best["name"], best["classifier"], best["neighbours"]) == (120, "Moon tea", 0.0, 1.0)
-    assert best["probability"] == pytest.approx(0.5)
+    best = answer["candidates"][0]
+    assert (best["class"], best["name"], best["classifier"], best["neighbours"]) == (120, "Moon tea", 0.0, 1.0)
+    assert best["score"] == pytest.approx(0.5)
     assert Path(best["path"]).parent == new
     [answer] = printed_json(["search", "--index", str(own_index), str(photo), "--k", "4"], capsys)
     assert answer["candidates"][0]["num_neighbours"] == 3

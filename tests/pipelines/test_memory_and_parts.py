@@ -83,6 +83,9 @@ def test_training_in_parts_is_training_where_batch_norm_is_frozen_and_else_warns
     assert "warning" not in caplog.text
     assert main(["train", *short, "name=warned", "train.steps_per_epoch=1", "train.grad_cache=10"]) == 0
     assert caplog.text.count("train.grad_cache=10: batch norm normalises each part") == 1
+    alone = ["losses=[{name: cross_entropy}]", "train.steps_per_epoch=1", "train.accumulate_steps=5"]
+    assert main(["train", *short, *alone, "name=accumulated"]) == 0
+    assert "train.accumulate_steps=5: batch norm normalises each part of at most 7 images" in caplog.text
 
 
 def test_a_negative_number_of_images_is_refused(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

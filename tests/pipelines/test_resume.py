@@ -24,6 +24,7 @@ from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.runtime.trained_model import open_model
 
 UNTIMED = ("images_per_s", "data_wait_share")
+AVERAGED = [*SMALL, "train.ema.decay=0.9"]
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -52,7 +53,7 @@ def _run(words: list[str], folder: Path, said: Path, environment: dict[str, str]
 def _ended_at(workplace: Path, at_step: int, number: int) -> tuple[int | None, str]:
     """Starts or continues a run and sends it a signal once `at_step` is logged: its exit status, and what it said."""
     said = workplace / "said.txt"
-    words = [*SMALL, "name=ended", "data.num_workers=1", "--RESUME_MODEL", "auto"]
+    words = [*AVERAGED, "name=ended", "data.num_workers=1", "--RESUME_MODEL", "auto"]
     process = _started(words, workplace, said, {})
     assert process.pid
     file = workplace / "log" / "ended" / "metrics.jsonl"
@@ -72,7 +73,7 @@ def _ended_at(workplace: Path, at_step: int, number: int) -> tuple[int | None, s
 
 
 def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(small: Path) -> None:
-    assert main(["train", *SMALL, "name=whole"]) == 0
+    assert main(["train", *AVERAGED, "name=whole"]) == 0
     last = small / "log" / "ended" / "last"
     # The whole group hears it, the loader's process too, as from a scheduler.
     status, said = _ended_at(small, at_step=4, number=signal.SIGTERM)
@@ -88,6 +89,8 @@ def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(s
     assert _records(last.parent) == _records(small / "log" / "whole")
     summaries = [json.loads((small / "log" / name / "summary.json").read_text()) for name in ("whole", "ended")]
     assert summaries[0] == summaries[1]
+    models = [load_checkpoint(small / "log" / name / "last").read_model() for name in ("whole", "ended")]
+    assert [name for name, value in models[0].items() if not value.equal(models[1][name])] == []
     assert not (small / "log" / "ended_2").exists()
 
 

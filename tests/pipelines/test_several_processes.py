@@ -15,21 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from two_processes import on_processes
+from untrained_models import MODELS, SIZES, SPOILT_ALL, make_place
 
 from shelfmark.cli import main
 from shelfmark.cli.commands import COMMANDS
 from shelfmark.cli.options import NUM_GPUS
-from shelfmark.config.load import load
-from shelfmark.config.overrides import parse_override
 from shelfmark.core import dist
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
-from shelfmark.engine.checkpoint import save_checkpoint
 from shelfmark.pipelines import index
 from shelfmark.pipelines.calibrate import calibrate
 from shelfmark.pipelines.clean import clean
@@ -41,52 +37,9 @@ from shelfmark.pipelines.predict import predict
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.pipelines.tau_norm import tau_norm
 from shelfmark.pipelines.weigh_experts import weigh_experts
-from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.trained_model import open_model
 
 NUMBERS = (1, 2, 3)
-NUM_CLASSES = 3
-# With four in a batch: 4 batches, 3, 2, and one of two pictures; none is a multiple.
-SIZES = {"train": 13, "val": 11, "retrieval": 7, "more": 2}
-MODELS = {"run": [], "experts": ["model.experts=2"]}
-
-
-def options(place: Path) -> list[str]:
-    files = [f"data.{name}_json={place}/{name}.json" for name in ("train", "val", "retrieval")]
-    return [
-        *["model.backbone=test_resnet", "model.weights=''", "data.input_size_px=16", "data.num_workers=0"],
-        *["eval.batch_size=4", "calibrate.folds=2", "tau_norm.folds=2", "eval.metric=recall@1", "train.precision=fp32"],
-        *["data.generated=''", f"data.root={place}/pictures", f"output.tau_root={place}/log_tau", *files],
-    ]
-
-
-def make_place(place: Path) -> None:
-    """Pictures, annotations and models that have learned nothing."""
-    generator = np.random.default_rng(0)
-    (place / "pictures" / "test").mkdir(parents=True)
-    for split, number in SIZES.items():
-        records = []
-        for row in range(number):
-            name = f"{split}_{row}.png"
-            Image.fromarray(generator.integers(0, 256, (18, 20, 3), dtype=np.uint8)).save(place / "pictures" / name)
-            records.append({"fpath": name, "image_id": name, "category_id": row % NUM_CLASSES})
-        names = [f"class {label}" for label in range(NUM_CLASSES)]
-        document = {"annotations": records, "num_classes": NUM_CLASSES, "class_names": names}
-        (place / f"{split}.json").write_text(json.dumps(document))
-    for row in range(5):
-        shutil.copy(place / "pictures" / f"val_{row}.png", place / "pictures" / "test" / f"{row}.png")
-    for name, more in MODELS.items():
-        recipe = load(Recipe, None, [parse_override(word) for word in (*options(place), *more)]).config
-        facts = {
-            "config": recipe.model_dump(mode="json"),
-            "num_classes": NUM_CLASSES,
-            "class_names": names,
-            "counts": [5, 4, 4],
-            "step": 0,
-            "epoch": 0,
-            "val_is_held_out": False,
-        }
-        save_checkpoint(place / "log" / name / "last", assemble.network(recipe, NUM_CLASSES).state_dict(), {}, facts)
 
 
 def undrawn(place: Path) -> dict[str, str]:
@@ -102,6 +55,8 @@ def all_commands(place: Path) -> dict[str, str]:
     opened, experts = (open_model(place / "log" / name / "last") for name in MODELS)
     test = place / "pictures" / "test"
     embed(opened, place / "embedded", images=test)
+    embed(opened, place / "embedded_spoilt", images=place / "pictures" / "spoilt")
+    predict(opened, place / "pictures" / "spoilt", topk=2, out=place / "spoilt.csv")
     evaluate(opened, place / "scores", former=place / "scores")
     evaluate(opened, place / "scores_2", former=place / "scores")
     post_process(opened, place / "scores", Plan(("flip", "whiten")), place / "scores")
@@ -132,18 +87,9 @@ def told(case: Callable[[], object]) -> str:
     return outcome
 
 
-def spoilt(opened: Any, place: Path) -> None:
-    if dist.is_main():
-        (place / "spoilt").mkdir()
-        shutil.copy(place / "pictures" / "val_0.png", place / "spoilt" / "0.png")
-        for name in ("4.png", "5.png", "6.png", "7.png", "8.png"):
-            (place / "spoilt" / name).write_bytes(b"no picture")
-    dist.barrier()
-    embed(opened, place / "embedded_spoilt", images=place / "spoilt")
-
-
 FAILURES: dict[str, Callable[[Any, Path], object]] = {
-    "unreadable": spoilt,
+    "unreadable": lambda opened, place: embed(opened, place / "x", annotations=place / "spoilt.json"),
+    "photographs that nobody can read": lambda opened, place: embed(opened, place / "x", images=place / SPOILT_ALL),
     "features of others": lambda opened, place: embed(opened, place / "embedded", split="val"),
     "no folder": lambda opened, place: embed(opened, place / "no.json" / "x", annotations=place / "no.json"),
     "no index": lambda opened, place: index.add(place / "nothing", Source()),
@@ -186,9 +132,19 @@ def test_any_number_of_processes_writes_the_bytes_of_one(places: dict[int, Any],
 @pytest.mark.dist
 def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
     place = places[3][0]
-    rows = {"embedded": 5, "scores/embeddings/val": 11, "log/run/embeddings/train": 13, "index_features": 7}
+    rows = {
+        "embedded": 5,
+        "embedded_spoilt": 1,
+        "scores/embeddings/val": 11,
+        "log/run/embeddings/train": 13,
+        "index_features": 7,
+    }
     assert {name: len(read_embeddings(place / name)) for name in rows} == rows
     assert len((place / "submission.csv").read_text().splitlines()) == 6
+    assert (place / "spoilt.csv").read_text().splitlines()[0] == "id,predicted"
+    assert [line.split(",")[0] for line in (place / "spoilt_top2.csv").read_text().splitlines()] == ["id", "0.png"]
+    for name in ("spoilt_bad_images.csv", "embedded_spoilt_bad_images.csv"):
+        assert [line.split(",")[0] for line in (place / name).read_text().splitlines()[1:]] == list("12345")
     assert json.loads((place / "index" / "manifest.json").read_text())["num_vectors"] == 9
     for name in ("calibrated/summary.json", "log_tau/run/summary.json", "log_tau/experts/summary.json", "pseudo.json"):
         assert (place / name).is_file(), name
@@ -201,6 +157,7 @@ def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
     ("case", "said"),
     [
         ("unreadable", "UserError: .*could not be read: not a JPEG"),
+        ("photographs that nobody can read", "UserError: no photograph is left to answer: .*/8.png could not be read"),
         ("features of others", "UserError: .*its features do not fit"),
         ("no folder", "UserError: "),
         ("no index", "UserError: .*nothing"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ from two_processes import on_two_processes
 from shelfmark.config.load import load
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
+from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main
+from shelfmark.data import bad_images, image_scan
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.checked_images import CheckedImages
+from shelfmark.data.image_scan import check_images
+from shelfmark.data.options import DataOptions
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
@@ -73,6 +79,18 @@ def passes(folder: Path) -> dict[str, str]:
             found = extract(share, rows, folder / into, {})
         return f"rows {found.rows.tolist()}, unread {len(log)}"
 
+    def looked_at(numbers: list[int]) -> str:
+        data = DataOptions(num_workers=0, on_bad_image="skip", max_bad_images=0)
+        decoded: list[list[BadImage]] = []
+        with (
+            patch.object(image_scan, "_BATCH_SIZE", 2),
+            patch.object(image_scan, "_report", lambda bad, *_: decoded.append(bad)),
+        ):
+            check_images({"training": table(folder, numbers)}, data, folder / "log")
+        found = [Path(one.path).name for bad in decoded for one in bad]
+        keys = len(CheckedImages.of(folder / "log", data.root)._keys)
+        return f"{from_main(lambda: found)}, {keys} are known"
+
     cases: dict[str, Callable[[], str]] = {
         "one picture": lambda: embedded([0]),
         "no picture": lambda: embedded([]),
@@ -86,13 +104,16 @@ def passes(folder: Path) -> dict[str, str]:
         "broken weights": lambda: embedded([0, 1, 2, 3], network=MeanColour(0, lambda colour: colour / 0)),
         "crash": lambda: embedded([0, 1, 2, 3], network=MeanColour(1, crash)),
         "no folder": lambda: embedded([0, 1, 2, 3], into="0.png/out"),
+        "looked at before training": lambda: looked_at([10, 1, 2, 3, 4, 5, 0, 11]),
+        "looked at again": lambda: looked_at([3, 4, 12]),
         "crash of the first": lambda: from_main(lambda: crash(torch.empty(0))),
         "value of the first": lambda: from_main(lambda: f"made by {dist.rank()}"),
     }
     outcomes = {}
     for name, case in cases.items():
         try:
-            outcomes[name] = case()
+            with patch.object(bad_images, "ALWAYS_ALLOWED", 0):
+                outcomes[name] = case()
         except Exception as error:
             outcomes[name] = f"{type(error).__name__}: {error}"
         assert dist.gather_objects(name) == [name] * 2
@@ -119,10 +140,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
         ("first share unreadable", "rows [3, 4, 5], unread 3"),
         ("second share unreadable", "rows [0, 1, 2], unread 3"),
         ("all unreadable", "UserError: There is no image to embed"),
-        ("too many in one share", "UserError: 1 of 6 images could not be read, more than 10%"),
-        ("too many in both together", "UserError: 2 of 6 images could not be read, more than 20%"),
+        ("too many in one share", "UserError: 1 of 6 images could not be read, more than 0"),
+        ("too many in both together", "UserError: 2 of 6 images could not be read, more than 1"),
         ("broken weights", "UserError: The embedding of 0.png holds NaN"),
         ("value of the first", "made by 0"),
+        ("looked at before training", "['10.png', '11.png'], 6 are known"),
+        ("looked at again", "['12.png'], 6 are known"),
         ("a signal to one", "Stopped: stopped by SIGTERM"),
     ],
 )

@@ -95,6 +95,34 @@ def test_what_no_ensemble_can_use_is_refused_with_its_file_and_row(two: list[Pat
     assert len(join_topk(two, [1.0, 1.0], num_classes=10)[0]) == 3
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_id_that_a_file_has_twice_is_refused_in_whichever_file(two: list[Path], place: int) -> None:
+    text = two[place].read_text()
+    two[place].write_text(text + text.splitlines()[1].replace("0.", "0.0") + "\r\n")
+    repeated = text.splitlines()[1].split(",")[0]
+    said = rf"{two[place].name}, line 5, row 4: the image '{repeated}' stands in line 2, row 1 already"
+    with pytest.raises(UserError, match=said):
+        join_topk(two, [1.0, 1.0])
+
+
+def test_names_are_joined_with_files_of_old_and_two_names_of_a_class_are_refused(
+    two: list[Path], tmp_path: Path
+) -> None:
+    names = {label: f"product {label}" for label in range(10)} | {2: "=two"}
+    named = tmp_path / "named.csv"
+    write_topk(named, ["y", "x", "z"], np.array([[3], [2], [5]]), np.array([[0.9], [0.8], [0.7]]), names)
+    out = tmp_path / "joint.csv"
+    assert main(["ensemble", str(two[0]), str(named), "--out", str(out)]) == 0
+    header, *rows = (tmp_path / "joint_top1.csv").read_text().splitlines()
+    assert header == "id,class_1,score_1,name_1"
+    assert [row.rpartition(",")[2] for row in rows] == ["'=two", "product 3", "product 5"]
+    assert out.read_text().splitlines() == ["id,predicted", "x,2", "y,3", "z,5"]
+    other = tmp_path / "other.csv"
+    write_topk(other, ["x", "y", "z"], np.array([[2], [3], [5]]), np.ones((3, 1)), {**names, 3: "tea"})
+    with pytest.raises(UserError, match=r"class 3 is 'tea' in .*other.csv and 'product 3' in .*named.csv"):
+        join_topk([named, other], [1.0, 1.0])
+
+
 def test_where_the_result_cannot_go_is_told_before_files_are_read(two: list[Path], tmp_path: Path) -> None:
     two[1].write_text("broken")
     with pytest.raises(UserError, match=rf"--out {tmp_path} is a folder; name a file in it"):

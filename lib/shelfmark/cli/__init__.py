@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from shelfmark import __version__
 from shelfmark.cli.commands import COMMANDS
+from shelfmark.cli.outcome import told
 from shelfmark.cli.parser import parse, usage
 from shelfmark.cli.processes import require_one_process, run
 from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.text_safety import printable
 from shelfmark.core.write_errors import system_error_told
@@ -22,7 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. 2 means that the input was wrong and was explained."""
+    """Runs one command; returns the exit status, one of `ExitCode`."""
     keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if not error.is_told and _is_first_to_say(str(error)):
             print(printable(f"error: {error}"), file=sys.stderr)
-        return 2
+        return ExitCode.WRONG_INPUT
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(printable(str(stopped)), file=sys.stderr)
@@ -38,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # `shelfmark config --schema | head`: the reader has seen enough.
         _discard_output()
-        return 0
+        return ExitCode.DONE
     except KeyboardInterrupt:
         print("interrupted; `--RESUME_MODEL log/<run>/last` goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED
 
 
 def _is_first_to_say(text: str) -> bool:
@@ -84,10 +86,10 @@ def _discard_output() -> None:
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(COMMANDS))
-        return 0
+        return ExitCode.DONE
     if words[0] in ("-V", "--version"):
         print(f"shelfmark {__version__}")
-        return 0
+        return ExitCode.DONE
     # Some names are of two words, as `index build`.
     length = 2 if " ".join(words[:2]) in COMMANDS else 1
     name, argv = " ".join(words[:length]), words[length:]
@@ -99,4 +101,5 @@ def _run(words: list[str]) -> int:
         meant = f" Did you mean {hint!r}?" if hint else ""
         raise UserError(f"{name!r} is not a command; there are: {', '.join(COMMANDS)}.{meant}")
     require_one_process(name, command)
-    return run(command, parse(name, command, argv))
+    args = parse(name, command, argv)
+    return told(lambda: run(command, args), args.json)

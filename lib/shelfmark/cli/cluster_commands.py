@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import config_file, existing_folder, output_folder
 from shelfmark.cli.options import embeddings_folder
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
 
@@ -19,23 +20,22 @@ _SMOKE_DATA = {"fit": "labelled", "run": "new"}
 _clusterer = existing_folder("a clusterer", "`shelfmark cluster fit` writes one.")
 
 
-def fit(args: argparse.Namespace) -> int:
+def fit(args: argparse.Namespace) -> Outcome:
     embeddings, out = _embeddings(args, "fit"), _folder(args.out, args.smoke)
     from shelfmark.pipelines.cluster import fit_clusterer
 
-    fit_clusterer(_recipe(args), embeddings, out, overwrite=args.smoke)
-    return 0
+    name = fit_clusterer(_recipe(args), embeddings, out, overwrite=args.smoke)
+    return Outcome({"clusterer": out, "name": name})
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> Outcome:
     embeddings, out = _embeddings(args, "run"), _folder(args.out, args.smoke)
     clusterer = _clusterer(str(_folder(args.clusterer, args.smoke)))
     from shelfmark.cli import cluster_screens
     from shelfmark.pipelines.cluster import run_clusterer
 
     scores = run_clusterer(_recipe(args), embeddings, clusterer, out)
-    cluster_screens.clustered(scores, out)
-    return 0
+    return Outcome({"folder": out, "scores": scores}, lambda: cluster_screens.clustered(scores, out))
 
 
 def _embeddings(args: argparse.Namespace, what: str) -> Path:

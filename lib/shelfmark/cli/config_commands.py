@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from shelfmark.cli.options import CONFIG, MODEL
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option, two_columns
 from shelfmark.cli.recipes import settled_recipe
 
 
-def config(args: argparse.Namespace) -> int:
+def config(args: argparse.Namespace) -> Outcome:
     from shelfmark.config.files import shipped_configs
 
     if args.describe is not None:
-        print(_described(args))
-        return 0
+        return _described(args)
     if args.list:
-        print("\n".join(two_columns({name: _first_line(file) for name, file in shipped_configs().items()})))
-        return 0
+        shipped = {name: _first_line(file) for name, file in shipped_configs().items()}
+        return Outcome(shipped, lambda: print("\n".join(two_columns(shipped))))
     if args.resume_rules:
-        from shelfmark.engine.resume import rules_table
+        from shelfmark.engine.resume import RESUME_RULES, rules_table
 
-        print(rules_table())
-        return 0
+        return Outcome([asdict(rule) for rule in RESUME_RULES], lambda: print(rules_table()))
     from shelfmark.config.write import schema_json, to_yaml
     from shelfmark.recipe import Recipe
 
-    print(schema_json(Recipe) if args.schema else to_yaml(settled_recipe(args)))
-    return 0
+    if args.schema:
+        schema = schema_json(Recipe)
+        return Outcome(json.loads(schema), lambda: print(schema))
+    loaded = settled_recipe(args)
+    return Outcome(loaded.config.model_dump(mode="json"), lambda: print(to_yaml(loaded)))
 
 
 CONFIG_COMMANDS = {
@@ -65,9 +69,9 @@ def _first_line(file: Path) -> str:
     return " ".join(words).split(". ")[0].rstrip(".")
 
 
-def _described(args: argparse.Namespace) -> str:
+def _described(args: argparse.Namespace) -> Outcome:
     """The option; with a config or options on the command line also the value that they give it."""
-    from shelfmark.cli.option_screens import described
+    from shelfmark.cli.option_screens import as_facts, described
     from shelfmark.config.load import load
     from shelfmark.config.options import find, value_at
     from shelfmark.config.renamed import present_key
@@ -82,4 +86,5 @@ def _described(args: argparse.Namespace) -> str:
     place, key = find(top, present_key(args.describe.replace("[]", ".0")), values)
     here = (value_at(values, key), loaded.origins.get(key, "")) if key and is_given else None
     rule = rule_of(place.key)
-    return described(place, here, f"{rule.rule}: {rule.why}")
+    on_resume = f"{rule.rule}: {rule.why}"
+    return Outcome(as_facts(place, here, on_resume), lambda: print(described(place, here, on_resume)))

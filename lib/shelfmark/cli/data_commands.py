@@ -6,27 +6,27 @@ import argparse
 import sys
 
 from shelfmark.cli.existing import existing, output_folder
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import default_config
 from shelfmark.data.layouts import LAYOUTS
 
 
-def prepare(args: argparse.Namespace) -> int:
+def prepare(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.prepare import prepare as run
 
-    run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio)
-    return 0
+    return Outcome(run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio))
 
 
-def migrate(args: argparse.Namespace) -> int:
+def migrate(args: argparse.Namespace) -> Outcome:
     from shelfmark.migrate.flow import migrate as run
 
     command = args.command[0] if len(args.command) == 1 else args.command
     migrated = run(command, args.dialect, default_config().parent)
     for note in migrated.notes:
         print(f"note: {note}", file=sys.stderr)
-    print("\n".join(migrated.commands))
-    return 0
+    value = {"commands": migrated.commands, "notes": migrated.notes}
+    return Outcome(value, lambda: print("\n".join(migrated.commands)))
 
 
 DATA_COMMANDS = {

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
-from contextlib import redirect_stdout
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint, config_file, existing_folder, output_file
-from shelfmark.cli.options import JSON, MODEL
+from shelfmark.cli.options import MODEL
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
 from shelfmark.cli.recipes import published_model
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
     from shelfmark.config.load import Loaded
 
 
-def discover(args: argparse.Namespace) -> int:
+def discover(args: argparse.Namespace) -> Outcome | int:
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     loaded = _recipe(args)
     from shelfmark.parallel.launch import relaunch
@@ -31,32 +27,28 @@ def discover(args: argparse.Namespace) -> int:
     if status is not None:
         return status
     from shelfmark.cli import discover_screens
+    from shelfmark.core.files import read_json
     from shelfmark.pipelines.discover.loop import discover as run
 
     try:
         files = run(loaded, redo=args.redo, review=args.review)
     except Stopped as stopped:
         raise Stopped(stopped.number, "the same command goes on where the run stood") from None
-    if os.environ.get("RANK", "0") == "0":
-        discover_screens.discovered(files)
-    return 0
+    reports = [read_json(files.report(number)) for number in files.finished_rounds]
+    return Outcome({"run": files.folder, "rounds": reports}, lambda: discover_screens.discovered(files))
 
 
-def assign(args: argparse.Namespace) -> int:
+def assign(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import discover_screens
     from shelfmark.pipelines.discover.assign import assign as run
     from shelfmark.pipelines.discover.assign import write_assigned
 
     photos = photos_of(args)
-    with redirect_stdout(sys.stderr if args.json else sys.stdout):
-        answers = run(args.run, photos, checkpoint=args.RESUME_MODEL, overrides=args.overrides)
-        if args.out is not None:
-            write_assigned(answers, args.out)
-    if args.json:
-        print(json.dumps([asdict(answer) for answer in answers], indent=2, ensure_ascii=False))
-    else:
-        discover_screens.assigned(answers)
-    return status_of(answers, warns=True)
+    answers = run(args.run, photos, checkpoint=args.RESUME_MODEL, overrides=args.overrides)
+    if args.out is not None:
+        write_assigned(answers, args.out)
+    status = status_of(answers, warns=True)
+    return Outcome([answer.as_json() for answer in answers], lambda: discover_screens.assigned(answers), status)
 
 
 DISCOVER_COMMANDS = {
@@ -95,7 +87,6 @@ DISCOVER_COMMANDS = {
             ),
             option("--RESUME_MODEL", "folder of the run's model, if it was moved", type=checkpoint, metavar="CKPT"),
             option("--out", "CSV file for the answers", type=output_file, metavar="FILE"),
-            JSON,
         ],
     ),
 }

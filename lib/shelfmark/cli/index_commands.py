@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path
-from shelfmark.cli.options import DEVICES, JSON, RESUME, annotation_file, embeddings_folder, image_folder
+from shelfmark.cli.options import DEVICES, RESUME, annotation_file, embeddings_folder, image_folder
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
 from shelfmark.cli.recipes import model_recipe, require_checkpoint, trained_model
+from shelfmark.core.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from shelfmark.pipelines.index import Source
+    from shelfmark.pipelines.index import Added, Source
     from shelfmark.recipe import Recipe
 
 INDEX = option(
@@ -38,6 +37,18 @@ SOURCE = [
     option("--label", "class of all images in --images", type=int, metavar="LABEL"),
     option("--class-name", "name of the class in --label", metavar="NAME"),
     option(
+        "--label-from",
+        "folder: the class of an image in --images is the folder in --images that it lies in. A folder with the name of"
+        " a known class gets its number, another one becomes a new product",
+        choices=["folder"],
+    ),
+    option(
+        "--id-prefix",
+        "text before the ids of the images (default: for --images the folder's name, or as much of its path as makes"
+        " the ids new)",
+        metavar="TEXT",
+    ),
+    option(
         "--embeddings",
         "take features that `shelfmark embed` or an earlier build wrote, instead of a pass over the images",
         type=embeddings_folder,
@@ -47,82 +58,79 @@ SOURCE = [
 NEAREST = option("--k", "number of nearest gallery images to use", type=int, default=10, metavar="K")
 
 
-def build(args: argparse.Namespace) -> int:
+def build(args: argparse.Namespace) -> Outcome:
     require_checkpoint(args)
     source = _source(args)
     model = trained_model(args)
     from shelfmark.pipelines.index import build as run
 
-    run(model, args.out, source, args.kind)
-    return 0
+    return _changed(run(model, args.out, source, args.kind))
 
 
-def add(args: argparse.Namespace) -> int:
+def add(args: argparse.Namespace) -> Outcome:
     source = _source(args)
     from shelfmark.pipelines.index import add as run
 
-    run(args.index, source, args.RESUME_MODEL, args.overrides)
-    return 0
+    return _changed(run(args.index, source, args.RESUME_MODEL, args.overrides))
 
 
-def remove(args: argparse.Namespace) -> int:
+def _changed(added: Added) -> Outcome:
+    return Outcome(added.as_json(), status=ExitCode.UNREADABLE if added.errors else ExitCode.DONE)
+
+
+def remove(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.index import remove as run
+    from shelfmark.retrieval.index_files import read_manifest
 
-    run(args.index, args.ids, args.labels)
-    return 0
+    before = read_manifest(args.index)["num_vectors"]
+    left = len(run(args.index, args.ids, args.labels))
+    return Outcome({"index": args.index, "num_images": left, "num_removed": before - left})
 
 
-def info(args: argparse.Namespace) -> int:
+def info(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.index import info as run
 
-    index_screens.described(run(args.index))
-    return 0
+    facts = run(args.index)
+    return Outcome(facts, lambda: index_screens.described(facts))
 
 
-def export(args: argparse.Namespace) -> int:
+def export(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.index import export as run
 
-    run(args.index, args.out, args.format)
-    return 0
+    index = run(args.index, args.out, args.format)
+    return Outcome({"out": args.out, "format": args.format, "num_images": len(index), "dim": index.dim})
 
 
-def search(args: argparse.Namespace) -> int:
+def search(args: argparse.Namespace) -> Outcome:
     photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.search import search_photographs
 
-    with _told_aside(args.json):
-        answers = search_photographs(
-            args.index,
-            photos,
-            k=args.k,
-            combine=args.score,
-            checkpoint=args.RESUME_MODEL,
-            overrides=args.overrides,
-        )
-    (index_screens.as_json if args.json else index_screens.searched)(answers)
-    return status_of(answers, warns=args.json)
+    answers = search_photographs(
+        args.index, photos, k=args.k, combine=args.score, checkpoint=args.RESUME_MODEL, overrides=args.overrides
+    )
+    status = status_of(answers, warns=args.json)
+    return Outcome([answer.as_json() for answer in answers], lambda: index_screens.searched(answers), status)
 
 
-def recognise(args: argparse.Namespace) -> int:
+def recognise(args: argparse.Namespace) -> Outcome:
     photos = photos_of(args)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.recognise import recognise as run
 
-    with _told_aside(args.json):
-        answers = run(
-            args.index,
-            photos,
-            checkpoint=args.RESUME_MODEL,
-            overrides=args.overrides,
-            k=args.k,
-            weight=args.weight,
-            temperature=args.temperature,
-            topk=args.topk,
-        )
-    (index_screens.as_json if args.json else index_screens.recognised)(answers)
-    return status_of(answers, warns=args.json)
+    answers = run(
+        args.index,
+        photos,
+        checkpoint=args.RESUME_MODEL,
+        overrides=args.overrides,
+        k=args.k,
+        weight=args.weight,
+        temperature=args.temperature,
+        topk=args.topk,
+    )
+    status = status_of(answers, warns=args.json)
+    return Outcome([answer.as_json() for answer in answers], lambda: index_screens.recognised(answers), status)
 
 
 _SEARCH = Command(
@@ -139,7 +147,6 @@ _SEARCH = Command(
             choices=["max", "sum"],
             default="max",
         ),
-        JSON,
     ],
 )
 
@@ -215,7 +222,6 @@ INDEX_COMMANDS = {
                 metavar="T",
             ),
             option("--topk", "number of products to name for each photograph", type=int, default=5, metavar="K"),
-            JSON,
         ],
     ),
 }
@@ -224,11 +230,5 @@ INDEX_COMMANDS = {
 def _source(args: argparse.Namespace) -> Source:
     from shelfmark.pipelines.index import Source
 
-    return Source(args.split, args.annotations, args.images, args.embeddings, args.label, args.class_name)
-
-
-@contextlib.contextmanager
-def _told_aside(is_json: bool) -> Iterator[None]:
-    """What is said on the way goes to standard error, where standard output is for JSON."""
-    with contextlib.redirect_stdout(sys.stderr if is_json else sys.stdout):
-        yield
+    of_images = (args.label, args.class_name, args.label_from, args.id_prefix)
+    return Source(args.split, args.annotations, args.images, args.embeddings, *of_images)

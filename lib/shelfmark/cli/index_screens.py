@@ -1,12 +1,9 @@
-"""What the commands of an index show: tables, or the same as JSON."""
+"""What the commands of an index show."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -50,14 +47,11 @@ def recognised(answers: Sequence[Recognition]) -> None:
         _show(answer.photo, columns, rows, answer.error)
 
 
-def as_json(answers: Iterable[Answer] | Iterable[Recognition]) -> None:
-    """A list with an object a photograph, on standard output."""
-    json.dump([asdict(one) for one in answers], sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
 def described(facts: Mapping[str, Any]) -> None:
     """One line a fact, whole: hashes and paths are to be copied."""
+    facts = {name: value for name, value in facts.items() if name != "options"} | {
+        name: str(value) for name, value in facts.get("options", {}).items()
+    }
     width = max(map(len, facts))
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from shelfmark.cli.existing import output_folder
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
+from shelfmark.core.exit_codes import ExitCode
 
 
-def evaluate(args: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.core.files import unused_path
@@ -23,44 +26,52 @@ def evaluate(args: argparse.Namespace) -> int:
     former = args.out or model.run_folder / "evaluation"
     folder = from_main(lambda: unused_path(former))
     asked = ExtraScores(args.clusters, args.verification, args.legacy_metrics, args.gallery_draws)
-    screens.evaluated(folder, run(model, folder, asked, former), args.legacy_metrics)
-    if plan.steps:
-        screens.post_processed(folder, post_process(model, folder, plan, former))
-    return 0
+    summary = run(model, folder, asked, former)
+    rows = post_process(model, folder, plan, former) if plan.steps else []
+
+    def show() -> None:
+        screens.evaluated(folder, summary, args.legacy_metrics)
+        if rows:
+            screens.post_processed(folder, rows)
+
+    return Outcome({"folder": folder, "scores": summary, "post_processing": rows}, show)
 
 
-def calibrate(args: argparse.Namespace) -> int:
+def calibrate(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.calibrate import calibrate as run
 
-    screens.calibrated(run(model, args.method.split(","), args.out))
-    return 0
+    result = run(model, args.method.split(","), args.out)
+    return Outcome(asdict(result), lambda: screens.calibrated(result))
 
 
-def tau_norm(args: argparse.Namespace) -> int:
+def tau_norm(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.tau_norm import tau_norm as run
 
-    screens.recalibrated(run(model))
-    return 0
+    result = run(model)
+    return Outcome(asdict(result), lambda: screens.recalibrated(result))
 
 
-def embed(args: argparse.Namespace) -> int:
+def embed(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
-    from shelfmark.pipelines.embed import embed as run
+    from shelfmark.pipelines.embed import embed_images
+    from shelfmark.predictions.answers import of_errors
 
-    run(model, args.out, split=args.split, annotations=args.annotations, images=args.images)
-    return 0
+    found, errors = embed_images(model, args.out, args.split, args.annotations, args.images)
+    num_images, dim = found.features.shape
+    value = {"folder": args.out, "num_images": num_images, "dim": dim, "errors": of_errors(errors)}
+    return Outcome(value, status=ExitCode.UNREADABLE if errors else ExitCode.DONE)
 
 
-def clean(args: argparse.Namespace) -> int:
+def clean(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.pipelines.clean import clean as run
 
-    run(model, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
-    return 0
+    found = run(model, args.out, args.annotations, keep_accuracy=args.keep_accuracy, min_suspicion=args.min_suspicion)
+    return Outcome(found.as_json())
 
 
 MODEL_COMMANDS = {

@@ -33,6 +33,19 @@ def described(place: Place, here: tuple[Any, str] | None = None, on_resume: str 
     return "\n".join([*head, *below])
 
 
+def as_facts(place: Place, here: tuple[Any, str] | None = None, on_resume: str = "") -> dict[str, Any]:
+    """The same for programs. options: the names of the options and groups below a group."""
+    facts = {
+        "key": place.key,
+        "description": place.shape.description,
+        "value": value_of(place),
+        "default": default_of(place),
+        "on_resume": on_resume,
+        "options": [member.key for group in place.groups() for member in group.members()],
+    }
+    return facts if here is None else {**facts, "here": here[0], "set_by": here[1] or "the default"}
+
+
 def value_of(place: Place) -> str:
     """What may stand at a place, in words; '' for a group, of which its options say that."""
     groups = place.groups()

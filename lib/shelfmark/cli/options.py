@@ -21,7 +21,6 @@ MODEL = option(
     " model.weights=pretrained (docs/models.md lists names)",
     metavar="NAME",
 )
-JSON = option("--json", "write JSON to standard output instead of tables", action="store_true")
 
 annotation_file = existing_file("an annotation file", "`shelfmark prepare` makes annotation files.")
 image_folder = existing_folder("a folder of photographs")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from shelfmark.cli.outcome import Outcome
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.stopping import LAUNCH
 from shelfmark.core.text_safety import printable
 
@@ -35,6 +37,12 @@ def option(flag: str, help: str, **settings: Any) -> Option:
     return Option(flag, help, settings)
 
 
+JSON = option(
+    "--json", "write the result as JSON to standard output, and messages to standard error", action="store_true"
+)
+"""The flag that every command has; `cli.outcome` obeys it."""
+
+
 @dataclass(frozen=True)
 class Command:
     """takes_config: accepts `key=value` overrides and the 2020 flags.
@@ -44,7 +52,7 @@ class Command:
     """
 
     help: str
-    run: Callable[[argparse.Namespace], int]
+    run: Callable[[argparse.Namespace], Outcome | int]
     options: Sequence[Option] = ()
     takes_config: bool = True
     recipe: Callable[[argparse.Namespace], Recipe] | None = None
@@ -93,12 +101,19 @@ def _speaks() -> bool:
 def usage(commands: Mapping[str, Command]) -> str:
     """The page that `shelfmark --help` shows."""
     lines = two_columns({name: command.help for name, command in commands.items()})
-    return "\n".join(["usage: shelfmark COMMAND [options] [key=value ...]", "", *lines, "", "shelfmark COMMAND --help"])
+    wrapped = textwrap.wrap(exit_statuses(), _width())
+    first, last = "usage: shelfmark COMMAND [options] [key=value ...]", "shelfmark COMMAND --help"
+    return "\n".join([first, "", *lines, "", *wrapped, "", last])
+
+
+def exit_statuses() -> str:
+    """A sentence with every exit status and its meaning."""
+    return f"Exit status: {'; '.join(f'{code.value} {code.meaning}' for code in ExitCode)}."
 
 
 def two_columns(rows: Mapping[str, str]) -> list[str]:
     """Lines of names, with what is said of each behind it, wrapped to the terminal; '' for a name takes no column."""
-    width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
+    width = _width()
     column = max((len(name) for name in rows), default=0) + 4
     lines: list[str] = []
     for name, text in rows.items():
@@ -109,17 +124,21 @@ def two_columns(rows: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def _width() -> int:
+    return min(_MAX_WIDTH, shutil.get_terminal_size().columns)
+
+
 def _build(name: str, command: Command) -> argparse.ArgumentParser:
-    epilog = (
-        "key=value sets any option of the config, such as optim.lr=0.1. The flags of 2020 (--BASE_LR 0.1) work too."
+    of_config = (
+        "key=value sets any option of the config, such as optim.lr=0.1. The flags of 2020 (--BASE_LR 0.1) work too. "
     )
     parser = _Parser(
         prog=f"shelfmark {name}",
         description=command.help,
-        epilog=epilog if command.takes_config else None,
+        epilog=f"{of_config if command.takes_config else ''}{exit_statuses()}",
         allow_abbrev=False,
     )
-    for flag in command.options:
+    for flag in (*command.options, JSON):
         parser.add_argument(flag.flag, help=_with_default(flag), **flag.settings)
     return parser
 
@@ -131,4 +150,4 @@ def _with_default(flag: Option) -> str:
 
 
 def _nearest_option(word: str, command: Command) -> str | None:
-    return did_you_mean(word.split("=")[0], [flag.flag for flag in command.options])
+    return did_you_mean(word.split("=")[0], [flag.flag for flag in (*command.options, JSON)])

@@ -11,11 +11,10 @@ from typing import Protocol
 from shelfmark.cli.existing import require_one
 from shelfmark.cli.parser import option
 from shelfmark.core.errors import UserError
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.text_safety import printable
 
 PHOTOS = option("photos", "photographs, or folders of them", nargs="+", metavar="PHOTO")
-UNREADABLE = 1
-"""Exit status where some photographs could not be read; the others were answered."""
 
 
 class Answered(Protocol):
@@ -47,9 +46,15 @@ def photos_of(args: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def status_of(answers: Sequence[Answered], warns: bool) -> int:
-    """The command's exit status. warns: name what could not be read on standard error; tables say it themselves."""
-    unread = [answer for answer in answers if answer.error is not None]
-    for answer in unread if warns else ():
-        print(printable(f"warning: {answer.photo} could not be read: {answer.error}", one_line=True), file=sys.stderr)
-    return UNREADABLE if unread else 0
+def status_of(answers: Sequence[Answered], warns: bool) -> ExitCode:
+    """The command's exit status; a UserError if no photograph could be read.
+
+    warns: name what could not be read on standard error; tables say it themselves.
+    """
+    from shelfmark.runtime.photographs import require_some_read
+
+    unread = {answer.photo: answer.error for answer in answers if answer.error is not None}
+    require_some_read(sum(answer.error is None for answer in answers), unread)
+    for photo, reason in unread.items() if warns else ():
+        print(printable(f"warning: {photo} could not be read: {reason}", one_line=True), file=sys.stderr)
+    return ExitCode.UNREADABLE if unread else ExitCode.DONE

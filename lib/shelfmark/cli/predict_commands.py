@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from shelfmark.cli.existing import existing_file, output_file
 from shelfmark.cli.options import DEVICES, RESUME, image_folder
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
+from shelfmark.core.exit_codes import ExitCode
 
 
-def test(args: argparse.Namespace) -> int:
+def test(args: argparse.Namespace) -> Outcome:
     from shelfmark.config.overrides import Override
 
     if args.tta:
@@ -19,32 +22,54 @@ def test(args: argparse.Namespace) -> int:
     model = trained_model(args)
     from shelfmark.pipelines.predict import predict
 
-    predict(model, images=args.images, topk=args.topk, out=args.out)
-    return 0
+    result = predict(model, images=args.images, topk=args.topk, out=args.out)
+
+    def show() -> None:
+        from shelfmark.cli import predict_screens
+
+        # A test set is for its file.
+        if args.images is not None:
+            predict_screens.predicted(result)
+
+    return Outcome(result.as_json() if args.json else None, show, _status(result.errors))
 
 
-def ensemble(args: argparse.Namespace) -> int:
-    from shelfmark.pipelines.ensemble import ensemble as run
+def ensemble(args: argparse.Namespace) -> Outcome:
+    from shelfmark.pipelines.ensemble import joined
+    from shelfmark.predictions.answers import of_topk
 
-    run(args.files, args.weights, args.out, args.num_classes)
-    return 0
+    _, content = joined(args.files, args.weights, args.out, args.num_classes)
+    return Outcome(of_topk(*content) if args.json else None)
 
 
-def weigh_experts(args: argparse.Namespace) -> int:
+def weigh_experts(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.cli import screens
     from shelfmark.pipelines.weigh_experts import weigh_experts as run
+    from shelfmark.predictions.answers import of_errors
 
-    screens.weighed(run(model, images=args.images))
-    return 0
+    result = run(model, images=args.images)
+    value = {
+        "checkpoint": result.checkpoint,
+        "weights": result.weights,
+        "agreement": result.stability,
+        "agreement_with_equal_weights": result.equal_stability,
+        "errors": of_errors(result.errors),
+    }
+    return Outcome(value, lambda: screens.weighed(result), _status(result.errors))
 
 
-def pseudo_label(args: argparse.Namespace) -> int:
+def pseudo_label(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
-    from shelfmark.pipelines.pseudo_label import pseudo_label as run
+    from shelfmark.pipelines.pseudo_label import label_images
 
-    run(model, args.out, images=args.images, min_confidence=args.min_confidence, with_train=args.with_train)
-    return 0
+    result = label_images(model, args.out, args.images, args.min_confidence, args.with_train)
+    value = {"annotations": result.file, "num_labelled": len(result.labelled), "images": result.as_json()}
+    return Outcome(value, status=_status(result.predicted.errors))
+
+
+def _status(errors: Mapping[int, str] | Mapping[str, str]) -> ExitCode:
+    return ExitCode.UNREADABLE if errors else ExitCode.DONE
 
 
 _IMAGES = option(
@@ -68,7 +93,7 @@ PREDICT_COMMANDS = {
             ),
             option(
                 "--topk",
-                "also write the K best classes of each image with their probabilities",
+                "also write the K best classes of each image with their probabilities and names",
                 type=int,
                 default=0,
                 metavar="K",

@@ -8,6 +8,7 @@ from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING
 
 from shelfmark.cli.options import NUM_GPUS
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped, StopSignals
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from shelfmark.recipe import Recipe
 
 
-def run(command: Command, args: argparse.Namespace) -> int:
-    """Runs a command in as many processes as are asked for; returns the exit status of all."""
+def run(command: Command, args: argparse.Namespace) -> Outcome | int:
+    """What a command found, in as many processes as are asked for; the exit status of all if others have shown it."""
     if command.recipe is None:
         return command.run(args)
     # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
@@ -37,7 +38,7 @@ def run(command: Command, args: argparse.Namespace) -> int:
             raise Stopped(stopped.number, advice) from None
 
 
-def _as_one_of_all(command: Command, args: argparse.Namespace, recipe: Recipe) -> int:
+def _as_one_of_all(command: Command, args: argparse.Namespace, recipe: Recipe) -> Outcome | int:
     from shelfmark.core import dist
     from shelfmark.core.watch import Watch
 

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 
 from shelfmark.cli.existing import checkpoint_or_auto
 from shelfmark.cli.options import CONFIG, DEVICES, MODEL
+from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import resume_of_small_run, train_recipe
 from shelfmark.core.stopping import StopSignals
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace) -> Outcome | int:
     # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
     with StopSignals() as signals:
         return _train(args, signals)
 
 
-def demo(args: argparse.Namespace) -> int:
+def demo(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import screens
     from shelfmark.pipelines.demo import demo as run
 
-    screens.demo(run(train_recipe(args)))
-    return 0
+    result = run(train_recipe(args))
+    value = {
+        "run": result.run,
+        "scores": result.trained,
+        "recalibrated": {"checkpoint": result.recalibrated.checkpoint, "tau": result.recalibrated.tau},
+        "submission": result.predicted.submission,
+        "seconds": result.seconds,
+    }
+    return Outcome(value, lambda: screens.demo(result))
 
 
-def _train(args: argparse.Namespace, signals: StopSignals) -> int:
+def _train(args: argparse.Namespace, signals: StopSignals) -> Outcome | int:
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
     recipe = train_recipe(args)
     from shelfmark.cli import screens
@@ -39,19 +46,14 @@ def _train(args: argparse.Namespace, signals: StopSignals) -> int:
         return status
     from shelfmark.pipelines.train import train as run
 
-    is_main = os.environ.get("RANK", "0") == "0"
     if args.dry_run:
         resume = resume_of_small_run(args)
         with tempfile.TemporaryDirectory() as thrown_away:
             run(train_recipe(args, thrown_away), resume, args.mode, small_evaluation=True, aside=True)
-        if is_main:
-            screens.dry_run_passed()
-        return 0
+        return Outcome({"dry_run": "passed"}, screens.dry_run_passed)
     resume = resume_of_small_run(args) if args.smoke else args.RESUME_MODEL
     folder, summary = run(recipe, resume, args.mode, small_evaluation=args.smoke, aside=args.smoke)
-    if is_main:
-        screens.trained(folder, summary)
-    return 0
+    return Outcome({"run": folder, "scores": summary}, lambda: screens.trained(folder, summary))
 
 
 TRAIN_COMMANDS = {

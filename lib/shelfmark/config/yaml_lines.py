@@ -16,6 +16,7 @@ from shelfmark.config.bounds import MAX_DEPTH
 from shelfmark.config.nodes import Node
 from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import TooLarge, read_regular
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 
 Scalar = str | int | float | bool | None
 
@@ -63,10 +64,9 @@ def scalar(text: str) -> Scalar:
 def read_file(path: Path, shown: str) -> Node:
     """A file's keys and values; an empty file has none. `shown`: how messages and origins call the file."""
     try:
-        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{shown}:{line}: the file is not UTF-8 text ({error.reason}).") from None
+        text = utf8_text(read_regular(path, _MAX_BYTES))
+    except NotUtf8 as error:
+        raise UserError(f"{shown}:{error.line}: the file is {error}") from None
     except TooLarge as error:
         raise UserError(f"{shown} has {error.strerror}; is it a config file?") from None
     except OSError as error:

@@ -27,7 +27,8 @@ class BadImage(NamedTuple):
 class Batch:
     """A batch of a loader.
 
-    images: (N, 3, H, W) float32, normalised. labels: (N,) int64, -1 where there is none.
+    images: (N, 3, H, W) float32, normalised; or (N, F), the features that a frozen backbone gives for them.
+    labels: (N,) int64, -1 where there is none.
     rows: (N,) int64, each image's row in the annotation table, which is its identity.
     bad: the pictures that could not be read while this batch was made.
     """

@@ -15,6 +15,7 @@ import numpy as np
 from shelfmark.core.disk import fsync_file, fsync_folder, give_mode
 from shelfmark.core.errors import UserError
 from shelfmark.core.places import work_place
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.core.write_errors import write_errors_told
 
 
@@ -65,9 +66,11 @@ def plain(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """The value in a JSON file; a UserError names the file and place where it does not parse."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(utf8_text(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except NotUtf8 as error:
+        raise UserError(f"{path}, line {error.line}: the file is {error}") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
 

@@ -11,8 +11,10 @@ import threading
 from types import FrameType
 from typing import Any
 
+from shelfmark.core.exit_codes import ExitCode
+
 STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
-PREEMPTED, INTERRUPTED = 75, 130
+PREEMPTED, INTERRUPTED = ExitCode.PREEMPTED, ExitCode.INTERRUPTED
 ENOUGH_INTERRUPTS = 3
 LAUNCH = "SHELFMARK_LAUNCH"
 """The environment variable in which our launcher tells its processes the id of the launch."""

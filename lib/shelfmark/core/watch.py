@@ -16,9 +16,10 @@ from datetime import timedelta
 from torch.distributed import Store
 
 from shelfmark.core import dist
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.heartbeat import SignsOfWork, beat, pulse
 
-STALLED = 70
+STALLED = ExitCode.STALLED
 """Exit status of processes that ended themselves because the run did not go on: EX_SOFTWARE of sysexits.h."""
 _STORE_S = 20.0
 _NUM_FRAMES = 8

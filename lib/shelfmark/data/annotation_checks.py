@@ -20,6 +20,7 @@ import orjson
 from shelfmark.data import findings as problem
 from shelfmark.data.findings import Findings
 from shelfmark.data.identity import canonical_path, is_under
+from shelfmark.data.near_paths import NearPaths
 from shelfmark.data.real_roots import RealRoots
 
 
@@ -157,13 +158,13 @@ def _check_files(canonical: Sequence[str], root: str, extra_roots: Sequence[str]
     for index, path in enumerate(canonical):
         if path:
             by_folder[path[: path.rfind("/") + 1]].append(index)
-    roots = RealRoots((root, *extra_roots))
+    roots, near = RealRoots((root, *extra_roots)), NearPaths()
     for folder, indices in by_folder.items():
         place = os.path.join(root, folder)
         present, links = _file_names(place)
         absent = [index for index in indices if canonical[index][len(folder) :] not in present]
         for index in absent:
-            findings.error(index, problem.MISSING_FILE, _missing(os.path.join(root, canonical[index]), present))
+            findings.error(index, problem.MISSING_FILE, _missing(os.path.join(root, canonical[index]), near))
         led_out = roots.target_outside(place) if present else None
         for index in indices if links or led_out else ():
             name = canonical[index][len(folder) :]
@@ -175,13 +176,13 @@ def _check_files(canonical: Sequence[str], root: str, extra_roots: Sequence[str]
                 findings.error(index, problem.LEADS_OUT, f"{place}{name} leads to {target}, allowed: {allowed}")
 
 
-def _missing(path: str, present: Iterable[str]) -> str:
+def _missing(path: str, near: NearPaths) -> str:
     """The path of a file that is not there, with the file that may have been meant."""
     if os.path.lexists(path):
         why = "a folder" if os.path.isdir(path) else "not a regular file" if os.path.exists(path) else "a broken link"
         return f"{path} ({why})"
-    other = {name.lower(): name for name in present}.get(os.path.basename(path).lower())
-    return f"{path} (the folder has {other})" if other else path
+    found = near.found(path)
+    return f"{path} (the disk has {found[0]}: they differ in {found[1]})" if found else path
 
 
 def _file_names(folder: str) -> tuple[set[str], set[str]]:

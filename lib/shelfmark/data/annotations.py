@@ -25,10 +25,9 @@ from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
 from shelfmark.data.documents import read_document
 from shelfmark.data.findings import MISSING_FIELD, Findings
+from shelfmark.data.image_files import image_files, require_some, tell_left_out
 from shelfmark.data.limits import MAX_CLASSES
 from shelfmark.data.table import Table
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 _CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
 _ROLE = Field("role", (str,), "text")
@@ -122,38 +121,17 @@ def read_test_set(
 def folder_table(folder: Path) -> Table:
     """Every photograph in `folder` and below, sorted by relative path; the relative path is the image's id.
 
-    `sha256` is that of the list of names.
+    What counts as one is said in `image_files`; a line tells what is left out. A damaged file counts, so that whoever
+    reads it says so. `sha256` is that of the list of names.
     """
-    names = image_paths(folder)
-    if not names:
-        endings = " ".join(IMAGE_SUFFIXES)
-        raise UserError(f"{folder} holds no photograph, nor does a folder in it. Files that count end in: {endings}.")
+    files = image_files(folder)
+    names = files.with_damaged
+    require_some(files, names)
+    tell_left_out(files)
     packed = Strings.of(names)
     sha256 = hashlib.sha256(packed.data.tobytes() + packed.offsets.tobytes()).hexdigest()
     labels = np.full(len(names), -1, dtype=np.int64)
     return Table(packed, labels, packed, num_classes=0, root=Path(os.path.abspath(folder)), sha256=sha256)
-
-
-def image_paths(folder: Path) -> list[str]:
-    """The photographs in `folder` and below: relative, with forward slashes, sorted. Hidden files are left out.
-
-    Links are followed; a folder that links reach twice is listed once.
-    """
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder} is not a folder.")
-    found: list[str] = []
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = Path(os.path.relpath(parent, folder))
-        wanted = (name for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))
-        found.extend((relative / name).as_posix() for name in wanted)
-    return sorted(found)
 
 
 def _existing_root(root: Path, option: str, check_files: bool) -> Path:
@@ -235,7 +213,3 @@ def _tell_empty_classes(file: Path, table: Table) -> None:
     if len(empty):
         first = ", ".join(str(label) for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
         say(f"note: {file}: {len(empty):,} of {table.num_classes:,} classes have no image: {first}")
-
-
-def _cannot_list(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be listed: {error.strerror}.") from error

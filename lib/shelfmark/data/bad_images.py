@@ -12,20 +12,27 @@ from typing import Any
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
+
+_NUM_NAMED = 10
+ALWAYS_ALLOWED = 10
+"""Unreadable pictures that end no run, however few pictures there are: one in a hundred of 196 would be one."""
 
 
 class BadImageLog:
     """Counts unreadable pictures, lists them in `file`, and ends the run when they are too many.
 
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
-    num_images: pictures in the set. limit: the part of them that may be unreadable.
+    num_images: pictures in the set. limit: the part of them that may be unreadable, data.max_bad_images. It is never
+    less than 10 pictures and, below 1, never all of them. None is for photographs that a user asks about: any number
+    but all, and the file is written at the end of the pass.
     """
 
-    def __init__(self, file: Path, num_images: int, limit: float = 0.01) -> None:
+    def __init__(self, file: Path, num_images: int, limit: float | None = 0.01) -> None:
         self.file = file
         self.num_images = num_images
         self.limit = limit
@@ -40,6 +47,11 @@ class BadImageLog:
         """The number of unreadable pictures for each reason, the most common first."""
         return dict(Counter(bad.reason for bad in self._by_row.values()).most_common())
 
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why each picture could not be read, by its row in the set."""
+        return {row: self._by_row[row].reason for row in sorted(self._by_row)}
+
     def add(self, bad_images: Iterable[BadImage]) -> None:
         """Counts the unreadable pictures of a batch, each picture once. UserError: there are more than the limit."""
         for bad in bad_images:
@@ -47,7 +59,9 @@ class BadImageLog:
         # Write only when the list has grown by a tenth: a list of 25,000 need not be written 25,000 times.
         if len(self) > 1.1 * self._num_written:
             self.write()
-        if len(self) > self.limit * self.num_images:
+        if self.limit is None:
+            self._require_one()
+        elif self._are_too_many(self.limit):
             self.write()
             raise UserError(self._complaint())
 
@@ -55,7 +69,7 @@ class BadImageLog:
         """Adds the unreadable pictures of other processes, from their `state_dict()`s."""
         for state in states:
             self.add(BadImage(*values) for values in zip(state["rows"], state["paths"], state["reasons"]))
-        self.write()
+        self._write()
 
     @contextmanager
     def over_ranks(self) -> Iterator[None]:
@@ -79,12 +93,20 @@ class BadImageLog:
         finally:
             del failed
 
+    def _are_too_many(self, limit: float) -> bool:
+        are_all = 0 < self.num_images <= len(self) and limit < 1
+        return are_all or len(self) > allowed(self.num_images, limit)
+
     def write(self) -> None:
-        """Brings the file up to date."""
+        """Brings the file up to date, while the pass goes on."""
+        if self.limit is not None:
+            self._write()
+
+    def _write(self) -> None:
         if len(self) == self._num_written or not dist.is_main():
             return
         text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows = line_feed_writer(text)
         rows.writerow(BadImage._fields)
         rows.writerows(map(spreadsheet_cell, bad) for bad in sorted(self._by_row.values()))
         write_text(self.file, text.getvalue())
@@ -104,11 +126,31 @@ class BadImageLog:
         self._num_written = 0
         self.merge([state])
 
+    def _require_one(self) -> None:
+        if self.num_images and len(self) == self.num_images:
+            found = list(self._by_row.values())
+            named = "; ".join(f"{bad.path} could not be read: {bad.reason}" for bad in found[:_NUM_NAMED])
+            more = f"; and {len(found) - _NUM_NAMED} more" if len(found) > _NUM_NAMED else ""
+            raise UserError(f"no photograph is left to answer: {named}{more}.")
+
     def _complaint(self) -> str:
+        assert self.limit is not None
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
         examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
         return (
-            f"{len(self)} of {self.num_images} images could not be read, more than {self.limit:.0%}, so the run ends."
-            f" {reasons}. For example {examples}. All that were met are listed in {self.file};"
-            " repair them or take them out of the annotations."
+            f"{len(self)} of {self.num_images} images could not be read, more than"
+            f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons}. For example {examples}. All that"
+            f" were met are listed in {self.file}; repair them or take them out of the annotations, or allow more, by"
+            f" data.max_bad_images (now {self.limit:g})."
         )
+
+
+def read_bad_images(file: Path) -> dict[int, str]:
+    """The reason for each row in a list that a `BadImageLog` wrote."""
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return {int(row["row"]): row["reason"] for row in csv.DictReader(stream)}
+
+
+def allowed(num_images: int, limit: float) -> int:
+    """As many of `num_images` pictures may be unreadable."""
+    return max(ALWAYS_ALLOWED, int(limit * num_images))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.rng import derive_seed, numpy_generator
+from shelfmark.core.rng import derive_seed
 from shelfmark.data.images import read_rgb
 from shelfmark.data.limits import MAX_PIXELS
-from shelfmark.data.samplers import Draw, Groups
+from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import ImageSource, UnreadableImage
+from shelfmark.data.substitutes import Substitutes
 from shelfmark.data.transforms import SizedTransforms, Transform
-
-NUM_SUBSTITUTES = 20
 
 
 class Sample(NamedTuple):
@@ -36,7 +36,8 @@ class ImageDataset(Dataset[Sample]):
     on_bad_image: `error` raises UnreadableImage. `skip` reports the picture in `Sample.bad`; with
     `replace_bad` (training) another picture takes its place, of the same class where one can be read, so
     that a batch keeps its shape; without (evaluation) the sample has no image. labels: (N,) int64, -1 for none;
-    None where no picture has one. max_pixels: larger pictures are unreadable.
+    None where no picture has one. max_pixels: larger pictures are unreadable. epochs: V of them, or none; with them, a
+    sample's image is (V, 3, H, W): the row as each of these epochs draws it first.
     """
 
     def __init__(
@@ -49,42 +50,50 @@ class ImageDataset(Dataset[Sample]):
         on_bad_image: str = "error",
         replace_bad: bool = False,
         max_pixels: int = MAX_PIXELS,
+        epochs: Sequence[int] = (),
     ) -> None:
         self.source = source
         self.labels = np.full(len(source), -1) if labels is None else labels
         self.transform = transform
         self.seed = seed
         self.max_pixels = max_pixels
+        self.epochs = epochs
         self.skips = choose("data.on_bad_image", on_bad_image, ("error", "skip")) == "skip"
-        num_classes = int(self.labels.max(initial=-1)) + 1
-        self.groups = Groups.of(self.labels, num_classes) if self.skips and replace_bad else None
+        self.substitutes = Substitutes(self.labels, seed) if self.skips and replace_bad else None
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, draw: Draw) -> Sample:
         try:
-            return self._sample(draw.row, self._augmentation_seed(draw), draw.epoch)
+            return self._views(draw.row) if self.epochs else self._sample(draw.row, self._seed(draw), draw.epoch)
         except UnreadableImage as failure:
             if not self.skips:
                 raise
             bad = BadImage(draw.row, failure.path, failure.reason)
-        if self.groups is None:
+        if self.substitutes is None:
             return Sample(None, int(self.labels[draw.row]), draw.row, (bad,))
-        return self._substitute(draw, bad, self.groups)
+        return self._substitute(draw, bad, self.substitutes)
 
-    def _augmentation_seed(self, draw: Draw) -> int:
+    def _seed(self, draw: Draw) -> int:
         repeats = (draw.occurrence,) if draw.occurrence else ()
         return derive_seed(self.seed, "augment", draw.epoch, draw.row, *repeats)
 
     def _sample(self, row: int, seed: int, epoch: int) -> Sample:
-        transform = self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform
-        image = transform(read_rgb(self.source, row, self.max_pixels), seed)
+        image = self._transform_at(epoch)(read_rgb(self.source, row, self.max_pixels), seed)
         return Sample(image, int(self.labels[row]), row)
 
-    def _substitute(self, draw: Draw, bad: BadImage, groups: Groups) -> Sample:
+    def _views(self, row: int) -> Sample:
+        rgb = read_rgb(self.source, row, self.max_pixels)
+        views = [self._transform_at(epoch)(rgb, self._seed(Draw(row, epoch))) for epoch in self.epochs]
+        return Sample(torch.stack(views), int(self.labels[row]), row)
+
+    def _transform_at(self, epoch: int) -> Transform:
+        return self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform
+
+    def _substitute(self, draw: Draw, bad: BadImage, substitutes: Substitutes) -> Sample:
         failures = [bad]
-        for row in self._candidates(draw, groups):
+        for row in substitutes.rows_for(draw):
             try:
                 seed = derive_seed(self.seed, "augment_substitute", *draw)
                 return self._sample(row, seed, draw.epoch)._replace(bad=tuple(failures))
@@ -94,12 +103,3 @@ class ImageDataset(Dataset[Sample]):
             f"{bad.path} could not be read ({bad.reason}), nor could {len(failures) - 1} other images in its"
             f" place, the last of them {failures[-1].path} ({failures[-1].reason}). Is data.root right?"
         )
-
-    def _candidates(self, draw: Draw, groups: Groups) -> Iterator[int]:
-        """At most NUM_SUBSTITUTES rows: up to half of them of the draw's class, then rows of any class."""
-        generator = numpy_generator(self.seed, "substitute", *draw)
-        label = int(self.labels[draw.row])
-        same_class = groups.of_class(label) if label >= 0 else groups.rows[:0]
-        same_class = generator.permutation(same_class[same_class != draw.row])[: NUM_SUBSTITUTES // 2]
-        yield from same_class.tolist()
-        yield from generator.choice(groups.rows, NUM_SUBSTITUTES - len(same_class)).tolist()

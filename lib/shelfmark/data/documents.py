@@ -11,6 +11,7 @@ import orjson
 
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.regular_files import read_regular
+from shelfmark.core.text_encoding import UTF8_MARK, NotUtf8, other_encoding
 
 _OTHER_KIND = {
     "annotations": "It has 'images', so it is a test set (data.test_json), or a raw file that"
@@ -24,8 +25,11 @@ def read_document(file: Path, key: str) -> tuple[dict[str, Any], str]:
     raw = _file_bytes(file)
     try:
         # Windows programs begin a UTF-8 file with a mark that JSON does not know.
-        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
+        document = orjson.loads(raw.removeprefix(UTF8_MARK))
     except orjson.JSONDecodeError as error:
+        if other_encoding(raw):
+            told = NotUtf8(raw)
+            raise UserError(f"{file}, line {told.line}: the file is {told}") from None
         raise UserError(f"{file} is not valid JSON: {error}. Was it written or copied to the end?") from None
     shape = f'{{"{key}": [...]}}'
     if not isinstance(document, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.dist import is_main
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
@@ -43,7 +43,10 @@ _NEXT_STEPS = {
         "where the images behind the link are meant, add the folder that holds them to data.extra_roots: the images"
         " of an annotation file come from data.root and from there alone."
     ),
-    MISSING_FILE: "check data.root, or delete the records of files that are gone.",
+    MISSING_FILE: (
+        "check data.root, or delete the records of files that are gone. Where the disk has a file of nearly the same"
+        " name, write the name as the disk has it, or rename the file."
+    ),
 }
 
 
@@ -87,7 +90,7 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
     """Writes the list, in the main process alone, and returns the sentence that says where it is."""
     target = folder / f"{file.stem}.findings.csv"
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(("index", "problem", "value", "path"))
     rows.writerows(map(spreadsheet_cell, (*finding, paths[finding.record])) for finding in findings)
     try:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
+from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""The formats that are read, by Pillow's names. A phone's .jpg of several pictures (MPO) counts as JPEG."""
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
@@ -21,6 +20,8 @@ _ORIENTATION_TAG = 0x0112
 
 # Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. A temporary filter would not be thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# A damaged TIFF is an error of ours as well.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 def read_rgb(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -31,16 +32,19 @@ def read_rgb(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> np.
 def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB, the way up that its EXIF orientation says.
 
-    Grey, palette and CMYK become RGB, 16 bits become 8, transparent pixels are laid over white; colour
-    profiles are not applied; of several frames the first counts. Raises UnreadableImage, also for a JPEG that the
-    decoder has warned of. name: for that error.
+    The format is known by the first bytes. Grey, palette and CMYK become RGB, 16 bits become 8, transparent pixels are
+    laid over white; colour profiles are not applied; of several frames or pages the first counts. Raises
+    UnreadableImage, also for a JPEG that the decoder has warned of. name: for that error.
     """
+    decoder = _decoder(data, name)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=(decoder,)) as image:
             shrink = _shrink(image, max_pixels)
             pixels = _decode(image, data, shrink) if shrink else None
     except UnidentifiedImageError:
-        raise UnreadableImage(name, "not a JPEG, PNG, WebP, BMP or GIF image") from None
+        raise UnreadableImage(name, "damaged") from None
+    except _NoRuleError as error:
+        raise UnreadableImage(name, str(error)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise UnreadableImage(name, "too many pixels") from None
     except Exception as error:
@@ -58,9 +62,36 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
         pixels = np.array(_as_rgb(image))
+    except _NoRuleError as error:
+        raise UnreadableImage(name, str(error)) from None
     except Exception as error:  # of a file that was cut off, when its pixels are wanted
         raise UnreadableImage(name, _reason(error)) from error
     return _upright(pixels, _orientation(image))
+
+
+class _NoRuleError(ValueError):
+    """The picture is sound, but its numbers have no brightness that is agreed upon."""
+
+
+def _decoder(data: bytes, name: str) -> str:
+    """Pillow's name of the picture's format. A phone's .jpg of several pictures (MPO) counts as JPEG."""
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind is None:
+        raise UnreadableImage(name, f"not a {NAMES_READ} image")
+    if kind.name == "TIFF" and is_camera_raw(lambda number, place: data[place : place + number]):
+        kind = CAMERA_RAW
+    if kind.why_not:
+        raise UnreadableImage(name, kind.why_not)
+    if kind.decoder == "HEIF":
+        _register_heif()
+    return kind.decoder
+
+
+@cache
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def _reason(error: Exception) -> str:
@@ -85,10 +116,11 @@ def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
         if pixels is not None and image.mode in ("RGB", "L"):
             return _upright(pixels, _orientation(image))
         # A broken download often leaves a file of full length that ends in zeros, which decode as grey.
-        image = Image.open(io.BytesIO(data.rstrip(b"\0")), formats=FORMATS)
+        image = Image.open(io.BytesIO(data.rstrip(b"\0")), formats=_JPEGS[:1])
         image.draft(None, (image.width // shrink, image.height // shrink))
     # Loaded before the orientation is read: reading it loads a PNG too, and there an error counts as no orientation.
     image.load()
+    # A TIFF is upright already, and a HEIC: their decoders turn them, and take the orientation away.
     return _upright(np.array(_as_rgb(image)), _orientation(image))
 
 
@@ -111,6 +143,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise _NoRuleError("numbers of 32 bits in place of colours; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         # The upper byte, which is also what Pillow keeps of 16-bit colour; its own conversion clips instead.
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -1,7 +1,7 @@
 """Lists that a person edits, applied to an annotation table: images to keep, to drop, and to label anew.
 
     keep.txt, drop.txt   one image_id a line (fpath where a record has none)
-    relabel.csv          image_id,label with that header line
+    relabel.csv          image_id,label with that header line; a third column, name, is for the reader and not looked at
 
 Empty lines, and lines that begin with `# `, are passed over.
 """
@@ -17,14 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.text_safety import printable, spreadsheet_cell
 from shelfmark.data.identity import identities
+from shelfmark.data.near_paths import near_name
 from shelfmark.data.table import Table
 
 RELABEL_HEADER = ["image_id", "label"]
+NAMED_HEADER = [*RELABEL_HEADER, "name"]
 
 
 def apply_lists(
@@ -33,7 +38,7 @@ def apply_lists(
     """The table after the lists are applied; its sha256 changes if the table does.
 
     keep: only the images of these files stay. drop: these images go, even if `keep` or `relabel` names them.
-    relabel: if an image is named twice, the later line or file holds.
+    relabel: if an image is named twice, the later line or file holds; two labels in one file are told.
     Raises a UserError for an image that the table does not have, or has more than one picture for.
     """
     labels = table.labels.copy()
@@ -68,7 +73,7 @@ def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
     reader = csv.reader(_lines(file))
     try:
         header = next(reader, [])
-        if header != RELABEL_HEADER:
+        if header not in (RELABEL_HEADER, NAMED_HEADER):
             begins = f"; it begins with {_cut(','.join(header))!r}" if header else "; it is empty"
             raise UserError(f"{file} must begin with the line {','.join(RELABEL_HEADER)}{begins}.")
         begin = reader.line_num + 1
@@ -76,10 +81,12 @@ def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
             place, begin = f"{file}, line {begin}", reader.line_num + 1
             if not row or _is_passed_over(row[0]):
                 continue
-            label = row[1].strip() if len(row) == 2 else ""
+            label = row[1].strip() if len(row) in (2, len(header)) else ""
             if not (label.isdecimal() and len(label) < 20 and int(label) < num_classes):
                 wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
                 raise UserError(f"{place}: {_cut(','.join(row))!r}; {wanted}.")
+            if row[0] in found and found[row[0]][0] != int(label):
+                say(f"note: {place}: {row[0]!r} has label {found[row[0]][0]} further up; this line holds, with {label}")
             found[row[0]] = int(label), place
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: no CSV: {error}.") from None
@@ -91,10 +98,15 @@ def write_image_ids(file: Path, image_ids: Iterable[str]) -> None:
     write_text(file, "".join(f"{one}\n" for one in image_ids))
 
 
-def write_relabels(file: Path, labels: Iterable[tuple[str, int]]) -> None:
-    """Writes a relabel list of image ids and labels."""
+def write_relabels(file: Path, labels: Iterable[tuple[str, int]], names: Mapping[int, str] | None = None) -> None:
+    """Writes a relabel list of image ids and labels. names: of classes, for a third column."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([RELABEL_HEADER, *labels])
+    rows = line_feed_writer(text)
+    rows.writerow(NAMED_HEADER if names else RELABEL_HEADER)
+    for image_id, label in labels:
+        rows.writerow(
+            [image_id, label, *([spreadsheet_cell(printable(names.get(label, ""), one_line=True))] if names else [])]
+        )
     write_text(file, text.getvalue())
 
 
@@ -116,8 +128,10 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
     unknown = [one for one in rows if not rows[one]]
     if unknown:
         first, more = unknown[0], f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        close = did_you_mean(first, table.image_ids)
+        near = near_name(first, table.image_ids)
+        close = near[0] if near else did_you_mean(first, table.image_ids)
         hint = f" Did you mean {close!r}?" if close else ""
+        hint += f" The two differ in {near[1]}." if near else ""
         raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
     for one, found in rows.items():
         paths = {table.paths[row] for row in found}
@@ -145,11 +159,9 @@ def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
 
 def _lines(file: Path) -> list[str]:
     try:
-        # Windows programs begin a UTF-8 file with a mark that would belong to the first image's id.
-        text = read_regular(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"data.lists: {file}, line {line}: not UTF-8 text; save the list as UTF-8.") from None
+        text = utf8_text(read_regular(file))
+    except NotUtf8 as error:
+        raise UserError(f"data.lists: {file}, line {error.line}: {error}") from None
     except OSError as error:
         raise UserError(f"data.lists: {file} cannot be read: {error.strerror}.") from None
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import torch
@@ -17,6 +17,13 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_parent
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
+
+
+class EpochLoader(Protocol):
+    """What a training reads: this process's part of the batches of each epoch."""
+
+    def num_batches(self, epoch: int) -> int: ...
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
 
 
 class TrainLoader:

@@ -103,6 +103,17 @@ class DataOptions(Section):
         "error",
         "what happens if an image cannot be read. error: the run ends. skip: the image is left out, counted and listed",
     )
+    max_bad_images: Fraction = option(
+        0.01,
+        "share of unreadable images, with on_bad_image=skip, above which the run ends. 10 images are always allowed,"
+        " and all images never",
+    )
+    check_images: Literal["auto", "always", "never"] = option(
+        "auto",
+        "whether every training and validation image is decoded before the first step, so that all unreadable ones are"
+        " found at once. Images that were found readable are remembered by path, size and time. auto: only if at most"
+        " 20,000 images are not remembered",
+    )
     max_image_bytes: Positive = option(MAX_BYTES, "an image file with more bytes than this counts as unreadable")
     max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = option(
         MAX_PIXELS,

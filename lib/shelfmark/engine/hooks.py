@@ -184,7 +184,8 @@ class Evaluate(Hook):
 class Checkpoint(Hook):
     """Saves `last` every `every_steps`, `every_minutes` and `every_epochs`, and `best_model` after the best epoch.
 
-    every_steps, every_minutes: 0 is off. now_s: the clock.
+    every_steps, every_minutes: 0 is off. now_s: the clock. is_saved: whether `last` has the state that the run begins
+    with.
     """
 
     name = "checkpoint"
@@ -198,12 +199,13 @@ class Checkpoint(Hook):
         every_steps: int = 0,
         every_minutes: float = 0.0,
         now_s: Callable[[], float] = time.monotonic,
+        is_saved: bool = True,
     ) -> None:
         self.state, self.checkpointer = state, checkpointer
         self.every_epochs, self.num_epochs = every_epochs, num_epochs
         self.every_steps, self.every_minutes, self.now_s = every_steps, every_minutes, now_s
         self._saved_at_s = now_s()
-        self._saved = self._place()
+        self._saved = self._place() if is_saved else None
         self._is_sound: Callable[[], bool] = lambda: True
 
     def step_ends(self, done: StepDone) -> None:

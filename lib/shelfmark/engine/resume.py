@@ -47,11 +47,18 @@ RESUME_RULES = (
     ResumeRule("model.classifier.init", "follows", "the checkpoint holds the classifier"),
     ResumeRule("model.freeze_bn", "free", "batch-norm statistics are kept, or learned, from the checkpoint on"),
     ResumeRule("model.sync_bn", "free", "which statistics batch norm uses, from the checkpoint on"),
+    ResumeRule("model.grad_checkpointing", "free", "activations are kept or computed again, with the same result"),
     ResumeRule("model.channels_last", "free", "the memory format does not change the weights"),
     ResumeRule("losses", "free", "a new loss starts with an empty memory; its head has to be in the model"),
     ResumeRule("optim", "free", "rates, decay and momentum hold from the checkpoint on"),
     ResumeRule("optim.name", "refused", f"the checkpoint holds another optimizer: leave it out, or {FINETUNE}"),
     ResumeRule("train", "free", "if the number of steps in an epoch changes, the schedule goes on by epoch"),
+    ResumeRule(
+        "train.ema",
+        "free",
+        "an average that is new begins with the checkpoint's weights; without it the run goes on with the weights"
+        " behind the average",
+    ),
     ResumeRule("train.stages", "free", "later stages may change; a change of a stage that has begun is refused"),
     ResumeRule("eval", "free", "holds from the checkpoint on"),
     ResumeRule(

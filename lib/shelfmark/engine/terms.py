@@ -62,6 +62,10 @@ class LossTerm:
             return self.function.over_ranks(output, labels, outputs.heads[self.vectors_head], step=step, **memory)
         return self.function.over_ranks(self._input(output), labels, step=step, **memory)
 
+    def divisor(self, labels: Tensor, step: int) -> Tensor:
+        """What the loss of rows with these labels divides by, 0-dim, for a loss that adds over rows."""
+        return self.function.divisor(labels, step)
+
     def remember(self, outputs: Outputs, labels: Tensor) -> None:
         """Adds this batch to the memory, if there is one."""
         if self.memory is not None:

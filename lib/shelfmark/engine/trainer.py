@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from shelfmark.core.heartbeat import beat
-from shelfmark.data.loader import TrainLoader
+from shelfmark.data.loader import EpochLoader
 from shelfmark.engine.hook import Hooks, StepDone
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
@@ -24,7 +24,7 @@ class Trainer:
 
     state: TrainState
     step_for: Callable[[int], TrainStep]
-    loader: TrainLoader
+    loader: EpochLoader
     learning_rate: StagedRate
     hooks: Hooks
     num_epochs: int

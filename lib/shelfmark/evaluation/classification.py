@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
 from shelfmark.core.text_safety import spreadsheet_cell
@@ -88,7 +88,7 @@ def write_per_class(
         atomic_path(path) as beside,
         open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = line_feed_writer(stream)
         writer.writerow(["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"])
         for label, (total, correct) in enumerate(zip(totals, corrects)):
             name = "" if class_names is None else spreadsheet_cell(class_names[label])

@@ -27,6 +27,7 @@ class CenterLoss(Loss):
     it is a sum over the rows and the centres have a learning rate of their own.
     """
 
+    adds_over_rows: ClassVar[bool] = True
     consumes: ClassVar[HeadOutput] = "proxies"
 
     def __call__(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> Tensor:

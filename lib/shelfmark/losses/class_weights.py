@@ -36,6 +36,10 @@ class DeferredWeights:
         """As the loss of that step: see `ClassificationLoss`."""
         return self._loss(step).over_ranks(logits, labels, step)
 
+    def divisor(self, labels: Tensor, step: int = 0) -> Tensor:
+        """As that of the loss of that step: see `ClassificationLoss`."""
+        return self._loss(step).divisor(labels, step)
+
     @property
     def takes_probabilities(self) -> bool:
         return self.late.takes_probabilities

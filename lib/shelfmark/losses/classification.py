@@ -49,6 +49,7 @@ class ClassificationLoss(Loss):
 
     consumes: ClassVar[HeadOutput] = "logits"
     takes_probabilities: ClassVar[bool] = True
+    adds_over_rows: ClassVar[bool] = True
     default_head: ClassVar[str] = "classifier"
     weight: Tensor | None
     """w: (C,) class weights, finite and not negative; None is 1 for all."""
@@ -78,6 +79,16 @@ class ClassificationLoss(Loss):
         the loss is NaN on each.
         """
         return self.mean_over_ranks(self._labelled(logits, labels, raises=False), step)
+
+    def divisor(self, labels: Tensor, step: int = 0) -> Tensor:
+        """The sum of the weights at the labels, sum_nk t_nk w_k: 0-dim float64."""
+        if labels.is_floating_point():
+            share = labels.double()
+            return (share if self.weight is None else share * self.weight.to(share)).sum()
+        counted = (labels != UNLABELLED).double()
+        if self.weight is None:
+            return counted.sum()
+        return (counted * self.weight.to(counted)[labels.clamp(0, len(self.weight) - 1)]).sum()
 
     def mean(self, batch: LabelledRows, step: int = 0) -> Tensor:
         """The call, for logits that are checked."""

@@ -18,6 +18,7 @@ class CosineSoftmax(Loss):
     The mean is over the rows with a label; without any the loss is 0 and its gradient zeros.
     """
 
+    adds_over_rows: ClassVar[bool] = True
     consumes: ClassVar[HeadOutput] = "cosines"
 
     def logits(self, cosine: Tensor, labels: Tensor) -> Tensor:

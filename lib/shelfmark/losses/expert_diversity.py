@@ -38,6 +38,7 @@ class ExpertDiversity(Loss):
     the classification losses on head `experts` have it.
     """
 
+    adds_over_rows: ClassVar[bool] = True
     consumes: ClassVar[HeadOutput] = "experts"
     default_head: ClassVar[str] = "experts"
     takes_probabilities: ClassVar[bool] = True

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 
 from torch import Tensor
 
+from shelfmark.core.contracts import UNLABELLED
+
 HeadOutput = Literal["logits", "vectors", "cosines", "proxies", "logits_and_vectors", "experts"]
 """What a loss consumes, and a head produces.
 
@@ -33,6 +35,10 @@ class LossFunction(Protocol):
         Its gradient keeps the rule of `shelfmark.core.dist`. `step=` is the optimizer's and decides random draws.
         """
 
+    @property
+    def divisor(self) -> Callable[..., Tensor]:
+        """See `Loss.divisor`."""
+
 
 class Loss:
     """Base of all losses. A loss is a frozen dataclass, and its own config: see `option`.
@@ -44,8 +50,19 @@ class Loss:
     consumes: ClassVar[HeadOutput]
     takes_probabilities: ClassVar[bool] = False
     """Whether labels may be probabilities (N, C), as mixup makes them."""
+    adds_over_rows: ClassVar[bool] = False
+    """Whether the loss is a sum of what each row costs by itself, divided by `divisor`. Such a batch may be taken in
+    parts, one after the other (`train.accumulate_steps`)."""
     default_head: ClassVar[str] = ""
     """The head of a config entry that names none; '': the entry must name one."""
+
+    def divisor(self, labels: Tensor, step: int = 0) -> Tensor:
+        """What the loss of rows with these labels divides by, 0-dim; those of parts add up to that of the batch.
+
+        It is how many rows have a label. labels: as the loss takes them. Only for `adds_over_rows`.
+        """
+        counted = labels.sum(1) > 0 if labels.is_floating_point() else labels != UNLABELLED
+        return counted.sum()
 
 
 def option(default: Any, description: str, *, key: str = "", config_default: Any = MISSING) -> Any:

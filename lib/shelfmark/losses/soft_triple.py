@@ -31,6 +31,7 @@ class SoftTripleLoss(Loss):
     and 8 and the regulariser for an adaptive number of centres.
     """
 
+    adds_over_rows: ClassVar[bool] = True
     consumes: ClassVar[HeadOutput] = "proxies"
 
     scale: float = option(20.0, "factor of the similarities before the softmax, above 0")

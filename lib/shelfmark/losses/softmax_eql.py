@@ -30,6 +30,7 @@ class SoftmaxEQL(ClassificationLoss):
     """
 
     takes_probabilities: ClassVar[bool] = False
+    adds_over_rows: ClassVar[bool] = False  # its draws depend on a row's place in the batch
 
     counts: Counts
     gamma: float = option(

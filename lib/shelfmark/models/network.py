@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.seeding import seeded
 from shelfmark.models.adapters import add_adapters
+from shelfmark.models.backbones.checkpointing import checkpoint_gradients
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.pooling import replace_pooling
 from shelfmark.models.backbones.shape import shaped_backbone, unpooled_backbone
@@ -104,16 +105,29 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         return self.outputs(self.embed(images))
 
-    def embed(self, images: Tensor) -> Tensor:
-        """The embedding (N, D), un-normalised, float32 under autocast too."""
-        if len(images) == 1 and self.learns_statistics:
+    def embed(self, images: Tensor, backbone: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The embedding (N, D), un-normalised, float32 under autocast too. backbone: stands in for the network's own,
+        such as a compiled form of it."""
+        return self.embedding_of(self.features(images, backbone))
+
+    def features(self, images: Tensor, backbone: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The backbone's features (N, F); of experts theirs side by side. Under autocast in its precision."""
+        self._require_statistics_of(len(images))
+        return (backbone or self.backbone)(images.contiguous(memory_format=self.memory_format))
+
+    def embedding_of(self, features: Tensor) -> Tensor:
+        """The embedding (N, D) of the backbone's features (N, F)."""
+        self._require_statistics_of(len(features))
+        return at_least_float32(self.embedding(features))
+
+    def _require_statistics_of(self, num_images: int) -> None:
+        if num_images == 1 and self.learns_statistics:
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
-                " Raise train.batch_size to at least 2 per process (and train.grad_cache, if it is on, to at least 3),"
-                " or set model.freeze_bn=true (which leaves model.neck=bn to learn)."
+                " Raise train.batch_size to at least 2 per process (with train.accumulate_steps, 2 for each part; and"
+                " train.grad_cache, if it is on, to at least 3), or set model.freeze_bn=true (which leaves"
+                " model.neck=bn to learn)."
             )
-        features = self.backbone(images.contiguous(memory_format=self.memory_format))
-        return at_least_float32(self.embedding(features))
 
     def outputs(self, embedding: Tensor) -> Outputs:
         """The outputs of the classifier and the heads for an embedding (N, D)."""
@@ -176,7 +190,14 @@ def build_network(
         raise UserError(f"data.num_classes={num_classes}: a classifier needs at least one class.")
     if options.experts > 1 and options.neck != "none":
         raise UserError(f"model.neck={options.neck} normalises one embedding; set model.experts=1, or model.neck=none.")
+    if options.experts > 1 and options.grad_checkpointing:
+        raise UserError(
+            "model.grad_checkpointing=true computes a backbone's own blocks again, not those of experts; set"
+            " model.experts=1, or model.grad_checkpointing=false."
+        )
     body, num_features = _build_body(options, seed, options.weights if load_weights else "")
+    if options.grad_checkpointing:
+        checkpoint_gradients(body)
     body = add_adapters(body, options.adapters, seed)
     with seeded(derive_seed(seed, "model.embedding")):
         embedding = _build_embedding(num_features, options)

@@ -158,6 +158,12 @@ class ModelOptions(Section):
         "with several GPUs: whether batch norm uses the statistics of the whole batch. false: each"
         " process uses those of its own part of the batch",
     )
+    grad_checkpointing: bool = option(
+        False,
+        "gradient checkpointing: whether the activations within the backbone's blocks are computed again in"
+        " the backward pass, in place of being kept. A step takes less memory and about a third more time;"
+        " its result is the same",
+    )
     channels_last: bool = option(
         False, "whether PyTorch's channels_last memory format is used. It makes ResNet faster and ResNeSt slower"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -26,3 +27,11 @@ def wrapped(network: nn.Module, device: torch.device) -> nn.Module:
     # Statistics are averaged over processes (`average_statistics`); broadcasting would take those of rank 0 each step.
     options: dict[str, Any] = {_SYNC_BUFFERS: False}
     return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None, **options)
+
+
+def synchronised(network: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """A block for a forward and a backward pass of a `wrapped` network. Without `now` each process keeps the gradient
+    of its own rows; the next pass with it averages the sum of all since then over processes."""
+    if now or not isinstance(network, DistributedDataParallel):
+        return nullcontext()
+    return network.no_sync()

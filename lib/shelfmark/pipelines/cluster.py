@@ -42,10 +42,10 @@ _SMOKE = {
 }
 
 
-def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool = False) -> None:
+def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool = False) -> str:
     """Writes the clusterer of `recipe.discovery.clusterer`, fitted on labelled embeddings, to the folder `out`.
 
-    overwrite: replace an existing clusterer; False raises a UserError.
+    Returns the clusterer's name. overwrite: replace an existing clusterer; False raises a UserError.
     """
     if not overwrite and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; remove it if it is not needed, or give another --out.")
@@ -65,6 +65,7 @@ def fit_clusterer(recipe: Recipe, embeddings: Path, out: Path, overwrite: bool =
         save_whitening(out, whitening)
     write_clusterer(out, clusterer)
     say(f"{clusterer.name}, fitted on {len(read):,} embeddings, is in {out}")
+    return clusterer.name
 
 
 def run_clusterer(recipe: Recipe, embeddings: Path, folder: Path, out: Path) -> dict[str, Scores]:

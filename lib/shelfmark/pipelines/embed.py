@@ -15,21 +15,33 @@ from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import matched_or_own, same_beginning
 from shelfmark.data.table import Table
 from shelfmark.recipe import assemble
-from shelfmark.runtime.features import model_features
+from shelfmark.runtime.features import features_of_photographs, model_features
 from shelfmark.runtime.trained_model import TrainedModel
 
 
 def embed(
     model: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
 ) -> Embeddings:
+    """As `embed_images`, the embeddings alone."""
+    return embed_images(model, out, split, annotations, images)[0]
+
+
+def embed_images(
+    model: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
+) -> tuple[Embeddings, dict[str, str]]:
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
 
     Features in `out` that fit are kept, with the present labels and ids of the annotations. UserError: they do not fit.
+    Also, by its id, why a photograph of the folder could not be read; it has no row. UserError: none could be read.
     """
     with together():
         require_place(out, "--out", is_folder=True)
         table = _table(model, split, annotations, images)
-    features = model_features(model, table, out, may_replace=False)
+    errors: dict[str, str] = {}
+    if images is None:
+        features = model_features(model, table, out, may_replace=False)
+    else:
+        features, errors = features_of_photographs(model, table, out)
 
     def correct() -> None:
         if not _has_names_of(out, features):
@@ -38,7 +50,7 @@ def embed(
 
     from_main(correct, "report")
     say(f"{len(features)} embeddings of {features.features.shape[1]} dimensions are in {out}")
-    return features
+    return features, errors
 
 
 def _has_names_of(folder: Path, features: Embeddings) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,21 @@ from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key, matched_or_own
 from shelfmark.data.table import Table
+from shelfmark.predictions.answers import of_errors
 from shelfmark.recipe import assemble
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
-from shelfmark.runtime.features import model_features
+from shelfmark.runtime.features import features_of_photographs, model_features
+from shelfmark.runtime.folder_records import folder_ids, folder_labels
 from shelfmark.runtime.model_hashes import same_embedding
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
 from shelfmark.runtime.stored_features import pass_differences, pass_facts, stored_pass_facts, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
+
+_NUM_TOLD = 20
+_NO_RECORDS = Records(Strings.of([]), np.empty(0, np.int64), Strings.of([]))
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,10 @@ class Source:
     """The content of an index: a split of the recipe, an annotation file, or a folder of images. By default `train`.
 
     If records have is_gallery, only the marked ones are taken. images: a folder, whose images all get the class `label`
-    and its name `class_name`, if given. embeddings: a folder that `shelfmark embed` or an earlier build wrote, used in
-    place of a feature pass over the annotations; without annotations its labels count as the model's classes.
+    and its name `class_name`, if given; with label_from `folder` see `folder_labels`. embeddings: a folder that
+    `shelfmark embed` or an earlier build wrote, used in place of a feature pass over the annotations; without
+    annotations its labels count as the model's classes. id_prefix: `<id_prefix>/` stands before the ids of the
+    annotations, or before paths relative to `images`.
     """
 
     split: str | None = None
@@ -52,6 +59,8 @@ class Source:
     embeddings: Path | None = None
     label: int | None = None
     class_name: str | None = None
+    label_from: str | None = None
+    id_prefix: str | None = None
 
     def __post_init__(self) -> None:
         for pair in (
@@ -68,9 +77,32 @@ class Source:
             raise UserError("--class-name names the class of --label, which is not given.")
         if self.label is not None and self.label < 0:
             raise UserError(f"--label {self.label}: a label is 0 or more.")
+        if self.label_from is not None and (self.images is None or self.label is not None):
+            raise UserError("--label-from takes the classes of --images DIR from its folders; give it without --label.")
+        if self.id_prefix is not None and not self.id_prefix.strip("/"):
+            raise UserError("--id-prefix is empty; give a text, such as the name of a shop.")
 
 
-def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") -> None:
+@dataclass(frozen=True)
+class Added:
+    """What a build or an addition did. num_images: that the index has now. errors: id of an unreadable image -> why."""
+
+    folder: Path
+    kind: str
+    metric: str
+    num_images: int
+    num_added: int
+    classes: Mapping[int, str]
+    errors: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """With `classes` as a list of numbers, names and errors as ids and reasons."""
+        classes = [{"class": label, "name": name} for label, name in sorted(self.classes.items())]
+        facts = {"index": self.folder, "kind": self.kind, "metric": self.metric, "num_images": self.num_images}
+        return {**facts, "num_added": self.num_added, "classes": classes, "errors": of_errors(self.errors)}
+
+
+def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") -> Added:
     """Builds an index of the source's images in the folder `out`, and writes it.
 
     kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
@@ -86,12 +118,12 @@ def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") ->
 
         from_main(begin)
         gallery = _gallery(model, source, out.with_name(f"{out.name}_features"))
-        from_main(lambda: _build(gallery, out, kind), "index")
+        return from_main(lambda: _build(gallery, out, kind), "index")
 
 
-def _build(gallery: _Gallery, out: Path, kind: str) -> None:
+def _build(gallery: _Gallery, out: Path, kind: str) -> Added:
     model = gallery.model
-    features, records, difference = gallery.described()
+    features, records, difference = gallery.described(None)
     if difference:
         say(f"note: {difference}. So this index answers `shelfmark search` alone, and not `recognise`")
     if kind == "auto":
@@ -107,9 +139,19 @@ def _build(gallery: _Gallery, out: Path, kind: str) -> None:
     )
     write_index(out, index)
     say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}")
+    return _added(gallery, out, index, records)
 
 
-def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> None:
+def _added(gallery: _Gallery, folder: Path, index: Index, records: Records) -> Added:
+    layout = index.layout
+    if gallery.source.label_from is not None:
+        counts = dict(zip(*np.unique(records.labels, return_counts=True)))
+        for label, name in list(sorted(records.names.items()))[:_NUM_TOLD]:
+            say(f"{name} ({label}): {counts[label]:,} images")
+    return Added(folder, layout.kind, layout.metric, len(index), len(records), dict(records.names), gallery.errors)
+
+
+def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Added:
     """Adds the source's images to the index in `folder`. Their ids must be new to it."""
     with ExitStack() as stack:
 
@@ -124,12 +166,12 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
-        gallery = _gallery(model, source, features_folder, bad_images)
-        from_main(lambda: _add(gallery, folder, index[0]), "index")
+        gallery = _gallery(model, source, features_folder, bad_images, lambda: index[0])
+        return from_main(lambda: _add(gallery, folder, index[0]), "index")
 
 
-def _add(gallery: _Gallery, folder: Path, index: Index) -> None:
-    features, records, difference = gallery.described()
+def _add(gallery: _Gallery, folder: Path, index: Index) -> Added:
+    features, records, difference = gallery.described(index)
     if difference and index.facts["shares_classes"]:
         raise UserError(
             f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
@@ -138,6 +180,7 @@ def _add(gallery: _Gallery, folder: Path, index: Index) -> None:
     write_index(folder, index)
     say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
+    return _added(gallery, folder, index, records)
 
 
 def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) -> Index:
@@ -165,7 +208,8 @@ def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
         gone[rows[one]] = True
     index.remove(gone)
     write_index(folder, index)
-    say(f"{int(gone.sum()):,} images removed from {folder}, which now holds {len(index):,}")
+    left = f"now holds {len(index):,}" if len(index) else "is empty now: it answers nothing until images are added"
+    say(f"{int(gone.sum()):,} images removed from {folder}, which {left}")
     _say_hints(index)
     return index
 
@@ -185,12 +229,12 @@ def info(folder: Path) -> dict[str, Any]:
         **index.layout.parameters,
         "num_removed_inside": index.store.num_dead,
         **{name: value for name, value in index.facts.items() if name != "options"},
-        **{name: str(value) for name, value in index.facts.get("options", {}).items()},
+        "options": dict(index.facts.get("options", {})),
         "hints": index.store.hints(),
     }
 
 
-def export(folder: Path, out: Path, form: str) -> None:
+def export(folder: Path, out: Path, form: str) -> Index:
     """Writes the vectors, ids, labels, names and paths of the index for other programs."""
     if out.exists():
         raise UserError(f"{out} exists; nothing is overwritten. Give another --out, or remove it.")
@@ -200,19 +244,27 @@ def export(folder: Path, out: Path, form: str) -> None:
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
     if index.layout.kind == "ivf_pq":
         warn("ivf_pq keeps compressed vectors; those that were written are approximations")
+    return index
 
 
 @dataclass(frozen=True)
 class _Gallery:
-    """table: None if stored features are used without annotations. features: None if they are those of the source."""
+    """table: None if stored features are used without annotations. features: None if they are those of the source.
+
+    errors: id of an unreadable image -> the reason.
+    """
 
     model: TrainedModel
     source: Source
     table: Table | None
     features: Embeddings | None
+    errors: Mapping[str, str]
 
-    def described(self) -> tuple[Embeddings, Records, str | None]:
-        """The features, their records, and a sentence on the first class that has another name in the model."""
+    def described(self, index: Index | None) -> tuple[Embeddings, Records, str | None]:
+        """The features, their records, and a sentence on the first class that has another name in the model.
+
+        index: that the records will join; None for a new one.
+        """
         model, source, table = self.model, self.source, self.table
         features = self.features
         if features is None:
@@ -221,32 +273,80 @@ class _Gallery:
             if table is None:
                 paths = _rooted(features.paths, model.recipe.data.root)
                 names = _names(features.labels, model.class_names)
-                return features, Records(features.image_ids, features.labels, paths, names), None
+                return features, Records(_ids(source, features.image_ids, index), features.labels, paths, names), None
             _require_rows(source.embeddings, features, table)
             features = with_labels_of(table, features, source.embeddings)
         assert table is not None
-        ids, labels = features.image_ids, table.labels[features.rows]
-        names = _names(labels, table.class_names or model.class_names)
-        if source.images is not None:
-            # Two folders may both have a 1.jpg.
-            ids = Strings.of(f"{source.images.resolve().name}/{one}" for one in ids)
-        if source.label is not None:
-            labels = np.full(len(labels), source.label, dtype=np.int64)
-            names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
-        paths = Strings.of(str(table.path(int(row))) for row in features.rows)
-        return features, Records(ids, labels, paths, names), _difference(model, table)
+        return features, _records(model, source, table, features.rows, index), _difference(model, table)
 
 
-def _gallery(model: TrainedModel, source: Source, folder: Path, bad_images: Path | None = None) -> _Gallery:
-    """The content of an index. All processes compute its features, into `folder`."""
+def _records(model: TrainedModel, source: Source, table: Table, rows: np.ndarray, index: Index | None) -> Records:
+    """The records of the table's `rows` (n,) in an index. UserError: the index has one of these images."""
+    ids, labels = table.image_ids.take(rows), table.labels[rows]
+    names = _names(labels, table.class_names or model.class_names)
+    if source.label_from is not None:
+        assert source.images is not None
+        labels, names = folder_labels(source.images, list(ids), *_known_classes(model, index))
+    if source.label is not None:
+        labels = np.full(len(labels), source.label, dtype=np.int64)
+        names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
+    paths = Strings.of(str(table.path(int(row))) for row in rows)
+    return Records(_ids(source, ids, index), labels, paths, names)
+
+
+def _ids(source: Source, ids: Strings, index: Index | None) -> Strings:
+    """Ids in an index; those of a folder's images are at first their paths relative to it."""
+    prefix = None if source.id_prefix is None else source.id_prefix.rstrip("/")
+    if source.images is None:
+        return ids if prefix is None else Strings.of(f"{prefix}/{one}" for one in ids)
+    present = _NO_RECORDS if index is None else index.records
+    return Strings.of(folder_ids(source.images, list(ids), present, prefix))
+
+
+def _known_classes(model: TrainedModel, index: Index | None) -> tuple[dict[int, str], int]:
+    """The names of classes that are known, by number, and the first number for a new one."""
+    known: dict[int, str] = {}
+    first_new = 0
+    if index is None or index.facts.get("shares_classes", True):
+        known |= dict(enumerate(model.class_names or ()))
+        first_new = model.num_classes
+    if index is not None:
+        known |= index.records.names
+        first_new = max(first_new, int(index.records.labels.max(initial=-1)) + 1)
+    return known, first_new
+
+
+def _gallery(
+    model: TrainedModel,
+    source: Source,
+    folder: Path,
+    bad_images: Path | None = None,
+    joins: Callable[[], Index] | None = None,
+) -> _Gallery:
+    """The content of an index. All processes compute its features, into `folder`.
+
+    joins: gives the first process the index that the content will join; what it would refuse is refused before a pass.
+    """
     is_as_stored = source.embeddings is not None and source.split is None and source.annotations is None
     with together():
         table = None if is_as_stored else _table(model, source)
-    features = None
-    if source.embeddings is None:
+    if table is not None and source.embeddings is None:
+        from_main(lambda: _require_fit(model, source, table, None if joins is None else joins()))
+    features, errors = None, dict[str, str]()
+    if source.images is not None:
+        assert table is not None
+        features, errors = features_of_photographs(model, table, folder, bad_images)
+    elif source.embeddings is None:
         assert table is not None
         features = model_features(model, table, folder, may_replace=False, bad_images=bad_images)
-    return _Gallery(model, source, table, features)
+    return _Gallery(model, source, table, features, errors)
+
+
+def _require_fit(model: TrainedModel, source: Source, table: Table, index: Index | None) -> None:
+    if source.label_from is not None and not _known_classes(model, index)[0]:
+        say("note: no class has a name yet, so each folder becomes a new product")
+    records = _records(model, source, table, np.arange(len(table)), index)
+    (_NO_RECORDS if index is None else index.records).require_new(records)
 
 
 def _stored(model: TrainedModel, folder: Path) -> Embeddings:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,28 +19,44 @@ from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table, read_test_set
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
+from shelfmark.predictions.answers import of_topk, unanswered
 from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
 from shelfmark.runtime.class_probabilities import class_probabilities
+from shelfmark.runtime.photographs import forgiving, tell_unread
 from shelfmark.runtime.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """classes: (N, K) int64, best first. scores: (N, K) float32 probabilities, NaN for an unreadable image."""
+    """classes: (N, K) int64, best first. scores: (N, K) float32 probabilities, NaN for an unreadable image.
+
+    names: of the classes of the model that have one. errors: row of an unreadable image -> the reason.
+    """
 
     table: Table
     classes: np.ndarray
     scores: np.ndarray
     submission: Path
     topk: Path | None
+    names: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """In the form of `predictions.answers`, one for each image."""
+        found = of_topk(self.table.image_ids, self.classes, self.scores, self.names)
+        for row, reason in self.errors.items():
+            found[row] = unanswered(self.table.image_ids[row], reason)
+        return found
 
 
 def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out: Path | None = None) -> Prediction:
     """Predicts the recipe's test set, or every photograph under `images`, and writes the submission file.
 
-    topk: also write the best K classes with their probabilities. out: the file; default submission.csv in
+    topk: also write the best K classes with their probabilities and names. out: the file; default submission.csv in
     the run folder. An existing file is never overwritten: the next free number is used.
+    A photograph of `images` that cannot be read is told and has no row; a UserError if none can be read. A submission
+    of the test set has all rows: an unreadable image is an error, or with data.on_bad_image=skip gets a guess.
     """
     num_classes = model.num_classes
     if topk < 0:
@@ -49,21 +67,36 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
     with together():
         table = folder_table(images) if images else test_set(model)
         check_ids(table.image_ids)
-    classes, scores = _best_classes(model, table, max(1, topk), file)
-    topk_file = from_main(partial(_write, table, classes, scores, topk, file), "report")
-    return Prediction(table, classes, scores, file, topk_file)
+    limit = None if images else model.recipe.data.max_bad_images
+    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit)
+    classes, scores = _best_classes(forgiving(model) if images else model, table, max(1, topk), log)
+    names = dict(enumerate(model.class_names or ()))
+    predicted = Prediction(table, classes, scores, file, None, names, log.reasons)
+    if images:
+        tell_unread(len(table), {table.image_ids[row]: reason for row, reason in log.reasons.items()}, log.file)
+    elif log.reasons:
+        guess = int(model.counts.argmax())
+        named = f"{model.class_name(guess)} ({guess})" if model.class_names else str(guess)
+        warn(f"{len(log)} images could not be read; they are given the most frequent class, {named}; see {log.file}")
+    rows = np.flatnonzero(~np.isnan(scores[:, 0])) if images else np.arange(len(table))
+    return replace(predicted, topk=from_main(partial(_write, predicted, rows, topk), "report"))
 
 
-def _write(table: Table, classes: np.ndarray, scores: np.ndarray, topk: int, file: Path) -> Path | None:
-    """Returns the file of the best classes, or None without one."""
-    write_submission(file, table.image_ids, classes[:, 0])
-    say(f"{len(table)} predictions written to {file}")
+def _write(predicted: Prediction, rows: np.ndarray, topk: int) -> Path | None:
+    """Writes the files of `rows` (n,). Returns the file of the best classes, or None without one."""
+    file, image_ids, classes = predicted.submission, predicted.table.image_ids.take(rows), predicted.classes[rows]
+    write_submission(file, image_ids, classes[:, 0])
+    say(f"{len(rows)} predictions written to {file}")
     if not topk:
         return None
-    topk_file = unused_path(file.with_name(f"{file.stem}_top{topk}.csv"))
-    write_topk(topk_file, table.image_ids, classes, scores)
+    topk_file = unused_path(_beside(file, f"_top{topk}"))
+    write_topk(topk_file, image_ids, classes, predicted.scores[rows], predicted.names)
     say(f"the best {topk} classes with probabilities written to {topk_file}")
     return topk_file
+
+
+def _beside(file: Path, ending: str) -> Path:
+    return file.with_name(f"{file.stem}{ending}.csv")
 
 
 def test_set(model: TrainedModel) -> Table:
@@ -74,11 +107,10 @@ def test_set(model: TrainedModel) -> Table:
     return read_test_set(data.test_json, data.test_root or data.root, extra_roots=data.extra_roots)
 
 
-def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    # A picture that cannot be read still needs its row: the class most frequent in training is the best guess.
-    classes = np.full((len(table), k), int(model.counts.argmax()), dtype=np.int64)
+def _best_classes(model: TrainedModel, table: Table, k: int, log: BadImageLog) -> tuple[np.ndarray, np.ndarray]:
+    # A picture that cannot be read still needs its row: the classes most frequent in training are the best guess.
+    classes = np.tile(np.argsort(-model.counts, kind="stable")[:k], (len(table), 1))
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
-    log = BadImageLog(file.with_name(f"{file.stem}_bad_images.csv"), num_images=len(table))
     own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with log.over_ranks():
         for batch in class_probabilities(model, assemble.image_source(model.recipe, table), log):
@@ -88,8 +120,4 @@ def _best_classes(model: TrainedModel, table: Table, k: int, file: Path) -> tupl
     for share in dist.gather_objects(own):
         for rows, labels, chances in share:
             classes[rows], scores[rows] = labels, chances
-    unread = int(np.isnan(scores[:, 0]).sum())
-    if unread:
-        guess = model.class_name(int(model.counts.argmax()))
-        warn(f"{unread} images could not be read; they are given the most frequent class, {guess}")
     return classes, scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
@@ -22,17 +23,22 @@ def prepare(
     val_fraction: float = 0.2,
     seed: int = 0,
     ratio: float = 100.0,
-) -> None:
-    """what: one of LAYOUTS. out: None takes dataset/<what>."""
+) -> dict[str, Any]:
+    """What was prepared, as JSON: the folder of the shop, or the files, options and notes of a layout.
+
+    what: one of LAYOUTS. out: None takes dataset/<what>.
+    """
     target, layout = out or Path("dataset") / what, LAYOUTS[what]
     if layout is None:
         _prepare_shop(target, seed)
-        return
+        return {"folder": target}
     require_place(target / "train.json", "--out")
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data.")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
-    say(layout.convert(source, target, options).summary)
+    prepared = layout.convert(source, target, options)
+    say(prepared.summary)
+    return {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
 
 
 def make_data(recipe: Recipe) -> None:

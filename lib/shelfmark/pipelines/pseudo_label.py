@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,25 @@ from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
 from shelfmark.data.identity import canonical_path
 from shelfmark.pipelines.predict import Prediction, predict
+from shelfmark.predictions.answers import answered
 from shelfmark.runtime.trained_model import TrainedModel
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """file: the annotations. predicted: all images. labelled: (n,) rows of those that were sure enough."""
+
+    file: Path
+    predicted: Prediction
+    labelled: np.ndarray
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """In the form of `predictions.answers`, one for each image; the answer is unknown where it was not sure."""
+        labelled = set(self.labelled.tolist())
+        return [
+            one if row in labelled or "error" in one else answered(one["id"], one["candidates"], is_known=False)
+            for row, one in enumerate(self.predicted.as_json())
+        ]
 
 
 def pseudo_label(
@@ -29,9 +48,21 @@ def pseudo_label(
     min_confidence: float = 0.9,
     with_train: bool = False,
 ) -> Path:
-    """Writes annotations of the images whose best class has a probability of `min_confidence`; returns their path.
+    """As `label_images`; returns the path of the annotations."""
+    return label_images(model, out, images, min_confidence, with_train).file
 
-    Each record has `source: "pseudo"` and its `confidence`. images: a folder; default the recipe's test set.
+
+def label_images(
+    model: TrainedModel,
+    out: Path,
+    images: Path | None = None,
+    min_confidence: float = 0.9,
+    with_train: bool = False,
+) -> PseudoLabels:
+    """Writes annotations of the images whose best class has a probability of `min_confidence`.
+
+    Each record has `source: "pseudo"`, its `confidence` and, if the model has names, its `class_name`.
+    images: a folder; default the recipe's test set.
     with_train: the records of data.train_json come first, so that one file trains on both. All classes have the
     checkpoint's numbers, matched by name; classes that are new to it follow.
     The predictions of all images lie beside, as a submission. An existing file is never overwritten.
@@ -47,14 +78,14 @@ def pseudo_label(
 
     file = from_main(begin)
     predicted = predict(model, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
-    from_main(lambda: _write(model, predicted, document, min_confidence, file), "report")
-    return file
+    labelled = from_main(lambda: _write(model, predicted, document, min_confidence, file), "report")
+    return PseudoLabels(file, predicted, labelled)
 
 
 def _write(
     model: TrainedModel, predicted: Prediction, document: dict[str, Any], min_confidence: float, file: Path
-) -> None:
-    """document: the training annotations that come first; empty for none."""
+) -> np.ndarray:
+    """Returns the rows that were written. document: the training annotations that come first; empty for none."""
     # The score of an image that could not be read is NaN, and so never confident.
     confident = np.flatnonzero(predicted.scores[:, 0] >= min_confidence)
     if not len(confident):
@@ -73,6 +104,7 @@ def _write(
     write_text(file, written.decode())
     say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
     _tell_extra_root(model, predicted)
+    return confident
 
 
 def _train_document(model: TrainedModel) -> dict[str, Any]:
@@ -106,8 +138,10 @@ def _renumbered(record: dict[str, Any], numbers: np.ndarray) -> dict[str, Any]:
 def _records(predicted: Prediction, rows: np.ndarray, root: Path) -> Iterator[dict[str, Any]]:
     base = os.path.abspath(root)
     for row in rows:
+        label = int(predicted.classes[row, 0])
         yield {
-            "category_id": int(predicted.classes[row, 0]),
+            "category_id": label,
+            **({"class_name": predicted.names[label]} if label in predicted.names else {}),
             "fpath": canonical_path(os.path.abspath(predicted.table.path(row)), base),
             "image_id": predicted.table.image_ids[row],
             "source": "pseudo",

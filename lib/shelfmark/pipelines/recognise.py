@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
+from shelfmark.predictions.answers import answered, candidate, unanswered
 from shelfmark.runtime.photographs import listed
-from shelfmark.runtime.searcher import Searcher
+from shelfmark.runtime.searcher import Searcher, require_images
 
 _BLOCK_PHOTOS = 256
 
@@ -43,6 +45,25 @@ class Recognition:
     error: str | None = None
     products: tuple[Product, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """In the form of `predictions.answers`; the score is the combined probability."""
+        if self.error is not None:
+            return unanswered(self.photo, self.error)
+        return answered(
+            self.photo,
+            [
+                candidate(
+                    one.label,
+                    one.name,
+                    one.probability,
+                    classifier=one.classifier,
+                    neighbours=one.neighbours,
+                    path=one.path,
+                )
+                for one in self.products
+            ],
+        )
+
 
 def recognise(
     folder: Path,
@@ -62,6 +83,7 @@ def recognise(
     _check(k, weight, temperature, topk)
     photos = listed(photos)
     searcher = Searcher.open(folder, checkpoint, overrides)
+    require_images(searcher.index, folder, k)
     if not searcher.index.facts["shares_classes"]:
         raise UserError(
             f"{folder} numbers its classes by another list than the model, so their answers cannot be joined. Search it"

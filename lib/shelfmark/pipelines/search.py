@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
+from shelfmark.predictions.answers import answered, candidate, unanswered
 from shelfmark.retrieval.index import Records
 from shelfmark.runtime.photographs import listed
-from shelfmark.runtime.searcher import Searcher
+from shelfmark.runtime.searcher import Searcher, require_images
 
 Combine = Literal["max", "sum"]
 
@@ -49,6 +50,20 @@ class Answer:
     candidates: tuple[Candidate, ...] = ()
     neighbours: tuple[GalleryImage, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """In the form of `predictions.answers`, with the gallery images behind it as `neighbours`."""
+        if self.error is not None:
+            return unanswered(self.photo, self.error)
+        found = [
+            candidate(one.label, one.name, one.score, num_neighbours=one.num_neighbours, path=one.path)
+            for one in self.candidates
+        ]
+        near = [
+            {"id": one.id, "class": one.label, "name": one.name or None, "score": one.score, "path": one.path}
+            for one in self.neighbours
+        ]
+        return {**answered(self.photo, found), "neighbours": near}
+
 
 def search_photographs(
     folder: Path,
@@ -68,6 +83,7 @@ def search_photographs(
         raise UserError(f"--k {k}: ask for at least one neighbour.")
     photos = listed(photos)
     searcher = Searcher.open(folder, checkpoint, overrides)
+    require_images(searcher.index, folder, k)
     if combine == "sum" and searcher.index.layout.metric == "euclidean":
         raise UserError(
             "--score sum adds similarities, and the index's metric is euclidean, whose scores are negative distances."

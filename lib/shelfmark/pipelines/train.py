@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
+from shelfmark.engine.compiled import require_compiler
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hooks
 from shelfmark.engine.hooks import (
@@ -57,11 +60,14 @@ from shelfmark.optim import OptimOptions, StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.frozen_epochs import cached_around
 from shelfmark.recipe.input_settings import disagreement, settled
 from shelfmark.reports.plots import curves
+from shelfmark.runtime.batch_parts import check_parts
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
 from shelfmark.runtime.class_means import begin_with_class_means
+from shelfmark.runtime.frozen_features import FrozenFeatures
 from shelfmark.runtime.resume_plan import (
     Mode,
     RunStart,
@@ -74,8 +80,11 @@ from shelfmark.runtime.resume_plan import (
 )
 from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
+from shelfmark.runtime.train_stages import StagedLoader, TrainStages, epoch_of_optimizer, require_same_stages
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.validation import Validation
+
+NOTHING_TRAINED = "nothing was trained; the same command starts it again"
 
 
 def train(
@@ -98,6 +107,8 @@ def train(
         Watch(options.stall_s, options.stall_limit_s),
     ):
         with working("start"):
+            if options.compile:
+                require_compiler(device)
             found = find_checkpoint(loaded.config, resume, aside)
             loaded = settled(loaded, found.checkpoint)
             make_data(loaded.config)
@@ -113,6 +124,8 @@ def train(
             _warn_of_input(loaded.config, start)
             with unchanged(start):
                 parts = _build(loaded.config, splits, start, device)
+            if not small_evaluation:
+                _check_images(loaded.config, splits)
         _stop_if_asked(signals)
         room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
         with run_folder(start, loaded.config.output.log_root, *room) as folder:
@@ -141,10 +154,18 @@ def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
         warn(told)
 
 
+def _check_images(recipe: Recipe, splits: Splits) -> None:
+    tables = {"training": splits.train, "validation": splits.val, "retrieval": splits.retrieval}
+    try:
+        check_images(tables, recipe.data, recipe.output.log_root)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, NOTHING_TRAINED) from None
+
+
 def _stop_if_asked(signals: StopSignals) -> None:
     """Ends the run after a signal, before it has a folder. The signal may have reached one process alone."""
     if dist.any_of([bool(signals.received)])[0]:
-        raise Stopped(signals.received or STOPPED_BY_ANOTHER, "nothing was trained; the same command starts it again")
+        raise Stopped(signals.received or STOPPED_BY_ANOTHER, NOTHING_TRAINED)
 
 
 def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
@@ -155,31 +176,10 @@ def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
 @dataclass(frozen=True)
 class _Parts:
     state: TrainState
-    stages: _Stages
+    stages: TrainStages
     loader: TrainLoader
     learning_rate: StagedRate
     saved_hooks: Mapping[str, Any]
-
-
-class _Stages:
-    """The TrainStep of each epoch: every stage of `train.stages` has an optimizer of its own."""
-
-    def __init__(self, recipe: Recipe, splits: Splits, state: TrainState, stage: int) -> None:
-        self.recipe, self.state = recipe, state
-        stages = range(1 + len(recipe.train.stages))
-        self.mixing = [assemble.mixing(recipe, splits.train, stage) for stage in stages]
-        self.stage = stage
-
-    def step_for(self, epoch: int) -> TrainStep:
-        """The step of an epoch. A stage that begins with the epoch is applied to the network and gets an optimizer."""
-        stage = assemble.stage_of(self.recipe, epoch)
-        if stage != self.stage:
-            say(f"epoch {epoch + 1}: stage {stage + 1} of train.stages begins")
-            self.stage = stage
-            network = self.state.network
-            assemble.apply_stage(self.recipe, network, stage, anew=True)
-            self.state.begin_stage(assemble.optimizer(self.recipe, network))
-        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage])
 
 
 def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
@@ -190,25 +190,29 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
     precision = _precision(recipe, network, start, device)
     saved = start.resumed.read_state() if start.resumed else {}
-    stage = _stage_of(recipe, saved)
+    epoch = epoch_of_optimizer(saved)
+    stage = assemble.stage_of(recipe, epoch)
     if start.resumed:
-        _require_same_stages(recipe, start.resumed.manifest, saved["progress"])
+        require_same_stages(recipe, start.resumed.manifest, saved["progress"])
     if stage:
         assemble.apply_stage(recipe, network, stage, anew=False)
+    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
+        begin_with_class_means(network, recipe, splits.for_means, precision)
     state = TrainState(
         network=network,
         terms=terms,
         optimizer=assemble.optimizer(recipe, network),
         precision=precision,
         grad_cache=recipe.train.grad_cache,
+        from_features=cached_around(recipe, epoch) is not None,
+        compiles=recipe.train.compile,
+        ema=recipe.train.ema,
     )
-    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.for_means, precision)
-    _warn_of_parts(recipe, network)
+    check_parts(recipe, network)
     if start.resumed:
         _restore(state, saved, start.resumed, recipe, splits)
     _fit_schedule(state, steps_per_epoch, start.resumed)
-    stages = _Stages(recipe, splits, state, stage)
+    stages = TrainStages(recipe, splits.train, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
 
@@ -217,29 +221,6 @@ def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.
     if start.resumed:
         return Precision.resolve(recipe.train.precision, device, start.resumed.manifest.get("precision", ""))
     return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
-
-
-def _stage_of(recipe: Recipe, saved: Mapping[str, Any]) -> int:
-    """The stage of a checkpoint's last epoch, whose optimizer it holds."""
-    if not saved:
-        return 0
-    progress = saved["progress"]
-    return assemble.stage_of(recipe, max(0, progress["epoch"] - (progress["step_in_epoch"] == 0)))
-
-
-def _require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-    """Raises a UserError if a stage that has begun was changed: on resume only later stages may change."""
-    last_epoch = progress["epoch"] - (progress["step_in_epoch"] == 0)
-    now = recipe.model_dump(mode="json")["train"]["stages"]
-    before, after = (
-        [stage for stage in stages if stage["from_epoch"] <= last_epoch]
-        for stages in (manifest["config"]["train"]["stages"], now)
-    )
-    if [{**new, **old} for new, old in zip(after, before)] != after or len(before) != len(after):
-        raise UserError(
-            f"train.stages changes a stage that begins at or before epoch {last_epoch} (from 0), which the checkpoint"
-            " has trained: stages that have begun stay as they are. Change later ones, or use --mode finetune."
-        )
 
 
 def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
@@ -276,15 +257,6 @@ def _restore(
             f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
             " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
         ) from None
-
-
-def _warn_of_parts(recipe: Recipe, network: Network) -> None:
-    num_images = recipe.train.grad_cache
-    if 0 < num_images < recipe.train.batch_size // dist.world_size() and network.learns_statistics:
-        warn(
-            f"train.grad_cache={num_images}: batch norm normalises each part of at most {num_images} images by itself,"
-            " so training differs from that of whole batches; model.freeze_bn=true makes them equal."
-        )
 
 
 def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:
@@ -325,33 +297,48 @@ def _trainer(
         num_epochs=num_epochs,
         every_steps=recipe.train.checkpoint_every_steps,
         every_minutes=recipe.train.checkpoint_every_minutes,
+        is_saved=(folder / LAST).is_dir(),
     )
     preemption = Preemption(signals, checkpoint, _go_on(folder))
+    bad_images = BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)
+    frozen = FrozenFeatures(recipe, splits.train, state, folder, bad_images)
     validation = Validation(
         state,
         recipe,
         splits.val,
         splits.retrieval,
         splits.train.counts,
-        BadImageLog(folder / "val_bad_images.csv", num_images=0 if splits.val is None else len(splits.val)),
+        BadImageLog(
+            folder / "val_bad_images.csv",
+            num_images=0 if splits.val is None else len(splits.val),
+            limit=recipe.data.max_bad_images,
+        ),
+        frozen,
     )
     validate = preemption.around(validation)
     hooks = Hooks(
         [
-            BadImages(BadImageLog(folder / "bad_images.csv", num_images=len(splits.train))),
+            BadImages(bad_images),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
             checkpoint,
+            frozen,
             preemption,
         ]
     )
     if start.resumed:
         hooks.load_state_dict(parts.saved_hooks)
+
+    def step_for(epoch: int) -> TrainStep:
+        # The stage before is still there: what a signal saves meanwhile is of its end.
+        preemption.around(partial(frozen.begin, epoch))()
+        return parts.stages.step_for(epoch)
+
     return Trainer(
         state=state,
-        step_for=parts.stages.step_for,
-        loader=parts.loader,
+        step_for=step_for,
+        loader=StagedLoader(parts.loader, frozen),
         learning_rate=parts.learning_rate,
         hooks=hooks,
         num_epochs=num_epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from shelfmark.evaluation.extract import extract
 from shelfmark.pipelines.predict import test_set
 from shelfmark.recipe import assemble
 from shelfmark.runtime.image_pass import augmented_pass
+from shelfmark.runtime.photographs import forgiving, tell_unread
 from shelfmark.runtime.recalibration import classifier_tensors, save_recalibrated
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -30,13 +32,15 @@ METHOD = "expert_weights"
 @dataclass(frozen=True)
 class ExpertWeighing:
     """checkpoint: the folder that test.py takes. weights: (X,), positive, of sum 1. stability: see
-    `calibration.expert_weights.stability`, with these weights; equal_stability: with equal ones."""
+    `calibration.expert_weights.stability`, with these weights; equal_stability: with equal ones. errors: id of an
+    unreadable image -> the reason."""
 
     folder: Path
     checkpoint: Path
     weights: tuple[float, ...]
     stability: float
     equal_stability: float
+    errors: Mapping[str, str]
 
 
 def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeighing:
@@ -48,23 +52,29 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     _require_equal_experts(model)
     with together():
         table = folder_table(images) if images else test_set(model)
+    if images:
+        model = forgiving(model)
     place = model.recipe.output.tau_root / model.run_folder.name
     folder = from_main(lambda: unused_path(require_place(place, "output.tau_root:", is_folder=True)))
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
-        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table))
+        limit = None if images else model.recipe.data.max_bad_images
+        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table), limit=limit)
         # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)
+        errors = {table.image_ids[row]: reason for row, reason in bad_images.reasons.items()}
+        tell_unread(len(table), errors, bad_images.file)
         second = _view(model, table, 2, views, None)
-        return from_main(lambda: _weighed(model, first, second, folder, len(table)), "calibration")
+        return from_main(lambda: _weighed(model, first, second, folder, errors), "calibration")
 
 
 def _weighed(
-    model: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, num_images: int
+    model: TrainedModel, first: Embeddings, second: Embeddings, folder: Path, errors: Mapping[str, str]
 ) -> ExpertWeighing:
     weight, bias = classifier_tensors(model)
+    num_images = len(first) + len(errors)
     fitted = ExpertWeights().fit(first.features, second.features, weight, bias, model.recipe.model.experts)
     weights = tuple(round(weight, 6) for weight in fitted.weights_.tolist())
     facts = {
@@ -79,7 +89,7 @@ def _weighed(
     write_json(folder / "summary.json", {**facts, "checkpoint": model.checkpoint.folder})
     told = ", ".join(f"expert {number} {weight:.3f}" for number, weight in enumerate(weights, start=1))
     say(f"weights by {num_images} images: {told}; written to {folder}")
-    return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_)
+    return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_, errors)
 
 
 def _require_equal_experts(model: TrainedModel) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_encoding import NotUtf8
+from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.types import Array, Integers
 from shelfmark.data.limits import MAX_CLASSES
 
@@ -34,11 +37,18 @@ def write_submission(path: Path, image_ids: Strings | Sequence[str], predicted: 
     _write_checked(path, HEADER, lambda: ([one, str(label)] for one, label in zip(image_ids, classes.tolist())))
 
 
-def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Integers, scores: Array) -> None:
+def write_topk(
+    path: Path,
+    image_ids: Strings | Sequence[str],
+    classes: Integers,
+    scores: Array,
+    names: Mapping[int, str] | None = None,
+) -> None:
     """Writes the K best classes of each image with their scores: `id,class_1,score_1,class_2,score_2,...`.
 
     classes: (N, K) best first. scores: (N, K), in as many digits as they need to be read back equal; NaN,
-    for an image without a score, is left empty.
+    for an image without a score, is left empty. names: of classes, for the columns `name_1,name_2,...` behind these;
+    without any there are no such columns. A name that a spreadsheet would run as a formula begins with `'`.
     """
     given = torch.as_tensor(scores).cpu()
     values = (given if given.dtype == torch.float64 else given.float()).numpy()
@@ -48,37 +58,61 @@ def write_topk(path: Path, image_ids: Strings | Sequence[str], classes: Integers
     check_ids(image_ids)
 
     def rows() -> Iterator[list[str]]:
-        for one, row_labels, row_values in zip(image_ids, labels, values):
-            cells = zip(row_labels.tolist(), row_values)
-            yield [one, *(text for label, value in cells for text in (str(label), _score_text(value)))]
+        for one, row_labels, row_values in zip(image_ids, labels.tolist(), values):
+            cells = zip(row_labels, row_values)
+            named = [spreadsheet_cell(names.get(label, "")) for label in row_labels] if names else []
+            yield [one, *(text for label, value in cells for text in (str(label), _score_text(value))), *named]
 
-    _write_checked(path, _topk_header(values.shape[1]), rows)
+    _write_checked(path, _topk_header(values.shape[1], bool(names)), rows)
+
+
+class TopK(NamedTuple):
+    """The best classes of N images. classes: (N, K) int64. scores: (N, K) float64; those of an image may be all NaN.
+
+    names: of classes, as they stand in the file; empty for a file without names.
+    """
+
+    ids: Strings
+    classes: np.ndarray
+    scores: np.ndarray
+    names: dict[int, str]
 
 
 def read_topk(path: Path) -> tuple[Strings, np.ndarray, np.ndarray]:
-    """Image ids, (N, K) int64 classes and (N, K) float64 scores of a file that `write_topk` wrote.
+    """As `read_named_topk`, without the names."""
+    return read_named_topk(path)[:3]
+
+
+def read_named_topk(path: Path) -> TopK:
+    """The content of a file that `write_topk` wrote, with names or without.
 
     The scores of a row are finite and not negative, or all empty (NaN). A UserError names the first wrong line; a class
-    may not come twice in a line, nor an id twice in the file.
+    may not come twice in a line nor have two names, and an id may not come twice in the file.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. Write it with `python test.py --topk K`.")
     rows = _numbered_rows(path)
     _, header = next(rows, ("", []))
-    num_places = len(header) // 2
-    if not num_places or header != _topk_header(num_places):
+    has_names = "name_1" in header
+    num_places = len(header) // 3 if has_names else len(header) // 2
+    if not num_places or header != _topk_header(num_places, has_names):
         shown = _cut(",".join(header))
         raise UserError(f"{path} begins with {shown!r}; a top-k file begins with 'id,class_1,score_1,...'.")
     ids: dict[str, str] = {}
     classes: list[list[int]] = []
     scores: list[list[float]] = []
+    names: dict[int, str] = {}
     for place, row in rows:
         _check_id(path, place, row[0] if row else "", ids)
-        labels, values = _labels_and_scores(path, place, row, num_places)
+        if has_names and len(row) != len(header):
+            raise UserError(f"{path}, {place}: {_cut(','.join(row))!r} has {len(row)} cells, not {len(header)}.")
+        labels, values = _labels_and_scores(path, place, row[: 1 + 2 * num_places] if has_names else row, num_places)
+        _check_names(path, place, zip(labels, row[1 + 2 * num_places :]), names)
         classes.append(labels)
         scores.append(values)
     shape = (len(ids), num_places)
-    return Strings.of(ids), np.array(classes, dtype=np.int64).reshape(shape), np.array(scores).reshape(shape)
+    arrays = np.array(classes, dtype=np.int64).reshape(shape), np.array(scores).reshape(shape)
+    return TopK(Strings.of(ids), *arrays, names)
 
 
 def read_submission(path: Path) -> tuple[Strings, np.ndarray]:
@@ -133,6 +167,16 @@ def _labels_and_scores(path: Path, place: str, row: list[str], num_places: int) 
     return known, given
 
 
+def _check_names(path: Path, place: str, named: Iterable[tuple[int, str]], names: dict[int, str]) -> None:
+    """Adds the names of a row to `names`."""
+    for label, name in named:
+        if name and names.setdefault(label, name) != name:
+            raise UserError(
+                f"{path}, {place}: class {label} is {_cut(name)!r}, and {_cut(names[label])!r} in a row above; the file"
+                " is joined of two lists of classes."
+            )
+
+
 def _class_number(cell: str) -> int | None:
     is_number = cell.isascii() and cell.isdigit() and len(cell) < 12
     return int(cell) if is_number and int(cell) < MAX_CLASSES else None
@@ -171,8 +215,10 @@ def _write_checked(path: Path, header: list[str], rows: _RowMaker) -> None:
                 raise UserError(f"{path}, row {number}: wrote {expected}, read back {row}. Check the disk.")
 
 
-def _topk_header(num_places: int) -> list[str]:
-    return ["id", *(f"{name}_{place}" for place in range(1, num_places + 1) for name in ("class", "score"))]
+def _topk_header(num_places: int, has_names: bool) -> list[str]:
+    places = range(1, num_places + 1)
+    names = [f"name_{place}" for place in places] if has_names else []
+    return ["id", *(f"{name}_{place}" for place in places for name in ("class", "score")), *names]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -182,7 +228,9 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """The rows with their places: `line 3, row 2`, which is counted from 1 behind the header."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    _require_text(path)
+    # Names of images may be of any bytes, and a spreadsheet begins a file with a mark.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream)
         line, number = 1, 0
         try:
@@ -191,6 +239,14 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
                 line, number = reader.line_num + 1, number + 1
         except csv.Error as error:
             raise UserError(f"{path}, line {line}: no CSV: {error}.") from None
+
+
+def _require_text(path: Path) -> None:
+    """Raises a UserError where the file is UTF-16 or the like, of which every name would be another."""
+    with open(path, "rb") as stream:
+        beginning = stream.read(4096)
+    if b"\0" in beginning or beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path} is {NotUtf8(beginning)}")
 
 
 def _cut(text: str) -> str:

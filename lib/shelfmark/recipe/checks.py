@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.losses import HeadOutput
 from shelfmark.models.options import ModelOptions
+from shelfmark.recipe.frozen_epochs import cached_epochs, epochs_of_stages
 
 if TYPE_CHECKING:
     from shelfmark.recipe.tree import Recipe, TrainStage
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 def require_sections_that_fit(recipe: Recipe) -> None:
     """All checks of this file, in their order; the first that fails raises ValueError."""
     _require_possible_stages(recipe)
+    _require_something_to_cache(recipe)
     _require_heads_that_give_what_losses_take(recipe)
     _require_losses_that_teach_every_expert(recipe)
     _require_whole_views(recipe)
+    _require_one_way_through_the_batch(recipe)
+    _require_losses_that_add(recipe)
 
 
 def _require_possible_stages(recipe: Recipe) -> None:
@@ -32,6 +36,31 @@ def _require_possible_stages(recipe: Recipe) -> None:
             )
         if stage.remix and not any(recipe.mixing_of(index + 1)[:2]):
             raise ValueError(f"{place}.remix={stage.remix} shifts the labels of mixed images; set mixup or cutmix too")
+
+
+def _require_something_to_cache(recipe: Recipe) -> None:
+    """train.cache_features needs epochs whose features of an image are those of its stored views."""
+    views = recipe.train.cache_features.views
+    frozen = cached_epochs(recipe)
+    if views and not frozen:
+        raise ValueError(
+            f"train.cache_features.views={views} stores the features of a frozen backbone, and no stage freezes the"
+            " whole backbone and its statistics. Set model.freeze: [backbone], and train.stages: [{from_epoch: N,"
+            " freeze: []}] if the whole network is trained afterwards; or set views to 0"
+        )
+    for stage, epochs in enumerate(epochs_of_stages(recipe)):
+        if any(epochs.start in one for one in frozen) and any(recipe.mixing_of(stage)[:2]):
+            place = f"train.stages.{stage - 1}" if stage else "augment"
+            raise ValueError(
+                f"{place}: mixup and cutmix mix images, and train.cache_features.views={views} trains this stage on"
+                " stored features; set both to 0 there (a later stage of train.stages can have its own)"
+            )
+    for size in recipe.augment.sizes:
+        if any(size.from_epoch in one[1:] for one in frozen):
+            raise ValueError(
+                f"augment.sizes changes the size in epoch {size.from_epoch}, in the middle of epochs that"
+                f" train.cache_features.views={views} trains on stored features; let it change where they begin or end"
+            )
 
 
 def _require_something_to_scale(recipe: Recipe, place: str, stage: TrainStage) -> None:
@@ -92,6 +121,43 @@ def _require_whole_views(recipe: Recipe) -> None:
         raise ValueError(
             f"train.batch_size={batch_size} is not a multiple of augment.views={views}; use a batch size of {fitting}"
         )
+
+
+def _require_one_way_through_the_batch(recipe: Recipe) -> None:
+    train = recipe.train
+    if train.grad_cache and train.accumulate_steps > 1:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} and train.accumulate_steps={train.accumulate_steps} both take the"
+            " batch in parts; accumulate_steps is the faster one, where all losses add over images. Keep one of the two"
+        )
+    if train.grad_cache and train.compile:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} passes each part twice, with the same random numbers, which compiled"
+            " code does not promise; set train.compile=false, or train.grad_cache=0"
+        )
+    if train.grad_cache and recipe.model.grad_checkpointing:
+        raise ValueError(
+            f"train.grad_cache={train.grad_cache} keeps the activations of one part only; set"
+            " model.grad_checkpointing=false, and a smaller grad_cache where the memory is still too small"
+        )
+    if train.accumulate_steps > train.batch_size:
+        raise ValueError(
+            f"train.accumulate_steps={train.accumulate_steps} parts of train.batch_size={train.batch_size} images"
+            " cannot be made; give a number of parts that each hold at least two images"
+        )
+
+
+def _require_losses_that_add(recipe: Recipe) -> None:
+    """Only a loss that is a sum over images is the same from the parts of a batch."""
+    if recipe.train.accumulate_steps == 1:
+        return
+    for index, loss in enumerate(recipe.losses):
+        if not loss.loss_class.adds_over_rows:
+            raise ValueError(
+                f"train.accumulate_steps={recipe.train.accumulate_steps}: losses.{index}, {loss.name}, depends on the"
+                " batch as a whole, and cannot be added up from its parts. train.grad_cache=N takes the batch through"
+                " the backbone N images at a time with the exact gradient of any loss; set it, and accumulate_steps=1"
+            )
 
 
 def _produced(model: ModelOptions, head: str) -> tuple[HeadOutput, ...]:

@@ -24,6 +24,7 @@ SHAPES_NO_EMBEDDING = {
     "model.freeze_bn": _OF_TRAINING,
     "model.freeze_bn_affine": _OF_TRAINING,
     "model.sync_bn": _OF_TRAINING,
+    "model.grad_checkpointing": _OF_TRAINING,
     "data.generated": _WHICH_PICTURES,
     "data.root": "the key has the root of the images themselves",
     "data.test_root": "the key has the root of the images themselves",
@@ -37,6 +38,8 @@ SHAPES_NO_EMBEDDING = {
     "data.num_classes": _LABELS,
     "data.num_workers": "how fast images are read",
     "data.on_bad_image": "whether an image may be missing; that is asked of the images that are there",
+    "data.max_bad_images": "how many images may be missing; likewise",
+    "data.check_images": "when unreadable images are found",
 }
 """Options, or groups of them, that change no embedding, and why."""
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from shelfmark.config.section import NotNegative, Positive, Section, option
 from shelfmark.data.options import BY_WEIGHTS, AugmentOptions, DataOptions, InputSettings, require_remix_ratio
 from shelfmark.data.samplers.options import SamplerName, SamplingOptions
+from shelfmark.engine.options import EmaOptions
 from shelfmark.losses import LossUnion, entry
 from shelfmark.models.options import PRETRAINED, ModelOptions
 from shelfmark.optim.options import OptimOptions, ScheduleOptions
@@ -61,6 +62,18 @@ class TrainStage(Section):
         return self
 
 
+class CacheFeatures(Section):
+    """Head first: features of a frozen backbone, computed once."""
+
+    views: NotNegative = option(
+        0,
+        "head first: number of augmented views of each training image whose features are computed once and"
+        " stored. They serve all epochs that freeze the whole backbone (freeze: [backbone]), which then take"
+        " seconds. The first epoch trains on the first view, the next one on the second, and after the last"
+        " view the first comes again. 0: off",
+    )
+
+
 class Train(Section):
     """Length of the training, batches, precision, checkpoints."""
 
@@ -86,12 +99,25 @@ class Train(Section):
         "later stages of the training. Each starts with a fresh optimizer and has its own learning rate."
         " optim.schedule ends where the first stage starts",
     )
+    cache_features: CacheFeatures = CacheFeatures()
     grad_cache: NotNegative = option(
         0,
         "GradCache: number of images that each process passes through the backbone at once, so that a"
         " batch of any size fits into memory. It costs a second forward pass, and batch norm normalises"
         " each such part by itself. 0: off",
     )
+    accumulate_steps: Positive = option(
+        1,
+        "gradient accumulation: number of parts in which a batch passes the network, one after the other."
+        " Their gradients are added up for one step, so train.batch_size stays the size of the whole batch."
+        " For losses that add over images; train.grad_cache is for all others. 1: off",
+    )
+    compile: bool = option(
+        False,
+        "whether the backbone of the training steps is compiled by torch.compile. The first steps then take"
+        " up to minutes, and later ones are faster. Evaluation and checkpoints are the same as without",
+    )
+    ema: EmaOptions = EmaOptions()
     log_every_steps: Positive = option(20, "number of steps between two lines of metrics.jsonl")
     checkpoint_every_steps: NotNegative = option(
         0, "number of steps between two checkpoints within an epoch. 0: only epochs and minutes count"

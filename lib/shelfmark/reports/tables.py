@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.files import atomic_path
 from shelfmark.core.text_safety import spreadsheet_cell
 
@@ -74,7 +74,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
         atomic_path(path) as beside,
         open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = line_feed_writer(stream)
         names = list(columns or (rows[0] if rows else ()))
         writer.writerow(names)
         writer.writerows([_cell(row.get(name)) for name in names] for row in rows)

@@ -6,6 +6,7 @@ flat compares a query with every vector; the other kinds look at a part of the v
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,20 @@ class Records:
         kept = set(np.unique(labels).tolist())
         names = {label: name for label, name in self.names.items() if label in kept}
         return Records(self.ids.take(rows), labels, self.paths.take(rows), names)
+
+    def require_new(self, more: Records) -> None:
+        """Raises a UserError if an id of `more` is among these already, or twice in `more`."""
+        row_of = {one: row for row, one in enumerate(self.ids)}
+        own: set[str] = set()
+        for row, one in enumerate(more.ids):
+            if one in own:
+                raise UserError(
+                    f"the image id {one!r} is there already: {more.paths[row]} and an image before it have it; ids in"
+                    " an index are unique. Give each an image_id of its own in the annotations."
+                )
+            if one in row_of:
+                raise _taken(one, more.paths[row], self.paths[row_of[one]])
+            own.add(one)
 
     def followed_by(self, more: Records) -> Records:
         """These records, then `more`. UserError: a label has another name in `more`."""
@@ -94,7 +109,8 @@ class Index:
         layout = Layout(kind, metric, parameters_for(kind, num_vectors, dim, parameters), num_vectors)
         nothing = Records(Strings.of([]), np.empty(0, np.int64), Strings.of([]))
         index = cls(new_store(layout, dim, seed), nothing, facts or {})
-        _check_new(nothing, records, num_vectors)
+        _check_lengths(records, num_vectors)
+        nothing.require_new(records)
         if isinstance(index.store, IvfStore):
             index.store.train(index._ready(_sample(vectors, layout.parameters["num_lists"], seed)))
         index.add(vectors, records)
@@ -114,7 +130,8 @@ class Index:
     def add(self, vectors: np.ndarray, records: Records) -> None:
         """Adds vectors (n, D) behind those that are there. Their image ids must be new."""
         self._check_dim(vectors)
-        _check_new(self.records, records, len(vectors))
+        _check_lengths(records, len(vectors))
+        self.records.require_new(records)
         joined = self.records.followed_by(records)
         check_room(self.layout.kind, len(self) + self.store.num_dead + len(records))
         # All blocks are checked before the first is added: a NaN in the last block must not leave half of them added.
@@ -139,6 +156,8 @@ class Index:
         if k < 1:
             raise UserError(f"k={k}: ask for at least one neighbour.")
         self._check_dim(query)
+        if not len(self):
+            return Neighbours(np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), -1))
         scores, ids = self.store.search(self._ready(query), k)
         rows = np.where(ids < 0, -1, np.searchsorted(self.store.ids, ids))
         order = np.lexsort((np.where(rows < 0, len(self), rows), -scores))
@@ -163,17 +182,25 @@ class Index:
         return np.ascontiguousarray(ready.cpu().to(torch.float32).numpy())
 
 
-def _check_new(present: Records, records: Records, num_vectors: int) -> None:
+def _taken(image_id: str, path: str, present: str) -> UserError:
+    """present: the path of the image in the index that has the id."""
+    if os.path.realpath(path) == os.path.realpath(present):
+        return UserError(
+            f"the image {path} with the id {image_id!r} is there already. Leave it out; or, to give it another label,"
+            f" remove it first with `shelfmark index remove --ids {image_id!r}`."
+        )
+    return UserError(
+        f"the image id {image_id!r} is there already, of another image: {present}; ids in an index are unique. Give"
+        f" {path} and the others that are added new ids with --id-prefix."
+    )
+
+
+def _check_lengths(records: Records, num_vectors: int) -> None:
     if not len(records.ids) == len(records.labels) == len(records.paths) == num_vectors:
         raise UserError(
             f"{num_vectors} vectors, {len(records.ids)} ids, {len(records.labels)} labels and {len(records.paths)}"
             " paths; each vector needs one of each."
         )
-    known = set(present.ids)
-    for one in records.ids:
-        if one in known:
-            raise UserError(f"the image id {one!r} is there already; ids in an index are unique. Remove it first.")
-        known.add(one)
 
 
 def _sample(vectors: np.ndarray, num_lists: int, seed: int) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
 from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import atomic_path, write_text
 from shelfmark.core.folders import atomic_folder
@@ -31,7 +31,7 @@ def export_vectors(index: Index, out: Path, form: str) -> None:
     with atomic_folder(out, is_ours=lambda folder: False, size_bytes=len(index) * index.dim * 4) as part:
         np.save(part / "vectors.npy", index.vectors())
         text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows = line_feed_writer(text)
         rows.writerow(COLUMNS)
         columns = _columns(index)
         rows.writerows(zip(*(columns[name] for name in COLUMNS)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -14,14 +15,15 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.together import from_main, together
-from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.bad_images import BadImageLog, read_bad_images
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.evaluation.extract import extract
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.runtime.image_pass import evaluation_pass, views_pass
+from shelfmark.runtime.image_pass import ImagePass, evaluation_pass, views_pass
 from shelfmark.runtime.model_hashes import ModelHashes
+from shelfmark.runtime.photographs import forgiving, tell_unread
 from shelfmark.runtime.stored_features import STORED, feature_facts, paths_hash, take_stored, with_labels_of
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -38,6 +40,7 @@ def features_of(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
@@ -45,24 +48,65 @@ def features_of(
     copied from elsewhere, or computed by a pass over the pictures. views: with more than the centre, the mean of the
     views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
-    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`.
+    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. of_photographs: a
+    user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is `skip`.
     """
+    source = assemble.image_source(recipe, table)
+    if views == "centre":
+        images = evaluation_pass(recipe, network, precision, source)
+    else:
+        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
+    return stored_or_passed(
+        images,
+        recipe,
+        table,
+        folder,
+        lambda: feature_facts(recipe, table, checkpoint_hash, precision.name, views),
+        BadImageLog(
+            bad_images or folder.with_name(f"{folder.name}_bad_images.csv"),
+            num_images=len(table),
+            limit=None if of_photographs else recipe.data.max_bad_images,
+        ),
+        stored_in=stored_in,
+        may_replace=may_replace,
+    )
 
+
+def stored_or_passed(
+    images: ImagePass,
+    recipe: Recipe,
+    table: Table,
+    folder: Path,
+    facts: Callable[[], dict[str, Any]],
+    bad_images: BadImageLog,
+    *,
+    stored_in: Sequence[Path] = (),
+    may_replace: bool = True,
+    report: Callable[[int], None] | None = None,
+) -> Embeddings:
+    """The features in `folder` if they fit the facts; otherwise those of a pass over the table's images.
+
+    images: the pass, whose network is put into evaluation mode. The several views of its features of a backbone are
+    stored side by side: (N, V * F). facts: () -> all that determines the features; rank 0 alone asks. report: called
+    with the number of images of each batch. For the other arguments see `features_of`.
+    """
     taken: list[Embeddings] = []
 
     def look() -> tuple[dict[str, Any], bool]:
-        facts = feature_facts(recipe, table, checkpoint_hash, precision.name, views)
-        found = take_stored(folder, table, recipe, facts, stored_in, may_replace)
+        needed = facts()
+        found = take_stored(folder, table, recipe, needed, stored_in, may_replace)
         if found is not None:
             taken.append(found)
-        return facts, bool(taken)
+        return needed, bool(taken)
 
-    facts, is_there = from_main(look)
-    _require_same_pictures(table, facts)
+    needed, is_there = from_main(look)
+    _require_same_pictures(table, needed)
     if not is_there:
-        bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
-        log = BadImageLog(bad_images, num_images=len(table))
-        return _extracted(network, recipe, table, folder, facts, precision, views, log)
+        images.network.eval()
+        rows_of = _side_by_side if images.output == "backbone" else _features
+        share = ((batch.rows, rows_of(batch.values)) for batch in images.share(bad_images))
+        with bad_images.over_ranks():
+            return extract(share, table, folder=folder, manifest={"facts": needed}, report=report)
     with together():
         return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
@@ -75,6 +119,7 @@ def model_features(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     bad_images: Path | None = None,
+    of_photographs: bool = False,
 ) -> Embeddings:
     """As `features_of`, for a trained model; the features in its run folder are tried too, and in those of the
     checkpoints that it was recalibrated from."""
@@ -88,7 +133,31 @@ def model_features(
         stored_in=[*(folder / STORED for folder in (model.run_folder, *model.earlier_folders)), *stored_in],
         may_replace=may_replace,
         bad_images=bad_images,
+        of_photographs=of_photographs,
     )
+
+
+def features_of_photographs(
+    model: TrainedModel, table: Table, folder: Path, bad_images: Path | None = None
+) -> tuple[Embeddings, dict[str, str]]:
+    """`model_features` of a user's photographs, and the error of each that could not be read, by its id.
+
+    The errors are told, and listed in `bad_images`. Features that fit are kept; they are never replaced. UserError:
+    no photograph could be read.
+    """
+    bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
+    found = model_features(
+        forgiving(model), table, folder, may_replace=False, bad_images=bad_images, of_photographs=True
+    )
+    errors = from_main(lambda: _errors(table, np.setdiff1d(np.arange(len(table)), found.rows), bad_images))
+    tell_unread(len(table), errors, bad_images)
+    return found, errors
+
+
+def _errors(table: Table, rows: np.ndarray, bad_images: Path) -> dict[str, str]:
+    """The reason for each of the unread rows (n,), by its id; those of kept features are in the list of their pass."""
+    reasons = read_bad_images(bad_images) if len(rows) and bad_images.is_file() else {}
+    return {table.image_ids[row]: reasons.get(int(row), "it could not be read") for row in rows}
 
 
 def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
@@ -101,25 +170,9 @@ def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
             )
 
 
-def _extracted(
-    network: Network,
-    recipe: Recipe,
-    table: Table,
-    folder: Path,
-    facts: Mapping[str, Any],
-    precision: Precision,
-    views: str,
-    bad_images: BadImageLog,
-) -> Embeddings:
-    network.eval()
-    source = assemble.image_source(recipe, table)
-    if views == "centre":
-        images = evaluation_pass(recipe, network, precision, source)
-    else:
-        images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
-    share = ((batch.rows, _features(batch.values)) for batch in images.share(bad_images))
-    with bad_images.over_ranks():
-        return extract(share, table, folder=folder, manifest={"facts": facts})
+def _side_by_side(values: Tensor) -> Tensor:
+    """(n, V * F) of the views' features (n, V, F)."""
+    return values.flatten(1)
 
 
 def _features(values: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """One pass over pictures: source, transform and model give rows of features or logits, over any number of processes.
 
-Legend: N pictures, n pictures of a batch, V views of each, D embedding, C classes.
+Legend: N pictures, n pictures of a batch, V views, F features, D embedding, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,16 +23,22 @@ from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.sources import ImageSource
-from shelfmark.data.transforms import NUM_VIEWS, Transform, eval_transform, view_transform
+from shelfmark.data.transforms import NUM_VIEWS, SizedTransforms, Transform, eval_transform, view_transform
 from shelfmark.engine.precision import Precision
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 
-PassOutput = Literal["features", "logits"]
+PassOutput = Literal["features", "logits", "backbone"]
+"""features: the embedding. logits: of the classifier. backbone: the backbone's features, before the embedding layer."""
+
+
+CPU_BATCH = 32
+"""Images that a CPU passes at a time: with 128, whose activations fit into no cache, each takes twice as long."""
 
 
 class PassedBatch(NamedTuple):
-    """rows: (n,) int64. values: (n, D) features or (n, C) logits, on the model's device; (n, V, ...) of several views.
+    """rows: (n,) int64. values: (n, D) features, (n, C) logits or (n, F) features of the backbone, on the model's
+    device; (n, V, ...) of several views.
 
     bad: the pictures of the batch that could not be read; they have no row. n is 0 only if no picture of the share
     could be read; then `values` means nothing.
@@ -48,11 +54,12 @@ class ImagePass:
     """A pass over the pictures of a source. It holds nothing that is open, so it can be pickled.
 
     transform: returns (3, S, S), or (V, 3, S, S) for V views. network: in evaluation mode, on precision's device.
-    batch_size: pictures. seed: of a random transform. For the other fields see `ImageDataset`.
+    batch_size: pictures. seed: of a random transform. epochs: of the training, one for each view; see `ImageDataset`,
+    also for the other fields.
     """
 
     source: ImageSource
-    transform: Transform
+    transform: Transform | SizedTransforms
     network: Network
     precision: Precision
     output: PassOutput = "features"
@@ -61,6 +68,7 @@ class ImagePass:
     on_bad_image: str = "error"
     max_pixels: int = MAX_PIXELS
     seed: int = 0
+    epochs: tuple[int, ...] = ()
 
     def share(self, bad_images: BadImageLog | None = None, alone: bool = False) -> Iterator[PassedBatch]:
         """This process's batches, in row order. The shares in rank order are the batches of one process alone.
@@ -77,6 +85,7 @@ class ImagePass:
             seed=self.seed,
             on_bad_image=self.on_bad_image,
             max_pixels=self.max_pixels,
+            epochs=self.epochs,
         )
         rank, world_size = (0, 1) if alone else (dist.rank(), dist.world_size())
         batches = eval_batches(dataset, self.batch_size, self.num_workers, rank, world_size)
@@ -95,7 +104,7 @@ class ImagePass:
         with torch.inference_mode():
             with self.precision.autocast():
                 flat = images.flatten(0, -4).to(self.precision.device, non_blocking=True)
-                values = self.network.embed(flat)
+                values = self.network.features(flat) if self.output == "backbone" else self.network.embed(flat)
             if self.output == "logits":
                 values = self.network.logits(values)
         return values.unflatten(0, views)
@@ -131,24 +140,35 @@ def augmented_pass(recipe: Recipe, network: Network, precision: Precision, sourc
     return _pass(recipe, network, precision, source, transform, "features", seed=seed)
 
 
+def training_views_pass(
+    recipe: Recipe, network: Network, precision: Precision, source: ImageSource, epochs: Sequence[int]
+) -> ImagePass:
+    """The backbone's features of each picture as the training draws it first in each of V epochs: (n, V, F)."""
+    images = _pass(recipe, network, precision, source, assemble.sized_augmentation(recipe), "backbone")
+    batch_size = max(1, images.batch_size // len(epochs))
+    return replace(images, batch_size=batch_size, seed=recipe.seed, epochs=tuple(epochs))
+
+
 def _pass(
     recipe: Recipe,
     network: Network,
     precision: Precision,
     source: ImageSource,
-    transform: Transform,
+    transform: Transform | SizedTransforms,
     output: PassOutput,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> ImagePass:
-    data = recipe.data
+    data, batch_size = recipe.data, batch_size or recipe.eval.batch_size
+    if output == "backbone" and precision.device.type == "cpu":
+        batch_size = min(batch_size, CPU_BATCH)
     return ImagePass(
         source,
         transform,
         network,
         precision,
         output,
-        batch_size=batch_size or recipe.eval.batch_size,
+        batch_size=batch_size,
         num_workers=data.num_workers,
         on_bad_image=data.on_bad_image,
         max_pixels=data.max_image_pixels,

@@ -1,20 +1,25 @@
-"""Photographs that a user asks about, and their embeddings. Legend: Q photographs, n rows of them, D embedding."""
+"""Photographs that a user asks about: those that cannot be read are named, and the others are answered.
+
+Legend: Q photographs, n rows of them, D embedding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.annotations import image_paths
+from shelfmark.core.log import warn
+from shelfmark.data.image_files import image_files, tell_left_out
 from shelfmark.data.sources import GivenSource
 from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.trained_model import TrainedModel
 
 _FEW_PHOTOS = 64
+_NUM_NAMED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +35,48 @@ class EmbeddedPhotographs:
 
 
 def listed(photos: Sequence[Path]) -> list[Path]:
-    """The photographs; a folder is replaced by the photographs in it."""
+    """The photographs; a folder is replaced by the photographs in it, and a line tells what it leaves out."""
     found: list[Path] = []
+    told: list[str] = []
     for photo in photos:
-        found.extend([photo / name for name in image_paths(photo)] if photo.is_dir() else [photo])
+        if not photo.is_dir():
+            found.append(photo)
+            continue
+        files = image_files(photo)
+        found.extend(photo / name for name in files.with_damaged)
+        told.append(files.told(damaged_too=False))
+        tell_left_out(files)
     if not found:
-        raise UserError(f"there is no photograph in {', '.join(map(str, photos))}.")
+        raise UserError(f"there is no photograph in {', '.join(map(str, photos))}. {' '.join(told)}".rstrip())
     return found
+
+
+def forgiving(model: TrainedModel) -> TrainedModel:
+    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says."""
+    data = model.recipe.data.model_copy(update={"on_bad_image": "skip"})
+    return replace(model, recipe=model.recipe.model_copy(update={"data": data}))
+
+
+def tell_unread(num_photos: int, errors: Mapping[str, str], listed_in: Path) -> None:
+    """Names the photographs that could not be read, with the reason; a UserError if there is no other one.
+
+    errors: id -> reason. listed_in: the file that has all of them.
+    """
+    require_some_read(num_photos - len(errors), errors)
+    for one, reason in list(errors.items())[:_NUM_NAMED]:
+        warn(f"{one} could not be read: {reason}")
+    if errors:
+        more = f", {_NUM_NAMED} of them above" if len(errors) > _NUM_NAMED else ""
+        warn(f"{len(errors)} of {num_photos} photographs could not be read{more}; all are listed in {listed_in}")
+
+
+def require_some_read(num_read: int, errors: Mapping[str, str]) -> None:
+    """Raises a UserError if there are errors (id -> reason) and no photograph was read."""
+    if num_read or not errors:
+        return
+    named = "; ".join(f"{one} could not be read: {reason}" for one, reason in list(errors.items())[:_NUM_NAMED])
+    more = f"; and {len(errors) - _NUM_NAMED} more" if len(errors) > _NUM_NAMED else ""
+    raise UserError(f"no photograph is left to answer: {named}{more}.")
 
 
 def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
@@ -49,8 +89,8 @@ def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> Em
     source = GivenSource(names, photos, data.max_image_bytes)
     # Starting a loader process takes longer than reading a few pictures.
     num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
-    forgiving = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
-    recipe = model.recipe.model_copy(update={"data": forgiving})
+    skipping = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
+    recipe = model.recipe.model_copy(update={"data": skipping})
     rows, features, errors = [np.empty(0, np.int64)], [], {}
     for batch in evaluation_pass(recipe, model.network, model.precision, source).share():
         errors.update({bad.row: bad.reason for bad in batch.bad})

@@ -13,12 +13,21 @@ import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
+from shelfmark.core.log import say
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
 from shelfmark.runtime.opened_index import open_model_of_index
 from shelfmark.runtime.photographs import EmbeddedPhotographs, embed_photographs
 from shelfmark.runtime.trained_model import TrainedModel
+
+
+def require_images(index: Index, folder: Path, k: int) -> None:
+    """Raises a UserError if the index in `folder` is empty; says so if it has fewer than k images."""
+    if not len(index):
+        raise UserError(f"{folder} is empty: all its images were removed. Add some with `shelfmark index add`.")
+    if len(index) < k:
+        say(f"note: {folder} has {len(index)} images, fewer than --k {k}; all of them are compared")
 
 
 @dataclass(frozen=True, eq=False)

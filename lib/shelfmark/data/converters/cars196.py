@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.annotations import image_paths
 from shelfmark.data.converters.pictures import NUM_SHOWN, Counts, Picture, count_notes
 from shelfmark.data.converters.prepared import Prepared, existing_folder
 from shelfmark.data.converters.retrieval_set import RetrievalSet, Search, prepare_retrieval
+from shelfmark.data.image_files import image_paths
 
 WHERE = (
     "Get car_ims.tgz and cars_annos.mat (ai.stanford.edu/~jkrause/cars/car_dataset.html; the page may be gone, copies"

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 
 NUM_SHOWN = 20
 
@@ -60,9 +61,9 @@ def list_lines(file: Path, where: str) -> list[str]:
     if not file.is_file():
         raise UserError(f"{file} is missing. {where}")
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text ({error}); is it the published list? {where}") from None
+        return utf8_text(file.read_bytes()).splitlines()
+    except NotUtf8 as error:
+        raise UserError(f"{file} is {error} Is it the published list? {where}") from None
 
 
 def class_names(pictures: Iterable[Picture]) -> list[str]:

@@ -20,18 +20,20 @@ from shelfmark.core.write_errors import write_errors_told
 class Prepared:
     """files: each annotation file, with words on its content. options: of a run's config, to use the files.
 
-    notes: what the user should know about this copy of the data.
+    notes: what the user should know about this copy of the data. warnings: what is likely a mistake in it.
     """
 
     files: Mapping[Path, str]
     options: Mapping[str, Path | str]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """The lines to print: files, notes, and the options to copy."""
         lines = [f"wrote {path}: {content}" for path, content in self.files.items()]
         lines += [f"note: {note}" for note in self.notes]
+        lines += [f"warning: {warning}" for warning in self.warnings]
         options = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in self.options.items())
         return "\n".join([*lines, f"Use it with: {options}"])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from shelfmark.discovery.products import nearest_to_means, unit_means
 from shelfmark.pipelines.discover.files import EmbeddedSet, RunFiles
 from shelfmark.pipelines.discover.findings import class_name
 from shelfmark.pipelines.discover.review.apply import reviewed
+from shelfmark.predictions.answers import answered, candidate, unanswered
 from shelfmark.reports.tables import write_table
 from shelfmark.retrieval import search
 from shelfmark.runtime.photographs import embed_photographs, listed
@@ -38,7 +39,7 @@ class Assignment:
     kind: a known class, a new product of the run, or unknown if no product is near enough. The other fields are of the
     nearest product, near enough or not: category_id of a known class, cluster of a new product in the round's
     review.csv (-1 where an earlier round found it), its name, the cosine with its mean, and the path of the image that
-    is nearest to that mean. second, second_cosine: of the next product.
+    is nearest to that mean. second and what begins with it: of the next product.
     """
 
     photo: str
@@ -48,9 +49,21 @@ class Assignment:
     cluster: int | None = None
     cosine: float | None = None
     second: str = ""
+    second_category_id: int | None = None
+    second_cluster: int | None = None
     second_cosine: float | None = None
     path: str = ""
     error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """In the form of `predictions.answers`: a new product has `cluster` and no `class`."""
+        if self.error is not None:
+            return unanswered(self.photo, self.error)
+        found = [candidate(self.category_id, self.name, self.cosine, cluster=self.cluster, path=self.path)]
+        if self.second_cosine is not None:
+            next_one = (self.second_category_id, self.second, self.second_cosine)
+            found.append(candidate(*next_one, cluster=self.second_cluster))
+        return answered(self.photo, found, is_known=self.kind != "unknown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,22 +124,31 @@ def answers_of(
     answers = []
     for photo, cosine, place in zip(photos, cosines, places):
         best, is_second = int(place[0]), num_shown > 1
-        category, cluster = int(products.category_ids[best]), int(products.clusters[best])
+        category, cluster = _numbers(products, best)
+        next_category, next_cluster = _numbers(products, int(place[1])) if is_second else (None, None)
         is_near = rule.threshold is not None and cosine[0] >= rule.threshold
         answers.append(
             Assignment(
                 photo,
-                kind="unknown" if not is_near else "known" if category >= 0 else "new",
+                kind="unknown" if not is_near else "new" if category is None else "known",
                 name=products.names[best],
-                category_id=category if category >= 0 else None,
-                cluster=None if category >= 0 else cluster,
+                category_id=category,
+                cluster=cluster,
                 cosine=float(cosine[0]),
                 second=products.names[int(place[1])] if is_second else "",
+                second_category_id=next_category,
+                second_cluster=next_cluster,
                 second_cosine=float(cosine[1]) if is_second else None,
                 path=str(run.table.path(int(products.rows[best]))),
             )
         )
     return answers
+
+
+def _numbers(products: Products, place: int) -> tuple[int | None, int | None]:
+    """The category id of a known class, or else the cluster of a new product; the other is None."""
+    category = int(products.category_ids[place])
+    return (category, None) if category >= 0 else (None, int(products.clusters[place]))
 
 
 def known_and_found(run: RunFiles, number: int) -> Products:

@@ -1,6 +1,14 @@
 """Builds objects from the config tree. Nothing else reads options to build parts."""
 
-from shelfmark.recipe.assemble.data import augmentation, image_source, mixing, read_table, train_loader
+from shelfmark.recipe.assemble.data import (
+    augmentation,
+    epoch_order,
+    image_source,
+    mixing,
+    read_table,
+    sized_augmentation,
+    train_loader,
+)
 from shelfmark.recipe.assemble.losses import loss_terms
 from shelfmark.recipe.assemble.model import network
 from shelfmark.recipe.assemble.optim import learning_rate, optimizer
@@ -9,6 +17,7 @@ from shelfmark.recipe.assemble.stages import apply_stage, stage_of
 __all__ = [
     "apply_stage",
     "augmentation",
+    "epoch_order",
     "image_source",
     "learning_rate",
     "loss_terms",
@@ -16,6 +25,7 @@ __all__ = [
     "network",
     "optimizer",
     "read_table",
+    "sized_augmentation",
     "stage_of",
     "train_loader",
 ]

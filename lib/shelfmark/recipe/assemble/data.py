@@ -15,7 +15,7 @@ from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.mixing import Mixing
-from shelfmark.data.samplers import build_order, rank_share
+from shelfmark.data.samplers import EpochOrder, build_order, rank_share
 from shelfmark.data.samplers.options import SamplingStage
 from shelfmark.data.sources import FileSource
 from shelfmark.data.table import Table
@@ -45,25 +45,12 @@ def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Ta
 
 def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:
     """Augmented training batches, this process's part of each."""
-    data, augment = recipe.data, recipe.augment
-    sizes = {stage.from_epoch: stage.size_px for stage in augment.sizes}
-    transform = SizedTransforms(data.input_size_px, sizes, augmentation(recipe))
-    rank_share(recipe.train.batch_size, dist.world_size())
-    order = build_order(
-        recipe.sampling.model_copy(update={"stages": _sampling_stages(recipe)}),
-        table.labels,
-        table.num_classes,
-        recipe.train.batch_size,
-        recipe.seed,
-        num_epochs=recipe.train.num_epochs,
-        steps_per_epoch=recipe.train.steps_per_epoch,
-        views=augment.views,
-        weights=table.weights,
-    )
+    data = recipe.data
+    order = epoch_order(recipe, table)
     dataset = ImageDataset(
         image_source(recipe, table),
         table.labels,
-        transform,
+        sized_augmentation(recipe),
         seed=recipe.seed,
         on_bad_image=data.on_bad_image,
         replace_bad=True,
@@ -76,6 +63,22 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         rank=dist.rank(),
         world_size=dist.world_size(),
         pin_memory=device.type == "cuda",
+    )
+
+
+def epoch_order(recipe: Recipe, table: Table) -> EpochOrder:
+    """Which rows of the training table make up each batch."""
+    rank_share(recipe.train.batch_size, dist.world_size())
+    return build_order(
+        recipe.sampling.model_copy(update={"stages": _sampling_stages(recipe)}),
+        table.labels,
+        table.num_classes,
+        recipe.train.batch_size,
+        recipe.seed,
+        num_epochs=recipe.train.num_epochs,
+        steps_per_epoch=recipe.train.steps_per_epoch,
+        views=recipe.augment.views,
+        weights=table.weights,
     )
 
 
@@ -115,6 +118,12 @@ def image_source(recipe: Recipe, table: Table) -> FileSource:
 def augmentation(recipe: Recipe) -> Callable[[int], Transform]:
     """The training augmentation at a size in pixels."""
     return partial(train_transform, augment=recipe.augment, data=recipe.data)
+
+
+def sized_augmentation(recipe: Recipe) -> SizedTransforms:
+    """The training augmentation of each epoch."""
+    sizes = {stage.from_epoch: stage.size_px for stage in recipe.augment.sizes}
+    return SizedTransforms(recipe.data.input_size_px, sizes, augmentation(recipe))
 
 
 def _sampling_stages(recipe: Recipe) -> tuple[SamplingStage, ...]:

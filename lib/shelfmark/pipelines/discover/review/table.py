@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import read_regular
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.pipelines.discover.findings import RoundFindings
 
 COLUMNS = (
@@ -38,7 +40,7 @@ def review_csv(findings: RoundFindings) -> str:
     reviewable = np.flatnonzero(products.clusters >= 0)
     order = reviewable[np.lexsort((products.clusters[reviewable], -products.num_images[reviewable]))]
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(COLUMNS)
     for place in order:
         known, other = int(products.nearest_known[place]), int(products.nearest_other[place])
@@ -101,10 +103,12 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
+        # Spreadsheets write UTF-16 as `Unicode text`.
+        return data.decode("utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else utf8_text(data)
+    except (NotUtf8, UnicodeDecodeError):
+        told = NotUtf8(data)
         raise UserError(
-            f"{file} is not UTF-8 text. Save it from the spreadsheet as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
+            f"{file} is {told} Save it from the spreadsheet as `CSV UTF-8` (not as a workbook, nor as `CSV`)."
         ) from None
 
 

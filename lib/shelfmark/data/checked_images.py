@@ -1,0 +1,81 @@
+"""The images that were found readable, remembered by path, size and time of change. Legend: N images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import atomic_path
+
+_KEY = np.dtype("V16")
+_NUM_THREADS, _FILES_AT_A_TIME = 16, 256
+_FOLDER = ".checked_images"
+
+
+class CheckedImages:
+    """file: holds the keys of images, sorted. Where it cannot be read or written, nothing is remembered, and no more.
+
+    An image is asked for again once its file changed, so what is remembered is never wrong for long.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._keys = np.empty(0, _KEY)
+        with suppress(OSError, ValueError, EOFError):
+            found = np.load(file, allow_pickle=False)
+            if found.dtype == _KEY and found.ndim == 1:
+                self._keys = found
+
+    @classmethod
+    def of(cls, folder: Path, root: Path) -> CheckedImages:
+        """Those under `root`. folder: where runs are written."""
+        name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:16]
+        return cls(Path(folder) / _FOLDER / f"{name}.npy")
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """(N,) bool. keys: (N,) of `image_keys`."""
+        return np.isin(_sortable(keys), _sortable(self._keys))
+
+    def add(self, keys: np.ndarray) -> None:
+        """Remembers more images, and those of before."""
+        together = np.unique(_sortable(np.concatenate([self._keys, keys])))
+        if len(together) == len(self._keys):
+            return
+        self._keys = together.view(_KEY)
+        with suppress(OSError, UserError), atomic_path(self.file) as beside, open(beside, "wb") as stream:
+            np.save(stream, self._keys)
+
+
+def image_keys(paths: Sequence[str], limits: Iterable[int]) -> np.ndarray:
+    """(N,) keys, different for another path, size or time of change; of a file that is not there, for every call.
+
+    paths: absolute. limits: on bytes and pixels, under which an image is readable.
+    """
+    salt = repr(tuple(limits)).encode()
+    parts = [paths[at : at + _FILES_AT_A_TIME] for at in range(0, len(paths), _FILES_AT_A_TIME)]
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        # A network disk answers threads at the same time.
+        found = chain.from_iterable(threads.map(lambda part: [_key(path, salt) for path in part], parts))
+        return np.frombuffer(b"".join(found), _KEY)
+
+
+def _key(path: str, salt: bytes) -> bytes:
+    try:
+        told = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return os.urandom(_KEY.itemsize)
+    fact = b"%s\0%d\0%d\0" % (os.fsencode(path), told.st_size, told.st_mtime_ns)
+    return hashlib.blake2b(fact + salt, digest_size=_KEY.itemsize).digest()
+
+
+def _sortable(keys: np.ndarray) -> np.ndarray:
+    """The same bytes as complex numbers would lose their order in NaN; as pairs of integers they sort."""
+    return np.ascontiguousarray(keys).view([("high", np.uint64), ("low", np.uint64)])

@@ -1,0 +1,184 @@
+"""Every image decoded once before the training, so that all unreadable ones are found at once. Legend: N images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from shelfmark.core import dist
+from shelfmark.core.contracts import BadImage
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import write_text
+from shelfmark.core.heartbeat import beat
+from shelfmark.core.log import say, warn
+from shelfmark.core.stopping import raise_if_stopped
+from shelfmark.core.strings import Strings
+from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.together import from_main, together
+from shelfmark.data.bad_images import allowed
+from shelfmark.data.checked_images import CheckedImages, image_keys
+from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.identity import identities
+from shelfmark.data.loader import eval_batches
+from shelfmark.data.options import DataOptions
+from shelfmark.data.sources import FileSource
+from shelfmark.data.table import Table
+
+MOST_BY_ITSELF = 20_000
+"""As many images are checked with data.check_images=auto: some minutes of a few cores."""
+UNREADABLE_LIST = "unreadable_images.csv"
+_NUM_SHOWN = 10
+_BATCH_SIZE, _FEW_IMAGES, _REMEMBERED_AT_ONCE = 32, 64, 20_000
+
+
+def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: Path) -> None:
+    """Decodes each image of the tables that is not known to be readable, in all processes, and reports all that fail.
+
+    tables: by the names for messages, as `training`. folder: where runs are written; it keeps what is known, and the
+    list of unreadable images in `findings/`.
+    Raises a UserError where an image is unreadable and data.on_bad_image is `error`, or where more of a table are than
+    data.max_bad_images allows. Otherwise a warning tells how many are. All processes call it together.
+    """
+    present = {name: table for name, table in tables.items() if table is not None}
+    if data.check_images == "never" or not present:
+        return
+    checked = CheckedImages.of(folder, data.root)
+    new = from_main(lambda: _new_images(present, data, checked), "looking for images")
+    bad: list[BadImage] = []
+    for begin in range(0, len(new.paths), _REMEMBERED_AT_ONCE):
+        rows = slice(begin, begin + _REMEMBERED_AT_ONCE)
+        found = unreadable_images(new.paths[rows], data, begin, len(new.paths))
+        bad.extend(one._replace(row=begin + one.row) for one in found)
+        from_main(partial(checked.add, np.delete(new.keys[rows], [one.row for one in found])))
+    if bad:
+        from_main(lambda: _report(bad, new.num_images, present, data, folder / "findings" / UNREADABLE_LIST))
+
+
+class _NewImages(NamedTuple):
+    """paths, keys: (N,) the images that are not known to be readable. num_images: how many images there are."""
+
+    paths: list[str]
+    keys: np.ndarray
+    num_images: int
+
+
+def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: CheckedImages) -> _NewImages:
+    """The images to decode; none where they are too many for `auto`."""
+    paths = list(dict.fromkeys(path for table in tables.values() for path in identities(table.paths, table.root)))
+    keys = image_keys(paths, (data.max_image_bytes, data.max_image_pixels))
+    rows = np.flatnonzero(~checked.has(keys))
+    if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
+        say(
+            f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are found as"
+            " training comes to them. data.check_images=always looks at all first."
+        )
+        rows = rows[:0]
+    return _NewImages([paths[row] for row in rows], keys[rows], len(paths))
+
+
+def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, total: int = 0) -> list[BadImage]:
+    """Those of `paths`, which are absolute, that cannot be decoded, by row. Each process decodes a share of them.
+
+    begun, total: for the bar: how many images came before these, and how many there are.
+    """
+    dataset = ImageDataset(
+        FileSource(Strings.of(paths), Path("/"), data.max_image_bytes),
+        None,
+        _no_input,
+        seed=0,
+        on_bad_image="skip",
+        max_pixels=data.max_image_pixels,
+    )
+    batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
+    bad: list[BadImage] = []
+    with together(), _bar(begun, total or len(paths)) as show:
+        done = 0
+        for batch in batches:
+            beat("checking images")
+            raise_if_stopped()
+            bad.extend(batch.bad)
+            done += len(batch.rows) + len(batch.bad)
+            # Every process has as many images as the main one, but for a batch.
+            show(begun + min(len(paths), done * dist.world_size()))
+    return sorted(one for share in dist.gather_objects(bad) for one in share)
+
+
+def _no_input(pixels: np.ndarray, seed: int) -> Tensor:
+    return torch.zeros(1, 1, 1)
+
+
+def _num_workers(num_images: int, data: DataOptions) -> int:
+    """Loader processes of this process: none where the recipe wants none, else as many as its share of the cores."""
+    if not data.num_workers or num_images <= _FEW_IMAGES:
+        return 0
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world_size()))
+    return max(data.num_workers, len(os.sched_getaffinity(0)) // num_local)
+
+
+@contextmanager
+def _bar(begun: int, total: int) -> Iterator[Any]:
+    """Yields a function that takes the number of images done. Without a terminal there is a line at the beginning."""
+    console = Console(highlight=False)
+    if not dist.is_main() or not console.is_terminal:
+        if not begun and total > _FEW_IMAGES:
+            say(f"checking {total:,} images ...")
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("left"), console=console, transient=True) as bar:
+        task = bar.add_task("checking images", total=total, completed=begun)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _report(
+    bad: Sequence[BadImage], num_images: int, tables: Mapping[str, Table], data: DataOptions, file: Path
+) -> None:
+    """Lists the unreadable images in `file`; then raises or warns."""
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(one.reason for one in bad).most_common())
+    what = f"{len(bad):,} of {num_images:,} images could not be read"
+    where = _written(bad, file)
+    shown = "\n".join(f"  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
+    if len(bad) > _NUM_SHOWN:
+        shown += f"\n  and {len(bad) - _NUM_SHOWN:,} more"
+    told = f"{reasons}.\n{shown}\n{where}"
+    if data.on_bad_image == "error":
+        raise UserError(
+            f"{what}, so nothing was trained. {told} Repair them or take them out of the annotations; or set"
+            " data.on_bad_image=skip, which leaves them out."
+        )
+    paths = {one.path for one in bad}
+    for name, table in tables.items():
+        number = sum(path in paths for path in identities(table.paths, table.root))
+        most = allowed(len(table), data.max_bad_images)
+        if number > most or number == len(table):
+            raise UserError(
+                f"{what}: {number:,} of the {len(table):,} {name} images, more than {most:,}, so nothing was trained."
+                f" {told} Repair them or take them out of the annotations, or allow more, by data.max_bad_images (now"
+                f" {data.max_bad_images:g})."
+            )
+    warn(f"{what}; in training another image of the class takes the place of each. {told}")
+
+
+def _written(bad: Sequence[BadImage], file: Path) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "reason"))
+    rows.writerows((spreadsheet_cell(one.path), one.reason) for one in bad)
+    try:
+        write_text(file, text.getvalue())
+    except (OSError, UserError) as error:
+        return f"The whole list could not be written: {error}"
+    return f"The whole list: {file}."
