@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from shelfmark.core.text_safety import printable
+from shelfmark.reports.figures import font_letters, system_fonts
 
 _FIRST = "DejaVu Sans"  # comes with matplotlib; has Latin, Cyrillic, Greek, Arabic, Hebrew
-# By readability at small sizes; within a line, any other font of the system comes last.
+# Families that begin so come before any other font of the system.
 _PREFERRED = ("Noto Sans", "Source Han Sans", "WenQuanYi", "Droid Sans", "Arial Unicode", "Microsoft YaHei", "Hiragino")
 _LEFT_TO_RIGHT = "\N{LEFT-TO-RIGHT MARK}"
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -43,10 +42,10 @@ def lettering(names: Iterable[str]) -> Lettering:
     A right-to-left name is laid out by matplotlib; `after_mark` keeps what stands before it on its left.
     """
     needed = {letter for name in names for letter in _cleaned(name)} | set("?#0123456789")
-    families, lacking = [_FIRST], needed - _letters_of(_font_file(_FIRST))
+    families, lacking = [_FIRST], needed - font_letters(_FIRST)
     if lacking:
-        for family, file in _system_fonts():
-            found = lacking & _letters_of(file)
+        for family in sorted(system_fonts(), key=lambda name: (_rank(name), name)):
+            found = lacking & font_letters(family)
             if found:
                 families.append(family)
                 lacking -= found
@@ -78,57 +77,5 @@ def _in_ascii(letter: str) -> str:
     return base or (sound[1].lower() if sound else _UNKNOWN)
 
 
-def _system_fonts() -> Iterator[tuple[str, Path]]:
-    """Upright fonts of ordinary weight: family and file, the preferred first."""
-    from matplotlib import font_manager, get_data_path
-
-    manager = font_manager.fontManager
-    known = {font.fname for font in manager.ttflist}
-    # matplotlib remembers the fonts of its first run; one that was installed since then is not among them.
-    for file in sorted(set(font_manager.findSystemFonts()) - known):
-        _add(manager, file)
-    # matplotlib's own ones are for formulas, and have other signs in the places of letters.
-    own = get_data_path()
-    families = {
-        font.name
-        for font in manager.ttflist
-        if font.style == "normal"
-        and str(font.weight) in ("400", "normal", "regular")
-        and not font.fname.startswith(own)
-    }
-    for family in sorted(families, key=lambda name: (_rank(name), name)):
-        file = _font_file(family)
-        if file is not None:
-            yield family, file
-
-
-def _add(manager: Any, file: str) -> None:
-    try:
-        manager.addfont(file)
-    except Exception:  # a font of a kind that matplotlib cannot draw with
-        return
-
-
 def _rank(family: str) -> int:
     return next((rank for rank, start in enumerate(_PREFERRED) if family.startswith(start)), len(_PREFERRED))
-
-
-def _font_file(family: str) -> Path | None:
-    """The file that matplotlib draws with when it is asked for the family."""
-    from matplotlib import font_manager
-
-    try:
-        return Path(font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False))
-    except ValueError:
-        return None
-
-
-def _letters_of(file: Path | None) -> set[str]:
-    if file is None:
-        return set()
-    from matplotlib.font_manager import get_font
-
-    try:
-        return {chr(code) for code, glyph in get_font(str(file)).get_charmap().items() if glyph}
-    except Exception:  # a damaged font file
-        return set()
