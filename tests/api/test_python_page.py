@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+
+import shelfmark
+from shelfmark.core.errors import UserError
 
 RECIPE = """
 data: {{root: photos, train_json: train.json, val_json: train.json, input_size_px: 32, num_workers: 0}}
@@ -70,3 +74,38 @@ def test_the_page_runs_as_it_stands(
     # And what stands in the weights is what was learned.
     fresh = timm.create_model("test_resnet", num_classes=0).state_dict()
     assert any(not torch.equal(fresh[name], one) for name, one in plain.state_dict().items())  # type: ignore[attr-defined]
+
+
+def test_a_run_goes_on_with_the_options_of_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    begun = shelfmark.train(
+        Path("recipe.yaml"), {"name": "mine", "train.num_epochs": 1, "output.log_root": Path("log")}
+    )
+    assert begun.checkpoint == begun.folder / "best_model"
+    gone_on = shelfmark.train(options={"train.num_epochs": 2}, resume=begun.folder / "last")
+    assert gone_on.folder == begun.folder
+    again = shelfmark.load(begun.folder / "last").trained.checkpoint.manifest
+    assert (again["config"]["train"]["num_epochs"], again["config"]["train"]["batch_size"]) == (2, 8)
+    unscored = {"name": "unscored", "train.num_epochs": 1, "data.val_json": None, "eval.metric": "none"}
+    assert shelfmark.load(shelfmark.train("recipe.yaml", unscored).checkpoint).class_names == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("grocry",), "Did you mean grocery"),
+        (("recipe.yaml", {"optim.lrr": 1}), "Did you mean optim.lr"),
+        (("recipe.yaml", {"optim.lr": "fast"}), "optim.lr"),
+        ((), "data.train_json"),
+    ],
+)
+def test_what_is_wrong_is_told_and_nothing_is_written(
+    arguments: tuple[Any, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=said):
+        shelfmark.train(*arguments)
+    assert sorted(tmp_path.rglob("*")) == before

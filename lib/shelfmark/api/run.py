@@ -25,9 +25,8 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The best model; the last one of a run without validation."""
-        best = self.folder / "best_model"
-        return best if best.exists() else self.folder / "last"
+        """The best model; that of the end where nothing was scored."""
+        return self.folder / "best_model"
 
 
 def train(
