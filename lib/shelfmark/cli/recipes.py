@@ -127,7 +127,21 @@ def _base(args: argparse.Namespace) -> tuple[Path | None, list[Override]]:
         from shelfmark.engine.checkpoint import config_overrides, readable_checkpoint
 
         return None, config_overrides(readable_checkpoint(checkpoint))
+    _require_something_to_train_on(args)
     return default_config(), _without_the_shop(args.overrides)
+
+
+def _require_something_to_train_on(args: argparse.Namespace) -> None:
+    """Raises a UserError if a bare `train` would generate the shop in a folder that is not the checkout."""
+    is_bare = hasattr(args, "images") and not any(one.key.startswith("data.") for one in args.overrides)
+    if is_bare and not args.smoke and not Path("configs/shop.yaml").exists():
+        raise UserError(
+            "there is nothing to train on: no option names pictures, and this folder is not the checkout, where a bare"
+            " command trains on the generated shop.\n"
+            "  shelfmark train --images DIR       photographs, one folder a class\n"
+            "  shelfmark train --config FILE      a recipe\n"
+            "  shelfmark demo                     a generated shop: trained, recalibrated, predicted"
+        )
 
 
 def _without_the_shop(overrides: list[Override]) -> list[Override]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 
-from shelfmark.cli.existing import checkpoint_or_auto
+from shelfmark.cli.existing import checkpoint_or_auto, existing_folder
 from shelfmark.cli.options import CONFIG, DEVICES, MODEL
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
@@ -16,7 +16,11 @@ from shelfmark.core.stopping import StopSignals
 def train(args: argparse.Namespace) -> Outcome | int:
     # Before the long imports: a signal that comes meanwhile ends the command as one that comes later does.
     with StopSignals() as signals:
-        return _train(args, signals)
+        if args.images is None:
+            return _train(args, signals)
+        from shelfmark.cli.first_run import train_on_images
+
+        return train_on_images(args, signals)
 
 
 def demo(args: argparse.Namespace) -> Outcome:
@@ -61,6 +65,13 @@ TRAIN_COMMANDS = {
         "train, resume or finetune a model, as `python main.py` does",
         train,
         [
+            option(
+                "--images",
+                "folder of photographs, one folder a class: divides them, chooses a recipe, trains, and says what is"
+                " next (docs/first_hour.md)",
+                type=existing_folder("a folder of photographs"),
+                metavar="DIR",
+            ),
             CONFIG,
             MODEL,
             option(

@@ -45,6 +45,16 @@ def schema_json(schema: type[BaseModel]) -> str:
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
+def entry_lines(name: str, value: Any, indent: str = "") -> list[str]:
+    """The lines of one key and its value, in JSON's types, without comments."""
+    return _entry(f"{indent}{_text(name)}:", value, name, f"{indent}  ", {})
+
+
+def text_in_yaml(value: str) -> str:
+    """Text as it stands in YAML: bare, or in double quotes."""
+    return _text(value)
+
+
 def inline(value: Any) -> str:
     """A value as it stands behind its key, on one line."""
     if isinstance(value, dict):

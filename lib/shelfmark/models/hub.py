@@ -63,6 +63,12 @@ def hub_weights(name: str) -> dict[str, Tensor]:
     return model.state_dict()
 
 
+def is_downloaded(name: str) -> bool:
+    """Whether the weights of a timm model lie in the hub's cache on this machine. The network is not asked."""
+    hub = hub_name(name)
+    return bool(hub) and _cached_file(hub) is not None
+
+
 def _cached_file(hub: str) -> Path | None:
     for file in _FILES:
         path = huggingface_hub.try_to_load_from_cache(hub, file)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shelfmark.models.backbones import OWN, backbone_name
-from shelfmark.models.hub import hub_name, trained_with
+from shelfmark.models.hub import hub_name, is_downloaded, trained_with
 from shelfmark.models.starter import starter_file
 
 PRETRAIN_MODELS = Path("pretrain_models")
@@ -58,6 +58,17 @@ def published(backbone: str, folder: Path = PRETRAIN_MODELS) -> Source:
             return Source(folder / file, trained_as)
     installed = starter_file(name)
     return Source(installed, name, is_starter=installed is not None)
+
+
+def place_at_hand(backbone: str, folder: Path = PRETRAIN_MODELS) -> str:
+    """In words, where the published weights of a backbone lie on this machine; '' if they would be downloaded.
+
+    UserError: there is no such backbone.
+    """
+    source = published(backbone, folder)
+    if source.file is not None:
+        return str(source)
+    return "downloaded before" if is_downloaded(source.trained_as) else ""
 
 
 def published_settings(backbone: str, folder: Path = PRETRAIN_MODELS) -> tuple[dict[str, Any], str] | None:

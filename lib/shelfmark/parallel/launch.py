@@ -46,6 +46,12 @@ def relaunch(
     return run_ranks(command, environment, len(ids))
 
 
+def num_processes_of(*, gpu_ids: str | None, num_processes: int | None) -> int:
+    """How many processes the options ask for; 1 for neither. UserError: as of `relaunch`, which says the rest."""
+    ids = _gpu_ids(gpu_ids, num_processes, torch.cuda.device_count())
+    return 1 if ids is None else len(ids)
+
+
 def _gpu_ids(gpu_ids: str | None, num_gpus: int | None, present: int) -> list[int] | None:
     """The GPUs asked for, checked; None where neither option was given."""
     if gpu_ids is not None and num_gpus is not None:

@@ -41,13 +41,13 @@ def prepare_folder(source: Path, out: Path, val_fraction: float = 0.2, seed: int
     copies = same_files(source, [*folders.train, *folders.val])
     if is_drawn:
         folders = divided(folders, val_fraction, seed, earlier.parts(), copies)
-    contents = _contents(folders, out)
+    contents = annotation_files(folders, out)
     changed = earlier.write(contents)
     counts = Counter(folders.val.values())
     names = folders.class_names
-    notes = [*folders.notes, *_copy_notes(folders, copies), *changed]
+    notes = [*folders.notes, *copy_notes(folders, copies), *changed]
     if is_drawn:
-        notes += _unvalidated([name for name in names if not counts[name]])
+        notes += unvalidated_note([name for name in names if not counts[name]])
     options: dict[str, Path | str] = {"data.root": source}
     options |= {f"data.{part}_json": out / f"{part}.json" for part in ("train", "val")}
     if out / "test.json" in contents:
@@ -122,7 +122,8 @@ def _drawn(
     return drawn
 
 
-def _contents(folders: ClassFolders, out: Path) -> dict[Path, bytes]:
+def annotation_files(folders: ClassFolders, out: Path) -> dict[Path, bytes]:
+    """The annotations of a divided folder, by the files of `out` in which they belong."""
     labels = {name: label for label, name in enumerate(folders.class_names)}
     parts = {"train": folders.train, "val": folders.val, "test_labelled": folders.test}
     contents = {out / f"{part}.json": _encoded(found, labels) for part, found in parts.items() if found}
@@ -142,7 +143,8 @@ def _size(folders: ClassFolders, stem: str) -> str:
     return f"{len(part):,} images in {len(set(part.values())):,} classes"
 
 
-def _unvalidated(names: Sequence[str]) -> list[str]:
+def unvalidated_note(names: Sequence[str]) -> list[str]:
+    """A note about the classes that have no validation image; none if `names` is empty."""
     if not names:
         return []
     more = ", ..." if len(names) > _NUM_SHOWN else ""
@@ -152,7 +154,7 @@ def _unvalidated(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _copy_notes(folders: ClassFolders, copies: Sequence[Sequence[str]]) -> list[str]:
+def copy_notes(folders: ClassFolders, copies: Sequence[Sequence[str]]) -> list[str]:
     """What to tell about files of the same bytes: in two classes, and in train and val."""
     label = {**folders.train, **folders.val}
     two_classes = [group for group in copies if len({label[path] for path in group}) > 1]
