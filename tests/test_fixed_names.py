@@ -61,6 +61,7 @@ NAMES: dict[str, dict[str, dict[str, Any]]] = {
     f"{OPS}.cluster_metrics": {
         name: {"labels_true": GIVEN, "labels_pred": GIVEN} for name in ("pairwise", "bcubed", "nmi")
     },
+    "shelfmark": {"load": {"checkpoint": GIVEN}},
     CALIBRATION: {
         "tau_normalized": {"weight": GIVEN, "tau": GIVEN},
         "TauNorm": {"taus": GIVEN},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from small_recipe import SHORT_DEMO
 
 from shelfmark.cli import main
+from shelfmark.cli.commands import COMMANDS
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.core.embeddings import read_embeddings
@@ -51,6 +54,7 @@ def test_the_run_folder_holds_what_it_should(demo) -> None:
     assert {path.name for path in demo.recalibrated.iterdir()} >= {
         "best_model",
         "summary.json",
+        "calibration.csv",
         "tau_norm.csv",
         "tau_norm.png",
         "submission.csv",
@@ -89,6 +93,20 @@ def test_the_table_and_the_paths_are_printed(demo) -> None:
     assert f"{100 * demo.summary['top1']:.1f}%" in demo.printed
     for file in ("log/shop/best_model/", "log/shop/curves.png", "log_tau/shop/tau_norm.png", "submission.csv"):
         assert file in demo.printed
+
+
+def test_the_commands_that_it_ends_with_are_commands_and_name_files_that_exist(demo) -> None:
+    said = demo.printed[demo.printed.index("what next:") :].splitlines()[1:]
+    lines = [shlex.split(line, comments=True) for line in said if line.startswith("  shelfmark ")]
+    assert {line[1] for line in lines} == {"train", "test", "index", "search", "clean"}
+    made_by_them = {"log/shop/index"}
+    for _, *argv in lines:
+        name = itertools.takewhile(lambda word: not word.startswith("--"), argv)
+        assert " ".join(name) in COMMANDS
+        given = [word for word in argv if "/" in word]
+        assert all((demo.folder / word).exists() for word in given if word not in made_by_them)
+    [search] = [line for line in lines if line[1] == "search"]
+    assert search[-1].endswith(".jpg")
 
 
 def test_the_reported_scores_follow_from_the_stored_features_and_weights(demo) -> None:
@@ -133,8 +151,27 @@ def test_embed_writes_the_features_that_the_scores_came_from(demo) -> None:
         assert main(["embed", "--RESUME_MODEL", "log/shop/best_model", *other]) == 2
 
 
-def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo) -> None:
-    original, recalibrated = (load_checkpoint(folder / "best_model") for folder in (demo.run, demo.recalibrated))
+def test_the_recalibrated_checkpoint_is_of_the_best_method_and_goes_into_the_table(demo) -> None:
+    summary = json.loads((demo.recalibrated / "summary.json").read_text())
+    scores = {row["method"]: row for row in summary["methods"]}
+    assert scores["unmodified"]["top1"] == pytest.approx(demo.summary["top1"], abs=1e-9)
+    assert summary["saved"] == load_checkpoint(demo.recalibrated / "best_model").manifest["calibration"]["method"]
+    shown = demo.printed[demo.printed.index("The shop") :]
+    assert summary["saved"] in shown
+    assert f"{100 * scores[summary['saved']]['mean_class_accuracy']:.1f}%" in shown
+    assert f"{100 * summary['cross_validated']['mean_class_accuracy']:.1f}%" in shown
+
+
+@pytest.fixture(scope="module")
+def tau(demo) -> Path:
+    """What tau-norm makes of the demo's model; its features are stored."""
+    with contextlib.chdir(demo.folder):
+        assert main(["tau-norm", "--RESUME_MODEL", "log/shop/best_model", "output.tau_root=tau_alone"]) == 0
+    return demo.folder / "tau_alone" / "shop"
+
+
+def test_the_checkpoint_of_tau_norm_stores_its_tau_and_the_rescaled_weight(demo, tau: Path) -> None:
+    original, recalibrated = (load_checkpoint(folder / "best_model") for folder in (demo.run, tau))
     calibration = recalibrated.manifest["calibration"]
     assert calibration["method"] == "tau_norm"
     assert calibration["from_checkpoint_sha256"] == original.weights_hash
@@ -148,9 +185,10 @@ def test_the_recalibrated_checkpoint_stores_its_tau_and_the_rescaled_weight(demo
     assert all(torch.equal(original.read_model()[name], recalibrated.read_model()[name]) for name in unchanged)
 
 
-def test_the_tau_table_holds_the_whole_sweep_and_the_unmodified_model(demo) -> None:
-    with open(demo.recalibrated / "tau_norm.csv", newline="") as stream:
+def test_the_tau_table_holds_the_whole_sweep_and_the_unmodified_model(demo, tau: Path) -> None:
+    with open(tau / "tau_norm.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
+    assert (demo.recalibrated / "tau_norm.csv").read_text() == (tau / "tau_norm.csv").read_text()
     assert [row["tau"] for row in rows if row["model"] == "unmodified"] == ["n/a"]
     taus = [float(row["tau"]) for row in rows if row["model"] == "tau-norm"]
     assert taus == pytest.approx(np.arange(31) * 0.05)

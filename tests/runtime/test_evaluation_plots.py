@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from shelfmark.core.strings import Strings
+from shelfmark.data.class_map import ClassList
 from shelfmark.data.table import Table
 from shelfmark.evaluation.classification import Predictions, predict_from_features
 from shelfmark.pipelines.evaluate import class_scores
@@ -81,6 +83,36 @@ def test_the_pictures_are_of_a_mistake_and_of_the_class_it_was_taken_for(
     # Feature i is of row i + 1. Class 2 was never predicted rightly, so its first image must do.
     shown = [[Path(one.source.name(one.row)).name for one in (pair.picture, pair.predicted_picture)] for pair in drawn]
     assert shown == [["7.jpg", "1.jpg"], ["4.jpg", "7.jpg"], ["3.jpg", "5.jpg"]]
+
+
+def test_a_class_without_a_picture_of_val_is_shown_by_one_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(evaluation_plots, "confused_pairs_sheet", lambda pairs, path: drawn.extend(pairs))
+    # The annotations list the classes in another order than the model: their class 1 is the model's class 3.
+    names = ["class 0", "class 3", "class 1", "class 2"]
+    records = [{"category_id": label, "fpath": f"train_{row}.jpg"} for row, label in enumerate([0, 2, 1, 1, 3])]
+    document = {"annotations": records, "num_classes": 4, "class_names": names}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    for row in range(5):
+        (tmp_path / f"train_{row}.jpg").touch()
+    model = _opened()
+    model.classes = ClassList(4, tuple(f"class {label}" for label in range(4)), "the checkpoint")
+    features, weights = SimpleNamespace(rows=np.arange(1, 11)), {"classifier": torch.ones(4, 3)}
+    predicted = torch.where(LABELS == 2, 3, PREDICTED)
+    logits = 2 * torch.nn.functional.one_hot(predicted, 4).float()
+    found = predict_from_features(logits, LABELS, torch.Tensor.clone, 4)
+    for train_json, shown in ((tmp_path / "train.json", str(tmp_path / "train_2.jpg")), (tmp_path / "gone.json", None)):
+        drawn.clear()
+        data = model.recipe.data.model_copy(update={"root": tmp_path, "train_json": train_json})
+        model.recipe = model.recipe.model_copy(update={"data": data})
+        evaluation_plots.draw_evaluation(model, _table(tmp_path), features, found, weights, tmp_path)
+        [pair] = [one for one in drawn if one.pair.predicted == 3]
+        picture = pair.predicted_picture
+        assert (None if picture is None else picture.source.name(picture.row)) == shown
+        assert pair.predicted_is_training == (shown is not None)
+        assert not any(one.predicted_is_training for one in drawn if one is not pair)
 
 
 def test_a_picture_that_fails_costs_a_warning_and_nothing_else(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,12 +136,29 @@ def weighed(result: ExpertWeighing) -> None:
 
 def demo(result: Demo) -> None:
     """Everything that the demo made."""
-    columns = {"trained": result.trained, **_before_and_after(result.recalibrated)}
-    del columns["unmodified"]
+    recalibrated = result.recalibrated
+    [after] = [row for row in recalibrated.methods if row["method"] == recalibrated.saved]
+    # The choice of a method is scored on images that it was not chosen on.
+    columns = {
+        "trained": result.trained,
+        recalibrated.saved: _without_intervals(after),
+        "cross-validated": _without_intervals(recalibrated.cross_validated),
+    }
     console = Console(**{**console_settings(), **_of_picture()}, record=True)
     _show("The shop", columns, [result.run, result.recalibrated.folder], console)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
-    console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}", soft_wrap=True)
+    console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}\n", soft_wrap=True)
+    photo = shlex.quote(str(result.predicted.table.path(0)))
+    index = result.run / "index"
+    for line in (
+        "what next:",
+        "  shelfmark train --images DIR     # your own photographs, a folder for each class",
+        f"  shelfmark test --RESUME_MODEL {recalibrated.checkpoint} --images DIR --topk 5",
+        f"  shelfmark index build --RESUME_MODEL {result.run / 'best_model'} --out {index}",
+        f"  shelfmark search --index {index} {photo}",
+        f"  shelfmark clean --RESUME_MODEL {result.run / 'best_model'}     # training images whose labels are doubtful",
+    ):
+        console.print(line, soft_wrap=True)
     console.save_svg(str(result.run / "demo.svg"), title="make demo")
 
 
@@ -214,10 +232,15 @@ def _before_and_after(result: Recalibration) -> dict[str, Mapping[str, Any]]:
     """cross-validated is the figure to trust: tau was not chosen on the images that it scores."""
     chosen = "unmodified is best" if result.tau is None else f"tau {result.tau:g}"
     headings = {"unmodified": "unmodified", "recalibrated": chosen, "cross_validated": "cross-validated"}
-    # Three columns with intervals are wider than a screen: those stand in summary.json.
+    return {heading: _without_intervals(result.summary[name]) for name, heading in headings.items()}
+
+
+def _without_intervals(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Three columns with intervals are wider than a screen: those stand in summary.json."""
     return {
-        heading: {what: score for what, score in result.summary[name].items() if not what.endswith(("_low", "_high"))}
-        for name, heading in headings.items()
+        what: score
+        for what, score in scores.items()
+        if what not in ("method", "learned") and not what.endswith(("_low", "_high"))
     }
 
 

@@ -32,7 +32,7 @@ def demo(args: argparse.Namespace) -> Outcome:
     value = {
         "run": result.run,
         "scores": result.trained,
-        "recalibrated": {"checkpoint": result.recalibrated.checkpoint, "tau": result.recalibrated.tau},
+        "recalibrated": {"checkpoint": result.recalibrated.checkpoint, "method": result.recalibrated.saved},
         "submission": result.predicted.submission,
         "seconds": result.seconds,
     }

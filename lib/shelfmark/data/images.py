@@ -57,6 +57,18 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return pixels
 
 
+def pixels_of(image: Image.Image, name: str) -> np.ndarray:
+    """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
+    try:
+        image.load()
+        pixels = np.array(_as_rgb(image))
+    except _NoRuleError as error:
+        raise UnreadableImage(name, str(error)) from None
+    except Exception as error:  # of a file that was cut off, when its pixels are wanted
+        raise UnreadableImage(name, _reason(error)) from error
+    return _upright(pixels, _orientation(image))
+
+
 class _NoRuleError(ValueError):
     """The picture is sound, but its numbers have no brightness that is agreed upon."""
 

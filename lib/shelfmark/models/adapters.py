@@ -38,6 +38,20 @@ def add_adapters(backbone: nn.Module, options: AdapterOptions, seed: int) -> nn.
             ) from error
 
 
+def merge_adapters(backbone: nn.Module) -> nn.Module:
+    """Adds the adapters' products to the weights beside them, in place, and takes the adapters out."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[tuple[str, Any]] = [
+        (place, module) for place, module in backbone.named_modules() if isinstance(module, BaseTunerLayer)
+    ]
+    for place, layer in layers:
+        layer.merge()
+        parent, _, attribute = place.rpartition(".")
+        setattr(backbone.get_submodule(parent), attribute, layer.get_base_layer())
+    return backbone
+
+
 def _peft() -> Any:
     try:
         import peft

@@ -9,8 +9,8 @@ from typing import Any
 
 from shelfmark.config.load import Loaded
 from shelfmark.core.log import say
+from shelfmark.pipelines.calibrate import Calibration, calibrate
 from shelfmark.pipelines.predict import Prediction, predict
-from shelfmark.pipelines.tau_norm import Recalibration, tau_norm
 from shelfmark.pipelines.train import train
 from shelfmark.runtime.trained_model import open_model
 
@@ -21,18 +21,18 @@ class Demo:
 
     run: Path
     trained: dict[str, Any]
-    recalibrated: Recalibration
+    recalibrated: Calibration
     predicted: Prediction
     seconds: dict[str, float]
 
 
 def demo(loaded: Loaded) -> Demo:
-    """Generates the shop, trains, evaluates, recalibrates with tau-norm, writes a submission."""
+    """Generates the shop, trains, evaluates, recalibrates with the best of several methods, writes a submission."""
     began = time.perf_counter()
     run, trained = train(loaded)
     trained_at = time.perf_counter()
     say("")
-    recalibrated = tau_norm(open_model(run / "best_model"))
+    recalibrated = calibrate(open_model(run / "best_model"))
     recalibrated_at = time.perf_counter()
     say("")
     predicted = predict(open_model(recalibrated.checkpoint))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.destinations import require_place
@@ -24,7 +22,7 @@ from shelfmark.data.table import Table
 from shelfmark.predictions.answers import of_topk, unanswered
 from shelfmark.predictions.submission import check_ids, write_submission, write_topk
 from shelfmark.recipe import assemble
-from shelfmark.runtime.image_pass import views_pass
+from shelfmark.runtime.class_probabilities import class_probabilities
 from shelfmark.runtime.photographs import forgiving, tell_unread
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -115,29 +113,11 @@ def _best_classes(model: TrainedModel, table: Table, k: int, log: BadImageLog) -
     scores = np.full((len(table), k), np.nan, dtype=np.float32)
     own: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with log.over_ranks():
-        for rows, probabilities in _probabilities(model, table, log):
-            best = probabilities.topk(k, dim=1)
-            own.append((rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
+        for batch in class_probabilities(model, assemble.image_source(model.recipe, table), log):
+            if len(batch.rows):
+                best = batch.values.topk(k, dim=1)
+                own.append((batch.rows, best.indices.cpu().numpy(), best.values.cpu().numpy()))
     for share in dist.gather_objects(own):
         for rows, labels, chances in share:
             classes[rows], scores[rows] = labels, chances
     return classes, scores
-
-
-def _probabilities(model: TrainedModel, table: Table, log: BadImageLog) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Each batch's rows, and the mean over views and sizes of their class probabilities, (n, C)."""
-    recipe, source = model.recipe, assemble.image_source(model.recipe, table)
-    sizes = recipe.predict.sizes_px or (recipe.data.input_size_px,)
-    passes = [
-        views_pass(recipe, model.network, model.precision, source, recipe.predict.views, size, "logits")
-        for size in sizes
-    ]
-    # A picture that is unreadable is so at every size, so it is listed once.
-    logs = [log, *[None] * (len(sizes) - 1)]
-    for batches in zip(*(images.share(bad) for images, bad in zip(passes, logs)), strict=True):
-        rows = batches[0].rows
-        if any(not np.array_equal(batch.rows, rows) for batch in batches):
-            raise UserError(f"predict.sizes_px={list(sizes)}: some images could be read at one of these sizes only.")
-        if len(rows):
-            parts = [batch.values.softmax(dim=2).mean(dim=1) for batch in batches]
-            yield rows, torch.stack(parts).mean(dim=0)

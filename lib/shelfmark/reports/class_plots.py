@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from shelfmark.reports.figures import BLUE, FAINT, INK, new_figure, save, style
+from shelfmark.reports.figures import BLUE, FAINT, INK, MUTED, new_figure, save, style
 
 _BINS_PER_DECADE = 5
 _NORMAL_95 = 1.96
 _SOFT = {"linewidth": 0, "alpha": 0.5}
+# Lines are told apart without their colours too.
+_MEANS = {"color": BLUE, "marker": "o", "linestyle": "-"}
+_CLASSIFIERS = (
+    {"color": MUTED, "marker": "^", "linestyle": ":"},
+    {"color": FAINT, "marker": "s", "linestyle": "--"},
+    _MEANS,
+)
 
 
 def accuracy_by_frequency(
@@ -29,7 +36,7 @@ def accuracy_by_frequency(
     figure = new_figure(height_in=5.2)
     axes = figure.subplots()
     axes.scatter(train_counts, percent, s=_dot_area(len(percent)), color=FAINT, label="a class", **_SOFT)
-    _draw_means(axes, train_counts, percent, color=BLUE, label="mean of classes alike in number, 95% interval")
+    _draw_means(axes, train_counts, percent, label="mean of classes alike in number, 95% interval", **_MEANS)
     axes.set_ylim(-4, 104)
     axes.set_ylabel("class accuracy on val (%)")
     _count_axis(axes, train_counts)
@@ -43,16 +50,15 @@ def accuracy_by_frequency(
 def weight_norms(train_counts: np.ndarray, norms: Mapping[str, np.ndarray], path: Path) -> None:
     """Length of each class's classifier row against its training images.
 
-    train_counts: (C,) training images. norms: name -> lengths (C,), of one classifier or several. The last is drawn in
+    train_counts: (C,) training images. norms: name -> lengths (C,), of one to three classifiers. The last is drawn in
     front, so give the recalibrated classifier after the original one.
     """
     figure = new_figure(height_in=5.2)
     axes = figure.subplots()
-    last = list(norms)[-1]
-    for name in norms:
-        color = BLUE if name == last else FAINT
-        axes.scatter(train_counts, norms[name], s=_dot_area(len(train_counts)), color=color, **_SOFT)
-        _draw_means(axes, train_counts, norms[name], color=color, label=name)
+    for name, look in zip(norms, _CLASSIFIERS[-len(norms) :], strict=True):
+        dots = {"color": look["color"], "marker": look["marker"], "s": _dot_area(len(train_counts))}
+        axes.scatter(train_counts, norms[name], **dots, **_SOFT)
+        _draw_means(axes, train_counts, norms[name], label=name, **look)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("length of the class's classifier row")
     _count_axis(axes, train_counts)
@@ -97,12 +103,12 @@ def _mean_and_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, max(mean - half, values.min()), min(mean + half, values.max())
 
 
-def _draw_means(axes: Any, train_counts: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
+def _draw_means(axes: Any, train_counts: np.ndarray, values: np.ndarray, label: str, **look: Any) -> None:
     means = binned_means(train_counts, values)
     if len(means.place):
         reach = np.stack([means.mean - means.low, means.high - means.mean]).clip(min=0)
-        bars = {"elinewidth": 1.4, "capsize": 3, "linewidth": 2, "marker": "o", "markersize": 5}
-        axes.errorbar(means.place, means.mean, yerr=reach, color=color, label=label, **bars)
+        bars = {"elinewidth": 1.4, "capsize": 3, "linewidth": 2, "markersize": 5}
+        axes.errorbar(means.place, means.mean, yerr=reach, label=label, **bars, **look)
 
 
 def _count_axis(axes: Any, train_counts: np.ndarray) -> None:
@@ -126,5 +132,5 @@ def _dot_area(num_classes: int) -> float:
 
 def _finish(figure: Any, axes: Any, path: Path) -> None:
     style(axes)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10, handlelength=3.4)
     save(figure, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,38 @@ def columns_of_pixels(figure: Any, left: float, width: float) -> Any:
     from matplotlib.transforms import Bbox
 
     return Bbox.from_bounds(left, 0, width, figure.bbox.height)
+
+
+def font_letters(family: str) -> set[str]:
+    """The letters of the font that is drawn with when the family is asked for."""
+    from matplotlib import font_manager
+
+    try:
+        file = font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False)
+        return {chr(code) for code, glyph in font_manager.get_font(file).get_charmap().items() if glyph}
+    except Exception:  # no such family, or a damaged file
+        return set()
+
+
+def system_fonts() -> set[str]:
+    """Families of the system's upright fonts of ordinary weight."""
+    from matplotlib import font_manager, get_data_path
+
+    manager = font_manager.fontManager
+    known = {font.fname for font in manager.ttflist}
+    # matplotlib remembers the fonts of its first run; one that was installed since then is not among them.
+    for file in sorted(set(font_manager.findSystemFonts()) - known):
+        with contextlib.suppress(Exception):  # of a kind that it cannot draw with
+            manager.addfont(file)
+    # matplotlib's own ones are for formulas, and have other signs in the places of letters.
+    own = get_data_path()
+    return {
+        font.name
+        for font in manager.ttflist
+        if font.style == "normal"
+        and str(font.weight) in ("400", "normal", "regular")
+        and not font.fname.startswith(own)
+    }
 
 
 def save(figure: Any, path: Path) -> None:

@@ -10,7 +10,13 @@ import numpy as np
 
 from shelfmark.reports.figures import BLUE, GREEN, GRID, MUTED, ORANGE, PURPLE
 
-_COLORS = (BLUE, ORANGE, GREEN, PURPLE)
+# Lines are told apart without their colours too: by dashes, and by the shape of a point, from its middle in pixels.
+_LOOKS = (
+    (BLUE, "", ""),
+    (ORANGE, "7 3", "M-4 -4h8v8h-8z"),
+    (GREEN, "2 3", "M0 -5l5 9h-10z"),
+    (PURPLE, "9 3 2 3", "M0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z"),
+)
 _WIDTH, _HEIGHT = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 26, 26
 _LETTER = 6.6
@@ -52,11 +58,11 @@ def line_chart(chart: LineChart) -> str:
     parts.append(' font-family="inherit" font-size="12">')
     parts.extend(frame.axes(chart.place_name))
     start = float(_LEFT)
-    for line, color in zip(lines, _COLORS, strict=False):
-        parts.extend(frame.line(line, color))
-        parts.append(f'<circle cx="{start + 4:.1f}" cy="10" r="4" fill="{color}"/>')
-        parts.append(f'<text x="{start + 12:.1f}" y="14" fill="{MUTED}">{escape(line.name)}</text>')
-        start += 28 + _LETTER * len(line.name)
+    for line, (color, dashes, shape) in zip(lines, _LOOKS, strict=False):
+        parts.extend(frame.line(line, color, dashes, shape))
+        parts.append(f'<path d="M{start:.1f} 10h26" {_stroke(color, dashes)}/>{_dot(start + 13, 10, color, shape)}')
+        parts.append(f'<text x="{start + 31:.1f}" y="14" fill="{MUTED}">{escape(line.name)}</text>')
+        start += 45 + _LETTER * len(line.name)
     return "".join([*parts, "</svg>"])
 
 
@@ -87,9 +93,9 @@ class _Frame:
             anchor = "middle"
             yield f'<text x="{self.x(place):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}" fill="{MUTED}">{said}</text>'
 
-    def line(self, line: Line, color: str) -> Iterator[str]:
+    def line(self, line: Line, color: str, dashes: str, shape: str) -> Iterator[str]:
         corners = " ".join(f"{self.x(point.place):.1f},{self.y(100 * point.value):.1f}" for point in line.points)
-        yield f'<polyline points="{corners}" fill="none" stroke="{color}" stroke-width="2" stroke-linejoin="round"/>'
+        yield f'<polyline points="{corners}" {_stroke(color, dashes)}/>'
         for point in line.points:
             x, y = self.x(point.place), self.y(100 * point.value)
             if point.low is not None and point.high is not None:
@@ -98,7 +104,18 @@ class _Frame:
             said = f"{line.name}, {point.place}: {100 * point.value:.1f}%"
             if point.low is not None and point.high is not None:
                 said += f" ({100 * point.low:.1f} - {100 * point.high:.1f})"
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"><title>{escape(said)}</title></circle>'
+            yield _dot(x, y, color, shape, f"<title>{escape(said)}</title>")
+
+
+def _stroke(color: str, dashes: str) -> str:
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'fill="none" stroke="{color}" stroke-width="2" stroke-linejoin="round"{dashed}'
+
+
+def _dot(x: float, y: float, color: str, shape: str, title: str = "") -> str:
+    if not shape:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}">{title}</circle>'
+    return f'<path d="{shape}" transform="translate({x:.1f} {y:.1f})" fill="{color}">{title}</path>'
 
 
 def _values(point: Point) -> list[float]:

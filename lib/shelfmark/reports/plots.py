@@ -13,6 +13,16 @@ from shelfmark.reports.tables import score_name
 
 Record = Mapping[str, Any]
 
+# Lines are told apart without their colours too: in print, and by eyes that see few.
+_TAU_LINES: dict[str, dict[str, Any]] = {
+    "many": {"color": GREEN, "linewidth": 1.2, "linestyle": (0, (1, 1.2)), "marker": "^"},
+    "medium": {"color": PURPLE, "linewidth": 1.2, "linestyle": (0, (6, 2, 1, 2)), "marker": "s"},
+    "few": {"color": ORANGE, "linewidth": 1.2, "linestyle": (0, (3, 1.5)), "marker": "v"},
+    "top1": {"color": FAINT, "linewidth": 1.6, "linestyle": "-", "marker": "x"},
+    "mean_class_accuracy": {"color": BLUE, "linewidth": 2.6, "linestyle": "-", "marker": "o"},
+}
+_MARKS_A_LINE = 8
+
 
 def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accuracy") -> None:
     """Training loss, the chosen metric on val and the learning rate, against epochs.
@@ -50,31 +60,24 @@ def tau_curve(table: Sequence[Record], path: Path, chosen: float | None) -> None
     sweep = [row for row in table if row["tau"] is not None]
     unmodified = next((row for row in table if row["tau"] is None), None)
     taus = [row["tau"] for row in sweep]
-    # A line through one point is invisible.
-    marker = "o" if len(taus) < 6 else None
+    every = max(1, len(taus) // _MARKS_A_LINE)
     figure = new_figure(height_in=5.2)
     axes = figure.subplots()
-    for name, color, width in (
-        ("many", GREEN, 1.2),
-        ("medium", PURPLE, 1.2),
-        ("few", ORANGE, 1.2),
-        ("top1", FAINT, 1.6),
-        ("mean_class_accuracy", BLUE, 2.6),
-    ):
+    for name, look in _TAU_LINES.items():
         if any(row.get(name) is not None for row in sweep):
             levels = [_percent(row.get(name)) for row in sweep]
-            axes.plot(taus, levels, color=color, linewidth=width, marker=marker, label=score_name(name))
+            axes.plot(taus, levels, **look, markersize=5, markevery=every, label=score_name(name))
     if unmodified is not None:
         level = _percent(unmodified["mean_class_accuracy"])
         label = f"unmodified: mean class accuracy {level:.1f}%"
-        axes.axhline(level, color=INK, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
+        axes.axhline(level, color=INK, linewidth=1.2, linestyle=(0, (10, 4)), label=label)
     _mark_chosen(axes, sweep, unmodified, chosen)
     axes.set_xlabel(r"$\tau$   (each class row divided by its length to the power $\tau$)")
     axes.set_ylabel("accuracy on val (%)")
     if len(taus) > 1:
         axes.set_xlim(min(taus), max(taus))
     style(axes)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10, handlelength=3.4)
     save(figure, path)
 
 
@@ -88,7 +91,7 @@ def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, 
         return
     axes.axvline(chosen, color=RED, linewidth=1, alpha=0.5)
     label = rf"chosen: $\tau$ = {chosen:g}, {level:.1f}%"
-    axes.plot([chosen], [level], "o", color=RED, markersize=8, zorder=5, clip_on=False, label=label)
+    axes.plot([chosen], [level], "D", color=RED, markersize=9, zorder=5, clip_on=False, label=label)
 
 
 def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Callable[[float], float]) -> None:
@@ -101,7 +104,7 @@ def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Calla
     axes.plot(x, y, color=GREEN, linewidth=2, marker="o", markersize=4)
     best = int(np.argmin(y) if metric.endswith("error") else np.argmax(y))
     axes.plot(
-        x[best], y[best], "o", color=RED, markersize=8, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
+        x[best], y[best], "D", color=RED, markersize=9, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
     )
     legend(axes)
 

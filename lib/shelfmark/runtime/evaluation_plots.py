@@ -9,12 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
+from shelfmark.data.class_map import matched
 from shelfmark.data.sources import FileSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.evaluation.classification import Predictions
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.ops.confusions import ConfusedPair, confused_pairs
+from shelfmark.recipe import assemble
 from shelfmark.reports.class_plots import accuracy_by_frequency, weight_norms
 from shelfmark.reports.confused_pairs import ShownPair, confused_pairs_sheet, write_confused_pairs
 from shelfmark.reports.reliability import reliability_diagram
@@ -63,8 +66,9 @@ def _attempt(path: Path, draw: Callable[[Path], None]) -> None:
 
 def _shown_pairs(model: TrainedModel, val: Table, features: Embeddings, predictions: Predictions) -> list[ShownPair]:
     labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
-
+    pairs = confused_pairs(predictions.labels, predictions.predicted)
     source = FileSource(val.paths, val.root)
+    of_training = _training_pictures(model, {pair.predicted for pair in pairs} - set(labels.tolist()))
 
     def picture(*choices: np.ndarray) -> Picture | None:
         rows = next((np.flatnonzero(choice) for choice in choices if choice.any()), None)
@@ -72,13 +76,28 @@ def _shown_pairs(model: TrainedModel, val: Table, features: Embeddings, predicti
 
     def shown(pair: ConfusedPair) -> ShownPair:
         is_other = labels == pair.predicted
+        # A rightly predicted picture of the class shows best what the model mistook the others for.
+        other = picture(is_other & (predicted == pair.predicted), is_other)
         return ShownPair(
             pair,
             model.class_name(pair.label),
             model.class_name(pair.predicted),
             picture((labels == pair.label) & (predicted == pair.predicted)),
-            # A rightly predicted picture of the class shows best what the model mistook the others for.
-            picture(is_other & (predicted == pair.predicted), is_other),
+            other or of_training.get(pair.predicted),
+            predicted_is_training=other is None and pair.predicted in of_training,
         )
 
-    return [shown(pair) for pair in confused_pairs(predictions.labels, predictions.predicted)]
+    return [shown(pair) for pair in pairs]
+
+
+def _training_pictures(model: TrainedModel, labels: set[int]) -> dict[int, Picture]:
+    """The first training picture of each of these classes; of none where the training annotations are gone."""
+    if not labels:
+        return {}
+    try:
+        table = matched(assemble.read_table(model.recipe, "train", num_classes=0), "train", model.classes)
+    except UserError:
+        return {}
+    source = FileSource(table.paths, table.root)
+    found, first = np.unique(table.labels, return_index=True)
+    return {int(label): Picture(source, int(row)) for label, row in zip(found, first) if int(label) in labels}
