@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_encoding import has_other_bytes
 from shelfmark.data.identity import is_under
 from shelfmark.data.image_files import SKIPPED_FOLDERS, ImageFiles, image_files
 from shelfmark.data.image_kinds import NAMES_READ
@@ -112,17 +113,13 @@ def _without_output(source: Path, pictures: Sequence[str], out: Path | None) -> 
 
 
 def _require_text(source: Path, pictures: Iterable[str]) -> None:
-    strange = [path for path in pictures if not path.isascii() and _has_other_bytes(path)]
+    strange = [path for path in pictures if has_other_bytes(path)]
     if strange:
         some = ", ".join(repr(path) for path in strange[:5])
         raise UserError(
             f"{source}: {len(strange):,} pictures have names that annotations cannot hold: {some}. A file name must be"
             " UTF-8; rename them, for instance with `convmv -r -f latin1 -t utf8 --notest`."
         )
-
-
-def _has_other_bytes(path: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _folders_around(pictures: Sequence[str]) -> str:
