@@ -23,9 +23,7 @@ def folder_ids(folder: Path, names: Sequence[str], present: Records, prefix: str
     folder = Path(os.path.abspath(folder))
     _require_new([str(folder / name) for name in names], present)
     if prefix is not None:
-        # `tea/` is meant as `tea` is; without any text the path in the folder is the id.
-        before = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
-        return [f"{before}{name}" for name in names]
+        return [f"{prefix}/{name}" for name in names]
     taken = {one: present.paths[row] for row, one in enumerate(present.ids)}
     above = folder.resolve().parts[1:]
     ids: list[str] = []
