@@ -111,6 +111,11 @@ def test_pseudo_labels_and_training_annotations_are_numbered_once() -> None:
     # The test pictures are two of each colour, in the order of NAMES.
     assert found
     assert all(one["category_id"] == int(one["fpath"][5:7]) // 2 for one in found)
+    # Training images among those that are predicted stand once, with their own labels.
+    argv = ["pseudo-label", *MODEL, "--min-confidence", "0.1", "--with-train", "--images", "pictures/train"]
+    assert main([*argv, "--out", "again.json"]) == 0
+    again = json.loads(Path("again.json").read_text())["annotations"]
+    assert [one["category_id"] for one in again] == [WRONG.get(row, row // PER_CLASS) for row in range(3 * PER_CLASS)]
 
 
 def test_features_and_an_index_have_the_numbers_of_the_model(caplog: pytest.LogCaptureFixture) -> None:

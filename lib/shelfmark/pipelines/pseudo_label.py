@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
-from shelfmark.data.identity import canonical_path
+from shelfmark.data.identity import canonical_path, identities
 from shelfmark.pipelines.predict import Prediction, predict
 from shelfmark.predictions.answers import answered
 from shelfmark.runtime.trained_model import TrainedModel
@@ -65,7 +65,7 @@ def label_images(
     Each record has `source: "pseudo"`, its `confidence` and, if the model has names, its `class_name`.
     images: a folder; default the recipe's test set.
     with_train: the records of data.train_json come first, so that one file trains on both. All classes have the
-    checkpoint's numbers, matched by name; classes that are new to it follow.
+    checkpoint's numbers, matched by name; classes that are new to it follow. A training image keeps its label.
     The predictions of all images lie beside, as a submission. An existing file is never overwritten.
     An image whose name is not UTF-8 is predicted, and left out of the annotations, which cannot hold the name.
     """
@@ -97,7 +97,9 @@ def _write(
             " Lower --min-confidence."
         )
     confident = _with_names_in_utf8(predicted, confident)
-    records = _records(predicted, confident, model.recipe.data.root)
+    root = model.recipe.data.root
+    confident = _new_to(document.get("annotations", ()), root, predicted, confident)
+    records = _records(predicted, confident, root)
     written = annotations_json(
         [*document.get("annotations", []), *records],
         document.get("num_classes", model.num_classes),
@@ -124,6 +126,16 @@ def _with_names_in_utf8(predicted: Prediction, rows: np.ndarray) -> np.ndarray:
         raise UserError(f"{told}.")
     warn(f"{told}; these images are left out")
     return rows[~is_strange]
+
+
+def _new_to(records: Sequence[dict[str, Any]], root: Path, predicted: Prediction, rows: np.ndarray) -> np.ndarray:
+    """The rows whose images are none of the records'; the others keep the labels of the records."""
+    known = set(identities((str(record["fpath"]) for record in records), root))
+    table = predicted.table
+    is_new = np.array([one not in known for one in identities((str(table.path(row)) for row in rows), table.root)])
+    if not is_new.all():
+        say(f"{(~is_new).sum():,} of {len(rows):,} confident images are training images already, and keep their labels")
+    return rows[is_new]
 
 
 def _train_document(model: TrainedModel) -> dict[str, Any]:
