@@ -159,6 +159,12 @@ def test_a_missing_file_that_is_there_by_nearly_the_same_name_says_in_what_they_
     assert "write the name as the disk has it" in text
 
 
+def test_a_path_of_windows_is_told_as_one_where_no_file_is_near(shop: Path) -> None:
+    text, _ = findings_of(shop, [good(0, fpath="C:\\photos\\one.jpg"), good(1, fpath="a/gone.jpg")])
+    assert "one.jpg (it has backslashes; slashes are written between folders)" in text
+    assert "a/gone.jpg (" not in text
+
+
 def test_a_folder_or_a_dangling_link_is_no_picture(shop: Path) -> None:
     (shop / "a" / "folder.jpg").mkdir()
     (shop / "a" / "link.jpg").symlink_to(shop / "nowhere.jpg")

@@ -33,7 +33,13 @@ def told(prepared: Prepared, words: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Train", "Valid", "TEST"), ("training", "validation", "testing")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Train", "Valid", "TEST"),
+        ("training", "validation", "testing"),
+        ("trainset", "dev", "Test_Images"),
+    ],
 )
 def test_parts_are_known_by_their_usual_names_in_any_case(tmp_path: Path, names: tuple[str, str, str]) -> None:
     train, val, test = names
@@ -65,13 +71,13 @@ def test_a_test_part_without_classes_is_a_list_of_images(tmp_path: Path) -> None
 
 def test_folders_around_the_classes_are_entered_and_said(tmp_path: Path) -> None:
     source = photographs(tmp_path / "in", *many("my photos/2024/cat", 5), *many("my photos/2024/dog", 5))
-    photographs(source, "__MACOSX/my photos/._x.jpg", "@eaDir/cat/thumb.jpg")
+    photographs(source, "__MACOSX/my photos/._x.jpg", "@eaDir/cat/thumb.jpg", "lost+found/1.jpg", "#snapshot/cat/1.jpg")
     (source / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
     prepared = prepare_folder(source, tmp_path / "out")
     train = read_annotations(tmp_path / "out" / "train.json", source)
     assert train.class_names == ("cat", "dog")
     assert told(prepared, r"all pictures lie in my photos/2024/")
-    assert told(prepared, r"2 folders of a system .*1 not a picture \(Thumbs\.db\)")
+    assert told(prepared, r"4 folders of a system .*1 not a picture \(Thumbs\.db\)")
     wrapped = photographs(tmp_path / "in2", *many("set/train/cat", 2), *many("set/train/dog", 2), "set/val/dog/9.jpg")
     prepare_folder(wrapped, tmp_path / "out2")
     assert read_annotations(tmp_path / "out2" / "val.json", wrapped).labels.tolist() == [1]
@@ -82,12 +88,16 @@ def test_a_class_may_be_called_train_where_no_other_part_stands_beside_it(tmp_pa
     prepared = prepare_folder(source, tmp_path / "out")
     assert read_annotations(tmp_path / "out" / "train.json", source).class_names == ("bus", "car", "train")
     assert told(prepared, "train is a class, because")
+    found = read_class_folders(photographs(source, *many("training", 5)))
+    assert found.class_names == ["bus", "car", "train", "training"]
+    assert "train and training are classes, because they stand beside other classes" in found.notes[0]
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
         (["cat/1.jpg", "dog/1.jpg", "val/1.jpg"], r"has val beside cat, dog: a part of the data, or a class\?"),
+        (["train/cat/1.jpg", "holdout/cat/1.jpg"], r"has train beside holdout: a part of the data, or a class\?"),
         (["val/cat/1.jpg", "test/cat/1.jpg"], r"has test, val and no train/"),
         (["train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/2.jpg"], "has val and valid, which are the same part"),
         (["train/cat/1.jpg", "val/Cat /1.jpg"], r"no image of: Cat \. Other spellings: Cat  \(train has cat\)"),

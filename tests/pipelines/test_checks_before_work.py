@@ -19,6 +19,7 @@ from shelfmark.pipelines.embed import embed
 from shelfmark.pipelines.evaluate import evaluate
 from shelfmark.pipelines.predict import predict
 from shelfmark.pipelines.pseudo_label import pseudo_label
+from shelfmark.pipelines.tau_norm import tau_norm
 
 
 @pytest.fixture
@@ -33,8 +34,12 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(prediction, "_best_classes", work)
     monkeypatch.setattr(cleaning, "model_features", work)
     monkeypatch.setattr(embedding, "model_features", work)
-    data = SimpleNamespace(test_json=tmp_path / "test.json", root=tmp_path, test_root=None, extra_roots=())
-    return SimpleNamespace(num_classes=3, run_folder=tmp_path, recipe=SimpleNamespace(data=data))
+    data = SimpleNamespace(
+        test_json=tmp_path / "test.json", root=tmp_path, test_root=None, extra_roots=(), max_bad_images=0.01
+    )
+    recipe = SimpleNamespace(data=data, output=SimpleNamespace(tau_root=tmp_path / "recalibrated"))
+    network = SimpleNamespace(state_dict=dict)
+    return SimpleNamespace(num_classes=3, run_folder=tmp_path, recipe=recipe, network=network)
 
 
 def write_test_set(opened: Any, *names: str) -> None:
@@ -69,6 +74,15 @@ def test_the_place_of_the_result_is_looked_at_first(opened: Any, tmp_path: Path)
     ):
         with pytest.raises(UserError, match="--out .*(cannot be written|is a f)"):
             work()
+
+
+def test_a_checkpoint_that_will_not_fit_is_told_before_the_pass(opened: Any, tmp_path: Path) -> None:
+    weights = SimpleNamespace(nbytes=9 * 10**18)
+    opened.network.state_dict = lambda: {"weight": weights}
+    for work in (lambda: calibrate(opened), lambda: tau_norm(opened)):
+        with pytest.raises(UserError, match=r"output\.tau_root: .*9,000,000,000,000,000,000 bytes are needed"):
+            work()
+    assert not (tmp_path / "recalibrated").exists()
 
 
 def test_a_negative_number_of_best_classes_is_refused(opened: Any) -> None:

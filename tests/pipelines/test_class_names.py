@@ -111,6 +111,11 @@ def test_pseudo_labels_and_training_annotations_are_numbered_once() -> None:
     # The test pictures are two of each colour, in the order of NAMES.
     assert found
     assert all(one["category_id"] == int(one["fpath"][5:7]) // 2 for one in found)
+    # Training images among those that are predicted stand once, with their own labels.
+    argv = ["pseudo-label", *MODEL, "--min-confidence", "0.1", "--with-train", "--images", "pictures/train"]
+    assert main([*argv, "--out", "again.json"]) == 0
+    again = json.loads(Path("again.json").read_text())["annotations"]
+    assert [one["category_id"] for one in again] == [WRONG.get(row, row // PER_CLASS) for row in range(3 * PER_CLASS)]
 
 
 def test_features_and_an_index_have_the_numbers_of_the_model(caplog: pytest.LogCaptureFixture) -> None:
@@ -126,10 +131,33 @@ def test_features_and_an_index_have_the_numbers_of_the_model(caplog: pytest.LogC
     assert main(["recognise", "--index", "index_other", "pictures/test/00.png"]) == 0
 
 
+def test_an_index_takes_no_name_from_the_model_where_nothing_says_which_class_is_which(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nameless = json.loads(Path("other_train.json").read_text())
+    del nameless["class_names"]
+    write("three.json", nameless)
+    assert main(["index", "build", *MODEL, "--annotations", "three.json", "--out", "index_three"]) == 0
+    assert "three.json has no class_names; they are taken from the checkpoint, by number" in caplog.text
+    kept = [one for one in nameless["annotations"] if one["category_id"] < 2]
+    write("two.json", {"annotations": kept, "num_classes": 2})
+    assert main(["index", "build", *MODEL, "--annotations", "two.json", "--out", "index_two"]) == 0
+    index = read_index(Path("index_two"))
+    assert (index.facts["shares_classes"], index.records.names) == (False, {})
+    assert "classes by another list" in told(["recognise", "--index", "index_two", "pictures/test/00.png"], capsys)
+    said = told(["index", "add", "--index", "index_three", "--annotations", "two.json"], capsys)
+    assert "2 classes without class_names, the checkpoint has 3" in said
+    # A class of the index keeps the name that it has there, and one without a name is listed too.
+    argv = ["index", "add", "--index", "index_two", "--images", "pictures/test", "--label", "0", "--json"]
+    capsys.readouterr()
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == [{"class": 0, "name": None}]
+
+
 def test_clean_keeps_the_numbers_of_the_annotations_that_its_lists_go_back_to() -> None:
     assert main(["clean", *MODEL, "--out", "cleaned", "--min-suspicion", "0.6", *OTHER]) == 0
     lists = ["data.lists.relabel=[cleaned/relabel.csv]"]
-    assert set(Path("cleaned/relabel.csv").read_text().split()[1:]) == {"train_04,1", "train_15,2"}
+    assert set(Path("cleaned/relabel.csv").read_text().split()[1:]) == {"train_04,1,red", "train_15,2,green"}
     assert main(["embed", *MODEL, "--split", "train", "--out", "features_mended", *OTHER, *lists]) == 0
     labels = read_embeddings(Path("features_mended")).labels
     assert labels.tolist() == [row // PER_CLASS for row in range(3 * PER_CLASS)]

@@ -182,6 +182,15 @@ def test_a_picture_that_a_set_lists_twice_does_not_find_itself(searched: tuple[T
     assert drawn != drawn_gallery_scores(features.features, features.labels, [1], 3)
 
 
+def test_a_link_to_a_picture_is_that_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "link.jpg").symlink_to("../a.jpg")
+    (tmp_path / "also").symlink_to("deep")
+    paths = ["a.jpg", "gone.jpg", "deep/link.jpg", "also/link.jpg", "also/b.jpg", "deep/b.jpg", "./gone.jpg"]
+    assert image_numbers(paths, tmp_path).tolist() == [0, 1, 0, 0, 2, 2, 1]
+
+
 def test_copies_under_another_name_are_counted_and_change_no_score(
     tmp_path: Path, searched: tuple[Table, Embeddings], caplog: pytest.LogCaptureFixture
 ) -> None:

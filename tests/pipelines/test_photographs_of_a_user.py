@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_the_others_of_a_folder_are_predicted_and_shown_with_names(
     assert "5 of 6 photographs could not be read; all are listed in a_bad_images.csv" in caplog.text
     words = capsys.readouterr().out.split()
     assert ["0.png", "class", str(classes[0, 0]), f"({classes[0, 0]})"] == words[words.index("0.png") :][:4]
+
+
+def test_a_photograph_whose_name_annotations_cannot_hold_is_told_and_the_others_are_labelled(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path("photographs")
+    folder.mkdir()
+    strange = os.fsdecode(b"K\xe4se.png")
+    for name in ("a.png", strange):
+        shutil.copy("pictures/val_0.png", folder / name)
+    argv = ["pseudo-label", *MODEL, "--images", "photographs", "--min-confidence", "0.01", "--out", "pseudo.json"]
+    assert main(argv) == 0
+    assert [record["image_id"] for record in json.loads(Path("pseudo.json").read_text())["annotations"]] == ["a.png"]
+    assert "the names of 1 of 2 confident images are not UTF-8, such as " in caplog.text
+    (folder / "a.png").unlink()
+    assert "Rename the files" in error(argv, capsys)
 
 
 def test_of_a_test_set_each_image_needs_its_row(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,9 @@ def test_ids_take_as_many_folders_as_make_them_new(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "x")
     with pytest.raises(UserError, match=r"link/tea/1\.jpg with the id 'tea/1\.jpg' is there already"):
         folder_ids(tmp_path / "link" / "tea", names, present)
+    (tmp_path / "other").symlink_to(first)
+    with pytest.raises(UserError, match=r"other/1\.jpg with the id 'tea/1\.jpg' is there already, and so are 1 others"):
+        folder_ids(tmp_path / "other", names, present, "shop")
     assert folder_ids(first, ["3.jpg"], present, "shop") == ["shop/3.jpg"]
 
 

@@ -292,8 +292,8 @@ def test_features_outlive_their_pictures(place: Path, decoded: list[Path]) -> No
     assert decoded == []
 
 
-def test_features_with_pictures_left_out_serve_only_where_pictures_may_be_left_out(
-    place: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str]
+def test_features_with_pictures_left_out_are_told_and_serve_only_where_pictures_may_be_left_out(
+    place: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = read_embeddings(Path("log/small/embeddings/val"), mmap=False)
     kept = np.arange(len(whole)) != 3
@@ -308,6 +308,7 @@ def test_features_with_pictures_left_out_serve_only_where_pictures_may_be_left_o
     write_embeddings(Path("features"), fewer)
     argv = ["embed", *MODEL, "--out", "features"]
     assert main([*argv, "data.on_bad_image=skip"]) == 0
+    assert f"warning: left out, because it could not be read: 1 of {len(whole)} images" in caplog.text
     assert "data.on_bad_image was 'skip', now 'error'" in said(capsys, argv)
     assert decoded == []
 

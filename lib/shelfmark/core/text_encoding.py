@@ -44,6 +44,11 @@ def utf8_text(raw: bytes) -> str:
     return text
 
 
+def has_other_bytes(name: str) -> bool:
+    """Whether the name of a file, as Python lists it, has bytes that are not UTF-8: no text file can hold it."""
+    return not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
 def other_encoding(raw: bytes) -> tuple[str, str] | None:
     """The encoding that the bytes seem to have, for people and for iconv; None where they may be UTF-8."""
     for mark, name, tool in _MARKS:

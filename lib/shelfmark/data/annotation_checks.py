@@ -182,7 +182,9 @@ def _missing(path: str, near: NearPaths) -> str:
         why = "a folder" if os.path.isdir(path) else "not a regular file" if os.path.exists(path) else "a broken link"
         return f"{path} ({why})"
     found = near.found(path)
-    return f"{path} (the disk has {found[0]}: they differ in {found[1]})" if found else path
+    if found is None:
+        return f"{path} (it has backslashes; slashes are written between folders)" if "\\" in path else path
+    return f"{path} (the disk has {found[0]}: they differ in {found[1]})"
 
 
 def _file_names(folder: str) -> tuple[set[str], set[str]]:

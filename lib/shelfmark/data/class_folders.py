@@ -9,6 +9,7 @@ The class is the first folder; those below it do not count. A single folder arou
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_encoding import has_other_bytes
 from shelfmark.data.identity import is_under
 from shelfmark.data.image_files import SKIPPED_FOLDERS, ImageFiles, image_files
 from shelfmark.data.image_kinds import NAMES_READ
@@ -23,9 +25,10 @@ from shelfmark.data.image_kinds import NAMES_READ
 TRAIN, VAL, TEST = "train", "val", "test"
 _PARTS = {
     **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation"), VAL),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+_PART_NAME = re.compile(rf"({'|'.join(_PARTS)})[ _-]?(?:set|data|images|split)?")
 _NUM_SHOWN = 20
 _EXPECTED = "Expected <class>/<picture>, or train/<class>/<picture> with val/ and test/ like it."
 
@@ -112,17 +115,13 @@ def _without_output(source: Path, pictures: Sequence[str], out: Path | None) -> 
 
 
 def _require_text(source: Path, pictures: Iterable[str]) -> None:
-    strange = [path for path in pictures if not path.isascii() and _has_other_bytes(path)]
+    strange = [path for path in pictures if has_other_bytes(path)]
     if strange:
         some = ", ".join(repr(path) for path in strange[:5])
         raise UserError(
             f"{source}: {len(strange):,} pictures have names that annotations cannot hold: {some}. A file name must be"
             " UTF-8; rename them, for instance with `convmv -r -f latin1 -t utf8 --notest`."
         )
-
-
-def _has_other_bytes(path: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _folders_around(pictures: Sequence[str]) -> str:
@@ -133,10 +132,15 @@ def _folders_around(pictures: Sequence[str]) -> str:
         if len(tops) != 1:
             return above
         inner = f"{above}{tops.pop()}/"
-        is_part = inner[len(above) : -1].lower() in _PARTS
-        if is_part or any("/" not in path[len(inner) :] for path in pictures):
+        if _part(inner[len(above) : -1]) or any("/" not in path[len(inner) :] for path in pictures):
             return above
         above = inner
+
+
+def _part(name: str) -> str | None:
+    """The part of the data that a folder is named as; None for any other name."""
+    found = _PART_NAME.fullmatch(name.lower())
+    return _PARTS[found[1]] if found else None
 
 
 def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -145,7 +149,7 @@ def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str,
     for path in pictures:
         top, slash, _ = path[len(above) :].partition("/")
         numbers[top if slash else ""] += 1
-    folders = {top: _PARTS[top.lower()] for top in sorted(numbers) if top.lower() in _PARTS}
+    folders = {top: part for top in sorted(numbers) if (part := _part(top))}
     others = [top for top in sorted(numbers) if top not in folders]
     found = set(folders.values())
     if not folders:
@@ -157,9 +161,10 @@ def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str,
         beside = sum(numbers[top] for top in others)
         told = f"left out: {beside:,} pictures beside {', '.join(folders)}" if beside else ""
         return {part: f"{above}{top}/" for top, part in folders.items()}, [told] if told else []
-    if TRAIN in found:
-        [top] = folders
-        return {}, [f"{top} is a class, because it stands beside other classes and neither val nor test does"]
+    if TRAIN in found and not _hold_folders(folders, above, pictures):
+        named = " and ".join(folders)
+        what = "is a class, because it stands" if len(folders) == 1 else "are classes, because they stand"
+        return {}, [f"{named} {what} beside other classes and neither val nor test does"]
     if others:
         classes = ", ".join(top or "pictures without a folder" for top in others[:3])
         raise UserError(
@@ -167,6 +172,12 @@ def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str,
             f" folders of the classes into train/; or, if it is a class, rename it. {_EXPECTED}"
         )
     raise UserError(f"{source / above} has {', '.join(folders)} and no train/ with pictures. {_EXPECTED}")
+
+
+def _hold_folders(tops: Iterable[str], above: str, pictures: Sequence[str]) -> bool:
+    """Whether the pictures of these folders all lie in folders within them, as those of classes do in a part."""
+    starts = tuple(f"{above}{top}/" for top in tops)
+    return all("/" in path[len(above) :].split("/", 1)[1] for path in pictures if path.startswith(starts))
 
 
 @dataclass(frozen=True)

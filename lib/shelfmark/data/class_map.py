@@ -67,9 +67,13 @@ def matched(table: Table, file: str, known: ClassList) -> Table:
 
 
 def matched_or_own(table: Table, file: str, known: ClassList) -> Table:
-    """As `matched`; but classes of another catalogue than `known` keep all their numbers, and so do all classes if one
-    side has no names."""
-    if table.class_names is None or known.names is None or same_beginning(table.class_names, known.names):
+    """As `matched`; but classes of another catalogue than `known` keep all their numbers. So do classes without names,
+    of which there are more or fewer than in `known`."""
+    if known.names is None or (table.class_names is None and table.num_classes != known.num_classes):
+        return table
+    if table.class_names is None:
+        return matched(table, file, known)
+    if same_beginning(table.class_names, known.names):
         return table
     try:
         numbers = class_numbers(ClassList.of_file(table, file), known)

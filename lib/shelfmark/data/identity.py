@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,19 @@ def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
 
 
 def image_numbers(paths: Iterable[str], root: Path) -> np.ndarray:
-    """(N,) int64: equal numbers are one picture, in the order in which pictures first occur. root: as `identities`."""
+    """(N,) int64: equal numbers are one picture, in the order in which pictures first occur. root: as `identities`.
+
+    Links are followed, so one look at the disk is taken for each path. A path of no file counts as it is spelled.
+    """
     numbers: dict[str, int] = {}
-    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in identities(paths, root)), dtype=np.int64)
+    real_folder = cache(os.path.realpath)
+
+    def real(path: str) -> str:
+        folder, name = os.path.split(path)
+        return os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
+
+    found = map(real, identities(paths, root))
+    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in found), dtype=np.int64)
 
 
 def canonical_path(path: str, root: str) -> str:

@@ -21,7 +21,10 @@ NAMED_AS_PICTURES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
 """A file with such an ending that is no picture is damaged, and is told as damaged; other files are not."""
-SKIPPED_FOLDERS = ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "system volume information")
+SKIPPED_FOLDERS = (
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found", "__macosx"),
+    *("$recycle.bin", "recycler", "system volume information", "network trash folder", "__pycache__"),
+)
 """Folders that systems, archives and network disks put beside pictures, in small letters."""
 
 _MADE_BY_RUNS = (frozenset({"config.yaml", "environment.json"}), frozenset({"tau_norm.csv"}))

@@ -33,7 +33,7 @@ from shelfmark.runtime.calibration_methods import (
     temperature_helps,
     unmodified,
 )
-from shelfmark.runtime.recalibration import run_features, save_recalibrated, warn_of_earlier
+from shelfmark.runtime.recalibration import recalibrated_bytes, run_features, save_recalibrated, warn_of_earlier
 from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -73,10 +73,9 @@ def calibrate(model: TrainedModel, methods: Sequence[str] = ("all",), out: Path 
 
     methods: names of `METHODS`, or `all`. out: the folder; default `output.tau_root/<run>`, or the next free name.
     """
-    place = out or model.recipe.output.tau_root / model.run_folder.name
-    folder = from_main(
-        lambda: unused_path(require_place(place, "--out" if out else "output.tau_root:", is_folder=True))
-    )
+    place, what = out or model.recipe.output.tau_root / model.run_folder.name, "--out" if out else "output.tau_root:"
+    size_bytes = recalibrated_bytes(model)
+    folder = from_main(lambda: unused_path(require_place(place, what, is_folder=True, size_bytes=size_bytes)))
     wanted = _wanted(methods)
     given, val = _inputs(model, wanted)
 

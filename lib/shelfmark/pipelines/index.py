@@ -85,14 +85,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Added:
-    """What a build or an addition did. num_images: that the index has now. errors: id of an unreadable image -> why."""
+    """What a build or an addition did. num_images: that the index has now. classes: of what was added, None without a
+    name. errors: id of an unreadable image -> why."""
 
     folder: Path
     kind: str
     metric: str
     num_images: int
     num_added: int
-    classes: Mapping[int, str]
+    classes: Mapping[int, str | None]
     errors: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
@@ -148,7 +149,8 @@ def _added(gallery: _Gallery, folder: Path, index: Index, records: Records) -> A
         counts = dict(zip(*np.unique(records.labels, return_counts=True)))
         for label, name in list(sorted(records.names.items()))[:_NUM_TOLD]:
             say(f"{name} ({label}): {counts[label]:,} images")
-    return Added(folder, layout.kind, layout.metric, len(index), len(records), dict(records.names), gallery.errors)
+    classes = {label: records.names.get(label) for label in np.unique(records.labels).tolist() if label >= 0}
+    return Added(folder, layout.kind, layout.metric, len(index), len(records), classes, gallery.errors)
 
 
 def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Added:
@@ -172,15 +174,19 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
 
 def _add(gallery: _Gallery, folder: Path, index: Index) -> Added:
     features, records, difference = gallery.described(index)
-    if difference and index.facts["shares_classes"]:
-        raise UserError(
-            f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
-        )
+    _require_one_list(index, difference)
     index.add(features.features, records)
     write_index(folder, index)
     say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
     return _added(gallery, folder, index, records)
+
+
+def _require_one_list(index: Index, difference: str | None) -> None:
+    if difference and index.facts["shares_classes"]:
+        raise UserError(
+            f"{difference}. Number both by one list of classes; new products come behind those that the model knows."
+        )
 
 
 def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) -> Index:
@@ -283,13 +289,14 @@ class _Gallery:
 def _records(model: TrainedModel, source: Source, table: Table, rows: np.ndarray, index: Index | None) -> Records:
     """The records of the table's `rows` (n,) in an index. UserError: the index has one of these images."""
     ids, labels = table.image_ids.take(rows), table.labels[rows]
-    names = _names(labels, table.class_names or model.class_names)
+    names = _names(labels, table.class_names or (None if _difference(model, table) else model.class_names))
     if source.label_from is not None:
         assert source.images is not None
         labels, names = folder_labels(source.images, list(ids), *_known_classes(model, index))
     if source.label is not None:
         labels = np.full(len(labels), source.label, dtype=np.int64)
-        names = {source.label: source.class_name} if source.class_name else _names(labels, model.class_names)
+        name = source.class_name or _known_classes(model, index)[0].get(source.label)
+        names = {source.label: name} if name else {}
     paths = Strings.of(str(table.path(int(row))) for row in rows)
     return Records(_ids(source, ids, index), labels, paths, names)
 
@@ -345,6 +352,8 @@ def _gallery(
 def _require_fit(model: TrainedModel, source: Source, table: Table, index: Index | None) -> None:
     if source.label_from is not None and not _known_classes(model, index)[0]:
         say("note: no class has a name yet, so each folder becomes a new product")
+    if index is not None:
+        _require_one_list(index, _difference(model, table))
     records = _records(model, source, table, np.arange(len(table)), index)
     (_NO_RECORDS if index is None else index.records).require_new(records)
 
@@ -382,6 +391,12 @@ def _table(model: TrainedModel, source: Source) -> Table:
 
 def _difference(model: TrainedModel, table: Table) -> str | None:
     # Further classes than the model's are new products.
+    is_nameless = table.class_names is None and model.class_names is not None
+    if is_nameless and ((table.labels >= 0) & (table.labels < model.num_classes)).any():
+        return (
+            f"the annotations have {table.num_classes} classes without class_names, the checkpoint has"
+            f" {model.num_classes}, so nothing says which is which"
+        )
     for label, (ours, theirs) in enumerate(zip(model.class_names or (), table.class_names or ())):
         if class_key(ours) != class_key(theirs):
             return f"the annotations call class {label} {theirs!r}, the checkpoint calls it {ours!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_text
-from shelfmark.core.log import say
+from shelfmark.core.log import say, warn
+from shelfmark.core.text_encoding import has_other_bytes
 from shelfmark.core.together import from_main
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
-from shelfmark.data.identity import canonical_path
+from shelfmark.data.identity import canonical_path, identities
 from shelfmark.pipelines.predict import Prediction, predict
 from shelfmark.predictions.answers import answered
 from shelfmark.runtime.trained_model import TrainedModel
@@ -64,8 +65,9 @@ def label_images(
     Each record has `source: "pseudo"`, its `confidence` and, if the model has names, its `class_name`.
     images: a folder; default the recipe's test set.
     with_train: the records of data.train_json come first, so that one file trains on both. All classes have the
-    checkpoint's numbers, matched by name; classes that are new to it follow.
+    checkpoint's numbers, matched by name; classes that are new to it follow. A training image keeps its label.
     The predictions of all images lie beside, as a submission. An existing file is never overwritten.
+    An image whose name is not UTF-8 is predicted, and left out of the annotations, which cannot hold the name.
     """
     if not 0 < min_confidence <= 1:
         raise UserError(f"--min-confidence={min_confidence} must lie in 0..1, 0 excluded.")
@@ -94,7 +96,10 @@ def _write(
             f"no image is predicted with a probability of {min_confidence:g}; the greatest is {best:.3f}."
             " Lower --min-confidence."
         )
-    records = _records(predicted, confident, model.recipe.data.root)
+    confident = _with_names_in_utf8(predicted, confident)
+    root = model.recipe.data.root
+    confident = _new_to(document.get("annotations", ()), root, predicted, confident)
+    records = _records(predicted, confident, root)
     written = annotations_json(
         [*document.get("annotations", []), *records],
         document.get("num_classes", model.num_classes),
@@ -105,6 +110,32 @@ def _write(
     say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
     _tell_extra_root(model, predicted)
     return confident
+
+
+def _with_names_in_utf8(predicted: Prediction, rows: np.ndarray) -> np.ndarray:
+    """The rows that annotations can name; the others are told."""
+    is_strange = np.array([has_other_bytes(str(predicted.table.path(row))) for row in rows])
+    if not is_strange.any():
+        return rows
+    first = predicted.table.path(rows[is_strange][0])
+    told = (
+        f"the names of {is_strange.sum():,} of {len(rows):,} confident images are not UTF-8, such as {first}, and"
+        " annotations cannot hold them. Rename the files, for instance with `convmv -r -f latin1 -t utf8 --notest`"
+    )
+    if is_strange.all():
+        raise UserError(f"{told}.")
+    warn(f"{told}; these images are left out")
+    return rows[~is_strange]
+
+
+def _new_to(records: Sequence[dict[str, Any]], root: Path, predicted: Prediction, rows: np.ndarray) -> np.ndarray:
+    """The rows whose images are none of the records'; the others keep the labels of the records."""
+    known = set(identities((str(record["fpath"]) for record in records), root))
+    table = predicted.table
+    is_new = np.array([one not in known for one in identities((str(table.path(row)) for row in rows), table.root)])
+    if not is_new.all():
+        say(f"{(~is_new).sum():,} of {len(rows):,} confident images are training images already, and keep their labels")
+    return rows[is_new]
 
 
 def _train_document(model: TrainedModel) -> dict[str, Any]:

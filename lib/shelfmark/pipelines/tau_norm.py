@@ -18,6 +18,7 @@ from shelfmark.reports.tables import write_table
 from shelfmark.runtime.calibration_methods import calibration_facts, fit_tau_norm, require_row_lengths
 from shelfmark.runtime.recalibration import (
     classifier_tensors,
+    recalibrated_bytes,
     run_features,
     save_recalibrated,
     warn_of_earlier,
@@ -44,7 +45,7 @@ def tau_norm(model: TrainedModel) -> Recalibration:
     """Sweeps tau over stored val features, chooses it by k-fold, writes the recalibrated checkpoint beside
     the table and plot, under `output.tau_root/<run>`."""
     with together():
-        require_place(_folder(model), "output.tau_root:", is_folder=True)
+        require_place(_folder(model), "output.tau_root:", is_folder=True, size_bytes=recalibrated_bytes(model))
         require_row_lengths(model, "tau-norm")
         warn_of_earlier(model)
         val = require_val(read_evaluation(model)[0], "tau-norm")

@@ -24,7 +24,7 @@ from shelfmark.pipelines.predict import test_set
 from shelfmark.recipe import assemble
 from shelfmark.runtime.image_pass import augmented_pass
 from shelfmark.runtime.photographs import forgiving, tell_unread
-from shelfmark.runtime.recalibration import classifier_tensors, save_recalibrated
+from shelfmark.runtime.recalibration import classifier_tensors, recalibrated_bytes, save_recalibrated
 from shelfmark.runtime.trained_model import TrainedModel
 
 METHOD = "expert_weights"
@@ -56,7 +56,10 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     if images:
         model = forgiving(model)
     place = model.recipe.output.tau_root / model.run_folder.name
-    folder = from_main(lambda: unused_path(require_place(place, "output.tau_root:", is_folder=True)))
+    size_bytes = recalibrated_bytes(model)
+    folder = from_main(
+        lambda: unused_path(require_place(place, "output.tau_root:", is_folder=True, size_bytes=size_bytes))
+    )
     # Two views of each image are of no use to any later command.
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))

@@ -14,6 +14,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.log import warn
 from shelfmark.core.together import from_main, together
 from shelfmark.data.bad_images import BadImageLog, read_bad_images
 from shelfmark.data.table import Table
@@ -48,28 +49,36 @@ def features_of(
     copied from elsewhere, or computed by a pass over the pictures. views: with more than the centre, the mean of the
     views' embeddings, each of length 1. stored_in: folders whose subfolders may have fitting features. may_replace: new
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
-    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`. of_photographs: a
-    user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is `skip`.
+    bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`; their number is told.
+    of_photographs: a user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is
+    `skip`; the caller tells of them.
     """
+    bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
     source = assemble.image_source(recipe, table)
     if views == "centre":
         images = evaluation_pass(recipe, network, precision, source)
     else:
         images = views_pass(recipe, network, precision, source, views, recipe.data.input_size_px)
-    return stored_or_passed(
+    found = stored_or_passed(
         images,
         recipe,
         table,
         folder,
         lambda: feature_facts(recipe, table, checkpoint_hash, precision.name, views),
         BadImageLog(
-            bad_images or folder.with_name(f"{folder.name}_bad_images.csv"),
+            bad_images,
             num_images=len(table),
             limit=None if of_photographs else recipe.data.max_bad_images,
         ),
         stored_in=stored_in,
         may_replace=may_replace,
     )
+    num_unread = len(table) - len(found)
+    if num_unread and not of_photographs:
+        # Kept features may come from elsewhere, and their list stays there.
+        where = f"; {bad_images} lists them" if bad_images.is_file() else ""
+        warn(f"left out, because it could not be read: {num_unread:,} of {len(table):,} images{where}")
+    return found
 
 
 def stored_or_passed(

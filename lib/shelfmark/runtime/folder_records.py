@@ -74,11 +74,11 @@ def folder_labels(
 
 
 def _require_new(paths: Sequence[str], present: Records) -> None:
-    there = set(present.paths)
-    found = [path for path in paths if path in there]
+    ids = dict(zip(present.paths, present.ids))
+    # A link may lead to a photograph that is there under its own path.
+    found = [(path, ids[one]) for path in paths for one in (path, os.path.realpath(path)) if one in ids]
     if found:
-        row = list(present.paths).index(found[0])
-        raise _there_already(found[0], present.ids[row], len(found))
+        raise _there_already(*found[0], len({path for path, _ in found}))
 
 
 def _there_already(path: str, image_id: str, number: int) -> UserError:

@@ -23,6 +23,11 @@ def run_features(model: TrainedModel, table: Table, split: str) -> Embeddings:
     return model_features(model, table, model.run_folder / STORED / split)
 
 
+def recalibrated_bytes(model: TrainedModel) -> int:
+    """The bytes that the checkpoint of `save_recalibrated` takes at least: those of the weights."""
+    return sum(tensor.nbytes for tensor in model.network.state_dict().values())
+
+
 def warn_of_earlier(model: TrainedModel) -> None:
     """Warns if the checkpoint is recalibrated already, and says what that means for the scores."""
     steps = [step["method"] for step in model.recalibrations if not step["unmodified"]]
