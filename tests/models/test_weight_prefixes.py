@@ -78,6 +78,12 @@ def test_of_two_networks_in_a_file_the_user_says_which(
         assert equal(filled_from(tmp_path / asked, two), meant)
 
 
+def test_a_prefix_that_lacks_its_beginning_is_told_the_whole_one(state: dict[str, Tensor], tmp_path: Path) -> None:
+    told = r"under the prefix 'encoder_q\.', 0 of them fit.*stand under 'm\.encoder_q\.'.*'FILE#m\.encoder_q\.'\.$"
+    with pytest.raises(UserError, match=told):
+        filled_from(tmp_path / "w.pth#encoder_q", below("m.encoder_q.", state))
+
+
 def test_one_of_the_two_may_have_no_prefix(state: dict[str, Tensor], other: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"under '' and under 'ema\.'"):
         filled_from(tmp_path / "ema.pth", state | below("ema.", other))

@@ -16,6 +16,7 @@ from small_recipe import UNSCORED
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics
@@ -136,3 +137,9 @@ def test_a_run_that_is_stopped_in_a_pass_says_how_to_go_on_and_does(
     assert (
         load_checkpoint(Path("log/stopped/last")).weights_hash == load_checkpoint(Path("log/whole/last")).weights_hash
     )
+
+
+def test_a_batch_of_one_image_is_refused_before_the_pass(place: Path) -> None:
+    with pytest.raises(UserError, match="batch norm cannot learn from a batch of one image"):
+        trained("one", *UNSCORED, "train.batch_size=1", "losses=[{name: cross_entropy}]", "model.heads={}")
+    assert not (place / "log" / "one").exists()

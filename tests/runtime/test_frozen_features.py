@@ -125,6 +125,20 @@ def test_features_are_taken_again_and_those_of_other_weights_views_pictures_or_s
     assert features(seed=1)[1] == NUM_PICTURES
 
 
+def test_a_pipeline_that_changed_in_its_file_makes_other_features(
+    tmp_path: Path, table: Table, passes: list[int]
+) -> None:
+    import albumentations
+
+    file = tmp_path / "pipeline.json"
+    for chance, expected in ((0.0, NUM_PICTURES), (0.0, 0), (1.0, NUM_PICTURES)):
+        steps = [albumentations.Resize(16, 16), albumentations.VerticalFlip(p=chance)]
+        albumentations.save(albumentations.Compose(steps), file, data_format="json")
+        passes.clear()
+        frozen_in(tmp_path, table, f"augment.albumentations={file}").begin(0)
+        assert sum(passes) == expected
+
+
 def test_the_hash_of_weights_sees_a_statistic_too() -> None:
     layer = torch.nn.BatchNorm1d(2)
     before = weights_hash(layer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,9 @@ SMALLEST_GAIN = 1.15
 limit lies between, so that noise does not decide."""
 
 _NUM_IMAGES = 4
-_SMALL_PX = 128
+# Patches of 16 or 32 pixels fill the first, those of 14 the second.
+_SMALL_PX = (128, 112)
+_REFUSALS = (AssertionError, RuntimeError, ValueError)
 _SECONDS = 0.5
 
 
@@ -40,22 +43,21 @@ def precision_of_training(name: str, backbone: nn.Module, size_px: int, device: 
 def bf16_gain(backbone: nn.Module, size_px: int) -> float:
     """Seconds of a forward and a backward pass in float32, over those in bfloat16, on one core of this CPU.
 
-    The batch has four images of at most 128 px, or one of size_px where the backbone takes no other size. The processor
-    time of the thread is measured, which other programs disturb little. The backbone and the random state stay as they
-    are.
+    The batch has four images of at most 128 px, or one of size_px where the backbone takes no other size. 0 where it
+    takes none of these: the training itself says why. The processor time of the thread is measured, which other
+    programs disturb little. The backbone and the random state stay as they are.
     """
     trial, threads = copy.deepcopy(backbone).cpu(), torch.get_num_threads()
     # Also if the backbone is frozen at first: the choice is for the whole run.
     trial.requires_grad_(True)
-    small_px = min(size_px, _SMALL_PX)
     torch.set_num_threads(1)
     try:
         with seeded(0):
-            try:
-                return _gain(trial, torch.randn(_NUM_IMAGES, 3, small_px, small_px))
-            except (AssertionError, RuntimeError, ValueError):
-                # Many transformers refuse another size than their own.
-                return _gain(trial, torch.randn(1, 3, size_px, size_px))
+            # Many transformers refuse another size than their own.
+            for num_images, px in [*((_NUM_IMAGES, min(size_px, small)) for small in _SMALL_PX), (1, size_px)]:
+                with suppress(*_REFUSALS):
+                    return _gain(trial, torch.randn(num_images, 3, px, px))
+            return 0.0
     finally:
         torch.set_num_threads(threads)
 

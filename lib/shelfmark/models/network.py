@@ -112,15 +112,16 @@ class Network(nn.Module):
 
     def features(self, images: Tensor, backbone: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The backbone's features (N, F); of experts theirs side by side. Under autocast in its precision."""
-        self._require_statistics_of(len(images))
+        self.require_statistics_of(len(images))
         return (backbone or self.backbone)(images.contiguous(memory_format=self.memory_format))
 
     def embedding_of(self, features: Tensor) -> Tensor:
         """The embedding (N, D) of the backbone's features (N, F)."""
-        self._require_statistics_of(len(features))
+        self.require_statistics_of(len(features))
         return at_least_float32(self.embedding(features))
 
-    def _require_statistics_of(self, num_images: int) -> None:
+    def require_statistics_of(self, num_images: int) -> None:
+        """Raises a UserError if a batch norm cannot learn from so many images."""
         if num_images == 1 and self.learns_statistics:
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."

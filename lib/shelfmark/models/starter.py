@@ -25,6 +25,9 @@ STARTERS = {
 EXTRA = "tf_efficientnet_lite0"
 """The backbone of the extra `starter`."""
 
+FIRST_LAYER = "_conv_stem.weight"
+"""A file that has this name has the packages' names."""
+
 
 def starter_file(backbone: str) -> Path | None:
     """The file of weights in the installed package of a backbone; None where there is no such package.

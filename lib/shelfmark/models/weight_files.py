@@ -98,8 +98,7 @@ def backbone_part(
     found = found._replace(missing=[key for key in found.missing if not key.endswith(_COUNTER)])
     if found:
         raise UserError(
-            f"{what}, which has {len(own)} tensors: {_count(own, part, chosen)}{found}. It seems to be of another"
-            " backbone; change model.backbone or model.weights."
+            f"{what}, which has {len(own)} tensors: {_count(own, part, chosen)}{found}. {_way_out(fitting)}"
         )
     return part, chosen
 
@@ -155,6 +154,13 @@ def _count(own: Mapping[str, Tensor], part: Mapping[str, Tensor], prefix: str) -
         return ""
     num_fitting = sum(key in part and part[key].shape == tensor.shape for key, tensor in own.items())
     return f"under the prefix {prefix!r}, {num_fitting} of them fit: "
+
+
+def _way_out(fitting: list[str]) -> str:
+    if not fitting:
+        return "It seems to be of another backbone; change model.backbone or model.weights."
+    names = " and under ".join(map(repr, fitting))
+    return f"All tensors of the backbone stand under {names}: model.weights='FILE#{fitting[0]}'."
 
 
 def _tensors(group: Mapping[Any, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Tensor]]:

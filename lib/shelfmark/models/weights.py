@@ -15,7 +15,7 @@ from shelfmark.models.heads.classifier import CLASS_FACTORS
 from shelfmark.models.hub import hub_name, hub_weights
 from shelfmark.models.options import PRETRAINED
 from shelfmark.models.published import PRETRAIN_MODELS, by_hand, published
-from shelfmark.models.starter import how_to_get, timm_names
+from shelfmark.models.starter import FIRST_LAYER, how_to_get, timm_names
 from shelfmark.models.weight_files import backbone_part, mismatch, read_state
 
 
@@ -37,8 +37,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str, folder: 
     if source.file is None:
         _load_from_hub(backbone, name, folder)
         return
-    state = read_state(source.file)
-    _load_state(backbone, name, timm_names(state, backbone.state_dict()) if source.is_starter else state, str(source))
+    _load_state(backbone, name, read_state(source.file), str(source))
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
@@ -98,7 +97,10 @@ def _load_state(
     backbone: nn.Module, name: str, state: Mapping[str, Tensor], source: str, prefix: str | None = None
 ) -> None:
     what = f"{source} does not fit model.backbone={name}"
-    part, found = backbone_part(state, backbone.state_dict(), what, prefix)
+    own = backbone.state_dict()
+    # The installed file, also where a user copied it or names it by hand.
+    state = timm_names(state, own) if FIRST_LAYER in state else state
+    part, found = backbone_part(state, own, what, prefix)
     backbone.load_state_dict(part, strict=False)
     say(f"backbone weights: {source}" + (f", under {found!r}" if found else ""))
 

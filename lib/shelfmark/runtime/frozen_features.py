@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shelfmark.core import dist
 from shelfmark.core.artefact import flat
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.files import sha256_file
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
 from shelfmark.data.bad_images import BadImageLog
@@ -97,7 +98,7 @@ class FrozenFeatures(Hook):
     def _made_loader(self, epochs: range) -> FeatureLoader:
         recipe, num_views = self.recipe, self.recipe.train.cache_features.views
         drawn = range(epochs.start, epochs.start + num_views)
-        say(f"the backbone is frozen until epoch {epochs.stop}: its features of {num_views} views are computed once")
+        say(f"the backbone is frozen until epoch {epochs.stop}: its features of {_views(num_views)} are computed once")
         images = training_views_pass(recipe, *self._source(self.train), drawn)
         stored = self._stored(images, self.train, "train", _facts_of_views(recipe, drawn), self.bad_images)
         features = stored.features.reshape(len(stored), num_views, -1)
@@ -156,7 +157,14 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _views(number: int) -> str:
+    return "one view" if number == 1 else f"{number} views"
+
+
 def _facts_of_views(recipe: Recipe, epochs: range) -> dict[str, Any]:
     """What determines the augmented views of the training images."""
     augment = recipe.augment.model_dump(mode="json")
-    return flat({"seed": recipe.seed, "epochs": [epochs.start, epochs.stop], "augment": augment})
+    file = recipe.augment.albumentations
+    # The file is the user's, who may change what stands in it.
+    of_file = {} if file is None else {"albumentations_sha256": sha256_file(file)}
+    return flat({"seed": recipe.seed, "epochs": [epochs.start, epochs.stop], "augment": {**augment, **of_file}})
