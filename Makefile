@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -68,6 +68,10 @@ bench-samplers: .venv/installed
 # CPU seconds before a command answers: make bench-commands [OLD=commit]
 bench-commands: .venv/installed
 	$(BIN)/python benchmarks/bench_commands.py $(OLD)
+
+# What published weights give in the first hour, beside fastai; stopped, it goes on: make bench-start [MORE="--part head"]
+bench-start: .venv/installed
+	$(BIN)/python benchmarks/bench_start.py $(MORE)
 
 # Training on a CPU beside a plain loop of timm's parts: make bench-training [MORE="--only resnet50"]
 bench-training: .venv/installed

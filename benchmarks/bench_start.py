@@ -195,7 +195,8 @@ class Bench:
             venv.create(folder, with_pip=True, clear=True)
             (packages,) = folder.glob("lib/python*/site-packages")
             (packages / "borrowed.pth").write_text("\n".join(one for one in sys.path if "site-packages" in one))
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", PEER], check=True)
+            installer = [str(python), "-m", "pip"]
+            subprocess.run([*installer, "install", "--quiet", PEER], check=True)
             (folder / "installed").touch()
         return python
 

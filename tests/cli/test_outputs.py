@@ -44,6 +44,7 @@ OUTPUTS = {
     "recognise": "",
     "migrate": "",
     "config": "",
+    "completion": "",
 }
 WITH_OUT = sorted(name for name, option in OUTPUTS.items() if option == "--out")
 
