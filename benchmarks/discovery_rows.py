@@ -19,6 +19,7 @@ import numpy as np
 from table_runner import ROOT, Claim, Run, Span, gain_text, made_by, percent, require_same_budget, signed, table_text
 
 from shelfmark.config.overrides import Override
+from shelfmark.core.contracts import Embeddings
 from shelfmark.core.files import read_json
 from shelfmark.evaluation.retrieval import search_scores
 from shelfmark.ops.bootstrap import mean_intervals
@@ -66,7 +67,7 @@ class DiscoveryRun(Run):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """hits: (R, N) bool, whether each query's nearest picture is of its product, by round.
+    """hits: (R, N) bool, whether each query's nearest picture is of its product, by round. map_at_r: (R, N) float64.
 
     seeds: (N,) int64, the seed of the query's data. in_pool: (N,) bool, whether unlabelled pictures show the query's
     product, so that it can be found. truth: for each round and seed what report.json says of the selection.
@@ -74,6 +75,7 @@ class Measured:
 
     recipe: str
     hits: np.ndarray
+    map_at_r: np.ndarray
     seeds: np.ndarray
     in_pool: np.ndarray
     truth: list[list[dict[str, Any]]]
@@ -121,15 +123,26 @@ def made(runs: Sequence[DiscoveryRun], shared: Callable[[Run], dict[str, Any]] =
 
 def measured(runs: Sequence[DiscoveryRun]) -> Measured:
     """The hits of a recipe's runs, from the embeddings that they stored."""
-    hits = [np.concatenate([_hits(run, number) for run in runs]) for number in range(runs[0].rounds)]
+    scores = [
+        search_of([run.files.read_embeddings(number, "test") for run in runs]) for number in range(runs[0].rounds)
+    ]
+    hits, map_at_r = (np.array(values) for values in zip(*scores))
     truth = [[read_json(run.files.report(number)) for run in runs] for number in range(runs[0].rounds)]
     in_pool = [_in_pool(run) for run in runs]
     seeds = np.repeat([run.seed for run in runs], [len(of_run) for of_run in in_pool])
-    return Measured(runs[0].recipe, np.array(hits), seeds, np.concatenate(in_pool), truth)
+    return Measured(runs[0].recipe, hits, map_at_r, seeds, np.concatenate(in_pool), truth)
+
+
+def search_of(of_seeds: Sequence[Embeddings]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool and (N,) float64: hit and MAP@R of each picture as a query among all others of its seed."""
+    found = [search_scores(QueryGallery.of(test.features, test.labels), (1,)) for test in of_seeds]
+    map_at_r = np.concatenate([one.values["map@r"] for one in found])
+    # The only picture of its product finds none.
+    return np.concatenate([one.first_rank for one in found]) <= 1, np.nan_to_num(map_at_r)
 
 
 def gain(hits: np.ndarray, other: np.ndarray) -> tuple[float, Span]:
-    """The mean over the queries of hits (N,) less `other`'s, and its 95% interval over the queries.
+    """The mean over the queries of hits or scores (N,) less `other`'s, and its 95% interval over the queries.
 
     Both are of the same queries, so that what makes a query easy for both cancels.
     """
@@ -146,17 +159,29 @@ def gains_by_seed(found: Measured, number: int, other: np.ndarray | None = None)
 
 
 def ahead(text: str, hits: np.ndarray, other: np.ndarray, by_seed: str = "") -> Claim:
-    """A claim that hits (N,) are more than `other`'s by more than the interval."""
+    """A claim that hits or scores (N,) are more than `other`'s by more than the interval."""
     mean, interval = gain(hits, other)
     return Claim(text, interval[0] > 0, gain_text(mean, interval) + (f"; by seed {by_seed}" if by_seed else ""))
 
 
-def text_of(found: Sequence[Measured], provenance: str, claims: Sequence[Claim]) -> str:
-    """The table, its provenance and the claims, in Markdown. Without the columns on the pool where all are in it."""
+def text_of(
+    found: Sequence[Measured],
+    provenance: str,
+    claims: Sequence[Claim],
+    before: tuple[np.ndarray, np.ndarray] | None = None,
+) -> str:
+    """The table, its provenance and the claims, in Markdown. Without the columns on the pool where all are in it.
+
+    before: hits (N,) and MAP@R (N,) of the weights that training starts from, for a first row.
+    """
     pool = ["in the pool", "not in it"] if not all(one.in_pool.all() for one in found) else []
-    headings = ["recipe", "round", "Recall@1, never labelled", "gain over round 0", "by seed"]
+    headings = ["recipe", "round", "Recall@1, never labelled", "gain over round 0", "by seed", "MAP@R"]
     headings += [*pool, "selected", "right pairs", "new products found"]
     rows = [_cells(one, number, bool(pool)) for one in found for number in range(len(one.hits))]
+    if before is not None:
+        hits, map_at_r = before
+        first = ["before any training", "", _score(hits), "", "", _score(map_at_r)]
+        rows.insert(0, [*first, *[""] * (len(headings) - len(first))])
     return table_text(headings, "l" + "r" * (len(headings) - 1), rows, provenance, claims)
 
 
@@ -173,11 +198,6 @@ def seeds_of(runs: Sequence[DiscoveryRun]) -> str:
     return ", ".join(map(str, sorted({run.seed for run in runs})))
 
 
-def _hits(run: DiscoveryRun, number: int) -> np.ndarray:
-    test = run.files.read_embeddings(number, "test")
-    return search_scores(QueryGallery.of(test.features, test.labels), (1,)).first_rank <= 1
-
-
 def _in_pool(run: DiscoveryRun) -> np.ndarray:
     table = run.files.table
     assert table.true_labels is not None
@@ -187,12 +207,12 @@ def _in_pool(run: DiscoveryRun) -> np.ndarray:
 
 def _cells(found: Measured, number: int, with_pool: bool) -> list[str]:
     hits, first = found.hits[number], found.hits[0]
-    mean, (low, high) = gain(hits, np.zeros_like(hits))
-    cells = [f"`{found.recipe}`", str(number), f"{percent(mean)} ({percent(low)} - {percent(high)})"]
+    cells = [f"`{found.recipe}`", str(number), _score(hits)]
     if number:
         cells += [gain_text(*gain(hits, first)), gains_by_seed(found, number)]
     else:
         cells += ["", ""]
+    cells.append(_score(found.map_at_r[number]))
     if with_pool:
         cells += [percent(hits[part].mean()) if part.any() else "n/a" for part in (found.in_pool, ~found.in_pool)]
     reports = found.truth[number]
@@ -201,6 +221,11 @@ def _cells(found: Measured, number: int, with_pool: bool) -> list[str]:
     new = [report["truth"]["new_classes"] for report in reports]
     cells.append(" / ".join(f"{one['num_new_classes_found']} of {one['num_new_classes']}" for one in new))
     return cells
+
+
+def _score(of_query: np.ndarray) -> str:
+    mean, (low, high) = gain(of_query, np.zeros_like(of_query))
+    return f"{percent(mean)} ({percent(low)} - {percent(high)})"
 
 
 def _mean(values: Sequence[float | None]) -> str:

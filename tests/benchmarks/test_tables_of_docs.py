@@ -88,7 +88,9 @@ def made_up(recipe: str, *shares: float) -> Measured:
     truth = {"selection": {"all": {"pairwise_precision": 0.75}}, "new_classes": new}
     reports: list[dict[str, Any]] = [{"selection": {"coverage": 0.5}, "truth": truth}] * NUM_SEEDS
     hits = np.array([ease < share for share in shares])
-    return Measured(recipe, hits, np.arange(NUM_QUERIES) % NUM_SEEDS + 1, ease < 0.5, [reports for _ in shares])
+    return Measured(
+        recipe, hits, hits / 2, np.arange(NUM_QUERIES) % NUM_SEEDS + 1, ease < 0.5, [reports for _ in shares]
+    )
 
 
 def grocery_runs(work: Path, recipes: Sequence[str]) -> list[DiscoveryRun]:
@@ -108,23 +110,28 @@ def test_a_gain_of_discovery_is_paired_by_query_and_its_claims_are_judged_in_eve
     assert held == [True, True, True, False, True, False]
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| `")]
     assert rows[1][4].startswith("+20.0 (")
-    assert rows[1][6:8] == ["100.0", "40.0"]
-    assert rows[8][10] == "12 of 60 / 12 of 60 / 12 of 60"
+    assert rows[1][6].startswith("35.0 (")
+    assert rows[1][7:9] == ["100.0", "40.0"]
+    assert rows[8][11] == "12 of 60 / 12 of 60 / 12 of 60"
 
 
 def test_the_grocery_table_says_what_is_gained_over_the_control_on_every_seed() -> None:
     default, control = (replace(made_up(name, 0.5, 0.7), in_pool=ALL) for name in table_discovery_grocery.RECIPES)
     # The control is right where the default is, but on the queries of seed 2.
     hits = np.array([control.hits[0], control.hits[1] & (control.seeds != 2)])
-    control = replace(control, hits=hits)
+    control = replace(control, hits=hits, map_at_r=hits / 2)
     lost = [(control.hits[1] < default.hits[1])[control.seeds == seed].mean() for seed in (1, 2, 3)]
-    claims = table_discovery_grocery.claims_of(default, control)
-    assert [claim.held for claim in claims] == [True, True]
+    before = default.hits[0] | (default.seeds == 1)
+    claims = table_discovery_grocery.claims_of(default, control, before)
+    assert [claim.held for claim in claims] == [True, True, True, False]
     assert claims[1].figures.endswith(f"; by seed +0.0, {100 * lost[1]:+.1f}, +0.0")
-    turned = table_discovery_grocery.claims_of(control, default)
-    assert [claim.held for claim in turned] == [False, False]
-    text = text_of([default, control], "Where and when.", turned)
-    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {9}
+    turned = table_discovery_grocery.claims_of(control, default, ~ALL)
+    assert [claim.held for claim in turned] == [False, False, False, True]
+    text = text_of([default, control], "Where and when.", turned, (before, before / 4))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {10}
+    assert lines[2].startswith(f"| before any training |  | {100 * before.mean():.1f} (")
+    assert f"| {25 * before.mean():.1f} (" in lines[2]
     assert "in the pool" not in text
 
 
