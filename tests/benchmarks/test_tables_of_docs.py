@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import plain as plain_json
 from shelfmark.core.files import write_json
 from shelfmark.ops.class_metrics import ClassCounts
+from shelfmark.recipe.input_settings import disagreement
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import table_discovery
@@ -144,6 +145,7 @@ def test_the_grocery_control_differs_in_nothing_but_what_is_selected(tmp_path: P
     chosen = control["discovery"].pop("selection")
     assert chosen == default["discovery"].pop("selection") | {"density_threshold": 2.0, "join_known": False}
     assert default == control
+    assert [disagreement(run.options) for run in runs] == ["", ""]
     assert default["data"]["root"] == str(tmp_path / "data_seed1")
     assert default["discovery"]["annotations"] == str(tmp_path / "data_seed1" / "discovery.json")
 
