@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -88,6 +88,11 @@ mutants: .venv/installed
 # Three recipes of discovery, three shops, two rounds; stopped, it goes on where it was.
 table-discovery: .venv/installed
 	$(BIN)/python benchmarks/table_discovery.py
+
+# Discovery from the starter weights and its control, three draws of labelled classes; stopped, it goes on where it was.
+# Another copy of the photographs: make table-discovery-grocery MORE="--source DIR"
+table-discovery-grocery: .venv/installed
+	$(BIN)/python benchmarks/table_discovery_grocery.py $(MORE)
 
 # Trains every recipe of the shop three times; stopped, it goes on where it was.
 table-longtail: .venv/installed

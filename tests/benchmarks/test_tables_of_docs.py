@@ -1,8 +1,10 @@
-"""The tables of `make table-discovery` and `make table-longtail`: scores, verdicts and claims, of made-up runs."""
+"""The tables of discovery and of the long tail in docs/: scores, verdicts and claims, of made-up runs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,23 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import plain as plain_json
 from shelfmark.core.files import write_json
 from shelfmark.ops.class_metrics import ClassCounts
+from shelfmark.recipe.input_settings import disagreement
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import table_discovery
+import table_discovery_grocery
 import table_longtail
+from discovery_rows import DiscoveryRun, Measured, budget, gain, text_of
+from discovery_rows import made as made_runs
+from discovery_rows import planned as planned_discovery
 from longtail_rows import Images, Method, claims_of, rows_of, table_text
-from table_discovery import CONTROL, DEFAULT, ORIGINAL, Measured, gain, text_of
+from table_discovery import CONTROL, DEFAULT, ORIGINAL
+from table_discovery_grocery import GroceryRun
 from table_longtail import Training, planned, shop_recipes
-from table_runner import require_same_budget, write_between_markers
+from table_runner import ROOT, require_same_budget, write_between_markers
 
 NUM_CLASSES, PER_CLASS, NUM_SEEDS, NUM_QUERIES = 30, 10, 3, 400
+ALL = np.ones(NUM_QUERIES, dtype=bool)
 LABELS = torch.arange(NUM_CLASSES).repeat_interleave(PER_CLASS)
 IMAGES = Images(LABELS, torch.tensor([200] * 10 + [50] * 10 + [5] * 10), many=100, few=20)
 
@@ -80,7 +89,13 @@ def made_up(recipe: str, *shares: float) -> Measured:
     truth = {"selection": {"all": {"pairwise_precision": 0.75}}, "new_classes": new}
     reports: list[dict[str, Any]] = [{"selection": {"coverage": 0.5}, "truth": truth}] * NUM_SEEDS
     hits = np.array([ease < share for share in shares])
-    return Measured(recipe, hits, np.arange(NUM_QUERIES) % NUM_SEEDS + 1, ease < 0.5, [reports for _ in shares])
+    return Measured(
+        recipe, hits, hits / 2, np.arange(NUM_QUERIES) % NUM_SEEDS + 1, ease < 0.5, [reports for _ in shares]
+    )
+
+
+def grocery_runs(work: Path, recipes: Sequence[str]) -> list[DiscoveryRun]:
+    return planned_discovery(GroceryRun, recipes, [1], work=work, rounds=2, source=work / "nowhere")
 
 
 def test_a_gain_of_discovery_is_paired_by_query_and_its_claims_are_judged_in_every_round() -> None:
@@ -91,13 +106,65 @@ def test_a_gain_of_discovery_is_paired_by_query_and_its_claims_are_judged_in_eve
     # Of pairs the width follows sqrt(p (1 - p) / N) of the difference alone, not of the scores.
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.1 * 0.9 / NUM_QUERIES), rel=0.15)
     found = [made_up(DEFAULT, 0.5, 0.7, 0.5), made_up(ORIGINAL, 0.5, 0.55, 0.45), made_up(CONTROL, 0.5, 0.5, 0.6)]
-    text = text_of(found, "Where and when.")
+    text = text_of(found, "Where and when.", table_discovery.claims_of(*found))
     held = [line.startswith("- held") for line in text.splitlines() if line.startswith("- ")]
     assert held == [True, True, True, False, True, False]
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| `")]
     assert rows[1][4].startswith("+20.0 (")
-    assert rows[1][6:8] == ["100.0", "40.0"]
-    assert rows[8][10] == "12 of 60 / 12 of 60 / 12 of 60"
+    assert rows[1][6].startswith("35.0 (")
+    assert rows[1][7:9] == ["100.0", "40.0"]
+    assert rows[8][11] == "12 of 60 / 12 of 60 / 12 of 60"
+
+
+def test_the_grocery_table_says_what_is_gained_over_the_control_on_every_seed() -> None:
+    default, control = (replace(made_up(name, 0.5, 0.7), in_pool=ALL) for name in table_discovery_grocery.RECIPES)
+    # The control is right where the default is, but on the queries of seed 2.
+    hits = np.array([control.hits[0], control.hits[1] & (control.seeds != 2)])
+    control = replace(control, hits=hits, map_at_r=hits / 2)
+    lost = [(control.hits[1] < default.hits[1])[control.seeds == seed].mean() for seed in (1, 2, 3)]
+    before = default.hits[0] | (default.seeds == 1)
+    claims = table_discovery_grocery.claims_of(default, control, before)
+    assert [claim.held for claim in claims] == [True, True, True, False]
+    assert claims[1].figures.endswith(f"; by seed +0.0, {100 * lost[1]:+.1f}, +0.0")
+    turned = table_discovery_grocery.claims_of(control, default, ~ALL)
+    assert [claim.held for claim in turned] == [False, False, False, True]
+    text = text_of([default, control], "Where and when.", turned, (before, before / 4))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {10}
+    assert lines[2].startswith(f"| before any training |  | {100 * before.mean():.1f} (")
+    assert f"| {25 * before.mean():.1f} (" in lines[2]
+    assert "in the pool" not in text
+
+
+def test_the_grocery_control_differs_in_nothing_but_what_is_selected(tmp_path: Path) -> None:
+    recipes = table_discovery_grocery.RECIPES
+    runs = grocery_runs(tmp_path, recipes)
+    require_same_budget(runs, table_discovery_grocery.budget)
+    default, control = (run.options.model_dump(mode="json") for run in runs)
+    assert (default.pop("name"), control.pop("name")) == ("grocery_seed1", "grocery_labelled_seed1")
+    chosen = control["discovery"].pop("selection")
+    assert chosen == default["discovery"].pop("selection") | {"density_threshold": 2.0, "join_known": False}
+    assert default == control
+    assert [disagreement(run.options) for run in runs] == ["", ""]
+    assert default["data"]["root"] == str(tmp_path / "data_seed1")
+    assert default["discovery"]["annotations"] == str(tmp_path / "data_seed1" / "discovery.json")
+
+
+@pytest.mark.parametrize(
+    "part", ["model: {pooling: {name: gem}}", "train: {num_epochs: 9}", "discovery: {val_classes: 0.5}"]
+)
+def test_a_control_with_another_budget_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(GroceryRun, "make", lambda run, threads: made.append(run.recipe) or 1.0)
+    file = tmp_path / "other.yaml"
+    file.write_text(f"_base_: {ROOT}/configs/discovery/grocery.yaml\n{part}\n")
+    runs = grocery_runs(tmp_path, ["grocery"])
+    with pytest.raises(UserError, match=rf"grocery_labelled.yaml and grocery.yaml differ in {part.split(':')[0]}"):
+        made_runs([*runs, replace(runs[0], recipe="grocery_labelled", file=file)], table_discovery_grocery.budget)
+    assert made == []
+    assert not (tmp_path / "data_seed1").exists()
 
 
 def test_the_table_takes_the_place_between_the_markers_and_the_rest_of_the_page_stays(tmp_path: Path) -> None:
@@ -109,13 +176,13 @@ def test_the_table_takes_the_place_between_the_markers_and_the_rest_of_the_page_
     with pytest.raises(UserError, match="no place for the table"):
         write_between_markers(page, "x", "new")
     assert page.read_text() == wrong
-    for table in (table_discovery, table_longtail):
+    for table in (table_discovery, table_discovery_grocery, table_longtail):
         assert table.PAGE.read_text(encoding="utf-8").count(f"<!-- {table.NAME}: ") == 2
 
 
 def test_recipes_of_one_table_share_a_budget_and_another_one_is_refused(tmp_path: Path) -> None:
-    runs = table_discovery.planned([0, 1], 3, tmp_path)
-    require_same_budget(runs, table_discovery.budget)
+    runs = table_discovery.planned(table_discovery.ShopRun, table_discovery.RECIPES, [0, 1], work=tmp_path, rounds=3)
+    require_same_budget(runs, budget)
     assert [run.options.data.root.name for run in runs] == ["data_seed0", "data_seed1"] * 3
     require_same_budget(planned(shop_recipes(table_longtail.RECIPES), [], [0], tmp_path), table_longtail.budget)
     (tmp_path / "plain.yaml").write_text("name: plain\ndata: {generated: shop}\ntrain: {num_epochs: 6}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -264,6 +265,32 @@ def test_the_shared_grocery_photographs(grocery_root: Path, tmp_path: Path) -> N
     gallery = tables["retrieval"].take(np.asarray(tables["retrieval"].is_gallery))
     assert gallery.labels.tolist() == list(range(81))
     assert len(set(tables["train"].groups or ())) == 43
+    labelled = [check_discovery(grocery_root, tmp_path)]
+    # The same folder with another draw: all else is there already, and is the same.
+    (tmp_path / "discovery.json").unlink()
+    prepare_grocery(grocery_root, tmp_path, seed=1)
+    labelled.append(check_discovery(grocery_root, tmp_path))
+    assert labelled[0] != labelled[1]
+
+
+def check_discovery(source: Path, out: Path) -> set[int]:
+    """Half of the classes are hidden, and their val photographs alone are the test; returns the labelled classes."""
+    lists = [(source / f"{part}.txt").read_text().splitlines() for part in ("train", "val")]
+    truth = {path: int(label) for path, label, _ in csv.reader([line for lines in lists for line in lines])}
+    table = read_annotations(out / "discovery.json", out)
+    assert table.roles is not None
+    assert table.true_labels is not None
+    paths: dict[str, set[str]] = {"labelled": set(), "unlabelled": set(), "test": set()}
+    for row, path in enumerate(table.paths):
+        role = table.roles[row]
+        paths[str(role)].add(path)
+        assert (table.true_labels if role == "unlabelled" else table.labels)[row] == truth[path]
+        assert (table.labels[row] == -1) == (role == "unlabelled")
+    labelled, hidden, tested = ({truth[path] for path in of_role} for of_role in paths.values())
+    assert (len(labelled), len(hidden), len(labelled & hidden), len(tested - hidden)) == (41, 40, 0, 0)
+    assert paths["labelled"] | paths["unlabelled"] == {path for path in truth if path.startswith("train/")}
+    assert paths["test"] == {path for path in truth if path.startswith("val/") and truth[path] in hidden}
+    return labelled
 
 
 # Folders

@@ -46,7 +46,7 @@ LAYOUTS: Mapping[str, Layout | None] = {
     "aliproducts": Layout("aliproducts.prepare_aliproducts"),
     "cifar10_lt": Layout("cifar_lt.prepare_cifar10_lt", ("ratio", "seed")),
     "cifar100_lt": Layout("cifar_lt.prepare_cifar100_lt", ("ratio", "seed")),
-    "grocery": Layout("grocery.prepare_grocery"),
+    "grocery": Layout("grocery.prepare_grocery", ("seed",)),
     "folder": Layout("folder.prepare_folder", _DRAWN),
     SHOP: None,
     "sop": Layout("sop.prepare_sop", _DRAWN),

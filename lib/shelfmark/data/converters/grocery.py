@@ -12,12 +12,14 @@ import csv
 import filecmp
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
-from shelfmark.data.converters.pictures import list_lines
+from shelfmark.core.rng import numpy_generator
+from shelfmark.data.converters.pictures import list_lines, role_record
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
 
@@ -39,12 +41,13 @@ class _Photograph(NamedTuple):
     label: int
 
 
-def prepare_grocery(source: Path, out: Path) -> Prepared:
+def prepare_grocery(source: Path, out: Path, seed: int = 0) -> Prepared:
     """Makes `out` complete by itself: the pictures, and train, val, retrieval (and test) annotations beside them.
 
     Pictures are hard links where the disk allows, else copies. retrieval.json has the val photographs as queries
-    and the studio pictures of all classes as the gallery. With a test part come test.json, for a submission, and
-    test_labelled.json, to score it.
+    and the studio pictures of all classes as the gallery. discovery.json is for `shelfmark discover`; `seed` draws the
+    classes that are labelled there. With a test part come test.json, for a submission, and test_labelled.json, to score
+    it.
     """
     base, out = _base(existing_folder(Path(source))), Path(out)
     products = _products(base / "classes.csv")
@@ -53,7 +56,7 @@ def prepare_grocery(source: Path, out: Path) -> Prepared:
         for name in ("train", "val", "test")
         if name != "test" or (base / "test.txt").is_file()
     }
-    annotated = _annotated(parts, products)
+    annotated = _annotated(parts, products, seed)
     names, groups = [product.name for product in products], [product.group for product in products]
     contents = {
         out / f"{name}.json": annotations_json(records, len(products), names, groups)
@@ -118,7 +121,9 @@ def _photographs(file: Path, num_classes: int) -> list[_Photograph]:
     return found
 
 
-def _annotated(parts: Mapping[str, list[_Photograph]], products: list[_Product]) -> dict[str, list[dict[str, object]]]:
+def _annotated(
+    parts: Mapping[str, list[_Photograph]], products: list[_Product], seed: int
+) -> dict[str, list[dict[str, object]]]:
     """The records of each annotation file, by the file's stem."""
     plain = {
         "test_labelled" if name == "test" else name: [_record(photograph) for photograph in part]
@@ -129,7 +134,18 @@ def _annotated(parts: Mapping[str, list[_Photograph]], products: list[_Product])
         _record(_Photograph(product.iconic, label)) | {"is_query": False, "is_gallery": True}
         for label, product in enumerate(products)
     ]
-    return plain | {"retrieval": queries + gallery}
+    return plain | {"retrieval": queries + gallery, "discovery": _discovery(parts, len(products), seed)}
+
+
+def _discovery(parts: Mapping[str, list[_Photograph]], num_classes: int, seed: int) -> list[dict[str, object]]:
+    """Half of the classes, rounded up and drawn by the seed, are labelled. Of the others the train photographs are
+    unlabelled, and the val photographs are the test. Val photographs of labelled classes are left out."""
+    drawn = numpy_generator(seed, "grocery.discovery").permutation(num_classes)[: (num_classes + 1) // 2]
+    labelled = set(drawn.tolist())
+    return [
+        *(role_record(*one, "labelled" if one.label in labelled else "unlabelled") for one in parts["train"]),
+        *(role_record(*one, "test") for one in parts["val"] if one.label not in labelled),
+    ]
 
 
 def _record(photograph: _Photograph) -> dict[str, object]:
@@ -139,6 +155,9 @@ def _record(photograph: _Photograph) -> dict[str, object]:
 def _content(records: list[dict[str, object]], stem: str) -> str:
     if stem == "test":
         return f"{len(records):,} images without labels"
+    if stem == "discovery":
+        count = Counter(record["role"] for record in records)
+        return f"{count['labelled']:,} labelled images, {count['unlabelled']:,} unlabelled, {count['test']:,} test"
     classes = len({record["category_id"] for record in records})
     return f"{len(records):,} images in {classes} classes"
 

@@ -91,6 +91,12 @@ def count_notes(parts: Mapping[str, Sequence[Picture]], published: Mapping[str, 
             )
 
 
+def role_record(path: str, label: int, role: str) -> dict[str, object]:
+    """A record for discovery. The class of an unlabelled picture is hidden: only the report reads it."""
+    known = {"category_id": label} if role != "unlabelled" else {"category_id": None, "true_category_id": label}
+    return {**known, "fpath": path, "role": role}
+
+
 def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> None:
     """Raises a UserError where a picture is missing, lies outside `base`, or is in two classes."""
     names: dict[str, str] = {}

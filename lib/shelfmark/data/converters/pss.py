@@ -26,6 +26,7 @@ from shelfmark.data.converters.pictures import (
     class_names,
     count_notes,
     require_pictures,
+    role_record,
 )
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
 from shelfmark.data.documents import annotations_json
@@ -59,7 +60,11 @@ def prepare_pss(source: Path, out: Path) -> Prepared:
     names = class_names(everything)
     labels = {name: label for label, name in enumerate(names)}
     roles = {LABELLED: "labelled", KNOWN: "unlabelled", NEW: "unlabelled", TEST: "test"}
-    records = (_record(picture, labels, roles[part]) for part, pictures in parts.items() for picture in pictures)
+    records = (
+        role_record(picture.path, labels[picture.name], roles[part])
+        for part, pictures in parts.items()
+        for picture in pictures
+    )
     file = Path(out) / "discovery.json"
     test = Path(out) / "test.json"
     groups = class_groups(everything, names)
@@ -122,12 +127,6 @@ def _require_disjoint(parts: Mapping[str, Sequence[Picture]], lists: Path) -> No
                 f"{lists}: {len(shared):,} classes are in {what}, which must have none in common:"
                 f" {', '.join(sorted(shared)[:NUM_SHOWN])}. {WHERE}"
             )
-
-
-def _record(picture: Picture, labels: Mapping[str, int], role: str) -> dict[str, object]:
-    label = labels[picture.name]
-    known = {"category_id": label} if role != "unlabelled" else {"category_id": None, "true_category_id": label}
-    return {**known, "fpath": picture.path, "role": role}
 
 
 def _test(pictures: Sequence[Picture]) -> bytes:
