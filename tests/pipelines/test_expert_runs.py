@@ -112,7 +112,7 @@ def test_weights_from_the_test_images_stand_in_the_classifier_and_the_manifest(
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert min(shares) >= 0.05
     assert calibration["stability"] > calibration["equal_stability"]
-    assert all(f"{share:.3f}" in printed for share in shares)
+    assert all(f"{100 * share:.1f}%" in printed for share in shares)
     before, after = _weights("log/run/best_model"), _weights("weighed/run/best_model")
     expected = weighed_experts(before["classifier.weight"], torch.tensor(shares, dtype=torch.float64))
     torch.testing.assert_close(after["classifier.weight"], expected, rtol=1e-4, atol=1e-6)

@@ -145,7 +145,7 @@ def test_auto_begins_a_run_goes_on_with_it_and_knows_when_it_is_complete(
     assert "resuming log/auto/best_model at step 10" in caplog.text
     assert main([*options, "train.num_epochs=2"]) == 0
     assert "has all its 2 epochs" in caplog.text
-    assert sorted(path.name for path in Path("log").iterdir()) == ["auto", "run"]
+    assert sorted(path.name for path in Path("log").glob("[!.]*")) == ["auto", "run"]
 
 
 def test_a_damaged_last_is_named_and_the_one_before_it_goes_on(stopped: Path, caplog: pytest.LogCaptureFixture) -> None:
