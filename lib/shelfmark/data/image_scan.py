@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections import Counter
@@ -20,6 +19,8 @@ from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
+from shelfmark.core.cores import num_cores
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.heartbeat import beat
@@ -126,7 +127,7 @@ def _num_workers(num_images: int, data: DataOptions) -> int:
     if not data.num_workers or num_images <= _FEW_IMAGES:
         return 0
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world_size()))
-    return max(data.num_workers, len(os.sched_getaffinity(0)) // num_local)
+    return max(data.num_workers, num_cores() // num_local)
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def _report(
 
 def _written(bad: Sequence[BadImage], file: Path) -> str:
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(("path", "reason"))
     rows.writerows((spreadsheet_cell(one.path), one.reason) for one in bad)
     try:
