@@ -13,7 +13,7 @@ import pytest
 from untrained_models import make_place
 
 from shelfmark.cli import main
-from shelfmark.predictions.submission import read_named_topk, read_submission
+from shelfmark.predictions.submission import read_submission, read_topk
 from shelfmark.retrieval.index_files import read_index
 
 MODEL = ["--RESUME_MODEL", "log/run/last"]
@@ -43,7 +43,7 @@ def test_the_others_of_a_folder_are_predicted_and_shown_with_names(
 ) -> None:
     assert main(["test", *MODEL, *SPOILT, "--topk", "2", "--out", "a.csv"]) == 1
     assert list(read_submission(Path("a.csv"))[0]) == ["0.png"]
-    ids, classes, _, names = read_named_topk(Path("a_top2.csv"))
+    ids, classes, _, names = read_topk(Path("a_top2.csv"))
     assert list(ids) == ["0.png"]
     assert names == {label: f"class {label}" for label in classes[0].tolist()}
     reason = "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"
@@ -89,7 +89,7 @@ def test_the_guess_for_an_unreadable_image_is_of_the_most_frequent_classes(
     options = ["data.test_json=test.json", "data.test_root=pictures", "data.on_bad_image=skip"]
     assert main(["test", *MODEL, *options, "--topk", "3", "--out", "a.csv"]) == 1
     # The model counted 5, 4 and 4 images. The file is one that an ensemble takes: no class stands twice.
-    ids, classes, scores, _ = read_named_topk(Path("a_top3.csv"))
+    ids, classes, scores, _ = read_topk(Path("a_top3.csv"))
     assert list(ids) == images
     assert classes[-1].tolist() == [0, 1, 2]
     assert np.isnan(scores).all(axis=1).tolist() == [False] * 120 + [True]
