@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +29,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.core.terminal import console_settings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
-from shelfmark.data.bad_images import allowed
+from shelfmark.data.bad_images import allowed, first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.identity import identities
@@ -42,7 +41,6 @@ from shelfmark.data.table import Table
 MOST_BY_ITSELF = 20_000
 """As many images are checked with data.check_images=auto: some minutes of a few cores."""
 UNREADABLE_LIST = "unreadable_images.csv"
-_NUM_SHOWN = 10
 _BATCH_SIZE, _FEW_IMAGES, _REMEMBERED_AT_ONCE = 32, 64, 20_000
 
 
@@ -154,13 +152,9 @@ def _report(
     bad: Sequence[BadImage], num_images: int, tables: Mapping[str, Table], data: DataOptions, file: Path
 ) -> None:
     """Lists the unreadable images in `file`; then raises or warns."""
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(one.reason for one in bad).most_common())
     what = f"{len(bad):,} of {num_images:,} images could not be read"
     where = _written(bad, file)
-    shown = "\n".join(f"  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
-    if len(bad) > _NUM_SHOWN:
-        shown += f"\n  and {len(bad) - _NUM_SHOWN:,} more"
-    told = f"{reasons}.\n{shown}\n{where}"
+    told = f"{reasons_told(bad)}.{first_told(bad)}\n{where}"
     if data.on_bad_image == "error":
         raise UserError(
             f"{what}, so nothing was trained. {told} Repair them or take them out of the annotations; or set"

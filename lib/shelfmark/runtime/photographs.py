@@ -13,6 +13,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
+from shelfmark.data.bad_images import require_some_read
 from shelfmark.data.image_files import image_files, tell_left_out
 from shelfmark.data.sources import GivenSource
 from shelfmark.runtime.image_pass import evaluation_pass
@@ -68,15 +69,6 @@ def tell_unread(num_photos: int, errors: Mapping[str, str], listed_in: Path) -> 
     if errors:
         more = f", {_NUM_NAMED} of them above" if len(errors) > _NUM_NAMED else ""
         warn(f"{len(errors)} of {num_photos} photographs could not be read{more}; all are listed in {listed_in}")
-
-
-def require_some_read(num_read: int, errors: Mapping[str, str]) -> None:
-    """Raises a UserError if there are errors (id -> reason) and no photograph was read."""
-    if num_read or not errors:
-        return
-    named = "; ".join(f"{one} could not be read: {reason}" for one, reason in list(errors.items())[:_NUM_NAMED])
-    more = f"; and {len(errors) - _NUM_NAMED} more" if len(errors) > _NUM_NAMED else ""
-    raise UserError(f"no photograph is left to answer: {named}{more}.")
 
 
 def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
