@@ -52,9 +52,14 @@ def listed(photos: Sequence[Path]) -> list[Path]:
     return found
 
 
-def forgiving(model: TrainedModel) -> TrainedModel:
-    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says."""
+def forgiving(model: TrainedModel, num_photos: int | None = None) -> TrainedModel:
+    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says.
+
+    num_photos: few are read without loader processes, each of which takes longer to start. None: as the recipe says.
+    """
     data = model.recipe.data.model_copy(update={"on_bad_image": "skip"})
+    if num_photos is not None and num_photos <= _FEW_PHOTOS:
+        data = data.model_copy(update={"num_workers": 0})
     return replace(model, recipe=model.recipe.model_copy(update={"data": data}))
 
 
@@ -76,13 +81,9 @@ def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> Em
 
     More than 64 photographs are read by data.num_workers processes.
     """
-    data = model.recipe.data
     names = [str(photo) if isinstance(photo, Path) else f"photograph {row}" for row, photo in enumerate(photos)]
-    source = GivenSource(names, photos, data.max_image_bytes)
-    # Starting a loader process takes longer than reading a few pictures.
-    num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
-    skipping = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
-    recipe = model.recipe.model_copy(update={"data": skipping})
+    recipe = forgiving(model, len(photos)).recipe
+    source = GivenSource(names, photos, recipe.data.max_image_bytes)
     rows, features, errors = [np.empty(0, np.int64)], [], {}
     for batch in evaluation_pass(recipe, model.network, model.precision, source).share():
         errors.update({bad.row: bad.reason for bad in batch.bad})
