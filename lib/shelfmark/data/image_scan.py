@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from shelfmark.core import dist
@@ -26,13 +23,13 @@ from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
-from shelfmark.core.terminal import console_settings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
 from shelfmark.data.bad_images import allowed, first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.identity import identities
+from shelfmark.data.image_bar import image_bar
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.options import DataOptions
 from shelfmark.data.sources import FileSource
@@ -104,15 +101,19 @@ def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, t
     )
     batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
     bad: list[BadImage] = []
-    with together(), _bar(begun, total or len(paths)) as show:
+    total = total or len(paths)
+    with together(), image_bar("checking images", total, begun) as show:
+        if show is None and not begun and total > _FEW_IMAGES:
+            say(f"checking {total:,} images ...")
         done = 0
         for batch in batches:
             beat("checking images")
             raise_if_stopped()
             bad.extend(batch.bad)
             done += len(batch.rows) + len(batch.bad)
-            # Every process has as many images as the main one, but for a batch.
-            show(begun + min(len(paths), done * dist.world_size()))
+            if show is not None:
+                # Every process has as many images as the main one, but for a batch.
+                show(begun + min(len(paths), done * dist.world_size()))
     return sorted(one for share in dist.gather_objects(bad) for one in share)
 
 
@@ -126,26 +127,6 @@ def _num_workers(num_images: int, data: DataOptions) -> int:
         return 0
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world_size()))
     return max(data.num_workers, num_cores() // num_local)
-
-
-@contextmanager
-def _bar(begun: int, total: int) -> Iterator[Any]:
-    """Yields a function that takes the number of images done. Without a terminal there is a line at the beginning."""
-    console = Console(**console_settings())
-    if not dist.is_main() or not console.is_terminal:
-        if not begun and total > _FEW_IMAGES:
-            say(f"checking {total:,} images ...")
-        yield lambda done: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28 if console.width >= 80 else 8),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, TextColumn("left"), console=console, transient=True) as bar:
-        task = bar.add_task("checking images", total=total, completed=begun)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _report(
