@@ -78,7 +78,7 @@ def based_recipe(home: ImageHome, run: str, division: Division, base: Path, aske
     given = load(Recipe, base, asked)
     values = given.config.model_dump(mode="json")
     cleared = [Choice(option, value) for option, value in _OTHER_DATA.items() if value_at(values, option) != value]
-    typed = [choice for choice in _asked(load(Recipe, None, asked))]
+    typed = _asked(load(Recipe, None, asked))
     data = _data(home, run, division)
     data += [choice for choice in cleared if choice.option not in {one.option for one in data}]
     load(Recipe, base, [_override(choice) for choice in [*data, *typed]])
