@@ -28,13 +28,13 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
-from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
 from shelfmark.pipelines.search import GalleryImage, _candidates, search_photographs
 from shelfmark.retrieval import index_files
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
 from shelfmark.runtime import opened_index, searcher
+from shelfmark.runtime.index_content import Source
 from shelfmark.runtime.searcher import Searcher
 from shelfmark.runtime.trained_model import open_model
 
@@ -374,7 +374,7 @@ def test_a_new_product_is_added_recognised_and_removed(
 def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
     own_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = pipeline._gallery
+    made = pipeline.index_content
     others: list[str] = []
 
     def overtaken(*values: Any) -> Any:
@@ -390,7 +390,7 @@ def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
             pipeline.add(own_index, Source(annotations=Path("val_small.json")))
         return made(*values)
 
-    monkeypatch.setattr(pipeline, "_gallery", overtaken)
+    monkeypatch.setattr(pipeline, "index_content", overtaken)
     pipeline.add(own_index, Source(annotations=Path("val_small.json")))
     assert others == [3]
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from shelfmark.runtime.splits import Splits
 
 
 def restore(state: TrainState, saved: dict[str, Any], checkpoint: Checkpoint, recipe: Recipe, splits: Splits) -> None:
-    """Gives `state` what the checkpoint saved. saved: its `read_state()`. UserError: the options train other weights."""
+    """Gives `state` what a checkpoint saved. saved: its `read_state()`. UserError: the options train other weights."""
     same_data = checkpoint.manifest["train_sha256"] == splits.train.sha256
     try:
         if BY_PLACE in saved["optimizer"]:
