@@ -27,7 +27,7 @@ def test(args: argparse.Namespace) -> Outcome:
     def show() -> None:
         from shelfmark.cli import predict_screens
 
-        # A test set is for its file.
+        # The predictions of a test set are handed on as a file; photographs of a user are looked at.
         if args.images is not None:
             predict_screens.predicted(result)
 
