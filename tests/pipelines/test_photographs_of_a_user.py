@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refusal
 from untrained_models import make_place
 
 from shelfmark.cli import main
@@ -25,12 +26,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     make_place(tmp_path)
     return tmp_path
-
-
-def error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(argv) == 2
-    return capsys.readouterr().err
 
 
 def listed(file: str) -> list[tuple[str, str]]:
@@ -67,14 +62,14 @@ def test_a_photograph_whose_name_annotations_cannot_hold_is_told_and_the_others_
     assert [record["image_id"] for record in json.loads(Path("pseudo.json").read_text())["annotations"]] == ["a.png"]
     assert "the names of 1 of 2 confident images are not UTF-8, such as " in caplog.text
     (folder / "a.png").unlink()
-    assert "Rename the files" in error(argv, capsys)
+    assert "Rename the files" in refusal(argv, capsys)
 
 
 def test_of_a_test_set_each_image_needs_its_row(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [{"image_id": f"spoilt/{row}.png"} for row in (0, 4)]
     Path("test.json").write_text(json.dumps({"images": images}))
     argv = ["test", *MODEL, "data.test_json=test.json", "data.test_root=pictures", "--topk", "3", "--out", "a.csv"]
-    assert "spoilt/4.png could not be read" in error(argv, capsys)
+    assert "spoilt/4.png could not be read" in refusal(argv, capsys)
     assert not list(place.glob("a*.csv"))
 
 
@@ -121,7 +116,7 @@ def test_products_with_files_of_one_name_get_longer_ids_and_their_folders_name_t
     assert records.labels.tolist()[7:10] == [3, 1, 3]
     assert records.names[3] == "tea"
     assert "tea (3): 1 images" in caplog.text
-    assert "--label-from takes the classes" in error([*add, "--label-from", "folder", "--split", "val"], capsys)
+    assert "--label-from takes the classes" in refusal([*add, "--label-from", "folder", "--split", "val"], capsys)
 
 
 def test_what_would_be_refused_is_refused_before_the_pass(
@@ -130,10 +125,10 @@ def test_what_would_be_refused_is_refused_before_the_pass(
     assert main(["index", "build", *MODEL, *SPOILT, "--out", "index"]) == 1
     monkeypatch.setattr("shelfmark.pipelines.index.features_of_photographs", pytest.fail)
     monkeypatch.setattr("shelfmark.pipelines.index.model_features", pytest.fail)
-    assert "spoilt/0.png" in error(["index", "add", "--index", "index", *SPOILT], capsys)
+    assert "spoilt/0.png" in refusal(["index", "add", "--index", "index", *SPOILT], capsys)
     (place / "more.json").write_text((place / "more.json").read_text().replace('"more_0.png"', '"spoilt/0.png"'))
     add = ["index", "add", "--index", "index", "--annotations", "more.json"]
-    assert "'spoilt/0.png' is there already" in error(add, capsys)
+    assert "'spoilt/0.png' is there already" in refusal(add, capsys)
 
 
 def test_an_emptied_index_says_so_and_takes_images_again(
@@ -145,7 +140,7 @@ def test_an_emptied_index_says_so_and_takes_images_again(
         assert main(["index", "remove", *index, "--labels", "0", "1", "2"]) == 0
         assert f"removed from {kind}, which is empty now: it answers nothing until images are added" in caplog.text
         for command in ("search", "recognise"):
-            said = error([command, *index, "pictures/val_0.png"], capsys)
+            said = refusal([command, *index, "pictures/val_0.png"], capsys)
             assert f"{kind} is empty: all its images were removed. Add some with `shelfmark index add`" in said
         assert main(["index", "info", *index]) == 0
         empty = read_index(Path(kind))
