@@ -123,8 +123,8 @@ def test_what_would_be_refused_is_refused_before_the_pass(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "build", *MODEL, *SPOILT, "--out", "index"]) == 1
-    monkeypatch.setattr("shelfmark.pipelines.index.features_of_photographs", pytest.fail)
-    monkeypatch.setattr("shelfmark.pipelines.index.model_features", pytest.fail)
+    monkeypatch.setattr("shelfmark.runtime.index_content.features_of_photographs", pytest.fail)
+    monkeypatch.setattr("shelfmark.runtime.index_content.model_features", pytest.fail)
     assert "spoilt/0.png" in refusal(["index", "add", "--index", "index", *SPOILT], capsys)
     (place / "more.json").write_text((place / "more.json").read_text().replace('"more_0.png"', '"spoilt/0.png"'))
     add = ["index", "add", "--index", "index", "--annotations", "more.json"]
