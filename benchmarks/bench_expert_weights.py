@@ -67,7 +67,7 @@ def _row(seed: int, shares: str, opened: TrainedModel, table: Table) -> str:
             opened.recipe,
             table,
             Path(temporary) / "features",
-            checkpoint_hash=opened.hashes,
+            made_by=opened.hashes,
             precision=opened.precision,
         )
         # The experts' features are the same for both; only the classifier differs.

@@ -28,12 +28,11 @@ from functools import partial
 from pathlib import Path
 
 import first_hour_folders
-from measuring import add_out, made_by, verdict, version_of, write_page
+from measuring import GROCERY, add_out, made_by, verdict, version_of, write_page
 
 from shelfmark.core.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-GROCERY = ROOT.parent / "shared" / "data" / "grocery"
 PARTS = ("head", "whole", "peer", "folders")
 CONFIGS = {"head": "grocery_head", "whole": "grocery_pretrained"}
 PEER = "fastai==2.8.12"

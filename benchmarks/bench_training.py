@@ -24,10 +24,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import add_out, made_by, median_ratio, verdict, versions, write_page
+from measuring import GROCERY, add_out, made_by, median_ratio, verdict, versions, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
-GROCERY = ROOT.parent / "shared" / "data" / "grocery" / "train"
 SHORT, LONG = 2, 10
 
 
@@ -63,7 +62,9 @@ class Cost:
 def main() -> None:
     """Prints the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=GROCERY, help="folder with photographs, a folder a class")
+    parser.add_argument(
+        "--images", type=Path, default=GROCERY / "train", help="folder with photographs, a folder a class"
+    )
     parser.add_argument("--only", nargs="+", help="backbones that are measured; all by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", nargs=6, metavar="WORD", help=argparse.SUPPRESS)

@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 import torch
 
+GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery"
+"""The copy of GroceryStoreDataset that is used unless another is named: beside the checkout, as for the tests."""
+
 Result = TypeVar("Result")
 
 MIN_ROUND_S = 0.1

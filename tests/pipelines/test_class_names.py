@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refusal
 from three_colours import PER_CLASS, TRAIN, WRONG
 
 from shelfmark.cli import main
@@ -45,12 +46,6 @@ def summary(folder: str) -> dict[str, Any]:
     return json.loads(Path(folder, "summary.json").read_text())
 
 
-def told(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(argv) == 2
-    return capsys.readouterr().err
-
-
 def test_evaluate_scores_the_same_in_any_order_of_the_classes(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["evaluate", *MODEL, "--out", "same"]) == 0
     assert "matched by name" not in caplog.text
@@ -65,7 +60,7 @@ def test_classes_that_the_checkpoint_lacks_are_named_and_fewer_are_fine(capsys: 
     document = in_order("val", ["blue", "red", "green"])
     document["class_names"] = ["blue", "rot", "grün"]
     write("foreign.json", document)
-    said = told(["evaluate", *MODEL, "--out", "x", "data.val_json=foreign.json"], capsys)
+    said = refusal(["evaluate", *MODEL, "--out", "x", "data.val_json=foreign.json"], capsys)
     assert "foreign.json has images of 2 classes that the checkpoint does not know: 'rot', 'grün'." in said
     assert not Path("x").exists()
     fewer = in_order("val", ["blue", "green", "red"])
@@ -76,7 +71,7 @@ def test_classes_that_the_checkpoint_lacks_are_named_and_fewer_are_fine(capsys: 
     assert [row["class_name"] for row in rows if int(row["val_images"]) > 0] == ["green", "blue"]
     nameless = {name: value for name, value in {**fewer, "num_classes": 4}.items() if name != "class_names"}
     write("nameless.json", nameless)
-    said = told(["evaluate", *MODEL, "--out", "x", "data.val_json=nameless.json"], capsys)
+    said = refusal(["evaluate", *MODEL, "--out", "x", "data.val_json=nameless.json"], capsys)
     assert "nameless.json has num_classes=4 but the checkpoint has 3, and without class_names" in said
 
 
@@ -144,8 +139,8 @@ def test_an_index_takes_no_name_from_the_model_where_nothing_says_which_class_is
     assert main(["index", "build", *MODEL, "--annotations", "two.json", "--out", "index_two"]) == 0
     index = read_index(Path("index_two"))
     assert (index.facts["shares_classes"], index.records.names) == (False, {})
-    assert "classes by another list" in told(["recognise", "--index", "index_two", "pictures/test/00.png"], capsys)
-    said = told(["index", "add", "--index", "index_three", "--annotations", "two.json"], capsys)
+    assert "classes by another list" in refusal(["recognise", "--index", "index_two", "pictures/test/00.png"], capsys)
+    said = refusal(["index", "add", "--index", "index_three", "--annotations", "two.json"], capsys)
     assert "2 classes without class_names, the checkpoint has 3" in said
     # A class of the index keeps the name that it has there, and one without a name is listed too.
     argv = ["index", "add", "--index", "index_two", "--images", "pictures/test", "--label", "0", "--json"]
@@ -208,7 +203,7 @@ def test_a_resumed_run_keeps_the_numbers_of_its_checkpoint(capsys: pytest.Captur
     assert manifest["epoch"] == 4
     foreign = in_order("train", ["blue", "red", "green"])
     write("foreign_train.json", {**foreign, "class_names": ["blue", "red", "pink"]})
-    said = told(
+    said = refusal(
         [*TRAIN, "data.train_json=foreign_train.json", "data.val_json=null", "eval.metric=none", *longer], capsys
     )
     assert "does not know: 'pink'" in said

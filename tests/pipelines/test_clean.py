@@ -159,7 +159,7 @@ def test_only_images_with_a_score_at_the_limit_or_above_are_labelled(monkeypatch
         lambda *args, out, **options: Prediction(table, classes, scores, out, None),
     )
     opened = open_model(Path("log/run/best_model"))
-    written_to = pseudo_label(opened, Path("exact.json"), min_confidence=0.75)
+    written_to = pseudo_label(opened, Path("exact.json"), min_confidence=0.75).file
     assert json.loads(written_to.read_text())["annotations"] == [
         {"category_id": 2, "fpath": "test/a.png", "image_id": "test/a.png", "source": "pseudo", "confidence": 0.75},
         {"category_id": 0, "fpath": "d.png", "image_id": "d.png", "source": "pseudo", "confidence": 0.99},

@@ -238,7 +238,7 @@ def test_views_of_a_photograph_are_averaged(demo, tmp_path: Path) -> None:
             "large": ["predict.sizes_px=[96]"],
         }.items():
             assert main([*argv, *options, "--out", str(tmp_path / f"{name}.csv")]) == 0
-            _, classes, values = read_topk(tmp_path / f"{name}_top120.csv")
+            _, classes, values, _ = read_topk(tmp_path / f"{name}_top120.csv")
             scores[name] = np.take_along_axis(values, classes.argsort(1), axis=1)
     np.testing.assert_allclose(scores["sizes"], (scores["plain"] + scores["large"]) / 2, atol=2e-6)
     for name in ("flip", "ten", "large"):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 from small_recipe import SMALL
 
 from shelfmark import retrieval
@@ -28,13 +29,13 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
 from shelfmark.pipelines import index as pipeline
-from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.recognise import combined, recognise
 from shelfmark.pipelines.search import GalleryImage, _candidates, search_photographs
 from shelfmark.retrieval import index_files
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
 from shelfmark.runtime import opened_index, searcher
+from shelfmark.runtime.index_content import Source
 from shelfmark.runtime.searcher import Searcher
 from shelfmark.runtime.trained_model import open_model
 
@@ -91,12 +92,6 @@ def printed_json(argv: list[str], capsys: pytest.CaptureFixture[str], status: in
     return json.loads(capsys.readouterr().out)
 
 
-def error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(argv) == 2
-    return capsys.readouterr().err
-
-
 def png_of(width: int, height: int) -> bytes:
     """A black PNG of one bit a pixel, without ever holding its pixels."""
 
@@ -123,7 +118,7 @@ def test_build_says_which_kind_and_why_and_info_shows_it(
     facts = dict(line.split(maxsplit=1) for line in printed.splitlines())
     assert (facts["kind"], facts["metric"], facts["num_images"], facts["num_labels"]) == ("flat", "cosine", "100", "20")
     assert facts["checkpoint_sha256"] == load_checkpoint(MODEL).weights_hash
-    assert "exists; an index is not built over another" in error([*argv, out], capsys)
+    assert "exists; an index is not built over another" in refusal([*argv, out], capsys)
 
 
 def test_a_gallery_photograph_finds_itself_in_every_kind(at: Path, tmp_path: Path) -> None:
@@ -268,7 +263,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_answered(
     assert all(one["candidates"] for one in answers.values() if "error" not in one)
     assert answers["copy.png"]["candidates"] == answers[good.name]["candidates"]
     # Without an answer to any there is no result.
-    said = error([command, "--index", "index", "--json", str(tmp_path / "text.jpg"), "missing.jpg"], capsys)
+    said = refusal([command, "--index", "index", "--json", str(tmp_path / "text.jpg"), "missing.jpg"], capsys)
     assert f"text.jpg could not be read: {reasons['text.jpg']}; missing.jpg could not be read: missing" in said
 
 
@@ -278,7 +273,7 @@ def test_a_folder_stands_for_its_photographs(at: Path, tmp_path: Path, capsys: p
     answers = printed_json(["search", "--index", "index", str(tmp_path)], capsys)
     assert len(answers) == 3
     (tmp_path / "none").mkdir()
-    assert "there is no photograph in" in error(["search", "--index", "index", str(tmp_path / "none")], capsys)
+    assert "there is no photograph in" in refusal(["search", "--index", "index", str(tmp_path / "none")], capsys)
 
 
 def test_with_json_standard_output_holds_nothing_else(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,15 +306,15 @@ def test_another_checkpoint_than_the_indexs_is_refused(
         ["recognise", "--index", "index", *other, photo],
         ["index", "add", "--index", "index", *other, "--annotations", "val_small.json"],
     ):
-        said = error(argv, capsys)
+        said = refusal(argv, capsys)
         assert "index was built with another checkpoint" in said
         assert "shelfmark index build" in said
     built = ["index", "build", *other, "--embeddings", "index_features", "--out", str(tmp_path / "index")]
-    assert "were made by another checkpoint" in error(built, capsys)
+    assert "were made by another checkpoint" in refusal(built, capsys)
 
 
 def test_pictures_prepared_in_another_way_are_refused(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = error(["search", "--index", "index", str(photographs("val")[0]), "data.input_size_px=48"], capsys)
+    said = refusal(["search", "--index", "index", str(photographs("val")[0]), "data.input_size_px=48"], capsys)
     assert "data.input_size_px=32 (now 48)" in said
 
 
@@ -330,7 +325,7 @@ def test_a_checkpoint_that_was_moved_can_be_named(
     manifest["facts"]["checkpoint"] = "/nowhere/best_model"
     write_manifest(own_index / "manifest.json", manifest)
     photo = str(photographs("val")[0])
-    said = error(["search", "--index", str(own_index), photo], capsys)
+    said = refusal(["search", "--index", str(own_index), photo], capsys)
     assert "which is gone; say where it is now with --RESUME_MODEL" in said
     shutil.copytree(MODEL, tmp_path / "moved")
     moved = ["--RESUME_MODEL", str(tmp_path / "moved")]
@@ -352,7 +347,7 @@ def test_a_new_product_is_added_recognised_and_removed(
     add += ["--class-name", "Moon tea"]
     assert main(add) == 0
     assert "3 images added" in caplog.text
-    assert "'moon tea/0.png' is there already" in error(add, capsys)
+    assert "'moon tea/0.png' is there already" in refusal(add, capsys)
     [answer] = printed_json(["recognise", "--index", str(own_index), str(photo), "--k", "3"], capsys)
     best = answer["candidates"][0]
     assert (best["class"], best["name"], best["classifier"], best["neighbours"]) == (120, "Moon tea", 0.0, 1.0)
@@ -366,15 +361,15 @@ def test_a_new_product_is_added_recognised_and_removed(
     assert main([*remove, "--labels", "120", "0"]) == 0
     assert "which now holds 95" in caplog.text
     assert set(read_index(own_index).records.labels.tolist()) == set(range(1, NUM_CLASSES))
-    assert "has the label 120. Nothing was removed." in error([*remove, "--labels", "1", "120"], capsys)
-    assert "has the id 'moon'" in error([*remove, "--ids", "moon"], capsys)
+    assert "has the label 120. Nothing was removed." in refusal([*remove, "--labels", "1", "120"], capsys)
+    assert "has the id 'moon'" in refusal([*remove, "--ids", "moon"], capsys)
     assert len(read_index(own_index)) == 95
 
 
 def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
     own_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = pipeline._gallery
+    made = pipeline.index_content
     others: list[str] = []
 
     def overtaken(*values: Any) -> Any:
@@ -390,7 +385,7 @@ def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
             pipeline.add(own_index, Source(annotations=Path("val_small.json")))
         return made(*values)
 
-    monkeypatch.setattr(pipeline, "_gallery", overtaken)
+    monkeypatch.setattr(pipeline, "index_content", overtaken)
     pipeline.add(own_index, Source(annotations=Path("val_small.json")))
     assert others == [3]
     monkeypatch.undo()
@@ -410,9 +405,9 @@ def test_folders_of_the_user_that_lie_beside_an_index_are_left_as_they_are(
     pipeline.add(own_index, Source(annotations=Path("val_small.json")))
     built = ["index", "build", "--RESUME_MODEL", str(MODEL), "--annotations", "train_small.json", "--out"]
     shutil.rmtree(own_index)
-    assert "index_features exists and holds no features of ours" in error([*built, str(own_index)], capsys)
-    assert "it does not exist" in error(["index", "info", "--index", str(own_index)], capsys)
-    assert "it does not exist" in error(
+    assert "index_features exists and holds no features of ours" in refusal([*built, str(own_index)], capsys)
+    assert "it does not exist" in refusal(["index", "info", "--index", str(own_index)], capsys)
+    assert "it does not exist" in refusal(
         ["index", "remove", "--index", str(own_index / "x" / "y"), "--ids", "a"], capsys
     )
     assert sorted(own_index.parent.rglob("*")) == sorted([*beside, *(folder / "thesis.txt" for folder in beside)])
@@ -452,7 +447,7 @@ def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only
     [answer] = search_photographs(tmp_path / "index", photographs("retrieval")[:1])
     assert answer.candidates[0].name == document["class_names"][answer.candidates[0].label]
     photo = str(photographs("retrieval")[0])
-    said = error(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
+    said = refusal(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
     assert "numbers its classes by another list than the model" in said
 
 
@@ -474,7 +469,7 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
     argv = ["index", "export", "--index", "index", "--out", str(tmp_path / "out")]
     assert main(argv) == 0
     assert np.load(tmp_path / "out" / "vectors.npy").shape[0] == 100
-    assert "exists; nothing is overwritten" in error(argv, capsys)
+    assert "exists; nothing is overwritten" in refusal(argv, capsys)
 
 
 @pytest.mark.parametrize(
@@ -503,7 +498,7 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
 def test_commands_that_do_not_fit_are_explained(
     at: Path, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in error(argv, capsys)
+    assert said in refusal(argv, capsys)
 
 
 def test_weight_0_is_the_classifier_alone_and_weight_1_the_neighbours(at: Path) -> None:

@@ -48,6 +48,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("cluster-run", 0, ["cluster", "run", "--smoke", "--clusterer", "clusterer", "--out", "clusters"]),
     ("prepare", 0, ["prepare", "folder", "--source", "classes", "--out", "prepared"]),
     ("migrate", 0, ["migrate", "python main.py --loss PNP --seed 0 --bs 384"]),
+    ("completion", 0, ["completion", "bash"]),
 ]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refusal
 from untrained_models import make_place
 
 from shelfmark.cli import main
-from shelfmark.predictions.submission import read_named_topk, read_submission
+from shelfmark.predictions.submission import read_submission, read_topk
 from shelfmark.retrieval.index_files import read_index
 
 MODEL = ["--RESUME_MODEL", "log/run/last"]
@@ -27,12 +28,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(argv) == 2
-    return capsys.readouterr().err
-
-
 def listed(file: str) -> list[tuple[str, str]]:
     with open(file, newline="") as stream:
         return [(Path(row["path"]).name, row["reason"]) for row in csv.DictReader(stream)]
@@ -43,7 +38,7 @@ def test_the_others_of_a_folder_are_predicted_and_shown_with_names(
 ) -> None:
     assert main(["test", *MODEL, *SPOILT, "--topk", "2", "--out", "a.csv"]) == 1
     assert list(read_submission(Path("a.csv"))[0]) == ["0.png"]
-    ids, classes, _, names = read_named_topk(Path("a_top2.csv"))
+    ids, classes, _, names = read_topk(Path("a_top2.csv"))
     assert list(ids) == ["0.png"]
     assert names == {label: f"class {label}" for label in classes[0].tolist()}
     reason = "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image"
@@ -67,14 +62,14 @@ def test_a_photograph_whose_name_annotations_cannot_hold_is_told_and_the_others_
     assert [record["image_id"] for record in json.loads(Path("pseudo.json").read_text())["annotations"]] == ["a.png"]
     assert "the names of 1 of 2 confident images are not UTF-8, such as " in caplog.text
     (folder / "a.png").unlink()
-    assert "Rename the files" in error(argv, capsys)
+    assert "Rename the files" in refusal(argv, capsys)
 
 
 def test_of_a_test_set_each_image_needs_its_row(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [{"image_id": f"spoilt/{row}.png"} for row in (0, 4)]
     Path("test.json").write_text(json.dumps({"images": images}))
     argv = ["test", *MODEL, "data.test_json=test.json", "data.test_root=pictures", "--topk", "3", "--out", "a.csv"]
-    assert "spoilt/4.png could not be read" in error(argv, capsys)
+    assert "spoilt/4.png could not be read" in refusal(argv, capsys)
     assert not list(place.glob("a*.csv"))
 
 
@@ -89,7 +84,7 @@ def test_the_guess_for_an_unreadable_image_is_of_the_most_frequent_classes(
     options = ["data.test_json=test.json", "data.test_root=pictures", "data.on_bad_image=skip"]
     assert main(["test", *MODEL, *options, "--topk", "3", "--out", "a.csv"]) == 1
     # The model counted 5, 4 and 4 images. The file is one that an ensemble takes: no class stands twice.
-    ids, classes, scores, _ = read_named_topk(Path("a_top3.csv"))
+    ids, classes, scores, _ = read_topk(Path("a_top3.csv"))
     assert list(ids) == images
     assert classes[-1].tolist() == [0, 1, 2]
     assert np.isnan(scores).all(axis=1).tolist() == [False] * 120 + [True]
@@ -121,19 +116,19 @@ def test_products_with_files_of_one_name_get_longer_ids_and_their_folders_name_t
     assert records.labels.tolist()[7:10] == [3, 1, 3]
     assert records.names[3] == "tea"
     assert "tea (3): 1 images" in caplog.text
-    assert "--label-from takes the classes" in error([*add, "--label-from", "folder", "--split", "val"], capsys)
+    assert "--label-from takes the classes" in refusal([*add, "--label-from", "folder", "--split", "val"], capsys)
 
 
 def test_what_would_be_refused_is_refused_before_the_pass(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "build", *MODEL, *SPOILT, "--out", "index"]) == 1
-    monkeypatch.setattr("shelfmark.pipelines.index.features_of_photographs", pytest.fail)
-    monkeypatch.setattr("shelfmark.pipelines.index.model_features", pytest.fail)
-    assert "spoilt/0.png" in error(["index", "add", "--index", "index", *SPOILT], capsys)
+    monkeypatch.setattr("shelfmark.runtime.index_content.features_of_photographs", pytest.fail)
+    monkeypatch.setattr("shelfmark.runtime.index_content.model_features", pytest.fail)
+    assert "spoilt/0.png" in refusal(["index", "add", "--index", "index", *SPOILT], capsys)
     (place / "more.json").write_text((place / "more.json").read_text().replace('"more_0.png"', '"spoilt/0.png"'))
     add = ["index", "add", "--index", "index", "--annotations", "more.json"]
-    assert "'spoilt/0.png' is there already" in error(add, capsys)
+    assert "'spoilt/0.png' is there already" in refusal(add, capsys)
 
 
 def test_an_emptied_index_says_so_and_takes_images_again(
@@ -145,7 +140,7 @@ def test_an_emptied_index_says_so_and_takes_images_again(
         assert main(["index", "remove", *index, "--labels", "0", "1", "2"]) == 0
         assert f"removed from {kind}, which is empty now: it answers nothing until images are added" in caplog.text
         for command in ("search", "recognise"):
-            said = error([command, *index, "pictures/val_0.png"], capsys)
+            said = refusal([command, *index, "pictures/val_0.png"], capsys)
             assert f"{kind} is empty: all its images were removed. Add some with `shelfmark index add`" in said
         assert main(["index", "info", *index]) == 0
         empty = read_index(Path(kind))

@@ -31,12 +31,12 @@ from shelfmark.pipelines.calibrate import calibrate
 from shelfmark.pipelines.clean import clean
 from shelfmark.pipelines.embed import embed
 from shelfmark.pipelines.evaluate import evaluate
-from shelfmark.pipelines.index import Source
 from shelfmark.pipelines.post_processing import Plan, post_process
 from shelfmark.pipelines.predict import predict
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.pipelines.tau_norm import tau_norm
 from shelfmark.pipelines.weigh_experts import weigh_experts
+from shelfmark.runtime.index_content import Source
 from shelfmark.runtime.trained_model import open_model
 
 NUMBERS = (1, 2, 3)

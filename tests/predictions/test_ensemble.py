@@ -37,7 +37,7 @@ def two(tmp_path: Path) -> list[Path]:
 
 
 def test_a_class_has_the_mean_of_its_scores_and_0_where_it_is_not_listed(two: list[Path]) -> None:
-    ids, classes, scores = join_topk(two, [1.0, 1.0])
+    ids, classes, scores, _ = join_topk(two, [1.0, 1.0])
     assert list(ids) == ["x", "y", "z"]
     # x: class 2 has (0.3 + 0.8) / 2, class 1 (0.6 + 0.1) / 2. y: 3 has (0.9 + 0.2) / 2. z: only b has scores.
     assert classes.tolist() == [[2, 1], [3, 4], [7, 5]]
@@ -45,7 +45,7 @@ def test_a_class_has_the_mean_of_its_scores_and_0_where_it_is_not_listed(two: li
 
 
 def test_weights_shift_the_judgement(two: list[Path]) -> None:
-    _, classes, scores = join_topk(two, [3.0, 1.0])
+    _, classes, scores, _ = join_topk(two, [3.0, 1.0])
     assert classes[0].tolist() == [1, 2]
     np.testing.assert_allclose(scores[0], [(1.8 + 0.1) / 4, (0.9 + 0.8) / 4], rtol=1e-12)
 
@@ -55,7 +55,7 @@ def test_an_image_without_any_score_keeps_the_first_files_guess(tmp_path: Path) 
         write(tmp_path / "a.csv", ["x"], [[4, 5]], [[NAN, NAN]]),
         write(tmp_path / "b.csv", ["x"], [[6, 7]], [[NAN, NAN]]),
     ]
-    _, classes, scores = join_topk(files, [1.0, 1.0])
+    _, classes, scores, _ = join_topk(files, [1.0, 1.0])
     assert classes.tolist() == [[4, 5]]
     assert np.isnan(scores).all()
 

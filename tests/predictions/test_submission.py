@@ -11,7 +11,6 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.predictions import submission
 from shelfmark.predictions.submission import (
-    read_named_topk,
     read_submission,
     read_topk,
     write_submission,
@@ -50,7 +49,7 @@ def test_the_best_k_are_read_back_as_written(tmp_path: Path) -> None:
     scores[3] = torch.nan
     classes = torch.arange(2 * len(AWKWARD)).view(-1, 2)
     write_topk(tmp_path / "top.csv", AWKWARD, classes, scores)
-    ids, read_classes, read_scores = read_topk(tmp_path / "top.csv")
+    ids, read_classes, read_scores, _ = read_topk(tmp_path / "top.csv")
     assert list(ids) == AWKWARD
     np.testing.assert_array_equal(read_classes, classes.numpy())
     np.testing.assert_array_equal(read_scores, scores.numpy())
@@ -69,22 +68,22 @@ def test_names_follow_the_columns_of_old_and_a_spreadsheet_runs_none(tmp_path: P
     named = pd.read_csv(tmp_path / "named.csv", keep_default_na=False, dtype=str)
     assert list(named) == [*old, "name_1", "name_2"]
     assert named["name_2"].tolist() == ['say "hi"', "'=HYPERLINK(1)", " blank ", ""]
-    read = read_named_topk(tmp_path / "named.csv")
+    read = read_topk(tmp_path / "named.csv")
     assert read.names == {**NAMES, 3: "'=HYPERLINK(1)"}
     assert read.classes.tolist() == classes.tolist()
-    assert read_named_topk(tmp_path / "old.csv").names == {}
+    assert read_topk(tmp_path / "old.csv").names == {}
     # A spreadsheet saves the file with a mark at its beginning.
     (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "named.csv").read_bytes())
-    assert read_named_topk(tmp_path / "marked.csv").names == read.names
+    assert read_topk(tmp_path / "marked.csv").names == read.names
 
 
 def test_a_file_that_gives_a_class_two_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "top.csv").write_text("id,class_1,score_1,name_1\na,1,0.5,tea\nb,1,0.5,rice\n")
     with pytest.raises(UserError, match=r"top.csv, line 3, row 2: class 1 is 'rice', and 'tea' in a row above"):
-        read_named_topk(tmp_path / "top.csv")
+        read_topk(tmp_path / "top.csv")
     (tmp_path / "top.csv").write_text("id,class_1,score_1,name_1\na,1,0.5\n")
     with pytest.raises(UserError, match=r"line 2, row 1: 'a,1,0.5' has 3 cells, not 4"):
-        read_named_topk(tmp_path / "top.csv")
+        read_topk(tmp_path / "top.csv")
 
 
 @pytest.mark.parametrize(

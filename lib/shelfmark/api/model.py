@@ -17,10 +17,9 @@ from shelfmark.data.sources import GivenSource
 from shelfmark.models.plain_backbone import plain_state
 from shelfmark.runtime.class_probabilities import class_probabilities
 from shelfmark.runtime.image_pass import PassedBatch, evaluation_pass
+from shelfmark.runtime.photographs import forgiving
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 
-# Starting a loader process takes longer than reading a few pictures.
-_FEW_IMAGES = 64
 _NUM_NAMED = 10
 
 
@@ -86,11 +85,11 @@ class Model:
     def _for_pass(self, num_images: int, batch_size: int | None) -> TrainedModel:
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size={batch_size} is no number of images; give 1 or more.")
-        recipe = self.trained.recipe
-        workers = recipe.data.num_workers if num_images > _FEW_IMAGES else 0
-        data = recipe.data.model_copy(update={"on_bad_image": "skip", "num_workers": workers})
-        evaluation = recipe.eval.model_copy(update={"batch_size": batch_size or recipe.eval.batch_size})
-        return replace(self.trained, recipe=recipe.model_copy(update={"data": data, "eval": evaluation}))
+        model = forgiving(self.trained, num_images)
+        if batch_size is None:
+            return model
+        evaluation = model.recipe.eval.model_copy(update={"batch_size": batch_size})
+        return replace(model, recipe=model.recipe.model_copy(update={"eval": evaluation}))
 
 
 def load(checkpoint: str | Path, options: Mapping[str, Any] | None = None) -> Model:

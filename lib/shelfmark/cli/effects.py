@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from shelfmark.config.keys import is_within
+
 if TYPE_CHECKING:
     from shelfmark.config.overrides import Override
 
@@ -43,12 +45,12 @@ def _is_read(command: str, key: str) -> bool:
     if command in _TRAINS or key in _READ_ALL_THE_SAME:
         return True
     if command in ("cluster fit", "cluster run"):
-        return any(_is_below(key, [one]) or one.startswith(f"{key}.") for one in _OF_CLUSTERS)
+        return any(is_within(key, one) or is_within(one, key) for one in _OF_CLUSTERS)
     for option, commands in _READ_BY_ONE.items():
-        if _is_below(key, [option]):
+        if is_within(key, option):
             return command in commands
     return not _is_below(key, _OF_TRAINING)
 
 
 def _is_below(key: str, options: Iterable[str]) -> bool:
-    return any(key == option or key.startswith(f"{option}.") for option in options)
+    return any(is_within(key, option) for option in options)

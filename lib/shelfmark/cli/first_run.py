@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from shelfmark.cli.help_pages import page_width
 from shelfmark.cli.recipes import published_model
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import StopSignals
+from shelfmark.core.terminal import duration
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from shelfmark.pipelines.first_run import FirstRun
 
 
-_MAX_WIDTH, _LONG = 100, 60
+_LONG = 60
+"""Characters of a value in brackets above which only the file shows it."""
 
 
 def train_on_images(args: argparse.Namespace, signals: StopSignals) -> int:
@@ -83,7 +85,7 @@ def _show_recipe(ready: FirstRun) -> None:
             lines += _wrapped(f"{one.option}={_value(one.value)}: {one.why}")
     lines.append(f"recipe: {ready.recipe_file} (edit it, and give the command again)")
     if ready.made.expected_s is not None:
-        lines.append(f"expected: {_duration(ready.made.expected_s)}, by a few measured batches; no promise")
+        lines.append(f"expected: about {duration(ready.made.expected_s)}, by a few measured batches; no promise")
     print(printable("\n".join(lines)), flush=True)
 
 
@@ -97,10 +99,9 @@ def _show_next(ready: FirstRun, run: Path) -> None:
 
 
 def _wrapped(text: str) -> list[str]:
-    width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
     return textwrap.wrap(
         text,
-        width,
+        page_width(),
         initial_indent="  ",
         subsequent_indent="      ",
         break_long_words=False,
@@ -114,12 +115,5 @@ def _value(value: object) -> str:
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
         groups = ["{" + ", ".join(f"{key}: {inline(item)}" for key, item in one.items()) + "}" for one in value]
         text = f"[{', '.join(groups)}]"
-        # The file has the rest.
         return text if len(text) <= _LONG else "..."
     return inline(value)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(10, round(seconds, -1)):.0f} seconds"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.0f} hours"

@@ -14,8 +14,9 @@ from shelfmark.cli.recipes import model_recipe, require_checkpoint, trained_mode
 from shelfmark.core.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from shelfmark.pipelines.index import Added, Source
+    from shelfmark.pipelines.index import Added
     from shelfmark.recipe import Recipe
+    from shelfmark.runtime.index_content import Source
 
 INDEX = option(
     "--index",
@@ -228,7 +229,7 @@ INDEX_COMMANDS = {
 
 
 def _source(args: argparse.Namespace) -> Source:
-    from shelfmark.pipelines.index import Source
+    from shelfmark.runtime.index_content import Source
 
     of_images = (args.label, args.class_name, args.label_from, args.id_prefix)
     return Source(args.split, args.annotations, args.images, args.embeddings, *of_images)

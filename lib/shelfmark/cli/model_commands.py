@@ -57,10 +57,10 @@ def tau_norm(args: argparse.Namespace) -> Outcome:
 
 def embed(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
-    from shelfmark.pipelines.embed import embed_images
+    from shelfmark.pipelines.embed import embed as run
     from shelfmark.predictions.answers import of_errors
 
-    found, errors = embed_images(model, args.out, args.split, args.annotations, args.images)
+    found, errors = run(model, args.out, args.split, args.annotations, args.images)
     num_images, dim = found.features.shape
     value = {"folder": args.out, "num_images": num_images, "dim": dim, "errors": of_errors(errors)}
     return Outcome(value, status=ExitCode.UNREADABLE if errors else ExitCode.DONE)

@@ -51,7 +51,7 @@ def status_of(answers: Sequence[Answered], warns: bool) -> ExitCode:
 
     warns: name what could not be read on standard error; tables say it themselves.
     """
-    from shelfmark.runtime.photographs import require_some_read
+    from shelfmark.data.bad_images import require_some_read
 
     unread = {answer.photo: answer.error for answer in answers if answer.error is not None}
     require_some_read(sum(answer.error is None for answer in answers), unread)

@@ -27,7 +27,7 @@ def test(args: argparse.Namespace) -> Outcome:
     def show() -> None:
         from shelfmark.cli import predict_screens
 
-        # A test set is for its file.
+        # The predictions of a test set are handed on as a file; photographs of a user are looked at.
         if args.images is not None:
             predict_screens.predicted(result)
 
@@ -35,10 +35,10 @@ def test(args: argparse.Namespace) -> Outcome:
 
 
 def ensemble(args: argparse.Namespace) -> Outcome:
-    from shelfmark.pipelines.ensemble import joined
+    from shelfmark.pipelines.ensemble import ensemble as run
     from shelfmark.predictions.answers import of_topk
 
-    _, content = joined(args.files, args.weights, args.out, args.num_classes)
+    _, content = run(args.files, args.weights, args.out, args.num_classes)
     return Outcome(of_topk(*content) if args.json else None)
 
 
@@ -61,9 +61,9 @@ def weigh_experts(args: argparse.Namespace) -> Outcome:
 
 def pseudo_label(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
-    from shelfmark.pipelines.pseudo_label import label_images
+    from shelfmark.pipelines.pseudo_label import pseudo_label as run
 
-    result = label_images(model, args.out, args.images, args.min_confidence, args.with_train)
+    result = run(model, args.out, args.images, args.min_confidence, args.with_train)
     value = {"annotations": result.file, "num_labelled": len(result.labelled), "images": result.as_json()}
     return Outcome(value, status=_status(result.predicted.errors))
 

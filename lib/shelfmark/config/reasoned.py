@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from shelfmark.config.files import BASE
-from shelfmark.config.write import entry_lines, text_in_yaml
+from shelfmark.config.write import entry_lines, inline
 
 _WIDTH = 100
 
@@ -34,7 +34,7 @@ def reasoned_yaml(header: str, values: Iterable[Reasoned], base: str = "") -> st
         place[leaf] = one
     lines = _comment(header, "")
     if base:
-        lines += ["", f"{BASE}: {text_in_yaml(base)}"]
+        lines += ["", f"{BASE}: {inline(base)}"]
     for name, value in tree.items():
         lines += ["", *_lines(name, value, "")]
     return "\n".join(lines) + "\n"
@@ -44,7 +44,7 @@ def _lines(name: str, value: Any, indent: str) -> list[str]:
     if isinstance(value, Reasoned):
         told = _comment(value.why, indent) if value.why else []
         return [*told, *entry_lines(name, value.value, indent)]
-    lines = [f"{indent}{text_in_yaml(name)}:"]
+    lines = [f"{indent}{inline(name)}:"]
     for inner, item in value.items():
         lines += _lines(inner, item, f"{indent}  ")
     return lines

@@ -50,11 +50,6 @@ def entry_lines(name: str, value: Any, indent: str = "") -> list[str]:
     return _entry(f"{indent}{_text(name)}:", value, name, f"{indent}  ", {})
 
 
-def text_in_yaml(value: str) -> str:
-    """Text as it stands in YAML: bare, or in double quotes."""
-    return _text(value)
-
-
 def inline(value: Any) -> str:
     """A value as it stands behind its key, on one line."""
     if isinstance(value, dict):

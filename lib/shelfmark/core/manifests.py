@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from shelfmark.core.cores import num_cores
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import plain, sha256_file, write_json
 
@@ -153,8 +154,7 @@ def _block_digests(path: Path, size: int, length: int) -> list[str]:
 
 
 def _num_threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+    return min(num_cores(), 8)
 
 
 def _digest(told: Mapping[str, Any]) -> str:

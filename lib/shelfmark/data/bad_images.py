@@ -43,11 +43,6 @@ class BadImageLog:
         return len(self._by_row)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """The number of unreadable pictures for each reason, the most common first."""
-        return dict(Counter(bad.reason for bad in self._by_row.values()).most_common())
-
-    @property
     def reasons(self) -> dict[int, str]:
         """Why each picture could not be read, by its row in the set."""
         return {row: self._by_row[row].reason for row in sorted(self._by_row)}
@@ -60,7 +55,8 @@ class BadImageLog:
         if len(self) > 1.1 * self._num_written:
             self.write()
         if self.limit is None:
-            self._require_one()
+            if self.num_images:
+                require_some_read(self.num_images - len(self), {bad.path: bad.reason for bad in self._by_row.values()})
         elif self._are_too_many(self.limit):
             self.write()
             raise UserError(self._complaint())
@@ -126,22 +122,15 @@ class BadImageLog:
         self._num_written = 0
         self.merge([state])
 
-    def _require_one(self) -> None:
-        if self.num_images and len(self) == self.num_images:
-            found = list(self._by_row.values())
-            named = "; ".join(f"{bad.path} could not be read: {bad.reason}" for bad in found[:_NUM_NAMED])
-            more = f"; and {len(found) - _NUM_NAMED} more" if len(found) > _NUM_NAMED else ""
-            raise UserError(f"no photograph is left to answer: {named}{more}.")
-
     def _complaint(self) -> str:
         assert self.limit is not None
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in self.counts.items())
-        examples = "; ".join(bad.path for bad in list(self._by_row.values())[:3])
+        found = list(self._by_row.values())
+        examples = "; ".join(bad.path for bad in found[:3])
         return (
             f"{len(self)} of {self.num_images} images could not be read, more than"
-            f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons}. For example {examples}. All that"
-            f" were met are listed in {self.file}; repair them or take them out of the annotations, or allow more, by"
-            f" data.max_bad_images (now {self.limit:g})."
+            f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons_told(found)}. For example"
+            f" {examples}. All that were met are listed in {self.file}; repair them or take them out of the"
+            f" annotations, or allow more, by data.max_bad_images (now {self.limit:g})."
         )
 
 
@@ -154,3 +143,26 @@ def read_bad_images(file: Path) -> dict[int, str]:
 def allowed(num_images: int, limit: float) -> int:
     """As many of `num_images` pictures may be unreadable."""
     return max(ALWAYS_ALLOWED, int(limit * num_images))
+
+
+def require_some_read(num_read: int, errors: Mapping[str, str]) -> None:
+    """Raises a UserError if there are errors (id or path -> reason) and no photograph was read."""
+    if num_read or not errors:
+        return
+    named = "; ".join(f"{one} could not be read: {reason}" for one, reason in list(errors.items())[:_NUM_NAMED])
+    more = f"; and {len(errors) - _NUM_NAMED} more" if len(errors) > _NUM_NAMED else ""
+    raise UserError(f"no photograph is left to answer: {named}{more}.")
+
+
+def reasons_told(bad_images: Iterable[BadImage]) -> str:
+    """The number of pictures for each reason, the most common first: `truncated: 7, empty file: 5`."""
+    counts = Counter(bad.reason for bad in bad_images)
+    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.most_common())
+
+
+def first_told(bad_images: Sequence[BadImage]) -> str:
+    """A line for each of the first pictures, with its reason, and one for how many more there are."""
+    lines = [f"\n  {bad.path}: {bad.reason}" for bad in bad_images[:_NUM_NAMED]]
+    if len(bad_images) > _NUM_NAMED:
+        lines.append(f"\n  and {len(bad_images) - _NUM_NAMED:,} more")
+    return "".join(lines)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
+from shelfmark.data.file_threads import looked_at
 
 _KEY = np.dtype("V16")
-_NUM_THREADS, _FILES_AT_A_TIME = 16, 256
 _FOLDER = ".checked_images"
 
 
@@ -60,11 +58,8 @@ def image_keys(paths: Sequence[str], limits: Iterable[int]) -> np.ndarray:
     paths: absolute. limits: on bytes and pixels, under which an image is readable.
     """
     salt = repr(tuple(limits)).encode()
-    parts = [paths[at : at + _FILES_AT_A_TIME] for at in range(0, len(paths), _FILES_AT_A_TIME)]
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        # A network disk answers threads at the same time.
-        found = chain.from_iterable(threads.map(lambda part: [_key(path, salt) for path in part], parts))
-        return np.frombuffer(b"".join(found), _KEY)
+    found = looked_at(lambda part: [_key(path, salt) for path in part], paths)
+    return np.frombuffer(b"".join(found), _KEY)
 
 
 def _key(path: str, salt: bytes) -> bytes:

@@ -21,6 +21,7 @@ from shelfmark.core.text_encoding import has_other_bytes
 from shelfmark.data.identity import is_under
 from shelfmark.data.image_files import SKIPPED_FOLDERS, ImageFiles, image_files
 from shelfmark.data.image_kinds import NAMES_READ
+from shelfmark.data.near_paths import folded
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _PARTS = {
@@ -221,17 +222,13 @@ def _require_known(where: Path, found: Mapping[str, str], train_folder: Path, tr
     unknown = sorted(set(found.values()) - names)
     if not unknown:
         return
-    alike = {_folded(name): name for name in names}
-    close = [f"{name} (train has {alike[_folded(name)]})" for name in unknown if _folded(name) in alike]
+    alike = {folded(name): name for name in names}
+    close = [f"{name} (train has {alike[folded(name)]})" for name in unknown if folded(name) in alike]
     hint = f" Other spellings: {', '.join(close[:_NUM_SHOWN])}." if close else ""
     raise UserError(
         f"{where} has {len(unknown)} classes that {train_folder} has no image of: {', '.join(unknown[:_NUM_SHOWN])}."
         f"{hint} Rename these folders or remove them."
     )
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _empty(source: Path, parts: Mapping[str, str], found: Iterable[str], out: Path | None) -> list[str]:
@@ -286,7 +283,7 @@ def _doubts(train: Mapping[str, str]) -> list[str]:
         return [f"there is one class, {names[0]}, so that nothing can be told apart. {_EXPECTED}"]
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike[_folded(name)].append(name)
+        alike[folded(name)].append(name)
     return [
         f"the classes {' and '.join(map(repr, same))} differ by capital letters or blanks alone; are they one?"
         for same in alike.values()

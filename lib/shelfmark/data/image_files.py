@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import remark
 from shelfmark.core.text_safety import printable
+from shelfmark.data.file_threads import looked_at
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
 
 NAMED_AS_PICTURES = (
@@ -47,7 +47,6 @@ _PLURAL = {
     _MISSING: "links to nothing",
     _NOT_REGULAR: "not regular files",
 }
-_NUM_THREADS, _FILES_AT_A_TIME = 16, 256
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,7 @@ def image_files(folder: Path) -> ImageFiles:
         raise UserError(f"{folder} is not a folder.")
     walk = _Walk(os.fspath(folder))
     names = list(walk.files())
-    parts = [names[at : at + _FILES_AT_A_TIME] for at in range(0, len(names), _FILES_AT_A_TIME)]
-    look = partial(_reasons, os.fspath(folder))
-    if len(parts) > 1:
-        # The disk answers threads at the same time: on a network disk that is most of it.
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            reasons = list(chain.from_iterable(threads.map(look, parts)))
-    else:
-        reasons = look(names)
+    reasons = looked_at(partial(_reasons, os.fspath(folder)), names)
     pictures: list[str] = []
     damaged: dict[str, list[str]] = {}
     left_out: dict[str, list[str]] = walk.left_out

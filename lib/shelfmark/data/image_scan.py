@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
+from shelfmark.core.cores import num_cores
+from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
-from shelfmark.core.terminal import console_settings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
-from shelfmark.data.bad_images import allowed
+from shelfmark.data.bad_images import allowed, first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.identity import identities
+from shelfmark.data.image_bar import image_bar
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.options import DataOptions
 from shelfmark.data.sources import FileSource
@@ -41,7 +38,6 @@ from shelfmark.data.table import Table
 MOST_BY_ITSELF = 20_000
 """As many images are checked with data.check_images=auto: some minutes of a few cores."""
 UNREADABLE_LIST = "unreadable_images.csv"
-_NUM_SHOWN = 10
 _BATCH_SIZE, _FEW_IMAGES, _REMEMBERED_AT_ONCE = 32, 64, 20_000
 
 
@@ -105,15 +101,19 @@ def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, t
     )
     batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
     bad: list[BadImage] = []
-    with together(), _bar(begun, total or len(paths)) as show:
+    total = total or len(paths)
+    with together(), image_bar("checking images", total, begun) as show:
+        if show is None and not begun and total > _FEW_IMAGES:
+            say(f"checking {total:,} images ...")
         done = 0
         for batch in batches:
             beat("checking images")
             raise_if_stopped()
             bad.extend(batch.bad)
             done += len(batch.rows) + len(batch.bad)
-            # Every process has as many images as the main one, but for a batch.
-            show(begun + min(len(paths), done * dist.world_size()))
+            if show is not None:
+                # Every process has as many images as the main one, but for a batch.
+                show(begun + min(len(paths), done * dist.world_size()))
     return sorted(one for share in dist.gather_objects(bad) for one in share)
 
 
@@ -126,40 +126,16 @@ def _num_workers(num_images: int, data: DataOptions) -> int:
     if not data.num_workers or num_images <= _FEW_IMAGES:
         return 0
     num_local = int(os.environ.get("LOCAL_WORLD_SIZE", dist.world_size()))
-    return max(data.num_workers, len(os.sched_getaffinity(0)) // num_local)
-
-
-@contextmanager
-def _bar(begun: int, total: int) -> Iterator[Any]:
-    """Yields a function that takes the number of images done. Without a terminal there is a line at the beginning."""
-    console = Console(**console_settings())
-    if not dist.is_main() or not console.is_terminal:
-        if not begun and total > _FEW_IMAGES:
-            say(f"checking {total:,} images ...")
-        yield lambda done: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28 if console.width >= 80 else 8),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, TextColumn("left"), console=console, transient=True) as bar:
-        task = bar.add_task("checking images", total=total, completed=begun)
-        yield lambda done: bar.update(task, completed=done)
+    return max(data.num_workers, num_cores() // num_local)
 
 
 def _report(
     bad: Sequence[BadImage], num_images: int, tables: Mapping[str, Table], data: DataOptions, file: Path
 ) -> None:
     """Lists the unreadable images in `file`; then raises or warns."""
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(one.reason for one in bad).most_common())
     what = f"{len(bad):,} of {num_images:,} images could not be read"
     where = _written(bad, file)
-    shown = "\n".join(f"  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
-    if len(bad) > _NUM_SHOWN:
-        shown += f"\n  and {len(bad) - _NUM_SHOWN:,} more"
-    told = f"{reasons}.\n{shown}\n{where}"
+    told = f"{reasons_told(bad)}.{first_told(bad)}\n{where}"
     if data.on_bad_image == "error":
         raise UserError(
             f"{what}, so nothing was trained. {told} Repair them or take them out of the annotations; or set"
@@ -180,7 +156,7 @@ def _report(
 
 def _written(bad: Sequence[BadImage], file: Path) -> str:
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = line_feed_writer(text)
     rows.writerow(("path", "reason"))
     rows.writerows((spreadsheet_cell(one.path), one.reason) for one in bad)
     try:

@@ -28,7 +28,7 @@ class NearPaths:
             if name in names or os.path.lexists(os.path.join(place, name)):
                 place = os.path.join(place, name)
                 continue
-            other = by_folded.get(_folded(name))
+            other = by_folded.get(folded(name))
             if other is None:
                 return None
             differences += [one for one in _differences(name, other) if one not in differences]
@@ -41,21 +41,22 @@ class NearPaths:
                 names = set(os.listdir(folder))
             except (OSError, ValueError):
                 names = set()
-            self._names[folder] = names, {_folded(name): name for name in names}
+            self._names[folder] = names, {folded(name): name for name in names}
         return self._names[folder]
 
 
 def near_name(name: str, choices: Iterable[str]) -> tuple[str, str] | None:
     """The choice that `name` was meant to be, and in what they differ, as in `NearPaths.found`."""
-    folded = _folded(name.replace("\\", "/"))
+    wanted = folded(name.replace("\\", "/"))
     for choice in choices:
-        if choice != name and _folded(choice) == folded:
+        if choice != name and folded(choice) == wanted:
             slashes = ["backslashes in place of slashes"] if "\\" in name else []
             return choice, " and ".join(slashes + _differences(name.replace("\\", "/"), choice))
     return None
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What two names have in common that the eye hardly tells apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
 
 

@@ -111,8 +111,8 @@ class DataOptions(Section):
     check_images: Literal["auto", "always", "never"] = option(
         "auto",
         "whether every training and validation image is decoded before the first step, so that all unreadable ones are"
-        " found at once. Images that were found readable are remembered by path, size and time. auto: only if at most"
-        " 20,000 images are not remembered",
+        " found at once. Images that were found readable are remembered by path, size and time. auto: as"
+        " always, unless more than 20,000 images would have to be decoded",
     )
     max_image_bytes: Positive = option(MAX_BYTES, "an image file with more bytes than this counts as unreadable")
     max_image_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = option(

@@ -6,11 +6,10 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 
-_NUM_THREADS, _FILES_AT_A_TIME = 16, 256
+from shelfmark.data.file_threads import looked_at
+
 _ENDS_BYTES = 4096
 
 
@@ -31,14 +30,8 @@ def _divided(folder: str, paths: Sequence[str], look: Callable[[str], Hashable])
     def looked(part: Sequence[str]) -> list[Hashable]:
         return [_or_none(look, os.path.join(folder, path)) for path in part]
 
-    parts = [paths[at : at + _FILES_AT_A_TIME] for at in range(0, len(paths), _FILES_AT_A_TIME)]
-    if len(parts) > 1:
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            found = list(chain.from_iterable(threads.map(looked, parts)))
-    else:
-        found = looked(paths)
     groups: dict[Hashable, list[str]] = defaultdict(list)
-    for path, key in zip(paths, found):
+    for path, key in zip(paths, looked_at(looked, paths)):
         if key is not None:
             groups[key].append(path)
     return [group for group in groups.values() if len(group) > 1]

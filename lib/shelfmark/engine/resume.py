@@ -56,8 +56,8 @@ RESUME_RULES = (
     ResumeRule(
         "train.ema",
         "free",
-        "an average that is new begins with the checkpoint's weights; without it the run goes on with the weights"
-        " behind the average",
+        "switched on, the average begins with the checkpoint's weights; switched off, the run goes on with the weights"
+        " that were trained, not with their average",
     ),
     ResumeRule("train.stages", "free", "later stages may change; a change of a stage that has begun is refused"),
     ResumeRule("eval", "free", "holds from the checkpoint on"),

@@ -111,7 +111,8 @@ class ModelOptions(Section):
         "",
         "initial weights of the backbone. '': random, drawn from the seed. pretrained: its published weights, from"
         " pretrain_models/, from the package that the extra `starter` installs (tf_efficientnet_lite0), or from timm,"
-        " which downloads them. Anything else: path of a file; of one with several networks FILE#PREFIX",
+        " which downloads them. Anything else: path of a file. FILE#PREFIX takes the tensors whose names begin with"
+        " PREFIX, from a file with several networks",
     )
     backbone_options: dict[str, bool | int | float | str | tuple[int, ...]] = option(
         {},

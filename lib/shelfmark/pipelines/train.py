@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from collections.abc import Mapping
@@ -30,9 +29,7 @@ from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpoint import Checkpoint as SavedCheckpoint
 from shelfmark.engine.checkpoint_size import checkpoint_bytes
-from shelfmark.engine.checkpoint_versions import BY_PLACE
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.compiled import require_compiler
 from shelfmark.engine.display import Display
@@ -47,7 +44,6 @@ from shelfmark.engine.hooks import (
     WriteMetrics,
 )
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
-from shelfmark.engine.optimizer_state import by_name, group_names
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.engine.state import TrainState
@@ -56,7 +52,7 @@ from shelfmark.engine.trainer import Trainer
 from shelfmark.models.batch_norm import sync_batch_norm
 from shelfmark.models.network import Network
 from shelfmark.models.weights import load_matching
-from shelfmark.optim import OptimOptions, StagedRate
+from shelfmark.optim import StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe, assemble
@@ -69,6 +65,7 @@ from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.chosen_score import require_score
 from shelfmark.runtime.class_means import begin_with_class_means
 from shelfmark.runtime.frozen_features import FrozenFeatures
+from shelfmark.runtime.restored_state import fit_schedule, restore
 from shelfmark.runtime.resume_plan import (
     Mode,
     RunStart,
@@ -214,8 +211,8 @@ def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device
     )
     check_parts(recipe, network)
     if start.resumed:
-        _restore(state, saved, start.resumed, recipe, splits)
-    _fit_schedule(state, steps_per_epoch, start.resumed)
+        restore(state, saved, start.resumed, recipe, splits)
+    fit_schedule(state, steps_per_epoch, start.resumed)
     stages = TrainStages(recipe, splits.train, state, stage)
     learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
     return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
@@ -244,48 +241,6 @@ def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device
     return network.to(device)
 
 
-def _restore(
-    state: TrainState, saved: dict[str, Any], checkpoint: SavedCheckpoint, recipe: Recipe, splits: Splits
-) -> None:
-    same_data = checkpoint.manifest["train_sha256"] == splits.train.sha256
-    try:
-        if BY_PLACE in saved["optimizer"]:
-            # Version 0.1.0 saved no parameter names: they follow from the groups that its options make.
-            old = recipe.model_copy(update={"optim": _old_optim(recipe, checkpoint)})
-            optimizer = assemble.optimizer(old, state.network)
-            names, kind = group_names(optimizer, state.network), type(optimizer).__name__
-            saved = {**saved, "optimizer": by_name(saved["optimizer"][BY_PLACE], names, kind)}
-        state.load_state_dict(saved, same_data)
-    except ValueError as error:
-        raise UserError(
-            f"{checkpoint.folder} cannot be resumed with these options: its optimizer trained others ({error})."
-            " To change what is trained, as with model.freeze or --BACKBONE_FREEZE, use --mode finetune."
-        ) from None
-
-
-def _old_optim(recipe: Recipe, checkpoint: SavedCheckpoint) -> OptimOptions:
-    return type(recipe.optim).model_validate_json(json.dumps(checkpoint.manifest["config"]["optim"]), strict=True)
-
-
-def _fit_schedule(state: TrainState, steps_per_epoch: int, resumed: SavedCheckpoint | None) -> None:
-    """Adapts the progress of a resumed run if epochs have another number of steps now."""
-    progress = state.progress
-    if resumed is not None and not progress.steps_per_epoch:
-        progress.steps_per_epoch = _old_steps_per_epoch(resumed.manifest)
-    before = progress.steps_per_epoch
-    if progress.fit_to(steps_per_epoch):
-        say(
-            f"resume: an epoch has {steps_per_epoch} steps now and had {before}; schedule, losses and memories continue"
-            f" by epoch: at step {progress.step_in_epoch} of epoch {progress.epoch + 1}"
-        )
-
-
-def _old_steps_per_epoch(manifest: Mapping[str, Any]) -> int:
-    """The steps an epoch of a run of version 0.1.0, which did not save them, counted as in `build_order`."""
-    train, views = manifest["config"]["train"], manifest["config"]["augment"]["views"]
-    return train["steps_per_epoch"] or sum(manifest["counts"]) // (train["batch_size"] // views)
-
-
 def _trainer(
     recipe: Recipe, splits: Splits, start: RunStart, parts: _Parts, folder: Path, signals: StopSignals
 ) -> Trainer:
@@ -306,20 +261,7 @@ def _trainer(
     preemption = Preemption(signals, checkpoint, _go_on(folder))
     bad_images = BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)
     frozen = FrozenFeatures(recipe, splits.train, state, folder, bad_images)
-    validation = Validation(
-        state,
-        recipe,
-        splits.val,
-        splits.retrieval,
-        splits.train.counts,
-        BadImageLog(
-            folder / "val_bad_images.csv",
-            num_images=0 if splits.val is None else len(splits.val),
-            limit=recipe.data.max_bad_images,
-        ),
-        frozen,
-    )
-    validate = preemption.around(validation)
+    validate = preemption.around(_validation(recipe, splits, state, folder, frozen))
     hooks = Hooks(
         [
             BadImages(bad_images),
@@ -348,6 +290,12 @@ def _trainer(
         num_epochs=num_epochs,
         log_every_steps=recipe.train.log_every_steps,
     )
+
+
+def _validation(recipe: Recipe, splits: Splits, state: TrainState, folder: Path, frozen: FrozenFeatures) -> Validation:
+    num_images = 0 if splits.val is None else len(splits.val)
+    bad_images = BadImageLog(folder / "val_bad_images.csv", num_images, recipe.data.max_bad_images)
+    return Validation(state, recipe, splits.val, splits.retrieval, splits.train.counts, bad_images, frozen)
 
 
 def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, Any]:

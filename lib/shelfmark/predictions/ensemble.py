@@ -8,20 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.errors import UserError
-from shelfmark.core.strings import Strings
-from shelfmark.predictions.submission import TopK, read_named_topk
+from shelfmark.predictions.submission import TopK, read_topk
 
 _MAX_WEIGHT = 1e100
 
 
-def join_topk(
-    files: Sequence[Path], weights: Sequence[float], num_classes: int = 0
-) -> tuple[Strings, np.ndarray, np.ndarray]:
-    """As `join_named_topk`, without the names."""
-    return join_named_topk(files, weights, num_classes)[:3]
-
-
-def join_named_topk(files: Sequence[Path], weights: Sequence[float], num_classes: int = 0) -> TopK:
+def join_topk(files: Sequence[Path], weights: Sequence[float], num_classes: int = 0) -> TopK:
     """Ids in the first file's order, (N, K) classes and (N, K) scores, best first; K is the least of the files' K.
 
     The score of a class is the weighted mean of its scores over files, 0 where a file does not list the class. Of equal
@@ -93,7 +85,7 @@ def _joined_names(files: Sequence[Path], read: Sequence[TopK]) -> dict[int, str]
 
 
 def _read(file: Path, num_classes: int) -> TopK:
-    content = read_named_topk(file)
+    content = read_topk(file)
     ids, classes = content.ids, content.classes
     if not len(ids):
         raise UserError(f"{file} has no row below its header; write it again with `python test.py --topk K`.")

@@ -78,12 +78,7 @@ class TopK(NamedTuple):
     names: dict[int, str]
 
 
-def read_topk(path: Path) -> tuple[Strings, np.ndarray, np.ndarray]:
-    """As `read_named_topk`, without the names."""
-    return read_named_topk(path)[:3]
-
-
-def read_named_topk(path: Path) -> TopK:
+def read_topk(path: Path) -> TopK:
     """The content of a file that `write_topk` wrote, with names or without.
 
     The scores of a row are finite and not negative, or all empty (NaN). A UserError names the first wrong line; a class

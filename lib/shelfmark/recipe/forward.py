@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shelfmark.config.keys import is_within
 from shelfmark.core.artefact import flat
 from shelfmark.recipe.tree import Recipe
 
@@ -51,4 +52,4 @@ def forward_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _is_left_out(name: str) -> bool:
-    return any(name == key or name.startswith(f"{key}.") for key in SHAPES_NO_EMBEDDING)
+    return any(is_within(name, key) for key in SHAPES_NO_EMBEDDING)

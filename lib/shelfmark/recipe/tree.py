@@ -110,7 +110,7 @@ class Train(Section):
         1,
         "gradient accumulation: number of parts in which a batch passes the network, one after the other."
         " Their gradients are added up for one step, so train.batch_size stays the size of the whole batch."
-        " For losses that add over images; train.grad_cache is for all others. 1: off",
+        " For losses that are a sum over images; train.grad_cache works with any loss. 1: off",
     )
     compile: bool = option(
         False,

@@ -182,13 +182,19 @@ class Index:
         return np.ascontiguousarray(ready.cpu().to(torch.float32).numpy())
 
 
+def there_already(path: str, image_id: str, num_images: int = 1) -> UserError:
+    """The error for an image that the index has. num_images: how many it has of those that are to be added."""
+    more = f", and so are {num_images - 1} others" if num_images > 1 else ""
+    return UserError(
+        f"the image {path} with the id {image_id!r} is there already{more}. Leave it out; or, to give it another label,"
+        f" remove it first with `shelfmark index remove --ids {image_id!r}`."
+    )
+
+
 def _taken(image_id: str, path: str, present: str) -> UserError:
     """present: the path of the image in the index that has the id."""
     if os.path.realpath(path) == os.path.realpath(present):
-        return UserError(
-            f"the image {path} with the id {image_id!r} is there already. Leave it out; or, to give it another label,"
-            f" remove it first with `shelfmark index remove --ids {image_id!r}`."
-        )
+        return there_already(path, image_id)
     return UserError(
         f"the image id {image_id!r} is there already, of another image: {present}; ids in an index are unique. Give"
         f" {path} and the others that are added new ids with --id-prefix."

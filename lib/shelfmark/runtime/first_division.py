@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.data.bad_images import first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
 from shelfmark.data.converters.folder import annotation_files, copy_notes, divided, unvalidated_note
@@ -21,7 +22,7 @@ from shelfmark.data.options import DataOptions
 from shelfmark.data.same_files import same_files
 from shelfmark.runtime.image_home import SEED, VAL_FRACTION
 
-_FEW, _NUM_SHOWN = 1000, 10
+_FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def _readable(
     )
     if not train:
         raise UserError(
-            f"{folders.source}: none of the {len(gone):,} pictures to train on can be read ({_reasons(bad)}), such as"
-            f" {bad[0].path}."
+            f"{folders.source}: none of the {len(gone):,} pictures to train on can be read ({reasons_told(bad)}), such"
+            f" as {bad[0].path}."
         )
     lost = sorted({*val.values(), *test.values()} - set(train.values()))
     if lost:
@@ -118,10 +119,6 @@ def _readable(
     unlabelled = [path for path in folders.unlabelled_test if path not in gone]
     kept = replace(folders, train=train, val=val, test=test, unlabelled_test=unlabelled)
     return kept, bad, np.delete(keys, [new[one.row] for one in bad])
-
-
-def _reasons(bad: Sequence[BadImage]) -> str:
-    return ", ".join(f"{reason}: {count:,}" for reason, count in Counter(one.reason for one in bad).most_common())
 
 
 def _tell(division: Division, notes: list[str]) -> None:
@@ -137,6 +134,4 @@ def _tell(division: Division, notes: list[str]) -> None:
     for warning in folders.warnings:
         warn(warning)
     if bad := division.unreadable:
-        shown = "".join(f"\n  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
-        more = f"\n  and {len(bad) - _NUM_SHOWN:,} more" if len(bad) > _NUM_SHOWN else ""
-        warn(f"{len(bad):,} pictures cannot be read and are left out ({_reasons(bad)}):{shown}{more}")
+        warn(f"{len(bad):,} pictures cannot be read and are left out ({reasons_told(bad)}):{first_told(bad)}")

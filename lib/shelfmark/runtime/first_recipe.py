@@ -15,6 +15,7 @@ from shelfmark.config.load import Loaded, load
 from shelfmark.config.overrides import Override
 from shelfmark.config.reasoned import Reasoned, reasoned_yaml
 from shelfmark.core import dist
+from shelfmark.core.cores import num_cores
 from shelfmark.core.text_safety import printable
 from shelfmark.data.real_roots import folders_behind_links
 from shelfmark.data.sources import FileSource
@@ -77,7 +78,7 @@ def based_recipe(home: ImageHome, run: str, division: Division, base: Path, aske
     given = load(Recipe, base, asked)
     values = given.config.model_dump(mode="json")
     cleared = [Choice(option, value) for option, value in _OTHER_DATA.items() if value_at(values, option) != value]
-    typed = [choice for choice in _asked(load(Recipe, None, asked))]
+    typed = _asked(load(Recipe, None, asked))
     data = _data(home, run, division)
     data += [choice for choice in cleared if choice.option not in {one.option for one in data}]
     load(Recipe, base, [_override(choice) for choice in [*data, *typed]])
@@ -104,7 +105,7 @@ def _network(
         num_val=len(division.folders.val),
         short_side_px=float(np.median([min(picture.shape[:2]) for picture in pictures])),
         has_gpu=dist.local_device(given.config.train.device).type == "cuda",
-        num_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        num_cores=num_cores(),
         num_processes=num_processes,
         weights={name: place for name in names if (place := place_at_hand(name))},
         asked={choice.option: choice.value for choice in asked},

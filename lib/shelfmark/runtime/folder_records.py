@@ -10,7 +10,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.class_map import class_key
-from shelfmark.retrieval.index import Records
+from shelfmark.retrieval.index import Records, there_already
 
 
 def folder_ids(folder: Path, names: Sequence[str], present: Records, prefix: str | None = None) -> list[str]:
@@ -33,7 +33,7 @@ def folder_ids(folder: Path, names: Sequence[str], present: Records, prefix: str
         for row in clashes:
             # A link may lead to the folder under another path.
             if os.path.realpath(folder / names[row]) == os.path.realpath(taken[ids[row]]):
-                raise _there_already(str(folder / names[row]), ids[row], len(clashes))
+                raise there_already(str(folder / names[row]), ids[row], len(clashes))
         if not clashes:
             return ids
     raise UserError(f"the ids of the photographs in {folder} are taken, as {ids[0]!r}; give others with --id-prefix.")
@@ -78,12 +78,4 @@ def _require_new(paths: Sequence[str], present: Records) -> None:
     # A link may lead to a photograph that is there under its own path.
     found = [(path, ids[one]) for path in paths for one in (path, os.path.realpath(path)) if one in ids]
     if found:
-        raise _there_already(*found[0], len({path for path, _ in found}))
-
-
-def _there_already(path: str, image_id: str, number: int) -> UserError:
-    more = f", and so are {number - 1} others" if number > 1 else ""
-    return UserError(
-        f"the image {path} with the id {image_id!r} is there already{more}. Leave it out; or, to give it another label,"
-        f" remove it first with `shelfmark index remove --ids {image_id!r}`."
-    )
+        raise there_already(*found[0], len({path for path, _ in found}))

@@ -5,7 +5,6 @@ Legend: N images, n images of them that are stored, V views, F features, D embed
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shelfmark.core import dist
 from shelfmark.core.artefact import flat
@@ -28,6 +27,7 @@ from shelfmark.data.table import Table
 from shelfmark.engine.hook import Hook
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.state import TrainState
+from shelfmark.models.embedding_hash import state_hash
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.frozen_epochs import cached_around
@@ -123,7 +123,7 @@ class FrozenFeatures(Hook):
         network, precision = images.network, images.precision
 
         def facts() -> dict[str, Any]:
-            backbone = weights_hash(network.backbone)
+            backbone = state_hash(network.backbone.state_dict())
             known = feature_facts(self.recipe, table, backbone, precision.name, f"backbone, {part}")
             return {**known, **more_facts}
 
@@ -146,15 +146,6 @@ def embedded(network: Network, precision: Precision, features: np.ndarray, batch
         block = torch.from_numpy(features[start : start + batch_size]).to(precision.device)
         with torch.inference_mode(), precision.autocast():
             yield network.embedding_of(block)
-
-
-def weights_hash(module: nn.Module) -> str:
-    """The SHA-256 of a module's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _views(number: int) -> str:

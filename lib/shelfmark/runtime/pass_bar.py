@@ -6,37 +6,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from shelfmark.core import dist
 from shelfmark.core.log import say
-from shelfmark.core.terminal import console_settings, duration
+from shelfmark.core.terminal import duration
+from shelfmark.data.image_bar import image_bar
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def pass_bar(phase: str, num_images: int) -> Iterator[Callable[[int], None]]:
-    """A block that calls what it gets with the number of images that are done. num_images: of this process."""
-    console = Console(**console_settings())
-    if not dist.is_main() or not console.is_terminal:
-        yield _lines(phase, num_images)
-        return
-    columns = (BarColumn(bar_width=28 if console.width >= 80 else 8), MofNCompleteColumn(), TimeRemainingColumn())
-    ends = (TextColumn("{task.description}"), TextColumn("left"))
-    with Progress(ends[0], *columns, ends[1], console=console, transient=True) as bar:
-        task = bar.add_task(phase, total=num_images)
-        yield lambda done: bar.advance(task, done)
+    """A block that calls what it gets with the number of images of each batch. num_images: of this process."""
+    with image_bar(phase, num_images) as show:
+        yield _reporter(phase, num_images, show)
 
 
-def _lines(phase: str, num_images: int) -> Callable[[int], None]:
+def _reporter(phase: str, num_images: int, show: Callable[[int], None] | None) -> Callable[[int], None]:
+    """show: takes the number of images done; None writes lines."""
     began = shown = time.monotonic()
     total = 0
 
     def report(done: int) -> None:
         nonlocal shown, total
         total += done
+        if show is not None:
+            show(total)
+            return
         now = time.monotonic()
         if now - shown >= SECONDS_BETWEEN_LINES and total < num_images:
             shown = now

@@ -13,6 +13,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
+from shelfmark.data.bad_images import require_some_read
 from shelfmark.data.image_files import image_files, tell_left_out
 from shelfmark.data.sources import GivenSource
 from shelfmark.runtime.image_pass import evaluation_pass
@@ -51,9 +52,14 @@ def listed(photos: Sequence[Path]) -> list[Path]:
     return found
 
 
-def forgiving(model: TrainedModel) -> TrainedModel:
-    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says."""
+def forgiving(model: TrainedModel, num_photos: int | None = None) -> TrainedModel:
+    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says.
+
+    num_photos: few are read without loader processes, each of which takes longer to start. None: as the recipe says.
+    """
     data = model.recipe.data.model_copy(update={"on_bad_image": "skip"})
+    if num_photos is not None and num_photos <= _FEW_PHOTOS:
+        data = data.model_copy(update={"num_workers": 0})
     return replace(model, recipe=model.recipe.model_copy(update={"data": data}))
 
 
@@ -70,27 +76,14 @@ def tell_unread(num_photos: int, errors: Mapping[str, str], listed_in: Path) -> 
         warn(f"{len(errors)} of {num_photos} photographs could not be read{more}; all are listed in {listed_in}")
 
 
-def require_some_read(num_read: int, errors: Mapping[str, str]) -> None:
-    """Raises a UserError if there are errors (id -> reason) and no photograph was read."""
-    if num_read or not errors:
-        return
-    named = "; ".join(f"{one} could not be read: {reason}" for one, reason in list(errors.items())[:_NUM_NAMED])
-    more = f"; and {len(errors) - _NUM_NAMED} more" if len(errors) > _NUM_NAMED else ""
-    raise UserError(f"no photograph is left to answer: {named}{more}.")
-
-
 def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
     """Embeds files, or the bytes of files, as the recipe's evaluation does. Unreadable photographs are skipped.
 
     More than 64 photographs are read by data.num_workers processes.
     """
-    data = model.recipe.data
     names = [str(photo) if isinstance(photo, Path) else f"photograph {row}" for row, photo in enumerate(photos)]
-    source = GivenSource(names, photos, data.max_image_bytes)
-    # Starting a loader process takes longer than reading a few pictures.
-    num_workers = data.num_workers if len(photos) > _FEW_PHOTOS else 0
-    skipping = data.model_copy(update={"on_bad_image": "skip", "num_workers": num_workers})
-    recipe = model.recipe.model_copy(update={"data": skipping})
+    recipe = forgiving(model, len(photos)).recipe
+    source = GivenSource(names, photos, recipe.data.max_image_bytes)
     rows, features, errors = [np.empty(0, np.int64)], [], {}
     for batch in evaluation_pass(recipe, model.network, model.precision, source).share():
         errors.update({bad.row: bad.reason for bad in batch.bad})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from shelfmark.config.keys import is_within
 from shelfmark.config.load import Loaded, load
 from shelfmark.core import dist
 from shelfmark.core.destinations import require_place
@@ -295,7 +296,7 @@ def _new_folder(path: Path) -> Path:
 def _origin(loaded: Loaded[Recipe], option: str) -> str:
     """The origin of an option: where it, or the first of its parts, was set."""
     for key, origin in loaded.origins.items():
-        if key == option or key.startswith(f"{option}.") or option.startswith(f"{key}."):
+        if is_within(key, option) or is_within(option, key):
             return origin
     return ""
 

@@ -32,17 +32,17 @@ _STATS = "pictures.sizes_and_times_sha256"
 _NOTED_NOTHING = Difference("facts", None, None)
 
 
-def pass_facts(recipe: Recipe, checkpoint_hash: ModelHashes | str, views: str = "centre") -> dict[str, Any]:
+def pass_facts(recipe: Recipe, made_by: ModelHashes | str, views: str = "centre") -> dict[str, Any]:
     """The facts that determine the embedding of a picture, by dotted name, except the precision.
 
-    checkpoint_hash: text for a network that is no checkpoint.
+    made_by: the hashes of the model; a text for a network that is no checkpoint.
     """
-    of_model = {CHECKPOINT: checkpoint_hash} if isinstance(checkpoint_hash, str) else checkpoint_hash.facts
+    of_model = {CHECKPOINT: made_by} if isinstance(made_by, str) else made_by.facts
     return {**of_model, "views": views, **forward_options(recipe)}
 
 
 def feature_facts(
-    recipe: Recipe, table: Table, checkpoint_hash: ModelHashes | str, precision: str, views: str
+    recipe: Recipe, table: Table, made_by: ModelHashes | str, precision: str, views: str
 ) -> dict[str, Any]:
     """The facts that determine features of a table: `pass_facts`, the precision and the pictures; not the labels."""
     pictures = {
@@ -51,7 +51,7 @@ def feature_facts(
         "paths_sha256": paths_hash(table),
         "sizes_and_times_sha256": _stats_hash(table),
     }
-    return {**pass_facts(recipe, checkpoint_hash, views), **flat({"precision": precision, "pictures": pictures})}
+    return {**pass_facts(recipe, made_by, views), **flat({"precision": precision, "pictures": pictures})}
 
 
 def paths_hash(table: Table) -> str:

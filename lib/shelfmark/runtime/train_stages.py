@@ -40,8 +40,8 @@ class TrainStages:
             assemble.apply_stage(self.recipe, network, stage, anew=True)
             from_features = cached_around(self.recipe, epoch) is not None
             self.state.begin_stage(assemble.optimizer(self.recipe, network), from_features)
-        options = self.recipe
-        return TrainStep(self.state, options.optim.clip_norm, self.mixing[stage], options.train.accumulate_steps)
+        num_parts = self.recipe.train.accumulate_steps
+        return TrainStep(self.state, self.recipe.optim.clip_norm, self.mixing[stage], num_parts)
 
 
 class StagedLoader:
@@ -59,15 +59,12 @@ class StagedLoader:
 
 def epoch_of_optimizer(saved: Mapping[str, Any]) -> int:
     """The epoch whose optimizer a checkpoint's state holds; 0 without a checkpoint."""
-    if not saved:
-        return 0
-    progress = saved["progress"]
-    return max(0, progress["epoch"] - (progress["step_in_epoch"] == 0))
+    return max(0, _last_epoch(saved["progress"])) if saved else 0
 
 
 def require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
     """Raises a UserError if a stage that has begun was changed: on resume only later stages may change."""
-    last_epoch = progress["epoch"] - (progress["step_in_epoch"] == 0)
+    last_epoch = _last_epoch(progress)
     now = recipe.model_dump(mode="json")["train"]["stages"]
     before, after = (
         [stage for stage in stages if stage["from_epoch"] <= last_epoch]
@@ -78,3 +75,9 @@ def require_same_stages(recipe: Recipe, manifest: Mapping[str, Any], progress: M
             f"train.stages changes a stage that begins at or before epoch {last_epoch} (from 0), which the checkpoint"
             " has trained: stages that have begun stay as they are. Change later ones, or use --mode finetune."
         )
+
+
+def _last_epoch(progress: Mapping[str, Any]) -> int:
+    """The epoch of the last step, from 0; -1 before the first one."""
+    epoch: int = progress["epoch"]
+    return epoch - 1 if progress["step_in_epoch"] == 0 else epoch

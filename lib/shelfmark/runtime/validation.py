@@ -101,7 +101,7 @@ class Validation:
                 self.recipe,
                 table,
                 Path(dist.broadcast_object(own)) / "features",
-                checkpoint_hash="in training",
+                made_by="in training",
                 precision=self.state.precision,
             )
             return from_main(lambda: self._searched(features))

@@ -28,7 +28,7 @@ def embed(run: RunFiles, number: int, recipe: Recipe) -> None:
             recipe,
             set_table(run, name),
             raw / name,
-            checkpoint_hash=model.hashes,
+            made_by=model.hashes,
             precision=model.precision,
         )
         kept = replace(found, rows=rows[found.rows])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.keys import is_within
 from shelfmark.config.renamed import present_options
 from shelfmark.config.shape import Shape
 from shelfmark.core.artefact import differences, flat, listed
@@ -111,7 +112,7 @@ def shaping_options(recipe: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     left_out = _TRAIN_RUNTIME | _void_targets(recipe["discovery"]["selection"])
 
     def shapes(name: str) -> bool:
-        return name not in left_out and any(name == key or name.startswith(f"{key}.") for key in _SHAPING[stage])
+        return name not in left_out and any(is_within(name, key) for key in _SHAPING[stage])
 
     return {name: value for name, value in flat(recipe).items() if shapes(name)}
 

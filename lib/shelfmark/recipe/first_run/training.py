@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from shelfmark.core.terminal import duration
 from shelfmark.recipe.first_run.facts import Choice, Facts, Speed
 
 HEAD_STEPS = 400
@@ -93,9 +94,9 @@ def _length(facts: Facts, steps: int, speed: Speed) -> _Length:
     tuning = min(wanted, int(_budget_s(facts) / epoch_s))
     if tuning < MIN_TUNING_EPOCHS:
         return _Length(
-            head, 0, f"all of the classifier, since one of the whole network would take {_minutes(epoch_s)} here"
+            head, 0, f"all of the classifier, since one of the whole network would take {duration(epoch_s)} here"
         )
-    limit = "" if tuning == wanted else f", no more, since one takes {_minutes(epoch_s)} here"
+    limit = "" if tuning == wanted else f", no more, since one takes {duration(epoch_s)} here"
     why = f"{head} of the classifier, which take seconds, and {tuning} of the whole network{limit}"
     return _Length(head, tuning, why)
 
@@ -159,8 +160,3 @@ def _image_s(facts: Facts, epochs: int, speed: Speed) -> float:
 
 def _budget_s(facts: Facts) -> float:
     return min(MOST_BUDGET_S, LEAST_BUDGET_S + BUDGET_S_PER_IMAGE * facts.num_train)
-
-
-def _minutes(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} seconds" if minutes < 1 else f"{minutes:.0f} minute{'' if round(minutes) == 1 else 's'}"
