@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shelfmark.core import dist
+from shelfmark.core.door import command_line
 from shelfmark.core.log import say
 from shelfmark.core.terminal import console_settings, percent
 
@@ -45,7 +46,7 @@ FILES = {
     "confused_pairs.csv": "the same, as a table",
     "metrics.jsonl": "every logged step",
     "config.yaml": "the resolved config, to run again",
-    "best_model": "checkpoint for test.py and tau_norm.py",
+    "best_model": "the model: the checkpoint for all other commands",
     "last": "checkpoint to resume",
     "calibration.csv": "scores of each method",
     "tau_norm.csv": "scores of each tau",
@@ -94,7 +95,7 @@ def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def recalibrated(result: Recalibration) -> None:
     """Before and after tau-norm, and the files."""
     _show("tau-norm, on val", _before_and_after(result), [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
 
 
 def calibrated(result: Calibration) -> None:
@@ -112,7 +113,7 @@ def calibrated(result: Calibration) -> None:
     ):
         console.print(line, soft_wrap=True)
     _print_files(console, [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
 
 
 def weighed(result: ExpertWeighing) -> None:
@@ -131,7 +132,11 @@ def weighed(result: ExpertWeighing) -> None:
         soft_wrap=True,
     )
     _print_files(console, [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
+
+
+def _say_next(checkpoint: Path) -> None:
+    say(f"predict with it: {command_line('test', '--RESUME_MODEL', checkpoint, '--images', 'DIR')}")
 
 
 def demo(result: Demo) -> None:

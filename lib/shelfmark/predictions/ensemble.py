@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.predictions.submission import TopK, read_named_topk
@@ -96,7 +97,7 @@ def _read(file: Path, num_classes: int) -> TopK:
     content = read_named_topk(file)
     ids, classes = content.ids, content.classes
     if not len(ids):
-        raise UserError(f"{file} has no row below its header; write it again with `python test.py --topk K`.")
+        raise UserError(f"{file} has no row below its header; write it again with `{command_line('test')} --topk K`.")
     if num_classes and classes.max() >= num_classes:
         row = int((classes >= num_classes).any(axis=1).argmax())
         raise UserError(

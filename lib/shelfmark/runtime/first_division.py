@@ -139,4 +139,5 @@ def _tell(division: Division, notes: list[str]) -> None:
     if bad := division.unreadable:
         shown = "".join(f"\n  {one.path}: {one.reason}" for one in bad[:_NUM_SHOWN])
         more = f"\n  and {len(bad) - _NUM_SHOWN:,} more" if len(bad) > _NUM_SHOWN else ""
-        warn(f"{len(bad):,} pictures cannot be read and are left out ({_reasons(bad)}):{shown}{more}")
+        pictures = "picture" if len(bad) == 1 else "pictures"
+        warn(f"{len(bad):,} {pictures} cannot be read, left out ({_reasons(bad)}):{shown}{more}")
