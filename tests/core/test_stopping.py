@@ -15,9 +15,7 @@ def test_a_stopping_signal_raises_where_the_program_asks_for_it_and_says_which_i
     with StopSignals() as signals:
         raise_if_stopped()
         signal.raise_signal(number)
-        with pytest.raises(
-            Stopped, match=f"stopped by {name}"
-        ):
+        with pytest.raises(Stopped, match=f"stopped by {name}"):
             raise_if_stopped()
         signals.forget()
         raise_if_stopped()
