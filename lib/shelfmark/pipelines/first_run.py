@@ -92,7 +92,10 @@ def next_commands(ready: FirstRun, run: Path) -> list[tuple[str, str]]:
     first = (
         ("the score on the test pictures, which had no part in any choice", _of_model("evaluate", model, labelled))
         if folders.test
-        else ("a table of answers for a folder of photographs", _of_model("test", model, "--images", photographs))
+        else (
+            "a table of answers for a folder of photographs, with names",
+            _of_model("test", model, "--images", photographs, "--topk", min(3, len(folders.class_names))),
+        )
     )
     recognised = command_line("recognise", "--index", index, photograph)
     return [
