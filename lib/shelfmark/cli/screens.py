@@ -107,6 +107,7 @@ def calibrated(result: Calibration) -> None:
     saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
     for line in (
         "below each score: its 95% interval; below a method: what it learned",
+        "each method is scored on val images that it was not fitted on",
         f"best, by mean class accuracy: {result.chosen}; saved: {saved}",
         f"the choice itself, cross-validated: {_scores_line(result.cross_validated)}",
         "",
@@ -235,7 +236,10 @@ def _scores_line(scores: Mapping[str, Any]) -> str:
 
 def _before_and_after(result: Recalibration) -> dict[str, Mapping[str, Any]]:
     """cross-validated is the figure to trust: tau was not chosen on the images that it scores."""
-    chosen = "unmodified is best" if result.tau is None else f"tau {result.tau:g}"
+    from shelfmark.runtime.calibration_methods import tau_text
+
+    without_bias = result.summary["bias"] == "zero"
+    chosen = "unmodified is best" if result.tau is None else tau_text(result.tau, without_bias)
     headings = {"unmodified": "unmodified", "recalibrated": chosen, "cross_validated": "cross-validated"}
     return {heading: _without_intervals(result.summary[name]) for name, heading in headings.items()}
 
