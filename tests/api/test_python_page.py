@@ -48,6 +48,9 @@ def test_the_page_runs_as_it_stands(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lay_out(tmp_path)
+    # As the recipe of `shelfmark train --images`: its second stage begins late.
+    late = "train: {num_epochs: 40, stages: [{from_epoch: 37, freeze: [], lr: 0.001}], "
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format().replace("train: {", late))
     monkeypatch.chdir(tmp_path)
     page = (checkout / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)

@@ -22,8 +22,9 @@ def test_ctrl_c_says_what_it_carries_and_names_no_place_that_may_not_be_there(mo
     assert capsys.readouterr().err == said
 
 
-def test_a_run_that_ends_at_once_names_the_checkpoint_that_is_there(tmp_path: Path):
+def test_a_run_that_ends_at_once_names_the_checkpoint_that_is_there(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("shelfmark.core.door.shutil.which", lambda name: f"/bin/{name}")
     folder = tmp_path / "run"
     assert _kept(folder) == f"no checkpoint was saved in {folder}"
     (folder / "last").mkdir(parents=True)
-    assert _kept(folder) == f"go on with `python main.py --RESUME_MODEL {folder / 'last'}`"
+    assert _kept(folder) == f"go on with `shelfmark train --RESUME_MODEL {folder / 'last'}`"

@@ -86,6 +86,22 @@ def test_the_time_left_of_the_run_counts_what_stands_between_the_epochs(monkeypa
     )
 
 
+def test_a_run_has_no_less_time_left_than_its_epoch_when_a_slower_stage_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", 0.0)
+    clock = {"s": 0.0}
+    monkeypatch.setattr(display.time, "perf_counter", lambda: clock["s"])
+    stream = io.StringIO()
+    shown = Display(Console(file=stream, width=160))
+    for epoch, step_s in ((0, 0.01), (1, 0.01), (2, 2.0)):
+        shown.start_epoch(epoch, num_epochs=4, num_steps=10, steps_done=0)
+        for _ in range(10):
+            clock["s"] += step_s
+            shown.step(num_images=8, wait_s=0.0, loss=torch.tensor(1.0))
+    # Six steps of this epoch and ten of the last, two seconds each.
+    assert "epoch 3/4  step 4/10" in stream.getvalue()
+    assert "left of the epoch: 12 s, of the run: 32 s" in stream.getvalue()
+
+
 def test_the_speed_counts_only_what_this_process_ran() -> None:
     shown = Display(Console(file=io.StringIO()))
     shown.start_epoch(0, 1, num_steps=100, steps_done=90)

@@ -220,7 +220,7 @@ REFUSED: list[tuple[Callable[[Path], None] | None, list[str], str]] = [
     (_good, ["optim.lrr=0.1"], "optim.lrr=0.1 is not an option. Did you mean optim.lr?"),
     (_good, ["--smoke"], "leave out --smoke"),
     (_good, ["model.weights=none.pth"], "model.weights='none.pth': there is no such file"),
-    (_good, ["train.stages=[{from_epoch: 900, freeze: []}]"], "below num_epochs"),
+    (_good, ["train.stages=[{from_epoch: 900, freeze: []}]"], "a stage begins at epoch 900, and num_epochs="),
 ]
 
 

@@ -16,6 +16,7 @@ from small_recipe import UNSCORED
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 from shelfmark.engine.checkpoint import load_checkpoint
@@ -128,7 +129,8 @@ def test_a_run_that_is_stopped_in_a_pass_says_how_to_go_on_and_does(
 
         with monkeypatch.context() as patched:
             patched.setattr(frozen_features.FrozenFeatures, "begin", begin_and_end)
-            said = f"step {2 * epoch} is saved; go on with `python main.py --RESUME_MODEL log/stopped/last`"
+            go_on = command_line("train", "--RESUME_MODEL", "log/stopped/last")
+            said = f"step {2 * epoch} is saved; go on with `{go_on}`"
             with pytest.raises(Stopped, match=re.escape(said)):
                 trained("stopped", *words, resume=resume)
     trained("stopped", *words, resume=Path("log/stopped/last"))

@@ -59,7 +59,7 @@ def test_a_stage_freezes_restarts_and_samples_and_every_resume_gives_the_same_di
     ("options", "message"),
     [
         (["train.stages=[{from_epoch: 2}, {from_epoch: 1}]"], "stages begin at epochs [2, 1]"),
-        (["train.stages=[{from_epoch: 2}]"], "below num_epochs=2"),
+        (["train.stages=[{from_epoch: 2}]"], "a stage begins at epoch 2, and num_epochs=2 ends before it"),
         (["train.stages=[{from_epoch: 1, classifier: scales}]"], "train.stages.0.classifier='scales'"),
         (
             ["augment.sizes=[{from_epoch: 1, size_px: 32}, {from_epoch: 1, size_px: 40}]"],

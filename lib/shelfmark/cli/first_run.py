@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.cli.help_pages import page_width
 from shelfmark.cli.recipes import published_model
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import StopSignals
 from shelfmark.core.terminal import duration
@@ -63,8 +64,8 @@ def _require_alone(args: argparse.Namespace) -> None:
     own = "--images begins a run of its own, or goes on with it; leave out"
     if args.RESUME_MODEL not in (None, AUTO):
         raise UserError(
-            f"{own} --RESUME_MODEL. To finetune a model, give the annotations: `python main.py --RESUME_MODEL"
-            f" {args.RESUME_MODEL} --config dataset/NAME/NAME.yaml`."
+            f"{own} --RESUME_MODEL. To finetune a model, give the annotations: "
+            f"`{command_line('train', '--RESUME_MODEL', args.RESUME_MODEL)} --config dataset/NAME/NAME.yaml`."
         )
     for flag, is_set in (("--mode", args.mode), ("--smoke", args.smoke), ("--dry-run", args.dry_run)):
         if is_set:
@@ -83,7 +84,7 @@ def _show_recipe(ready: FirstRun) -> None:
     for one in ready.made.choices:
         if one.why:
             lines += _wrapped(f"{one.option}={_value(one.value)}: {one.why}")
-    lines.append(f"recipe: {ready.recipe_file} (edit it, and give the command again)")
+    lines.append(f"recipe, to be edited: {ready.recipe_file}")
     if ready.made.expected_s is not None:
         lines.append(f"expected: about {duration(ready.made.expected_s)}, by a few measured batches; no promise")
     print(printable("\n".join(lines)), flush=True)

@@ -11,6 +11,7 @@ from shelfmark.cli.options import DEVICES, RESUME, image_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
+from shelfmark.core.door import command_line
 from shelfmark.core.exit_codes import ExitCode
 
 
@@ -115,7 +116,7 @@ PREDICT_COMMANDS = {
             option(
                 "files",
                 "files that `test --topk K` wrote",
-                type=existing_file("a top-k file", "Write it with `python test.py --topk K`."),
+                type=existing_file("a top-k file", f"Write it with `{command_line('test')} --topk K`."),
                 nargs="+",
                 metavar="CSV",
             ),

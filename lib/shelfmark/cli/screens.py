@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shelfmark.core import dist
+from shelfmark.core.door import command_line
 from shelfmark.core.log import say
 from shelfmark.core.terminal import console_settings, percent
 
@@ -45,7 +46,7 @@ FILES = {
     "confused_pairs.csv": "the same, as a table",
     "metrics.jsonl": "every logged step",
     "config.yaml": "the resolved config, to run again",
-    "best_model": "checkpoint for test.py and tau_norm.py",
+    "best_model": "the model: the checkpoint for all other commands",
     "last": "checkpoint to resume",
     "calibration.csv": "scores of each method",
     "tau_norm.csv": "scores of each tau",
@@ -94,7 +95,7 @@ def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def recalibrated(result: Recalibration) -> None:
     """Before and after tau-norm, and the files."""
     _show("tau-norm, on val", _before_and_after(result), [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
 
 
 def calibrated(result: Calibration) -> None:
@@ -106,13 +107,14 @@ def calibrated(result: Calibration) -> None:
     saved = result.saved if result.saved == result.chosen else f"{result.saved}, the best that a checkpoint can hold"
     for line in (
         "below each score: its 95% interval; below a method: what it learned",
+        "each method is scored on val images that it was not fitted on",
         f"best, by mean class accuracy: {result.chosen}; saved: {saved}",
         f"the choice itself, cross-validated: {_scores_line(result.cross_validated)}",
         "",
     ):
         console.print(line, soft_wrap=True)
     _print_files(console, [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
 
 
 def weighed(result: ExpertWeighing) -> None:
@@ -131,7 +133,11 @@ def weighed(result: ExpertWeighing) -> None:
         soft_wrap=True,
     )
     _print_files(console, [result.folder])
-    say(f"predict with it: python test.py --RESUME_MODEL {result.checkpoint}")
+    _say_next(result.checkpoint)
+
+
+def _say_next(checkpoint: Path) -> None:
+    say(f"predict with it: {command_line('test', '--RESUME_MODEL', checkpoint, '--images', 'DIR')}")
 
 
 def demo(result: Demo) -> None:
@@ -230,7 +236,10 @@ def _scores_line(scores: Mapping[str, Any]) -> str:
 
 def _before_and_after(result: Recalibration) -> dict[str, Mapping[str, Any]]:
     """cross-validated is the figure to trust: tau was not chosen on the images that it scores."""
-    chosen = "unmodified is best" if result.tau is None else f"tau {result.tau:g}"
+    from shelfmark.runtime.calibration_methods import tau_text
+
+    without_bias = result.summary["bias"] == "zero"
+    chosen = "unmodified is best" if result.tau is None else tau_text(result.tau, without_bias)
     headings = {"unmodified": "unmodified", "recalibrated": chosen, "cross_validated": "cross-validated"}
     return {heading: _without_intervals(result.summary[name]) for name, heading in headings.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from contextlib import nullcontext
 
 from shelfmark.cli.existing import checkpoint_or_auto, existing_folder
 from shelfmark.cli.options import CONFIG, DEVICES, MODEL
@@ -40,8 +41,13 @@ def demo(args: argparse.Namespace) -> Outcome:
 
 
 def _train(args: argparse.Namespace, signals: StopSignals) -> Outcome | int:
+    with tempfile.TemporaryDirectory() if args.dry_run else nullcontext() as thrown_away:
+        return _train_by_config(args, signals, thrown_away)
+
+
+def _train_by_config(args: argparse.Namespace, signals: StopSignals, dry_run_folder: str | None) -> Outcome | int:
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
-    recipe = train_recipe(args)
+    recipe = train_recipe(args, dry_run_folder)
     from shelfmark.cli import screens
     from shelfmark.parallel.launch import relaunch
 
@@ -52,9 +58,7 @@ def _train(args: argparse.Namespace, signals: StopSignals) -> Outcome | int:
     from shelfmark.pipelines.train import train as run
 
     if args.dry_run:
-        resume = resume_of_small_run(args)
-        with tempfile.TemporaryDirectory() as thrown_away:
-            run(train_recipe(args, thrown_away), resume, args.mode, small_evaluation=True, aside=True)
+        run(recipe, resume_of_small_run(args), args.mode, small_evaluation=True, aside=True)
         return Outcome({"dry_run": "passed"}, screens.dry_run_passed)
     resume = resume_of_small_run(args) if args.smoke else args.RESUME_MODEL
     folder, summary = run(recipe, resume, args.mode, small_evaluation=args.smoke, aside=args.smoke)

@@ -30,7 +30,8 @@ class Stopped(Exception):  # noqa: N818, it is no error
         self.advice = advice
 
     def __str__(self) -> str:
-        told = f"stopped by {signal.Signals(self.number).name}"
+        name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+        told = f"stopped by {name}"
         return f"{told}: {self.advice}" if self.advice else told
 
     @property

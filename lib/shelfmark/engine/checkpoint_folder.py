@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import folder_to_read, left_by_version_1
 
@@ -58,7 +59,7 @@ def _nearby(path: Path) -> str:
             found = [one for folder in sorted(runs.iterdir()) for one in _checkpoints_in(folder)]
     if found:
         return f" Nearby: {', '.join(map(str, found[:5]))}."
-    return " Train one with `python main.py`; it lands under log/<run>/best_model."
+    return f" Train one with `{command_line('train')}`; it lands under log/<run>/best_model."
 
 
 def _checkpoints_in(run: Path) -> list[Path]:

@@ -67,8 +67,7 @@ class Display:
         if now - self._shown_at < pause_s or not dist.is_main():
             return
         self._shown_at = now
-        done = self._steps - self._first
-        left_s = (now - self._began_at) / max(1, done) * (self._total - self._steps)
+        left_s = self._step_s(now) * (self._total - self._steps)
         if self._bars:
             self._update_bars(float(loss), left_s, now)
         else:
@@ -136,7 +135,14 @@ class Display:
         return (self._epoch + self._steps / max(1, self._total)) / (self._run.num_epochs if self._run else 1)
 
     def _run_left_s(self, now: float) -> float:
-        return self._run.left_s(self._done_of_run(), now) if self._run else 0.0
+        """By the pace of the run, or that of this epoch where it is slower: a later stage may train more."""
+        if self._run is None:
+            return 0.0
+        steps = self._total * (self._run.num_epochs - self._epoch) - self._steps
+        return max(self._run.left_s(self._done_of_run(), now), self._step_s(now) * steps)
+
+    def _step_s(self, now: float) -> float:
+        return (now - self._began_at) / max(1, self._steps - self._first)
 
     def _speed(self, now: float) -> dict[str, float]:
         elapsed_s = max(now - self._began_at, 1e-9)

@@ -139,7 +139,8 @@ def write_lists(cleaned: LabelFindings) -> None:
     write_relabels(cleaned.folder / "relabel.csv", new_labels, cleaned.names)
     say(f"{len(ranked)} labels judged, most suspicious first: {cleaned.folder / 'suspects.csv'}")
     say(f"{len(listed)} images to drop: drop.txt; a new label for {len(renamed)} of them: relabel.csv")
-    say(f"look at them, edit them, then train with data.lists.drop=[{cleaned.folder / 'drop.txt'}]")
+    if len(listed):
+        say(f"look at them, edit them, then train with data.lists.drop=[{cleaned.folder / 'drop.txt'}]")
 
 
 def _suspects_csv(cleaned: LabelFindings) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shelfmark.core.destinations import require_place
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
@@ -21,7 +22,9 @@ def ensemble(
     weights: one a file; None weighs all files alike. num_classes: 0 if unknown. An existing file is never overwritten.
     """
     if len(files) < 2:
-        raise UserError("an ensemble needs two top-k files at least; write them with `python test.py --topk K`.")
+        raise UserError(
+            f"an ensemble needs two top-k files at least; write them with `{command_line('test')} --topk K`."
+        )
     file = unused_path(require_place(out, "--out"))
     content = join_topk(files, weights or [1.0] * len(files), num_classes)
     ids, classes, scores, names = content

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.config.load import Loaded, load
 from shelfmark.config.overrides import Override
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
@@ -93,9 +92,12 @@ def next_commands(ready: FirstRun, run: Path) -> list[tuple[str, str]]:
     first = (
         ("the score on the test pictures, which had no part in any choice", _of_model("evaluate", model, labelled))
         if folders.test
-        else ("a table of answers for a folder of photographs", _of_model("test", model, "--images", photographs))
+        else (
+            "a table of answers for a folder of photographs, with names",
+            _of_model("test", model, "--images", photographs, "--topk", min(3, len(folders.class_names))),
+        )
     )
-    recognised = _command("recognise", "--index", index, photograph)
+    recognised = command_line("recognise", "--index", index, photograph)
     return [
         first,
         ("an index, to which new products are added without training", _of_model("index build", model, "--out", index)),
@@ -111,12 +113,7 @@ def arguments(ready: FirstRun, asked: Sequence[Override]) -> list[str]:
 
 
 def _of_model(name: str, model: Path, *rest: object) -> str:
-    return _command(name, "--RESUME_MODEL", model, *rest)
-
-
-def _command(name: str, *words: object) -> str:
-    door = "shelfmark" if shutil.which("shelfmark") else "python -m shelfmark"
-    return f"{door} {name} " + " ".join(shlex.quote(str(word)) for word in words)
+    return command_line(name, "--RESUME_MODEL", model, *rest)
 
 
 def _require_no_data(asked: Sequence[Override]) -> None:

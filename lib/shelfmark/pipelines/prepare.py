@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfmark.core.destinations import require_place
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
@@ -68,4 +69,4 @@ def _prepare_shop(root: Path, seed: int) -> None:
         raise UserError(f"{root} is not empty and not a whole shop; give another --out, or empty it.")
     say(f"generating the shop in {root} ...")
     generate_shop(root, seed)
-    say(f"the shop is in {root}; `python main.py` trains on it")
+    say(f"the shop is in {root}; `{command_line('train')}` trains on it")

@@ -15,7 +15,7 @@ from shelfmark.core.together import from_main, together
 from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.reports.plots import tau_curve
 from shelfmark.reports.tables import write_table
-from shelfmark.runtime.calibration_methods import calibration_facts, fit_tau_norm, require_row_lengths
+from shelfmark.runtime.calibration_methods import calibration_facts, fit_tau_norm, require_row_lengths, tau_text
 from shelfmark.runtime.recalibration import (
     classifier_tensors,
     recalibrated_bytes,
@@ -84,7 +84,8 @@ def _write(model: TrainedModel, fitted: TauNorm, val: Embeddings) -> Recalibrati
     save_recalibrated(model, checkpoint, fitted, calibration_facts(model, fitted))
     write_sweep(fitted, folder)
     write_json(folder / "summary.json", summary)
-    say(f"recalibrated: {'the unmodified model is best' if tau is None else f'tau {tau:g}'}; written to {folder}")
+    told = "the unmodified model is best" if tau is None else tau_text(tau, recipe.tau_norm.bias == "zero")
+    say(f"recalibrated: {told}; written to {folder}")
     return Recalibration(folder, checkpoint, tau, summary, fitted.table_)
 
 

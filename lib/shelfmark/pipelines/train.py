@@ -17,6 +17,7 @@ from shelfmark import __version__
 from shelfmark.config.load import Loaded
 from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
@@ -321,7 +322,7 @@ def _kept(folder: Path) -> str:
 
 
 def _go_on(folder: Path) -> str:
-    return f"`python main.py --RESUME_MODEL {folder / LAST}`"
+    return f"`{command_line('train', '--RESUME_MODEL', folder / LAST)}`"
 
 
 def _finish(folder: Path, splits: Splits) -> dict[str, Any]:

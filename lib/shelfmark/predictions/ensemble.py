@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.predictions.submission import TopK, read_topk
 
@@ -88,7 +89,7 @@ def _read(file: Path, num_classes: int) -> TopK:
     content = read_topk(file)
     ids, classes = content.ids, content.classes
     if not len(ids):
-        raise UserError(f"{file} has no row below its header; write it again with `python test.py --topk K`.")
+        raise UserError(f"{file} has no row below its header; write it again with `{command_line('test')} --topk K`.")
     if num_classes and classes.max() >= num_classes:
         row = int((classes >= num_classes).any(axis=1).argmax())
         raise UserError(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path
 from shelfmark.core.strings import Strings
@@ -85,7 +86,7 @@ def read_topk(path: Path) -> TopK:
     may not come twice in a line nor have two names, and an id may not come twice in the file.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist. Write it with `python test.py --topk K`.")
+        raise UserError(f"{path} does not exist. Write it with `{command_line('test')} --topk K`.")
     rows = _numbered_rows(path)
     _, header = next(rows, ("", []))
     has_names = "name_1" in header

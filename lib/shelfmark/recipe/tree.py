@@ -142,10 +142,12 @@ class Train(Section):
     @model_validator(mode="after")
     def _stages_are_ordered(self) -> Train:
         epochs = [stage.from_epoch for stage in self.stages]
-        if epochs != sorted(set(epochs)) or (epochs and epochs[-1] >= self.num_epochs):
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"stages begin at epochs {epochs}; give them in rising order, each once")
+        if epochs and epochs[-1] >= self.num_epochs:
             raise ValueError(
-                f"stages begin at epochs {epochs}; give them in rising order, each once and below"
-                f" num_epochs={self.num_epochs}"
+                f"a stage begins at epoch {epochs[-1]}, and num_epochs={self.num_epochs} ends before it. Give more"
+                " epochs, or leave the stages out by train.stages=[]"
             )
         return self
 

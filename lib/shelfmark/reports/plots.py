@@ -90,7 +90,9 @@ def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, 
         axes.plot([], [], " ", label="chosen: the unmodified classifier")
         return
     axes.axvline(chosen, color=RED, linewidth=1, alpha=0.5)
-    label = rf"chosen: $\tau$ = {chosen:g}, {level:.1f}%"
+    # With its bias it would be the unmodified classifier, which is taken before its equals.
+    without = ", no bias" if chosen == 0 else ""
+    label = rf"chosen: $\tau$ = {chosen:g}{without}, {level:.1f}%"
     axes.plot([chosen], [level], "D", color=RED, markersize=9, zorder=5, clip_on=False, label=label)
 
 

@@ -263,12 +263,19 @@ def learned(method: Calibrated) -> dict[str, Any]:
 def learned_text(values: Mapping[str, Any]) -> str:
     """The main number of `learned` as text: tau 0.35."""
     if "tau" in values:
-        return "unmodified" if values["tau"] is None else f"tau {values['tau']:g}"
+        return tau_text(values["tau"], without_bias=values.get("bias") == "zero")
     if "temperature" in values:
         return f"T {values['temperature']:.3g}"
     if "least_scale" in values:
         return f"{values['least_scale']:.2g} to {values['greatest_scale']:.2g}"
     return ""
+
+
+def tau_text(tau: float | None, without_bias: bool) -> str:
+    """tau 0.35; None is the unmodified classifier, from which tau 0 differs by the bias alone."""
+    if tau is None:
+        return "unmodified"
+    return "no bias" if tau == 0 and without_bias else f"tau {tau:g}"
 
 
 def _itself(method: Calibrated) -> Calibrated:

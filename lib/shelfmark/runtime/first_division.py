@@ -134,4 +134,5 @@ def _tell(division: Division, notes: list[str]) -> None:
     for warning in folders.warnings:
         warn(warning)
     if bad := division.unreadable:
-        warn(f"{len(bad):,} pictures cannot be read and are left out ({reasons_told(bad)}):{first_told(bad)}")
+        pictures = "picture" if len(bad) == 1 else "pictures"
+        warn(f"{len(bad):,} {pictures} cannot be read, left out ({reasons_told(bad)}):{first_told(bad)}")

@@ -16,6 +16,7 @@ from shelfmark.config.overrides import Override
 from shelfmark.config.reasoned import Reasoned, reasoned_yaml
 from shelfmark.core import dist
 from shelfmark.core.cores import num_cores
+from shelfmark.core.door import command_line
 from shelfmark.core.text_safety import printable
 from shelfmark.data.real_roots import folders_behind_links
 from shelfmark.data.sources import FileSource
@@ -159,7 +160,7 @@ def _text(home: ImageHome, run: str, division: Division, choices: Sequence[Choic
     header = printable(
         f"{sum(counts):,} training images of {len(counts):,} classes, {min(counts):,} to {max(counts):,} of each.\n"
         f"Written by `shelfmark train --images`, to be edited: the same command takes this file as it stands, and so"
-        f" does `python main.py --config {file}`. What it does not say is a default: docs/options.md."
+        f" does `{command_line('train', '--config', file)}`. What it does not say is a default: docs/options.md."
     )
     values = sorted((Reasoned(*choice) for choice in choices), key=lambda one: _place(one.option))
     return reasoned_yaml(header, values, base)

@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core import dist
+from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.data.class_map import ClassList
@@ -119,7 +120,7 @@ def _unfit(checkpoint: Checkpoint, recipe: Recipe) -> UserError:
     names = ", ".join(one.option for one in changed)
     return UserError(
         f"the weights in {checkpoint.folder} do not fit {'; '.join(map(str, changed))}. A trained model keeps its"
-        f" network. Leave {names} out, or train with it: `python main.py`."
+        f" network. Leave {names} out, or train with it: `{command_line('train')}`."
     )
 
 
