@@ -48,6 +48,7 @@ SETUPS = [
     Setup("resnet50", 128, 32, target=1.0),
     Setup("resnet50", 128, 32, target=1.0, precision="bf16"),
     Setup("tf_efficientnet_lite0", 128, 64, target=1.3),
+    Setup("tf_efficientnet_lite0", 128, 64, target=1.3, precision="bf16"),
 ]
 
 

@@ -77,9 +77,11 @@ def test_what_stored_features_cannot_serve_is_refused_by_the_recipe(words: list[
 
 
 def test_a_later_stage_may_mix_images_and_change_the_size() -> None:
-    recipe(
+    accepted = recipe(
         *CACHED,
         "model.freeze=[backbone]",
         "augment.sizes=[{from_epoch: 6, size_px: 128}]",
         "train.stages=[{from_epoch: 6, freeze: [], mixup: 0.2}]",
     )
+    assert cached_around(accepted, 5) == range(6)
+    assert cached_around(accepted, 6) is None

@@ -48,7 +48,7 @@ class Suspects:
     def accuracy(self) -> float:
         """The share of judged images to which the better judge, without their label, gives their class; 0 without any.
 
-        Low if the embedding is weak, or if so many labels are wrong.
+        A low share means a weak embedding, or many wrong labels.
         """
         if not self.judged.any():
             return 0.0

@@ -95,8 +95,10 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=3
 
 
 def is_first_to_say(text: str) -> bool:
-    """Whether this process is the first of those started with it to end with this error text. Joins no group: what is
-    wrong with a command line is found before there is one."""
+    """Whether no other process of this launch has ended with this error text before.
+
+    No process group is needed: errors of a command line are found before there is a group.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not (STORE in os.environ or _AGENT_STORE in os.environ):
         return True
     try:

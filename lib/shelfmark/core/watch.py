@@ -24,8 +24,8 @@ STALLED = ExitCode.STALLED
 _STORE_S = 20.0
 _NUM_FRAMES = 8
 _TOLD = "stall/told"
-# A main thread whose innermost Python frame is in one of these files waits for other processes. DistributedDataParallel
-# sums gradients inside the backward pass.
+# If the innermost Python frame of the main thread is in one of these files, the process waits for other processes. The
+# backward pass is among them, because DistributedDataParallel sums gradients there.
 _WAITING_IN = (
     os.path.join("torch", "distributed", ""),
     os.path.join("torch", "nn", "parallel", "distributed.py"),

@@ -176,7 +176,7 @@ def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str,
 
 
 def _hold_folders(tops: Iterable[str], above: str, pictures: Sequence[str]) -> bool:
-    """Whether the pictures of these folders all lie in folders within them, as those of classes do in a part."""
+    """Whether every picture of these folders lies in a subfolder, as in train/, where each class has a subfolder."""
     starts = tuple(f"{above}{top}/" for top in tops)
     return all("/" in path[len(above) :].split("/", 1)[1] for path in pictures if path.startswith(starts))
 

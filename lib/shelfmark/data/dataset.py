@@ -36,8 +36,9 @@ class ImageDataset(Dataset[Sample]):
     on_bad_image: `error` raises UnreadableImage. `skip` reports the picture in `Sample.bad`; with
     `replace_bad` (training) another picture takes its place, of the same class where one can be read, so
     that a batch keeps its shape; without (evaluation) the sample has no image. labels: (N,) int64, -1 for none;
-    None where no picture has one. max_pixels: larger pictures are unreadable. epochs: V of them, or none; with them, a
-    sample's image is (V, 3, H, W): the row as each of these epochs draws it first.
+    None where no picture has one. max_pixels: larger pictures are unreadable. epochs: numbers of
+    V epochs, or none. With them, the image of a sample is (V, 3, H, W): view v is the augmentation that the row gets
+    when epoch v of the list draws it for the first time.
     """
 
     def __init__(

@@ -37,7 +37,8 @@ def apply_lists(
 ) -> Table:
     """The table after the lists are applied; its sha256 changes if the table does.
 
-    keep: only the images of these files stay. drop: these images go, even if `keep` or `relabel` names them.
+    keep: files of images; all other images are left out. drop: files of images that are left out, even if `keep` or
+    `relabel` names them.
     relabel: if an image is named twice, the later line or file holds; two labels in one file are told.
     Raises a UserError for an image that the table does not have, or has more than one picture for.
     """

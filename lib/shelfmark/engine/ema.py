@@ -51,7 +51,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def restart(self, num_updates: int = 0) -> None:
-        """Begins with the present weights, as they are after so many updates."""
+        """The average becomes the present weights. num_updates: the updates so far, on which the warm-up depends."""
         for own, source in (self._averaged, self._copied):
             if own:
                 torch._foreach_copy_(own, source)

@@ -1,7 +1,7 @@
 """Whether bfloat16 pays on this CPU, for the network at hand.
 
-Matrix products and ordinary convolutions gain from AMX and AVX512-BF16, depthwise convolutions lose: ResNet-50 trained
-1.8 times as fast in bfloat16 on a CPU with AVX512-BF16, tf_efficientnet_lite0 0.6 times. So a trial decides.
+Matrix products and ordinary convolutions gain from AMX and AVX512-BF16, depthwise convolutions lose, so a
+trial decides. `make bench-training` has ResNet-50 and tf_efficientnet_lite0 in both precisions.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def precision_of_training(name: str, backbone: nn.Module, size_px: int, device: 
 def bf16_gain(backbone: nn.Module, size_px: int) -> float:
     """Seconds of a forward and a backward pass in float32, over those in bfloat16, on one core of this CPU.
 
-    The batch has four images of at most 128 px, or one of size_px where the backbone takes no other size. 0 where it
-    takes none of these: the training itself says why. The processor time of the thread is measured, which other
-    programs disturb little. The backbone and the random state stay as they are.
+    The batch has four images of at most 128 px, or one of size_px where the backbone takes no other size. 0 where the
+    backbone takes none of these images: the training will raise the error. Measured is the processor time of the
+    thread, which other programs disturb little. The backbone and the random state stay as they are.
     """
     trial, threads = copy.deepcopy(backbone).cpu(), torch.get_num_threads()
     # Also if the backbone is frozen at first: the choice is for the whole run.

@@ -158,7 +158,10 @@ class TrainStep:
         return (images, labels) if self.mixing is None else self.mixing(images, labels, step, dist.rank())
 
     def _losses(self, outputs: Outputs, labels: Tensor, step: int, share: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of these rows, each times its share of the batch; a share that is not there is 1."""
+        """The losses of these rows, each times its entry in `share`, the part of the batch that the rows are.
+
+        A loss without an entry keeps its value.
+        """
         losses = {term.name: term.value(outputs, labels, step) for term in self._terms_for(labels, step)}
         return {name: loss * share[name].to(loss) if name in share else loss for name, loss in losses.items()}
 
