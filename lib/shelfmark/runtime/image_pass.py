@@ -33,7 +33,7 @@ PassOutput = Literal["features", "logits", "backbone"]
 
 
 CPU_BATCH = 32
-"""Images that a CPU passes at a time: with 128, whose activations fit into no cache, each takes twice as long."""
+"""Images that a CPU passes at a time. The activations of a larger batch fit into no cache, which is slower."""
 
 
 class PassedBatch(NamedTuple):
