@@ -99,9 +99,17 @@ def test_what_the_user_sets_wins_and_other_choices_follow_it() -> None:
     asked = {"optim.lr": 0.02, "train.batch_size": 64, "data.input_size_px": 128}
     values, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER, asked=asked))
     assert {option: values[option] for option in asked} == asked
-    # A tenth of the rate that was asked for; and 64 are enough for batch norm.
+    # A tenth of the rate that was asked for.
     assert values["train.stages"][0]["lr"] == pytest.approx(0.002)
-    assert "model.freeze_bn" not in values
+
+
+def test_only_batch_norms_that_have_learned_before_keep_their_statistics() -> None:
+    learned, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER))
+    asked, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER, asked={"model.freeze_bn": False}))
+    fresh, _ = planned(Facts((15,) * 12, 40, 348))
+    assert learned["model.freeze_bn"] is True
+    assert asked["model.freeze_bn"] is False
+    assert "model.freeze_bn" not in fresh
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3, 5, 8])

@@ -37,7 +37,6 @@ _ROUND_PX = 32
 _SMALLEST_PX = 64
 _TRAIN_PART = 0.86
 """Of the size in evaluation, for training: random crops enlarge a product by about as much."""
-_FEW_FOR_BATCH_NORM = 32
 
 
 def choose_network(facts: Facts) -> list[Choice]:
@@ -64,8 +63,9 @@ def choose_network(facts: Facts) -> list[Choice]:
                 f"{train_px} pixels in training: random crops show products larger, so they look as in evaluation",
             )
         )
-    if weights and facts.value("train.batch_size", batch_size) < _FEW_FOR_BATCH_NORM:
-        choices.append(Choice("model.freeze_bn", True, "a batch is too small to learn the statistics of pictures from"))
+    if weights:
+        why = "batch norms, if the backbone has any, keep their statistics: a short training would spoil them"
+        choices.append(Choice("model.freeze_bn", True, why))
     return [choice._replace(value=facts.value(choice.option, choice.value)) for choice in choices]
 
 
