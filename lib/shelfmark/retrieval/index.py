@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from shelfmark.core.columns import Column, joined, taken
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.core.types import Array
 from shelfmark.retrieval.index_kinds import KINDS, check_room, choose_kind, parameters_for
 from shelfmark.retrieval.neighbours import Neighbours
-from shelfmark.retrieval.stores import IvfStore, Layout, VectorStore, new_store
+from shelfmark.retrieval.stores import IvfStore, Layout, Place, VectorStore, new_store
 from shelfmark.retrieval.vectors import METRICS, comparable
 
 _BLOCK_ROWS = 65536
@@ -29,22 +30,29 @@ _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The labels, ids and paths of N vectors. labels: (N,) int64, -1 for none. names: label -> name, of some labels."""
+    """The labels, ids and paths of N vectors. labels: (N,) int64, -1 for none.
+
+    names, groups: label -> name of the class, and of its group; of some labels. columns: (N,) further values by name.
+    """
 
     ids: Strings
     labels: np.ndarray
     paths: Strings
     names: Mapping[int, str] = field(default_factory=dict)
+    groups: Mapping[int, str] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> Records:
-        """The records at `rows`, in that order, with the names of their labels alone."""
+        """The records at `rows` (n,) integers, in that order, with the names and groups of their labels alone."""
         labels = self.labels[rows]
         kept = set(np.unique(labels).tolist())
-        names = {label: name for label, name in self.names.items() if label in kept}
-        return Records(self.ids.take(rows), labels, self.paths.take(rows), names)
+        names, groups = (
+            {label: name for label, name in known.items() if label in kept} for known in (self.names, self.groups)
+        )
+        return Records(self.ids.take(rows), labels, self.paths.take(rows), names, groups, taken(self.columns, rows))
 
     def require_new(self, more: Records) -> None:
         """Raises a UserError if an id of `more` is among these already, or twice in `more`."""
@@ -61,7 +69,7 @@ class Records:
             own.add(one)
 
     def followed_by(self, more: Records) -> Records:
-        """These records, then `more`. UserError: a label has another name in `more`."""
+        """These records, then `more`, whose groups hold for all. UserError: a label has another name in `more`."""
         for label, name in more.names.items():
             if self.names.get(label, name) != name:
                 raise UserError(
@@ -69,10 +77,12 @@ class Records:
                     " Both must be numbered by one list of classes."
                 )
         return Records(
-            _joined(self.ids, more.ids),
+            Strings.joined([self.ids, more.ids]),
             np.concatenate([self.labels, more.labels]),
-            _joined(self.paths, more.paths),
+            Strings.joined([self.paths, more.paths]),
             {**self.names, **more.names},
+            {**self.groups, **more.groups},
+            joined([(self.columns, len(self)), (more.columns, len(more))]),
         )
 
 
@@ -93,11 +103,13 @@ class Index:
         parameters: Mapping[str, int] | None = None,
         seed: int = 0,
         facts: Mapping[str, Any] | None = None,
+        place: Place | None = None,
     ) -> Index:
         """An index of vectors (N, D), which may be a memory map: they are read block by block.
 
         kind: `auto` takes `choose_kind`'s. parameters: some of the kind's, in place of the defaults, see
-        `parameters_for`. seed: of the sample that the ivf kinds learn their centres from.
+        `parameters_for`. seed: of the sample that the ivf kinds learn their centres from. place: of another store than
+        a file of faiss.
         """
         choose("kind", kind, ("auto", *KINDS))
         choose("metric", metric, METRICS)
@@ -105,15 +117,19 @@ class Index:
         if not num_vectors:
             raise UserError("There is nothing to build an index of: no vector was given.")
         if kind == "auto":
-            kind, _ = choose_kind(num_vectors, dim)
+            kind, _ = choose_kind(num_vectors, dim, place is not None)
         layout = Layout(kind, metric, parameters_for(kind, num_vectors, dim, parameters), num_vectors)
         nothing = Records(Strings.of([]), np.empty(0, np.int64), Strings.of([]))
-        index = cls(new_store(layout, dim, seed), nothing, facts or {})
         _check_lengths(records, num_vectors)
         nothing.require_new(records)
-        if isinstance(index.store, IvfStore):
-            index.store.train(index._ready(_sample(vectors, layout.parameters["num_lists"], seed)))
-        index.add(vectors, records)
+        index = cls(new_store(layout, dim, seed, place), nothing, facts or {})
+        try:
+            if isinstance(index.store, IvfStore):
+                index.store.train(index._ready(_sample(vectors, layout.parameters["num_lists"], seed)))
+            index.add(vectors, records)
+        except BaseException:
+            index.store.discard()
+            raise
         return index
 
     def __len__(self) -> int:
@@ -132,14 +148,14 @@ class Index:
         self._check_dim(vectors)
         _check_lengths(records, len(vectors))
         self.records.require_new(records)
-        joined = self.records.followed_by(records)
+        all_records = self.records.followed_by(records)
         check_room(self.layout.kind, len(self) + self.store.num_dead + len(records))
         # All blocks are checked before the first is added: a NaN in the last block must not leave half of them added.
         for start in range(0, len(vectors), _BLOCK_ROWS):
             self._ready(vectors[start : start + _BLOCK_ROWS])
         for start in range(0, len(vectors), _BLOCK_ROWS):
             self.store.add(self._ready(vectors[start : start + _BLOCK_ROWS]))
-        self.records = joined
+        self.records = all_records
 
     def remove(self, rows: np.ndarray) -> None:
         """Takes out the vectors at `rows` (integers or a mask). Later rows move up."""
@@ -148,17 +164,18 @@ class Index:
         self.store.remove(self.store.ids[gone])
         self.records = self.records.take(np.flatnonzero(~gone))
 
-    def search(self, query: Array, k: int) -> Neighbours[np.ndarray]:
+    def search(self, query: Array, k: int, among: np.ndarray | None = None) -> Neighbours[np.ndarray]:
         """The k nearest rows of each of query (Q, D), ordered as by `retrieval.search`.
 
-        Scores of ivf_pq are those of compressed vectors. Several threads may search at once.
+        among: (n,) rising rows, the only ones that are searched. Scores of ivf_pq are those of compressed vectors.
+        Several threads may search at once.
         """
         if k < 1:
             raise UserError(f"k={k}: ask for at least one neighbour.")
         self._check_dim(query)
-        if not len(self):
+        if not len(self) or (among is not None and not len(among)):
             return Neighbours(np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), -1))
-        scores, ids = self.store.search(self._ready(query), k)
+        scores, ids = self.store.search(self._ready(query), k, None if among is None else self.store.ids[among])
         rows = np.where(ids < 0, -1, np.searchsorted(self.store.ids, ids))
         order = np.lexsort((np.where(rows < 0, len(self), rows), -scores))
         return Neighbours(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
@@ -215,8 +232,3 @@ def _sample(vectors: np.ndarray, num_lists: int, seed: int) -> np.ndarray:
         return vectors
     drawn = numpy_generator(seed, "index_sample").choice(len(vectors), size, replace=False)
     return vectors[np.sort(drawn)]
-
-
-def _joined(first: Strings, second: Strings) -> Strings:
-    offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
-    return Strings(np.concatenate([first.data, second.data]), offsets)

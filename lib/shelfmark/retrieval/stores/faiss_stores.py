@@ -20,9 +20,11 @@ from shelfmark.retrieval.neighbours import Neighbours
 from shelfmark.retrieval.stores.store import Layout, VectorStore
 
 _DEAD_PART, _GROWTH = 0.2, 4
+# A graph reads the vectors of all neighbours of a candidate: so many candidates cost as much as to compare all.
+_MANY_PARTS = 0.1
 
 
-def new_store(layout: Layout, dim: int, seed: int) -> VectorStore:
+def new_faiss_store(layout: Layout, dim: int, seed: int) -> VectorStore:
     """An empty store. An `IvfStore`, for the ivf kinds, must be trained before vectors are added."""
     faiss = _faiss()
     measure = faiss.METRIC_L2 if layout.metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
@@ -36,7 +38,7 @@ def new_store(layout: Layout, dim: int, seed: int) -> VectorStore:
     return IvfStore(layout, _lists(layout, faiss.IndexFlat(dim, measure), measure, seed), nothing)
 
 
-def read_store(file: Path, layout: Layout, ids: np.ndarray) -> VectorStore:
+def read_faiss_store(file: Path, layout: Layout, ids: np.ndarray) -> VectorStore:
     """Reads the file that a store's `write` wrote. Check its hash before: faiss trusts the content."""
     try:
         structure = _faiss().read_index(str(file))
@@ -47,6 +49,8 @@ def read_store(file: Path, layout: Layout, ids: np.ndarray) -> VectorStore:
 
 class _FaissStore:
     """structure: a faiss index; faiss has no types to name."""
+
+    file_name = "index.faiss"
 
     def __init__(self, layout: Layout, structure: Any, ids: np.ndarray) -> None:
         self.layout, self.structure, self.ids = layout, structure, ids
@@ -66,6 +70,15 @@ class _FaissStore:
         """Writes faiss's own format."""
         _faiss().write_index(self.structure, str(file))
 
+    def settle(self) -> None:
+        """The file is all there is."""
+
+    def discard(self) -> None:
+        """Nothing lies outside of memory."""
+
+    def facts(self) -> dict[str, str | int]:
+        return {}
+
     def _ask(self, query: np.ndarray, k: int, settings: Any) -> Neighbours[np.ndarray]:
         # faiss.contrib.torch_utils, which pytorch-metric-learning imports, replaces `search` by one without `params`.
         searched = getattr(self.structure, "search_numpy", self.structure.search)
@@ -75,6 +88,11 @@ class _FaissStore:
             scores = -np.sqrt(np.maximum(scores, 0))
         scores[ids < 0] = -np.inf
         return Neighbours(scores, ids)
+
+    def _nearest(self, query: np.ndarray, vectors: np.ndarray, k: int) -> Neighbours[np.ndarray]:
+        """Compares a query with each of vectors (n, D)."""
+        # The vectors are of length 1 already where the metric is cosine.
+        return search(query, vectors, k, metric="dot" if self.layout.metric == "cosine" else self.layout.metric)
 
 
 class FlatStore(_FaissStore):
@@ -89,10 +107,11 @@ class FlatStore(_FaissStore):
         self.structure.remove_ids(_faiss().IDSelectorBatch(ids))
         self.ids = np.arange(self.structure.ntotal)
 
-    def search(self, query: np.ndarray, k: int) -> Neighbours[np.ndarray]:
-        # The vectors are of length 1 already where the metric is cosine.
-        metric = "dot" if self.layout.metric == "cosine" else self.layout.metric
-        return search(query, self.vectors(), k, metric=metric)
+    def search(self, query: np.ndarray, k: int, among: np.ndarray | None = None) -> Neighbours[np.ndarray]:
+        if among is None:
+            return self._nearest(query, self.vectors(), k)
+        found = self._nearest(query, self.vectors()[among], k)
+        return Neighbours(found.scores, np.where(found.ids < 0, -1, among[found.ids]))
 
     def vectors(self) -> np.ndarray:
         if not len(self.ids):
@@ -113,11 +132,19 @@ class HnswStore(_FaissStore):
     def remove(self, ids: np.ndarray) -> None:
         self.ids = np.setdiff1d(self.ids, ids, assume_unique=True)
 
-    def search(self, query: np.ndarray, k: int) -> Neighbours[np.ndarray]:
-        settings: dict[str, Any] = {"efSearch": max(self.layout.parameters["ef_search"], k)}
-        if self.num_dead:
+    def search(self, query: np.ndarray, k: int, among: np.ndarray | None = None) -> Neighbours[np.ndarray]:
+        candidates = max(self.layout.parameters["ef_search"], k)
+        if among is not None:
+            # The graph is walked whatever is selected: what a search comes by must have enough of the selected ones.
+            candidates = int(np.ceil(candidates * len(self.ids) / len(among)))
+        if among is not None and candidates >= _MANY_PARTS * len(among):
+            found = self._nearest(query, self.structure.reconstruct_batch(among), k)
+            return Neighbours(found.scores, np.where(found.ids < 0, -1, among[found.ids]))
+        settings: dict[str, Any] = {"efSearch": candidates}
+        if self.num_dead or among is not None:
             # faiss keeps a pointer into the mask: it has to live as long as the search.
-            mask = np.packbits(np.bincount(self.ids, minlength=self.structure.ntotal).astype(bool), bitorder="little")
+            chosen = self.ids if among is None else among
+            mask = np.packbits(np.bincount(chosen, minlength=self.structure.ntotal).astype(bool), bitorder="little")
             settings["sel"] = _faiss().IDSelectorBitmap(mask)
         return self._ask(query, k, _faiss().SearchParametersHNSW(**settings))
 
@@ -152,8 +179,15 @@ class IvfStore(_FaissStore):
         self.structure.remove_ids(_faiss().IDSelectorBatch(ids))
         self.ids = np.setdiff1d(self.ids, ids, assume_unique=True)
 
-    def search(self, query: np.ndarray, k: int) -> Neighbours[np.ndarray]:
-        return self._ask(query, k, _faiss().SearchParametersIVF(nprobe=self.layout.parameters["num_probes"]))
+    def search(self, query: np.ndarray, k: int, among: np.ndarray | None = None) -> Neighbours[np.ndarray]:
+        num_probes = self.layout.parameters["num_probes"]
+        if among is None:
+            return self._ask(query, k, _faiss().SearchParametersIVF(nprobe=num_probes))
+        # Of the selected vectors as many are looked at as of all without a selection.
+        more = int(np.ceil(num_probes * len(self.ids) / len(among)))
+        chosen = _faiss().IDSelectorBatch(among)
+        settings = _faiss().SearchParametersIVF(nprobe=min(more, self.layout.parameters["num_lists"]), sel=chosen)
+        return self._ask(query, k, settings)
 
     def vectors(self) -> np.ndarray:
         if not len(self.ids):
