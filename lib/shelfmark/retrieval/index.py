@@ -7,7 +7,7 @@ flat compares a query with every vector; the other kinds look at a part of the v
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,16 @@ from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.core.types import Array
-from shelfmark.retrieval.index_kinds import KINDS, check_room, choose_kind, parameters_for
+from shelfmark.retrieval.effort import EFFORT, Promise, choose_effort
+from shelfmark.retrieval.index_kinds import KINDS, PQ_CENTRES, check_room, choose_kind, parameters_for
 from shelfmark.retrieval.neighbours import Neighbours
+from shelfmark.retrieval.recall import NUM_QUERIES, drawn, exact_sample
 from shelfmark.retrieval.stores import IvfStore, Layout, Place, VectorStore, new_store
 from shelfmark.retrieval.vectors import METRICS, comparable
 
 _BLOCK_ROWS = 65536
 _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536
+_FEWEST_PER_QUERY, _QUERIES = 4, "index_queries"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +90,22 @@ class Records:
 
 
 class Index:
-    """Vectors in a store, row by row beside their records. facts: where they come from, such as checkpoint_sha256."""
+    """Vectors in a store, row by row beside their records. facts: where they come from, such as checkpoint_sha256.
 
-    def __init__(self, store: VectorStore, records: Records, facts: Mapping[str, Any]) -> None:
+    num_built: how many of the rows, the first ones, came with the build. promise: the recall that was measured then;
+    None for a kind that reads all, for parameters that were given, and for an index of an earlier version.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        records: Records,
+        facts: Mapping[str, Any],
+        num_built: int = 0,
+        promise: Promise | None = None,
+    ) -> None:
         self.store, self.records, self.facts = store, records, dict(facts)
+        self.num_built, self.promise = num_built, promise
 
     @classmethod
     def build(
@@ -108,8 +123,9 @@ class Index:
         """An index of vectors (N, D), which may be a memory map: they are read block by block.
 
         kind: `auto` takes `choose_kind`'s. parameters: some of the kind's, in place of the defaults, see
-        `parameters_for`. seed: of the sample that the ivf kinds learn their centres from. place: of another store than
-        a file of faiss.
+        `parameters_for`. How much a search reads is found by trial, unless it is among them: see `choose_effort`.
+        seed: of the sample that the ivf kinds learn their centres from, and of the queries of the trial.
+        place: of the database that the vectors go to, in place of a file of faiss.
         """
         choose("kind", kind, ("auto", *KINDS))
         choose("metric", metric, METRICS)
@@ -124,9 +140,7 @@ class Index:
         nothing.require_new(records)
         index = cls(new_store(layout, dim, seed, place), nothing, facts or {})
         try:
-            if isinstance(index.store, IvfStore):
-                index.store.train(index._ready(_sample(vectors, layout.parameters["num_lists"], seed)))
-            index.add(vectors, records)
+            index._fill(vectors, records, seed, chooses_effort=EFFORT.get(kind, "") not in (parameters or {}))
         except BaseException:
             index.store.discard()
             raise
@@ -151,10 +165,10 @@ class Index:
         all_records = self.records.followed_by(records)
         check_room(self.layout.kind, len(self) + self.store.num_dead + len(records))
         # All blocks are checked before the first is added: a NaN in the last block must not leave half of them added.
-        for start in range(0, len(vectors), _BLOCK_ROWS):
-            self._ready(vectors[start : start + _BLOCK_ROWS])
-        for start in range(0, len(vectors), _BLOCK_ROWS):
-            self.store.add(self._ready(vectors[start : start + _BLOCK_ROWS]))
+        for _ in self._blocks(vectors):
+            pass
+        for _, block in self._blocks(vectors):
+            self.store.add(block)
         self.records = all_records
 
     def remove(self, rows: np.ndarray) -> None:
@@ -163,6 +177,7 @@ class Index:
         gone[rows] = True
         self.store.remove(self.store.ids[gone])
         self.records = self.records.take(np.flatnonzero(~gone))
+        self.num_built -= int(gone[: self.num_built].sum())
 
     def search(self, query: Array, k: int, among: np.ndarray | None = None) -> Neighbours[np.ndarray]:
         """The k nearest rows of each of query (Q, D), ordered as by `retrieval.search`.
@@ -184,12 +199,30 @@ class Index:
         """(N, D) float32, as they are compared: of length 1 for cosine. ivf_pq gives them after its compression."""
         return self.store.vectors()
 
+    def _fill(self, vectors: np.ndarray, records: Records, seed: int, chooses_effort: bool) -> None:
+        """Adds what a new index is built of. chooses_effort: find by trial how much a search reads."""
+        trained, held_out = _divided(len(vectors), self.layout, seed)
+        if isinstance(self.store, IvfStore):
+            self.store.train(self._ready(vectors if len(trained) == len(vectors) else vectors[trained]))
+        self.add(vectors, records)
+        self.num_built = len(vectors)
+        if self.layout.kind in EFFORT and chooses_effort and len(held_out):
+            # In a new store the ids are the rows.
+            sample = exact_sample(held_out, self._ready(vectors[held_out]), self._blocks(vectors), self.layout.metric)
+            self.promise = None if sample is None else choose_effort(self.store, sample)
+
     def _check_dim(self, vectors: Array) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise UserError(
                 f"vectors are {tuple(vectors.shape)}; the index holds vectors of {self.dim} dimensions."
                 " Both must come from the same checkpoint."
             )
+
+    def _blocks(self, vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The rows of vectors (N, D) in blocks, and the vectors as they are compared."""
+        for start in range(0, len(vectors), _BLOCK_ROWS):
+            block = self._ready(vectors[start : start + _BLOCK_ROWS])
+            yield np.arange(start, start + len(block)), block
 
     def _ready(self, vectors: Array) -> np.ndarray:
         if isinstance(vectors, np.ndarray):
@@ -226,9 +259,15 @@ def _check_lengths(records: Records, num_vectors: int) -> None:
         )
 
 
-def _sample(vectors: np.ndarray, num_lists: int, seed: int) -> np.ndarray:
-    size = max(_TRAINED_PER_LIST * num_lists, _FEWEST_TRAINED)
-    if len(vectors) <= size:
-        return vectors
-    drawn = numpy_generator(seed, "index_sample").choice(len(vectors), size, replace=False)
-    return vectors[np.sort(drawn)]
+def _divided(num_vectors: int, layout: Layout, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that centres are learned from, and rows that they have not seen, for a trial; none of few vectors."""
+    if "num_lists" not in layout.parameters:
+        return np.arange(0), drawn(num_vectors, min(NUM_QUERIES, num_vectors // _FEWEST_PER_QUERY), seed, _QUERIES)
+    least = PQ_CENTRES if layout.kind == "ivf_pq" else layout.parameters["num_lists"]
+    num_held = min(NUM_QUERIES, num_vectors // _FEWEST_PER_QUERY, max(0, num_vectors - least))
+    size = min(max(_TRAINED_PER_LIST * layout.parameters["num_lists"], _FEWEST_TRAINED), num_vectors - num_held)
+    if size == num_vectors:
+        return np.arange(num_vectors), np.arange(0)
+    trained = np.sort(numpy_generator(seed, "index_sample").choice(num_vectors, size, replace=False))
+    others = np.setdiff1d(np.arange(num_vectors), trained, assume_unique=True)
+    return trained, others[drawn(len(others), num_held, seed, _QUERIES)]

@@ -4,10 +4,12 @@ index.faiss    the store, in faiss's own format; or, where the vectors are in a 
 rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
                (N + 1,) offsets; column_0, column_1, ...: those that the manifest names, as (N,) int64 or as bytes with
                offsets
-manifest.json  format_version kind metric dim num_vectors num_trained parameters names groups columns facts, files
-               (sizes and hashes of the other two), digest (of the rest of the manifest)
+manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files (sizes and hashes of
+               the other two), digest (of the rest of the manifest); groups (of classes), columns (their names),
+               num_built (of the rows, how many came with the build), num_removed (vectors in index.faiss that were
+               removed), recall (of the build, or null)
 
-Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone.
+Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone. The names from groups on may be missing.
 """
 
 from __future__ import annotations
@@ -37,8 +39,10 @@ from shelfmark.core.manifests import (
     write_manifest,
 )
 from shelfmark.core.strings import Strings
+from shelfmark.retrieval.effort import Promise
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_kinds import KINDS
+from shelfmark.retrieval.recall import PLACES, Recall
 from shelfmark.retrieval.stores import FAISS_FILE, MILVUS_FILE, Layout, Place, read_store
 
 FORMAT_VERSION = 2
@@ -89,7 +93,10 @@ def write_index(folder: Path, index: Index) -> None:
             "dim": index.dim,
             "num_vectors": len(index),
             "num_trained": layout.num_trained,
+            "num_built": index.num_built,
+            "num_removed": index.store.num_dead,
             "parameters": layout.parameters,
+            "recall": recall_facts(index.promise),
             "facts": index.facts,
             "files": {name: file_facts(part / name, in_blocks=name == FAISS_FILE) for name in (structure, ROWS)},
             "names": {str(label): name for label, name in sorted(records.names.items())},
@@ -98,6 +105,15 @@ def write_index(folder: Path, index: Index) -> None:
         }
         write_manifest(part / MANIFEST, manifest)
     index.store.settle()
+
+
+def recall_facts(promise: Promise | None) -> dict[str, Any] | None:
+    """The recall of an index as its manifest and `index info` tell it."""
+    if promise is None:
+        return None
+    measured = promise.measured
+    values = {"measured": measured.value, "error": measured.error, "num_queries": measured.num_queries}
+    return {"k": PLACES, "promised": promise.promised, **values}
 
 
 def read_index(folder: Path, place: Place | None = None) -> Index:
@@ -126,7 +142,19 @@ def _read(folder: Path, place: Place | None) -> Index:
             f"{folder} does not fit together: {len(records)} rows of {store.dim} dimensions, but its manifest says"
             f" {manifest['num_vectors']} of {manifest['dim']}. {_REMAKE}"
         )
-    return Index(store, records, manifest["facts"])
+    return Index(store, records, manifest["facts"], *_told_of_build(manifest, serials))
+
+
+def _told_of_build(manifest: dict[str, Any], serials: np.ndarray) -> tuple[int, Promise | None]:
+    if "num_built" not in manifest:
+        # Ids rise as vectors are added. In flat a removal numbers them anew, so there it is the most that it can be.
+        return int(np.searchsorted(serials, manifest["num_trained"])), None
+    told = manifest["recall"]
+    if told is None:
+        return manifest["num_built"], None
+    return manifest["num_built"], Promise(
+        told["promised"], Recall(told["measured"], told["error"], told["num_queries"])
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

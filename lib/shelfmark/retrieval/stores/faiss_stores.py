@@ -6,6 +6,8 @@ from hnsw it cannot remove. In the ivf kinds the store gives each vector an id w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from shelfmark.retrieval.stores.store import Layout, VectorStore
 _DEAD_PART, _GROWTH = 0.2, 4
 # A graph reads the vectors of all neighbours of a candidate: so many candidates cost as much as to compare all.
 _MANY_PARTS = 0.1
+_BLOCK_ROWS = 65536
 
 
 def new_faiss_store(layout: Layout, dim: int, seed: int) -> VectorStore:
@@ -63,8 +66,19 @@ class _FaissStore:
     def num_dead(self) -> int:
         return self.structure.ntotal - len(self.ids)
 
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self.ids), _BLOCK_ROWS):
+            ids = self.ids[start : start + _BLOCK_ROWS]
+            yield ids, self._vectors_of(ids)
+
+    def held_ids(self) -> np.ndarray:
+        return np.arange(self.structure.ntotal)
+
     def hints(self) -> list[str]:
         return []
+
+    def _vectors_of(self, ids: np.ndarray) -> np.ndarray:
+        return self.structure.reconstruct_batch(ids)
 
     def write(self, file: Path) -> None:
         """Writes faiss's own format."""
@@ -156,7 +170,7 @@ class HnswStore(_FaissStore):
             return []
         return [
             f"{self.num_dead:,} of {self.structure.ntotal:,} vectors are removed ones, which hnsw only passes over;"
-            " build the index again to be rid of them"
+            " `shelfmark index compact` frees them"
         ]
 
 
@@ -192,18 +206,39 @@ class IvfStore(_FaissStore):
     def vectors(self) -> np.ndarray:
         if not len(self.ids):
             return np.empty((0, self.dim), np.float32)
-        self.structure.set_direct_map_type(_faiss().DirectMap.Hashtable)
-        vectors = self.structure.reconstruct_batch(self.ids)
-        self.structure.set_direct_map_type(_faiss().DirectMap.NoMap)
-        return vectors
+        with self._places():
+            return self._vectors_of(self.ids)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        with self._places():
+            yield from super().blocks()
+
+    def held_ids(self) -> np.ndarray:
+        lists, ids = self.structure.invlists, [np.empty(0, np.int64)]
+        for number in range(lists.nlist):
+            if size := lists.list_size(number):
+                ids.append(_faiss().rev_swig_ptr(lists.get_ids(number), size).copy())
+        return np.sort(np.concatenate(ids))
 
     def hints(self) -> list[str]:
         if len(self.ids) <= _GROWTH * self.layout.num_trained:
             return []
+        again = (
+            "build the index again" if self.layout.kind == "ivf_pq" else "`shelfmark index compact` lays them out anew"
+        )
         return [
-            f"the lists were laid out for {self.layout.num_trained:,} vectors and hold {len(self.ids):,};"
-            " build the index again for as quick an answer as before"
+            f"the lists were laid out for {self.layout.num_trained:,} vectors and hold {len(self.ids):,}; {again},"
+            " for as quick an answer as before"
         ]
+
+    @contextmanager
+    def _places(self) -> Iterator[None]:
+        """Lets vectors be read by their ids."""
+        self.structure.set_direct_map_type(_faiss().DirectMap.Hashtable)
+        try:
+            yield
+        finally:
+            self.structure.set_direct_map_type(_faiss().DirectMap.NoMap)
 
 
 _CLASSES: dict[str, type[FlatStore] | type[HnswStore] | type[IvfStore]] = {

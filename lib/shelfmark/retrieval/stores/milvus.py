@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ class MilvusStore:
 
     @property
     def num_dead(self) -> int:
-        return max(0, self.num_stored() - len(self.ids))
+        """Milvus frees the room itself."""
+        return 0
 
     def num_stored(self) -> int:
         """The number of vectors in the collection."""
@@ -177,6 +178,11 @@ class MilvusStore:
                 queries = queries[~(is_settled | is_all | (width == _MOST_CANDIDATES))]
                 width *= _WIDER
         return Neighbours(scores, ids)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Without the vectors that Milvus lacks."""
+        for start in range(0, len(self.ids), _BLOCK_IDS):
+            yield self._vectors_of(self.ids[start : start + _BLOCK_IDS])
 
     def vectors(self) -> np.ndarray:
         found, vectors = self._vectors_of(self.ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,14 @@ class VectorStore(Protocol):
 
     def vectors(self) -> np.ndarray:
         """(N, D) float32, in the order of ids; approximate ones where the store compresses. May be a view."""
+        ...
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`ids` and `vectors()` in parts, ids (n,) and vectors (n, D), without ever holding all vectors."""
+        ...
+
+    def held_ids(self) -> np.ndarray:
+        """The ids that are in the structure itself, rising, whatever `ids` says; removed ones that take room too."""
         ...
 
     def hints(self) -> list[str]:
