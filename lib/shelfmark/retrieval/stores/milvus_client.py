@@ -77,7 +77,7 @@ def _opened(place: Place) -> _Opened:
     if place.file is not None:
         served = _Served(place.file)
         try:
-            return _Opened(module.MilvusClient(uri=f"unix:{served.socket}"), served)
+            return _Opened(module.MilvusClient(uri=f"unix:{served.socket}", dedicated=True), served)
         except BaseException:
             served.close()
             raise
@@ -86,7 +86,13 @@ def _opened(place: Place) -> _Opened:
         warn(f"the token goes to {place} unencrypted: anyone between can read it. milvus+tls:// encrypts")
     try:
         client = module.MilvusClient(
-            uri=place.uri, token=secret, db_name=place.database, secure=place.is_secure, timeout=_CONNECT_S
+            uri=place.uri,
+            token=secret,
+            db_name=place.database,
+            secure=place.is_secure,
+            timeout=_CONNECT_S,
+            # Else one that was closed is still used.
+            dedicated=True,
         )
     except module.MilvusException as error:
         refusal = f" If it wants a token, set {TOKEN}, or {TOKEN_FILE} to a file with it." if not secret else ""
@@ -145,8 +151,9 @@ def _pymilvus(place: Place) -> Any:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import pymilvus
 
-    # It writes what it raises, with a traceback, to standard error too.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
+    # They write what they raise, with a traceback, to standard error too.
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return pymilvus
 
 
@@ -165,7 +172,6 @@ def _milvus_lite(file: Path) -> tuple[Any, type[Exception]]:
     from milvus_lite.adapter.grpc.server import start_server_in_thread
     from milvus_lite.exceptions import DataDirLockedError
 
-    logging.getLogger("milvus_lite").setLevel(logging.CRITICAL + 1)
     return start_server_in_thread, DataDirLockedError
 
 
