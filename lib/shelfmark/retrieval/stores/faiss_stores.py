@@ -189,7 +189,9 @@ class IvfStore(_FaissStore):
     def hints(self) -> list[str]:
         if len(self.ids) <= _GROWTH * self.layout.num_trained:
             return []
-        again = "build the index again" if self.layout.kind == "ivf_pq" else "`shelfmark index compact` lays them out anew"
+        again = (
+            "build the index again" if self.layout.kind == "ivf_pq" else "`shelfmark index compact` lays them out anew"
+        )
         return [
             f"the lists were laid out for {self.layout.num_trained:,} vectors and hold {len(self.ids):,}; {again},"
             " for as quick an answer as before"
