@@ -8,6 +8,7 @@ from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
+from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
@@ -17,6 +18,7 @@ COMMANDS = {
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **INDEX_COMMANDS,
+    **INDEX_LIFE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,
     **DATA_COMMANDS,

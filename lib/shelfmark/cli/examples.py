@@ -38,13 +38,20 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",
+        f"shelfmark index build {_BEST} --out index --store milvus://shop.db",
     ),
     "index add": ("shelfmark index add --index index --images new_product --label 90 --class-name 'Oat milk'",),
     "index remove": ("shelfmark index remove --index index --labels 90",),
     "index info": ("shelfmark index info --index index",),
+    "index verify": ("shelfmark index verify index", "shelfmark index verify index --json"),
+    "index compact": ("shelfmark index compact index",),
     "index export": ("shelfmark index export --index index --format parquet --out vectors.parquet",),
     "index search": ("shelfmark index search --index index photo.jpg",),
-    "search": ("shelfmark search --index index photo.jpg", "shelfmark search --index index photographs --k 20 --json"),
+    "search": (
+        "shelfmark search --index index photo.jpg",
+        "shelfmark search --index index photographs --k 20 --json",
+        "shelfmark search --index index photo.jpg --where group=tea",
+    ),
     "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
     "discover": (
         "shelfmark discover --config discovery/shop --smoke",

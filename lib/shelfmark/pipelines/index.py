@@ -20,12 +20,13 @@ from shelfmark.core.together import from_main, together
 from shelfmark.predictions.answers import of_errors
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
-from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
+from shelfmark.retrieval.index_files import read_index, read_manifest, recall_facts, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
 from shelfmark.retrieval.stores import Place
 from shelfmark.retrieval.stores.milvus import require_milvus
 from shelfmark.retrieval.where import column_names
 from shelfmark.runtime.index_content import IndexContent, Source, index_content, require_one_list
+from shelfmark.runtime.index_promise import told_promise
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -98,6 +99,8 @@ def _build(content: IndexContent, out: Path, kind: str, place: Place | None) -> 
         raise
     vectors = "" if place is None else f", its vectors to {place}"
     say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}{vectors}")
+    if index.promise is not None:
+        say(told_promise(index, index.promise))
     return _added(content, out, index, records)
 
 
@@ -196,6 +199,8 @@ def info(folder: Path, place: Place | None = None) -> dict[str, Any]:
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
         **index.layout.parameters,
         "num_removed_inside": index.store.num_dead,
+        "num_later": len(index) - index.num_built,
+        "recall": recall_facts(index.promise),
         **index.store.facts(),
         "columns": column_names(index.records),
         **{name: value for name, value in index.facts.items() if name != "options"},

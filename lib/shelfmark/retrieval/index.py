@@ -93,7 +93,8 @@ class Index:
     """Vectors in a store, row by row beside their records. facts: where they come from, such as checkpoint_sha256.
 
     num_built: how many of the rows, the first ones, came with the build. promise: the recall that was measured then;
-    None for a kind that reads all, for parameters that were given, and for an index of an earlier version.
+    None for a kind that reads all, for parameters that were given, and for an index of an earlier version. num_removed:
+    how many removed vectors the store should hold still; None for an index of an earlier version.
     """
 
     def __init__(
@@ -103,9 +104,10 @@ class Index:
         facts: Mapping[str, Any],
         num_built: int = 0,
         promise: Promise | None = None,
+        num_removed: int | None = 0,
     ) -> None:
         self.store, self.records, self.facts = store, records, dict(facts)
-        self.num_built, self.promise = num_built, promise
+        self.num_built, self.promise, self.num_removed = num_built, promise, num_removed
 
     @classmethod
     def build(
@@ -175,7 +177,10 @@ class Index:
         """Takes out the vectors at `rows` (integers or a mask). Later rows move up."""
         gone = np.zeros(len(self), bool)
         gone[rows] = True
+        before = self.store.num_dead
         self.store.remove(self.store.ids[gone])
+        if self.num_removed is not None:
+            self.num_removed += self.store.num_dead - before
         self.records = self.records.take(np.flatnonzero(~gone))
         self.num_built -= int(gone[: self.num_built].sum())
 

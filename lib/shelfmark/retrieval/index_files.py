@@ -94,7 +94,7 @@ def write_index(folder: Path, index: Index) -> None:
             "num_vectors": len(index),
             "num_trained": layout.num_trained,
             "num_built": index.num_built,
-            "num_removed": index.store.num_dead,
+            "num_removed": index.store.num_dead if index.num_removed is None else index.num_removed,
             "parameters": layout.parameters,
             "recall": recall_facts(index.promise),
             "facts": index.facts,
@@ -145,16 +145,14 @@ def _read(folder: Path, place: Place | None) -> Index:
     return Index(store, records, manifest["facts"], *_told_of_build(manifest, serials))
 
 
-def _told_of_build(manifest: dict[str, Any], serials: np.ndarray) -> tuple[int, Promise | None]:
+def _told_of_build(manifest: dict[str, Any], serials: np.ndarray) -> tuple[int, Promise | None, int | None]:
     if "num_built" not in manifest:
         # Ids rise as vectors are added. In flat a removal numbers them anew, so there it is the most that it can be.
-        return int(np.searchsorted(serials, manifest["num_trained"])), None
-    told = manifest["recall"]
-    if told is None:
-        return manifest["num_built"], None
-    return manifest["num_built"], Promise(
-        told["promised"], Recall(told["measured"], told["error"], told["num_queries"])
-    )
+        return int(np.searchsorted(serials, manifest["num_trained"])), None, None
+    told, promise = manifest["recall"], None
+    if told is not None:
+        promise = Promise(told["promised"], Recall(told["measured"], told["error"], told["num_queries"]))
+    return manifest["num_built"], promise, manifest["num_removed"]
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class ExactSample:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, chosen: np.ndarray) -> ExactSample:
+        """The queries of a mask (Q,)."""
+        return ExactSample(self.ids[chosen], self.vectors[chosen], self.nearest[chosen], self.counts[chosen])
+
     def recall_of(self, search: Callable[[np.ndarray, int], Neighbours[np.ndarray]]) -> Recall:
         """The recall of a search (queries, k) -> neighbours with ids of the gallery, which may find a query itself."""
         found = _others(search(self.vectors, PLACES + 1).ids, self.ids)[:, :PLACES]
@@ -85,12 +89,12 @@ def exact_sample(
         joined_ids = np.concatenate([nearest, np.where(is_own, -1, more_ids)], axis=1)
         order = np.argsort(-joined, axis=1, kind="stable")[:, :_WIDTH]
         scores, nearest = np.take_along_axis(joined, order, axis=1), np.take_along_axis(joined_ids, order, axis=1)
-    last = scores[:, min(PLACES, _WIDTH) - 1, None]
+    last = scores[:, PLACES - 1, None]
     # With fewer others than places the last of them is -inf, and all count.
     slack = _TIE * np.maximum(1, np.abs(np.where(np.isfinite(last), last, 1)))
     counts = (nearest >= 0) & (scores >= last - slack)
     kept = counts.any(axis=1) & ~counts[:, -1]
-    return ExactSample(ids[kept], vectors[kept], nearest[kept], counts[kept]) if kept.any() else None
+    return ExactSample(ids, vectors, nearest, counts).part(kept) if kept.any() else None
 
 
 def drawn(number: int, most: int, seed: int, purpose: str) -> np.ndarray:

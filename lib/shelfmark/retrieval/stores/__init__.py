@@ -8,12 +8,12 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.milvus_place import Place
-from shelfmark.retrieval.stores.faiss_stores import IvfStore, new_faiss_store, read_faiss_store
+from shelfmark.retrieval.stores.faiss_stores import FlatStore, IvfStore, new_faiss_store, read_faiss_store
 from shelfmark.retrieval.stores.milvus import MilvusStore, new_milvus_store, read_milvus_store
 from shelfmark.retrieval.stores.store import Layout, VectorStore
 
-FAISS_FILE, MILVUS_FILE = "index.faiss", MilvusStore.file_name
-"""The file that tells where the vectors of an index are: it has them, or it names the database that has them."""
+FAISS_FILE, MILVUS_FILE = FlatStore.file_name, MilvusStore.file_name
+"""The file that says where the vectors of an index are: it has them, or it names the database that has them."""
 
 
 def new_store(layout: Layout, dim: int, seed: int, place: Place | None = None) -> VectorStore:
@@ -35,4 +35,14 @@ def read_store(file: Path, layout: Layout, ids: np.ndarray, place: Place | None 
     return read_faiss_store(file, layout, ids)
 
 
-__all__ = ["FAISS_FILE", "MILVUS_FILE", "IvfStore", "Layout", "Place", "VectorStore", "new_store", "read_store"]
+__all__ = [
+    "FAISS_FILE",
+    "MILVUS_FILE",
+    "IvfStore",
+    "Layout",
+    "MilvusStore",
+    "Place",
+    "VectorStore",
+    "new_store",
+    "read_store",
+]
