@@ -63,16 +63,17 @@ def test_the_commands_answer_alike_wherever_the_vectors_are(
     assert not (place / "in_milvus" / "index.faiss").exists()
 
     photos = ["pictures/val_1.png", "pictures/val_2.png"]
-    conditions = ["group=drinks", "shelf<9", "shop=shop' or 1==1 0", "shop=shop' or 1==1 2"]
+    asked = ["group=drinks", "shelf<9", "shop=shop' or 1==1 0", "shop=shop' or 1==1 2"]
+    conditions = [word for condition in asked for word in ("--where", condition)]
     for command in (
         ["search", *photos],
-        ["search", *photos, "--k", "3", "--where", *conditions],
+        ["search", *photos, "--k", "3", *conditions],
         ["search", *photos, "--where", "role=reference"],
         ["recognise", *photos, "--k", "4", "--where", "role!=reference", "--weight", "1"],
     ):
         first, second = (printed([*command, "--index", index], capsys) for index in ("index", "in_milvus"))
         assert first == second
-    some = printed(["search", *photos, "--index", "in_milvus", "--where", *conditions], capsys)
+    some = printed(["search", *photos, "--index", "in_milvus", *conditions], capsys)
     assert {one["id"] for one in some[0]["neighbours"]} == {f"train_{row}.png" for row in range(9) if row % 3 == 0}
     assert "4 images that fit --where, fewer than --k 10" not in caplog.text
     assert "3 images that fit --where, fewer than --k 10" in caplog.text

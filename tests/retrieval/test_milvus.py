@@ -283,7 +283,7 @@ def test_the_token_comes_from_the_environment_or_a_file_and_not_from_both(
     asked: list[dict[str, Any]] = []
     module = SimpleNamespace(MilvusClient=lambda **given: asked.append(given) or SimpleNamespace(close=lambda: None))
     module.MilvusException = KeyError
-    monkeypatch.setattr(milvus_client, "_pymilvus", lambda _: module)
+    monkeypatch.setattr(milvus_client, "pymilvus_for", lambda _: module)
     (tmp_path / "token").write_text("root:from a file\n")
     monkeypatch.setenv("SHELFMARK_MILVUS_TOKEN", "from the environment")
     connected(Place.of("milvus+tls://host-a/shop"))

@@ -60,7 +60,7 @@ def test_conditions_hold_together_and_no_value_meets_none(conditions: list[str],
         (["shp=Süd"], "no column 'shp'. It has: category_id, group, shop, year. Did you mean 'shop'"),
         (["shop<Süd"], "shop is text, which is compared by = or !="),
         (["year=two"], "year is a whole number, and 'two' is none"),
-        (["year=2", "shop=Süd"], "no image of the index fits --where 'year=2' 'shop=Süd'"),
+        (["year=2", "shop=Süd"], "no image of the index fits --where 'year=2' --where 'shop=Süd'"),
     ],
 )
 def test_a_condition_that_cannot_be_met_is_told(conditions: list[str], told: str) -> None:

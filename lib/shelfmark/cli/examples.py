@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "search": (
         "shelfmark search --index index photo.jpg",
         "shelfmark search --index index photographs --k 20 --json",
-        "shelfmark search --index index photo.jpg --where group=tea",
+        "shelfmark search --index index photo.jpg --where 'year>=2020'",
     ),
     "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
     "discover": (

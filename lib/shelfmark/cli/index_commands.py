@@ -64,9 +64,9 @@ STORE = option(
 )
 WHERE = option(
     "--where",
-    "search only images that meet these conditions, as in --where 'group=tea' 'year>=2020'. `shelfmark index info`"
+    "search only images that meet this condition, as in --where group=tea --where 'year>=2020'. `shelfmark index info`"
     " lists the columns",
-    nargs="+",
+    action="append",
     default=[],
     metavar="CONDITION",
 )

@@ -45,8 +45,8 @@ class Condition:
         found = _CONDITION.fullmatch(text)
         if found is None:
             raise UserError(
-                f"--where {text!r} is no condition. Write COLUMN=VALUE, or != < <= > >= in place of =, each in quotes,"
-                " as in --where 'group=tea' 'year>=2020'."
+                f"--where {text!r} is no condition. Write COLUMN=VALUE, or != < <= > >= in place of =, in quotes, as"
+                " in --where 'year>=2020'."
             )
         return cls(found[1], found[2], found[3])
 
@@ -72,7 +72,7 @@ def rows_where(records: Records, texts: Sequence[str]) -> np.ndarray | None:
     for meets in either.values():
         stays &= meets
     if not stays.any():
-        raise UserError(f"no image of the index fits --where {' '.join(repr(text) for text in texts)}.")
+        raise UserError(f"no image of the index fits --where {' --where '.join(repr(text) for text in texts)}.")
     return np.flatnonzero(stays)
 
 

@@ -29,7 +29,7 @@ from shelfmark.core.milvus_place import Place
 from shelfmark.retrieval.exact import pair_scores
 from shelfmark.retrieval.index_kinds import DATABASE_KINDS
 from shelfmark.retrieval.neighbours import Neighbours
-from shelfmark.retrieval.stores.milvus_client import connected, told
+from shelfmark.retrieval.stores.milvus_client import connected, pymilvus_for, told
 from shelfmark.retrieval.stores.store import Layout, VectorStore
 
 _MOST_CANDIDATES = 16384
@@ -54,13 +54,12 @@ def new_milvus_store(layout: Layout, dim: int, place: Place) -> VectorStore:
     """An empty collection of a new name."""
     require_milvus(place, layout.kind)
     collection = f"shelfmark_{uuid.uuid4().hex[:16]}"
-    from pymilvus import DataType, MilvusClient
-
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+    module = pymilvus_for(place)
+    schema = module.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", module.DataType.INT64, is_primary=True)
+    schema.add_field("vector", module.DataType.FLOAT_VECTOR, dim=dim)
     given = layout.parameters
-    structure = MilvusClient.prepare_index_params()
+    structure = module.MilvusClient.prepare_index_params()
     structure.add_index(
         field_name="vector",
         index_type=_INDEX_TYPES[layout.kind],

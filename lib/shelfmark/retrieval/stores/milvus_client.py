@@ -58,10 +58,24 @@ def disconnect() -> None:
             _open.pop(key).close()
 
 
+def pymilvus_for(place: Place) -> Any:
+    """The module pymilvus, or a UserError where it is missing."""
+    if importlib.util.find_spec("pymilvus") is None:
+        raise UserError(f"--store {place} needs pymilvus: pip install -e '.[milvus]'.")
+    # Else a stopped server is told of by gRPC itself, on standard error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import pymilvus
+
+    # They write what they raise, with a traceback, to standard error too.
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return pymilvus
+
+
 @contextmanager
 def told(place: Place) -> Iterator[None]:
     """Turns the errors of pymilvus within into UserErrors."""
-    module = _pymilvus(place)
+    module = pymilvus_for(place)
     import grpc
 
     try:
@@ -73,7 +87,7 @@ def told(place: Place) -> Iterator[None]:
 
 
 def _opened(place: Place) -> _Opened:
-    module = _pymilvus(place)
+    module = pymilvus_for(place)
     if place.file is not None:
         served = _Served(place.file)
         try:
@@ -142,19 +156,6 @@ def _require_folder(file: Path) -> None:
         )
     if not file.parent.is_dir():
         raise UserError(f"{file} cannot be made: {file.parent} is no folder.")
-
-
-def _pymilvus(place: Place) -> Any:
-    if importlib.util.find_spec("pymilvus") is None:
-        raise UserError(f"--store {place} needs pymilvus: pip install -e '.[milvus]'.")
-    # Else a stopped server is told of by gRPC itself, on standard error.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import pymilvus
-
-    # They write what they raise, with a traceback, to standard error too.
-    for name in ("pymilvus", "milvus_lite", "grpc._server"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    return pymilvus
 
 
 def _milvus_lite(file: Path) -> tuple[Any, type[Exception]]:
