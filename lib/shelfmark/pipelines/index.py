@@ -81,7 +81,8 @@ def _build(content: IndexContent, out: Path, kind: str, place: Place | None) -> 
     if difference:
         say(f"note: {difference}. So this index answers `shelfmark search` alone, and not `recognise`")
     if kind == "auto":
-        kind, reason = choose_kind(*features.features.shape, in_database=place is not None)
+        num_vectors, dim = features.features.shape
+        kind, reason = choose_kind(num_vectors, dim, in_database=place is not None)
         say(f"kind: {kind}; {reason}")
     index = Index.build(
         features.features,
