@@ -35,6 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark embed {_BEST} --images photographs --out features/photographs",
     ),
     "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
+    "grow": (f"shelfmark grow {_BEST} --images new_products --out log/shop/grown",),
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",
