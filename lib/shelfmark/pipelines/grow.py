@@ -18,16 +18,22 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
+from shelfmark.core.rng import numpy_generator
 from shelfmark.core.together import from_main, together
 from shelfmark.data.annotations import folder_table
+from shelfmark.data.class_map import matched
 from shelfmark.data.table import Table
 from shelfmark.predictions.answers import of_errors
-from shelfmark.runtime.features import features_of_photographs
+from shelfmark.recipe import assemble
+from shelfmark.runtime.features import features_of_photographs, model_features
 from shelfmark.runtime.folder_records import folder_labels
 from shelfmark.runtime.grown_model import grown_logits, imprinting_of, new_rows, save_grown
 from shelfmark.runtime.recalibration import recalibrated_bytes, run_features
-from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.splits import read_evaluation, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+
+_MOST_CLASSES, _EACH = 400, 5
+"""Training images that a new row is fitted to the others by, where there are no val images."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,28 @@ class Growth:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class _NewPictures:
+    """features: (N, D). labels: (N,), as `names` has them. errors: id of an unreadable picture -> why."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    names: Mapping[int, str]
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Pictures of the old classes. is_val: whether they are val images, on which scores can be measured."""
+
+    table: Table
+    is_val: bool
+
+    def features(self, model: TrainedModel, folder: Path) -> Embeddings:
+        # Of val images they stay in the run folder: other commands use them too.
+        return run_features(model, self.table, "val") if self.is_val else model_features(model, self.table, folder)
+
+
 def grow(model: TrainedModel, images: Path, out: Path) -> Growth:
     """Writes to `out` the checkpoint of `model` with a class more for each folder of pictures in `images`.
 
@@ -71,17 +99,18 @@ def grow(model: TrainedModel, images: Path, out: Path) -> Growth:
             require_place(out, "--out", is_folder=True, size_bytes=recalibrated_bytes(model))
             if out.exists():
                 raise UserError(f"{out} exists; a checkpoint is not written over another. Give another --out.")
-            return stack.enter_context(work_place(out)).made
+            return stack.enter_context(work_place(out)).folder
 
-        features_folder = from_main(begin)
+        place = from_main(begin)
         with together():
             table = folder_table(images)
             labels, names = _new_classes(model, images, table)
-            val = _val(model)
+            known = _known_pictures(model)
         bad_images = out.with_name(f"{out.name}_bad_images.csv")
-        features, errors = features_of_photographs(model, table, features_folder, bad_images)
-        old = None if val is None else run_features(model, val, "val")
-        return from_main(lambda: _grown(model, out, features, labels[features.rows], names, old, errors), "calibration")
+        features, errors = features_of_photographs(model, table, place / "new", bad_images)
+        old = known.features(model, place / "old")
+        new = _NewPictures(features.features[:], labels[features.rows], names, errors)
+        return from_main(lambda: _grown(model, out, new, old, known.is_val), "calibration")
 
 
 def _new_classes(model: TrainedModel, images: Path, table: Table) -> tuple[np.ndarray, dict[int, str]]:
@@ -103,48 +132,46 @@ def _new_classes(model: TrainedModel, images: Path, table: Table) -> tuple[np.nd
     return labels, dict(sorted(names.items()))
 
 
-def _val(model: TrainedModel) -> Table | None:
-    """The val images of the model; None, with a warning, without any."""
-    file = model.recipe.data.val_json
-    if file is not None and Path(file).is_file():
-        return read_evaluation(model)[0]
-    why = "data.val_json is not set" if file is None else f"data.val_json={file} does not exist"
-    warn(
-        f"{why}, so that the change of the old classes' scores is not measured, and a linear classifier's new rows take"
-        " the length and bias of the others without being compared with them. Give images of the old classes, as"
-        " data.val_json=FILE"
-    )
-    return None
+def _known_pictures(model: TrainedModel) -> _Known:
+    """The val images of the model; without any, some training images. Both only place the new rows."""
+    data = model.recipe.data
+    if data.val_json is not None and Path(data.val_json).is_file():
+        return _Known(require_val(read_evaluation(model)[0], "grow"), is_val=True)
+    why = "data.val_json is not set" if data.val_json is None else f"data.val_json={data.val_json} does not exist"
+    warn(f"{why}, so that the change of the old classes' scores is not measured; give images, as data.val_json=FILE")
+    if data.train_json is None or not Path(data.train_json).is_file():
+        raise UserError(
+            "to give new rows the scale of the others, `grow` looks at images of the old classes, and neither val nor"
+            f" training images of {model.checkpoint.folder} are there: {why}. Give some, as data.val_json=FILE."
+        )
+    train = matched(assemble.read_table(model.recipe, "train", num_classes=0), str(data.train_json), model.classes)
+    generator = numpy_generator(model.recipe.seed, "grow_known")
+    classes = np.unique(train.labels[train.labels >= 0])
+    drawn = generator.choice(classes, min(len(classes), _MOST_CLASSES), replace=False)
+    rows = [
+        generator.choice(own, min(len(own), _EACH), replace=False)
+        for own in (np.flatnonzero(train.labels == label) for label in np.sort(drawn))
+    ]
+    return _Known(train.take(np.sort(np.concatenate(rows))), is_val=False)
 
 
-def _grown(
-    model: TrainedModel,
-    out: Path,
-    features: Embeddings,
-    labels: np.ndarray,
-    names: Mapping[int, str],
-    val: Embeddings | None,
-    errors: Mapping[str, str],
-) -> Growth:
-    counts = {label: int((labels == label).sum()) for label in names}
-    unread = [names[label] for label, count in counts.items() if not count]
+def _grown(model: TrainedModel, out: Path, new: _NewPictures, old: Embeddings, is_val: bool) -> Growth:
+    counts = {label: int((new.labels == label).sum()) for label in new.names}
+    unread = [new.names[label] for label, count in counts.items() if not count]
     if unread:
         raise UserError(f"no picture of {', '.join(unread)} can be read, so that there is nothing to make a row of.")
     classifier = model.network.classifier
     bias = None if classifier.bias is None else classifier.bias.detach()
-    given = (None, None) if val is None else (val.features, val.labels)
-    fitted = imprinting_of(model).fit(classifier.weight, bias, *given)
+    fitted = imprinting_of(model).fit(classifier.weight, bias, old.features, old.labels)
     first = model.num_classes
-    rows = new_rows(model, fitted, np.asarray(features.features), labels - first, list(names.values()))
+    rows = new_rows(model, fitted, new.features, new.labels - first, list(new.names.values()))
     scores = grown_logits(model, rows)
-    old = None
-    if val is not None and (val.labels >= 0).any():
-        old = old_classes(scores, val.features, val.labels, first)
-    new = new_classes(scores, fitted, np.asarray(features.features), torch.from_numpy(labels), first)
+    change = old_classes(scores, old.features, old.labels, first) if is_val else None
+    known = new_classes(scores, fitted, new.features, torch.from_numpy(new.labels), first)
     save_grown(model, out, rows)
-    say(f"{len(names)} new classes behind {first:,} known ones; written to {out}")
+    say(f"{len(new.names)} new classes behind {first:,} known ones; written to {out}")
     _say_what_follows(model, out)
-    return Growth(out, first + len(names), names, counts, old, new, errors)
+    return Growth(out, first + len(new.names), new.names, counts, change, known, new.errors)
 
 
 def _say_what_follows(model: TrainedModel, out: Path) -> None:
