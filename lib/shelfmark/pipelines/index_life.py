@@ -182,9 +182,9 @@ def _is_below(recall: Recall | None, promised: float) -> bool:
 def _problems(ids: IdCheck, recall: RecallCheck | None, promised: float) -> Iterator[str]:
     if ids.num_missing:
         some = ", ".join(ids.missing)
-        yield f"{ids.num_missing:,} images have no vector and are never found, such as {some}"
+        yield f"images without a vector, which are never found: {ids.num_missing:,}, such as {some}"
     if ids.num_unknown:
-        yield f"{ids.num_unknown:,} vectors belong to no image, so that answers may name wrong ones"
+        yield f"vectors that belong to no image, so that answers may name wrong ones: {ids.num_unknown:,}"
     if recall is None:
         return
     for rows, found in (("all", recall.overall), ("the built", recall.built), ("the later", recall.later)):

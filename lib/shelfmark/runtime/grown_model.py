@@ -1,4 +1,4 @@
-"""A checkpoint with further classes. Legend: C old classes, n new ones, N pictures of these, D embedding, J proxies."""
+"""A checkpoint with further classes. Legend: C classes, n rows of new ones, N pictures, D embedding, J proxies."""
 
 from __future__ import annotations
 
