@@ -94,8 +94,9 @@ def row(
     batch_s, (_, found) = timed(lambda: index.search(query, K))
     hits = sum(len(set(ours) & set(exact)) for ours, exact in zip(found.tolist(), right.tolist()))
     parameters = ", ".join(f"{name}={value}" for name, value in index.layout.parameters.items())
+    name = kind + (FIXED if fixed else "")
     return (
-        f"| {kind}{FIXED if fixed else ''} | {parameters} | {build_s:,.1f} s | {num_bytes / MB:,.0f} MB | {1000 * single_s:.2f} ms "
+        f"| {name} | {parameters} | {build_s:,.1f} s | {num_bytes / MB:,.0f} MB | {1000 * single_s:.2f} ms "
         f"| {1000 * batch_s / len(query):.2f} ms | {hits / right.size:.4f} |"
     )
 

@@ -16,6 +16,8 @@ import pytest
 from refusals import refusal
 
 from shelfmark.cli import main
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import write_embeddings
 from shelfmark.core.strings import Strings
 from shelfmark.pipelines import index_life
 from shelfmark.retrieval.index import Index, Records
@@ -138,6 +140,33 @@ def test_a_lost_vector_ends_with_3_names_the_image_and_is_not_compacted(
     said = refusal(["index", "compact", str(tmp_path / "index")], capsys)
     assert "does not hold the vectors that its table lists" in said
     assert read_manifest(tmp_path / "index") == before
+
+
+def test_queries_that_are_given_show_what_rows_of_a_graph_as_queries_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A graph with hardly any links: a row finds its own neighbours, a new query gets lost.
+    index = built(tmp_path / "index", "hnsw", 1500, parameters={"links": 4, "ef_construction": 40, "ef_search": 40})
+    ids, labels = Strings.of(f"new{number}" for number in range(200)), np.full(200, -1)
+    new = np.random.default_rng(1).normal(size=(200, DIM)).astype(np.float32)
+    write_embeddings(tmp_path / "new", Embeddings(new, labels, ids, ids, {"facts": FACTS}, np.arange(200)))
+    assert main(["index", "verify", str(tmp_path / "index"), "--queries", str(tmp_path / "new"), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    units = new / np.linalg.norm(new, axis=1, keepdims=True)
+    exact = np.argsort(-(units @ index.vectors().T), axis=1)[:, :10]
+    rows = index.search(new, 10).ids
+    hits = [len(set(one) & set(other)) / 10 for one, other in zip(rows.tolist(), exact.tolist())]
+    assert found["recall"]["queries"] == {
+        "measured": pytest.approx(np.mean(hits)),
+        "error": pytest.approx(np.std(hits) / 200**0.5),
+        "num_queries": 200,
+    }
+    assert found["recall"]["queries"]["measured"] < found["recall"]["overall"]["measured"]
+    assert any("--kind ivf_flat" in one["command"] for one in found["advice"])
+    other = Embeddings(new, labels, ids, ids, {"facts": {"checkpoint_sha256": "1" * 64}}, np.arange(200))
+    write_embeddings(tmp_path / "other", other)
+    argv = ["index", "verify", str(tmp_path / "index"), "--queries", str(tmp_path / "other")]
+    assert "were made by another model than" in refusal(argv, capsys)
 
 
 def test_a_kill_while_it_is_compacted_leaves_the_former_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

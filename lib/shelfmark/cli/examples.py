@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "index add": ("shelfmark index add --index index --images new_product --label 90 --class-name 'Oat milk'",),
     "index remove": ("shelfmark index remove --index index --labels 90",),
     "index info": ("shelfmark index info --index index",),
-    "index verify": ("shelfmark index verify index", "shelfmark index verify index --json"),
+    "index verify": ("shelfmark index verify index", "shelfmark index verify index --queries features/val"),
     "index compact": ("shelfmark index compact index",),
     "index export": ("shelfmark index export --index index --format parquet --out vectors.parquet",),
     "index search": ("shelfmark index search --index index photo.jpg",),

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from shelfmark.cli.existing import existing_folder
+from shelfmark.cli.options import embeddings_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
@@ -23,7 +24,7 @@ def verify(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.index_life import verify as run
 
-    found = run(folder)
+    found = run(folder, args.queries)
     status = ExitCode.NOT_MET if found.problems else ExitCode.DONE
     return Outcome(found.as_json(), lambda: index_screens.verified(found), status)
 
@@ -45,7 +46,16 @@ INDEX_LIFE_COMMANDS = {
     "index verify": Command(
         "measure what an index finds against exact search, and check that it holds what it lists",
         verify,
-        INDEX_OR_WORD,
+        [
+            *INDEX_OR_WORD,
+            option(
+                "--queries",
+                "features of pictures to search for, such as those of val that `shelfmark embed` wrote: measure by"
+                " these too, not by images of the index alone",
+                type=embeddings_folder,
+                metavar="DIR",
+            ),
+        ],
         takes_config=False,
     ),
     "index compact": Command(
