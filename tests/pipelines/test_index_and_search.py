@@ -475,7 +475,7 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["index"], "`shelfmark index` wants one of: build, add, remove, info, export, search."),
+        (["index"], "`shelfmark index` wants one of: build, add, remove, info, export, search, verify, compact."),
         (["index", "bulid"], "wants one of: build"),
         (["index", "build", "--out", "x"], "--RESUME_MODEL is missing"),
         (["index", "add", "--index", "index", "--label", "3"], "--images DIR, which is not given"),

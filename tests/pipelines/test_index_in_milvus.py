@@ -109,7 +109,9 @@ def test_a_store_that_lost_and_kept_what_it_should_not_is_told_and_repaired(
 
     found = printed(["index", "verify", *moved], capsys, status=3)
     assert found["ids"] == {"missing": 1, "unknown": 1, "examples": ["train_2.png"]}
-    assert found["advice"][0]["command"] == "shelfmark index verify broken --repair"
+    assert found["advice"][0]["command"] == (
+        f"shelfmark index verify broken --repair --store milvus://{place}/moved.db"
+    )
     assert printed(["index", "verify", *moved, "--repair"], capsys)["holds"]
     assert (place / "broken_lost.csv").read_text() == f"id,label,path\ntrain_2.png,2,{place}/pictures/train_2.png\n"
     # The new place is noted now.

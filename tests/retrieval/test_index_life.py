@@ -76,11 +76,10 @@ def test_lists_are_read_until_vectors_without_clusters_are_found_too(lists: Inde
 def test_where_the_default_finds_enough_it_stays() -> None:
     centres = np.random.default_rng(3).normal(size=(75, DIM))
     easy = np.repeat(centres, 40, axis=0) + 0.05 * np.random.default_rng(4).normal(size=(NUM, DIM))
-    for kind in ("ivf_flat", "hnsw"):
-        index = Index.build(easy.astype(np.float32), records(NUM), kind=kind)
-        assert index.layout.parameters == parameters_for(kind, NUM, DIM)
-        assert index.promise is not None
-        assert index.promise.promised == PROMISED
+    index = Index.build(easy.astype(np.float32), records(NUM), kind="ivf_flat")
+    assert index.layout.parameters == parameters_for("ivf_flat", NUM, DIM)
+    assert index.promise is not None
+    assert index.promise.promised == PROMISED
 
 
 def test_compression_that_loses_too_much_is_promised_for_what_it_finds() -> None:
@@ -92,16 +91,6 @@ def test_compression_that_loses_too_much_is_promised_for_what_it_finds() -> None
     new = hard(200, seed=1)
     assert index.promise.promised <= recall(index, hard(1200), new) + 0.02
     assert abs(recall(index, hard(1200), new) - recall(most, hard(1200), new)) < 0.05
-
-
-def test_a_graph_that_misses_neighbours_looks_at_more_candidates() -> None:
-    few, vectors, new = {"links": 3, "ef_construction": 6}, hard(1500), hard(100, seed=1)
-    default = parameters_for("hnsw", 1500, DIM)["ef_search"]
-    index = Index.build(vectors, records(1500), kind="hnsw", parameters=few)
-    assert index.promise is not None
-    assert index.layout.parameters["ef_search"] > default
-    as_given = Index.build(vectors, records(1500), kind="hnsw", parameters={**few, "ef_search": default})
-    assert recall(as_given, vectors, new) + 0.1 < recall(index, vectors, new)
 
 
 def test_the_exact_sample_is_that_of_a_plain_sort_with_ties_counted_and_the_query_left_out() -> None:
@@ -224,7 +213,7 @@ def test_lists_that_the_index_has_outgrown_or_that_read_too_little_are_laid_out_
     old = Index.build(hard(NUM), records(NUM), kind="ivf_flat", parameters=parameters_for("ivf_flat", NUM, DIM))
     assert "an index of today promises 95.0%" in str(reason_to_compact(old))
     assert compacted(old).layout == lists.layout
-    for kind in ("flat", "ivf_pq"):
+    for kind in ("flat", "hnsw", "ivf_pq"):
         assert reason_to_compact(Index.build(hard(300), records(300), kind=kind)) is None
 
 

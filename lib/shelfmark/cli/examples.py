@@ -35,6 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark embed {_BEST} --images photographs --out features/photographs",
     ),
     "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
+    "grow": (f"shelfmark grow {_BEST} --images new_products --out log/shop/grown",),
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",
@@ -43,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "index add": ("shelfmark index add --index index --images new_product --label 90 --class-name 'Oat milk'",),
     "index remove": ("shelfmark index remove --index index --labels 90",),
     "index info": ("shelfmark index info --index index",),
-    "index verify": ("shelfmark index verify index", "shelfmark index verify index --json"),
+    "index verify": ("shelfmark index verify index", "shelfmark index verify index --queries features/val"),
     "index compact": ("shelfmark index compact index",),
     "index export": ("shelfmark index export --index index --format parquet --out vectors.parquet",),
     "index search": ("shelfmark index search --index index photo.jpg",),

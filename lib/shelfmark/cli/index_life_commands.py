@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shelfmark.cli.existing import existing_folder
 from shelfmark.cli.index_commands import STORE
+from shelfmark.cli.options import embeddings_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.core.errors import UserError
@@ -28,7 +29,7 @@ def verify(args: argparse.Namespace) -> Outcome:
         from shelfmark.pipelines.index_repair import repair
 
         repair(folder, args.store)
-    found = run(folder, args.store)
+    found = run(folder, args.queries, args.store)
     status = ExitCode.NOT_MET if found.problems else ExitCode.DONE
     return Outcome(found.as_json(), lambda: index_screens.verified(found), status)
 
@@ -52,6 +53,13 @@ INDEX_LIFE_COMMANDS = {
         verify,
         [
             *INDEX_OR_WORD,
+            option(
+                "--queries",
+                "features of pictures to search for, such as those of val that `shelfmark embed` wrote: measure by"
+                " these too, not by images of the index alone",
+                type=embeddings_folder,
+                metavar="DIR",
+            ),
             STORE,
             option(
                 "--repair",

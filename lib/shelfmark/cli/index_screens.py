@@ -74,13 +74,11 @@ def verified(found: Verification) -> None:
     if found.recall is None:
         rows["recall@10"] = "not measured, because the ids differ"
     else:
-        checked = found.recall
-        for name, one in (("all", checked.overall), ("built", checked.built), ("later", checked.later)):
-            if one is not None:
-                error = f"{percent(one.lower)} to {percent(min(1, one.upper))}"
-                rows[f"recall@10, {name}"] = (
-                    f"{percent(one.value)} ({error}) of {found.against}, {one.num_queries:,} queries"
-                )
+        for name, one in found.recall.each.items():
+            interval = f"{percent(one.lower)} to {percent(min(1, one.upper))}"
+            rows[f"recall@10, {name}"] = (
+                f"{percent(one.value)} ({interval}) of {found.against}, {one.num_queries:,} queries"
+            )
         rows["recall@10, promised"] = percent(found.promised)
     on_disk, in_memory, removed = (size / _MB for size in (found.size_bytes, found.memory_bytes, found.removed_bytes))
     rows["size"] = f"{on_disk:,.1f} MB on disk, about {in_memory:,.1f} MB in memory"

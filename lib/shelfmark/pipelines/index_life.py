@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say
 from shelfmark.core.terminal import percent
 from shelfmark.retrieval.effort import PROMISED
 from shelfmark.retrieval.index import Index
-from shelfmark.retrieval.index_check import IdCheck, RecallCheck, check_ids, check_recall
+from shelfmark.retrieval.index_check import IdCheck, RecallCheck, check_ids, check_recall, recall_of_queries
 from shelfmark.retrieval.index_compact import compacted, reason_to_compact
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.recall import PLACES, Recall
 from shelfmark.retrieval.stores import MilvusStore, Place
 from shelfmark.runtime.index_promise import told_promise
+from shelfmark.runtime.model_hashes import same_embedding
+from shelfmark.runtime.stored_features import stored_pass_facts
 
 COMPRESSED = "compressed vectors"
 
@@ -63,7 +67,8 @@ class Verification:
         ids = {"missing": self.ids.num_missing, "unknown": self.ids.num_unknown, "examples": list(self.ids.missing)}
         recall = None
         if self.recall is not None:
-            of_ages = {name: _recall_json(getattr(self.recall, name)) for name in ("overall", "built", "later")}
+            names = ("overall", "built", "later", "queries")
+            of_ages = {name: _recall_json(getattr(self.recall, name)) for name in names}
             recall = {"k": PLACES, "promised": self.promised, "against": self.against, **of_ages}
         return {
             "index": self.folder,
@@ -99,14 +104,19 @@ class Compaction:
         return {"index": told.pop("folder"), "is_changed": self.reason is not None, **told}
 
 
-def verify(folder: Path, place: Place | None = None) -> Verification:
+def verify(folder: Path, queries: Path | None = None, place: Place | None = None) -> Verification:
     """Checks every file, the ids, and the recall of a sample against exact search. Nothing is changed.
 
-    place: where the database with the vectors is now, if it was moved. UserError: a file is missing or damaged.
+    queries: features of pictures to search for; the recall is then measured by these too. place: where the database
+    with the vectors is now, if it was moved. UserError: a file is missing or damaged, or the queries come from another
+    model.
     """
     index = read_index(folder, place)
+    asked = None if queries is None else _queries(folder, index, queries)
     ids = check_ids(index)
     recall = check_recall(index) if ids.is_right else None
+    if recall is not None and asked is not None:
+        recall = replace(recall, queries=recall_of_queries(index, list(asked.image_ids), asked.features[:]))
     promised = _promised(index)
     in_file = (folder / index.store.file_name).stat().st_size
     records = index.records
@@ -161,14 +171,26 @@ def compact(folder: Path, place: Place | None = None) -> Compaction:
         return done
 
 
+def _queries(folder: Path, index: Index, queries: Path) -> Embeddings:
+    features = read_embeddings(queries)
+    if not same_embedding(index.facts, stored_pass_facts(features)):
+        raise UserError(
+            f"the features in {queries} were made by another model than {folder}, so they find nothing in it. Write"
+            f" some with `shelfmark embed --RESUME_MODEL {index.facts.get('checkpoint', 'CKPT')}`."
+        )
+    return features
+
+
 def _left_because(index: Index) -> str:
     if isinstance(index.store, MilvusStore):
         return f"its vectors are in {index.store.place}, which lays them out itself"
     if index.layout.kind == "flat":
         return "flat frees removed images at once, and compares all others"
+    if index.layout.kind == "hnsw":
+        return "no removed image takes room"
     if index.layout.kind == "ivf_pq":
         return "ivf_pq frees removed images at once, and new lists need the vectors from before their compression"
-    return "no removed image takes room, and its recall is as promised"
+    return "ivf_flat frees removed images at once, and its recall is as promised"
 
 
 def _promised(index: Index) -> float:
@@ -177,60 +199,56 @@ def _promised(index: Index) -> float:
     return PROMISED if index.promise is None else index.promise.promised
 
 
-def _is_below(recall: Recall | None, promised: float) -> bool:
+def _is_below(recall: Recall, promised: float) -> bool:
     """Whether the recall is lower than promised, and not by the chance of the sample."""
-    return recall is not None and recall.upper < promised
+    return recall.upper < promised
 
 
 def _problems(index: Index, ids: IdCheck, recall: RecallCheck | None, promised: float) -> Iterator[str]:
     if ids.num_missing:
         some = ", ".join(ids.missing)
-        yield f"{ids.num_missing:,} images have no vector and are never found, such as {some}"
+        yield f"images without a vector, which are never found: {ids.num_missing:,}, such as {some}"
     if ids.num_unknown and isinstance(index.store, MilvusStore):
         yield (
-            f"{index.store.place} has {ids.num_unknown:,} vectors more than the index, of removed images that came back"
-            " or of an addition that was not finished; no answer has them"
+            f"vectors in {index.store.place} that the index does not have, of removed images that came back or of an"
+            f" addition that was not finished; no answer has them: {ids.num_unknown:,}"
         )
     elif ids.num_unknown:
-        yield f"{ids.num_unknown:,} vectors belong to no image, so that answers may name wrong ones"
+        yield f"vectors that belong to no image, so that answers may name wrong ones: {ids.num_unknown:,}"
     if recall is None:
         return
-    for rows, found in (("all", recall.overall), ("the built", recall.built), ("the later", recall.later)):
+    for name, found in recall.each.items():
         if _is_below(found, promised):
-            assert found is not None
-            yield f"recall@{PLACES} of {rows} images is {percent(found.value)}, below the promised {percent(promised)}"
+            yield f"recall@{PLACES}, {name}: {percent(found.value)}, below the promised {percent(promised)}"
 
 
 def _advice(folder: Path, index: Index, ids: IdCheck, recall: RecallCheck | None, promised: float) -> Iterator[Advice]:
     kind = index.layout.kind
     if not ids.is_right and isinstance(index.store, MilvusStore):
-        repairing = shlex.join(["shelfmark", "index", "verify", str(folder), "--repair"])
-        yield Advice("make store and index the same again, without images whose vectors are lost", repairing)
+        words = ["shelfmark", "index", "verify", str(folder), "--repair", "--store", str(index.store.place)]
+        yield Advice("make store and index the same again, without images whose vectors are lost", shlex.join(words))
         return
     if not ids.is_right:
         yield _build_again(folder, index, kind, "build it again, and put the new one in its place")
         return
     compacting = f"shelfmark index compact --index {shlex.quote(str(folder))}"
-    is_below = recall is not None and any(
-        _is_below(one, promised) for one in (recall.overall, recall.built, recall.later)
-    )
+    is_below = recall is not None and any(_is_below(one, promised) for one in recall.each.values())
     if isinstance(index.store, MilvusStore):
         if is_below:
             yield _build_again(folder, index, "flat", "compare all vectors, for the recall that is promised")
         return
-    if is_below and kind in ("hnsw", "ivf_flat"):
+    if is_below and kind == "ivf_flat":
         yield Advice("lay it out anew, for the recall that is promised", compacting)
-    elif is_below and kind == "ivf_pq":
-        yield _build_again(folder, index, "ivf_flat", "keep whole vectors, for the recall that is promised")
-    elif index.store.num_dead:
+    elif is_below and kind != "flat":
+        yield _build_again(folder, index, "ivf_flat", "read as many lists as it takes, for the recall that is promised")
+    if index.store.num_dead:
         yield Advice(f"free the room of {index.store.num_dead:,} removed images", compacting)
-    elif index.store.hints():
+    elif index.store.hints() and not is_below:
         hint = index.store.hints()[0]
         yield Advice(hint, compacting) if kind == "ivf_flat" else _build_again(folder, index, kind, hint)
-    if index.promise is not None and not index.promise.is_kept:
-        other = "ivf_flat" if kind == "ivf_pq" else "flat"
-        why = f"its recall was {percent(index.promise.measured.value)} when it was built; {other} reaches more"
-        yield _build_again(folder, index, other, why)
+    if index.promise is not None and not index.promise.is_kept and not is_below:
+        why = f"its recall was {percent(index.promise.measured.value)} when it was built; ivf_flat reaches more"
+        yield _build_again(folder, index, "ivf_flat", why)
 
 
 def _build_again(folder: Path, index: Index, kind: str, why: str) -> Advice:
@@ -239,6 +257,8 @@ def _build_again(folder: Path, index: Index, kind: str, why: str) -> Advice:
     if checkpoint is None:
         return Advice(f"{why}: of the vectors that it was built of", "")
     words = ["shelfmark", "index", "build", "--RESUME_MODEL", str(checkpoint), "--kind", kind]
+    if isinstance(index.store, MilvusStore):
+        words += ["--store", str(index.store.place)]
     if features.is_dir():
         words += ["--embeddings", str(features)]
     else:

@@ -93,7 +93,7 @@ class Index:
     """Vectors in a store, row by row beside their records. facts: where they come from, such as checkpoint_sha256.
 
     num_built: how many of the rows, the first ones, came with the build. promise: the recall that was measured then;
-    None for a kind that reads all, for parameters that were given, and for an index of an earlier version. num_removed:
+    None for flat and hnsw, for parameters that were given, and for an index of an earlier version. num_removed:
     how many removed vectors the store should hold still; None for an index of an earlier version.
     """
 
@@ -267,7 +267,7 @@ def _check_lengths(records: Records, num_vectors: int) -> None:
 def _divided(num_vectors: int, layout: Layout, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows that centres are learned from, and rows that they have not seen, for a trial; none of few vectors."""
     if "num_lists" not in layout.parameters:
-        return np.arange(0), drawn(num_vectors, min(NUM_QUERIES, num_vectors // _FEWEST_PER_QUERY), seed, _QUERIES)
+        return np.arange(0), np.arange(0)
     least = PQ_CENTRES if layout.kind == "ivf_pq" else layout.parameters["num_lists"]
     num_held = min(NUM_QUERIES, num_vectors // _FEWEST_PER_QUERY, max(0, num_vectors - least))
     size = min(max(_TRAINED_PER_LIST * layout.parameters["num_lists"], _FEWEST_TRAINED), num_vectors - num_held)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.recall import NUM_QUERIES, ExactSample, Recall, drawn, exact_sample
+from shelfmark.retrieval.vectors import comparable
 
 _SHOWN = 5
 
@@ -30,12 +32,19 @@ class IdCheck:
 
 @dataclass(frozen=True)
 class RecallCheck:
-    """The recall now: of all rows, of those that came with the build, and of later ones. None: there are none, or too
-    many are equally near to say."""
+    """The recall now: by all rows as queries, by those that came with the build, by later ones, and by given queries.
+    None: there are none, or too many are equally near to say."""
 
     overall: Recall | None
     built: Recall | None
     later: Recall | None
+    queries: Recall | None = None
+
+    @property
+    def each(self) -> dict[str, Recall]:
+        """Those that there are, by whose they are."""
+        named = {"all": self.overall, "built": self.built, "later": self.later, "given": self.queries}
+        return {name: one for name, one in named.items() if one is not None}
 
 
 def check_ids(index: Index) -> IdCheck:
@@ -64,6 +73,20 @@ def check_recall(index: Index, num_queries: int = NUM_QUERIES, seed: int = 0) ->
     is_built = np.isin(sample.ids, index.store.ids[built])
     found = [_recall(index, sample.part(of_age)) for of_age in (is_built, ~is_built)]
     return RecallCheck(_joined(found, (num_built, num_later)), *found)
+
+
+def recall_of_queries(index: Index, ids: Sequence[str], query: np.ndarray, seed: int = 0) -> Recall | None:
+    """The recall by at most NUM_QUERIES of the vectors query (Q, D), as a model gives them, drawn by the seed.
+
+    ids: (Q,) their image ids; an image of the index is not its own answer.
+    """
+    chosen = drawn(len(query), NUM_QUERIES, seed, "index_check_queries")
+    rows = {one: row for row, one in enumerate(index.records.ids)}
+    found = [rows.get(ids[int(one)]) for one in chosen]
+    own = np.array([-1 if row is None else index.store.ids[row] for row in found], dtype=np.int64)
+    ready, _ = comparable(query[chosen], query[:0], index.layout.metric)
+    sample = exact_sample(own, ready.numpy(), index.store.blocks(), index.layout.metric)
+    return None if sample is None else _recall(index, sample)
 
 
 def sample_of_rows(index: Index, rows: np.ndarray) -> ExactSample | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shelfmark.core.terminal import percent
-from shelfmark.retrieval.effort import EFFORT, PROMISED
+from shelfmark.retrieval.effort import PROMISED
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_check import check_recall
 from shelfmark.retrieval.stores import MilvusStore, new_store
@@ -20,12 +20,14 @@ def reason_to_compact(index: Index) -> str | None:
         # flat has neither removed vectors nor a layout; ivf_pq has lost what new lists would be learned from; Milvus
         # lays its vectors out itself.
         return None
-    if store.num_dead:
-        return f"{store.num_dead:,} removed vectors take room"
+    if kind == "hnsw":
+        return f"{store.num_dead:,} removed vectors take room" if store.num_dead else None
+    if not len(index):
+        return None
     trained = index.layout.num_trained
-    if kind == "ivf_flat" and not trained <= _GROWTH * len(index) <= _GROWTH**2 * trained:
+    if not trained <= _GROWTH * len(index) <= _GROWTH**2 * trained:
         return f"the lists were laid out for {trained:,} vectors and hold {len(index):,}"
-    found = check_recall(index).overall if len(index) else None
+    found = check_recall(index).overall
     if found is None:
         return None
     if index.promise is None and found.lower < PROMISED:
@@ -38,8 +40,7 @@ def reason_to_compact(index: Index) -> str | None:
 def compacted(index: Index) -> Index:
     """An index of the same kind and rows, of which `reason_to_compact` gave a reason. All vectors are held at once."""
     layout = index.layout
-    parameters = {name: value for name, value in layout.parameters.items() if layout.kind == "hnsw"}
-    parameters.pop(EFFORT[layout.kind], None)
+    parameters = layout.parameters if layout.kind == "hnsw" else None
     if not len(index):
         empty = replace(layout, num_trained=0)
         return Index(new_store(empty, index.dim, seed=0), index.records, index.facts)
