@@ -1,4 +1,4 @@
-"""Conditions on the images of an index: `group=tea`, `year>=2020`. Legend: N rows, n of them.
+"""Conditions on the images of an index: `group=tea`, `year>=2020`. Legend: N rows, n rows of them.
 
 A condition is decided on the records of the index, whatever store has the vectors. Several conditions hold together,
 but of several `COLUMN=VALUE` of one column one is enough. An image without a value in a column meets no condition on

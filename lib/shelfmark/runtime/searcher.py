@@ -49,6 +49,7 @@ class Searcher:
     """Answers which images of an index are nearest to photographs.
 
     The whole index is in memory, so a searcher does not see later changes of the folder: open another one for these.
+    Of an index in a Milvus the vectors are there: what is removed meanwhile is no longer found.
     Several threads may ask at once. With more than 64 photographs a question they need data.num_workers=0, since loader
     processes are forked.
     """
