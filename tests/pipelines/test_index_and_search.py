@@ -180,7 +180,11 @@ def test_a_searcher_answers_from_the_index_that_it_opened(own_index: Path, monke
     assert (Searcher.open(own_index).answer(photos, k=3).neighbours.scores[:, 0] < before.scores[:, 0]).all()
     # Another index takes its place between the look at the model and the look at the vectors.
     real = searcher.read_index
-    monkeypatch.setattr(searcher, "read_index", lambda folder, _=None: Index(real(folder).store, real(folder).records, {}))
+
+    def another(folder: Path, *_: object) -> Index:
+        return Index(real(folder).store, real(folder).records, {})
+
+    monkeypatch.setattr(searcher, "read_index", another)
     with pytest.raises(UserError, match="was built anew while it was opened"):
         Searcher.open(own_index)
 
