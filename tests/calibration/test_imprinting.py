@@ -109,6 +109,34 @@ def test_new_classes_are_known_and_old_ones_hardly_suffer_where_raw_means_would_
     assert accuracy(raw_rows, raw_biases, *test) < 0.6
 
 
+def test_trained_cosines_leave_out_what_all_pictures_share_and_so_does_a_new_row() -> None:
+    centres = torch.randn(NUM_OLD + NUM_NEW, 16, generator=torch.Generator().manual_seed(0))
+    features, labels = pictures(centres[:NUM_OLD], 30, seed=1)
+    units = torch.nn.functional.normalize(features, dim=1)
+    weight = torch.randn(NUM_OLD, DIM, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        cosines = units @ torch.nn.functional.normalize(weight, dim=1).T
+        torch.nn.functional.cross_entropy(16 * cosines, labels).backward()
+        optimizer.step()
+    val, test = (pictures(centres[:NUM_OLD], 6, seed=seed) for seed in (2, 5))
+    new, fresh = (pictures(centres[NUM_OLD:], 5, seed=seed) for seed in (3, 4))
+    fitted = Imprinting(cosine_scale=16.0).fit(weight, None, val[0].numpy(), val[1].numpy())
+    means = fitted.seen(new[0].numpy()).unflatten(0, (NUM_NEW, 5)).mean(dim=1)
+    old = torch.nn.functional.normalize(weight.detach().double(), dim=1)
+    found = []
+    for rows in (old[:0], fitted.rows(means)[0], means):
+        joined = torch.cat([old, torch.nn.functional.normalize(rows, dim=1)])
+        found.append(accuracy(joined, torch.zeros(len(joined)), fitted.seen(test[0].numpy()), test[1]))
+        if rows is not means and len(rows):
+            assert accuracy(joined, torch.zeros(len(joined)), fitted.seen(fresh[0].numpy()), fresh[1] + NUM_OLD) > 0.8
+    before, after, with_raw_means = found
+    assert before > 0.9
+    assert after > before - 0.04
+    assert with_raw_means < 0.7
+
+
 def test_experts_get_the_length_of_their_own_block(trained: tuple[Tensor, ...]) -> None:
     weight, bias, centres = trained
     features, labels = pictures(centres[:NUM_OLD], 6, seed=2)

@@ -89,10 +89,10 @@ def verified(found: Verification) -> None:
         print(f"{name:<{width}}  {text}")
     for problem in found.problems:
         print(printable(f"wrong: {problem}", one_line=True))
-    for one in found.advice:
-        print(printable(f"to do: {one.why}", one_line=True))
-        if one.command:
-            print(f"  {one.command}")
+    for advice in found.advice:
+        print(printable(f"to do: {advice.why}", one_line=True))
+        if advice.command:
+            print(f"  {printable(advice.command, one_line=True)}")
     if not found.problems:
         print("the index holds what it lists, and finds what is promised")
 
