@@ -59,6 +59,9 @@ OWNED = {
     "faiss": "retrieval/faiss_module.py",
     "peft": "models/adapters.py",
     "pyarrow": "retrieval/index_export.py",
+    "pymilvus": "retrieval/stores/milvus_client.py",
+    "milvus_lite": "retrieval/stores/milvus_client.py",
+    "grpc": "retrieval/stores/milvus_client.py",
     "matplotlib": "reports/figures.py",
     "albumentations": "data/saved_pipeline.py",
     "pytorch_metric_learning": "losses/pml.py",
@@ -76,7 +79,7 @@ OWNED = {
 OPTIONAL_FILES = {"ops/soft_rank/kernels.py"}
 
 # Packages that we import and that a declared dependency always brings.
-BROUGHT_BY = {"huggingface_hub": "timm", "triton": "torch"}
+BROUGHT_BY = {"huggingface_hub": "timm", "triton": "torch", "grpc": "pymilvus"}
 
 # Every command has its own imports within its function, so that `--help` does not wait seconds for timm.
 LATE = {"cli"}

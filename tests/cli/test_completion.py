@@ -16,7 +16,7 @@ from shelfmark.cli.completion import SHELLS, words_of
 CASES = {
     "": ["train", "index", "completion"],
     "tra": ["train"],
-    "index ": ["build", "add", "remove", "info", "export", "search"],
+    "index ": ["build", "add", "remove", "info", "export", "search", "verify", "compact"],
     "index b": ["build"],
     "discover as": ["assign"],
     "train --con": ["--config"],

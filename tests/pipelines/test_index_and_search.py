@@ -180,7 +180,11 @@ def test_a_searcher_answers_from_the_index_that_it_opened(own_index: Path, monke
     assert (Searcher.open(own_index).answer(photos, k=3).neighbours.scores[:, 0] < before.scores[:, 0]).all()
     # Another index takes its place between the look at the model and the look at the vectors.
     real = searcher.read_index
-    monkeypatch.setattr(searcher, "read_index", lambda folder: Index(real(folder).store, real(folder).records, {}))
+
+    def another(folder: Path, *_: object) -> Index:
+        return Index(real(folder).store, real(folder).records, {})
+
+    monkeypatch.setattr(searcher, "read_index", another)
     with pytest.raises(UserError, match="was built anew while it was opened"):
         Searcher.open(own_index)
 
@@ -475,7 +479,7 @@ def test_export_writes_beside_nothing_that_exists(at: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["index"], "`shelfmark index` wants one of: build, add, remove, info, export, search."),
+        (["index"], "`shelfmark index` wants one of: build, add, remove, info, export, search, verify, compact."),
         (["index", "bulid"], "wants one of: build"),
         (["index", "build", "--out", "x"], "--RESUME_MODEL is missing"),
         (["index", "add", "--index", "index", "--label", "3"], "--images DIR, which is not given"),

@@ -31,6 +31,7 @@ from shelfmark.pipelines.calibrate import calibrate
 from shelfmark.pipelines.clean import clean
 from shelfmark.pipelines.embed import embed
 from shelfmark.pipelines.evaluate import evaluate
+from shelfmark.pipelines.grow import grow
 from shelfmark.pipelines.post_processing import Plan, post_process
 from shelfmark.pipelines.predict import predict
 from shelfmark.pipelines.pseudo_label import pseudo_label
@@ -66,6 +67,7 @@ def all_commands(place: Path) -> dict[str, str]:
     clean(opened, place / "doubts")
     pseudo_label(opened, place / "pseudo.json", test, min_confidence=0.1, with_train=True)
     weigh_experts(experts, test)
+    grow(opened, test, place / "grown")
     index.build(opened, place / "index", Source(split="retrieval"))
     index.add(place / "index", Source(annotations=place / "more.json"))
     # The room for seconds is the only one that may differ.
@@ -175,7 +177,7 @@ def test_all_processes_end_in_the_same_words(places: dict[int, Any], number: int
 # The command line
 
 
-SHARED = ["test", "tau-norm", "calibrate", "weigh-experts", "evaluate", "embed", "clean", "pseudo-label"]
+SHARED = ["grow", "test", "tau-norm", "calibrate", "weigh-experts", "evaluate", "embed", "clean", "pseudo-label"]
 
 
 def test_the_commands_that_share_their_work_say_so_and_no_other_does() -> None:

@@ -7,7 +7,9 @@ from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
+from shelfmark.cli.grow_commands import GROW_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
+from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
@@ -16,7 +18,9 @@ COMMANDS = {
     **TRAIN_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
+    **GROW_COMMANDS,
     **INDEX_COMMANDS,
+    **INDEX_LIFE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,
     **DATA_COMMANDS,

@@ -11,9 +11,12 @@ import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from shelfmark.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from shelfmark.core.milvus_place import Place
 
 AUTO = Path("auto")
 _LOOKED_AT = 2000
@@ -79,6 +82,13 @@ def output_folder(text: str) -> Path:
 def output_path(text: str) -> Path:
     """A type of `--out`: a place for a file or a folder, whichever the command writes there."""
     return _place(text, is_folder=os.path.isdir(text))
+
+
+def store_place(text: str) -> Place:
+    """A type of `--store`: the address of a Milvus, which is not looked for yet."""
+    from shelfmark.core.milvus_place import Place
+
+    return Place.of(text)
 
 
 def require_one(paths: list[Path], what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path
+from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path, store_place
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
@@ -56,6 +56,20 @@ SOURCE = [
         metavar="DIR",
     ),
 ]
+STORE = option(
+    "--store",
+    "where the Milvus with the vectors is now, if it was moved: milvus://file.db or milvus://HOST:PORT",
+    type=store_place,
+    metavar="ADDRESS",
+)
+WHERE = option(
+    "--where",
+    "search only images that meet this condition, as in --where group=tea --where 'year>=2020'. `shelfmark index info`"
+    " lists the columns",
+    action="append",
+    default=[],
+    metavar="CONDITION",
+)
 NEAREST = option("--k", "number of nearest gallery images to use", type=int, default=10, metavar="K")
 
 
@@ -65,14 +79,14 @@ def build(args: argparse.Namespace) -> Outcome:
     model = trained_model(args)
     from shelfmark.pipelines.index import build as run
 
-    return _changed(run(model, args.out, source, args.kind))
+    return _changed(run(model, args.out, source, args.kind, args.store))
 
 
 def add(args: argparse.Namespace) -> Outcome:
     source = _source(args)
     from shelfmark.pipelines.index import add as run
 
-    return _changed(run(args.index, source, args.RESUME_MODEL, args.overrides))
+    return _changed(run(args.index, source, args.RESUME_MODEL, args.overrides, args.store))
 
 
 def _changed(added: Added) -> Outcome:
@@ -84,7 +98,7 @@ def remove(args: argparse.Namespace) -> Outcome:
     from shelfmark.retrieval.index_files import read_manifest
 
     before = read_manifest(args.index)["num_vectors"]
-    left = len(run(args.index, args.ids, args.labels))
+    left = len(run(args.index, args.ids, args.labels, args.store))
     return Outcome({"index": args.index, "num_images": left, "num_removed": before - left})
 
 
@@ -92,14 +106,14 @@ def info(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.index import info as run
 
-    facts = run(args.index)
+    facts = run(args.index, args.store)
     return Outcome(facts, lambda: index_screens.described(facts))
 
 
 def export(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.index import export as run
 
-    index = run(args.index, args.out, args.format)
+    index = run(args.index, args.out, args.format, args.store)
     return Outcome({"out": args.out, "format": args.format, "num_images": len(index), "dim": index.dim})
 
 
@@ -109,7 +123,14 @@ def search(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.search import search_photographs
 
     answers = search_photographs(
-        args.index, photos, k=args.k, combine=args.score, checkpoint=args.RESUME_MODEL, overrides=args.overrides
+        args.index,
+        photos,
+        k=args.k,
+        combine=args.score,
+        checkpoint=args.RESUME_MODEL,
+        overrides=args.overrides,
+        place=args.store,
+        where=args.where,
     )
     status = status_of(answers, warns=args.json)
     return Outcome([answer.as_json() for answer in answers], lambda: index_screens.searched(answers), status)
@@ -125,6 +146,8 @@ def recognise(args: argparse.Namespace) -> Outcome:
         photos,
         checkpoint=args.RESUME_MODEL,
         overrides=args.overrides,
+        place=args.store,
+        where=args.where,
         k=args.k,
         weight=args.weight,
         temperature=args.temperature,
@@ -141,7 +164,9 @@ _SEARCH = Command(
         PHOTOS,
         INDEX,
         MODEL,
+        STORE,
         NEAREST,
+        WHERE,
         option(
             "--score",
             "score of a product: the best score of its images (max), or the sum of their scores (sum)",
@@ -173,17 +198,28 @@ INDEX_COMMANDS = {
                 choices=["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"],
                 default="auto",
             ),
+            option(
+                "--store",
+                "Milvus that the vectors go to, in place of the index's folder: milvus://file.db (milvus-lite) or"
+                " milvus://HOST:PORT[/DATABASE]. A token comes from the variable SHELFMARK_MILVUS_TOKEN, or from the"
+                " file that SHELFMARK_MILVUS_TOKEN_FILE names",
+                type=store_place,
+                metavar="ADDRESS",
+            ),
             *SOURCE,
             *DEVICES,
         ],
         recipe=model_recipe,
     ),
-    "index add": Command("add images to an index", add, [INDEX, MODEL, *SOURCE, *DEVICES], recipe=_recipe_of_index),
+    "index add": Command(
+        "add images to an index", add, [INDEX, MODEL, STORE, *SOURCE, *DEVICES], recipe=_recipe_of_index
+    ),
     "index remove": Command(
         "remove images from an index",
         remove,
         [
             INDEX,
+            STORE,
             option("--ids", "ids of the images to remove", nargs="+", default=[], metavar="ID"),
             option(
                 "--labels", "classes to remove, with all their images", type=int, nargs="+", default=[], metavar="LABEL"
@@ -191,12 +227,13 @@ INDEX_COMMANDS = {
         ],
         takes_config=False,
     ),
-    "index info": Command("show what is in an index, and check its files", info, [INDEX], takes_config=False),
+    "index info": Command("show what is in an index, and check its files", info, [INDEX, STORE], takes_config=False),
     "index export": Command(
         "write the vectors of an index for a vector database",
         export,
         [
             INDEX,
+            STORE,
             option("--format", "npy: a folder. parquet: one file", choices=["npy", "parquet"], default="npy"),
             option("--out", "folder or file to write", type=output_path, required=True, metavar="PATH"),
         ],
@@ -211,7 +248,9 @@ INDEX_COMMANDS = {
             PHOTOS,
             INDEX,
             MODEL,
+            STORE,
             NEAREST,
+            WHERE,
             option(
                 "--weight", "weight of the neighbours. 0: the classifier alone", type=float, default=0.5, metavar="W"
             ),

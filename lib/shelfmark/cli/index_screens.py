@@ -15,8 +15,11 @@ from shelfmark.core.terminal import console_settings, percent
 from shelfmark.core.text_safety import printable
 
 if TYPE_CHECKING:
+    from shelfmark.pipelines.index_life import Verification
     from shelfmark.pipelines.recognise import Recognition
     from shelfmark.pipelines.search import Answer
+
+_MB = 10**6
 
 
 def searched(answers: Sequence[Answer]) -> None:
@@ -58,6 +61,40 @@ def described(facts: Mapping[str, Any]) -> None:
         for line in value if isinstance(value, list) else [value]:
             is_count = isinstance(line, int) and not isinstance(line, bool)
             print(f"{name:<{width}}  {f'{line:,}' if is_count else printable(str(line), one_line=True)}")
+
+
+def verified(found: Verification) -> None:
+    """What was checked, a line each; then what is wrong, and the commands that mend it."""
+    ids = found.ids
+    rows = {
+        "kind": f"{found.kind}, {found.metric}",
+        "images": f"{found.num_images:,}, of which {found.num_later:,} came after the build",
+        "ids": "those of the table" if ids.is_right else "not those of the table",
+    }
+    if found.recall is None:
+        rows["recall@10"] = "not measured, because the ids differ"
+    else:
+        for name, one in found.recall.each.items():
+            interval = f"{percent(one.lower)} to {percent(min(1, one.upper))}"
+            rows[f"recall@10, {name}"] = (
+                f"{percent(one.value)} ({interval}) of {found.against}, {one.num_queries:,} queries"
+            )
+        rows["recall@10, promised"] = percent(found.promised)
+    on_disk, in_memory, removed = (size / _MB for size in (found.size_bytes, found.memory_bytes, found.removed_bytes))
+    rows["size"] = f"{on_disk:,.1f} MB on disk, about {in_memory:,.1f} MB in memory"
+    if removed:
+        rows["size"] += f", of which removed images take {removed:,.1f} MB"
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:<{width}}  {text}")
+    for problem in found.problems:
+        print(printable(f"wrong: {problem}", one_line=True))
+    for advice in found.advice:
+        print(printable(f"to do: {advice.why}", one_line=True))
+        if advice.command:
+            print(f"  {printable(advice.command, one_line=True)}")
+    if not found.problems:
+        print("the index holds what it lists, and finds what is promised")
 
 
 def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None) -> None:

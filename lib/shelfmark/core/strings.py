@@ -6,7 +6,7 @@ process, because reading it writes reference counts (pytorch issue 13246). Two n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +66,20 @@ class Strings:
         # For byte b of output string i: its place in `data` is start_i + (b - offsets_i).
         source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Strings(self.data[source], offsets)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Strings]) -> Strings:
+        """The strings of all parts, one part behind the other."""
+        starts = np.cumsum([0, *(len(part.data) for part in parts)])
+        ends = [part.offsets[1:] + start for part, start in zip(parts, starts)]
+        return cls(np.concatenate([part.data for part in parts]), np.concatenate([[0], *ends]).astype(np.int64))
+
+    def equal_to(self, text: str) -> np.ndarray:
+        """(N,) bool: which strings are `text`."""
+        wanted = np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+        rows = np.flatnonzero(np.diff(self.offsets) == len(wanted))
+        for place, byte in enumerate(wanted.tolist()):
+            rows = rows[self.data[self.offsets[rows] + place] == byte]
+        found = np.zeros(len(self), dtype=bool)
+        found[rows] = True
+        return found

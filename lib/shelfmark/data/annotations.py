@@ -13,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shelfmark.core.columns import Column, column_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
@@ -51,12 +53,14 @@ def read_annotations(
     num_classes: int = 0,
     check_files: bool = True,
     findings_folder: Path | None = None,
+    own_columns: bool = False,
 ) -> Table:
     """The labelled images of `file`, all of them checked.
 
     root: the folder that a relative `fpath` starts from. extra_roots: folders that an absolute one may lie under.
     num_classes: 0 takes the file's. check_files: whether every picture must be there.
     findings_folder: where the list of findings goes, `log/findings` if not given.
+    own_columns: keep the fields of the user's own too, where they are whole numbers or text.
     Raises one UserError with everything that is wrong. Classes without an image only give a note.
     """
     file, root = Path(file), _existing_root(root, "data.root", check_files)
@@ -66,7 +70,10 @@ def read_annotations(
     groups = _names_of_classes(document, "groups", num_classes, file)
     findings = Findings()
     # Only columns stay alive: the parsed records of 2.5 M images weigh more than a gigabyte.
-    columns = _columns(document.pop("annotations"), findings)
+    records = document.pop("annotations")
+    columns = _columns(records, findings)
+    own = _own_columns(records, file) if own_columns else {}
+    del records
     paths = _path_texts(columns["fpath"], "fpath", findings)
     labels = annotation_checks.check_range("category_id", columns["category_id"] or [], num_classes, findings)
     true_labels = _true_labels(columns["true_category_id"], num_classes, findings)
@@ -91,6 +98,7 @@ def read_annotations(
         confidence=_floats(columns["confidence"], absent=np.nan),
         weights=weights,
         true_labels=true_labels,
+        columns=own,
     )
     _tell_empty_classes(file, table)
     return table
@@ -174,6 +182,19 @@ def _columns(records: Sequence[Any], findings: Findings) -> dict[str, list[Any] 
     columns = annotation_checks.columns(records, (_CATEGORY, _ROLE), findings)
     annotation_checks.check_nulls(columns["category_id"] or [], columns["role"], findings)
     return columns | annotation_checks.columns(records, (_FPATH, *_OPTIONAL), findings)
+
+
+def _own_columns(records: Sequence[Any], file: Path) -> dict[str, Column]:
+    """The fields that this format does not know. Records that are no objects were reported and end the reading."""
+    objects = [record for record in records if type(record) is dict]
+    known = {item.name for item in (_CATEGORY, _ROLE, _FPATH, *_OPTIONAL)}
+    found = {
+        name: column_of([record.get(name) for record in objects])
+        for name in sorted(set(chain.from_iterable(objects)) - known)
+    }
+    if other := [name for name, column in found.items() if column is None]:
+        say(f"note: {file}: no image can be searched for by {', '.join(other)}: --where takes whole numbers and text")
+    return {name: column for name, column in found.items() if column is not None}
 
 
 def _true_labels(values: list[Any] | None, num_classes: int, findings: Findings) -> np.ndarray | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.columns import Column, taken
 from shelfmark.core.strings import Strings
 
 
@@ -24,6 +25,7 @@ class Table:
     is_query, is_gallery: (N,) bool. roles, sources: (N,) text, empty where a record has none.
     confidence, weights: (N,) float32; NaN and 1 where a record has none.
     A column that no record has is None.
+    columns: (N,) fields of the user's own, by name; empty unless they were asked for.
     """
 
     paths: Strings
@@ -41,6 +43,7 @@ class Table:
     confidence: np.ndarray | None = None
     weights: np.ndarray | None = None
     true_labels: np.ndarray | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,6 +72,7 @@ class Table:
             confidence=_array_rows(self.confidence, chosen),
             weights=_array_rows(self.weights, chosen),
             true_labels=_array_rows(self.true_labels, chosen),
+            columns=taken(self.columns, chosen),
         )
 
 

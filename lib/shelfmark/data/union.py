@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core import columns
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
@@ -36,9 +37,9 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
     tables = numbered
     joined = replace(
         first,
-        paths=_joined_strings([table.paths for table in tables]),
+        paths=Strings.joined([table.paths for table in tables]),
         labels=np.concatenate([table.labels for table in tables]),
-        image_ids=_joined_strings([table.image_ids for table in tables]),
+        image_ids=Strings.joined([table.image_ids for table in tables]),
         sha256=hashlib.sha256("".join(table.sha256 for table in tables).encode()).hexdigest(),
         class_names=next((table.class_names for table in tables if table.class_names), None),
         groups=next((table.groups for table in tables if table.groups), None),
@@ -49,6 +50,7 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
         confidence=_joined(tables, "confidence", np.float32(np.nan)),
         weights=_joined(tables, "weights", np.float32(1)),
         true_labels=_joined(tables, "true_labels", np.int64(-1)),
+        columns=columns.joined([(table.columns, len(table)) for table in tables]),
     )
     return joined.take(_stays(joined, np.repeat(np.arange(len(tables)), [len(table) for table in tables]), files))
 
@@ -80,12 +82,6 @@ def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarr
     return stays
 
 
-def _joined_strings(parts: Sequence[Strings]) -> Strings:
-    starts = np.cumsum([0, *(len(part.data) for part in parts)])
-    ends = [part.offsets[1:] + start for part, start in zip(parts, starts)]
-    return Strings(np.concatenate([part.data for part in parts]), np.concatenate([[0], *ends]).astype(np.int64))
-
-
 def _joined(tables: Sequence[Table], column: str, absent: object) -> np.ndarray | None:
     """A column of all tables; `absent` stands in for those that do not have it."""
     found = [getattr(table, column) for table in tables]
@@ -98,4 +94,4 @@ def _joined_texts(tables: Sequence[Table], column: str) -> Strings | None:
     found = [getattr(table, column) for table in tables]
     if all(part is None for part in found):
         return None
-    return _joined_strings([Strings.of([""] * len(t)) if part is None else part for t, part in zip(tables, found)])
+    return Strings.joined([Strings.of([""] * len(t)) if part is None else part for t, part in zip(tables, found)])

@@ -20,9 +20,13 @@ from shelfmark.core.together import from_main, together
 from shelfmark.predictions.answers import of_errors
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
-from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
+from shelfmark.retrieval.index_files import read_index, read_manifest, recall_facts, write_index
 from shelfmark.retrieval.index_kinds import choose_kind
+from shelfmark.retrieval.stores import Place
+from shelfmark.retrieval.stores.milvus import require_milvus
+from shelfmark.retrieval.where import column_names
 from shelfmark.runtime.index_content import IndexContent, Source, index_content, require_one_list
+from shelfmark.runtime.index_promise import told_promise
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -49,10 +53,11 @@ class Added:
         return {**facts, "num_added": self.num_added, "classes": classes, "errors": of_errors(self.errors)}
 
 
-def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") -> Added:
+def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto", place: Place | None = None) -> Added:
     """Builds an index of the source's images in the folder `out`, and writes it.
 
-    kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. The metric is eval.retrieval_metric.
+    kind: of `retrieval.index_kinds.KINDS`; `auto` chooses by size and says why. place: of the database that the vectors
+    go to; they stay in the folder without one. The metric is eval.retrieval_metric.
     The features stay beside the index, in `<out>_features`, so that another kind is built without a feature pass.
     """
     with ExitStack() as stack:
@@ -62,19 +67,22 @@ def build(model: TrainedModel, out: Path, source: Source, kind: str = "auto") ->
             stack.enter_context(folder_lock(out, "building an index"))
             if out.exists():
                 raise UserError(f"{out} exists; an index is not built over another. Give another --out, or remove it.")
+            if place is not None:
+                require_milvus(place, kind)
 
         from_main(begin)
         content = index_content(model, source, out.with_name(f"{out.name}_features"))
-        return from_main(lambda: _build(content, out, kind), "index")
+        return from_main(lambda: _build(content, out, kind, place), "index")
 
 
-def _build(content: IndexContent, out: Path, kind: str) -> Added:
+def _build(content: IndexContent, out: Path, kind: str, place: Place | None) -> Added:
     model = content.model
     features, records, difference = content.described(None)
     if difference:
         say(f"note: {difference}. So this index answers `shelfmark search` alone, and not `recognise`")
     if kind == "auto":
-        kind, reason = choose_kind(*features.features.shape)
+        num_vectors, dim = features.features.shape
+        kind, reason = choose_kind(num_vectors, dim, in_database=place is not None)
         say(f"kind: {kind}; {reason}")
     index = Index.build(
         features.features,
@@ -83,9 +91,17 @@ def _build(content: IndexContent, out: Path, kind: str) -> Added:
         metric=model.recipe.eval.retrieval_metric,
         seed=model.recipe.seed,
         facts={**index_facts(model), "shares_classes": difference is None},
+        place=place,
     )
-    write_index(out, index)
-    say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}")
+    try:
+        write_index(out, index)
+    except BaseException:
+        index.store.discard()
+        raise
+    vectors = "" if place is None else f", its vectors to {place}"
+    say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}{vectors}")
+    if index.promise is not None:
+        say(told_promise(index, index.promise))
     return _added(content, out, index, records)
 
 
@@ -99,8 +115,17 @@ def _added(content: IndexContent, folder: Path, index: Index, records: Records) 
     return Added(folder, layout.kind, layout.metric, len(index), len(records), classes, content.errors)
 
 
-def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides: Sequence[Override] = ()) -> Added:
-    """Adds the source's images to the index in `folder`. Their ids must be new to it."""
+def add(
+    folder: Path,
+    source: Source,
+    checkpoint: Path | None = None,
+    overrides: Sequence[Override] = (),
+    place: Place | None = None,
+) -> Added:
+    """Adds the source's images to the index in `folder`. Their ids must be new to it.
+
+    checkpoint, place: where the model and the database with the vectors are now, if they were moved.
+    """
     with ExitStack() as stack:
 
         def begin() -> Path:
@@ -112,7 +137,7 @@ def add(folder: Path, source: Source, checkpoint: Path | None = None, overrides:
         with together():
             model, _ = open_model_of_index(folder, checkpoint, overrides)
         index: list[Index] = []
-        from_main(lambda: index.append(read_index(folder)), "index")
+        from_main(lambda: index.append(read_index(folder, place)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
         content = index_content(model, source, features_folder, bad_images, lambda: index[0])
         return from_main(lambda: _add(content, folder, index[0]), "index")
@@ -128,17 +153,19 @@ def _add(content: IndexContent, folder: Path, index: Index) -> Added:
     return _added(content, folder, index, records)
 
 
-def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = ()) -> Index:
-    """Removes the images of these ids, and all images of these labels, from the index in `folder`."""
+def remove(folder: Path, ids: Sequence[str] = (), labels: Sequence[int] = (), place: Place | None = None) -> Index:
+    """Removes the images of these ids, and all images of these labels, from the index in `folder`.
+
+    place: where the database with its vectors is now, if it was moved.
+    """
     if not ids and not labels:
         raise UserError("say what to remove: --ids ID ..., or --labels LABEL ...")
     read_manifest(folder)
     with folder_lock(folder, "removing images"):
-        return _remove(folder, ids, labels)
+        return _remove(read_index(folder, place), folder, ids, labels)
 
 
-def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
-    index = read_index(folder)
+def _remove(index: Index, folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
     gone = np.isin(index.records.labels, np.asarray(labels, dtype=np.int64))
     present = set(index.records.labels.tolist())
     for label in labels:
@@ -159,9 +186,9 @@ def _remove(folder: Path, ids: Sequence[str], labels: Sequence[int]) -> Index:
     return index
 
 
-def info(folder: Path) -> dict[str, Any]:
+def info(folder: Path, place: Place | None = None) -> dict[str, Any]:
     """The facts of an index, by name: its sizes, its parameters and its origin. Every file is checked."""
-    index = read_index(folder)
+    index = read_index(folder, place)
     labels = index.records.labels
     return {
         "kind": index.layout.kind,
@@ -173,18 +200,22 @@ def info(folder: Path) -> dict[str, Any]:
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
         **index.layout.parameters,
         "num_removed_inside": index.store.num_dead,
+        "num_later": len(index) - index.num_built,
+        "recall": recall_facts(index.promise),
+        **index.store.facts(),
+        "columns": column_names(index.records),
         **{name: value for name, value in index.facts.items() if name != "options"},
         "options": dict(index.facts.get("options", {})),
         "hints": index.store.hints(),
     }
 
 
-def export(folder: Path, out: Path, form: str) -> Index:
+def export(folder: Path, out: Path, form: str, place: Place | None = None) -> Index:
     """Writes the vectors, ids, labels, names and paths of the index for other programs."""
     if out.exists():
         raise UserError(f"{out} exists; nothing is overwritten. Give another --out, or remove it.")
     require_place(out, "--out", is_folder=form == "npy")
-    index = read_index(folder)
+    index = read_index(folder, place)
     export_vectors(index, out, form)
     say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
     if index.layout.kind == "ivf_pq":

@@ -16,6 +16,7 @@ import torch
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.predictions.answers import answered, candidate, unanswered
+from shelfmark.retrieval.stores import Place
 from shelfmark.runtime.photographs import listed
 from shelfmark.runtime.searcher import Searcher, require_images
 
@@ -71,6 +72,8 @@ def recognise(
     *,
     checkpoint: Path | None = None,
     overrides: Sequence[Override] = (),
+    place: Place | None = None,
+    where: Sequence[str] = (),
     k: int = 10,
     weight: float = 0.5,
     temperature: float = 0.1,
@@ -78,12 +81,13 @@ def recognise(
 ) -> list[Recognition]:
     """An answer for each photograph, from the index in `folder` and the model that it was built with; see `combined`.
 
-    topk: products in an answer. A folder among the photographs stands for the photographs in it.
+    topk: products in an answer. place, where: as of `Searcher.open`; the classifier knows of neither. A folder among
+    the photographs stands for the photographs in it.
     """
     _check(k, weight, temperature, topk)
     photos = listed(photos)
-    searcher = Searcher.open(folder, checkpoint, overrides)
-    require_images(searcher.index, folder, k)
+    searcher = Searcher.open(folder, checkpoint, overrides, place=place, where=where)
+    require_images(searcher, folder, k)
     if not searcher.index.facts["shares_classes"]:
         raise UserError(
             f"{folder} numbers its classes by another list than the model, so their answers cannot be joined. Search it"

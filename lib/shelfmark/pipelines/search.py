@@ -13,6 +13,7 @@ from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.predictions.answers import answered, candidate, unanswered
 from shelfmark.retrieval.index import Records
+from shelfmark.retrieval.stores import Place
 from shelfmark.runtime.photographs import listed
 from shelfmark.runtime.searcher import Searcher, require_images
 
@@ -73,17 +74,19 @@ def search_photographs(
     combine: Combine = "max",
     checkpoint: Path | None = None,
     overrides: Sequence[Override] = (),
+    place: Place | None = None,
+    where: Sequence[str] = (),
 ) -> list[Answer]:
     """An answer for each photograph, from the index in `folder`. A folder stands for the photographs in it.
 
     k: how many gallery images are retrieved. combine: the score of a product is the greatest similarity of its images
-    among them (`max`), or the sum of those above 0 (`sum`). checkpoint: the present place of the model, if moved.
+    among them (`max`), or the sum of those above 0 (`sum`). checkpoint, place, where: as of `Searcher.open`.
     """
     if k < 1:
         raise UserError(f"--k {k}: ask for at least one neighbour.")
     photos = listed(photos)
-    searcher = Searcher.open(folder, checkpoint, overrides)
-    require_images(searcher.index, folder, k)
+    searcher = Searcher.open(folder, checkpoint, overrides, place=place, where=where)
+    require_images(searcher, folder, k)
     if combine == "sum" and searcher.index.layout.metric == "euclidean":
         raise UserError(
             "--score sum adds similarities, and the index's metric is euclidean, whose scores are negative distances."

@@ -31,13 +31,18 @@ def required(need: str, otherwise: str = "") -> Any:
 @cache
 def module() -> Any:
     """faiss, imported at the first call; warns where two packages of it are installed. The module has no types."""
-    found = importlib.util.find_spec("faiss")
     # Before the import, which may fail with two packages.
-    if found is not None and found.origin is not None and (said := two_packages(Path(found.origin).parents[1])):
+    if said := two_packages_installed():
         warn(said)
     import faiss
 
     return faiss
+
+
+def two_packages_installed() -> str:
+    """As `two_packages`, of the folder that faiss is imported from."""
+    found = importlib.util.find_spec("faiss")
+    return "" if found is None or found.origin is None else two_packages(Path(found.origin).parents[1])
 
 
 def two_packages(folder: Path) -> str:

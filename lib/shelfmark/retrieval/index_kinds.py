@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from shelfmark.core.errors import UserError, choose
 
 KINDS = ("flat", "hnsw", "ivf_flat", "ivf_pq")
+DATABASE_KINDS = ("flat", "hnsw")
+"""The kinds that a database of vectors holds."""
 MB, GB = 10**6, 10**9
 MOST_FLAT_BYTES, MOST_HNSW_BYTES, MOST_IVF_FLAT_BYTES = 100 * MB, 1 * GB, 8 * GB
 """The largest size of the vectors, N x D x 4 bytes, for which each kind is chosen."""
@@ -21,12 +23,17 @@ _FEWEST_PER_LIST = 39
 _WIDEST_PART = 16
 
 
-def choose_kind(num_vectors: int, dim: int) -> tuple[str, str]:
-    """The kind that suits N vectors of D dimensions, and the reason in a sentence."""
+def choose_kind(num_vectors: int, dim: int, in_database: bool = False) -> tuple[str, str]:
+    """The kind that suits N vectors of D dimensions, and the reason in a sentence.
+
+    in_database: of the kinds that a database of vectors holds.
+    """
     size = 4 * num_vectors * dim
     told = f"{num_vectors:,} vectors of {dim} dimensions take {_text(size)}"
     if size <= MOST_FLAT_BYTES:
         return "flat", f"{told}, at most {_text(MOST_FLAT_BYTES)}: to compare all of them is exact and quick"
+    if in_database:
+        return "hnsw", f"{told}, more than {_text(MOST_FLAT_BYTES)}: a graph over them misses little"
     if size <= MOST_HNSW_BYTES:
         return "hnsw", f"{told}, at most {_text(MOST_HNSW_BYTES)}: a graph over them misses the least of what is quick"
     if size <= MOST_IVF_FLAT_BYTES:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.artefact import listed
+from shelfmark.core.columns import Column, taken
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
@@ -141,15 +142,17 @@ def _records(model: TrainedModel, source: Source, table: Table, rows: np.ndarray
     """The records of the table's `rows` (n,) in an index. UserError: the index has one of these images."""
     ids, labels = table.image_ids.take(rows), table.labels[rows]
     names = _names(labels, table.class_names or (None if _difference(model, table) else model.class_names))
+    groups = _names(labels, table.groups)
     if source.label_from is not None:
         assert source.images is not None
         labels, names = folder_labels(source.images, list(ids), *_known_classes(model, index))
+        groups = {}
     if source.label is not None:
         labels = np.full(len(labels), source.label, dtype=np.int64)
         name = source.class_name or _known_classes(model, index)[0].get(source.label)
         names = {source.label: name} if name else {}
     paths = Strings.of(str(table.path(int(row))) for row in rows)
-    return Records(_ids(source, ids, index), labels, paths, names)
+    return Records(_ids(source, ids, index), labels, paths, names, groups, _columns(table, rows))
 
 
 def _ids(source: Source, ids: Strings, index: Index | None) -> Strings:
@@ -207,9 +210,9 @@ def _table(model: TrainedModel, source: Source) -> Table:
     if source.images is not None:
         return folder_table(source.images)
     if source.annotations is not None:
-        table = read_annotations(source.annotations, data.root, extra_roots=data.extra_roots)
+        table = read_annotations(source.annotations, data.root, extra_roots=data.extra_roots, own_columns=True)
     else:
-        table = assemble.read_table(model.recipe, source.split or "train", num_classes=0)
+        table = assemble.read_table(model.recipe, source.split or "train", num_classes=0, own_columns=True)
     table = matched_or_own(table, str(source.annotations or source.split or "train"), model.classes)
     return table if table.is_gallery is None else table.take(table.is_gallery)
 
@@ -231,6 +234,13 @@ def _difference(model: TrainedModel, table: Table) -> str | None:
 def _names(labels: np.ndarray, class_names: Sequence[str] | None) -> dict[int, str]:
     names = class_names or ()
     return {label: names[label] for label in np.unique(labels).tolist() if 0 <= label < len(names)}
+
+
+def _columns(table: Table, rows: np.ndarray) -> dict[str, Column]:
+    """What `--where` may ask of the table's `rows` (n,), besides the class and its group."""
+    known = {"role": table.roles, "source": table.sources}
+    given = {name: column for name, column in known.items() if column is not None}
+    return taken({**table.columns, **given}, rows)
 
 
 def _rooted(paths: Strings, root: Path) -> Strings:

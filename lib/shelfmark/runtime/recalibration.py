@@ -45,6 +45,18 @@ def classifier_tensors(model: TrainedModel) -> tuple[Tensor, Tensor | None]:
     return classifier.weight.detach(), None if classifier.bias is None else classifier.bias.detach()
 
 
+def with_origin(model: TrainedModel, calibration: Mapping[str, object]) -> dict[str, object]:
+    """The facts of a recalibration with those of the checkpoint that it was made from, and of earlier ones."""
+    checkpoint = model.checkpoint
+    before = checkpoint.manifest.get("calibration")
+    return {
+        **calibration,
+        "from_checkpoint": str(checkpoint.folder.resolve()),
+        "from_checkpoint_sha256": checkpoint.weights_hash,
+        **({"earlier": before} if before else {}),
+    }
+
+
 def save_recalibrated(
     model: TrainedModel,
     folder: Path,
@@ -71,13 +83,7 @@ def save_recalibrated(
         options["bias"] = True
     if scale is not None:
         options["scale"] = scale
-    # The facts of an earlier recalibration are kept.
-    earlier = {"earlier": facts["calibration"]} if facts.get("calibration") else {}
-    origin = {
-        "from_checkpoint": str(checkpoint.folder.resolve()),
-        "from_checkpoint_sha256": checkpoint.weights_hash,
-    }
-    facts["calibration"] = {**calibration, **origin, **earlier}
+    facts["calibration"] = with_origin(model, calibration)
     # No optimizer state: no training run had these weights, so they can be finetuned but not resumed.
     save_checkpoint(folder, tensors, {}, facts)
     load_checkpoint(folder)

@@ -25,11 +25,11 @@ from shelfmark.losses import LossEntry
 from shelfmark.recipe.tree import Recipe
 
 
-def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Table:
+def read_table(recipe: Recipe, split: str, num_classes: int | None = None, own_columns: bool = False) -> Table:
     """The checked table of `train`, `val` or `retrieval`. That of train includes `data.more_train_json` and the
     corrections of `data.lists`.
 
-    num_classes: None takes data.num_classes.
+    num_classes: None takes data.num_classes. own_columns: as of `read_annotations`.
     """
     file: Path | None = getattr(recipe.data, f"{split}_json")
     if file is None:
@@ -37,7 +37,7 @@ def read_table(recipe: Recipe, split: str, num_classes: int | None = None) -> Ta
     data = recipe.data
     files = [file, *data.more_train_json] if split == "train" else [file]
     num_classes = data.num_classes if num_classes is None else num_classes
-    tables = [read_annotations(one, data.root, data.extra_roots, num_classes) for one in files]
+    tables = [read_annotations(one, data.root, data.extra_roots, num_classes, own_columns=own_columns) for one in files]
     if split != "train":
         return tables[0]
     return apply_lists(union(tables, files), data.lists.keep, data.lists.drop, data.lists.relabel)
