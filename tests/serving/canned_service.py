@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from shelfmark.serving.page import PAGE
+from shelfmark.serving.page import PAGE, PAGE_FILES
 
 # `trusted-types 'none'` beside it: a script that writes markup anywhere would fail.
 POLICY = (
@@ -20,7 +20,6 @@ POLICY = (
     " form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 TRUSTED = "; require-trusted-types-for 'script'; trusted-types 'none'"
-TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
 PROMISE = {"max_wrong": 0.01, "confidence": 0.95, "max_false_accept": 0.02, "coverage": 0.834}
 
 
@@ -97,8 +96,8 @@ class CannedService:
 
     def reply(self, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         name = path.strip("/") or "index.html"
-        if name in {"index.html", "page.js", "page.css"}:
-            kind = {"Content-Type": TYPES[name.rpartition(".")[2]], "Content-Security-Policy": POLICY + TRUSTED}
+        if name in PAGE_FILES:
+            kind = {"Content-Type": PAGE_FILES[name], "Content-Security-Policy": POLICY + TRUSTED}
             return Reply((PAGE / name).read_bytes(), headers=kind)
         if self.token and headers.get("Authorization") != f"Bearer {self.token}":
             return error(401, "token", "The service wants its token.", WWW_Authenticate="Bearer")

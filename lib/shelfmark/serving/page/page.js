@@ -2,7 +2,7 @@
 // as markup.
 "use strict";
 
-const NEIGHBOURS = { recognise: 6, search: 12 };
+const NEIGHBOURS = { recognise: 5, search: 10 };
 const MOST_UNDER_WAY = 2;
 const MOST_AT_ONCE = 100;
 const MOST_TRIES = 6;
@@ -14,18 +14,25 @@ const KINDS = {
   product: { badge: "Product", reason: "One product stands out from all others." },
   shortlist: { badge: "Short list", reason: "Most likely one of these. The photograph does not tell which." },
   family: { badge: "Family", reason: "The family is clear, the product in it is not." },
-  unknown: { badge: "Not known", reason: "Nothing that the service knows comes near enough." },
+  unknown: { badge: "Unknown", reason: "Nothing that the service knows comes near enough." },
 };
-const NO_PROMISE = "No promise: the service names the nearest product, even for one that it does not know.";
+const NO_PROMISE = "No promise: every photograph gets a product, even one of a product that the service does not know.";
+// By the codes of the service, and of what the page itself finds.
 const FAULTS = {
   busy: "The service is busy",
   empty: "The file is empty",
   late: "No answer in time",
+  no_picture: "The file is empty",
   not_an_image: "Not a photograph",
+  not_ready: "The service is not ready",
   offline: "The service does not answer",
   too_large: "Too large",
+  too_many_pixels: "Too large",
+  too_slow: "No answer in time",
   unreadable: "The file cannot be read",
 };
+const TOO_LARGE = ["too_large", "too_many_pixels"];
+const FINAL = [...TOO_LARGE, "empty", "no_picture", "not_an_image", "unreadable"];
 
 const byId = (id) => document.getElementById(id);
 const waiting = [];
@@ -205,7 +212,7 @@ async function answerIn(response) {
   const one = body.answers?.[0];
   const error = body.error ?? one?.error;
   if (response.status === 401) throw new Fault("token", error?.message ?? "");
-  if (error) throw new Fault(error.code ?? "", error.message ?? String(error));
+  if (error) throw new Fault(error.code ?? "", sentence(error.message ?? String(error)));
   if (!one) throw new Fault("", `The service answered with status ${response.status}.`);
   return one;
 }
@@ -228,6 +235,8 @@ async function loadInfo() {
   byId("about").textContent = parts.join(" · ");
   byId("search-only").disabled = !index;
   if (!index) byId("search-why").textContent = "Needs an index; the service was started without one.";
+  byId("standing").textContent = info.promise ? promiseWords(info.promise) : NO_PROMISE;
+  byId("standing").hidden = false;
   locked = false;
   byId("token-form").hidden = true;
   return next();
@@ -287,7 +296,7 @@ function draw(card, reply) {
 }
 
 function faultParts(card, fault) {
-  const limits = info && fault.code === "too_large" ? limitWords(info.limits) : "";
+  const limits = info && TOO_LARGE.includes(fault.code) ? limitWords(info.limits) : "";
   const again = make("button", "button plain", "Try again");
   again.type = "button";
   again.addEventListener("click", () => {
@@ -295,12 +304,11 @@ function faultParts(card, fault) {
     refresh(card);
     card.element.focus();
   });
-  const pointless = ["too_large", "not_an_image", "empty", "unreadable"].includes(fault.code);
   return [
     make("p", "badge", "No answer"),
     make("h3", "", faultTitle(fault)),
     make("p", "reason", [fault.message, limits].filter(Boolean).join(" ")),
-    pointless ? null : again,
+    FINAL.includes(fault.code) ? null : again,
   ];
 }
 
@@ -379,31 +387,33 @@ function pictures(heading, entries) {
   return [make("h4", "", heading), list];
 }
 
-/** Puts the picture at `path` into `frame`. A picture that needs the token is fetched with it. */
-async function show(frame, path) {
+/** Puts the picture at `path` into `frame`. It is fetched where the token must go with it, and tried twice. */
+function show(frame, path) {
   const blank = () => frame.replaceChildren(make("span", "blank", "No picture"));
   if (typeof path !== "string" || !path.startsWith("/product/")) return blank();
   const image = make("img");
   image.alt = "";
-  image.loading = "lazy";
-  image.addEventListener("error", blank);
+  image.loading = token ? "eager" : "lazy";
+  let tries = 0;
+  const load = async () => {
+    tries += 1;
+    try {
+      image.src = token ? await fetched(`.${path}`) : `.${path}`;
+    } catch {
+      failed();
+    }
+  };
+  const failed = () => (tries < 2 ? setTimeout(load, 1500) : blank());
+  image.addEventListener("error", failed);
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   frame.append(image);
-  const url = `.${path}`;
-  if (!token) {
-    image.src = url;
-    return undefined;
-  }
-  try {
-    const response = await fetch(url, { headers: permission() });
-    if (!response.ok) return blank();
-    const fetched = URL.createObjectURL(await response.blob());
-    image.addEventListener("load", () => URL.revokeObjectURL(fetched));
-    image.loading = "eager";
-    image.src = fetched;
-  } catch {
-    blank();
-  }
-  return undefined;
+  return load();
+}
+
+async function fetched(url) {
+  const response = await fetch(url, { headers: permission() });
+  if (!response.ok) throw new Fault("", "");
+  return URL.createObjectURL(await response.blob());
 }
 
 function score(value) {
@@ -425,11 +435,16 @@ function score(value) {
 function answerName(answer) {
   if (answer.kind === "shortlist") return `One of ${count((answer.classes ?? []).length, "product")}`;
   if (answer.kind === "family") return answer.family ?? "A family";
-  return answer.kind === "unknown" ? "Not a product that it knows" : title(answer);
+  return answer.kind === "unknown" ? "Not one of the known products" : title(answer);
 }
 
-const title = (one) => one.name ?? `Product ${one.class}`;
-const faultTitle = (fault) => FAULTS[fault.code] ?? "The service has no answer";
+function title(one) {
+  return one.name ?? (one.class == null ? "Without a name" : `Product ${one.class}`);
+}
+
+function faultTitle(fault) {
+  return FAULTS[fault.code] ?? "The service has no answer";
+}
 
 function spoken(reply) {
   if (reply.fault) return `${faultTitle(reply.fault)}. ${reply.fault.message}`;
@@ -441,9 +456,13 @@ function spoken(reply) {
 }
 
 function promiseWords(promise) {
-  const wrong = `At most ${percent(promise.max_wrong)} of answers are wrong (confidence ${percent(promise.confidence)}).`;
+  const wrong = `Promise: at most ${percent(promise.max_wrong)} of answers are wrong (confidence ${percent(promise.confidence)}).`;
   if (promise.coverage == null) return wrong;
   return `${wrong} ${percent(promise.coverage)} of photographs of known products get an answer.`;
+}
+
+function sentence(words) {
+  return words && words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 }
 
 const limitWords = ({ bytes, megapixels }) =>
