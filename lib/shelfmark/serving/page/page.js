@@ -17,6 +17,7 @@ const KINDS = {
   unknown: { badge: "Unknown", reason: "Nothing that the service knows comes near enough." },
 };
 const NO_PROMISE = "No promise: every photograph gets a product, even one of a product that the service does not know.";
+const WAITS_FOR_TOKEN = "Waits for the token.";
 // By the codes of the service, and of what the page itself finds.
 const FAULTS = {
   busy: "The service is busy",
@@ -123,7 +124,7 @@ function refresh(card) {
   if (card.removed) return;
   const reply = card.replies[mode()];
   if (reply) return draw(card, reply);
-  drawWaiting(card, "Looking …");
+  drawWaiting(card, card.busy ? "Looking …" : locked ? WAITS_FOR_TOKEN : "Waits for its turn.");
   if (card.busy) return;
   card.busy = true;
   waiting.push(card);
@@ -133,6 +134,7 @@ function refresh(card) {
 function next() {
   while (!locked && underWay < MOST_UNDER_WAY && waiting.length) {
     const card = waiting.shift();
+    drawWaiting(card, "Looking …");
     underWay += 1;
     answer(card).finally(() => {
       underWay -= 1;
@@ -148,6 +150,7 @@ async function answer(card) {
   } catch (error) {
     if (error.code === "token") {
       waiting.unshift(card);
+      drawWaiting(card, WAITS_FOR_TOKEN);
       lock(error.message);
       return;
     }
@@ -322,7 +325,7 @@ function answerParts(reply) {
     named("h3", answerName(answer)),
     answer.kind === "product" ? score(answer.score) : null,
     make("p", "reason", reason),
-    ...membersOf(answer, candidates),
+    ...memberParts(answer, candidates),
     promise ? make("p", "promise", promiseWords(promise)) : make("p", "warning", NO_PROMISE),
     why(answer, promise, candidates),
     ...pictures("Nearest pictures", answer.neighbours ?? reply.neighbours ?? []),
@@ -338,13 +341,17 @@ function searchParts(reply) {
   ];
 }
 
-function membersOf(answer, candidates) {
+function memberParts(answer, candidates) {
   if (answer.kind !== "shortlist" && answer.kind !== "family") return [];
-  const members = (answer.classes ?? []).map((id, place) => {
+  return pictures(answer.kind === "family" ? "Products of this family" : "One of these", members(answer, candidates));
+}
+
+/** The products of a short list or family, with the scores and pictures of those that are candidates. */
+function members(answer, candidates) {
+  return (answer.classes ?? []).map((id, place) => {
     const candidate = candidates.find((one) => one.class === id) ?? {};
     return { ...candidate, class: id, name: answer.names?.[place] ?? candidate.name };
   });
-  return pictures(answer.kind === "family" ? `Products of this family` : "One of these", members);
 }
 
 function why(answer, promise, candidates) {
@@ -451,7 +458,7 @@ function spoken(reply) {
   if (!reply.answer) return reply.neighbours?.length ? `most like ${title(reply.neighbours[0])}.` : "nothing was found.";
   const { answer, promise } = reply;
   const known = answer.score == null ? "" : `, score ${number(answer.score)}`;
-  const names = answer.kind === "shortlist" ? `: ${(answer.names ?? []).join(", ")}` : "";
+  const names = answer.kind === "shortlist" ? `: ${members(answer, reply.candidates ?? []).map(title).join(", ")}` : "";
   return `${answerName(answer)}${names}${known}.${promise ? "" : " No promise."}`;
 }
 
