@@ -1,7 +1,7 @@
 """Photographs the service's page in Chromium: light, dark and 320 px wide.
 
-    python scripts/page_picture.py --out log/page                                  answers made up for it
-    python scripts/page_picture.py --out log/page --url http://127.0.0.1:8000/ photo.jpg ...    a service that runs
+python scripts/page_picture.py --out log/page                                  answers made up for it
+python scripts/page_picture.py --out log/page --url http://127.0.0.1:8000/ photo.jpg ...    a service that runs
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ def made_up() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         replies = [
             answered(product, nearest, PROMISE),
             answered({**nothing, **several, "kind": "shortlist", "rule": "shortlist: sum >= 0.8"}, nearest, PROMISE),
-            answered({**nothing, **whole, "kind": "family", "family": family_name, "rule": "family: sum >= 0.9"}, nearest, PROMISE),
+            answered(
+                {**nothing, **whole, "kind": "family", "family": family_name, "rule": "family: sum >= 0.9"},
+                nearest,
+                PROMISE,
+            ),
             answered(
                 {
                     **nothing,

@@ -65,6 +65,8 @@ class CannedService:
         self.replies: dict[tuple[str, bytes], list[Reply]] = {}
         self.pictures: dict[str, bytes] = {}
         self.token = ""
+        # What /info says before its answer.
+        self.first: list[Reply] = []
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.info: dict[str, Any] = {
             "model": {"name": "starter", "classes": 400, "input_px": 224, "dim": 1280},
@@ -102,7 +104,7 @@ class CannedService:
         if self.token and headers.get("Authorization") != f"Bearer {self.token}":
             return error(401, "token", "The service wants its token.", WWW_Authenticate="Bearer")
         if name == "info":
-            return Reply(self.info)
+            return self.first.pop(0) if self.first else Reply(self.info)
         if name.startswith("product/"):
             return Reply(self.pictures.get(path, picture("peru")), headers={"Content-Type": "image/jpeg"})
         known = self.replies.get((name, body))

@@ -43,7 +43,7 @@ def test_a_chosen_photograph_is_answered_with_its_score_rule_promise_and_neighbo
     card.get_by_text("Why this answer").click()
     expect(card.locator("code")).to_have_text("product: margin >= 0.21")
     expect(card.get_by_text("Of products never seen, at most 2% get an answer.")).to_be_visible()
-    expect(card.locator(".scores li")).to_have_text(["Oat drinkscore 0.93", "Oat drink baristascore 0.05", "Product 9score 0.01"])
+    expect(card.locator(".scores li")).to_have_text(["Oat drink0.93", "Oat drink barista0.05", "Product 90.01"])
     expect(card.locator(".pictures li")).to_have_text(["Oat drink0.93", "Oat drink barista0.05", "Product 90.01"])
     all_loaded(card, 3)
     expect(page.get_by_role("status")).to_contain_text("apple.jpg: Oat drink, score 0.93.")
@@ -95,7 +95,12 @@ def test_a_copied_picture_is_pasted(open_page, service):
 @pytest.mark.parametrize(
     ("answer", "badge", "heading", "words"),
     [
-        (SHORTLIST, "Short list", "One of 2 products", ["Most likely one of these. The photograph does not tell which."]),
+        (
+            SHORTLIST,
+            "Short list",
+            "One of 2 products",
+            ["Most likely one of these. The photograph does not tell which."],
+        ),
         (FAMILY, "Family", "Oat drinks", ["The family is clear, the product in it is not."]),
         (UNKNOWN, "Unknown", "Not one of the known products", ["The best score is 0.31."]),
     ],
@@ -148,7 +153,9 @@ def test_names_and_file_names_are_text(open_page, service):
     service.says(APPLE, answered(hostile, [entry(1, script, 0.5)], PROMISE))
     page = open_page()
     elsewhere = []
-    page.on("request", lambda request: elsewhere.append(request.url) if not request.url.startswith(service.url) else None)
+    page.on(
+        "request", lambda request: elsewhere.append(request.url) if not request.url.startswith(service.url) else None
+    )
     choose(page, photo(APPLE, f"{script}.jpg"), photo(b"no picture", image))
     expect(page.locator("h3")).to_have_text([script, "Not a photograph"])
     expect(page.locator("figcaption")).to_have_text([f"{script}.jpg", image])
@@ -215,6 +222,13 @@ def test_a_service_that_stays_busy_is_asked_six_times_and_then_at_a_click(open_p
     service.says(APPLE, answered(PRODUCT, NEAREST, PROMISE))
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("h3")).to_have_text("Oat drink")
+
+
+def test_a_page_that_is_opened_before_the_service_is_ready_learns_of_it_later(open_page, service):
+    service.first = [error(503, "not_ready", "The service is loading. Ask again.", Retry_After="1")]
+    page = open_page()
+    expect(page.locator("#about")).to_have_text("The service is not ready yet.")
+    expect(page.locator("#about")).to_have_text("starter · 400 products · 12,345 pictures")
 
 
 def test_a_service_that_is_gone_is_told_and_asked_again_at_a_click(open_page, service):

@@ -20,9 +20,13 @@ def test_the_page_asks_for_its_own_files_alone():
     assert asked == set(PAGE_FILES) - {"index.html"}
     # The name of a language, which no browser fetches.
     texts = [DOCUMENT, SCRIPT, STYLE, (PAGE / "icon.svg").read_text().replace("http://www.w3.org/2000/svg", "")]
-    assert [found for text in texts for found in re.findall(r"https?:|url\(|@import|(?<![:/])//\w[\w.-]*\.\w+/", text)] == []
+    assert [
+        found for text in texts for found in re.findall(r"https?:|url\(|@import|(?<![:/])//\w[\w.-]*\.\w+/", text)
+    ] == []
 
 
 def test_nothing_is_written_into_the_document_that_a_strict_policy_forbids():
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", DOCUMENT) == []
-    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", SCRIPT) == []
+    assert (
+        re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", SCRIPT) == []
+    )

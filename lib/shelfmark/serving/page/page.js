@@ -62,7 +62,7 @@ function take(files, left = "") {
   byId("cards").prepend(...made.map((card) => card.element));
   shape();
   made.forEach(refresh);
-  made[0].element.scrollIntoView({ block: "nearest" });
+  if (!locked) made[0].element.scrollIntoView({ block: "nearest" });
   say(made.length === 1 ? `${taken[0].name}: sent.` : `${made.length} photographs: sent.`);
 }
 
@@ -157,6 +157,7 @@ async function answer(card) {
     card.replies[asked] = { fault: error };
   }
   card.busy = false;
+  if (!info && !card.replies[asked]?.fault) loadInfo();
   if (!card.removed && asked === mode()) say(`${card.file.name}: ${spoken(card.replies[asked])}`);
   refresh(card);
 }
@@ -166,7 +167,7 @@ async function ask(card, asked) {
   for (let tries = 1; ; tries += 1) {
     const response = await post(card, asked);
     if (response.status !== 503 || tries === MOST_TRIES || card.removed) return answerIn(response);
-    const pause_s = Math.min(Math.max(Number.parseInt(response.headers.get("Retry-After"), 10) || 2, 1), LONGEST_PAUSE_S);
+    const pause_s = pauseOf(response);
     if (asked === mode()) drawWaiting(card, `The service is busy. Next try in ${pause_s} s.`);
     if (tries === 1) say(`${card.file.name}: the service is busy, it is tried again.`);
     await new Promise((resolve) => {
@@ -174,6 +175,11 @@ async function ask(card, asked) {
       setTimeout(resolve, pause_s * 1000);
     });
   }
+}
+
+/** Seconds after which the service wants to be asked again. */
+function pauseOf(response) {
+  return Math.min(Math.max(Number.parseInt(response.headers.get("Retry-After"), 10) || 2, 1), LONGEST_PAUSE_S);
 }
 
 async function check(file) {
@@ -226,6 +232,10 @@ async function loadInfo() {
   try {
     const response = await fetch("info", { headers: permission() });
     if (response.status === 401) return lock();
+    if (response.status === 503) {
+      byId("about").textContent = "The service is not ready yet.";
+      return setTimeout(loadInfo, pauseOf(response) * 1000);
+    }
     if (!response.ok) throw new Fault("", "");
     info = await response.json();
   } catch {
@@ -287,7 +297,10 @@ function drawWaiting(card, words) {
   if (card.removed) return;
   card.element.className = "card waiting";
   card.element.setAttribute("aria-busy", "true");
-  card.element.querySelector(".answer").replaceChildren(make("p", "hint", words), make("div", "pulse"));
+  card.element.querySelector(".answer").replaceChildren(
+    make("p", "hint", words),
+    make("div", words === WAITS_FOR_TOKEN ? "" : "pulse"),
+  );
 }
 
 function draw(card, reply) {
@@ -357,7 +370,7 @@ function members(answer, candidates) {
 function why(answer, promise, candidates) {
   const rows = candidates.map((one) => {
     const row = named("li", title(one));
-    row.append(score(one.score) ?? "");
+    row.append(score(one.score, "") ?? "");
     return row;
   });
   if (!answer.rule && !promise && rows.length < 2) return null;
@@ -423,7 +436,7 @@ async function fetched(url) {
   return URL.createObjectURL(await response.blob());
 }
 
-function score(value) {
+function score(value, word = "score ") {
   if (value == null) return null;
   const row = make("span", "score");
   if (value >= 0 && value <= 1) {
@@ -433,7 +446,7 @@ function score(value) {
     bar.append(part);
     row.append(bar);
   }
-  row.append(make("span", "number", `score ${number(value)}`));
+  row.append(make("span", "number", `${word}${number(value)}`));
   return row;
 }
 
