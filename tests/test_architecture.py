@@ -44,6 +44,7 @@ FLOORS = {
     "pipelines": 6,
     "migrate": 6,
     "api": 7,
+    "serving": 7,
     "cli": 8,
     "__main__": 9,
     "__init__": -1,  # the version, which everything may read; what it has of `api` is imported when it is asked for

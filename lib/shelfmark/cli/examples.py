@@ -46,6 +46,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "index search": ("shelfmark index search --index index photo.jpg",),
     "search": ("shelfmark search --index index photo.jpg", "shelfmark search --index index photographs --k 20 --json"),
     "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
+    "serve": (
+        "shelfmark serve --model exported --index index",
+        f"shelfmark serve {_BEST} --index index --port 8080",
+    ),
     "discover": (
         "shelfmark discover --config discovery/shop --smoke",
         "shelfmark discover --config discovery/shop --review discovery.rounds=3",
