@@ -54,6 +54,7 @@ def write_exported(folder: Path, seed: int = 0, **more: object) -> Path:
             "size_px": [SIZE_PX, SIZE_PX],
             "resize": {"size_px": [18], "largest_aspect": 16},
             "interpolation": "bilinear",
+            "max_bytes": 100_000_000,
             "max_pixels": 100_000_000,
             "mean": [0, 0, 0],
             "std": [1, 1, 1],

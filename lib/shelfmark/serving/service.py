@@ -64,8 +64,9 @@ class Service:
         """Puts what is in the folders now in place of what is served; if that cannot be, says why and goes on."""
         try:
             await self.current.load()
-        except (UserError, OSError) as error:
-            warn(f"what was published is not served, the version before it still is: {error}")
+        except Exception as error:  # whatever a damaged file makes of a library, the service goes on
+            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            warn(f"what was published is not served, the version before it still is: {told}")
             self.reloaded(False)
         else:
             say("a new version is served")
