@@ -86,7 +86,7 @@ def is_loopback(host: str) -> bool:
 
 def _name_of(host: str) -> str:
     """The name in a Host header, without the port and without the brackets of an address."""
-    if host.startswith("["):
+    if host.startswith("[") and "]" in host:
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
 

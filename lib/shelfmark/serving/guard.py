@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from shelfmark.core.log import say
@@ -43,17 +43,18 @@ _logger = logging.getLogger("shelfmark.serving")
 class Guard:
     """Lets `app` answer what `access` allows. told: is called for each answer; it also makes the line of the log.
 
-    A route is that of the app, such as `/product/{identity}/picture/{number}`: the log has nothing that a client chose.
+    head_bytes: that the head of a request may have. A route is that of the app, such as `/product/{identity}/picture/{number}`: the log has nothing that a client chose.
     """
 
-    def __init__(self, app: App, access: Access, told: Told) -> None:
-        self.app, self.access, self.told = app, access, told
+    def __init__(self, app: App, access: Access, told: Told, head_bytes: int) -> None:
+        self.app, self.access, self.told, self.head_bytes = app, access, told, head_bytes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         answer = _Answer(send)
         started = time.monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
+            self._require_short(scope)
             self.access.check(scope["path"], scope["method"], headers)
             await self.app(scope, receive, answer.send)
         except ClientGone:
@@ -67,6 +68,12 @@ class Guard:
         seconds = time.monotonic() - started
         self.told(route, answer.status, seconds)
         say(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {scope['method']:.8} {route} {answer.status} {1000 * seconds:.0f} ms")
+
+    def _require_short(self, scope: Mapping[str, Any]) -> None:
+        # uvicorn's own limit is of a head that is not whole yet.
+        head = [scope["raw_path"], scope["query_string"], *(part for pair in scope["headers"] for part in pair)]
+        if sum(map(len, head)) > self.head_bytes:
+            raise Refused(431, "too_large", f"The head of a request has at most {self.head_bytes:,} bytes.")
 
 
 class _Answer:

@@ -39,7 +39,7 @@ def build_app(service: Service, access: Access, has_openapi: bool = False) -> Gu
     _add_pictures(app, _Pictures(service, metrics))
     add_tensor_routes(app, service)
     _add_page(app)
-    return Guard(app, access, metrics.told)
+    return Guard(app, access, metrics.told, service.limits.head_bytes)
 
 
 class _Pictures:
