@@ -22,8 +22,9 @@ from shelfmark.data.saved_pipeline import SavedPipeline
 Transform = Callable[[np.ndarray, int], Tensor]
 """(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
 
-# A strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is cut out.
-_LARGEST_ASPECT = 16
+LARGEST_ASPECT = 16
+"""Of the longer side to the shorter: a strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is
+cut out."""
 
 
 def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Transform:
@@ -205,7 +206,7 @@ class _Views:
 
 def _without_long_ends(pixels: Tensor) -> Tensor:
     height, width = pixels.shape[1:]
-    longest = _LARGEST_ASPECT * min(height, width)
+    longest = LARGEST_ASPECT * min(height, width)
     if max(height, width) <= longest:
         return pixels
     return functional.center_crop(pixels, [min(height, longest), min(width, longest)])
