@@ -35,6 +35,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark embed {_BEST} --images photographs --out features/photographs",
     ),
     "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
+    "export": (
+        f"shelfmark export {_BEST} --out export",
+        f"shelfmark export {_BEST} --out export_int8 --precision int8 --index index",
+    ),
+    "export verify": ("shelfmark export verify export", "shelfmark export verify export --images photographs"),
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",
