@@ -37,7 +37,8 @@ def test_a_chosen_photograph_is_answered_with_its_score_rule_promise_and_neighbo
     expect(card.locator(".badge")).to_have_text("Product")
     expect(card.locator(".answer > .score")).to_have_text("score 0.93")
     expect(card.locator(".promise")).to_have_text(
-        "Promise: at most 1% of answers are wrong (confidence 95%). 83.4% of photographs of known products get an answer."
+        "Promise: at most 1% of answers are wrong (confidence 95%)."
+        " 83.4% of photographs of known products get an answer."
     )
     expect(card.locator(".warning")).to_have_count(0)
     card.get_by_text("Why this answer").click()
@@ -70,7 +71,11 @@ def test_dropped_photographs_are_answered_in_their_order_above_older_ones(open_p
 def test_a_dropped_address_is_not_followed(open_page, service):
     page = open_page()
     link = page.evaluate_handle(
-        "() => { const one = new DataTransfer(); one.setData('text/uri-list', 'http://127.0.0.1:1/a.jpg'); return one; }"
+        """() => {
+            const link = new DataTransfer();
+            link.setData("text/uri-list", "http://127.0.0.1:1/a.jpg");
+            return link;
+        }"""
     )
     page.dispatch_event("body", "drop", {"dataTransfer": link})
     expect(page.locator("#notice")).to_have_text("That was no file. Copy the picture itself and paste it here.")
