@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "page"
-_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-}
+from shelfmark.serving.page import PAGE, PAGE_FILES
 
 
-def page_files(folder: Path = _FOLDER) -> dict[str, tuple[bytes, str]]:
+def page_files(folder: Path = PAGE) -> dict[str, tuple[bytes, str]]:
     """Path -> (content, type) of those that are there."""
-    found = {path: (folder / name, kind) for path, (name, kind) in _FILES.items()}
+    found = {_address(name): (folder / name, kind) for name, kind in PAGE_FILES.items()}
     return {path: (file.read_bytes(), kind) for path, (file, kind) in found.items() if file.is_file()}
+
+
+def _address(name: str) -> str:
+    return "/" if name == "index.html" else f"/{name}"

@@ -4,7 +4,7 @@
 
 const NEIGHBOURS = { recognise: 5, search: 10 };
 const MOST_UNDER_WAY = 2;
-const MOST_AT_ONCE = 100;
+const MOST_AT_ONCE = 50;
 const MOST_TRIES = 6;
 const LONGEST_PAUSE_S = 30;
 const LONGEST_ANSWER_S = 60;
