@@ -172,6 +172,9 @@ def test_names_and_file_names_are_text(open_page, service):
     assert page.locator("[onerror]").count() == 0
     # The page's own previews are blobs.
     assert [url for url in elsewhere if not url.startswith("blob:")] == []
+    asked = {urlsplit(path).path for _, path, *_ in service.requests}
+    own = {"/", "/page.css", "/page.js", "/icon.svg", "/info", "/recognise"}
+    assert asked - own == {"/product/1/picture/0", "/product/2/picture/0"}
 
 
 def test_a_wrong_file_is_told_in_words(open_page, service):

@@ -15,8 +15,10 @@ from shelfmark.serving.refusals import Refused
 
 _FEWEST_CHARS, _MOST_CHARS = 16, 4096
 OPEN_PATHS = frozenset(
-    ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
-    + ("/", "/page.js", "/page.css", "/icon.svg", "/favicon.ico")
+    [
+        *("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
+        *("/", "/page.js", "/page.css", "/icon.svg", "/favicon.ico"),
+    ]
 )
 """Asked without a token: what an orchestrator looks at, and the page, which then asks for the token."""
 
