@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serving"))
 
-from canned_service import PROMISE, CannedService, answered, entry, error
+from canned_service import PROMISE, CannedService, Reply, answered, entry, error
 from chromium import chromium, missing
 
 from shelfmark.shop import catalogue, picture, split_labels
@@ -25,6 +25,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
     "320": {"viewport": {"width": 320, "height": 640}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True},
 }
+NO_PICTURE = error(422, "not_an_image", "The picture cannot be read: it is no image.")
 
 
 def main() -> int:
@@ -84,46 +85,47 @@ def running(url: str, paths: list[Path]) -> Iterator[tuple[str, list[dict[str, A
 
 @contextmanager
 def made_up() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A service with an answer of each kind to a photograph of the generated shop."""
-    skus, labels = catalogue(0).trained, split_labels(0, "val")
-    first = {label: place for place, label in reversed(list(enumerate(labels.tolist())))}
-    family = [label for label in first if skus[label].family == skus[int(labels[0])].family]
-    near = [*family, *(label for label in first if label not in family)][:6]
-    photos = [picture(0, "val", first[label]) for label in near[:6]]
-    nearest = [entry(label, skus[label].name, 0.93 - 0.07 * place) for place, label in enumerate(near)]
-    family_name = skus[family[0]].family.name
-    nothing = {"class": None, "name": None, "score": None}
+    """A service with an answer of each kind to photographs of the generated shop."""
+    skus, labels = catalogue(0).trained, split_labels(0, "val").tolist()
+    family = skus[labels[0]].family
+    known = [label for label in dict.fromkeys(labels) if skus[label].family == family][:5]
+    strangers = [picture(0, "novel", place) for place in (0, 1)]
+    photographs = [picture(0, "val", labels.index(label)) for label in known[:3]]
     with CannedService() as service:
-        for label, photo in zip(near, photos):
-            service.pictures[f"/product/{label}/picture/0"] = photo
-        product = {**nearest[0], "kind": "product", "rule": "product: margin >= 0.21", "neighbours": nearest[:5]}
-        several = {"classes": family[:2], "names": [skus[label].name for label in family[:2]]}
-        whole = {"classes": family[:4], "names": [skus[label].name for label in family[:4]]}
-        replies = [
-            answered(product, nearest, PROMISE),
-            answered({**nothing, **several, "kind": "shortlist", "rule": "shortlist: sum >= 0.8"}, nearest, PROMISE),
-            answered(
-                {**nothing, **whole, "kind": "family", "family": family_name, "rule": "family: sum >= 0.9"},
-                nearest,
-                PROMISE,
-            ),
-            answered(
-                {
-                    **nothing,
-                    "kind": "unknown",
-                    "rule": "unknown",
-                    "reason": "The nearest product scores 0.31; 0.52 is asked for.",
-                    "neighbours": nearest[:5],
-                },
-                nearest,
-                PROMISE,
-            ),
-            answered({**product, "rule": None}, nearest),
-            error(400, "not_an_image", "This is not a picture that can be read."),
-        ]
-        for photo, reply in zip(photos, replies):
-            service.says(photo, reply)
-        yield service.url, [_file(f"IMG_{place:04}.jpg", photo) for place, photo in enumerate(photos, start=2041)]
+        for label in known:
+            service.pictures[f"/product/{label}/picture/0"] = picture(0, "val", labels.index(label))
+        names = {label: skus[label].name for label in known}
+        contents = [*photographs, *strangers, b"no picture"]
+        for content, reply in zip(contents, [*_replies(names, family.name), NO_PICTURE]):
+            service.says(content, reply)
+        files = [_file(f"IMG_{number}.jpg", content) for number, content in enumerate(contents, start=2041)]
+        yield service.url, files
+
+
+def _replies(names: dict[int, str], family: str) -> list[Reply]:
+    """A product, a short list, a family, unknown, and a product without a promise. names: by class."""
+    known = list(names)
+
+    def near(first: int, score: float) -> list[dict[str, Any]]:
+        order = [*known[first:], *known[:first]]
+        return [entry(label, names[label], score * 0.92**place) for place, label in enumerate(order)]
+
+    def of(labels: list[int]) -> dict[str, Any]:
+        return {"class": None, "name": None, "score": None, "classes": labels, "names": [names[one] for one in labels]}
+
+    sure, far, blind = near(0, 0.93), near(3, 0.31), near(4, 0.44)
+    product = {**sure[0], "kind": "product", "rule": "product: margin >= 0.21", "neighbours": sure}
+    shortlist = {**of(known[1:3]), "kind": "shortlist", "rule": "shortlist: sum >= 0.8"}
+    whole = {**of(known[:4]), "kind": "family", "family": family, "rule": "family: sum >= 0.9"}
+    reason = "The nearest product scores 0.31; 0.52 is asked for."
+    unknown = {**of([]), "kind": "unknown", "rule": "unknown", "reason": reason, "neighbours": far}
+    return [
+        answered(product, sure, PROMISE),
+        answered(shortlist, near(1, 0.6), PROMISE),
+        answered(whole, near(2, 0.4), PROMISE),
+        answered(unknown, far, PROMISE),
+        answered({**blind[0], "kind": "product", "rule": None, "neighbours": blind}, blind),
+    ]
 
 
 def _file(name: str, content: bytes) -> dict[str, Any]:
