@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults test-wheel check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults test-wheel browser page-picture check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -30,6 +30,15 @@ test-faults: .venv/installed
 # Builds the package, installs it elsewhere, and trains with it outside this checkout. Nothing is downloaded.
 test-wheel: .venv/installed
 	sh scripts/try_wheel.sh $(BIN)/python
+
+# Chromium and axe-core, for the tests of the service's page; without them those are skipped with the reason.
+browser:
+	sh scripts/browser.sh
+
+# Pictures of the service's page, on answers made up for it or of a service that runs:
+# make page-picture [OUT=log/page] [URL=http://127.0.0.1:8000/ PHOTOS="one.jpg two.jpg"]
+page-picture: .venv/installed
+	$(BIN)/python scripts/page_picture.py --out $(or $(OUT),log/page) $(if $(URL),--url $(URL) $(PHOTOS))
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -32,6 +32,9 @@ $shelfmark config --list >listed
 (cd "$checkout/configs" && find . -name '*.yaml' | sed 's|^\./||; s|\.yaml$||') | while read -r name; do
     grep -q "^  $name " listed || { echo "error: the package lacks configs/$name.yaml" >&2; exit 1; }
 done
+for file in index.html page.css page.js icon.svg; do
+    cmp "$checkout/lib/shelfmark/serving/page/$file" ../fresh/lib/python3.*/site-packages/shelfmark/serving/page/"$file"
+done
 $shelfmark config --config grocery | grep -q '^name: grocery '
 $shelfmark config --config longtail/crt | grep -q 'fresh/.*configs/shop.yaml:'
 

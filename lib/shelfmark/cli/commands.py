@@ -7,11 +7,13 @@ from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
+from shelfmark.cli.export_commands import EXPORT_COMMANDS
 from shelfmark.cli.grow_commands import GROW_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
+from shelfmark.cli.serve_commands import SERVE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
 COMMANDS = {
@@ -19,8 +21,10 @@ COMMANDS = {
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **GROW_COMMANDS,
+    **EXPORT_COMMANDS,
     **INDEX_COMMANDS,
     **INDEX_LIFE_COMMANDS,
+    **SERVE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,
     **DATA_COMMANDS,

@@ -14,7 +14,7 @@ _TRAINS = ("train", "demo", "discover", "config")
 _OF_CLUSTERS = ("discovery.clusterer", "discovery.selection.density_threshold", "seed", "train.device")
 _READ_BY_ONE = {
     "augment": ("weigh-experts",),
-    "predict": ("test", "pseudo-label", "evaluate"),
+    "predict": ("test", "pseudo-label", "evaluate", "export"),
     "tau_norm": ("tau-norm", "calibrate"),
     "calibrate": ("calibrate",),
     "discovery": ("discover assign",),

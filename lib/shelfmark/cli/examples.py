@@ -36,6 +36,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
     "grow": (f"shelfmark grow {_BEST} --images new_products --out log/shop/grown",),
+    "export": (
+        f"shelfmark export {_BEST} --out export",
+        f"shelfmark export {_BEST} --out export_int8 --precision int8 --index index",
+    ),
+    "export verify": ("shelfmark export verify export", "shelfmark export verify export --images photographs"),
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",
@@ -54,6 +59,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark search --index index photo.jpg --where 'year>=2020'",
     ),
     "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
+    "serve": (
+        "shelfmark serve --model exported --index index",
+        f"shelfmark serve {_BEST} --index index --port 8080",
+    ),
     "discover": (
         "shelfmark discover --config discovery/shop --smoke",
         "shelfmark discover --config discovery/shop --review discovery.rounds=3",

@@ -57,6 +57,18 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return pixels
 
 
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height in pixels as the file's head says them, before a pixel is decoded. Raises UnreadableImage."""
+    decoder = _decoder(data, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=(decoder,)) as image:
+            return image.size
+    except (Image.DecompressionBombError, MemoryError):
+        raise UnreadableImage(name, "too many pixels") from None
+    except Exception as error:
+        raise UnreadableImage(name, _reason(error)) from error
+
+
 def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
     try:

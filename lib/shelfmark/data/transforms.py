@@ -22,8 +22,9 @@ from shelfmark.data.saved_pipeline import SavedPipeline
 Transform = Callable[[np.ndarray, int], Tensor]
 """(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
 
-# A strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is cut out.
-_LARGEST_ASPECT = 16
+LARGEST_ASPECT = 16
+"""Of the longer side to the shorter: a strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is
+cut out."""
 
 
 def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Transform:
@@ -81,6 +82,11 @@ def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
         resize_px = [round(side * size / data.input_size_px) for side in data.eval_resize_px]
     resize = _Resize(resize_px, v2.InterpolationMode(settings.interpolation))
     return _CentreCrop(size, resize, _normalize(data))
+
+
+def normalised(pixels: Tensor, data: DataOptions) -> Tensor:
+    """What `eval_transform` makes of resized and cropped pixels (..., 3, size, size) uint8: float32."""
+    return _normalize(data)(pixels)
 
 
 def _normalize(data: DataOptions) -> _Normalize:
@@ -205,7 +211,7 @@ class _Views:
 
 def _without_long_ends(pixels: Tensor) -> Tensor:
     height, width = pixels.shape[1:]
-    longest = _LARGEST_ASPECT * min(height, width)
+    longest = LARGEST_ASPECT * min(height, width)
     if max(height, width) <= longest:
         return pixels
     return functional.center_crop(pixels, [min(height, longest), min(width, longest)])

@@ -112,17 +112,18 @@ class Network(nn.Module):
 
     def features(self, images: Tensor, backbone: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The backbone's features (N, F); of experts theirs side by side. Under autocast in its precision."""
-        self.require_statistics_of(len(images))
+        self.require_statistics_of(images.shape[0])
         return (backbone or self.backbone)(images.contiguous(memory_format=self.memory_format))
 
     def embedding_of(self, features: Tensor) -> Tensor:
         """The embedding (N, D) of the backbone's features (N, F)."""
-        self.require_statistics_of(len(features))
+        self.require_statistics_of(features.shape[0])
         return at_least_float32(self.embedding(features))
 
     def require_statistics_of(self, num_images: int) -> None:
         """Raises a UserError if a batch norm cannot learn from so many images."""
-        if num_images == 1 and self.learns_statistics:
+        # In this order: a network that is exported has a number of images that is not known yet.
+        if self.learns_statistics and num_images == 1:
             raise UserError(
                 "batch norm cannot learn from a batch of one image (ResNeSt and small images fail outright)."
                 " Raise train.batch_size to at least 2 per process (with train.accumulate_steps, 2 for each part; and"

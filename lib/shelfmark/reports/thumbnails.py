@@ -34,8 +34,13 @@ def _data_uri(picture: Picture, side_px: int) -> str | None:
         pixels = read_rgb(*picture)
     except UnreadableImage:
         return None
+    return f"data:image/jpeg;base64,{base64.b64encode(small_jpeg(pixels, side_px)).decode()}"
+
+
+def small_jpeg(pixels: np.ndarray, side_px: int) -> bytes:
+    """The whole picture, (H, W, 3) uint8 RGB, as a JPEG of at most side_px a side."""
     scale = min(1.0, side_px / max(pixels.shape[:2]))
     width, height = (max(1, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(np.asarray(encoded).tobytes()).decode()}"
+    return np.asarray(encoded).tobytes()

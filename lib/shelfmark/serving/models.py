@@ -1,0 +1,143 @@
+"""What a service answers with: an exported model, or a checkpoint. Legend: N pictures, H, W pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from shelfmark.config.overrides import Override
+from shelfmark.core.errors import UserError
+from shelfmark.data.transforms import normalised
+from shelfmark.export import predict
+from shelfmark.export.model_facts import input_facts
+from shelfmark.runtime.model_hashes import CHECKPOINT
+from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.serving.preparations import EXPORTED, TRAINED, Preparation
+
+EMBEDDING, LOGITS = "embedding", "logits"
+
+
+class Model(Protocol):
+    """name: for people. platform: in the words of Triton. facts: its hashes, as an index notes them. outputs: name ->
+    width."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def platform(self) -> str: ...
+
+    @property
+    def class_names(self) -> Sequence[str] | None: ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, int]: ...
+
+    @property
+    def preparation(self) -> Preparation: ...
+
+    def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Each output (N, width) float32 for pixels (N, H, W, 3) uint8. One thread at a time calls it."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedModel:
+    """The model in a folder that `shelfmark export` wrote."""
+
+    predictor: predict.Predictor
+    platform: str = "onnxruntime_onnx"
+
+    @classmethod
+    def open(cls, folder: Path, threads: int) -> ExportedModel:
+        """threads: of the processor. UserError: the folder is no export, or is damaged."""
+        try:
+            return cls(predict.load(folder, threads=threads))
+        except FileNotFoundError as error:
+            missing = Path(error.filename or predict.MODEL).name
+            raise UserError(
+                f"{folder} is not an exported model: it has no {missing}. Write one with `shelfmark export`."
+            ) from None
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{folder} is damaged ({error}). Export the model again.") from None
+
+    @property
+    def name(self) -> str:
+        return str(self.predictor.facts["name"])
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        return self.predictor.facts["class_names"]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.predictor.facts
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        return self.predictor.facts["outputs"]
+
+    @property
+    def preparation(self) -> Preparation:
+        return Preparation(EXPORTED, self.predictor.facts["input"])
+
+    def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        return self.predictor.run(pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointModel:
+    """The model in a checkpoint folder, in torch."""
+
+    trained: TrainedModel
+    platform: str = "pytorch"
+
+    @classmethod
+    def open(cls, folder: Path, overrides: Sequence[Override], threads: int) -> CheckpointModel:
+        """threads: of the processor. UserError: as of `open_model`."""
+        torch.set_num_threads(threads)
+        return cls(open_model(folder, overrides))
+
+    @property
+    def name(self) -> str:
+        return self.trained.recipe.name
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        return self.trained.class_names
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.trained.hashes.facts
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        return {EMBEDDING: self.trained.network.classifier.weight.shape[1], LOGITS: self.trained.num_classes}
+
+    @property
+    def preparation(self) -> Preparation:
+        return Preparation(TRAINED, input_facts(self.trained.recipe.data))
+
+    def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        model = self.trained
+        images = normalised(torch.from_numpy(pixels.transpose(0, 3, 1, 2)), model.recipe.data)
+        with torch.inference_mode():
+            with model.precision.autocast():
+                embedding = model.network.embed(images.to(model.precision.device))
+            logits = model.network.logits(embedding)
+        return {EMBEDDING: embedding.float().cpu().numpy(), LOGITS: logits.float().cpu().numpy()}
+
+
+def warm_up(model: Model, batch: int) -> None:
+    """Passes a batch of the largest size, so that the first requests find the model's memory in place."""
+    height, width = model.preparation.input["size_px"]
+    for pictures in dict.fromkeys((1, batch)):
+        model.run(np.zeros((pictures, height, width, 3), np.uint8))

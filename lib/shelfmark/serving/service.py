@@ -1,0 +1,149 @@
+"""What the service does with the pictures of a request, whatever the protocol. Legend: N pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.core.regular_files import read_regular
+from shelfmark.predictions.answers import unanswered
+from shelfmark.serving.admission import Admission
+from shelfmark.serving.batcher import Outputs
+from shelfmark.serving.bodies import Room
+from shelfmark.serving.limits import Limits
+from shelfmark.serving.refusals import Refused, Unreadable, busy, not_ready
+from shelfmark.serving.versions import Current, Source, Version
+
+THUMBNAIL_PX = 512
+_MOST_GALLERY_BYTES = 50_000_000
+_ANSWER_THREADS = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """answers: one for each picture, in their order. refusal: set where no picture of the request could be read."""
+
+    answers: list[dict[str, Any]]
+    version: Version
+    refusal: Refused | None
+
+
+class Service:
+    """state: loading, ready or draining. Make it inside a running event loop."""
+
+    def __init__(self, source: Source, limits: Limits) -> None:
+        self.limits = limits
+        self.state = "loading"
+        self.current = Current(source, limits)
+        self.admission = Admission(limits.queue, limits.queue_s)
+        self.room = Room(limits.buffered_bytes)
+        self.reloaded: Callable[[bool], None] = lambda succeeded: None
+        self._threads = ThreadPoolExecutor(_ANSWER_THREADS, "answers")
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state == "ready"
+
+    async def load(self) -> None:
+        """Opens the first version. Raises a UserError."""
+        await self.current.load()
+        if self.state == "loading":
+            self.state = "ready"
+            say("ready")
+
+    async def reload(self) -> None:
+        """Puts what is in the folders now in place of what is served; if that cannot be, says why and goes on."""
+        try:
+            await self.current.load()
+        except Exception as error:  # whatever a damaged file makes of a library, the service goes on
+            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            warn(f"what was published is not served, the version before it still is: {told}")
+            self.reloaded(False)
+        else:
+            say("a new version is served")
+            self.reloaded(True)
+
+    async def close(self) -> None:
+        await self.current.close()
+        self._threads.shutdown(wait=False)
+
+    def require_open(self) -> None:
+        """Raises `Refused` where a request would not be taken: known before its body is read."""
+        # While draining, requests on open connections are still answered.
+        if self.current.version is None:
+            raise not_ready(self.state)
+        if self.admission.is_full:
+            raise busy(self.admission.retry_after_s)
+
+    async def answered(
+        self, pictures: Sequence[bytes], answers: Callable[[Version, Outputs], Sequence[dict[str, Any]]]
+    ) -> Answered:
+        """An answer for each picture: of `answers` for those that can be read, which all pass the model together."""
+        with self.admission.taken(len(pictures)):
+            async with self.current.lease() as version:
+                decoded = await asyncio.gather(*(_pixels(version, one) for one in pictures))
+                readable = [place for place, one in enumerate(decoded) if isinstance(one, np.ndarray)]
+                found: Sequence[dict[str, Any]] = ()
+                if readable:
+                    outputs = await version.batcher.outputs(np.stack([decoded[place] for place in readable]))
+                    found = await self._in_thread(lambda: answers(version, outputs))
+        placed = {place: {**one, "id": str(place)} for place, one in zip(readable, found)}
+        errors = {place: one for place, one in enumerate(decoded) if isinstance(one, Unreadable)}
+        placed |= {place: unanswered(str(place), str(error)) for place, error in errors.items()}
+        return Answered([placed[place] for place in range(len(pictures))], version, _refusal(decoded))
+
+    async def outputs(self, check: Callable[[Version], np.ndarray]) -> tuple[Version, Outputs]:
+        """The model's outputs for pixels (N, H, W, 3), which `check` gives for the version that is served."""
+        self.require_open()
+        async with self.current.lease() as version:
+            pixels = check(version)
+            with self.admission.taken(len(pixels)):
+                return version, await version.batcher.outputs(pixels)
+
+    async def thumbnail(self, identity: str, number: int) -> tuple[bytes, str]:
+        """The picture of a class or an id as a JPEG, and the version of the index. Raises `Refused`."""
+        self.require_open()
+        with self.admission.taken(1):
+            async with self.current.lease() as version:
+                gallery = version.gallery
+                row = None if gallery is None else gallery.row(identity, number)
+                if gallery is None or row is None:
+                    raise Refused(404, "not_found", "There is no such picture.")
+                try:
+                    data = await self._in_thread(lambda: _gallery_bytes(gallery.path(row)))
+                    return await version.decoders.thumbnail(data, THUMBNAIL_PX), gallery.version
+                except (OSError, ValueError, Unreadable):
+                    raise Refused(404, "not_found", "The picture cannot be shown: its file is gone or unreadable.") from None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _pixels(version: Version, picture: bytes) -> np.ndarray | Unreadable:
+    if not picture:
+        return Unreadable("no_picture", "empty file")
+    try:
+        return await version.decoders.pixels(picture)
+    except Unreadable as error:
+        return error
+
+
+def _gallery_bytes(path: Path) -> bytes:
+    return read_regular(path, _MOST_GALLERY_BYTES)
+
+
+def _refusal(decoded: Sequence[np.ndarray | Unreadable]) -> Refused | None:
+    errors = [one for one in decoded if isinstance(one, Unreadable)]
+    if len(errors) < len(decoded):
+        return None
+    told = "The picture cannot be read" if len(errors) == 1 else "None of the pictures can be read; the first"
+    return Refused(422, errors[0].code, f"{told}: {errors[0].reason}.")
