@@ -15,7 +15,7 @@ from shelfmark.serving.refusals import Refused
 
 _FEWEST_CHARS, _MOST_CHARS = 16, 4096
 OPEN_PATHS = frozenset(
-    ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css", "/favicon.ico")
+    ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css", "/icon.svg")
 )
 """Asked without a token: what an orchestrator looks at, and the page, which then asks for the token."""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "page"
-_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+_FIRST = "index.html"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 
 
 def page_files(folder: Path = _FOLDER) -> dict[str, tuple[bytes, str]]:
-    """Path -> (content, type) of those that are there."""
-    found = {path: (folder / name, kind) for path, (name, kind) in _FILES.items()}
-    return {path: (file.read_bytes(), kind) for path, (file, kind) in found.items() if file.is_file()}
+    """Address -> (content, media type). index.html is at `/`."""
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in _TYPES] if folder.is_dir() else []
+    return {f"/{'' if file.name == _FIRST else file.name}": (file.read_bytes(), _TYPES[file.suffix]) for file in files}
