@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.errors import UserError
+from shelfmark.core.folders import read_folder
 from shelfmark.data.transforms import normalised
 from shelfmark.export import predict
+from shelfmark.export.folder import require_whole
 from shelfmark.export.model_facts import input_facts
-from shelfmark.runtime.model_hashes import CHECKPOINT
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 from shelfmark.serving.preparations import EXPORTED, TRAINED, Preparation
 
@@ -59,15 +59,12 @@ class ExportedModel:
     @classmethod
     def open(cls, folder: Path, threads: int) -> ExportedModel:
         """threads: of the processor. UserError: the folder is no export, or is damaged."""
-        try:
-            return cls(predict.load(folder, threads=threads))
-        except FileNotFoundError as error:
-            missing = Path(error.filename or predict.MODEL).name
-            raise UserError(
-                f"{folder} is not an exported model: it has no {missing}. Write one with `shelfmark export`."
-            ) from None
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{folder} is damaged ({error}). Export the model again.") from None
+        return read_folder(folder, lambda whole: cls._read(whole, threads))
+
+    @classmethod
+    def _read(cls, folder: Path, threads: int) -> ExportedModel:
+        require_whole(folder)
+        return cls(predict.load(folder, threads=threads))
 
     @property
     def name(self) -> str:
