@@ -1,6 +1,6 @@
 """Answers of an exported model, with numpy, pillow and onnxruntime alone.
 
-Legend: N pictures, H x W pixels, D embedding, C classes, K of them that are kept.
+Legend: N pictures, H x W pixels, D embedding, C classes, K places.
 
     python predict.py photo.jpg ... [--json]    the products in photographs
     python predict.py --check                   the pictures in reference/: does the file answer here as the model did?

@@ -1,4 +1,4 @@
-"""The pictures on which an exported file is proved. Legend: N pictures, n of them, C classes."""
+"""The pictures on which an exported file is proved. Legend: N pictures, n rows, C classes."""
 
 from __future__ import annotations
 
