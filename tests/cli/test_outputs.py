@@ -42,6 +42,8 @@ OUTPUTS = {
     "index search": "",
     "search": "",
     "recognise": "",
+    "thresholds": "--out",
+    "thresholds check": "",
     "migrate": "",
     "config": "",
     "completion": "",

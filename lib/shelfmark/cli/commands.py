@@ -10,6 +10,7 @@ from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
+from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **INDEX_COMMANDS,
+    **PROMISE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,
     **DATA_COMMANDS,
