@@ -44,6 +44,8 @@ OUTPUTS = {
     "index search": "",
     "search": "",
     "recognise": "",
+    "thresholds": "--out",
+    "thresholds check": "",
     "migrate": "",
     "config": "",
     "completion": "",

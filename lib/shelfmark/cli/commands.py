@@ -11,6 +11,7 @@ from shelfmark.cli.export_commands import EXPORT_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
+from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.serve_commands import SERVE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
@@ -20,6 +21,7 @@ COMMANDS = {
     **MODEL_COMMANDS,
     **EXPORT_COMMANDS,
     **INDEX_COMMANDS,
+    **PROMISE_COMMANDS,
     **SERVE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,

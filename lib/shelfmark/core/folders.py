@@ -24,7 +24,12 @@ from shelfmark.core.write_errors import NotWritableError, write_errors_told
 
 MANIFEST = "manifest.json"
 # The files beside the manifest of a checkpoint, of features and of an index.
-_PAYLOADS = ({"model.safetensors", "state.pt"}, {"features.npy", "rows.npz"}, {"index.faiss", "rows.npz"})
+_PAYLOADS = (
+    {"model.safetensors", "state.pt"},
+    {"features.npy", "rows.npz"},
+    {"index.faiss", "rows.npz"},
+    {"index.faiss", "rows.npz", "thresholds.json"},
+)
 # Names in the manifests that version 0.1.0 wrote for features, indexes and checkpoints.
 _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2

@@ -3,6 +3,7 @@
 index.faiss    the store, in faiss's own format
 rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
                (N + 1,) offsets
+thresholds.json  of `shelfmark thresholds`, if that was asked
 manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files (sizes and hashes of
                the other two), digest (of the rest of the manifest)
 
@@ -11,6 +12,7 @@ Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 from shelfmark.core import manifests
 from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
 from shelfmark.core.errors import UserError
+from shelfmark.core.files import sha256_file
 from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
 from shelfmark.core.manifests import (
     BEFORE_DIGESTS,
@@ -40,6 +43,8 @@ from shelfmark.retrieval.stores import Layout, read_store
 
 FORMAT_VERSION = 2
 STRUCTURE, ROWS, MANIFEST = "index.faiss", "rows.npz", "manifest.json"
+THRESHOLDS = "thresholds.json"
+"""What `shelfmark thresholds` learned with the index. The manifest does not know it; it names the index by its hash."""
 _REMAKE = "Build it again with `shelfmark index build`."
 _KINDS_OF_1 = {
     "kind": Kind(f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
@@ -88,6 +93,14 @@ def write_index(folder: Path, index: Index) -> None:
             "names": {str(label): name for label, name in sorted(records.names.items())},
         }
         write_manifest(part / MANIFEST, manifest)
+        # It fits the former index alone, and its hash says so. Without it nobody would hear that it was there.
+        if (folder / THRESHOLDS).is_file():
+            shutil.copyfile(folder / THRESHOLDS, part / THRESHOLDS)
+
+
+def index_hash(folder: Path) -> str:
+    """The hash of an index: of its manifest, which has the hash of every other file."""
+    return read_folder(folder, lambda place: sha256_file(place / MANIFEST))
 
 
 def read_index(folder: Path) -> Index:
