@@ -120,7 +120,10 @@ def test_a_decoder_that_is_killed_or_hangs_costs_its_own_picture_alone_and_anoth
     async def work(decoders: Decoders) -> None:
         await decoders.pixels(photo)
         before = pids(decoders)
-        for number, reason in ((signal.SIGKILL, "its decoder failed"), (signal.SIGSTOP, "not decoded within 2 seconds")):
+        for number, reason in (
+            (signal.SIGKILL, "its decoder failed"),
+            (signal.SIGSTOP, "not decoded within 2 seconds"),
+        ):
             # The last that became free is asked next.
             [next_one] = [one._process.pid for one in list(decoders._free._queue)[-1:]]
             os.kill(next_one, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -35,13 +36,19 @@ def form(parts: list[tuple[str, bytes]], blanks: str = "") -> bytes:
 def by_mail(kind: str, body: bytes) -> list[bytes]:
     message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
     parts = message.get_payload()
-    return [one.get_payload(decode=True) for one in parts if one.get_param("name", header="content-disposition") == "file"]
+    return [
+        one.get_payload(decode=True) for one in parts if one.get_param("name", header="content-disposition") == "file"
+    ]
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(NAMES, CONTENTS), min_size=1, max_size=5), st.sampled_from(["", " ", "\t "]), st.booleans())
 def test_the_files_are_those_that_were_put_in(parts, blanks, quoted):
-    kind = f'multipart/form-data; charset=utf-8; boundary="{BOUNDARY}"' if quoted else f"multipart/form-data;boundary={BOUNDARY}"
+    kind = (
+        f'multipart/form-data; charset=utf-8; boundary="{BOUNDARY}"'
+        if quoted
+        else f"multipart/form-data;boundary={BOUNDARY}"
+    )
     assert files_of(kind, form(parts, blanks), 5) == [content for name, content in parts if name == "file"]
 
 
@@ -54,10 +61,9 @@ def test_the_standard_library_reads_the_same_files():
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_files_or_refused(body):
-    try:
-        files_of("multipart/form-data; boundary=x", body, 3)
-    except Refused as refused:
-        assert refused.status in (400, 413)
+    """No error of another kind."""
+    with contextlib.suppress(Refused):
+        assert len(files_of("multipart/form-data; boundary=x", body, 3)) <= 3
 
 
 @pytest.mark.parametrize("filling", [b"\r\n--bound-ar", b"\r\n--bound-ary\r\n", b"-", b"\r\n"])

@@ -151,9 +151,13 @@ def wrong_requests() -> Iterator[tuple[str, bytes, str | None]]:
 def test_what_the_protocol_does_not_allow_is_refused(service, body, length):
     headers = {} if length is None else {"Inference-Header-Content-Length": length}
     reply = service.post(INFER, body, **headers)
-    assert (reply.status, reply.code) == (400, "wrong_tensor")
+    assert reply.status == 400
+    # In the protocol's own form, which its clients read.
+    assert isinstance(reply.json["error"], str)
 
 
-@pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/shelfmark/versions/2", "/v2/models/shelfmark/versions/1"])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/other", "/v2/models/shelfmark/versions/2", "/v2/models/shelfmark/versions/1"]
+)
 def test_there_is_one_model_in_one_version(service, path):
     assert service.get(path).status == (200 if path.endswith("/1") else 404)

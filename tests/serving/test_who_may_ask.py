@@ -71,7 +71,9 @@ def test_health_and_the_page_are_asked_without_it():
 
 def test_tokens_are_compared_by_digests_of_one_length_in_constant_time(monkeypatch):
     compared = []
-    monkeypatch.setattr(access.hmac, "compare_digest", lambda one, other: compared.append((len(one), len(other))) or False)
+    monkeypatch.setattr(
+        access.hmac, "compare_digest", lambda one, other: compared.append((len(one), len(other))) or False
+    )
     for given in (TOKEN, "x", ""):
         with pytest.raises(Refused):
             Access(token=TOKEN).check("/info", "GET", {**HOST, "authorization": f"Bearer {given}"})

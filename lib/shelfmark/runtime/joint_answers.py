@@ -15,6 +15,7 @@ import torch
 from shelfmark.calibration.promise.rules import Evidence
 from shelfmark.core.errors import UserError
 from shelfmark.predictions.joined import combined
+from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
 from shelfmark.runtime.trained_model import TrainedModel
 
@@ -80,18 +81,32 @@ def joint_answers(
         logits = model.network.logits(torch.from_numpy(features).to(model.precision.device))
         own = logits.softmax(dim=1).cpu().numpy()
         energy = logits.double().logsumexp(dim=1).cpu().numpy()
-    if index is None:
-        nothing = np.empty((len(features), 0))
+    near = None if index is None else index.search(features, min(settings.k, len(index)))
+    return joined(own, energy, near, None if index is None else index.records.labels, settings)
+
+
+def joined(
+    own: np.ndarray,
+    energy: np.ndarray,
+    near: Neighbours[np.ndarray] | None,
+    labels_of_rows: np.ndarray | None,
+    settings: SearchSettings,
+) -> JointAnswers:
+    """The answers of the classifier's probabilities own (Q, C) and energy (Q,), and of neighbours (Q, K) in an index.
+
+    labels_of_rows: of the index. Both are None without one.
+    """
+    if near is None or labels_of_rows is None:
+        nothing = np.empty((len(own), 0))
         no_rows = nothing.astype(np.int64)
         labels, wide = np.arange(own.shape[1]), own.astype(np.float64)
         return JointAnswers(labels, own, np.zeros_like(wide), wide, energy, no_rows, no_rows, nothing, False)
-    near = index.search(features, min(settings.k, len(index)))
     width = int((near.ids >= 0).sum(axis=1).max(initial=0))
     scores, rows = near.scores[:, :width].astype(np.float64), near.ids[:, :width]
-    voted = np.where(rows >= 0, index.records.labels[rows], -1)
-    labels, joined, votes = combined(own, scores, voted, settings.weight, settings.temperature)
+    voted = np.where(rows >= 0, labels_of_rows[rows], -1)
+    labels, both, votes = combined(own, scores, voted, settings.weight, settings.temperature)
     classifier = np.pad(own, [(0, 0), (0, len(labels) - own.shape[1])])
-    return JointAnswers(labels, classifier, votes, joined, energy, rows, voted, scores, True)
+    return JointAnswers(labels, classifier, votes, both, energy, rows, voted, scores, True)
 
 
 def joint_blocks(

@@ -16,6 +16,8 @@ from shelfmark.data.transforms import normalised
 from shelfmark.export import predict
 from shelfmark.export.folder import require_whole
 from shelfmark.export.model_facts import input_facts
+from shelfmark.retrieval.index_files import THRESHOLDS
+from shelfmark.runtime.thresholds_file import read_thresholds
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 from shelfmark.serving.preparations import EXPORTED, TRAINED, Preparation
 
@@ -43,6 +45,11 @@ class Model(Protocol):
 
     @property
     def preparation(self) -> Preparation: ...
+
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        """The content of the thresholds.json that it brings."""
+        ...
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         """Each output (N, width) float32 for pixels (N, H, W, 3) uint8. One thread at a time calls it."""
@@ -86,6 +93,10 @@ class ExportedModel:
     def preparation(self) -> Preparation:
         return Preparation(EXPORTED, self.predictor.facts["input"])
 
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        return self.predictor.facts["thresholds"]
+
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         return self.predictor.run(pixels)
 
@@ -122,6 +133,11 @@ class CheckpointModel:
     @property
     def preparation(self) -> Preparation:
         return Preparation(TRAINED, input_facts(self.trained.recipe.data))
+
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        found = read_thresholds(self.trained.run_folder / THRESHOLDS)
+        return None if found is None else found.thresholds
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         model = self.trained
