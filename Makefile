@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults test-wheel browser page-picture check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-faults test-wheel browser page-picture check format options bench-clean bench-discovery bench-index bench-longtail bench-losses bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -73,6 +73,10 @@ bench-retrieval: .venv/installed
 
 bench-samplers: .venv/installed
 	$(BIN)/python benchmarks/bench_samplers.py
+
+# The service beside direct calls and LitServe, at twice its capacity, and under attack: make bench-serve [MORE="--part speed"]
+bench-serve: .venv/installed
+	$(BIN)/python benchmarks/bench_serve.py $(MORE)
 
 # CPU seconds before a command answers: make bench-commands [OLD=commit]
 bench-commands: .venv/installed

@@ -56,7 +56,8 @@ LIGHT = {"core", "ops", "losses", "__init__"}
 LIGHT_PACKAGES = {"torch", "numpy"}
 
 # Packages that may be missing or take seconds to import: only in the file that owns them, within a function.
-# A room with a slash at its end owns what any of its files may import. To add one, name it here, and say in docs/dependencies.md what it is for.
+# A room with a slash at its end owns what any of its files may import. To add one, name it here, and say in
+# docs/dependencies.md what it is for.
 OWNED = {
     "faiss": "retrieval/faiss_module.py",
     "peft": "models/adapters.py",
@@ -77,14 +78,28 @@ OWNED = {
     "onnx": "export/",
     "onnxscript": "export/",
     "onnxruntime": "export/",
+    "fastapi": "serving/http/",
+    "starlette": "serving/http/",
+    "uvicorn": "serving/http/",
+    "h11": "serving/http/",
+    "prometheus_client": "serving/http/",
 }
 
-# Files that mean nothing without the package that they own: they import it at their top, and are themselves imported
-# within functions.
-OPTIONAL_FILES = {"ops/soft_rank/kernels.py"}
+# Files, and folders of them, that mean nothing without the packages that they own: they import them at their top, and
+# are themselves imported within functions, except by each other.
+OPTIONAL_FILES = ("ops/soft_rank/kernels.py", "serving/http/")
+
+# Files that are also copied to where this package is not installed; what they import late, a user there may lack.
+STANDALONE = {"export/predict.py"}
 
 # Packages that we import and that a declared dependency always brings.
-BROUGHT_BY = {"huggingface_hub": "timm", "triton": "torch", "grpc": "pymilvus"}
+BROUGHT_BY = {
+    "huggingface_hub": "timm",
+    "triton": "torch",
+    "grpc": "pymilvus",
+    "starlette": "fastapi",
+    "h11": "uvicorn",
+}
 
 # Every command has its own imports within its function, so that `--help` does not wait seconds for timm.
 LATE = {"cli"}
@@ -154,20 +169,28 @@ def late_import_violations(source: Path) -> list[str]:
             continue
         package = one.target.partition(".")[0]
         owner = OWNED.get(package)
-        is_late = one.late or one.path in OPTIONAL_FILES
+        optional = _optional_of(one.path)
+        is_late = one.late or optional is not None
         if owner is not None:
-            if one.runtime and not (is_late and (one.path == owner or (owner.endswith("/") and one.path.startswith(owner)))):
+            if one.runtime and not (
+                is_late and (one.path == owner or (owner.endswith("/") and one.path.startswith(owner)))
+            ):
                 found.append(one.breaks(f"belongs to {owner}, within a function"))
-        elif _is_optional(one.target):
-            if not one.late:
+        elif found_in := _optional_of(_path_of(one.target)):
+            if not one.late and found_in != optional:
                 found.append(one.breaks("needs a package that may be missing; import it within a function"))
-        elif one.late:
+        elif one.late and one.path not in STANDALONE:
             found.append(one.breaks("within a function; import at the top, or add the package to OWNED"))
     return found
 
 
-def _is_optional(module: str) -> bool:
-    return module.removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py" in OPTIONAL_FILES
+def _optional_of(path: str) -> str | None:
+    """The file or folder of OPTIONAL_FILES that a path is, or lies in."""
+    return next((one for one in OPTIONAL_FILES if path == one or (one.endswith("/") and path.startswith(one))), None)
+
+
+def _path_of(module: str) -> str:
+    return module.removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py"
 
 
 def cycle_violations(source: Path) -> list[str]:
@@ -279,6 +302,17 @@ def test_the_source_that_is_read_is_not_empty():
         ),
         (
             late_import_violations,
+            {"serving/a.py": "from shelfmark.serving.http import app", "serving/http/app.py": "import fastapi"},
+            "serving/a.py:1 -> shelfmark.serving.http.app: needs a package that may be missing;"
+            " import it within a function",
+        ),
+        (
+            late_import_violations,
+            {"serving/a.py": "import uvicorn"},
+            "serving/a.py:1 -> uvicorn: belongs to serving/http/, within a function",
+        ),
+        (
+            late_import_violations,
             {"ops/a.py": "def f():\n    import triton"},
             "ops/a.py:2 -> triton: belongs to ops/soft_rank/kernels.py, within a function",
         ),
@@ -322,6 +356,8 @@ def test_a_made_up_house_that_keeps_the_rules_passes(tmp_path):
             "ops/soft_rank/kernels.py": "import triton",
             "ops/soft_rank/a.py": "def f():\n    from shelfmark.ops.soft_rank import kernels",
             "cli/a.py": "def f():\n    from shelfmark.data import c",
+            "serving/http/app.py": "import fastapi\nfrom shelfmark.serving.http import metrics",
+            "serving/http/metrics.py": "import prometheus_client",
             "__main__.py": "from shelfmark.cli.a import f",
         },
     )

@@ -47,6 +47,8 @@ OUTPUTS = {
     "index search": "",
     "search": "",
     "recognise": "",
+    "thresholds": "--out",
+    "thresholds check": "",
     "migrate": "",
     "config": "",
     "completion": "",

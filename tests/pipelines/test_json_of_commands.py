@@ -19,7 +19,19 @@ from shelfmark.cli.commands import COMMANDS
 from shelfmark.core import log
 from shelfmark.pipelines.discover.assign import Assignment
 
-OPEN = {"scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"}
+OPEN = {
+    "scores",
+    "summary",
+    "methods",
+    "table",
+    "cross_validated",
+    "files",
+    "options",
+    "left_out",
+    "rounds",
+    "parity",
+    "allowed",
+}
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]
 PHOTOS = ["--images", "pictures/spoilt"]
@@ -46,6 +58,8 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("index-compact", 0, ["index", "compact", "--index", "index"]),
     ("grow", 1, ["grow", *MODEL, *PHOTOS, "--out", "grown"]),
     ("index-export", 0, ["index", "export", "--index", "index", "--out", "exported"]),
+    ("export", 0, ["export", *MODEL, "--out", "out"]),
+    ("export-verify", 0, ["export", "verify", "out"]),
     ("config--describe", 0, ["config", "--describe", "optim.lr"]),
     ("cluster-fit", 0, ["cluster", "fit", "--smoke", "--out", "clusterer"]),
     ("cluster-run", 0, ["cluster", "run", "--smoke", "--clusterer", "clusterer", "--out", "clusters"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from shelfmark.export.folder import write_model_facts, write_proof
 
 SIZE_PX, DIM, NUM_CLASSES = 16, 8, 5
 CLASS_NAMES = ["Mango", "Oat milk", "<script>alert(1)</script>", "Pear", "Rye bread"]
@@ -67,6 +68,6 @@ def write_exported(folder: Path, seed: int = 0, **more: object) -> Path:
         "embedding_sha256": hashlib.sha256(b"embedding%d" % seed).hexdigest(),
         **more,
     }
-    (folder / "model.json").write_text(json.dumps(facts))
-    (folder / "manifest.json").write_text(json.dumps({"format_version": 2, "seed": seed}))
+    write_model_facts(folder, facts)
+    write_proof(folder, {})
     return folder

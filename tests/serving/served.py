@@ -59,9 +59,7 @@ class Served:
     def service(self) -> Any:
         return self.server.service
 
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -158,7 +156,9 @@ def write_gallery(folder: Path, exported: Path, photos: Sequence[Path], labels: 
     predictor = predict.load(exported)
     embedding, _ = predictor.predict(photos)
     assert embedding.shape[1] == DIM
-    names = {label: CLASS_NAMES[label] if label < len(CLASS_NAMES) else f"new {label}" for label in labels if label >= 0}
+    names = {
+        label: CLASS_NAMES[label] if label < len(CLASS_NAMES) else f"new {label}" for label in labels if label >= 0
+    }
     ids = [f"shelf/{row} <b>" for row in range(len(photos))]
     records = Records(Strings.of(ids), np.array(labels), Strings.of(map(str, photos)), names)
     facts = {"shares_classes": True, "embedding_sha256": predictor.facts["embedding_sha256"]}

@@ -204,18 +204,24 @@ def test_a_websocket_is_not_opened(service, photo):
     assert service.get("/recognise", **upgrade).status == 405
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/redoc", "/../etc/passwd", "/page/../page.js", "//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/redoc", "/../etc/passwd", "/page/../page.js", "//etc/passwd"]
+)
 def test_there_is_no_description_and_no_file(service, photo, path):
     assert service.get(path).code == "not_found"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "[::1", "127.0.0.1.evil", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "[::1", "127.0.0.1.evil", ""]
+)
 def test_a_name_that_is_not_the_services_own_is_refused(service, photo, host):
     reply = service.get("/info", Host=host)
     assert (reply.status, reply.code) == (421, "wrong_host")
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:80", "10.0.0.7", "Shop.Example:443"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:80", "10.0.0.7", "Shop.Example:443"]
+)
 def test_own_names_and_addresses_in_numbers_are_answered(service, photo, host):
     assert service.get("/info", Host=host).status == 200
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import shutil
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ from served import Served, photographs, served, write_gallery
 
 from shelfmark.core.errors import UserError
 from shelfmark.export import predict
-from shelfmark.pipelines.recognise import combined
+from shelfmark.predictions.joined import combined
+from shelfmark.retrieval.index_files import index_hash
 from shelfmark.serving.gallery import Gallery
 from shelfmark.serving.versions import Source
 
@@ -66,17 +69,21 @@ def test_a_recognition_joins_classifier_and_neighbours_as_the_command_does(servi
     best = np.argsort(-probabilities[0])
     assert [one["class"] for one in answer["candidates"]] == labels[best[:5]].tolist()
     np.testing.assert_allclose([one["score"] for one in answer["candidates"]], probabilities[0, best[:5]], atol=1e-6)
-    assert answer["answer"] | {"rule": None} == {
+    assert answer["answer"] == {
         **{name: answer["candidates"][0][name] for name in ("class", "name", "score")},
         "kind": "product",
         "rule": None,
     }
     assert answer["promise"] is None
-    assert [one["class"] for one in answer["neighbours"]] == [None if row == 5 else LABELS[row] for row in near.ids[0, :2]]
+    assert [one["class"] for one in answer["neighbours"]] == [
+        None if row == 5 else LABELS[row] for row in near.ids[0, :2]
+    ]
 
 
 def test_each_picture_of_a_request_has_its_place_and_an_unreadable_one_says_why(service, photos):
-    reply = service.post_form("/search?k=1", [("file", photos[3]), ("other", b"x"), ("file", b"no picture"), ("file", photos[1])])
+    reply = service.post_form(
+        "/search?k=1", [("file", photos[3]), ("other", b"x"), ("file", b"no picture"), ("file", photos[1])]
+    )
     assert reply.status == 200
     first, second, third = reply.json["answers"]
     assert (first["neighbours"][0]["class"], third["neighbours"][0]["class"]) == (2, 1)
@@ -164,6 +171,43 @@ def test_info_says_what_is_served_and_its_limits(service):
 @pytest.mark.parametrize("k", ["0", "101", "-1", "1.5", "x", ""])
 def test_k_out_of_its_range_is_refused(service, photos, k):
     assert service.post(f"/search?k={k}", photos[0]).code == "wrong_parameter"
+
+
+def test_thresholds_of_the_index_decide_and_are_promised(service, place, photos, tmp_path):
+    """A family of two, where the neighbours of the product are not near enough."""
+    [before] = service.post("/recognise", photos[0]).json["answers"]
+    best, second = (one["class"] for one in before["candidates"][:2])
+    thresholds = {
+        "format": 1,
+        "max_wrong": 0.05,
+        "confidence": 0.95,
+        "max_false_accept": 0.1,
+        "coverage": 0.6,
+        "search": {"k": 10, "weight": 0.5, "temperature": 0.1},
+        "rules": [
+            {"kind": "product", "size": 1, "conditions": [{"score": "nearest", "at_least": 2.0}]},
+            {"kind": "family", "size": 1, "conditions": [{"score": "joined", "at_least": 0.1}]},
+        ],
+        "groups": {str(best): "drinks", str(second): "drinks"},
+        "checkpoint_sha256": predict.load(place / "exported").facts["checkpoint_sha256"],
+        "index_sha256": index_hash(place / "index"),
+    }
+    index = Path(shutil.copytree(place / "index", tmp_path / "index"))
+    (index / "thresholds.json").write_text(json.dumps(thresholds))
+    with served(Source(model=place / "exported", index=index, decoders=1)) as promised:
+        promise = {"max_wrong": 0.05, "confidence": 0.95, "max_false_accept": 0.1, "coverage": 0.6}
+        assert promised.get("/info").json["promise"] == promise
+        [answer] = promised.post("/recognise", photos[0]).json["answers"]
+        assert answer["promise"] == promise
+        assert answer["candidates"] == before["candidates"]
+        assert (answer["answer"]["kind"], answer["answer"]["family"]) == ("family", "drinks")
+        assert answer["answer"]["classes"] == [best, second]
+        assert answer["answer"]["rule"] == "family: joined >= 0.1"
+        assert 'shelfmark_answers_total{kind="family"} 1.0' in promised.get("/metrics").body.decode()
+        # Learned with another index, they say nothing of this one.
+        (index / "thresholds.json").write_text(json.dumps({**thresholds, "index_sha256": "0" * 64}))
+        asyncio.run_coroutine_threadsafe(promised.service.reload(), promised.server._loop).result(120)
+        assert promised.get("/info").json["promise"] is None
 
 
 def test_without_an_index_the_classifier_answers_alone_and_search_says_why_it_does_not(place, photos, predictor):

@@ -24,9 +24,7 @@ HEAD = b"POST /recognise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("slow")
     write_exported(place / "exported")
-    with served(
-        Source(model=place / "exported", decoders=1), None, Listening(port=0, openapi=True), LIMITS
-    ) as running:
+    with served(Source(model=place / "exported", decoders=1), None, Listening(port=0, openapi=True), LIMITS) as running:
         yield running
 
 

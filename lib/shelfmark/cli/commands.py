@@ -13,6 +13,7 @@ from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
+from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.serve_commands import SERVE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
@@ -24,6 +25,7 @@ COMMANDS = {
     **EXPORT_COMMANDS,
     **INDEX_COMMANDS,
     **INDEX_LIFE_COMMANDS,
+    **PROMISE_COMMANDS,
     **SERVE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,

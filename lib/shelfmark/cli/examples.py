@@ -59,6 +59,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark search --index index photo.jpg --where 'year>=2020'",
     ),
     "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
+    "thresholds": (
+        f"shelfmark thresholds {_BEST} --index log/shop/index --max-wrong 1% --confidence 95%",
+        f"shelfmark thresholds {_BEST} --index log/shop/index --images photographs --max-false-accept 10%",
+    ),
+    "thresholds check": (f"shelfmark thresholds check {_BEST} --index log/shop/index --images new_photographs",),
     "serve": (
         "shelfmark serve --model exported --index index",
         f"shelfmark serve {_BEST} --index index --port 8080",

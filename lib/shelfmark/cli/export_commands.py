@@ -28,7 +28,9 @@ def export(args: argparse.Namespace) -> Outcome:
 
 def verify(args: argparse.Namespace) -> Outcome:
     if args.RESUME_MODEL is not None and args.images is None:
-        raise UserError("--RESUME_MODEL is read for --images alone; the pictures in reference/ have their outputs there.")
+        raise UserError(
+            "--RESUME_MODEL is read for --images alone; the pictures in reference/ have their outputs there."
+        )
     from shelfmark.cli import export_screens
     from shelfmark.pipelines.export_verify import verify as run
 

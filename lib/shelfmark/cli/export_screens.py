@@ -47,8 +47,8 @@ def exported(found: Exported, out: Path) -> None:
     if len(parity["table"]) > 1:
         _table(parity["table"])
     reference = parity["reference"]
-    size = reference["bytes"] / 1e6
-    print(f"{found.folder}: by the exporter {parity['exporter']}; reference/ has {reference['pictures']} images, {size:.1f} MB")
+    reference_told = f"reference/ has {reference['pictures']} images, {reference['bytes'] / 1e6:.1f} MB"
+    print(f"{found.folder}: by the exporter {parity['exporter']}; {reference_told}")
     print(f"try: python {found.folder}/predict.py photo.jpg")
 
 

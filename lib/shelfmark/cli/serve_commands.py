@@ -70,7 +70,9 @@ SERVE_COMMANDS = {
                 type=existing_folder("an index", "Build one with `shelfmark index build`."),
                 metavar="DIR",
             ),
-            option("--host", "address to listen on. Any but this machine's own needs --token-file", default="127.0.0.1"),
+            option(
+                "--host", "address to listen on. Any but this machine's own needs --token-file", default="127.0.0.1"
+            ),
             option("--port", "port to listen on. 0: a free one, which is printed", type=int, default=8000, metavar="N"),
             option(
                 "--token-file",
@@ -87,13 +89,11 @@ SERVE_COMMANDS = {
             ),
             option(
                 "--watch",
-                "serve a model or index that is published in the same folder as soon as it is there. SIGHUP does it once",
+                "serve a model or an index as soon as it is published in the same folder; SIGHUP does it once",
                 action="store_true",
             ),
             option("--decoders", "processes that decode photographs", type=int, default=2, metavar="N"),
-            option(
-                "--threads", "threads of the model (default: one for each core)", type=int, default=0, metavar="N"
-            ),
+            option("--threads", "threads of the model (default: one for each core)", type=int, default=0, metavar="N"),
             option("--openapi", "describe the requests at /openapi.json", action="store_true"),
         ],
     )

@@ -29,6 +29,8 @@ _PAYLOADS = (
     {"features.npy", "rows.npz"},
     {"index.faiss", "rows.npz"},
     {"store.json", "rows.npz"},
+    {"index.faiss", "rows.npz", "thresholds.json"},
+    {"store.json", "rows.npz", "thresholds.json"},
 )
 # Names in the manifests that version 0.1.0 wrote for features, indexes and checkpoints.
 _KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})

@@ -78,6 +78,12 @@ class DataOptions(Section):
         " others",
     )
     lists: Lists = Lists()
+    open_set_classes: Annotated[float, Field(ge=0, le=0.5)] = option(
+        0.0,
+        "share of the classes that is kept out of training and validation, so that `shelfmark thresholds` can learn on"
+        " them what a product never seen looks like. Whole groups are drawn by the seed, from the `groups` of"
+        " train_json; without groups single classes. 0: all classes are trained",
+    )
     num_classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = option(
         0, "number of classes. 0: the number in the training annotations"
     )

@@ -39,6 +39,11 @@ RESUME_RULES = (
     ),
     ResumeRule("data.num_classes", "refused", f"the classifier keeps its classes: leave it out, or {FINETUNE}"),
     ResumeRule(
+        "data.open_set_classes",
+        "refused",
+        f"classes that were kept out would be learned, or others left out: leave it out, or {FINETUNE}",
+    ),
+    ResumeRule(
         "augment", "free", "holds from the checkpoint on; another `views` changes the number of steps in an epoch"
     ),
     ResumeRule("sampling", "free", "the rest of the epoch in progress is drawn again"),

@@ -61,9 +61,7 @@ def write_reference(folder: Path, source: ImageSource, expected: Expected, numbe
 def write_proof(folder: Path, parity: Mapping[str, Any]) -> None:
     """Writes parity.json, and the manifest of all files."""
     write_json(folder / PARITY, parity)
-    files = {
-        str(file.relative_to(folder)): file_facts(file) for file in sorted(folder.rglob("*")) if file.is_file()
-    }
+    files = {str(file.relative_to(folder)): file_facts(file) for file in sorted(folder.rglob("*")) if file.is_file()}
     write_manifest(folder / MANIFEST, {"format_version": FORMAT_VERSION, "kind": KIND, "files": files})
 
 

@@ -23,10 +23,11 @@ _BLOCK = 16
 
 
 class ExportedNetwork(nn.Module):
-    """Pixels (N, H, W, 3) uint8 RGB, of the input's size, to a tuple: embedding (N, D), logits (N, C), and the heads that
-    are asked for. Normalisation is within. On the CPU, in evaluation mode; low-rank adapters are merged.
+    """Pixels (N, H, W, 3) uint8 RGB, of the input's size, to a tuple: embedding (N, D), logits (N, C), and the heads
+    that are asked for. Normalisation is within. On the CPU, in evaluation mode; low-rank adapters are merged.
 
-    network: is copied. heads: names of metric and proxy heads, or of experts' logits.
+    network: is copied. size_px: height and width of the input, the only ones that an exported file takes. heads: names
+    of metric and proxy heads, or of experts' logits.
     """
 
     mean: Tensor
@@ -38,12 +39,14 @@ class ExportedNetwork(nn.Module):
         adapters: AdapterOptions,
         mean: Sequence[float],
         std: Sequence[float],
+        size_px: int,
         heads: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().float().eval()
         if adapters.rank:
             self.network.backbone = merge_adapters(self.network.backbone)
+        _fix_size(self.network.backbone, size_px)
         # A memory format is a hint about speed, and exporters write it as copies.
         self.network.memory_format = torch.contiguous_format
         self.network.to(memory_format=torch.contiguous_format)
@@ -63,9 +66,9 @@ class ExportedNetwork(nn.Module):
         """As `forward`, for normalised images (N, 3, H, W), as a transform gives them."""
         embedding = self.network.embed(images)
         outputs = self.network.outputs(embedding).heads
-        others = [outputs[name] for name in self.heads]
+        others = [outputs[name] for name in ("classifier", *self.heads)]
         vectors = [one.embeddings if isinstance(one, Proxies) else one for one in others]
-        return (embedding, self.network.classifier(embedding), *vectors)
+        return (embedding, *vectors)
 
     def passed(self, images: Tensor) -> list[Tensor]:
         """As `of_images`, for any number of images, a few at a time."""
@@ -77,6 +80,14 @@ class ExportedNetwork(nn.Module):
         experts = self.network.num_experts
         numbers = [f"expert_{number}" for number in range(1, experts + 1)] if experts > 1 else []
         return [*self.network.heads, *(["experts"] if numbers else []), *numbers]
+
+
+def _fix_size(backbone: nn.Module, size_px: int) -> None:
+    """Resamples the positions of a transformer once, as its pass does for each picture: exporters cannot write that."""
+    for module in backbone.modules():
+        if getattr(module, "dynamic_img_size", False) and hasattr(module, "set_input_size"):
+            with torch.no_grad():
+                module.set_input_size(img_size=(size_px, size_px))
 
 
 def _known(heads: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def export(network: ExportedNetwork, size_px: Sequence[int], file: Path, exporte
 
 
 def to_fp16(file: Path) -> None:
-    """Weights and arithmetic of half the bits, in place; inputs, outputs and all behind the embedding stay as they are."""
+    """Weights and arithmetic in half the bits, in place. Outputs, and all behind the embedding, stay as they are."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

@@ -1,5 +1,6 @@
-"""Answers of an exported model, with numpy, pillow and onnxruntime alone. Legend: N pictures, H x W pixels, D embedding,
-C classes, K of them that are kept.
+"""Answers of an exported model, with numpy, pillow and onnxruntime alone.
+
+Legend: N pictures, H x W pixels, D embedding, C classes, K places.
 
     python predict.py photo.jpg ... [--json]    the products in photographs
     python predict.py --check                   the pictures in reference/: does the file answer here as the model did?
@@ -45,7 +46,7 @@ class UnreadablePicture(Exception):  # noqa: N818
 
 
 def load(folder: str | Path, providers: Sequence[str] | None = None, threads: int = 0) -> Predictor:
-    """The exported model in a folder. providers: of onnxruntime, by default the CPU. threads: 0 is one for each core."""
+    """The exported model in a folder. providers: of onnxruntime, by default the CPU. threads: 0 for one a core."""
     return Predictor(Path(folder), providers, threads)
 
 
@@ -113,7 +114,11 @@ class Predictor:
     def _decided(self, decision: Mapping[str, Any], chances: np.ndarray) -> dict[str, Any]:
         members = decision["members"]
         if decision["kind"] == "product":
-            return {"kind": "product", **self._candidate(members[0], float(chances[members[0]])), "rule": decision["rule"]}
+            return {
+                "kind": "product",
+                **self._candidate(members[0], float(chances[members[0]])),
+                "rule": decision["rule"],
+            }
         answer = {"kind": decision["kind"], "class": None, "name": None, "score": None, "rule": decision["rule"]}
         if decision["kind"] == "unknown":
             return {**answer, "reason": decision["reason"]}
@@ -147,8 +152,8 @@ def promised(thresholds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decide(thresholds: Mapping[str, Any], chances: np.ndarray, energy: float) -> dict[str, Any]:
-    """The kind of the answer for probabilities (C,) and the log-sum-exp of the logits; its classes, the likeliest first,
-    and the rule that decided, or the reason why none did."""
+    """The kind of the answer for probabilities (C,) and the log-sum-exp of the logits; its classes, the likeliest
+    first, and the rule that decided, or the reason why none did."""
     unmet = ""
     for rule in thresholds["rules"]:
         members, group = _members(rule, chances, thresholds.get("groups") or {})
@@ -413,13 +418,15 @@ def compared(
 
     logits and embedding: the largest difference as a share of the largest value, and itself.
     """
+    # Of numbers that are none the first would count as the largest.
+    is_number = np.isfinite(logits).all(axis=1)
     found = np.take_along_axis(logits, expected["classes"].astype(np.int64), axis=1)
     chances = np.exp(found - log_sum(logits)[:, None])
     before = np.exp(expected["logits"] - expected["log_sum"][:, None])
     recalls = [_recall_at_1(one, labels) for one in (expected["embedding"], embedding)]
     return {
         "pictures": len(logits),
-        "top1_agreement": float(np.mean(logits.argmax(axis=1) == expected["classes"][:, 0])),
+        "top1_agreement": float(np.mean(is_number & (logits.argmax(axis=1) == expected["classes"][:, 0]))),
         "probability_difference": _largest(chances, before),
         "logits_difference": _largest(found, expected["logits"]),
         "logits_relative": _largest(found, expected["logits"]) / _size(expected["logits"]),
@@ -511,7 +518,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictor = load(Path(__file__).resolve().parent)
     if args.check:
         found = check(predictor)
-        print(json.dumps(found, indent=2))
+        numbers = found["measured"].items()
+        finite = {name: value if value is None or np.isfinite(value) else None for name, value in numbers}
+        print(json.dumps({**found, "measured": finite}, indent=2))
         return 3 if found["unmet"] else 0
     answers = predictor.answers(args.photos)
     if args.json:

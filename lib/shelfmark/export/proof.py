@@ -44,9 +44,9 @@ class Expected:
 
     rows: (N,) of the source. outputs: see `predict.kept`. digests: SHA-256 of the input's pixels. unread: name ->
     reason, of those that one of the two decoders could not read. resize_differs: pictures whose pixels the exported
-    resize makes otherwise. decoders: of the pictures that OpenCV decodes otherwise than Pillow, how far, and how many get
-    another class. own_precision_differs: pictures that get another class in the precision of the commands; None where
-    that is fp32.
+    resize makes otherwise. decoders: of the pictures that OpenCV decodes otherwise than Pillow, how far, and how many
+    get another class. own_precision_differs: pictures that get another class as the commands compute; None where that
+    is as here.
     """
 
     rows: np.ndarray

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from shelfmark.models.full_precision import full_precision
 from shelfmark.models.heads.unit_rows import at_least_float32
 
 
@@ -21,7 +21,7 @@ class BatchNormNeck(nn.BatchNorm1d):
         self.bias.requires_grad_(False)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        with torch.autocast(embedding.device.type, enabled=False):
+        with full_precision(embedding.device):
             return super().forward(at_least_float32(embedding))
 
 
@@ -36,5 +36,5 @@ class SyncBatchNormNeck(nn.SyncBatchNorm, BatchNormNeck):
         return made
 
     def forward(self, embedding: Tensor) -> Tensor:
-        with torch.autocast(embedding.device.type, enabled=False):
+        with full_precision(embedding.device):
             return nn.SyncBatchNorm.forward(self, at_least_float32(embedding))

@@ -22,6 +22,7 @@ from shelfmark.models.backbones.checkpointing import checkpoint_gradients
 from shelfmark.models.backbones.experts import ExpertBackbone, ExpertEmbedding
 from shelfmark.models.backbones.pooling import replace_pooling
 from shelfmark.models.backbones.shape import shaped_backbone, unpooled_backbone
+from shelfmark.models.full_precision import full_precision
 from shelfmark.models.heads import Classifier, CosineClassifier, LinearClassifier, MetricHead, ProxyHead
 from shelfmark.models.heads.unit_rows import at_least_float32
 from shelfmark.models.neck import BatchNormNeck
@@ -151,7 +152,7 @@ class Network(nn.Module):
         """
         if self.training:
             return self.classifier(embedding)
-        with torch.autocast(embedding.device.type, enabled=False):
+        with full_precision(embedding.device):
             return self.classifier(embedding)
 
     @property

@@ -17,26 +17,20 @@ from shelfmark.core.files import read_json, sha256_file
 from shelfmark.core.folders import MANIFEST, atomic_folder
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import numpy_generator
-from shelfmark.data.annotations import folder_table
-from shelfmark.data.sources import FileSource
-from shelfmark.data.table import Table
 from shelfmark.data.transforms import eval_transform
 from shelfmark.export import bits, folder, onnx_files, predict
 from shelfmark.export.model_facts import ModelFacts, input_facts
 from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.proof import ALLOWED, FEWEST_PICTURES, Expected, OwnLogits, Proof, measure
-from shelfmark.recipe import assemble
 from shelfmark.retrieval.index_files import read_manifest
 from shelfmark.runtime.opened_index import require_same_model
-from shelfmark.runtime.splits import read_evaluation
+from shelfmark.runtime.proof_pictures import Pictures, class_groups, require_read
 from shelfmark.runtime.trained_model import TrainedModel
 
 PRECISIONS = ("fp32", "fp16", "int8")
 NUM_REFERENCE = 200
-_MOST_PICTURES = 1000
 _CALIBRATED_ON, _BATCH = 128, 16
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "numpy", "pillow", "timm")
-_MOST_UNREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,36 +62,6 @@ class Exported:
     parity: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """Pictures of a proof. labels: (N,), -1 for none. are_classes: whether the labels are the model's classes.
-
-    rows: (N,) those of the proof. others: (n,) rows that it does not use.
-    """
-
-    source: FileSource
-    rows: np.ndarray
-    labels: np.ndarray
-    others: np.ndarray
-    are_classes: bool
-    where: str
-    table: Table
-
-    @classmethod
-    def of(cls, model: TrainedModel, images: Path | None) -> Pictures:
-        """Of val, else of the retrieval set, at most 1,000, whole classes of them; or all in a folder."""
-        if images is not None:
-            table = folder_table(images)
-            rows, are_classes, where = np.arange(len(table)), False, str(images)
-        else:
-            table, are_classes = _labelled(model)
-            rows = _whole_classes(table.labels, _MOST_PICTURES, model.recipe.seed)
-            where = str(model.recipe.data.val_json if are_classes else model.recipe.data.retrieval_json)
-        others = np.setdiff1d(np.arange(len(table)), rows)
-        source = assemble.image_source(model.recipe, table)
-        return cls(source, rows, table.labels[rows], others, are_classes, where, table)
-
-
 def export(model: TrainedModel, out: Path, asked: Asked) -> Exported:
     """Writes the folder `out`, whole or not at all, with a file that passed the proof. See `export.folder`.
 
@@ -105,19 +69,16 @@ def export(model: TrainedModel, out: Path, asked: Asked) -> Exported:
     """
     _require_one_view(model)
     onnx_files.require_packages(("onnxruntime",) if asked.to == "torch" else ("onnx", "onnxruntime", "onnxscript"))
-    settings = model.recipe.data.input_settings
-    network = ExportedNetwork(
-        model.network, model.recipe.model.adapters, settings.mean, settings.std, asked.heads
-    )
+    network = network_of(model, asked.heads)
     index, thresholds = index_facts_of(model, asked.index)
-    pictures = Pictures.of(model, asked.images)
+    pictures = Pictures.of(model, asked.images, _CALIBRATED_ON if asked.precision == "int8" else 0)
     work = _Work(model, network, asked, pictures)
-    expected = work.expected()
     facts = replace(work.facts(), index=index, thresholds=thresholds)
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     tried: list[dict[str, Any]] = []
     try:
         with atomic_folder(out, size_bytes=weights) as made:
+            expected = work.expected()
             folder.write_model_facts(made, facts.as_json())
             measured = work.prove(made, expected, tried)
             parity = work.finished(made, expected, measured)
@@ -158,7 +119,7 @@ class _Work:
             how=input_facts(recipe.data),
             outputs={name: one[0].numel() for name, one in zip(self.network.output_names, outputs)},
             class_names=model.class_names,
-            groups=_groups(model, self.pictures),
+            groups=class_groups(model, self.pictures),
             hashes={name: model.hashes.facts[name] for name in ("checkpoint_sha256", "embedding_sha256")},
         )
 
@@ -194,7 +155,7 @@ class _Work:
             allowed = {"top1_agreement": of_file["top1_agreement"] - bits.SLACK}
         size = folder.write_reference(made, self.pictures.source, expected, self.asked.num_reference)
         of_reference = predict.check_reference(predictor)
-        parity = {
+        return {
             "format": 1,
             "pictures": len(expected),
             "of": self.pictures.where,
@@ -220,7 +181,6 @@ class _Work:
             "reference": {"pictures": of_reference["measured"]["pictures"], "bytes": size},
             "versions": {name: version(name) for name in _PACKAGES},
         }
-        return parity
 
     def _add_row(
         self,
@@ -240,8 +200,10 @@ class _Work:
             onnx_files.to_fp16(file)
             return 0
         rows = self.pictures.others
-        if len(rows) < min(_CALIBRATED_ON, len(expected) // 4):
-            warn("--precision int8: there are no more images, so its ranges are learned on those that it is measured on")
+        if not len(rows):
+            warn(
+                "--precision int8: there are no more images, so its ranges are learned on those that it is measured on"
+            )
             rows = expected.rows
         rows = numpy_generator(self.model.recipe.seed, "int8 ranges").permutation(rows)[:_CALIBRATED_ON]
         onnx_files.to_int8(file, self._batches(predict.load(made), rows))
@@ -265,21 +227,17 @@ class _NotProvedError(Exception):
     """No exporter's file passed."""
 
 
+def network_of(model: TrainedModel, heads: Sequence[str] = ()) -> ExportedNetwork:
+    """The network as it is exported. UserError: it has no such head."""
+    data, adapters = model.recipe.data, model.recipe.model.adapters
+    settings = data.input_settings
+    return ExportedNetwork(model.network, adapters, settings.mean, settings.std, data.input_size_px, heads)
+
+
 def proof_of(model: TrainedModel, network: ExportedNetwork) -> Proof:
     """How pictures pass through the checkpoint."""
     data = model.recipe.data
     return Proof(network, eval_transform(data.input_size_px, data), input_facts(data), _own_logits(model))
-
-
-def require_read(found: Expected, num_pictures: int) -> None:
-    """Raises a UserError if no picture, or too few, could be read; names those that could not."""
-    for name, reason in list(found.unread.items())[:10]:
-        warn(f"{name} could not be read: {reason}")
-    if len(found.unread) > _MOST_UNREAD * num_pictures:
-        raise UserError(
-            f"{len(found.unread)} of {num_pictures} images could not be read, so they prove nothing. Name others with"
-            " --images DIR, or repair them."
-        )
 
 
 def told(one: Mapping[str, Any]) -> str:
@@ -287,9 +245,7 @@ def told(one: Mapping[str, Any]) -> str:
     return one["error"].partition("\n")[0] if "error" in one else "; ".join(one["unmet"])
 
 
-def index_facts_of(
-    model: TrainedModel, index: Path | None
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def index_facts_of(model: TrainedModel, index: Path | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """What model.json says of an index, and the content of its thresholds.json; None where there is none.
 
     UserError: the index, or the thresholds, are of another model.
@@ -339,48 +295,6 @@ def _own_logits(model: TrainedModel) -> OwnLogits | None:
             return model.network.logits(embedding).cpu()
 
     return logits
-
-
-def _labelled(model: TrainedModel) -> tuple[Table, bool]:
-    """Val, or the retrieval set where there is no val; and whether its labels are the model's classes."""
-    data = model.recipe.data
-    if data.val_json is None and data.retrieval_json is None:
-        raise UserError(
-            "the checkpoint's config names no validation images to prove the file on; give photographs as --images DIR,"
-            " or annotations as data.val_json=FILE."
-        )
-    val, retrieval = read_evaluation(model)
-    if val is not None:
-        return val, True
-    assert retrieval is not None
-    return retrieval, False
-
-
-def _whole_classes(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Rows of whole classes, drawn by the seed, at most `most` of them; a class that is larger is cut off."""
-    if len(labels) <= most:
-        return np.arange(len(labels))
-    classes = numpy_generator(seed, "export pictures").permutation(np.unique(labels))
-    place = np.empty(int(labels.max()) + 2, np.int64)
-    place[classes] = np.arange(len(classes))
-    return np.sort(np.argsort(place[labels], kind="stable")[:most])
-
-
-def _groups(model: TrainedModel, pictures: Pictures) -> dict[int, str] | None:
-    """The family of each class, as the annotations of the proof, or of the training, say it."""
-    table, file = pictures.table, model.recipe.data.train_json
-    names = table.groups if pictures.are_classes else None
-    if names is None and file is not None and file.is_file():
-        names = assemble.read_table(model.recipe, "train").groups
-    if names is None or len(names) != model.num_classes:
-        return None
-    return {label: name for label, name in enumerate(names) if name}
-
-
-def tell_weaker(num_pictures: int) -> None:
-    """Says that a check on so few pictures is a weaker one."""
-    if num_pictures < FEWEST_PICTURES:
-        warn(f"the check is weaker than it should be: {num_pictures} images, where {FEWEST_PICTURES} are wanted")
 
 
 def heads_of(words: Sequence[str]) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from shelfmark.core.files import read_json
 from shelfmark.export import predict
 from shelfmark.export.folder import require_whole
 from shelfmark.export.model_facts import input_facts
-from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.onnx_files import require_packages
 from shelfmark.export.predict import MODEL
 from shelfmark.export.proof import FEWEST_PICTURES, measure
-from shelfmark.pipelines.export import Pictures, proof_of, require_read
+from shelfmark.pipelines.export import network_of, proof_of
+from shelfmark.runtime.proof_pictures import Pictures, require_read
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 
 
@@ -66,14 +66,12 @@ def verify(
     model = open_model(_place(facts, checkpoint), overrides)
     if model.checkpoint.weights_hash != facts["checkpoint_sha256"]:
         raise UserError(
-            f"{folder} was exported from a checkpoint {facts['checkpoint_sha256'][:12]}, and {model.checkpoint.folder} is"
-            f" {model.checkpoint.weights_hash[:12]}. Give that one as --RESUME_MODEL, or export this one."
+            f"{folder} was exported from a checkpoint {facts['checkpoint_sha256'][:12]}, and {model.checkpoint.folder}"
+            f" is {model.checkpoint.weights_hash[:12]}. Give that one as --RESUME_MODEL, or export this one."
         )
     _require_same_input(folder, facts, model)
-    settings = model.recipe.data.input_settings
-    network = ExportedNetwork(model.network, model.recipe.model.adapters, settings.mean, settings.std)
     pictures = Pictures.of(model, images)
-    expected = proof_of(model, network).expected(pictures.source, pictures.rows, pictures.labels)
+    expected = proof_of(model, network_of(model)).expected(pictures.source, pictures.rows, pictures.labels)
     require_read(expected, len(pictures.rows))
     measured, _ = measure(predictor, pictures.source, expected)
     allowed = parity["allowed_of_file"]

@@ -310,6 +310,7 @@ def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, An
         "counts": table.counts,
         "train_sha256": table.sha256,
         "val_is_held_out": splits.val_is_held_out,
+        "open_set_classes": splits.open_classes,
         "metric": recipe.eval.metric,
         "precision": precision.name,
         **scored_images(splits),

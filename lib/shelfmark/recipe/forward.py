@@ -36,6 +36,7 @@ SHAPES_NO_EMBEDDING = {
     "data.test_json": _WHICH_PICTURES,
     "data.retrieval_json": _WHICH_PICTURES,
     "data.lists": _WHICH_PICTURES,
+    "data.open_set_classes": _WHICH_PICTURES,
     "data.num_classes": _LABELS,
     "data.num_workers": "how fast images are read",
     "data.on_bad_image": "whether an image may be missing; that is asked of the images that are there",

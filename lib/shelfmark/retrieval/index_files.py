@@ -4,6 +4,7 @@ index.faiss    the store, in faiss's own format; or, where the vectors are in a 
 rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
                (N + 1,) offsets; column_0, column_1, ...: those that the manifest names, as (N,) int64 or as bytes with
                offsets
+thresholds.json  of `shelfmark thresholds`, if that was asked
 manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files (sizes and hashes of
                the other two), digest (of the rest of the manifest); groups (of classes), columns (their names),
                num_built (of the rows, how many came with the build), num_removed (vectors in index.faiss that were
@@ -14,6 +15,7 @@ Format 1, of version 0.1.0, has no digest, and of each file the sha256 alone. Th
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from shelfmark.core import manifests
 from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
+from shelfmark.core.files import sha256_file
 from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
 from shelfmark.core.manifests import (
     BEFORE_DIGESTS,
@@ -47,6 +50,8 @@ from shelfmark.retrieval.stores import FAISS_FILE, MILVUS_FILE, Layout, Place, r
 
 FORMAT_VERSION = 2
 ROWS, MANIFEST = "rows.npz", "manifest.json"
+THRESHOLDS = "thresholds.json"
+"""What `shelfmark thresholds` learned with the index. The manifest does not know it; it names the index by its hash."""
 _REMAKE = "Build it again with `shelfmark index build`."
 _KINDS_OF_1 = {
     "kind": Kind(f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
@@ -104,7 +109,15 @@ def write_index(folder: Path, index: Index) -> None:
             "columns": list(records.columns),
         }
         write_manifest(part / MANIFEST, manifest)
+        # It fits the former index alone, and its hash says so. Without it nobody would hear that it was there.
+        if (folder / THRESHOLDS).is_file():
+            shutil.copyfile(folder / THRESHOLDS, part / THRESHOLDS)
     index.store.settle()
+
+
+def index_hash(folder: Path) -> str:
+    """The hash of an index: of its manifest, which has the hash of every other file."""
+    return read_folder(folder, lambda place: sha256_file(place / MANIFEST))
 
 
 def recall_facts(promise: Promise | None) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
-from shelfmark.data.class_map import ClassList, matched
+from shelfmark.data.class_map import ClassList, class_numbers, matched
 from shelfmark.data.holdout import hold_out, leaked_rows
+from shelfmark.data.open_set import without_classes
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.recipe import Recipe, assemble
@@ -32,6 +33,7 @@ class Splits:
 
     val_is_held_out: the files' val images were in training, so val is the part of them that was taken out of it.
     for_means: the training images whose class means may be a classifier's first weights; few in a small run.
+    open_classes: those that are kept out of train and val, see data.open_set_classes.
     """
 
     train: Table
@@ -39,6 +41,7 @@ class Splits:
     retrieval: Table | None
     val_is_held_out: bool
     for_means: Table
+    open_classes: tuple[int, ...] = ()
 
 
 def read_splits(recipe: Recipe, small: bool = False) -> Splits:
@@ -47,13 +50,15 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
 
     small: evaluate on two batches, and take class means of two.
     """
-    train = assemble.read_table(recipe, "train")
+    train, kept_out = assemble.read_training(recipe)
+    open_classes = np.unique(kept_out.labels)
     val, retrieval = _read_val_and_retrieval(recipe)
     num_leaked = 0
     if val is None:
         _check_retrieval_alone(recipe, train, retrieval)
     else:
         val = matched(val, str(recipe.data.val_json), ClassList.of_training(train))
+        val = without_classes(val, open_classes)
         num_leaked = len(leaked_rows(train, val))
     if val is not None and num_leaked:
         train, val = _without_leak(recipe, train, val)
@@ -69,7 +74,7 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
             None if table is None else two_batches(table, recipe.eval.batch_size) for table in (val, retrieval)
         )
     for_means = two_batches(train, recipe.eval.batch_size) if small else train
-    return Splits(train, val, retrieval, bool(num_leaked), for_means)
+    return Splits(train, val, retrieval, bool(num_leaked), for_means, tuple(open_classes.tolist()))
 
 
 def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
@@ -81,7 +86,10 @@ def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
     val, retrieval = _read_val_and_retrieval(model.recipe)
     if val is None and retrieval is None:
         raise UserError(NOTHING_TO_SCORE)
-    return None if val is None else matched(val, str(model.recipe.data.val_json), model.classes), retrieval
+    if val is not None:
+        val = matched(val, str(model.recipe.data.val_json), model.classes)
+        val = without_classes(val, np.array(model.open_classes, dtype=np.int64))
+    return val, retrieval
 
 
 def read_model_splits(model: TrainedModel) -> Splits:
@@ -96,8 +104,10 @@ def with_classes(splits: Splits, known: ClassList, recipe: Recipe) -> Splits:
     if train is splits.train:
         return splits
     val = None if splits.val is None else matched(splits.val, str(recipe.data.val_json), known)
+    numbers = class_numbers(ClassList.of_training(splits.train), known)
+    open_classes = tuple(sorted(numbers[list(splits.open_classes)].tolist()))
     # A network that knows classes begins with no class means.
-    return replace(splits, train=train, val=val, for_means=train)
+    return replace(splits, train=train, val=val, for_means=train, open_classes=open_classes)
 
 
 def _read_val_and_retrieval(recipe: Recipe) -> tuple[Table | None, Table | None]:

@@ -50,6 +50,11 @@ class TrainedModel:
         return None if names is None else tuple(names)
 
     @property
+    def open_classes(self) -> tuple[int, ...]:
+        """The classes that were kept out of its training by data.open_set_classes."""
+        return tuple(self.checkpoint.manifest.get("open_set_classes") or ())
+
+    @property
     def classes(self) -> ClassList:
         """The numbered classes that annotations are matched to."""
         return ClassList(self.num_classes, self.class_names, "the checkpoint")

@@ -1,1 +1,1 @@
-"""The service: a model, and an index where there is one, answer over HTTP. `http/` alone knows FastAPI and uvicorn."""
+"""The service: a model and its index behind HTTP."""

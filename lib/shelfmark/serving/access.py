@@ -76,8 +76,8 @@ def read_token(file: Path) -> str:
         raise UserError(f"--token-file {file} holds something else than ASCII characters.") from None
     if not _FEWEST_CHARS <= len(token) <= _MOST_CHARS or len(token.split()) != 1:
         raise UserError(
-            f"--token-file {file} holds no token: one word of {_FEWEST_CHARS} to {_MOST_CHARS} characters. Make one with"
-            f" `openssl rand -hex 32 > {file}`."
+            f"--token-file {file} holds no token: one word of {_FEWEST_CHARS} to {_MOST_CHARS} characters. Make one"
+            f" with `openssl rand -hex 32 > {file}`."
         )
     return token
 

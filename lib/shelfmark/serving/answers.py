@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from shelfmark.pipelines.recognise import combined
-from shelfmark.predictions.answers import answered, candidate
+from shelfmark.calibration.promise.promise import Promise
+from shelfmark.predictions.answers import answered, candidate, decided, unpromised
 from shelfmark.retrieval import Neighbours
+from shelfmark.runtime.joint_answers import JointAnswers, SearchSettings, joined
+from shelfmark.runtime.thresholds_file import search_settings
+from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.gallery import Gallery
 from shelfmark.serving.models import EMBEDDING, LOGITS, Model
-from shelfmark.serving.batcher import Outputs
 
-# As `shelfmark recognise` has them where its options say nothing else.
-_VOTERS, _WEIGHT, _TEMPERATURE = 10, 0.5, 0.1
 NUM_CANDIDATES = 5
 MOST_NEIGHBOURS = 100
 
 
 class Answerer:
-    """Answers of one model, and of a gallery where there is one. Several threads may ask at once."""
+    """Answers of one model, of a gallery where there is one, and by the rules of a promise. Several threads may ask.
 
-    def __init__(self, model: Model, gallery: Gallery | None) -> None:
-        self.model, self.gallery = model, gallery
-        self.joins = gallery is not None and bool(gallery.index.facts.get("shares_classes", False))
+    settings: how classifier and gallery are joined: those of the promise, or what `shelfmark recognise` takes by
+    itself.
+    """
+
+    def __init__(self, model: Model, gallery: Gallery | None, promise: Promise | None) -> None:
+        self.model, self.gallery, self.promise = model, gallery, promise
+        self.settings = SearchSettings() if promise is None else search_settings(promise)
 
     def recognised(self, outputs: Outputs, k: int) -> list[dict[str, Any]]:
-        """For Q pictures the product and the next best, in the form of `predictions.answers`, with `neighbours`."""
-        probabilities = _softmax(outputs[LOGITS])
-        if self.gallery is None:
-            return [self._answer(row, np.arange(len(one)), one, one, None) for row, one in enumerate(probabilities)]
-        near = self.gallery.nearest(outputs[EMBEDDING], max(k, _VOTERS))
-        labels, joined, votes = self._joined(probabilities, near)
-        width = probabilities.shape[1]
-        own = np.pad(probabilities, [(0, 0), (0, len(labels) - width)])
-        answers = [self._answer(row, labels, joined[row], own[row], votes[row]) for row in range(len(joined))]
-        for answer, scores, rows in zip(answers, near.scores, near.ids):
-            answer["neighbours"] = self.gallery.neighbours(scores[:k], rows[:k])
+        """The answers for Q pictures, in the form of `predictions.answers`; with a gallery k `neighbours` of each."""
+        own, energy = _softmax(outputs[LOGITS])
+        near = None if self.gallery is None else self.gallery.nearest(outputs[EMBEDDING], max(k, self.settings.k))
+        found = self._joined(own, energy, near)
+        answers = [self._answer(found, row) for row in range(len(own))]
+        if self.gallery is not None and near is not None:
+            for answer, scores, rows in zip(answers, near.scores, near.ids):
+                answer["neighbours"] = self.gallery.neighbours(scores[:k], rows[:k])
         return answers
 
     def nearest(self, outputs: Outputs, k: int) -> list[list[dict[str, Any]]]:
@@ -46,32 +48,28 @@ class Answerer:
         near = self.gallery.nearest(outputs[EMBEDDING], k)
         return [self.gallery.neighbours(scores, rows) for scores, rows in zip(near.scores, near.ids)]
 
-    def _joined(
-        self, probabilities: np.ndarray, near: Neighbours[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `combined`. A gallery that numbers its classes by another list does not vote."""
-        assert self.gallery is not None
-        scores, rows = near.scores[:, :_VOTERS].astype(np.float64), near.ids[:, :_VOTERS]
-        voted = np.where((rows >= 0) & self.joins, self.gallery.index.records.labels[rows], -1)
-        return combined(probabilities, scores, voted, _WEIGHT, _TEMPERATURE)
+    def _joined(self, own: np.ndarray, energy: np.ndarray, near: Neighbours[np.ndarray] | None) -> JointAnswers:
+        if self.gallery is None or near is None or not self.gallery.shares_classes:
+            return joined(own, energy, None, None, self.settings)
+        voters = Neighbours(near.scores[:, : self.settings.k], near.ids[:, : self.settings.k])
+        return joined(own, energy, voters, self.gallery.index.records.labels, self.settings)
 
-    def _answer(
-        self, row: int, labels: np.ndarray, joined: np.ndarray, own: np.ndarray, votes: np.ndarray | None
-    ) -> dict[str, Any]:
-        """labels, joined, own, votes: (C,) of one picture."""
-        best = np.argsort(-joined, kind="stable")[:NUM_CANDIDATES]
-        candidates = [
-            self._candidate(int(labels[place]), joined[place], own[place], None if votes is None else votes[place])
-            for place in best
-        ]
-        return {**answered(str(row), candidates), "promise": None}
+    def _answer(self, found: JointAnswers, row: int) -> dict[str, Any]:
+        best = np.argsort(-found.joined[row], kind="stable")[:NUM_CANDIDATES]
+        candidates = [self._candidate(found, row, place) for place in best]
+        if self.promise is None:
+            return unpromised(answered("", candidates))
+        decision = self.promise.decide(found.evidence(row))
+        names = {label: self._name(label) or "" for label in decision.members}
+        return decided("", decision, candidates, names, self.promise.as_json())
 
-    def _candidate(self, label: int, score: float, own: float, vote: float | None) -> dict[str, Any]:
-        if self.gallery is None:
-            return candidate(label, self._name(label), float(score))
-        picture = self.gallery.picture_of_class(label) if self.joins else None
-        parts = {"classifier": float(own), "neighbours": None if vote is None else float(vote)}
-        return candidate(label, self._name(label), float(score), **parts, picture=picture)
+    def _candidate(self, found: JointAnswers, row: int, place: int) -> dict[str, Any]:
+        label = int(found.labels[place])
+        more: Mapping[str, Any] = {}
+        if self.gallery is not None and found.has_index:
+            parts = {"classifier": float(found.classifier[row, place]), "neighbours": float(found.votes[row, place])}
+            more = {**parts, "picture": self.gallery.picture_of_class(label)}
+        return candidate(label, self._name(label), float(found.joined[row, place]), **more)
 
     def _name(self, label: int) -> str | None:
         names = self.model.class_names or ()
@@ -80,7 +78,9 @@ class Answerer:
         return self.gallery.name(label) if self.gallery is not None else None
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """(Q, C) float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, C) float64 probabilities, and the log-sum-exp of the logits (Q,)."""
+    highest = logits.max(axis=1, keepdims=True).astype(np.float64)
+    shifted = np.exp(logits - highest)
+    total = shifted.sum(axis=1, keepdims=True)
+    return shifted / total, (highest + np.log(total))[:, 0]

@@ -40,7 +40,9 @@ class Batcher:
         """The outputs for pixels (N, H, W, 3) uint8, of which more than `batch` are divided."""
         parts = [pixels[start : start + self.batch] for start in range(0, len(pixels), self.batch)]
         found = await asyncio.gather(*map(self._part, parts))
-        return found[0] if len(found) == 1 else {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        return (
+            found[0] if len(found) == 1 else {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        )
 
     async def close(self) -> None:
         """Call it when nothing waits any more."""

@@ -15,24 +15,24 @@ from urllib.parse import quote
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.folders import read_folder
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
-from shelfmark.retrieval.index_files import MANIFEST, read_index
-from shelfmark.core.files import sha256_file
+from shelfmark.retrieval.index_files import index_hash, read_index
 from shelfmark.runtime.model_hashes import same_embedding
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """version: twelve letters that another index does not have. Several threads may ask at once."""
+    """sha256: of the index. Several threads may ask at once."""
 
     index: Index
-    version: str
+    sha256: str
 
     @classmethod
     def open(cls, folder: Path, model_facts: Mapping[str, Any], dim: int) -> Gallery:
         """UserError: it is empty, or of another model."""
-        index = read_index(folder)
+        index, sha256 = read_folder(folder, lambda whole: (read_index(whole), index_hash(whole)))
         if not len(index):
             raise UserError(f"{folder} is empty: all its images were removed. Add some with `shelfmark index add`.")
         if index.dim != dim or not same_embedding(index.facts, model_facts):
@@ -40,7 +40,17 @@ class Gallery:
                 f"{folder} was built with another model than the one that is served. Vectors of two models cannot be"
                 " compared: build an index with this model by `shelfmark index build`."
             )
-        return cls(index, sha256_file(folder / MANIFEST)[:12])
+        return cls(index, sha256)
+
+    @property
+    def version(self) -> str:
+        """Twelve letters that another index does not have."""
+        return self.sha256[:12]
+
+    @property
+    def shares_classes(self) -> bool:
+        """Whether it numbers its classes as the model does, so that neighbours can vote."""
+        return bool(self.index.facts.get("shares_classes", False))
 
     def nearest(self, embedding: np.ndarray, k: int) -> Neighbours[np.ndarray]:
         """The k nearest rows, or all of a smaller index, for embeddings (Q, D)."""

@@ -43,7 +43,8 @@ _logger = logging.getLogger("shelfmark.serving")
 class Guard:
     """Lets `app` answer what `access` allows. told: is called for each answer; it also makes the line of the log.
 
-    head_bytes: that the head of a request may have. A route is that of the app, such as `/product/{identity}/picture/{number}`: the log has nothing that a client chose.
+    head_bytes: that the head of a request may have. A route is that of the app, such as `/product/{identity:path}/...`:
+    the log has nothing that a client chose.
     """
 
     def __init__(self, app: App, access: Access, told: Told, head_bytes: int) -> None:
@@ -60,14 +61,16 @@ class Guard:
         except ClientGone:
             return
         except Refused as refused:
-            await answer.refuse(refused)
+            await answer.refuse(refused, scope["path"])
         except Exception:
             _logger.exception("a request failed")
-            await answer.refuse(INTERNAL)
+            await answer.refuse(INTERNAL, scope["path"])
         route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
         seconds = time.monotonic() - started
         self.told(route, answer.status, seconds)
-        say(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {scope['method']:.8} {route} {answer.status} {1000 * seconds:.0f} ms")
+        say(
+            f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {scope['method']:.8} {route} {answer.status} {1000 * seconds:.0f} ms"
+        )
 
     def _require_short(self, scope: Mapping[str, Any]) -> None:
         # uvicorn's own limit is of a head that is not whole yet.
@@ -91,13 +94,12 @@ class _Answer:
             message = {**message, "headers": [*message.get("headers", ()), *more]}
         await self._send(message)
 
-    async def refuse(self, refused: Refused) -> None:
+    async def refuse(self, refused: Refused, path: str) -> None:
         """Sends the refusal, unless an answer has begun: uvicorn breaks that one off where it is not whole."""
         if self.status:
             return
-        body = json.dumps(refused.as_json()).encode()
+        body = json.dumps(refused.as_json(path)).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": refused.status, "headers": encoded})
         await self.send({"type": "http.response.body", "body": body})
-

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from shelfmark.config.overrides import Override
-from shelfmark.core.errors import UserError
+from shelfmark.core.folders import read_folder
 from shelfmark.data.transforms import normalised
 from shelfmark.export import predict
+from shelfmark.export.folder import require_whole
 from shelfmark.export.model_facts import input_facts
-from shelfmark.runtime.model_hashes import CHECKPOINT
+from shelfmark.retrieval.index_files import THRESHOLDS
+from shelfmark.runtime.thresholds_file import read_thresholds
 from shelfmark.runtime.trained_model import TrainedModel, open_model
 from shelfmark.serving.preparations import EXPORTED, TRAINED, Preparation
 
@@ -44,6 +46,11 @@ class Model(Protocol):
     @property
     def preparation(self) -> Preparation: ...
 
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        """The content of the thresholds.json that it brings."""
+        ...
+
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         """Each output (N, width) float32 for pixels (N, H, W, 3) uint8. One thread at a time calls it."""
         ...
@@ -59,15 +66,12 @@ class ExportedModel:
     @classmethod
     def open(cls, folder: Path, threads: int) -> ExportedModel:
         """threads: of the processor. UserError: the folder is no export, or is damaged."""
-        try:
-            return cls(predict.load(folder, threads=threads))
-        except FileNotFoundError as error:
-            missing = Path(error.filename or predict.MODEL).name
-            raise UserError(
-                f"{folder} is not an exported model: it has no {missing}. Write one with `shelfmark export`."
-            ) from None
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{folder} is damaged ({error}). Export the model again.") from None
+        return read_folder(folder, lambda whole: cls._read(whole, threads))
+
+    @classmethod
+    def _read(cls, folder: Path, threads: int) -> ExportedModel:
+        require_whole(folder)
+        return cls(predict.load(folder, threads=threads))
 
     @property
     def name(self) -> str:
@@ -88,6 +92,10 @@ class ExportedModel:
     @property
     def preparation(self) -> Preparation:
         return Preparation(EXPORTED, self.predictor.facts["input"])
+
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        return self.predictor.facts["thresholds"]
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         return self.predictor.run(pixels)
@@ -125,6 +133,11 @@ class CheckpointModel:
     @property
     def preparation(self) -> Preparation:
         return Preparation(TRAINED, input_facts(self.trained.recipe.data))
+
+    @property
+    def thresholds(self) -> Mapping[str, Any] | None:
+        found = read_thresholds(self.trained.run_folder / THRESHOLDS)
+        return None if found is None else found.thresholds
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         model = self.trained

@@ -6,8 +6,12 @@ import re
 
 from shelfmark.serving.refusals import Refused
 
-_BOUNDARY = re.compile(r"""multipart/form-data\s*;.*?\bboundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))""", re.IGNORECASE)
-_NAME = re.compile(rb'^content-disposition:\s*form-data\s*;[^\r\n]*?\bname="?([^";\r\n]*)"?', re.IGNORECASE | re.MULTILINE)
+_BOUNDARY = re.compile(
+    r"""multipart/form-data\s*;.*?\bboundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))""", re.IGNORECASE
+)
+_NAME = re.compile(
+    rb'^content-disposition:\s*form-data\s*;[^\r\n]*?\bname="?([^";\r\n]*)"?', re.IGNORECASE | re.MULTILINE
+)
 _MOST_PART_HEAD = 4096
 FIELD = b"file"
 

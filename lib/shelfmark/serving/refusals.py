@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Refused(Exception):  # noqa: N818
     """A request is answered with an error. code: one word for programs. message: one sentence for people."""
@@ -17,8 +19,10 @@ class Refused(Exception):  # noqa: N818
             return {"retry-after": str(self.retry_after_s)}
         return {"www-authenticate": "Bearer"} if self.status == 401 else {}
 
-    def as_json(self) -> dict[str, dict[str, str]]:
-        return {"error": {"code": self.code, "message": self.message}}
+    def as_json(self, path: str = "") -> dict[str, Any]:
+        """For a request of this path: the Open Inference Protocol, whose paths begin with /v2, has a text alone."""
+        is_of_protocol = path == "/v2" or path.startswith("/v2/")
+        return {"error": self.message if is_of_protocol else {"code": self.code, "message": self.message}}
 
 
 class ClientGone(Exception):  # noqa: N818

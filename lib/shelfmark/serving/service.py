@@ -122,7 +122,9 @@ class Service:
                     data = await self._in_thread(lambda: _gallery_bytes(gallery.path(row)))
                     return await version.decoders.thumbnail(data, THUMBNAIL_PX), gallery.version
                 except (OSError, ValueError, Unreadable):
-                    raise Refused(404, "not_found", "The picture cannot be shown: its file is gone or unreadable.") from None
+                    raise Refused(
+                        404, "not_found", "The picture cannot be shown: its file is gone or unreadable."
+                    ) from None
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

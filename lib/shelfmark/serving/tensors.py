@@ -65,8 +65,8 @@ class Inference:
         fits = isinstance(shape, list) and len(shape) == 4 and shape[1:] == [height, width, 3]
         if told.get("name") != INPUT or told.get("datatype") != "UINT8" or not fits or not _is_count(shape[0], most):
             raise _wrong(
-                f"The input is `{INPUT}`, datatype UINT8, shape [N, {height}, {width}, 3] with N from 1 to {most}: resized"
-                " and cropped RGB pixels."
+                f"The input is `{INPUT}`, datatype UINT8, shape [N, {height}, {width}, 3] with N from 1 to {most}:"
+                " resized and cropped RGB pixels."
             )
         values = self._values(told)
         if values.size != np.prod(shape):
@@ -111,7 +111,9 @@ class Inference:
         asked = self._head.get("outputs")
         if asked is None:
             return dict.fromkeys(model.outputs, by_default)
-        names = [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
+        names = (
+            [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
+        )
         if not names or not all(isinstance(name, str) and name in model.outputs for name in names):
             raise _wrong(f"`outputs` names some of: {', '.join(model.outputs)}.")
         return {one["name"]: _parameters(one).get(_BINARY, by_default) is True for one in asked}

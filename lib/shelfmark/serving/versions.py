@@ -15,12 +15,14 @@ from pathlib import Path
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import MANIFEST, folder_to_read
+from shelfmark.retrieval.index_files import THRESHOLDS
 from shelfmark.serving.answers import Answerer
 from shelfmark.serving.batcher import Batcher
 from shelfmark.serving.decoders import Decoders
 from shelfmark.serving.gallery import Gallery
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.models import EMBEDDING, CheckpointModel, ExportedModel, Model, warm_up
+from shelfmark.serving.promises import promise_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +43,26 @@ class Source:
 
     def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Another value when one of the folders was published anew; None for a folder that is not there now."""
-        return tuple(map(_stamp, self.folders))
+        return tuple(_stamp(folder, MANIFEST) for folder in self.folders)
+
+    def stamp_of_thresholds(self) -> tuple[int, int, int] | None:
+        """Another value when thresholds were learned for the index."""
+        return None if self.index is None else _stamp(self.index, THRESHOLDS)
 
 
 class Version:
-    """model, gallery: None without an index. users: requests that work with it."""
+    """users: requests that work with it."""
 
-    def __init__(self, model: Model, gallery: Gallery | None, decoders: Decoders, batcher: Batcher) -> None:
-        self.model, self.gallery, self.decoders, self.batcher = model, gallery, decoders, batcher
-        self.answerer = Answerer(model, gallery)
+    def __init__(self, answerer: Answerer, decoders: Decoders, batcher: Batcher) -> None:
+        self.answerer, self.decoders, self.batcher = answerer, decoders, batcher
         self.users = 0
         self.retired = False
 
     @classmethod
     async def open(cls, source: Source, limits: Limits) -> Version:
         """Raises a UserError where something is missing, damaged or does not fit; nothing is left open then."""
-        model, gallery = await asyncio.to_thread(_read, source, limits)
+        answerer = await asyncio.to_thread(_read, source, limits)
+        model = answerer.model
         decoders = Decoders(model.preparation.as_json(), source.decoders, limits)
         try:
             await decoders.start()
@@ -64,7 +70,16 @@ class Version:
             await decoders.close()
             raise
         batcher = Batcher(model.run, limits.batch, limits.wait_s, lambda: decoders.under_way > 0)
-        return cls(model, gallery, decoders, batcher)
+        return cls(answerer, decoders, batcher)
+
+    @property
+    def model(self) -> Model:
+        return self.answerer.model
+
+    @property
+    def gallery(self) -> Gallery | None:
+        """None without an index."""
+        return self.answerer.gallery
 
     async def close(self) -> None:
         await self.batcher.close()
@@ -85,7 +100,7 @@ class Current:
         """Opens what is in the folders now and puts it in the old version's place. UserError: the old one stays."""
         async with self._one_at_a_time:
             # Read before the folders are: what is published meanwhile is loaded at the next look.
-            self._stamp = self.source.stamp()
+            self._stamp = self.source.stamp(), self.source.stamp_of_thresholds()
             version = await Version.open(self.source, self.limits)
             self.opened(version)
             before, self.version = self.version, version
@@ -95,8 +110,8 @@ class Current:
     @property
     def is_stale(self) -> bool:
         """Whether a folder was published anew since the last load, and all are there."""
-        now = self.source.stamp()
-        return now != self._stamp and None not in now
+        folders = self.source.stamp()
+        return (folders, self.source.stamp_of_thresholds()) != self._stamp and None not in folders
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Version]:
@@ -123,7 +138,7 @@ class Current:
             await version.close()
 
 
-def _read(source: Source, limits: Limits) -> tuple[Model, Gallery | None]:
+def _read(source: Source, limits: Limits) -> Answerer:
     model: Model
     if source.model is not None:
         model = ExportedModel.open(source.model, source.threads)
@@ -134,13 +149,14 @@ def _read(source: Source, limits: Limits) -> tuple[Model, Gallery | None]:
     gallery = None
     if source.index is not None:
         gallery = Gallery.open(source.index, model.facts, model.outputs[EMBEDDING])
+    promise = promise_of(model, gallery, source.index)
     warm_up(model, limits.batch)
-    return model, gallery
+    return Answerer(model, gallery, promise)
 
 
-def _stamp(folder: Path) -> tuple[int, int, int] | None:
+def _stamp(folder: Path, name: str) -> tuple[int, int, int] | None:
     try:
-        found = (folder_to_read(folder) / MANIFEST).stat()
+        found = (folder_to_read(folder) / name).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -7,6 +7,7 @@ from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from shelfmark.core.errors import UserError
+from shelfmark.models.full_precision import full_precision
 from shelfmark.models.options import PoolingOptions
 from shelfmark.ops import pooling
 
@@ -24,7 +25,7 @@ class GlobalPooling(nn.Module):
         self.flatten = flatten
 
     def forward(self, maps: Tensor) -> Tensor:
-        with torch.autocast(maps.device.type, enabled=False):
+        with full_precision(maps.device):
             pooled = self._pooled(maps)
         return pooled if self.flatten else pooled[:, :, None, None]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from shelfmark.models.full_precision import full_precision
 from shelfmark.models.heads.unit_rows import unit_rows
 
 CLASS_FACTORS = "class_scale"
@@ -91,7 +92,7 @@ class CosineClassifier(nn.Module):
             self.weight.copy_(unit_rows(torch.randn(self.weight.shape)))
 
     def forward(self, embedding: Tensor) -> Tensor:
-        with torch.autocast(embedding.device.type, enabled=False):
+        with full_precision(embedding.device):
             return self.scale * F.linear(unit_rows(embedding), unit_rows(self.weight))
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ from shelfmark.recipe.assemble.data import (
     image_source,
     mixing,
     read_table,
+    read_training,
     sized_augmentation,
     train_loader,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "network",
     "optimizer",
     "read_table",
+    "read_training",
     "sized_augmentation",
     "stage_of",
     "train_loader",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from shelfmark.core import dist
@@ -15,6 +16,7 @@ from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.mixing import Mixing
+from shelfmark.data.open_set import open_set_classes, tell_open_set, without_classes
 from shelfmark.data.samplers import EpochOrder, build_order, rank_share
 from shelfmark.data.samplers.options import SamplingStage
 from shelfmark.data.sources import FileSource
@@ -27,20 +29,41 @@ from shelfmark.recipe.tree import Recipe
 
 def read_table(recipe: Recipe, split: str, num_classes: int | None = None, own_columns: bool = False) -> Table:
     """The checked table of `train`, `val` or `retrieval`. That of train includes `data.more_train_json` and the
-    corrections of `data.lists`.
+    corrections of `data.lists`, without the classes of `data.open_set_classes`.
 
     num_classes: None takes data.num_classes. own_columns: as of `read_annotations`.
     """
-    file: Path | None = getattr(recipe.data, f"{split}_json")
-    if file is None:
-        raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
-    data = recipe.data
+    file, data = _file(recipe, split), recipe.data
     files = [file, *data.more_train_json] if split == "train" else [file]
     num_classes = data.num_classes if num_classes is None else num_classes
     tables = [read_annotations(one, data.root, data.extra_roots, num_classes, own_columns=own_columns) for one in files]
     if split != "train":
         return tables[0]
-    return apply_lists(union(tables, files), data.lists.keep, data.lists.drop, data.lists.relabel)
+    return without_classes(*_training_images(recipe, tables, files))
+
+
+def read_training(recipe: Recipe) -> tuple[Table, Table]:
+    """The training images, and those of the classes that data.open_set_classes keeps out; it says which."""
+    files = [_file(recipe, "train"), *recipe.data.more_train_json]
+    data = recipe.data
+    tables = [read_annotations(one, data.root, data.extra_roots, data.num_classes) for one in files]
+    table, held = _training_images(recipe, tables, files)
+    tell_open_set(table, held)
+    return without_classes(table, held), table.take(np.isin(table.labels, held))
+
+
+def _training_images(recipe: Recipe, tables: Sequence[Table], files: Sequence[Path]) -> tuple[Table, np.ndarray]:
+    """All training images, and the classes of them that are kept out."""
+    data = recipe.data
+    table = apply_lists(union(tables, files), data.lists.keep, data.lists.drop, data.lists.relabel)
+    return table, open_set_classes(table, data.open_set_classes, recipe.seed)
+
+
+def _file(recipe: Recipe, split: str) -> Path:
+    file: Path | None = getattr(recipe.data, f"{split}_json")
+    if file is None:
+        raise UserError(f"data.{split}_json is not set; give the annotations' path, as data.{split}_json=FILE.")
+    return file
 
 
 def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoader:

@@ -1,1 +1,1 @@
-"""The service over HTTP. These files need the extra `serve`: whoever imports one from elsewhere does so in a function."""
+"""The service over HTTP. These files need the extra `serve`; others import them within functions."""

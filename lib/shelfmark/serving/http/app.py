@@ -77,7 +77,7 @@ class _Pictures:
         return await self._answered(request, answers)
 
     async def product(self, identity: str, number: int, request: Request) -> Response:
-        """Picture `number` of a class of the index, or of the image with that id: a JPEG of at most 512 pixels a side."""
+        """Picture `number` of a class of the index, or of the image with that id: a JPEG of at most 512 pixels."""
         picture, version = await self.service.thumbnail(identity, number)
         # A name with another version of the index may mean another picture tomorrow.
         lasting = _FOR_EVER if request.query_params.get("v") == version else _AGAIN
@@ -86,7 +86,7 @@ class _Pictures:
     async def info(self) -> Response:
         """What is served, and within which limits."""
         version, limits = _version(self.service), self.service.limits
-        model, gallery = version.model, version.gallery
+        model, gallery, promise = version.model, version.gallery, version.answerer.promise
         index = None if gallery is None else {"images": len(gallery.index), "classes": gallery.num_classes}
         return _json(
             {
@@ -97,7 +97,7 @@ class _Pictures:
                     "dim": model.outputs[EMBEDDING],
                 },
                 "index": index,
-                "promise": None,
+                "promise": None if promise is None else promise.as_json(),
                 "limits": {
                     "bytes": limits.body_bytes,
                     "megapixels": limits.pixels / 1e6,
@@ -168,23 +168,23 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def of_service(request: Request, refused: Refused) -> Response:
-        return _json(refused.as_json(), refused.status, refused.headers)
+        return _refusal(refused, request)
 
     @app.exception_handler(Exception)
     async def of_mistakes(request: Request, error: Exception) -> Response:
         # The framework raises it again, and the guard writes it to the log.
-        return _json(INTERNAL.as_json(), INTERNAL.status)
+        return _refusal(INTERNAL, request)
 
     @app.exception_handler(HTTPException)
     async def of_framework(request: Request, error: HTTPException) -> Response:
         codes = {404: "not_found", 405: "wrong_method"}
         refused = Refused(error.status_code, codes.get(error.status_code, "wrong_request"), f"{error.detail}.")
-        return _json(refused.as_json(), refused.status)
+        return _refusal(refused, request)
 
     @app.exception_handler(RequestValidationError)
     async def of_parameters(request: Request, error: RequestValidationError) -> Response:
         names = sorted({str(one["loc"][-1]) for one in error.errors()})
-        return _json(Refused(422, "wrong_parameter", f"{', '.join(names)}: a whole number.").as_json(), 422)
+        return _refusal(Refused(422, "wrong_parameter", f"{', '.join(names)}: a whole number."), request)
 
 
 def _few(k: int, least: int) -> int:
@@ -202,6 +202,10 @@ def _version(service: Service) -> Version:
 def _named(version: Version) -> dict[str, Any]:
     facts = version.model.facts
     return {"name": version.model.name, "checkpoint_sha256": facts.get("checkpoint_sha256")}
+
+
+def _refusal(refused: Refused, request: Request) -> Response:
+    return _json(refused.as_json(request.url.path), refused.status, refused.headers)
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,6 +19,10 @@ IDLE, HEAD, BODY, REST, READER = "idle", "head", "body", "rest", "reader"
 _TICK_S = 0.25
 # The service answers 408 at the limit itself; a connection is broken off where that answer is not possible.
 _AFTER_S = 2.0
+_BUSY_HEAD = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n"
+)
 _BUSY = b'{"error": {"code": "busy", "message": "There are too many connections. Ask again."}}'
 _NOT_HTTP = {"error": {"code": "wrong_request", "message": "That is no HTTP/1.1 request that the service reads."}}
 
@@ -41,8 +45,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.waits_since = self.loop.time()
         if len(self.connections) > self.limits.connections and not self._make_room():
-            head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close"
-            transport.write(b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(_BUSY), _BUSY))
+            transport.write(_BUSY_HEAD % len(_BUSY) + _BUSY)
             transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -75,9 +78,7 @@ class Connection(H11Protocol):
         found = None if waits is None else (waits, self.num_requests)
         if found != self._waits_for:
             self._waits_for, self.waits_since = found, now
-        elif waits is not None and now - self.waits_since > self._limit_s(waits):
-            self.transport.abort()
-        elif self.rest_bytes > self.limits.body_bytes:
+        elif waits is not None and self._is_over(waits, now - self.waits_since):
             self.transport.abort()
 
     @property
@@ -94,10 +95,11 @@ class Connection(H11Protocol):
             return HEAD if self.conn.trailing_data[0] or not self.num_requests else IDLE
         return BODY if self.cycle.more_body else None
 
-    def _limit_s(self, waits: str) -> float:
+    def _is_over(self, waits: str, seconds: float) -> bool:
         limits = self.limits
-        seconds = {HEAD: limits.header_s, BODY: limits.body_s + _AFTER_S, IDLE: limits.idle_s + _AFTER_S}
-        return {**seconds, REST: limits.header_s, READER: limits.write_s}[waits]
+        most = {HEAD: limits.header_s, BODY: limits.body_s + _AFTER_S, IDLE: limits.idle_s + _AFTER_S}
+        most |= {REST: limits.header_s, READER: limits.write_s}
+        return seconds > most[waits] or self.rest_bytes > limits.body_bytes
 
     def _make_room(self) -> bool:
         """Breaks off the connection that has waited longest for its client; False if none waits."""

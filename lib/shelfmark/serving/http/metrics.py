@@ -31,7 +31,11 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._requests = Counter("shelfmark_requests", "Requests.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
-            "shelfmark_request_seconds", "From a request's head to its answer.", ["route"], buckets=_SECONDS, registry=registry
+            "shelfmark_request_seconds",
+            "From a request's head to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._answers = Counter("shelfmark_answers", "Answers about pictures.", ["kind"], registry=registry)
         self._batch = Histogram(

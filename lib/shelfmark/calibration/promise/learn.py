@@ -1,0 +1,185 @@
+"""The thresholds that are promised: chosen on some pictures, tested on others.
+
+The tests go along one sequence of rules that is fixed before the first test, from safe to lenient, each at the full
+level, and end at the first that fails (Angelopoulos et al. 2021, "Learn then Test", section 3.2): the last rules that
+passed break the promise with a probability of at most 1 - confidence, however long the sequence is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shelfmark.calibration.promise.binomial import fewest_trials
+from shelfmark.calibration.promise.counted import Counted, Wish, counted
+from shelfmark.calibration.promise.observed import FORMS, Observed
+from shelfmark.calibration.promise.paths import Chosen, Path, best_path, loss_of
+from shelfmark.calibration.promise.rules import FAMILY, SHORTLIST, Rules
+from shelfmark.core.rng import numpy_generator
+
+CHOOSE_SHARE = 1 / 3
+_EXTRA_STEPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Pictures of known products, and of products never seen or None: those that choose, and those of the bound."""
+
+    choose: tuple[Observed, Observed | None]
+    bound: tuple[Observed, Observed | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """rules: those that are promised; None where not even the first rules of the sequence passed.
+
+    bound: what the rules, or those first ones, did to the pictures of the bound. num_tests: rules that were tested.
+    """
+
+    rules: Rules | None
+    bound: Counted
+    num_tests: int
+    halves: Halves
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the promise needs of the pictures of the bound, with no error among them: answers, products never seen."""
+
+    num_answers: int
+    num_products: int | None
+
+    @classmethod
+    def of(cls, wish: Wish) -> Needed:
+        limit = wish.max_false_accept
+        products = None if limit is None else fewest_trials(limit, wish.confidence)
+        return cls(fewest_trials(wish.max_wrong, wish.confidence), products)
+
+
+def learn(
+    known: Observed,
+    unseen: Observed | None,
+    groups: Mapping[int, str],
+    wish: Wish,
+    seed: int = 0,
+    scores: tuple[str, ...] | None = None,
+    kinds: tuple[str, ...] | None = None,
+) -> Learned:
+    """The rules with the greatest coverage that are found to keep the wish.
+
+    A third of the pictures of known products, drawn by the seed, and a third of the products never seen, choose scores
+    and the sequence. All others are tested. scores, kinds: those that may be used; by default all.
+    """
+    halves = divided(known, unseen, seed)
+    sequence = rules_in_sequence(halves, groups, wish, scores, kinds)
+    passed: tuple[Rules, Counted] | None = None
+    first: Counted | None = None
+    num_tests = 0
+    for rules in sequence:
+        num_tests += 1
+        found = counted(rules, *halves.bound)
+        first = first or found
+        if not found.keeps(wish):
+            break
+        passed = rules, found
+    if passed is None:
+        return Learned(None, first or counted(Rules(()), *halves.bound), num_tests, halves)
+    return Learned(*passed, num_tests, halves)
+
+
+def divided(known: Observed, unseen: Observed | None, seed: int) -> Halves:
+    """Pictures of known products by picture, those of products never seen by product."""
+    chooses = _drawn(len(known), seed, "promise pictures")
+    if unseen is None:
+        return Halves((known.take(chooses), None), (known.take(~chooses), None))
+    products, number = np.unique(unseen.labels, return_inverse=True)
+    of_unseen = _drawn(len(products), seed, "promise products")[number]
+    return Halves((known.take(chooses), unseen.take(of_unseen)), (known.take(~chooses), unseen.take(~of_unseen)))
+
+
+def rules_in_sequence(
+    halves: Halves,
+    groups: Mapping[int, str],
+    wish: Wish,
+    scores: tuple[str, ...] | None = None,
+    kinds: tuple[str, ...] | None = None,
+) -> list[Rules]:
+    """The rules to test, in order. Only pictures of the half that chooses are looked at, and numbers of the other.
+
+    The threshold of products falls from where it is safest to where it is expected to hold; then short lists are added,
+    then families, each from strict to lenient; then the threshold of products falls on. Of all these rules the first to
+    be tested are those that seem the safest.
+    """
+    chosen = _first(halves)
+    product = best_path(FORMS[0], chosen, wish, scores)
+    if product is None:
+        return []
+    last = max(product.aim, product.start)
+    sequence = [Rules((product.rule(step),), groups) for step in range(product.start, last + 1)]
+    rules = sequence[-1]
+    for kind in (SHORTLIST, FAMILY):
+        wanted = [form for form in FORMS if form[0] == kind and (kinds is None or kind in kinds)]
+        paths = [best_path(form, _after(rules, chosen, halves), wish, scores) for form in wanted]
+        best = max((path for path in paths if path is not None and path.aim >= 0), key=_coverage, default=None)
+        if best is not None:
+            sequence += [replace(rules, rules=(*rules.rules, best.rule(step))) for step in _spread(best)]
+            rules = sequence[-1]
+    more = range(last + 1, len(product.thresholds))
+    sequence += [replace(rules, rules=(product.rule(step), *rules.rules[1:])) for step in more]
+    return sequence[_safest(sequence, chosen, wish) :]
+
+
+def _safest(sequence: list[Rules], chosen: Chosen, wish: Wish) -> int:
+    """The place of the rules that are expected to keep the promise most safely."""
+    found = [counted(rules, chosen.known, chosen.unseen) for rules in sequence]
+    num_wrong, num_answers, accepted = (
+        np.array([getattr(one, name) for one in found], dtype=np.float64)
+        for name in ("num_wrong", "num_answers", "accepted")
+    )
+    return int(loss_of(num_wrong, num_answers, accepted, chosen.so_far.num_products, wish).argmin())
+
+
+def _coverage(path: Path) -> float:
+    return path.coverage
+
+
+def _spread(path: Path) -> list[int]:
+    """A few steps of the path up to its aim."""
+    return np.unique(np.linspace(0, path.aim, _EXTRA_STEPS).astype(int)).tolist()
+
+
+def _first(halves: Halves) -> Chosen:
+    known, unseen = halves.choose
+    num_unseen = 0 if unseen is None else len(unseen)
+    bound_known, bound_unseen = halves.bound
+    num_products = 0 if unseen is None else len(np.unique(unseen.labels))
+    of_bound = 0 if bound_unseen is None else len(np.unique(bound_unseen.labels))
+    # Without a product to choose by, those of the bound are taken to be refused.
+    stand_in = num_products or of_bound
+    return Chosen(
+        known,
+        unseen,
+        np.ones(len(known), dtype=bool),
+        np.ones(num_unseen, dtype=bool),
+        Counted(len(known), 0, 0, stand_in, 0.0),
+        len(bound_known) / max(1, len(known)),
+        of_bound / max(1, stand_in),
+    )
+
+
+def _after(rules: Rules, chosen: Chosen, halves: Halves) -> Chosen:
+    known, unseen = halves.choose
+    found = counted(rules, known, unseen)
+    left = known.answered(rules)[0] < 0
+    unseen_left = chosen.unseen_left if unseen is None else unseen.answered(rules)[0] < 0
+    so_far = replace(found, num_products=chosen.so_far.num_products)
+    return replace(chosen, known_left=left, unseen_left=unseen_left, so_far=so_far)
+
+
+def _drawn(number: int, seed: int, role: str) -> np.ndarray:
+    """(number,) bool: a random third, rounded down."""
+    drawn = np.zeros(number, dtype=bool)
+    drawn[numpy_generator(seed, role).permutation(number)[: int(number * CHOOSE_SHARE)]] = True
+    return drawn

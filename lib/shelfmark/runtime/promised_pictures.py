@@ -1,0 +1,288 @@
+"""The pictures that thresholds are learned on, or checked on: of known products, and of products never seen.
+
+Legend: N pictures of known products, U of products never seen, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.log import say, warn
+from shelfmark.data.annotations import folder_table, read_annotations
+from shelfmark.data.class_map import class_key
+from shelfmark.data.holdout import leaked_rows
+from shelfmark.data.table import Table
+from shelfmark.engine.hooks import NO_METRIC
+from shelfmark.recipe import assemble
+from shelfmark.retrieval.index import Index
+from shelfmark.runtime.features import model_features
+from shelfmark.runtime.folder_records import folder_labels
+from shelfmark.runtime.splits import read_evaluation, require_val
+from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.validation import RETRIEVAL_SCORES
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pictures with their products' numbers: table, and labels (N,) int64 in its order. name: of their features."""
+
+    name: str
+    table: Table
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PromisedPictures:
+    """known: of products of the model or the index. unseen: of others, told apart by their labels.
+
+    told: what they are, for thresholds.json. notes: why the promise is weaker than it seems, one sentence each.
+    """
+
+    known: tuple[Labelled, ...]
+    unseen: tuple[Labelled, ...]
+    told: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class TrainingTables(NamedTuple):
+    """The images that the model was trained on, and those of the classes that were kept out."""
+
+    learned: Table
+    kept_out: Table
+
+
+def training_tables(model: TrainedModel) -> TrainingTables | None:
+    """None where the training annotations are not there any more."""
+    file = model.recipe.data.train_json
+    if file is None or not file.is_file():
+        return None
+    return TrainingTables(*assemble.read_training(model.recipe))
+
+
+@dataclass(frozen=True)
+class Given:
+    """Labelled pictures that the user names, in place of val: annotations, or a folder with a folder for each product.
+
+    Without both, val and the pictures of products that were kept out of training are taken."""
+
+    annotations: Path | None = None
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.annotations is not None and self.images is not None:
+            raise UserError("--annotations and --images are given; take one of them.")
+
+    @property
+    def place(self) -> Path | None:
+        return self.annotations or self.images
+
+
+@dataclass(frozen=True, eq=False)
+class KnownProducts:
+    """The products that can be answered: labels, and their names by label; first_new: the first number of no product.
+
+    pictures: absolute paths of the gallery, which no picture may be one of.
+    """
+
+    labels: np.ndarray
+    names: Mapping[int, str]
+    first_new: int
+    pictures: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, model: TrainedModel, index: Index | None) -> KnownProducts:
+        """Those that the model was trained on, and those of the index."""
+        labels, names = np.flatnonzero(model.counts), dict(enumerate(model.class_names or ()))
+        first_new, pictures = model.num_classes, frozenset[str]()
+        if index is not None:
+            of_index = np.unique(index.records.labels)
+            labels = np.union1d(labels, of_index[of_index >= 0])
+            names |= index.records.names
+            first_new = max(first_new, int(index.records.labels.max(initial=-1)) + 1)
+            pictures = frozenset(index.records.paths)
+        return cls(labels, names, first_new, pictures)
+
+    def labels_by_name(self, names: Sequence[str]) -> np.ndarray:
+        """(names,) int64: the number of each; a new one for a name that is not known."""
+        known = {class_key(name): label for label, name in self.names.items()}
+        next_new, found = self.first_new, []
+        for name in names:
+            label = known.get(class_key(name))
+            if label is None:
+                label, next_new = next_new, next_new + 1
+            found.append(label)
+        return np.array(found, dtype=np.int64)
+
+
+def pictures_of(
+    model: TrainedModel, products: KnownProducts, given: Given, training: TrainingTables | None
+) -> PromisedPictures:
+    """The pictures that were given; else val, and those of products that were kept out of the training."""
+    found = _own(model, products, training) if given.place is None else _given(model, products, given, training)
+    return replace(
+        found,
+        known=tuple(_outside(one, products) for one in found.known),
+        unseen=tuple(_outside(one, products) for one in found.unseen),
+    )
+
+
+def features_of(model: TrainedModel, pictures: Sequence[Labelled], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(features (N, D), labels (N,)) of each part; every process takes part. Features are stored in `folder`."""
+    found = []
+    for one in pictures:
+        features = model_features(model, one.table, folder / one.name)
+        found.append((features.features, one.labels[features.rows]))
+    return found
+
+
+def _own(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> PromisedPictures:
+    val, retrieval = read_evaluation(model)
+    val = require_val(val, "the promise")
+    val = val.take(np.isin(val.labels, products.labels))
+    notes = _notes_on_val(model)
+    unseen = [*_kept_out(model, training), *_of_retrieval(products, retrieval)]
+    told = {
+        "pictures": "val",
+        "chose_model": bool(notes),
+        "products_never_seen": [one.name for one in unseen],
+    }
+    if any(one.name == "retrieval" for one in unseen) and _chose_by_retrieval(model):
+        notes.append("the pictures of products never seen chose best_model (eval.metric); it may refuse others less")
+    return PromisedPictures((Labelled("val", val, val.labels),), tuple(unseen), told, tuple(notes))
+
+
+def _kept_out(model: TrainedModel, training: TrainingTables | None) -> list[Labelled]:
+    """The pictures of the classes of data.open_set_classes, in the annotations of train and val."""
+    classes = np.array(model.open_classes, dtype=np.int64)
+    if not len(classes):
+        return []
+    parts = [] if training is None else [("open_set", training.kept_out)]
+    if model.recipe.data.val_json is not None:
+        parts.append(("open_set_val", assemble.read_table(model.recipe, "val", num_classes=0)))
+    found = []
+    for name, table in parts:
+        kept = table.take(np.isin(table.labels, classes))
+        if len(kept) and same_names(table, model):
+            found.append(Labelled(name, kept, kept.labels))
+    return found
+
+
+def same_names(table: Table, model: TrainedModel) -> bool:
+    """Whether the table numbers its classes as the model does."""
+    if table.class_names is None or model.class_names is None:
+        return table.num_classes == model.num_classes
+    return tuple(map(class_key, table.class_names)) == tuple(map(class_key, model.class_names))
+
+
+def _of_retrieval(products: KnownProducts, retrieval: Table | None) -> list[Labelled]:
+    """The pictures of data.retrieval_json whose products neither the model nor the index knows, by name."""
+    if retrieval is None or retrieval.class_names is None or not products.names:
+        return []
+    labels = products.labels_by_name(retrieval.class_names)[retrieval.labels]
+    rows = (retrieval.labels >= 0) & (labels >= products.first_new)
+    if not rows.any():
+        return []
+    return [Labelled("retrieval", retrieval.take(rows), labels[rows])]
+
+
+def _given(
+    model: TrainedModel, products: KnownProducts, given: Given, training: TrainingTables | None
+) -> PromisedPictures:
+    if given.images is not None:
+        table = folder_table(given.images)
+        named = {label: name for label, name in products.names.items() if name}
+        labels, _ = folder_labels(given.images, list(table.image_ids), named, products.first_new)
+    else:
+        assert given.annotations is not None
+        data = model.recipe.data
+        table = read_annotations(given.annotations, data.root, extra_roots=data.extra_roots)
+        labels = _annotated(table, products, model, given.annotations)
+    name = f"given_{table.sha256[:16]}"
+    table, labels, notes = _not_trained(training, table, labels)
+    is_known, is_unseen = np.isin(labels, products.labels), ~np.isin(labels, products.labels) & (labels >= 0)
+    known = Labelled(f"{name}_known", table.take(is_known), labels[is_known])
+    unseen = Labelled(f"{name}_unseen", table.take(is_unseen), labels[is_unseen])
+    told = {"pictures": str(given.place), "chose_model": False, "products_never_seen": [str(given.place)]}
+    return PromisedPictures(
+        (known,) if len(known.labels) else (), (unseen,) if len(unseen.labels) else (), told, tuple(notes)
+    )
+
+
+def _annotated(table: Table, products: KnownProducts, model: TrainedModel, file: Path) -> np.ndarray:
+    """(N,) int64: the products of annotated pictures, by name; by number where neither side has names."""
+    if table.class_names is None or not products.names:
+        if table.num_classes != model.num_classes:
+            raise UserError(
+                f"{file} has num_classes={table.num_classes} and the checkpoint {model.num_classes}, and without"
+                " class_names on both sides nothing says which class is which. Add class_names."
+            )
+        return table.labels
+    return np.append(products.labels_by_name(table.class_names), -1)[table.labels]
+
+
+def _not_trained(
+    training: TrainingTables | None, table: Table, labels: np.ndarray
+) -> tuple[Table, np.ndarray, list[str]]:
+    """The pictures that the model was not trained on, their labels, and a note where that cannot be known."""
+    if training is None:
+        return table, labels, ["the training annotations are not there, so no picture was compared with them"]
+    rows = np.ones(len(table), dtype=bool)
+    rows[leaked_rows(training.learned, table)] = False
+    if not rows.all():
+        warn(f"{int((~rows).sum()):,} of the pictures were trained on, and are left out")
+    return table.take(rows), labels[rows], []
+
+
+def _outside(one: Labelled, products: KnownProducts) -> Labelled:
+    """The pictures that are not in the index: there each would find itself."""
+    if not products.pictures:
+        return one
+    rows = np.array([str(one.table.path(row)) not in products.pictures for row in range(len(one.table))], dtype=bool)
+    if rows.all():
+        return one
+    warn(f"{int((~rows).sum()):,} pictures of {one.name} are in the index itself, and are left out")
+    return replace(one, table=one.table.take(rows), labels=one.labels[rows])
+
+
+def _notes_on_val(model: TrainedModel) -> list[str]:
+    """Why val is not quite new to the model."""
+    notes = []
+    if model.checkpoint.manifest["metric"] != NO_METRIC and not _chose_by_retrieval(model):
+        notes.append(
+            "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than it"
+            " says; pictures that chose nothing are given by --annotations FILE or --images DIR, or the run is trained"
+            " with eval.metric=none"
+        )
+    if any(not step["unmodified"] for step in model.recalibrations):
+        notes.append("the val pictures chose the recalibration of this checkpoint; likewise")
+    return notes
+
+
+def _chose_by_retrieval(model: TrainedModel) -> bool:
+    """Whether data.retrieval_json chose best_model, and val did not."""
+    manifest = model.checkpoint.manifest
+    return manifest["metric"].startswith(RETRIEVAL_SCORES) and manifest.get("retrieval_sha256") is not None
+
+
+def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
+    """One line on the pictures, and one for each note."""
+    of_unseen = (
+        f"{num_unseen:,} of {num_products} products never seen" if num_products else "none of products never seen"
+    )
+    say(f"pictures: {num_known:,} of known products, {of_unseen}")
+    for note in found.notes:
+        warn(note)
+
+
+def group_names(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> dict[int, str]:
+    """label -> the family of each product that has one, by the training annotations; empty where these are not there."""
+    if training is None or training.learned.groups is None or not same_names(training.learned, model):
+        return {}
+    answerable = set(products.labels.tolist())
+    return {label: group for label, group in enumerate(training.learned.groups) if group and label in answerable}
