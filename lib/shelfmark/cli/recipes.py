@@ -49,13 +49,19 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     """
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
-    from shelfmark.recipe.fitted import shortened_warmup, tell_of_others_files
+    from shelfmark.recipe.absent_files import require_prepared
+    from shelfmark.recipe.fitted import shortened_warmup, stages_within, tell_of_others_files
 
     file, base = _base(args)
     base = [*base, *published_model(args)]
+    begins_a_run, must_exist = getattr(args, "RESUME_MODEL", None) is None, _reads_data(args)
+    if begins_a_run:
+        base = [*base, *stages_within(file, [*base, *args.overrides])]
     loaded = load(Recipe, file, [*base, *args.overrides])
-    if getattr(args, "RESUME_MODEL", None) is None:
-        tell_of_others_files(loaded, must_exist=hasattr(args, "RESUME_MODEL") and not args.smoke)
+    if must_exist:
+        require_prepared(loaded)
+    if begins_a_run:
+        tell_of_others_files(loaded, must_exist)
         if shorter := shortened_warmup(loaded):
             base = [*base, *shorter]
             loaded = load(Recipe, file, [*base, *args.overrides])
@@ -69,6 +75,11 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
 
         loaded = load(Recipe, file, [*overrides, *dry_run_overrides(dry_run_folder)])
     return loaded
+
+
+def _reads_data(args: argparse.Namespace) -> bool:
+    """Whether the command trains on the recipe's own data; `config` only shows what it would do."""
+    return hasattr(args, "RESUME_MODEL") and not args.smoke
 
 
 def published_model(args: argparse.Namespace) -> list[Override]:
