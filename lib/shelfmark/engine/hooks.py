@@ -142,7 +142,8 @@ class Evaluate(Hook):
     """Scores val after an epoch, and says which epoch is the best so far.
 
     validate: () -> scores of the network. metric: the score that chooses; higher is better unless its name ends in
-    `error`. With `NO_METRIC` nothing is scored, and the latest epoch is the best.
+    `error`. With `NO_METRIC` nothing is scored, and the latest epoch is the best. ties: `first` or `last`, the epoch
+    that is the best of those with the same score.
     """
 
     name = "evaluate"
@@ -155,9 +156,10 @@ class Evaluate(Hook):
         log: MetricsLog,
         every_epochs: int,
         num_epochs: int,
+        ties: str = "first",
     ) -> None:
         self.state, self.validate, self.metric, self.log = state, validate, metric, log
-        self.every_epochs, self.num_epochs = every_epochs, num_epochs
+        self.every_epochs, self.num_epochs, self.ties = every_epochs, num_epochs, ties
 
     def epoch_ends(self, rate: float) -> None:
         progress = self.state.progress
@@ -179,6 +181,8 @@ class Evaluate(Hook):
         say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {percent(score)}{best}")
 
     def _is_better(self, score: float, best: float) -> bool:
+        if score == best:
+            return self.ties == "last"
         return score < best if self.metric.endswith("error") else score > best
 
 

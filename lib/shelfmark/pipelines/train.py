@@ -268,7 +268,7 @@ def _trainer(
             BadImages(bad_images),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
-            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
+            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs, recipe.eval.ties),
             checkpoint,
             frozen,
             preemption,
