@@ -340,7 +340,7 @@ def test_folders_that_cannot_be_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--val-fraction 1\.5"):
         prepare_folder(tmp_path, tmp_path / "out", val_fraction=1.5)
     photographs(tmp_path, "loose.jpg")
-    with pytest.raises(UserError, match=r"1 images outside any class folder, such as loose\.jpg"):
+    with pytest.raises(UserError, match=r"1 image outside any class folder, such as loose\.jpg"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.score_names import score_name
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.terminal import percent
 from shelfmark.core.together import agree
@@ -178,7 +179,7 @@ class Evaluate(Hook):
         if improved:
             progress.best_score, progress.best_epoch = float(score), progress.epoch
         best = "  (best so far)" if improved else ""
-        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {percent(score)}{best}")
+        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {score_name(self.metric)} {percent(score)}{best}")
 
     def _is_better(self, score: float, best: float) -> bool:
         if score == best:

@@ -332,7 +332,8 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
 
     def draw() -> None:
         with working("report"):
-            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", metric=model.recipe.eval.metric)
+            scored = model.recipe.eval
+            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", scored.metric, scored.ties)
 
     from_main(draw)
     return summary

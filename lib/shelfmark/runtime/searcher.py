@@ -14,6 +14,7 @@ import numpy as np
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.wording import counted
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
@@ -27,7 +28,7 @@ def require_images(index: Index, folder: Path, k: int) -> None:
     if not len(index):
         raise UserError(f"{folder} is empty: all its images were removed. Add some with `shelfmark index add`.")
     if len(index) < k:
-        say(f"note: {folder} has {len(index)} images, fewer than --k {k}; all of them are compared")
+        say(f"note: {folder} has {counted(len(index), 'image')}, fewer than --k {k}; all of them are compared")
 
 
 @dataclass(frozen=True, eq=False)
