@@ -144,7 +144,7 @@ def test_of_a_trainings_file_with_two_networks_the_average_is_taken_and_told(
 ) -> None:
     file = tmp_path / "last.pth.tar"
     torch.save({"epoch": 3, **{group: state if group == taken else other for group in groups}}, file)
-    backbone = build_backbone(NAME, {})
+    backbone = build_backbone(NAME, seed=0)[0]
     with caplog.at_level("INFO"):
         load_backbone_weights(backbone, NAME, str(file))
     assert all(torch.equal(tensor, state[key]) for key, tensor in backbone.state_dict().items())
