@@ -227,8 +227,8 @@ def _require_known(where: Path, found: Mapping[str, str], train_folder: Path, tr
     close = [f"{name} (train has {alike[folded(name)]})" for name in unknown if folded(name) in alike]
     hint = f" Other spellings: {', '.join(close[:_NUM_SHOWN])}." if close else ""
     raise UserError(
-        f"{where} has {len(unknown)} classes that {train_folder} has no image of: {', '.join(unknown[:_NUM_SHOWN])}."
-        f"{hint} Rename these folders or remove them."
+        f"{where} has {counted(len(unknown), 'class')} that {train_folder} has no image of:"
+        f" {', '.join(unknown[:_NUM_SHOWN])}.{hint} Rename these folders or remove them."
     )
 
 

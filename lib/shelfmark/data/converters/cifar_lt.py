@@ -119,5 +119,5 @@ def _is_there(path: Path, rgb: np.ndarray) -> bool:
 
 def _content(labels: np.ndarray, num_classes: int) -> str:
     counts = np.bincount(labels, minlength=num_classes)
-    classes = counted(np.count_nonzero(counts), "class")
+    classes = counted(int(np.count_nonzero(counts)), "class")
     return f"{counted(len(labels), 'image')} in {classes}, {counts.min()} to {counts.max()} in each"

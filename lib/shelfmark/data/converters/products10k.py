@@ -147,7 +147,7 @@ def _require_known(test: _Test | None, names: Sequence[str], base: Path) -> None
     unknown = sorted({picture.name for picture in test.pictures} - set(names)) if test else []
     if unknown:
         raise UserError(
-            f"{base}: the test list has {len(unknown)} classes that train.csv has no image of:"
+            f"{base}: the test list has {counted(len(unknown), 'class')} that train.csv has no image of:"
             f" {', '.join(unknown[:NUM_SHOWN])}. The lists do not belong together. {WHERE}"
         )
 
