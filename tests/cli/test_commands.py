@@ -114,3 +114,26 @@ def test_a_commands_choices_are_those_of_the_part_that_takes_them() -> None:
         step for step in (*FEATURE_STEPS, *VECTOR_STEPS, LAST_STEP) if step not in of("evaluate", "--post")[1]
     ] == []
     assert COMMANDS["migrate"].options[1].settings["metavar"].split("|") == list(DIALECTS)
+
+
+def test_a_misspelt_option_is_told_before_the_lack_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "epochs=3"]) == 2
+    assert "Did you mean train.num_epochs?" in capsys.readouterr().err
+    assert main(["train", "train.num_epochs=3"]) == 2
+    assert "there is nothing to train on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--images", "a", "b"], ["--images=a", "b"], ["--images", "a", "data.root=x", "b"]])
+def test_a_second_value_of_an_option_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert main(["test", *words]) == 2
+    said = capsys.readouterr().err
+    assert "'b' is neither an option of `shelfmark test` nor key=value. --images takes one DIR, which is 'a'" in said
+    assert main(["test", "--json", "b"]) == 2
+    assert "takes one" not in capsys.readouterr().err

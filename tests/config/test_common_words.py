@@ -69,6 +69,9 @@ def _is_there(key: str) -> bool:
         # The group that holds the key is meant, whatever the word means elsewhere.
         ("discovery.clusterer.lander.learning_rate=1", "discovery.clusterer.lander.lr"),
         ("discovery.clusterer.lander.num_epochs=1", "discovery.clusterer.lander.epochs"),
+        ("output.root=x", "output.log_root or output.tau_root"),
+        ("output.tau=x", "output.tau_root"),
+        ("train.size=2", "train.batch_size"),
         # A whole group, with one value.
         ("model=resnet50", "model.backbone=resnet50"),
         ("optim=adamw", "optim.name=adamw"),

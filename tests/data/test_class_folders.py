@@ -101,7 +101,7 @@ def test_a_class_may_be_called_train_where_no_other_part_stands_beside_it(tmp_pa
         (["val/cat/1.jpg", "test/cat/1.jpg"], r"has test, val and no train/"),
         (["train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/2.jpg"], "has val and valid, which are the same part"),
         (["train/cat/1.jpg", "val/Cat /1.jpg"], r"no image of: Cat \. Other spellings: Cat  \(train has cat\)"),
-        (["train/1.jpg", "val/cat/1.jpg"], "1 images outside any class folder, such as train/1.jpg"),
+        (["train/1.jpg", "val/cat/1.jpg"], "1 image outside any class folder, such as train/1.jpg"),
         (["cat/caf\u00e9/1.jpg", "cafe\u0301/1.jpg", "caf\u00e9/1.jpg"], "look the same and have other bytes"),
     ],
 )
@@ -128,7 +128,7 @@ def test_doubtful_classes_are_warned_of(tmp_path: Path) -> None:
     few = prepare_folder(
         photographs(tmp_path / "few", *many("a", 9), "b/1.jpg", "c/deep/1.jpg", "c/2.jpg"), tmp_path / "out3"
     )
-    assert told(few, "2 classes have too few images to give one to val.*: b, c")
+    assert told(few, "2 classes with too few images to give one to val.*: b, c")
     assert told(few, "the class is the first folder, c")
 
 
@@ -218,4 +218,4 @@ def test_damaged_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     prepared = prepare_folder(source, tmp_path / "out")
     assert len(read_annotations(tmp_path / "out" / "train.json", source)) == 8
     assert told(prepared, r"1 empty file \(cat/empty\.jpg\)")
-    assert told(prepared, r"no image in 1 folders, which are no classes therefore: gone")
+    assert told(prepared, r"no image in 1 folder, which is no class therefore: gone")

@@ -327,7 +327,7 @@ def test_train_and_val_folders_are_the_parts(tmp_path: Path) -> None:
     assert list(train.paths) == ["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg"]
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 0, 1], [1])
     photographs(tmp_path, "val/c/1.jpg")
-    with pytest.raises(UserError, match=r"1 classes that .*train has no image of: c"):
+    with pytest.raises(UserError, match=r"1 class that .*train has no image of: c"):
         prepare_folder(tmp_path, tmp_path / "out2")
 
 
@@ -340,7 +340,7 @@ def test_folders_that_cannot_be_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--val-fraction 1\.5"):
         prepare_folder(tmp_path, tmp_path / "out", val_fraction=1.5)
     photographs(tmp_path, "loose.jpg")
-    with pytest.raises(UserError, match=r"1 images outside any class folder, such as loose\.jpg"):
+    with pytest.raises(UserError, match=r"1 image outside any class folder, such as loose\.jpg"):
         prepare_folder(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

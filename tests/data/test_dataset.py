@@ -175,7 +175,7 @@ def test_above_the_share_and_ten_images_the_run_ends_with_the_counts_and_the_fil
     with pytest.raises(UserError) as caught:
         log.add([bad(num_images - 1)])
     text = str(caught.value)
-    assert f"{allowed + 1} of {num_images} images could not be read, more than {allowed}" in text
+    assert f"{allowed + 1} of {num_images:,} images could not be read, more than {allowed}" in text
     assert f"missing: {allowed}, truncated: 1" in text
     assert "photos/1.jpg" in text
     assert str(tmp_path / "bad_images.csv") in text

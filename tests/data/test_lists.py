@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,23 @@ def test_a_column_of_names_is_for_the_reader_alone(tmp_path: Path, caplog: pytes
     assert "named.csv, line 4: 'e' has label 0 further up; this line holds, with 1" in caplog.text
 
 
+def test_a_name_that_is_not_its_numbers_is_refused_with_the_line_and_both(tmp_path: Path) -> None:
+    file, named = tmp_path / "named.csv", replace(table(), class_names=("=tea", "rice, brown", "Re\u0301sume\u0301"))
+    write_relabels(file, [("a", 0), ("e", 1)], dict(enumerate(named.class_names)))
+    # Blanks and the form of Unicode are no other name; an empty one says nothing.
+    file.write_text(file.read_text() + "e, 2, R\u00e9sum\u00e9 \na,0,\na,0\n")
+    assert apply_lists(named, relabel=[file]).labels.tolist()[0] == 0
+    for line, said in (
+        ("a,2,'=tea", r"line 6: \"a,2,'=tea\": the label 2 is 'Re\u0301sume\u0301', and \"'=tea\" is 0\."),
+        ("a,1,coffee", r"the label 1 is 'rice, brown', and 'coffee' is no class of the training annotations\."),
+    ):
+        other = tmp_path / "other.csv"
+        other.write_text("image_id,label,name\n\n\n\n\n" + line + "\n")
+        with pytest.raises(UserError, match=said):
+            apply_lists(named, relabel=[other])
+        assert apply_lists(table(), relabel=[other]) is not None  # without class names there is nothing to compare
+
+
 def test_rows_of_one_picture_change_together(tmp_path: Path) -> None:
     one = Strings.of(["x.jpg", "y.jpg", "x.jpg"])
     twice = Table(one, np.array([0, 1, 0]), one, 3, Path("/shop"), sha256="file")
@@ -99,7 +117,7 @@ def test_the_hash_tells_the_effect_of_lists_and_not_their_wording(tmp_path: Path
 def test_what_was_done_is_told_with_the_classes_that_lost_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     relabel = listed(tmp_path, "relabel.csv", "image_id,label\na,1\n")
     apply_lists(table(), drop=[listed(tmp_path, "drop.txt", 'd"\n')], relabel=[relabel])
-    assert caplog.messages == ["data.lists: 1 images left out, 1 labelled anew; no image is left of 1 classes: 2"]
+    assert caplog.messages == ["data.lists: 1 image left out, 1 labelled anew; no image is left of 1 class: 2"]
 
 
 @pytest.mark.parametrize(

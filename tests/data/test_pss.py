@@ -120,7 +120,7 @@ def test_the_command_tells_what_it_wrote_and_how_to_use_it(
     with caplog.at_level("INFO"):
         assert main(["prepare", "pss", "--source", "pss"]) == 0
     assert "12 images in 5 classes: 5 of lin_train_set1, 2 of uin_train_set1, 3 of uout_train_set1" in caplog.text
-    assert "data.root=pss discovery.annotations=dataset/pss/discovery.json" in caplog.text
+    assert caplog.text.rstrip().endswith(" discover --config discovery/pss_inat data.root=pss")
 
 
 def test_a_copy_of_another_size_than_the_published_one_is_told(tmp_path: Path) -> None:

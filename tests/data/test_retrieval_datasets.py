@@ -559,7 +559,7 @@ def test_products10k_without_test_labels_or_test(tmp_path: Path) -> None:
             ["name,class,group", "0.jpg,1,1", "99.jpg,1,1"],
             r"lacks 1 of its 2 images(.|\n)*train/99\.jpg",
         ),
-        ("test_kaggletest.csv", ["name,class,group", "0.jpg,999,1"], "1 classes that train.csv has no image of: 999"),
+        ("test_kaggletest.csv", ["name,class,group", "0.jpg,999,1"], "1 class that train.csv has no image of: 999"),
         ("test_kaggletest.csv", ["name,class,group"], "has no row"),
         ("test.csv", ["name", "77.jpg"], r"lacks 1 of its 1 images(.|\n)*test/77\.jpg"),
     ],

@@ -72,7 +72,7 @@ def test_a_column_that_one_file_lacks_is_filled_with_what_absent_means() -> None
 def test_an_image_of_several_files_is_taken_once_however_its_path_is_written(caplog: pytest.LogCaptureFixture) -> None:
     first, second = table(["a", "b"], [0, 1]), table(["/data/b", "c", "./a"], [1, 2, 0])
     assert rows(union([first, second], FILES)) == [("a", 0), ("b", 1), ("c", 2)]
-    assert "2 images stand in several files" in caplog.text
+    assert "2 images of several files" in caplog.text
 
 
 def test_what_one_file_lists_twice_stays_as_it_does_without_a_union() -> None:

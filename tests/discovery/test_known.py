@@ -139,7 +139,7 @@ def test_held_out_images_are_the_share_that_was_asked_for() -> None:
     [
         ([], "there are 0 classes, 0 with two images"),
         ([-1, -1], "0 classes"),
-        ([0, 0, 0], "1 classes"),
+        ([0, 0, 0], "1 class,"),
         ([0, 1, 2], "3 classes, 0"),
     ],
 )

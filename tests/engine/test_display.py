@@ -120,3 +120,13 @@ def test_the_seconds_left_go_by_the_steps_that_this_process_ran(monkeypatch: pyt
     shown.step(num_images=8, wait_s=0.0, loss=torch.tensor(1.0))  # Two seconds a step, nine to go.
     assert "step 91/100" in stream.getvalue()
     assert "left of the epoch: 18 s, " in stream.getvalue()
+
+
+def test_an_epoch_without_a_step_left_has_no_speed() -> None:
+    stream = io.StringIO()
+    shown = Display(Console(file=stream, width=120))
+    shown.start_epoch(epoch=2, num_epochs=5, num_steps=4, steps_done=4)
+    shown.end_epoch({"loss": 2.0})
+    assert stream.getvalue() == "epoch 3/5  loss 2.0000\n"
+    shown.end_epoch({})
+    assert stream.getvalue() == "epoch 3/5  loss 2.0000\n"

@@ -111,7 +111,8 @@ def run_of(tmp_path: Path, scores: list[float], step: Step | None = None, **chan
     )
     preemption = Preemption(signals, checkpoint, "the command")
     validate = preemption.around(changes.get("validate", lambda: {metric: next(remaining), "few": None}))
-    evaluate = Evaluate(state, validate, metric, log, changes.get("evaluate_every_epochs", 1), num_epochs)
+    every = changes.get("evaluate_every_epochs", 1)
+    evaluate = Evaluate(state, validate, metric, log, every, num_epochs, changes.get("ties", "first"))
     hooks = Hooks(
         [
             BadImages(BadImageLog(tmp_path / "bad_images.csv", num_images=10)),
@@ -148,10 +149,16 @@ def test_each_epoch_is_trained_by_the_step_of_its_stage(tmp_path: Path) -> None:
     assert (len(first.rates), len(second.rates)) == (2 * NUM_STEPS, NUM_STEPS)
 
 
-def test_of_equal_scores_the_first_stays_the_best(tmp_path: Path) -> None:
-    run = run_of(tmp_path, [0.5, 0.5])
+@pytest.mark.parametrize(("ties", "best_epoch"), [("first", 1), ("last", 2)])
+@pytest.mark.parametrize(
+    ("metric", "scores"), [("top1", [0.4, 0.5, 0.5, 0.3]), ("mean_class_error", [0.6, 0.5, 0.5, 0.7])]
+)
+def test_which_of_equal_scores_is_the_best_is_an_option(
+    tmp_path: Path, ties: str, best_epoch: int, metric: str, scores: list[float]
+) -> None:
+    run = run_of(tmp_path, scores, ties=ties, metric=metric)
     run.trainer.fit()
-    assert run.trainer.state.progress.best_epoch == 0
+    assert run.trainer.state.progress.best_epoch == best_epoch
 
 
 def test_an_error_is_better_when_it_is_smaller(tmp_path: Path) -> None:

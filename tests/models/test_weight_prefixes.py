@@ -124,3 +124,28 @@ def test_a_file_whose_name_has_the_mark_is_that_file(state: dict[str, Tensor], t
     assert equal(backbone.state_dict(), state)
     with pytest.raises(UserError, match=r"gone\.pth': there is no such file"):
         load_backbone_weights(backbone, NAME, str(tmp_path / "gone.pth#encoder_q"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "taken"),
+    [
+        (("state_dict", "state_dict_ema"), "state_dict_ema"),
+        (("state_dict_ema",), "state_dict_ema"),
+        (("model", "state_dict"), "state_dict"),
+    ],
+)
+def test_of_a_trainings_file_with_two_networks_the_average_is_taken_and_told(
+    tmp_path: Path,
+    state: dict[str, Tensor],
+    other: dict[str, Tensor],
+    caplog: pytest.LogCaptureFixture,
+    groups: tuple[str, ...],
+    taken: str,
+) -> None:
+    file = tmp_path / "last.pth.tar"
+    torch.save({"epoch": 3, **{group: state if group == taken else other for group in groups}}, file)
+    backbone = build_backbone(NAME, seed=0)[0]
+    with caplog.at_level("INFO"):
+        load_backbone_weights(backbone, NAME, str(file))
+    assert all(torch.equal(tensor, state[key]) for key, tensor in backbone.state_dict().items())
+    assert (f"{taken} is taken" in caplog.text) == (len(groups) > 1)

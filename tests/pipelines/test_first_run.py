@@ -147,7 +147,7 @@ def test_new_pictures_begin_a_second_run_and_the_others_stay_in_their_part(
     }
     assert [now[f"salt/{number}.png"] for number in range(10, 20)].count("val") == 2
     assert parts(Path("dataset/my_spati_photos")) == before
-    assert "10 pictures are new and 1 are gone" in caplog.text
+    assert "10 pictures are new and 1 is gone" in caplog.text
     assert Path("log/my_spati_photos_2/best_model").is_dir()
 
 
@@ -215,7 +215,7 @@ REFUSED: list[tuple[Callable[[Path], None] | None, list[str], str]] = [
     (_broken, [], "none of the 4 pictures to train on can be read"),
     (_one_class, [], "photos has one class, salt: there is nothing to tell apart"),
     (_single_pictures, [], "give no image to val"),
-    (_loose, [], "1 images outside any class folder, such as 0.png"),
+    (_loose, [], "1 image outside any class folder, such as 0.png"),
     (_good, ["data.train_json=x.json"], "--images says which pictures these are"),
     (_good, ["optim.lrr=0.1"], "optim.lrr=0.1 is not an option. Did you mean optim.lr?"),
     (_good, ["--smoke"], "leave out --smoke"),

@@ -88,7 +88,7 @@ def test_the_guess_for_an_unreadable_image_is_of_the_most_frequent_classes(
     assert list(ids) == images
     assert classes[-1].tolist() == [0, 1, 2]
     assert np.isnan(scores).all(axis=1).tolist() == [False] * 120 + [True]
-    assert "1 images could not be read; they are given the most frequent class, class 0 (0)" in caplog.text
+    assert "1 image could not be read; each is given the most frequent class, class 0 (0)" in caplog.text
 
 
 def test_products_with_files_of_one_name_get_longer_ids_and_their_folders_name_them(
@@ -115,7 +115,7 @@ def test_products_with_files_of_one_name_get_longer_ids_and_their_folders_name_t
     # `class 1` is a class of the model; tea is new at first, and then that of the index.
     assert records.labels.tolist()[7:10] == [3, 1, 3]
     assert records.names[3] == "tea"
-    assert "tea (3): 1 images" in caplog.text
+    assert "tea (3): 1 image" in caplog.text
     assert "--label-from takes the classes" in refusal([*add, "--label-from", "folder", "--split", "val"], capsys)
 
 

@@ -62,6 +62,9 @@ def test_the_config_of_a_model_is_printed_with_its_numbers(workplace: Path, caps
     assert main(["config", "--model", "tf_efficientnet_lite0", "--describe", "data.mean"]) == 0
     here = "[0.5, 0.5, 0.5] (timm's value for the weights of tf_efficientnet_lite0.in1k)"
     assert here in " ".join(capsys.readouterr().out.split())
+    assert main(["config", "--model", "tf_efficientnet_lite0", "data.std=[1, 1, 1]"]) == 0
+    told = "were trained with another input than this run has: data.std=[1.0, 1.0, 1.0] (theirs: [0.5, 0.5, 0.5])"
+    assert told in capsys.readouterr().err
     for command in ("config", "train"):
         assert main([command, "--model", "tf_efficientnet_lit0"]) == 2
         assert "Did you mean tf_efficientnet_lite0 or" in capsys.readouterr().err

@@ -44,10 +44,11 @@ def test_a_run_chooses_by_unseen_classes_and_the_test_is_scored_afterwards(
     monkeypatch.chdir(products.parent)
     assert main(["prepare", "sop", "--source", str(products), "--out", "sop", "--val-fraction", "0.3"]) == 0
     printed = caplog.messages[-1]
-    options = shlex.split(printed.split("Use it with: ")[1])
+    words = shlex.split(printed.split("Use it with: ")[1])
+    whole = words[words.index("train") :]
     small = [option for option in SMALL if "_json" not in option]
-    run = ["name=sop", "train.num_epochs=1", "eval.every_epochs=1", "train.steps_per_epoch=3"]
-    assert main(["train", *small, "model.weights=", *options, *run]) == 0
+    run = ["name=sop", "train.batch_size=24", "train.num_epochs=1", "eval.every_epochs=1", "train.steps_per_epoch=3"]
+    assert main([*whole, *small, "model.weights=", *run]) == 0
     summary = json.loads(Path("log/sop/summary.json").read_text())
     # Three classes of six pictures, each searched among the 17 others.
     assert (summary["num_queries"], summary["num_gallery"]) == (18, 18)

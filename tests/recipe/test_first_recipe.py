@@ -48,6 +48,7 @@ def test_twelve_classes_on_two_idle_cores_learn_head_first_and_then_as_a_whole()
     assert stage["lr"] == pytest.approx(values["optim.lr"] / 10)
     # Once for the head, whose model stays where the whole network is no better, and once for the network.
     assert values["eval.every_epochs"] == 37
+    assert values["eval.ties"] == "last"
     # 4 views and once the validation images through the frozen backbone, then the 3 epochs.
     assert plan.expected_s == pytest.approx((4 * 186 + 46) * 0.015 + 3 * 9.99)
     assert values["eval.metric"] == "top1"
@@ -83,7 +84,10 @@ def test_a_slower_machine_never_gets_more_epochs_of_the_whole_network_and_is_tol
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] == 8
     assert epochs[-1] == 0
-    assert "all of the classifier, since one of the whole network would take" in why(plan.choices, "train.num_epochs")
+    # 10 + 0.15 * 1000 = 160 s; an epoch is 1000 * 5 + 200 * 1.5 = 5300 s.
+    told = why(plan.choices, "train.num_epochs")
+    assert told.startswith("all of the classifier; 2 of the whole network, which are the least, may take 3 min (10 s")
+    assert told.endswith("and 0.15 s for each training image, 15 min at most), and one takes 88 min here")
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3, 10, 40, 300])

@@ -6,7 +6,7 @@ from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.core.errors import UserError
 from shelfmark.recipe import Recipe
-from shelfmark.recipe.fitted import shortened_warmup, tell_of_others_files
+from shelfmark.recipe.fitted import shortened_warmup, stages_within, tell_of_others_files
 
 BASE = "train: {num_epochs: 40}\noptim: {schedule: {name: cosine, warmup_epochs: 2}}\n"
 
@@ -81,3 +81,50 @@ def test_a_file_of_the_recipe_that_is_not_there_is_refused_with_the_way_out(tmp_
 def test_nothing_is_told_where_nothing_is_mixed(tmp_path, capsys, typed):
     tell_of_others_files(loaded(tmp_path, *typed, text=DATA))
     assert capsys.readouterr().err == ""
+
+
+STAGES = "train: {num_epochs: 20, stages: [{from_epoch: 4}, {from_epoch: 12}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "text", "kept", "told"),
+    [
+        (("train.num_epochs=3",), "", 0, "train.stages.0 (from epoch 4), train.stages.1 (from epoch 12) of "),
+        (("train.num_epochs=4",), "", 0, "begin; they are left out of this run."),
+        (("train.num_epochs=12",), "", 1, "train.num_epochs=12 ends before train.stages.1 (from epoch 12) of "),
+        ((), "train: {num_epochs: 5}\n", 1, "base.yaml:1 begins; it is left out of this run."),  # a file over its base
+        (("train.num_epochs=13",), "", None, ""),
+        ((), "", None, ""),
+    ],
+)
+def test_stages_of_the_base_that_typed_epochs_never_reach_are_left_out_and_told(
+    tmp_path, capsys, typed, text, kept, told
+):
+    (tmp_path / "base.yaml").write_text(STAGES)
+    (tmp_path / "a.yaml").write_text(f"_base_: base.yaml\n{text}")
+    overrides = [parse_override(one) for one in typed]
+    found = stages_within(tmp_path / "a.yaml", overrides)
+    recipe = load(Recipe, tmp_path / "a.yaml", [*found, *overrides]).config
+    assert [stage.from_epoch for stage in recipe.train.stages] == [4, 12][: 2 if kept is None else kept]
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert bool(found) is bool(printed) is (kept is not None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        (("train.num_epochs=4", "train.stages=[{from_epoch: 12}]"), ""),
+        (("train.num_epochs=4", "train.stages.1.lr=0.1"), ""),
+        (("train.num_epochs=four",), ""),
+        (("train.num_epochs=0",), ""),
+        (("train=4",), ""),
+        ((), "train: {num_epochs: 4, stages: [{from_epoch: 12}]}\n"),
+    ],
+)
+def test_stages_that_the_user_set_are_his_own_and_refused(tmp_path, capsys, typed, text):
+    (tmp_path / "a.yaml").write_text(text or STAGES)
+    overrides = [parse_override(one) for one in typed]
+    assert (stages_within(tmp_path / "a.yaml", overrides), capsys.readouterr().err) == ([], "")
+    with pytest.raises(UserError):
+        load(Recipe, tmp_path / "a.yaml", overrides)

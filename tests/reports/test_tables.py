@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from shelfmark.reports.tables import score_name, score_table, score_text, write_table
+from shelfmark.core.score_names import score_name
+from shelfmark.reports.tables import score_table, score_text, write_table
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,54 @@ def test_a_second_run_in_the_same_folder_is_told_who_trains_there(tmp_path: Path
     with run_folder(start, tmp_path), pytest.raises(UserError, match=rf"being changed by process {os.getpid()}"):
         _opened(start, tmp_path)
     assert _opened(start, tmp_path) == tmp_path / "shop"
+
+
+@pytest.mark.parametrize("names_its_folder", [False, True])
+@pytest.mark.parametrize(
+    ("written", "error", "stays"),
+    [
+        ((), UserError("a picture is broken"), False),
+        (("bad_images.csv",), UserError("too many pictures are broken"), True),
+        (("last/manifest.json",), UserError("a picture is broken"), True),
+        (("frozen_features/train/features.npy",), UserError("a picture is broken"), True),
+        ((), ValueError("our own mistake"), True),
+    ],
+)
+def test_a_run_that_is_refused_before_it_has_a_result_takes_its_folder_back(
+    tmp_path: Path, written: tuple[str, ...], error: Exception, stays: bool, names_its_folder: bool
+) -> None:
+    folder = tmp_path / "log" / "shop"
+    start = RunStart("fresh", "", "shop", folder=folder if names_its_folder else None)
+
+    def run() -> None:
+        with run_folder(start, tmp_path / "log"):
+            write()
+            raise error
+
+    def write() -> None:
+        for name in ("config.yaml", "environment.json", "tensorboard/events.1", *written):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("{}")
+        (folder / "metrics.jsonl").touch()
+
+    with pytest.raises(type(error)):
+        run()
+    assert (folder / "config.yaml").exists() == folder.exists() == stays
+    assert (tmp_path / "log").exists() == stays
+
+
+def test_a_refused_run_with_metrics_or_in_a_folder_of_before_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+
+    def run(text: str, start: RunStart) -> None:
+        with run_folder(start, tmp_path):
+            (folder / "metrics.jsonl").write_text(text)
+            raise UserError("a picture is broken")
+
+    for text, start in (
+        ('{"kind": "train"}\n', RunStart("fresh", "", "shop")),
+        ("", RunStart("fresh", "", "shop", folder=folder)),
+    ):
+        with pytest.raises(UserError):
+            run(text, start)
+        assert (folder / "metrics.jsonl").read_text() == text

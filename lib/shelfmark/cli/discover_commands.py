@@ -103,11 +103,13 @@ def _recipe(args: argparse.Namespace) -> Loaded:
         raise UserError("--config is missing: name the recipe, as --config configs/discovery/shop.yaml.")
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
+    from shelfmark.recipe.absent_files import require_prepared
 
     base = published_model(args)
     loaded = load(Recipe, args.config, [*base, *args.overrides])
     if args.smoke:
         from shelfmark.pipelines.discover.smoke import discovery_smoke_overrides
 
-        loaded = load(Recipe, args.config, [*base, *discovery_smoke_overrides(loaded.config), *args.overrides])
+        return load(Recipe, args.config, [*base, *discovery_smoke_overrides(loaded.config), *args.overrides])
+    require_prepared(loaded)
     return loaded

@@ -84,7 +84,8 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     if not command.takes_config:
         known, unknown = parser.parse_known_args(argv)
         if unknown:
-            meant = _meant(unknown, [flag.flag for flag in (*command.options, JSON)])
+            own = [flag.flag for flag in (*command.options, JSON)]
+            meant = _one_value(unknown[0], argv, command) or _meant(unknown, own)
             raise UserError(f"{unknown[0]!r} is not an option of `shelfmark {name}`.{meant}")
         return known
     # Imported here because --help of the other commands need not wait for it.
@@ -97,7 +98,8 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
     overrides = list(translated)
     for place, word in enumerate(unknown):
         if word.startswith("-") or "=" not in word:
-            meant = _meant(unknown[place:], [*(flag.flag for flag in (*command.options, JSON)), *flags_2020()])
+            known_flags = [*(flag.flag for flag in (*command.options, JSON)), *flags_2020()]
+            meant = _one_value(word, argv, command) or _meant(unknown[place:], known_flags)
             raise UserError(f"{word!r} is neither an option of `shelfmark {name}` nor key=value.{meant}")
         overrides.append(parse_override(word))
     if _speaks():
@@ -106,6 +108,21 @@ def parse(name: str, command: Command, argv: list[str]) -> argparse.Namespace:
                 print(printable(f"note: {note}"), file=sys.stderr)
     known.overrides = overrides
     return known
+
+
+def _one_value(word: str, argv: Sequence[str], command: Command) -> str:
+    """Of a word behind the value of an option: that the option takes one value. '' of any other word."""
+    place = argv.index(word) if word in argv and not word.startswith("-") else 0
+    behind = next((i for i in range(place - 1, -1, -1) if argv[i].startswith("--")), None)
+    if behind is None:
+        return ""
+    name, equals, value = argv[behind].partition("=")
+    value = value if equals else argv[behind + 1]
+    for flag in command.options:
+        if flag.flag == name and not {"nargs", "action"} & {*flag.settings} and value != word:
+            kind = flag.settings.get("metavar", "value")
+            return f" {name} takes one {kind}, which is {value!r} here: run the command once for each."
+    return ""
 
 
 def _meant(unknown: Sequence[str], flags: Sequence[str]) -> str:

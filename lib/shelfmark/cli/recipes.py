@@ -49,13 +49,19 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
     """
     from shelfmark.config.load import load
     from shelfmark.recipe import Recipe
-    from shelfmark.recipe.fitted import shortened_warmup, tell_of_others_files
+    from shelfmark.recipe.absent_files import require_prepared
+    from shelfmark.recipe.fitted import shortened_warmup, stages_within, tell_of_others_files
 
     file, base = _base(args)
     base = [*base, *published_model(args)]
+    begins_a_run, must_exist = getattr(args, "RESUME_MODEL", None) is None, _reads_data(args)
+    if begins_a_run:
+        base = [*base, *stages_within(file, [*base, *args.overrides])]
     loaded = load(Recipe, file, [*base, *args.overrides])
-    if getattr(args, "RESUME_MODEL", None) is None:
-        tell_of_others_files(loaded, must_exist=hasattr(args, "RESUME_MODEL") and not args.smoke)
+    if must_exist:
+        require_prepared(loaded)
+    if begins_a_run:
+        tell_of_others_files(loaded, must_exist)
         if shorter := shortened_warmup(loaded):
             base = [*base, *shorter]
             loaded = load(Recipe, file, [*base, *args.overrides])
@@ -69,6 +75,11 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
 
         loaded = load(Recipe, file, [*overrides, *dry_run_overrides(dry_run_folder)])
     return loaded
+
+
+def _reads_data(args: argparse.Namespace) -> bool:
+    """Whether the command trains on the recipe's own data; `config` only shows what it would do."""
+    return hasattr(args, "RESUME_MODEL") and not args.smoke
 
 
 def published_model(args: argparse.Namespace) -> list[Override]:
@@ -86,12 +97,20 @@ def published_model(args: argparse.Namespace) -> list[Override]:
 def settled_recipe(args: argparse.Namespace) -> Loaded:
     """As `train_recipe`, with a number for each option that says `backbone`."""
     loaded = train_recipe(args)
-    if not loaded.config.data.by_weights:
+    from shelfmark.data.options import InputSettings
+
+    origins = [loaded.origins.get(f"data.{name}", "") for name in InputSettings._fields]
+    typed = any(origin.startswith("command line") for origin in origins)
+    if not loaded.config.data.by_weights and not typed:
         return loaded
     # Only then: what knows the numbers takes seconds to import.
-    from shelfmark.recipe.input_settings import settled
+    from shelfmark.core.log import remark
+    from shelfmark.recipe.input_settings import disagreement, settled
 
-    return settled(loaded)
+    loaded = settled(loaded)
+    if told := disagreement(loaded.config):
+        remark(told)
+    return loaded
 
 
 def resume_of_small_run(args: argparse.Namespace) -> Path | None:
@@ -141,6 +160,7 @@ def _require_something_to_train_on(args: argparse.Namespace) -> None:
     """Raises a UserError if a bare `train` would generate the shop in a folder that is not the checkout."""
     is_bare = hasattr(args, "images") and not any(one.key.startswith("data.") for one in args.overrides)
     if is_bare and not args.smoke and not Path("configs/shop.yaml").exists():
+        _require_options(args.overrides)
         raise UserError(
             "there is nothing to train on: no option names pictures, and this folder is not the checkout, where a bare"
             " command trains on the generated shop.\n"
@@ -148,6 +168,14 @@ def _require_something_to_train_on(args: argparse.Namespace) -> None:
             "  shelfmark train --config FILE      a recipe\n"
             "  shelfmark demo                     a generated shop: trained, recalibrated, predicted"
         )
+
+
+def _require_options(overrides: list[Override]) -> None:
+    """Raises what is wrong with the options themselves, such as a misspelt one."""
+    from shelfmark.config.load import load
+    from shelfmark.recipe import Recipe
+
+    load(Recipe, default_config(), overrides)
 
 
 def _without_the_shop(overrides: list[Override]) -> list[Override]:

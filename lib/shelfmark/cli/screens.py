@@ -73,7 +73,8 @@ def evaluated(folder: Path, summary: Mapping[str, Any], legacy: str | None) -> N
 
 def post_processed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a step of post-processing: the scores after it, and its seconds."""
-    from shelfmark.reports.tables import score_name, score_text
+    from shelfmark.core.score_names import score_name
+    from shelfmark.reports.tables import score_text
 
     if not dist.is_main():
         return
@@ -229,7 +230,8 @@ def _with_interval(row: Mapping[str, Any], name: str, score: str, width: int) ->
 
 
 def _scores_line(scores: Mapping[str, Any]) -> str:
-    from shelfmark.reports.tables import score_name, score_text
+    from shelfmark.core.score_names import score_name
+    from shelfmark.reports.tables import score_text
 
     return ", ".join(f"{score_name(name)} {score_text(name, score)}" for name, score in scores.items())
 

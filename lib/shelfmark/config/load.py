@@ -37,15 +37,9 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
 
     Raises ConfigError with all problems at once; UserError for a file that cannot be read as YAML.
     """
-    tree = read_config(file, present_tree) if file else Node({}, "configuration")
     shape = Shape.of(schema)
     problems: list[str] = []
-    for override in present_overrides(overrides):
-        try:
-            tree = put(tree, override, shape)
-        except UserError as error:
-            problems.append(str(error))
-    tree = without_taken_out(tree, shape, problems)
+    tree = without_taken_out(_set_by(file, overrides, shape, problems), shape, problems)
     if beyond := list(problems_in(tree)):
         raise ConfigError([*problems, *beyond])
     try:
@@ -57,6 +51,23 @@ def load(schema: type[Tree], file: Path | None = None, overrides: Sequence[Overr
     if problems:
         raise ConfigError(problems)
     return Loaded(config, origins(tree))
+
+
+def as_set(schema: type[BaseModel], file: Path | None, overrides: Sequence[Override]) -> tuple[Any, dict[str, str]]:
+    """What `file` and then the overrides set, as it was set: unchecked, without defaults. With the origins."""
+    tree = _set_by(file, overrides, Shape.of(schema), [])
+    return plain(tree), origins(tree)
+
+
+def _set_by(file: Path | None, overrides: Sequence[Override], shape: Shape, problems: list[str]) -> Node:
+    """The tree. problems: those of the overrides are added."""
+    tree = read_config(file, present_tree) if file else Node({}, "configuration")
+    for override in present_overrides(overrides):
+        try:
+            tree = put(tree, override, shape)
+        except UserError as error:
+            problems.append(str(error))
+    return tree
 
 
 def _values(schema: type[BaseModel], tree: Node) -> Any:

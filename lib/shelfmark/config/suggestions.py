@@ -15,8 +15,9 @@ _SELDOM_SET = "discovery."
 
 def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
     """The keys that an unknown key may stand for. Tried in turn: nearly the same name in this group, a common word for
-    an option, the same name in another group, a similar name in this group, a similar name in any group, a description
-    that has its words. Of keys in several groups those come first that most runs set.
+    an option of this group, a name in this group that has it as a word, a common word for any option, the same name in
+    another group, a similar name in this group, a similar name in any group, a description that has its words. Of keys
+    in several groups those come first that most runs set.
 
     prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
     """
@@ -29,10 +30,16 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         near = did_you_mean(leaf, siblings, cutoff)
         return [f"{prefix}.{near}" if prefix else near] if near else []
 
+    def longer() -> list[str]:
+        return [f"{prefix}.{name}" for name in siblings if prefix and leaf.lower() in name.split("_")]
+
+    common = by_common_word(prefix, leaf, siblings, everywhere)
     told = re.compile(rf"{re.escape(leaf.lower().replace('_', ' '))}\b")
     candidates = (
         here(LIKE if f"{prefix}.".startswith(_SELDOM_SET) else _NEARLY_THE_SAME),
-        by_common_word(prefix, leaf, siblings, everywhere),
+        [key for key in common if prefix and key.startswith(f"{prefix}.")],
+        longer(),
+        common,
         named(leaf),
         here(LIKE),
         named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}))),

@@ -17,6 +17,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
+from shelfmark.core.wording import counted
 
 _NUM_NAMED = 10
 ALWAYS_ALLOWED = 10
@@ -127,7 +128,7 @@ class BadImageLog:
         found = list(self._by_row.values())
         examples = "; ".join(bad.path for bad in found[:3])
         return (
-            f"{len(self)} of {self.num_images} images could not be read, more than"
+            f"{len(self)} of {counted(self.num_images, 'image')} could not be read, more than"
             f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons_told(found)}. For example"
             f" {examples}. All that were met are listed in {self.file}; repair them or take them out of the"
             f" annotations, or allow more, by data.max_bad_images (now {self.limit:g})."

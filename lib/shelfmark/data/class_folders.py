@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_encoding import has_other_bytes
+from shelfmark.core.wording import are, counted
 from shelfmark.data.identity import is_under
 from shelfmark.data.image_files import SKIPPED_FOLDERS, ImageFiles, image_files
 from shelfmark.data.image_kinds import NAMES_READ
@@ -160,7 +161,7 @@ def _parts(source: Path, above: str, pictures: Sequence[str]) -> tuple[dict[str,
         if double:
             raise UserError(f"{source / above} has {' and '.join(double)}, which are the same part; join them.")
         beside = sum(numbers[top] for top in others)
-        told = f"left out: {beside:,} pictures beside {', '.join(folders)}" if beside else ""
+        told = f"left out: {counted(beside, 'picture')} beside {', '.join(folders)}" if beside else ""
         return {part: f"{above}{top}/" for top, part in folders.items()}, [told] if told else []
     if TRAIN in found and not _hold_folders(folders, above, pictures):
         named = " and ".join(folders)
@@ -192,8 +193,8 @@ class _Reader:
         loose = [path for path in paths if "/" not in path[len(part) :]]
         if loose:
             raise UserError(
-                f"{self.source / part} holds {len(loose):,} images outside any class folder, such as {loose[0]}. Each"
-                " image must lie in the folder of its class: <class>/<picture>."
+                f"{self.source / part} holds {counted(len(loose), 'image')} outside any class folder, such as"
+                f" {loose[0]}. Each image must lie in the folder of its class: <class>/<picture>."
             )
         folders: dict[str, set[str]] = defaultdict(set)
         found: dict[str, str] = {}
@@ -226,8 +227,8 @@ def _require_known(where: Path, found: Mapping[str, str], train_folder: Path, tr
     close = [f"{name} (train has {alike[folded(name)]})" for name in unknown if folded(name) in alike]
     hint = f" Other spellings: {', '.join(close[:_NUM_SHOWN])}." if close else ""
     raise UserError(
-        f"{where} has {len(unknown)} classes that {train_folder} has no image of: {', '.join(unknown[:_NUM_SHOWN])}."
-        f"{hint} Rename these folders or remove them."
+        f"{where} has {counted(len(unknown), 'class')} that {train_folder} has no image of:"
+        f" {', '.join(unknown[:_NUM_SHOWN])}.{hint} Rename these folders or remove them."
     )
 
 
@@ -246,7 +247,9 @@ def _empty(source: Path, parts: Mapping[str, str], found: Iterable[str], out: Pa
         ]
         if empty:
             shown = ", ".join(empty[:_NUM_SHOWN])
-            notes.append(f"no image in {len(empty)} folders, which are no classes therefore: {shown}")
+            notes.append(
+                f"no image in {counted(len(empty), 'folder')}, which {are(len(empty))} no class therefore: {shown}"
+            )
     return notes
 
 

@@ -15,6 +15,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
 from shelfmark.core.text_safety import spreadsheet_cell
+from shelfmark.core.wording import counted
 
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
@@ -103,8 +104,8 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
 
 def _report(errors: Sequence[Finding], paths: Sequence[str], file: Path, where: str) -> str:
     kinds = Counter(finding.problem for finding in errors)
-    findings = "1 finding" if len(errors) == 1 else f"{len(errors):,} findings"
-    lines = [f"{file}: {findings} in {len(paths):,} records (counted from 0)."]
+    findings = counted(len(errors), "finding")
+    lines = [f"{file}: {findings} in {counted(len(paths), 'record')} (counted from 0)."]
     lines += [f"  {number:,} x {problem}" for problem, number in kinds.most_common()]
     lines.append(f"The first {NUM_SHOWN}:" if len(errors) > NUM_SHOWN else "They are:")
     for finding in errors[:NUM_SHOWN]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import remark
 from shelfmark.core.text_safety import printable
+from shelfmark.core.wording import counted
 from shelfmark.data.file_threads import looked_at
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
 
@@ -78,7 +79,7 @@ class ImageFiles:
             return ""
         parts = [_group(reason, paths) for reason, paths in sorted(groups, key=lambda group: -len(group[1]))]
         pictures = len(self.pictures) + (0 if damaged_too else sum(map(len, self.damaged.values())))
-        return f"{self.folder}: {pictures:,} picture{'' if pictures == 1 else 's'}; left out: {'; '.join(parts)}"
+        return f"{self.folder}: {counted(pictures, 'picture')}; left out: {'; '.join(parts)}"
 
 
 def image_files(folder: Path) -> ImageFiles:

@@ -25,6 +25,7 @@ from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.bad_images import allowed, first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.dataset import ImageDataset
@@ -102,18 +103,17 @@ def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, t
     batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
     bad: list[BadImage] = []
     total = total or len(paths)
+    if not begun and total > _FEW_IMAGES:
+        say(f"checking {counted(total, 'image')} ...")
     with together(), image_bar("checking images", total, begun) as show:
-        if show is None and not begun and total > _FEW_IMAGES:
-            say(f"checking {total:,} images ...")
         done = 0
         for batch in batches:
             beat("checking images")
             raise_if_stopped()
             bad.extend(batch.bad)
             done += len(batch.rows) + len(batch.bad)
-            if show is not None:
-                # Every process has as many images as the main one, but for a batch.
-                show(begun + min(len(paths), done * dist.world_size()))
+            # Every process has as many images as the main one, but for a batch.
+            show(begun + min(len(paths), done * dist.world_size()))
     return sorted(one for share in dist.gather_objects(bad) for one in share)
 
 
@@ -133,7 +133,7 @@ def _report(
     bad: Sequence[BadImage], num_images: int, tables: Mapping[str, Table], data: DataOptions, file: Path
 ) -> None:
     """Lists the unreadable images in `file`; then raises or warns."""
-    what = f"{len(bad):,} of {num_images:,} images could not be read"
+    what = f"{len(bad):,} of {counted(num_images, 'image')} could not be read"
     where = _written(bad, file)
     told = f"{reasons_told(bad)}.{first_told(bad)}\n{where}"
     if data.on_bad_image == "error":

@@ -18,10 +18,14 @@ class Layout:
     """converter: a file of `data/converters/` and a function of it, as `sop.prepare_sop`.
 
     The function takes a source and a target folder. options: further options of the command line that it takes.
+    command: what is done next with the data. recipe: the shipped config that it is done by; '' where the options of
+    `Prepared` say all. No command: whoever has such data has his own.
     """
 
     converter: str
     options: tuple[str, ...] = ()
+    recipe: str = ""
+    command: str = "train"
 
     def convert(self, source: Path, out: Path, options: Mapping[str, Any]) -> Prepared:
         """Writes the annotations of `source` to `out`. options: of the command line."""
@@ -39,24 +43,26 @@ class Layout:
 
 SHOP = "shop"
 """The layout that has no converter: it is generated."""
+ANY_PHOTOGRAPHS = "grocery_pretrained"
+"""The shipped config that is a good begin for photographs of products, whatever they show."""
 _DRAWN = ("val_fraction", "seed")
 """The options of a converter that draws images or classes for validation."""
 
 LAYOUTS: Mapping[str, Layout | None] = {
-    "aliproducts": Layout("aliproducts.prepare_aliproducts"),
-    "cifar10_lt": Layout("cifar_lt.prepare_cifar10_lt", ("ratio", "seed")),
-    "cifar100_lt": Layout("cifar_lt.prepare_cifar100_lt", ("ratio", "seed")),
-    "grocery": Layout("grocery.prepare_grocery", ("seed",)),
-    "folder": Layout("folder.prepare_folder", _DRAWN),
+    "aliproducts": Layout("aliproducts.prepare_aliproducts", recipe="aliproducts_resnet50"),
+    "cifar10_lt": Layout("cifar_lt.prepare_cifar10_lt", ("ratio", "seed"), "longtail/cifar100_lt"),
+    "cifar100_lt": Layout("cifar_lt.prepare_cifar100_lt", ("ratio", "seed"), "longtail/cifar100_lt"),
+    "grocery": Layout("grocery.prepare_grocery", ("seed",), ANY_PHOTOGRAPHS),
+    "folder": Layout("folder.prepare_folder", _DRAWN, ANY_PHOTOGRAPHS),
     SHOP: None,
-    "sop": Layout("sop.prepare_sop", _DRAWN),
-    "cub": Layout("cub.prepare_cub", _DRAWN),
-    "cars196": Layout("cars196.prepare_cars196", _DRAWN),
-    "inshop": Layout("inshop.prepare_inshop", _DRAWN),
-    "inaturalist": Layout("inaturalist.prepare_inaturalist", _DRAWN),
-    "vehicleid": Layout("vehicleid.prepare_vehicleid", _DRAWN),
-    "products10k": Layout("products10k.prepare_products10k", _DRAWN),
-    "pss": Layout("pss.prepare_pss"),
-    "pss_clusters": Layout("pss_pickles.prepare_pss_clusters"),
-    "pss_features": Layout("pss_pickles.prepare_pss_features"),
+    "sop": Layout("sop.prepare_sop", _DRAWN, "retrieval/smoothap_sop"),
+    "cub": Layout("cub.prepare_cub", _DRAWN, "retrieval/fastretri_cub"),
+    "cars196": Layout("cars196.prepare_cars196", _DRAWN, "retrieval/fastretri_cars"),
+    "inshop": Layout("inshop.prepare_inshop", _DRAWN, "retrieval/fastretri_inshop"),
+    "inaturalist": Layout("inaturalist.prepare_inaturalist", _DRAWN, "retrieval/smoothap_inat"),
+    "vehicleid": Layout("vehicleid.prepare_vehicleid", _DRAWN, "retrieval/smoothap_vehicleid"),
+    "products10k": Layout("products10k.prepare_products10k", _DRAWN, ANY_PHOTOGRAPHS),
+    "pss": Layout("pss.prepare_pss", recipe="discovery/pss_inat", command="discover"),
+    "pss_clusters": Layout("pss_pickles.prepare_pss_clusters", command=""),
+    "pss_features": Layout("pss_pickles.prepare_pss_features", command="cluster fit"),
 }

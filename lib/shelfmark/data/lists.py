@@ -24,6 +24,8 @@ from shelfmark.core.log import say
 from shelfmark.core.regular_files import read_regular
 from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.core.text_safety import printable, spreadsheet_cell
+from shelfmark.core.wording import counted
+from shelfmark.data.class_map import class_key
 from shelfmark.data.identity import identities
 from shelfmark.data.near_paths import near_name
 from shelfmark.data.table import Table
@@ -46,7 +48,7 @@ def apply_lists(
     new_labels: dict[str, int] = {}
     places: dict[str, str] = {}
     for file in relabel:
-        for one, (label, place) in _relabels(file, table.num_classes).items():
+        for one, (label, place) in _relabels(file, table.num_classes, table.class_names).items():
             new_labels[one], places[one] = label, place
     for one, rows in _rows_of(table, places).items():
         labels[rows] = new_labels[one]
@@ -68,8 +70,8 @@ def read_relabels(file: Path, num_classes: int) -> dict[str, int]:
     return {one: label for one, (label, _) in _relabels(file, num_classes).items()}
 
 
-def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
-    """The new label of each image id, and the line of the file that gives it."""
+def _relabels(file: Path, num_classes: int, class_names: Sequence[str] | None = None) -> dict[str, tuple[int, str]]:
+    """The new label of each image id, and the line of the file that gives it. A name has to be that of its label."""
     found: dict[str, tuple[int, str]] = {}
     reader = csv.reader(_lines(file))
     try:
@@ -86,12 +88,31 @@ def _relabels(file: Path, num_classes: int) -> dict[str, tuple[int, str]]:
             if not (label.isdecimal() and len(label) < 20 and int(label) < num_classes):
                 wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
                 raise UserError(f"{place}: {_cut(','.join(row))!r}; {wanted}.")
+            _require_name(place, row, class_names)
             if row[0] in found and found[row[0]][0] != int(label):
                 say(f"note: {place}: {row[0]!r} has label {found[row[0]][0]} further up; this line holds, with {label}")
             found[row[0]] = int(label), place
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: no CSV: {error}.") from None
     return found
+
+
+def _require_name(place: str, row: Sequence[str], class_names: Sequence[str] | None) -> None:
+    """Raises a UserError where the third column names another class than the label."""
+    if class_names is None or len(row) < len(NAMED_HEADER) or not row[2].strip():
+        return
+    written, label, given = [class_key(_written(name)) for name in class_names], int(row[1]), class_key(row[2])
+    if written[label] != given:
+        number = f" is {written.index(given)}" if given in written else " is no class of the training annotations"
+        raise UserError(
+            f"{place}: {_cut(','.join(row))!r}: the label {label} is {class_names[label]!r}, and {row[2]!r}{number}."
+            " Correct the label or the name; without a name the label alone counts."
+        )
+
+
+def _written(name: str) -> str:
+    """A class name as a relabel list has it."""
+    return spreadsheet_cell(printable(name, one_line=True))
 
 
 def write_image_ids(file: Path, image_ids: Iterable[str]) -> None:
@@ -105,9 +126,7 @@ def write_relabels(file: Path, labels: Iterable[tuple[str, int]], names: Mapping
     rows = line_feed_writer(text)
     rows.writerow(NAMED_HEADER if names else RELABEL_HEADER)
     for image_id, label in labels:
-        rows.writerow(
-            [image_id, label, *([spreadsheet_cell(printable(names.get(label, ""), one_line=True))] if names else [])]
-        )
+        rows.writerow([image_id, label, *([_written(names.get(label, ""))] if names else [])])
     write_text(file, text.getvalue())
 
 
@@ -153,8 +172,9 @@ def _changed(table: Table, labels: np.ndarray, stays: np.ndarray) -> Table:
     changed = replace(table, labels=labels, sha256=digest.hexdigest()).take(stays)
     num_new = int((labels != table.labels)[stays].sum())
     emptied = np.flatnonzero((table.counts > 0) & (changed.counts == 0))
-    lost = f"; no image is left of {len(emptied)} classes: {', '.join(map(str, emptied[:5]))}" if len(emptied) else ""
-    say(f"data.lists: {len(table) - len(changed)} images left out, {num_new} labelled anew{lost}")
+    first = ", ".join(map(str, emptied[:5]))
+    lost = f"; no image is left of {counted(len(emptied), 'class')}: {first}" if len(emptied) else ""
+    say(f"data.lists: {counted(len(table) - len(changed), 'image')} left out, {num_new} labelled anew{lost}")
     return changed
 
 

@@ -13,6 +13,7 @@ from shelfmark.core import columns
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
+from shelfmark.core.wording import counted
 from shelfmark.data.class_map import ClassList, matched
 from shelfmark.data.identity import identities
 from shelfmark.data.table import Table
@@ -78,7 +79,8 @@ def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarr
             keeper[image], row = row, earlier
         stays[row] = False
     if not stays.all():
-        say(f"note: {int((~stays).sum()):,} images stand in several files of training annotations: each is taken once")
+        shared = counted(int((~stays).sum()), "image")
+        say(f"note: {shared} of several files of training annotations: each is taken once")
     return stays
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.wording import counted
 from shelfmark.discovery.means import means_by_label
 from shelfmark.ops.similarity import compute_dtype, dot_products
 
@@ -80,7 +81,7 @@ def calibrate(
             None,
             None,
             "at least two known classes, one of them with two images, are needed to try what is joined rightly; "
-            f"there are {int((sizes > 0).sum())} classes, {int((sizes > 1).sum())} with two images",
+            f"there are {counted(int((sizes > 0).sum()), 'class')}, {int((sizes > 1).sum())} with two images",
         )
     trials = [
         _trial(features, labels, *_held_out(labels, sizes, new_share, unlabelled_share, seed, repeat), clusters_of)

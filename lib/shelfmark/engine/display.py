@@ -77,14 +77,17 @@ class Display:
             )
 
     def end_epoch(self, mean_losses: Mapping[str, float]) -> None:
-        """Shows the epoch's mean losses; empty where no step was good."""
+        """Shows the epoch's mean losses; empty where no step was good. Its speed is that of steps of this process."""
         self.close()
         if dist.is_main():
             parts = [f"loss {mean_losses['loss']:.4f}"] if mean_losses else []
             others = {name: value for name, value in mean_losses.items() if name != "loss"}
             if len(others) > 1:
                 parts.append("(" + ", ".join(f"{name} {value:.4f}" for name, value in others.items()) + ")")
-            self._print("  ".join([*parts, self._rates(time.perf_counter())]))
+            if self._steps > self._first:
+                parts.append(self._rates(time.perf_counter()))
+            if parts:
+                self._print("  ".join(parts))
 
     def speed(self) -> dict[str, float]:
         """images_per_s and data_wait_share (0..1) of the epoch, as far as this process ran it."""

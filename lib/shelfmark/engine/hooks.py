@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.score_names import score_name
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.terminal import percent
 from shelfmark.core.together import agree
@@ -142,7 +143,8 @@ class Evaluate(Hook):
     """Scores val after an epoch, and says which epoch is the best so far.
 
     validate: () -> scores of the network. metric: the score that chooses; higher is better unless its name ends in
-    `error`. With `NO_METRIC` nothing is scored, and the latest epoch is the best.
+    `error`. With `NO_METRIC` nothing is scored, and the latest epoch is the best. ties: `first` or `last`, the epoch
+    that is the best of those with the same score.
     """
 
     name = "evaluate"
@@ -155,9 +157,10 @@ class Evaluate(Hook):
         log: MetricsLog,
         every_epochs: int,
         num_epochs: int,
+        ties: str = "first",
     ) -> None:
         self.state, self.validate, self.metric, self.log = state, validate, metric, log
-        self.every_epochs, self.num_epochs = every_epochs, num_epochs
+        self.every_epochs, self.num_epochs, self.ties = every_epochs, num_epochs, ties
 
     def epoch_ends(self, rate: float) -> None:
         progress = self.state.progress
@@ -176,9 +179,11 @@ class Evaluate(Hook):
         if improved:
             progress.best_score, progress.best_epoch = float(score), progress.epoch
         best = "  (best so far)" if improved else ""
-        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {self.metric} {percent(score)}{best}")
+        say(f"epoch {progress.epoch + 1}/{self.num_epochs}  val {score_name(self.metric)} {percent(score)}{best}")
 
     def _is_better(self, score: float, best: float) -> bool:
+        if score == best:
+            return self.ties == "last"
         return score < best if self.metric.endswith("error") else score > best
 
 

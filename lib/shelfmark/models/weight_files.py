@@ -13,7 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.log import say
 
+TRAINED = ("state_dict_ema", "state_dict", "model")
+"""Where trainings put the network in their files. The average of the weights comes first, as in timm: what timm scores
+is the average."""
 CLASSIFIER_PREFIXES = ("fc.", "head.", "classifier.")
 # Files older than PyTorch 0.4.1 have no such counters, and nothing here reads them.
 _COUNTER = "num_batches_tracked"
@@ -50,7 +54,7 @@ def mismatch(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Mismatch
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """All tensors of a file; those in groups of groups under dotted names. Of a training's file, those that stand under
-    `state_dict` or `model`.
+    one of `TRAINED`; where there are several, the first of them, and a line says so.
 
     UserError: the file is damaged, holds no tensors, or holds objects that could run code.
     """
@@ -64,15 +68,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged, or holds more than tensors, which is not loaded because it could run foreign code."
             " If you trust it, write its tensors anew with torch.save(model.state_dict(), FILE)."
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    # A model's group may hold its state_dict, or the other way round.
+    content = _trained(_trained(content, path), path)
     state = dict(_tensors(content)) if isinstance(content, Mapping) else {}
     if not state:
         raise UserError(
             f"{path} holds no state_dict: expected names and tensors, as they are or under 'state_dict' or 'model'."
         )
     return state
+
+
+def _trained(content: Any, path: Path) -> Any:
+    """The group of a training's file that holds the network; `content` itself where no group is known."""
+    groups = [key for key in TRAINED if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+    if not groups:
+        return content
+    if len(groups) > 1:
+        say(f"{path} has {' and '.join(groups)}: {groups[0]} is taken")
+    return content[groups[0]]
 
 
 def backbone_part(

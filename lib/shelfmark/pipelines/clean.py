@@ -19,6 +19,7 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say, warn
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.lists import write_image_ids, write_relabels
 from shelfmark.data.table import Table
@@ -138,7 +139,7 @@ def write_lists(cleaned: LabelFindings) -> None:
     new_labels = ((image_ids[row], int(suspects.suggested[row])) for row in renamed)
     write_relabels(cleaned.folder / "relabel.csv", new_labels, cleaned.names)
     say(f"{len(ranked)} labels judged, most suspicious first: {cleaned.folder / 'suspects.csv'}")
-    say(f"{len(listed)} images to drop: drop.txt; a new label for {len(renamed)} of them: relabel.csv")
+    say(f"{counted(len(listed), 'image')} to drop: drop.txt; a new label for {len(renamed)} of them: relabel.csv")
     if len(listed):
         say(f"look at them, edit them, then train with data.lists.drop=[{cleaned.folder / 'drop.txt'}]")
 

@@ -17,6 +17,7 @@ from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.predictions.answers import of_errors
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
@@ -99,7 +100,8 @@ def _build(content: IndexContent, out: Path, kind: str, place: Place | None) -> 
         index.store.discard()
         raise
     vectors = "" if place is None else f", its vectors to {place}"
-    say(f"index of {len(index):,} images, {index.layout.kind}, {index.layout.metric}, written to {out}{vectors}")
+    told = f"{index.layout.kind}, {index.layout.metric}, written to {out}{vectors}"
+    say(f"index of {counted(len(index), 'image')}, {told}")
     if index.promise is not None:
         say(told_promise(index, index.promise))
     return _added(content, out, index, records)
@@ -110,7 +112,7 @@ def _added(content: IndexContent, folder: Path, index: Index, records: Records) 
     if content.source.label_from is not None:
         counts = dict(zip(*np.unique(records.labels, return_counts=True)))
         for label, name in list(sorted(records.names.items()))[:_NUM_TOLD]:
-            say(f"{name} ({label}): {counts[label]:,} images")
+            say(f"{name} ({label}): {counted(counts[label], 'image')}")
     classes = {label: records.names.get(label) for label in np.unique(records.labels).tolist() if label >= 0}
     return Added(folder, layout.kind, layout.metric, len(index), len(records), classes, content.errors)
 
@@ -148,7 +150,7 @@ def _add(content: IndexContent, folder: Path, index: Index) -> Added:
     require_one_list(index, difference)
     index.add(features.features, records)
     write_index(folder, index)
-    say(f"{len(records):,} images added to {folder}, which now holds {len(index):,}")
+    say(f"{counted(len(records), 'image')} added to {folder}, which now holds {len(index):,}")
     _say_hints(index)
     return _added(content, folder, index, records)
 
@@ -181,7 +183,7 @@ def _remove(index: Index, folder: Path, ids: Sequence[str], labels: Sequence[int
     index.remove(gone)
     write_index(folder, index)
     left = f"now holds {len(index):,}" if len(index) else "is empty now: it answers nothing until images are added"
-    say(f"{int(gone.sum()):,} images removed from {folder}, which {left}")
+    say(f"{counted(int(gone.sum()), 'image')} removed from {folder}, which {left}")
     _say_hints(index)
     return index
 
@@ -217,7 +219,7 @@ def export(folder: Path, out: Path, form: str, place: Place | None = None) -> In
     require_place(out, "--out", is_folder=form == "npy")
     index = read_index(folder, place)
     export_vectors(index, out, form)
-    say(f"{len(index):,} vectors of {index.dim} dimensions written to {out}")
+    say(f"{counted(len(index), 'vector')} of {counted(index.dim, 'dimension')} written to {out}")
     if index.layout.kind == "ivf_pq":
         warn("ivf_pq keeps compressed vectors; those that were written are approximations")
     return index

@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say, warn
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table, read_test_set
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
@@ -77,7 +78,8 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
     elif log.reasons:
         guess = int(model.counts.argmax())
         named = f"{model.class_name(guess)} ({guess})" if model.class_names else str(guess)
-        warn(f"{len(log)} images could not be read; they are given the most frequent class, {named}; see {log.file}")
+        unread = counted(len(log), "image")
+        warn(f"{unread} could not be read; each is given the most frequent class, {named}; see {log.file}")
     rows = np.flatnonzero(~np.isnan(scores[:, 0])) if images else np.arange(len(table))
     return replace(predicted, topk=from_main(partial(_write, predicted, rows, topk), "report"))
 

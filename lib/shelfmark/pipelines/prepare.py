@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shelfmark.config.files import find_config
+from shelfmark.config.load import load
+from shelfmark.config.options import value_at
+from shelfmark.config.overrides import parse_override
 from shelfmark.core.destinations import require_place
 from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.data.layouts import LAYOUTS
+from shelfmark.data.layouts import LAYOUTS, SHOP
 from shelfmark.recipe import Recipe
 from shelfmark.shop import generate_shop, is_complete
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.shop.discovery_shop import write_discovery_shop
+
+_FILES = tuple(f"data.{name}" for name in ("val_json", "retrieval_json", "test_json", "test_root"))
+"""The data of a recipe that other data may lack."""
 
 
 def prepare(
@@ -25,7 +33,7 @@ def prepare(
     seed: int = 0,
     ratio: float = 100.0,
 ) -> dict[str, Any]:
-    """What was prepared, as JSON: the folder of the shop, or the files, options and notes of a layout.
+    """What was prepared, as JSON: the folder of the shop, or a layout's files, options, notes and next command.
 
     what: one of LAYOUTS. out: None takes dataset/<what>.
     """
@@ -38,8 +46,27 @@ def prepare(
         raise UserError(f"--source is missing: the folder that holds the {what} data. {layout.where()}")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
     prepared = layout.convert(source, target, options)
-    say(prepared.summary)
-    return {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
+    made = {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
+    if not layout.command:
+        say(prepared.summary)
+        return made
+    command = next_command(layout.command, layout.recipe, prepared.options)
+    say(f"{prepared.told}\nUse it with: {command}")
+    return {**made, "command": command}
+
+
+def next_command(command: str, recipe: str, options: Mapping[str, Path | str]) -> str:
+    """The command, whole, that uses what was prepared: by a shipped recipe, with the options that differ from it.
+
+    Files of the recipe that were not prepared are left out. recipe: '' for a command of flags, which options are then.
+    """
+    if not recipe:
+        return command_line(command, *(word for flag in options.items() for word in flag))
+    values = load(Recipe, find_config(Path(recipe))).config.model_dump(mode="json")
+    typed = [parse_override(f"{key}={value}") for key, value in options.items()]
+    words = [f"{one.key}={options[one.key]}" for one in typed if value_at(values, one.key) != one.value]
+    others = [key for key in _FILES if key not in options and value_at(values, key)]
+    return command_line(command, "--config", recipe, *(f"{key}=null" for key in others), *words)
 
 
 def make_data(recipe: Recipe) -> None:
@@ -69,4 +96,9 @@ def _prepare_shop(root: Path, seed: int) -> None:
         raise UserError(f"{root} is not empty and not a whole shop; give another --out, or empty it.")
     say(f"generating the shop in {root} ...")
     generate_shop(root, seed)
-    say(f"the shop is in {root}; `{command_line('train')}` trains on it")
+    say(f"the shop is in {root}; `{_trains_on_the_shop(root)}` trains on it")
+
+
+def _trains_on_the_shop(root: Path) -> str:
+    files = {f"data.{name}_json": root / f"{name}.json" for name in ("train", "val", "test", "retrieval")}
+    return next_command("train", SHOP, {"data.root": root, "data.test_root": root / "test", **files})

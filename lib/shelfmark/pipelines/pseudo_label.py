@@ -16,6 +16,7 @@ from shelfmark.core.files import unused_path, write_text
 from shelfmark.core.log import say, warn
 from shelfmark.core.text_encoding import has_other_bytes
 from shelfmark.core.together import from_main
+from shelfmark.core.wording import are, counted
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.class_map import ClassList, say_moved, with_new_behind
 from shelfmark.data.documents import annotations_json, read_document
@@ -96,7 +97,8 @@ def _write(
         document.get("groups", ()),
     )
     write_text(file, written.decode())
-    say(f"{len(confident)} of {len(predicted.table)} images are predicted with {min_confidence:g} or more: {file}")
+    images = counted(len(predicted.table), "image")
+    say(f"{len(confident)} of {images} {are(len(confident))} predicted with {min_confidence:g} or more: {file}")
     _tell_extra_root(model, predicted)
     return confident
 
@@ -140,7 +142,7 @@ def _train_document(model: TrainedModel) -> dict[str, Any]:
     if moved:
         say_moved(str(file), moved, model.classes)
     if num_new:
-        say(f"{file}: {num_new} classes are new to the checkpoint and have the numbers behind its own")
+        say(f"{file}: new to the checkpoint, with the numbers behind its own: {counted(num_new, 'class')}")
     groups = dict(zip(numbers.tolist(), table.groups or ()))
     return {
         "annotations": [_renumbered(record, numbers) for record in document["annotations"]],

@@ -268,7 +268,7 @@ def _trainer(
             BadImages(bad_images),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
-            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs),
+            Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs, recipe.eval.ties),
             checkpoint,
             frozen,
             preemption,
@@ -333,7 +333,8 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
 
     def draw() -> None:
         with working("report"):
-            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", metric=model.recipe.eval.metric)
+            scored = model.recipe.eval
+            curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", scored.metric, scored.ties)
 
     from_main(draw)
     return summary

@@ -16,6 +16,7 @@ from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.log import say
 from shelfmark.core.terminal import percent
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
@@ -92,7 +93,7 @@ def _weighed(
     save_recalibrated(model, folder / "best_model", fitted, facts)
     write_json(folder / "summary.json", {**facts, "checkpoint": model.checkpoint.folder})
     told = ", ".join(f"expert {number} {percent(weight)}" for number, weight in enumerate(weights, start=1))
-    say(f"weights by {num_images} images: {told}; written to {folder}")
+    say(f"weights by {counted(num_images, 'image')}: {told}; written to {folder}")
     return ExpertWeighing(folder, folder / "best_model", weights, fitted.stability_, fitted.equal_stability_, errors)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.predictions.submission import TopK, read_topk
 
 _MAX_WEIGHT = 1e100
@@ -62,7 +63,7 @@ def _aligned(files: Sequence[Path], read: Sequence[TopK]) -> list[tuple[np.ndarr
         row_of = {one: row for row, one in enumerate(other_ids)}
         missing = next((one for one in wanted if one not in row_of), None)
         if missing is not None or len(row_of) != len(wanted):
-            what = f"has no image {missing!r}" if missing is not None else f"has {len(row_of)} images"
+            what = f"has no image {missing!r}" if missing is not None else f"has {counted(len(row_of), 'image')}"
             raise UserError(
                 f"{file} {what}, unlike {files[0]} with its {len(wanted)}; an ensemble needs files of one test set."
             )

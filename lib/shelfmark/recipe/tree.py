@@ -162,6 +162,9 @@ class Eval(Section):
         "score that chooses best_model: a name in summary.json, such as recall@1. none: no evaluation"
         " during training, and best_model is the last model",
     )
+    ties: Literal["first", "last"] = option(
+        "first", "which of the epochs with the same best score becomes best_model: the first or the last of them"
+    )
     many: Positive = option(100, "a class with more training images than this is many-shot")
     few: Positive = option(20, "a class with fewer training images than this is few-shot")
     recall_at: tuple[Positive, ...] = option((1, 5, 10), "the values of K in Recall@K")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.score_names import score_name
 from shelfmark.reports.figures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, legend, new_figure, save, style
-from shelfmark.reports.tables import score_name
 
 Record = Mapping[str, Any]
 
@@ -24,10 +24,11 @@ _TAU_LINES: dict[str, dict[str, Any]] = {
 _MARKS_A_LINE = 8
 
 
-def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accuracy") -> None:
+def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accuracy", ties: str = "first") -> None:
     """Training loss, the chosen metric on val and the learning rate, against epochs.
 
-    records: lines of metrics.jsonl, with kind train, epoch or val, step and epoch (from 0).
+    records: lines of metrics.jsonl, with kind train, epoch or val, step and epoch (from 0). ties: the one of equal
+    scores that is marked as the best, as eval.ties.
     """
     epochs = _epochs_of(records)
     figure = new_figure(height_in=8.4)
@@ -36,7 +37,7 @@ def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accu
     _draw(loss, records, "epoch", "loss", epochs, color=BLUE, linewidth=2, marker="o", label="mean of the epoch")
     loss.set_ylabel("training loss")
     legend(loss)
-    _draw_score(score, records, metric, epochs)
+    _draw_score(score, records, metric, epochs, ties)
     _draw(rate, records, "train", "lr", epochs, color=PURPLE, linewidth=2) or _draw(
         rate, records, "epoch", "lr", epochs, color=PURPLE, linewidth=2, marker="o"
     )
@@ -96,7 +97,7 @@ def _mark_chosen(axes: Any, sweep: Sequence[Record], unmodified: Record | None, 
     axes.plot([chosen], [level], "D", color=RED, markersize=9, zorder=5, clip_on=False, label=label)
 
 
-def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Callable[[float], float]) -> None:
+def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Callable[[float], float], ties: str) -> None:
     points = _points(records, "val", metric, epochs)
     axes.set_ylabel(f"val {score_name(metric)} (%)")
     if not points:
@@ -104,7 +105,8 @@ def _draw_score(axes: Any, records: Sequence[Record], metric: str, epochs: Calla
         return
     x, y = zip(*((at, 100 * value) for at, value in points))
     axes.plot(x, y, color=GREEN, linewidth=2, marker="o", markersize=4)
-    best = int(np.argmin(y) if metric.endswith("error") else np.argmax(y))
+    is_best = np.flatnonzero(np.equal(y, min(y) if metric.endswith("error") else max(y)))
+    best = int(is_best[-1 if ties == "last" else 0])
     axes.plot(
         x[best], y[best], "D", color=RED, markersize=9, zorder=5, label=f"best: {y[best]:.1f}%, epoch {x[best]:g}"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.wording import counted
 from shelfmark.ops.calibration_metrics import Reliability
 from shelfmark.reports.figures import BLUE, FAINT, INK, new_figure, save, style
 
@@ -45,5 +46,5 @@ def _summary(found: Reliability, total: int) -> str:
     confidence, accuracy = float(found.confidence_sum.sum()) / total, int(found.num_right.sum()) / total
     return (
         f"expected calibration error {100 * (found.expected_error or 0):.1f}%\n"
-        f"mean confidence {100 * confidence:.1f}%, accuracy {100 * accuracy:.1f}%\n{total:,} images"
+        f"mean confidence {100 * confidence:.1f}%, accuracy {100 * accuracy:.1f}%\n{counted(total, 'image')}"
     )

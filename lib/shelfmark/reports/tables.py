@@ -10,29 +10,12 @@ from rich.table import Table
 
 from shelfmark.core.csv_lines import line_feed_writer
 from shelfmark.core.files import atomic_path
+from shelfmark.core.score_names import score_name
 from shelfmark.core.terminal import percent
 from shelfmark.core.text_safety import spreadsheet_cell
 
 NOT_AVAILABLE = "n/a"
 _LIMITS = ("_low", "_high")
-_NAMES = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_class_accuracy": "mean class accuracy",
-    "mean_class_error": "mean class error",
-    "many": "many-shot",
-    "medium": "medium-shot",
-    "few": "few-shot",
-    "ece": "expected calibration error",
-    "map": "mAP",
-    "map@r": "mAP@R",
-    "r_precision": "R-precision",
-    "mrr": "MRR",
-    "minp": "mINP",
-    "nmi": "NMI",
-    "roc_auc": "area under ROC",
-    "num_queries_without_positive": "queries without a positive",
-}
 
 
 def score_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -52,14 +35,6 @@ def score_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
         cells = (_with_interval(name, scores) if name in scores else "" for scores in columns.values())
         table.add_row(score_name(name), *cells)
     return table
-
-
-def score_name(name: str) -> str:
-    """The usual name of a score of summary.json: `map@r` is mAP@R."""
-    if name in _NAMES:
-        return _NAMES[name]
-    name = name.replace("recall@", "Recall@").replace("map@", "mAP@").replace("tpr@fpr=", "TPR at FPR ")
-    return name.removeprefix("num_").replace("_", " ")
 
 
 def score_text(name: str, value: float | None) -> str:

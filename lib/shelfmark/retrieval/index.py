@@ -19,6 +19,7 @@ from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
 from shelfmark.core.types import Array
+from shelfmark.core.wording import counted
 from shelfmark.retrieval.effort import EFFORT, Promise, choose_effort
 from shelfmark.retrieval.index_kinds import KINDS, PQ_CENTRES, check_room, choose_kind, parameters_for
 from shelfmark.retrieval.neighbours import Neighbours
@@ -26,7 +27,7 @@ from shelfmark.retrieval.recall import NUM_QUERIES, drawn, exact_sample
 from shelfmark.retrieval.stores import IvfStore, Layout, Place, VectorStore, new_store
 from shelfmark.retrieval.vectors import METRICS, comparable
 
-_BLOCK_ROWS = 65536
+_BLOCK_ROWS, _SHOWN = 65536, 3
 _TRAINED_PER_LIST, _FEWEST_TRAINED = 64, 65536
 _FEWEST_PER_QUERY, _QUERIES = 4, "index_queries"
 
@@ -71,14 +72,26 @@ class Records:
                 raise _taken(one, more.paths[row], self.paths[row_of[one]])
             own.add(one)
 
+    def require_one_numbering(self, more: Records) -> None:
+        """Raises a UserError, with the classes by name, if a label has another name in `more`."""
+        other = [(label, name) for label, name in more.names.items() if self.names.get(label, name) != name]
+        if not other:
+            return
+        number_of = {name: label for label, name in self.names.items()}
+        told = [
+            f"{name!r} has the number {label} there, which is {self.names[label]!r} in the index"
+            + (f" ({name!r} is {number_of[name]})" if name in number_of else "")
+            for label, name in other[:_SHOWN]
+        ]
+        raise UserError(
+            f"{counted(len(other), 'class')} of what is added cannot keep the numbers: {'; '.join(told)}."
+            " Number both by one list of classes, or add photographs by the names of their folders, with"
+            " --images DIR --label-from folder."
+        )
+
     def followed_by(self, more: Records) -> Records:
         """These records, then `more`, whose groups hold for all. UserError: a label has another name in `more`."""
-        for label, name in more.names.items():
-            if self.names.get(label, name) != name:
-                raise UserError(
-                    f"label {label} is {self.names[label]!r} in the index and {name!r} in what is added."
-                    " Both must be numbered by one list of classes."
-                )
+        self.require_one_numbering(more)
         return Records(
             Strings.joined([self.ids, more.ids]),
             np.concatenate([self.labels, more.labels]),

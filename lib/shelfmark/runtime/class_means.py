@@ -7,6 +7,7 @@ import torch
 from shelfmark.core import dist
 from shelfmark.core.log import say
 from shelfmark.core.together import together
+from shelfmark.core.wording import counted
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
 from shelfmark.models.heads.unit_rows import unit_rows
@@ -23,7 +24,7 @@ def begin_with_class_means(network: Network, recipe: Recipe, table: Table, preci
     """
     weight = network.classifier.weight
     sums = torch.zeros(weight.shape, dtype=torch.float64, device=weight.device)
-    say(f"the classifier begins with the class means of {len(table):,} training images")
+    say(f"the classifier begins with the class means of {counted(len(table), 'training image')}")
     network.eval()
     images = evaluation_pass(recipe, network, precision, assemble.image_source(recipe, table))
     with together():

@@ -12,6 +12,7 @@ import numpy as np
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.wording import are, counted
 from shelfmark.data.bad_images import first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
@@ -82,7 +83,8 @@ def told_changes(division: Division, before: Mapping[str, str], earlier: Path) -
     """What came and went since the division in the folder `earlier`."""
     now = set(division.pictures)
     came, went = len(now - before.keys()), len(before.keys() - now)
-    changes = [f"{came:,} pictures are new"] * bool(came) + [f"{went:,} are gone"] * bool(went)
+    new, gone = f"{counted(came, 'picture')} {are(came)} new", f"{went:,} {are(went)} gone"
+    changes = [new] * bool(came) + [gone] * bool(went)
     where = " and ".join(changes) or "the annotations differ"
     kept = "; pictures that were there stay in their part" if division.is_drawn else ""
     return f"since {earlier}: {where}{kept}"
@@ -125,7 +127,7 @@ def _tell(division: Division, notes: list[str]) -> None:
     folders, counts = division.folders, division.counts
     how = "drawn" if division.is_drawn else "as the folders say"
     say(
-        f"{folders.source}: {len(division.pictures):,} pictures of {len(counts):,} classes,"
+        f"{folders.source}: {counted(len(division.pictures), 'picture')} of {counted(len(counts), 'class')},"
         f" {len(folders.train):,} to train on, {len(folders.val):,} to validate ({how})"
     )
     validated = set(folders.val.values())
@@ -134,5 +136,4 @@ def _tell(division: Division, notes: list[str]) -> None:
     for warning in folders.warnings:
         warn(warning)
     if bad := division.unreadable:
-        pictures = "picture" if len(bad) == 1 else "pictures"
-        warn(f"{len(bad):,} {pictures} cannot be read, left out ({reasons_told(bad)}):{first_told(bad)}")
+        warn(f"{counted(len(bad), 'picture')} cannot be read, left out ({reasons_told(bad)}):{first_told(bad)}")

@@ -18,6 +18,7 @@ from shelfmark.core import dist
 from shelfmark.core.cores import num_cores
 from shelfmark.core.door import command_line
 from shelfmark.core.text_safety import printable
+from shelfmark.core.wording import counted
 from shelfmark.data.real_roots import folders_behind_links
 from shelfmark.data.sources import FileSource
 from shelfmark.models.options import PRETRAINED
@@ -157,8 +158,9 @@ def _data(home: ImageHome, run: str, division: Division) -> list[Choice]:
 
 def _text(home: ImageHome, run: str, division: Division, choices: Sequence[Choice], base: str = "") -> str:
     file, counts = home.recipe_of(run), division.counts
+    images, classes = counted(sum(counts), "training image"), counted(len(counts), "class")
     header = printable(
-        f"{sum(counts):,} training images of {len(counts):,} classes, {min(counts):,} to {max(counts):,} of each.\n"
+        f"{images} of {classes}, {min(counts):,} to {max(counts):,} of each.\n"
         f"Written by `shelfmark train --images`, to be edited: the same command takes this file as it stands, and so"
         f" does `{command_line('train', '--config', file)}`. What it does not say is a default: docs/options.md."
     )

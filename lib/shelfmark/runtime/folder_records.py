@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.data.class_map import class_key
 from shelfmark.retrieval.index import Records, there_already
 
@@ -51,8 +52,8 @@ def folder_labels(
     loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(names):
         raise UserError(
-            f"--label-from folder: {folder} has {len(loose)} photographs outside any class folder, such as {loose[0]},"
-            " and others in folders. Put each in the folder of its class, or give the class with --label."
+            f"--label-from folder: {folder} has {counted(len(loose), 'photograph')} outside any class folder, such as"
+            f" {loose[0]}, and others in folders. Put each in the folder of its class, or give the class with --label."
         )
     own = Path(os.path.abspath(folder)).name
     classes = [own if loose else name.split("/", 1)[0] for name in names]

@@ -183,7 +183,9 @@ def _require_fit(model: TrainedModel, source: Source, table: Table, index: Index
     if index is not None:
         require_one_list(index, _difference(model, table))
     records = _records(model, source, table, np.arange(len(table)), index)
-    (_NO_RECORDS if index is None else index.records).require_new(records)
+    present = _NO_RECORDS if index is None else index.records
+    present.require_new(records)
+    present.require_one_numbering(records)
 
 
 def _stored(model: TrainedModel, folder: Path) -> Embeddings:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,8 @@ Mode = Literal["resume", "finetune"]
 
 AUTO = Path("auto")
 """In place of a checkpoint: the newest one of the run that the recipe names."""
+_BEGINNING, _METRICS = ("config.yaml", "environment.json", "tensorboard"), "metrics.jsonl"
+"""What a run writes before its first step; the metrics are empty then."""
 SMALL_RUNS = ("--smoke", "--dry-run")
 
 
@@ -155,7 +159,7 @@ def require_run_place(start: RunStart, log_root: Path) -> None:
 def run_folder(start: RunStart, log_root: Path, checkpoint_bytes: int = 0, num_checkpoints: int = 1) -> Iterator[Path]:
     """Locks and yields the run's folder: the resumed one, or a new one, numbered if its name exists.
 
-    Enter it after everything that can fail on wrong input, so that an error leaves no folder. checkpoint_bytes: of one
+    A new folder is removed again if a UserError ends the run before it has a result. checkpoint_bytes: of one
     checkpoint. num_checkpoints: how many will stand there at the end. UserError: another process trains there, or the
     disk has no room for the checkpoints.
     """
@@ -170,13 +174,29 @@ def run_folder(start: RunStart, log_root: Path, checkpoint_bytes: int = 0, num_c
             if folder != start.folder:
                 opened.callback(remove_empty, [folder])
             opened.enter_context(folder_lock(folder, "training"))
-            opened.callback(remove_empty, make_folders(folder))
+            made = make_folders(folder)
+            opened.callback(remove_empty, made)
+            if made or folder != start.folder:
+                opened.push(partial(_take_back, folder))
             _require_unchanged(start)
             _require_places(folder)
             _put_in_place_of_last(start)
             return folder
 
         yield from_main(begin)
+
+
+def _take_back(folder: Path, kind: object, error: BaseException | None, trace: object) -> None:
+    """Empties the folder of a run that was refused, unless it has more than how the run was begun."""
+    if isinstance(error, UserError) and not any(_is_result(path, folder) for path in folder.rglob("*")):
+        for path in folder.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_result(path: Path, folder: Path) -> bool:
+    if path.is_dir() or path.relative_to(folder).parts[0] in _BEGINNING:
+        return False
+    return path.name != _METRICS or path.stat().st_size > 0
 
 
 def _num_more(folder: Path | None, num_checkpoints: int) -> int:

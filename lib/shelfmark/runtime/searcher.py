@@ -14,6 +14,7 @@ import numpy as np
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.wording import counted
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import read_index
@@ -30,7 +31,8 @@ def require_images(searcher: Searcher, folder: Path, k: int) -> None:
         raise UserError(f"{folder} is empty: all its images were removed. Add some with `shelfmark index add`.")
     if searcher.num_searched < k:
         fitting = "" if searcher.among is None else " that fit --where"
-        say(f"note: {folder} has {searcher.num_searched} images{fitting}, fewer than --k {k}; all of them are compared")
+        told = counted(searcher.num_searched, "image")
+        say(f"note: {folder} has {told}{fitting}, fewer than --k {k}; all of them are compared")
 
 
 @dataclass(frozen=True, eq=False)

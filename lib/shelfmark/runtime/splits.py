@@ -8,6 +8,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.wording import counted
 from shelfmark.data.class_map import ClassList, class_numbers, matched
 from shelfmark.data.holdout import hold_out, leaked_rows
 from shelfmark.data.open_set import without_classes
@@ -64,11 +65,11 @@ def read_splits(recipe: Recipe, small: bool = False) -> Splits:
         train, val = _without_leak(recipe, train, val)
         warn(
             f"{num_leaked} of the validation images are training images too, so their score would mean nothing:"
-            f" a part of them is held out of training, and {len(val)} images are left for validation"
+            f" a part of them is held out of training, and {counted(len(val), 'image')} are left for validation"
         )
     tables = {"training": train, "validation": val, "retrieval": retrieval}
     told = ", ".join(f"{len(table)} {name}" for name, table in tables.items() if table is not None)
-    say(f"data: {told} images, {train.num_classes} classes")
+    say(f"data: {told} images, {counted(train.num_classes, 'class')}")
     if small:
         val, retrieval = (
             None if table is None else two_batches(table, recipe.eval.batch_size) for table in (val, retrieval)

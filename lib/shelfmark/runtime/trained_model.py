@@ -15,6 +15,7 @@ from shelfmark.core import dist
 from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.wording import counted
 from shelfmark.data.class_map import ClassList
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
@@ -107,8 +108,8 @@ def _require_its_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:
     num_classes, asked = checkpoint.manifest["num_classes"], recipe.data.num_classes
     if asked not in (0, num_classes):
         raise UserError(
-            f"data.num_classes={asked}, but the model in {checkpoint.folder} has {num_classes} classes, and a trained"
-            " model keeps its classes. Leave data.num_classes out; other classes need another training."
+            f"data.num_classes={asked}, but the model in {checkpoint.folder} has {counted(num_classes, 'class')}, and a"
+            " trained model keeps its classes. Leave data.num_classes out; other classes need another training."
         )
 
 
@@ -141,7 +142,7 @@ def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _told(manifest: dict[str, Any]) -> str:
     steps = [_step_told(step) for step in recalibrations(manifest)]
-    told = f"step {manifest['step']}, {manifest['num_classes']} classes"
+    told = f"step {manifest['step']}, {counted(manifest['num_classes'], 'class')}"
     return f"{told}, {', then '.join(steps)}" if steps else told
 
 

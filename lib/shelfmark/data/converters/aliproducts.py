@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
@@ -92,8 +93,8 @@ def _encoded(part: _Part, num_classes: int) -> bytes:
 
 
 def _content(part: _Part, num_classes: int) -> str:
-    images = f"{len(part.image_ids):,} images"
-    return images if part.name == "test" else f"{images} in {len(part.labels):,} of {num_classes:,} classes"
+    images = counted(len(part.image_ids), "image")
+    return images if part.name == "test" else f"{images} in {len(part.labels):,} of {counted(num_classes, 'class')}"
 
 
 def _notes(source: Path, names: list[str], num_classes: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.wording import counted
 from shelfmark.data.converters.cifar_files import HOME_PAGE, read_cifar
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json
@@ -118,4 +119,5 @@ def _is_there(path: Path, rgb: np.ndarray) -> bool:
 
 def _content(labels: np.ndarray, num_classes: int) -> str:
     counts = np.bincount(labels, minlength=num_classes)
-    return f"{len(labels):,} images in {np.count_nonzero(counts)} classes, {counts.min()} to {counts.max()} in each"
+    classes = counted(int(np.count_nonzero(counts)), "class")
+    return f"{counted(len(labels), 'image')} in {classes}, {counts.min()} to {counts.max()} in each"

@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.wording import counted
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
 from shelfmark.data.converters.earlier_folder import EarlierFolder
 from shelfmark.data.converters.prepared import Prepared, existing_folder
@@ -91,9 +92,9 @@ def divided(
     known = {stands_for[path]: part for path, part in (earlier or {}).items() if path in stands_for}
     drawn = _drawn(folders.train, sorted(set(stands_for.values())), known, val_fraction, seed)
     if not drawn:
-        classes = len(folders.class_names)
+        images, classes = counted(len(folders.train), "image"), counted(len(folders.class_names), "class")
         raise UserError(
-            f"{len(folders.train)} images in {classes} classes give no image to val at --val-fraction"
+            f"{images} in {classes} give no image to val at --val-fraction"
             f" {val_fraction}: each class keeps one for training. Raise it, or add images."
         )
     train = {path: name for path, name in folders.train.items() if stands_for[path] not in drawn}
@@ -139,9 +140,9 @@ def _encoded(part: Mapping[str, str], labels: Mapping[str, int]) -> bytes:
 
 def _size(folders: ClassFolders, stem: str) -> str:
     if stem == "test":
-        return f"{len(folders.test) + len(folders.unlabelled_test):,} images"
+        return counted(len(folders.test) + len(folders.unlabelled_test), "image")
     part = {"train": folders.train, "val": folders.val, "test_labelled": folders.test}[stem]
-    return f"{len(part):,} images in {len(set(part.values())):,} classes"
+    return f"{counted(len(part), 'image')} in {counted(len(set(part.values())), 'class')}"
 
 
 def unvalidated_note(names: Sequence[str]) -> list[str]:
@@ -150,7 +151,7 @@ def unvalidated_note(names: Sequence[str]) -> list[str]:
         return []
     more = ", ..." if len(names) > _NUM_SHOWN else ""
     return [
-        f"{len(names):,} classes have too few images to give one to val, so they are trained and never scored:"
+        f"{counted(len(names), 'class')} with too few images to give one to val, trained and never scored therefore:"
         f" {', '.join(names[:_NUM_SHOWN])}{more}"
     ]
 

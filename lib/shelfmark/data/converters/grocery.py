@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.wording import counted
 from shelfmark.data.converters.pictures import list_lines, role_record
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
@@ -154,12 +155,13 @@ def _record(photograph: _Photograph) -> dict[str, object]:
 
 def _content(records: list[dict[str, object]], stem: str) -> str:
     if stem == "test":
-        return f"{len(records):,} images without labels"
+        return f"{counted(len(records), 'image')} without labels"
     if stem == "discovery":
         count = Counter(record["role"] for record in records)
-        return f"{count['labelled']:,} labelled images, {count['unlabelled']:,} unlabelled, {count['test']:,} test"
+        labelled = counted(count["labelled"], "labelled image")
+        return f"{labelled}, {count['unlabelled']:,} unlabelled, {count['test']:,} test"
     classes = len({record["category_id"] for record in records})
-    return f"{len(records):,} images in {classes} classes"
+    return f"{counted(len(records), 'image')} in {counted(classes, 'class')}"
 
 
 def _link(pictures: Iterable[str], base: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.wording import counted
 
 NUM_SHOWN = 20
 
@@ -83,11 +84,11 @@ def count_notes(parts: Mapping[str, Sequence[Picture]], published: Mapping[str, 
         images = len(parts[name])
         classes = len({picture.name for picture in parts[name]})
         if classes != expected.classes or (expected.images is not None and images != expected.images):
-            size = f"{expected.classes:,} classes"
-            size = size if expected.images is None else f"{expected.images:,} images in {size}"
+            size = counted(expected.classes, "class")
+            size = size if expected.images is None else f"{counted(expected.images, 'image')} in {size}"
             yield (
-                f"{name}: expected {size}, as published, but found {images:,} images in {classes:,} classes;"
-                " scores on another set cannot be compared with published ones."
+                f"{name}: expected {size}, as published, but found {counted(images, 'image')} in"
+                f" {counted(classes, 'class')}; scores on another set cannot be compared with published ones."
             )
 
 

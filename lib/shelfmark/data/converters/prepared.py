@@ -29,13 +29,18 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
     @property
-    def summary(self) -> str:
-        """The lines to print: files, notes, and the options to copy."""
+    def told(self) -> str:
+        """The lines to print on what was made: files, notes and warnings."""
         lines = [f"wrote {path}: {content}" for path, content in self.files.items()]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+    @property
+    def summary(self) -> str:
+        """As `told`, with the options to copy."""
         options = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in self.options.items())
-        return "\n".join([*lines, f"Use it with: {options}"])
+        return f"{self.told}\nUse it with: {options}"
 
 
 def existing_folder(source: Path) -> Path:

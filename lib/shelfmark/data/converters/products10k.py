@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.data.converters.pictures import (
     NUM_SHOWN,
     Counts,
@@ -77,7 +78,7 @@ def prepare_products10k(source: Path, out: Path, val_fraction: float = 0.2, seed
     options |= {f"data.{part}_json": out / f"{part}.json" for part in ("train", "val")}
     if test is not None:
         contents["test"] = image_list_json(test.names)
-        told["test"] = f"{len(test.names):,} images without labels"
+        told["test"] = f"{counted(len(test.names), 'image')} without labels"
         options |= {"data.test_json": out / "test.json", "data.test_root": base / test.folder}
         if test.pictures:
             search = _search(test.pictures, published)
@@ -146,7 +147,7 @@ def _require_known(test: _Test | None, names: Sequence[str], base: Path) -> None
     unknown = sorted({picture.name for picture in test.pictures} - set(names)) if test else []
     if unknown:
         raise UserError(
-            f"{base}: the test list has {len(unknown)} classes that train.csv has no image of:"
+            f"{base}: the test list has {counted(len(unknown), 'class')} that train.csv has no image of:"
             f" {', '.join(unknown[:NUM_SHOWN])}. The lists do not belong together. {WHERE}"
         )
 
@@ -161,7 +162,7 @@ def _records(pictures: Sequence[Picture], labels: Mapping[str, int]) -> Iterator
 
 
 def _content(pictures: Sequence[Picture]) -> str:
-    return f"{len(pictures):,} images in {len({picture.name for picture in pictures}):,} classes"
+    return f"{counted(len(pictures), 'image')} in {counted(len({picture.name for picture in pictures}), 'class')}"
 
 
 def _notes(train: Sequence[Picture], test: _Test | None, out: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.data.converters.inaturalist import PICTURES, species_pictures
 from shelfmark.data.converters.pictures import (
     NUM_SHOWN,
@@ -72,8 +73,8 @@ def prepare_pss(source: Path, out: Path) -> Prepared:
     told = ", ".join(f"{len(pictures):,} of {part}" for part, pictures in parts.items())
     return Prepared(
         files={
-            file: f"{len(everything):,} images in {len(names):,} classes: {told}",
-            test: f"{len(parts[TEST]):,} images, each searched among all the others",
+            file: f"{counted(len(everything), 'image')} in {counted(len(names), 'class')}: {told}",
+            test: f"{counted(len(parts[TEST]), 'image')}, each searched among all the others",
         },
         options={"data.root": base, "discovery.annotations": file},
         notes=(*count_notes(parts, PUBLISHED), *_notes(parts)),
@@ -140,4 +141,3 @@ def _notes(parts: Mapping[str, Sequence[Picture]]) -> Iterator[str]:
     unknown = {picture.name for picture in parts[KNOWN]} - {picture.name for picture in parts[LABELLED]}
     if unknown:
         yield f"{KNOWN}: {len(unknown):,} of its classes have no labelled image, so they count as new ones."
-    yield "the rounds: shelfmark discover --config configs/discovery/pss_inat.yaml with the options below."

@@ -61,7 +61,8 @@ def prepare_pss_features(source: Path, out: Path) -> Prepared:
     notes = ["the labels are numbers of this pickle alone: another one's may mean other classes."]
     if (content.labels != content.further_labels).any():
         notes.append("its two rows of labels differ; the embeddings have the first.")
-    return Prepared(files, {"--features": next(iter(files))}, tuple(notes))
+    options: dict[str, Path | str] = {"--embeddings": next(iter(files)), "--out": "log/clusterer"}
+    return Prepared(files, options, tuple(notes))
 
 
 def prepare_pss_clusters(source: Path, out: Path) -> Prepared:

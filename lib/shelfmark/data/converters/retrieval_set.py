@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
 from shelfmark.data.converters.class_disjoint import hold_out_classes
 from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, class_groups, class_names, require_pictures
 from shelfmark.data.converters.prepared import Prepared, write_new
@@ -38,8 +39,8 @@ class Search:
         """The content of the file, in words."""
         classes = f"{len({picture.name for picture in self.pictures}):,} classes"
         if self.is_query is None or self.is_gallery is None:
-            return f"{len(self.pictures):,} images in {classes}, each searched among all the others"
-        return f"{sum(self.is_query):,} queries, {sum(self.is_gallery):,} gallery images in {classes}"
+            return f"{counted(len(self.pictures), 'image')} in {classes}, each searched among all the others"
+        return f"{counted(sum(self.is_query), 'query')}, {counted(sum(self.is_gallery), 'gallery image')} in {classes}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _search(search: Search) -> bytes:
 
 
 def _content(pictures: Sequence[Picture]) -> str:
-    return f"{len(pictures):,} images in {len({picture.name for picture in pictures}):,} classes"
+    return f"{counted(len(pictures), 'image')} in {counted(len({picture.name for picture in pictures}), 'class')}"
 
 
 def _options(dataset: RetrievalSet, files: Mapping[str, Path]) -> dict[str, Path | str]:

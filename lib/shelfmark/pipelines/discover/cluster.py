@@ -10,6 +10,7 @@ from torch import Tensor
 from shelfmark.core import dist
 from shelfmark.core.files import write_json
 from shelfmark.core.log import say
+from shelfmark.core.wording import counted
 from shelfmark.discovery.clusterers import Clusters, LanderClusterer, read_clusterer
 from shelfmark.discovery.whitening import load_whitening, whiten_features
 from shelfmark.pipelines.discover.files import ClustersFile, RunFiles, write_arrays
@@ -25,7 +26,7 @@ def cluster(run: RunFiles, number: int, recipe: Recipe) -> None:
     found = clusters_of_round(run, number, recipe, features)
     write_arrays(run.clusters(number), ClustersFile(embeddings.rows[pool], found.labels.numpy(), found.density.numpy()))
     write_json(run.stage(number, "clusters") / "record.json", found.record)
-    say(f"{len(features)} unlabelled images in {found.num_clusters} clusters")
+    say(f"{counted(len(features), 'unlabelled image')} in {counted(found.num_clusters, 'cluster')}")
 
 
 def clusters_of_round(run: RunFiles, number: int, recipe: Recipe, features: Tensor) -> Clusters:

@@ -14,6 +14,7 @@ import torch
 
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
+from shelfmark.core.score_names import score_name
 from shelfmark.data.identity import image_numbers
 from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
@@ -23,7 +24,7 @@ from shelfmark.pipelines.discover.shown import discovered_round
 from shelfmark.reports.cluster_plots import cluster_sizes
 from shelfmark.reports.html_page import write_page
 from shelfmark.reports.round_page import page_of
-from shelfmark.reports.tables import score_name, score_text
+from shelfmark.reports.tables import score_text
 from shelfmark.retrieval.query_gallery import QueryGallery
 
 SCORED_SETS: tuple[Literal["val", "test"], ...] = ("val", "test")

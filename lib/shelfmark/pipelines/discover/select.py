@@ -14,6 +14,7 @@ from shelfmark.core.files import write_json
 from shelfmark.core.log import say
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.terminal import percent
+from shelfmark.core.wording import counted
 from shelfmark.discovery.clusterers import Clusters
 from shelfmark.discovery.known import JoinRule, known_means
 from shelfmark.discovery.rules import density_rule, join_rule, selected_labels
@@ -52,8 +53,8 @@ def select(run: RunFiles, number: int, recipe: Recipe) -> None:
     num_new = len(np.unique(selection.labels[selection.labels >= num_known]))
     num_joined = int(((selection.labels >= 0) & (selection.labels < num_known)).sum())
     say(
-        f"{int(selection.is_selected.sum())} of {len(selection.rows)} unlabelled images selected:"
-        f" {num_new} new classes, {num_joined} images of known ones"
+        f"{int(selection.is_selected.sum())} of {counted(len(selection.rows), 'unlabelled image')} selected:"
+        f" {counted(num_new, 'new class')}, {counted(num_joined, 'image')} of known ones"
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.table import Table
 from shelfmark.discovery.clusterers.fitted import learns_on_val
@@ -116,8 +117,8 @@ def require_val_where_used(recipe: Recipe, sets: SetsFile) -> None:
 def tell_sets(sets: SetsFile) -> None:
     images, val = sets.images, "kept apart of the labelled" if sets.val_is_carved else "of role val"
     say(
-        f"sets: {images['labelled']} labelled images of {len(sets.known_classes)} known classes,"
-        f" {images['unlabelled']} unlabelled, {images['val']} val of {len(sets.val_classes)} classes {val},"
+        f"sets: {counted(images['labelled'], 'labelled image')} of {counted(len(sets.known_classes), 'known class')},"
+        f" {images['unlabelled']} unlabelled, {images['val']} val of {counted(len(sets.val_classes), 'class')} {val},"
         f" {images['test']} test"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shelfmark.core.wording import counted
 from shelfmark.pipelines.discover.findings import RoundFindings
 from shelfmark.reports.html_page import ShownPicture, ShownProduct
 from shelfmark.reports.round_page import DiscoveredRound
@@ -52,7 +53,7 @@ def _product(findings: RoundFindings, place: int) -> ShownProduct:
 def _facts(findings: RoundFindings, place: int) -> Iterable[str]:
     products = findings.products
     rows, cluster, size = products.rows[place], int(products.clusters[place]), int(products.cluster_sizes[place])
-    images = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
+    images = counted(len(rows), "image")
     yield f"{images} of the cluster's {size:,}" if size > len(rows) else images
     margin = f", margin {products.margin[place]:.2f}" if products.is_new[place] else ""
     yield f"density {products.density[place]:.2f}{margin}"

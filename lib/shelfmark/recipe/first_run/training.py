@@ -18,6 +18,9 @@ LEAST_BUDGET_S, BUDGET_S_PER_IMAGE = 10.0, 0.15
 MOST_BUDGET_S = 900.0
 """The longest training that is chosen: the more pictures, the longer one waits. Who has more time sets
 train.num_epochs."""
+_WHY_BUDGET = (
+    f"{LEAST_BUDGET_S:g} s and {BUDGET_S_PER_IMAGE:g} s for each training image, {MOST_BUDGET_S / 60:g} min at most"
+)
 MIN_TUNING_EPOCHS = 2
 TUNING_EPOCHS = ((5000, 8), (50_000, 5), (math.inf, 3))
 """Training images up to a number, and the epochs of the whole network that are worth their time."""
@@ -92,11 +95,11 @@ def _length(facts: Facts, steps: int, speed: Speed) -> _Length:
     epoch_s = _image_s(facts, 1, speed)
     wanted = _tuning_epochs(facts)
     tuning = min(wanted, int(_budget_s(facts) / epoch_s))
+    may_take = f"may take {duration(_budget_s(facts))} ({_WHY_BUDGET})"
     if tuning < MIN_TUNING_EPOCHS:
-        return _Length(
-            head, 0, f"all of the classifier, since one of the whole network would take {duration(epoch_s)} here"
-        )
-    limit = "" if tuning == wanted else f", no more, since one takes {duration(epoch_s)} here"
+        why = f"all of the classifier; {MIN_TUNING_EPOCHS} of the whole network, which are the least, {may_take}, and"
+        return _Length(head, 0, f"{why} one takes {duration(epoch_s)} here")
+    limit = "" if tuning == wanted else f"; these {may_take}, and one takes {duration(epoch_s)} here"
     why = f"{head} of the classifier, which take seconds, and {tuning} of the whole network{limit}"
     return _Length(head, tuning, why)
 
@@ -139,11 +142,11 @@ def _evaluation(facts: Facts, plan: Sequence[Choice]) -> list[Choice]:
     if facts.num_train < _FEW:
         stages: list[dict[str, Any]] = next((one.value for one in plan if one.option == "train.stages"), [])
         epochs = next(one.value for one in plan if one.option == "train.num_epochs")
-        # Of equal scores the first counts, so none is taken before the classifier has learned all that it will.
         every = stages[0]["from_epoch"] if stages else epochs
         why_every = "so few images cannot tell neighbouring epochs apart"
     return [
         Choice("eval.metric", score, why),
+        Choice("eval.ties", "last", "of equal scores the model counts that has learned for longer"),
         Choice("eval.every_epochs", every, why_every),
         Choice("train.checkpoint_every_epochs", min(5, every)),
     ]
