@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-import venv
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from hostile_requests import drawn, sent
 from measuring import GROCERY, add_out, made_by, verdict, version_of, write_page
+from peer_environment import python_with
 from serve_load import Client, Counts, closed_loop, open_loop
 
 from shelfmark.export import predict
@@ -197,7 +197,11 @@ class Bench:
     @contextmanager
     def peer(self) -> Iterator[int]:
         """The port of LitServe."""
-        command = [str(self._peer_python()), str(ROOT / "benchmarks" / "peer_litserve.py"), str(self.model)]
+        command = [
+            str(python_with(PEER, self.work / "peer_environment")),
+            str(ROOT / "benchmarks" / "peer_litserve.py"),
+            str(self.model),
+        ]
         with self._server(command, "/health", {}) as port:
             yield port
 
@@ -311,18 +315,6 @@ class Bench:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment, cwd=self.work)
         if done.returncode:
             sys.exit(f"error: `shelfmark {words[0]}` ended with {done.returncode}; all that it said is in {said}.")
-
-    def _peer_python(self) -> Path:
-        """An environment that has the peer, and borrows all else from this Python's."""
-        folder = self.work / "peer_environment"
-        python = folder / "bin" / "python"
-        if not (folder / "installed").is_file():
-            venv.create(folder, with_pip=True, clear=True)
-            (packages,) = folder.glob("lib/python*/site-packages")
-            (packages / "borrowed.pth").write_text("\n".join(one for one in sys.path if "site-packages" in one))
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", PEER], check=True)
-            (folder / "installed").touch()
-        return python
 
 
 def tree_bytes(pid: int) -> int:

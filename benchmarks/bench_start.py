@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import first_hour_folders
 from measuring import GROCERY, add_out, made_by, verdict, version_of, write_page
+from peer_environment import python_with
 
 from shelfmark.core.files import read_json, write_json
 
@@ -172,7 +172,11 @@ class Bench:
         found = self.work / f"peer_{seed}_scores.json"
         data, size_px = self._grocery(), _size_px(ROOT / "configs" / f"{CONFIGS['whole']}.yaml")
         words = [str(data), str(seed), str(size_px), str(seconds), str(found)]
-        command = [str(self._peer_python()), str(ROOT / "benchmarks" / "peer_fastai.py"), *words]
+        command = [
+            str(python_with(PEER, self.work / "peer_environment")),
+            str(ROOT / "benchmarks" / "peer_fastai.py"),
+            *words,
+        ]
         wall_s, processor_s = self._run(command, f"peer_{seed}")
         scores = read_json(found)
         return Result(wall_s, processor_s, scores["top1"], told=f"{scores['epochs']} epochs; {scores['told']}")
@@ -185,19 +189,6 @@ class Bench:
         if not (data / "train.json").is_file():
             self._run(_shelfmark("prepare", "grocery", "--source", str(self.source), "--out", str(data)), "prepare")
         return data
-
-    def _peer_python(self) -> Path:
-        """An environment that has the peer, and borrows all else from this Python's."""
-        folder = self.work / "peer_environment"
-        python = folder / "bin" / "python"
-        if not (folder / "installed").is_file():
-            venv.create(folder, with_pip=True, clear=True)
-            (packages,) = folder.glob("lib/python*/site-packages")
-            (packages / "borrowed.pth").write_text("\n".join(one for one in sys.path if "site-packages" in one))
-            installer = [str(python), "-m", "pip"]
-            subprocess.run([*installer, "install", "--quiet", PEER], check=True)
-            (folder / "installed").touch()
-        return python
 
     def _run(self, command: Sequence[str], name: str, where: Path | None = None) -> tuple[float, float]:
         """Runs the command; seconds by the clock, and of the processor over all processes."""

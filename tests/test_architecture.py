@@ -370,13 +370,13 @@ def test_every_imported_package_is_a_declared_dependency():
     for one in imports_of(SOURCE):
         top = one.target.partition(".")[0]
         if top != PACKAGE and top not in sys.stdlib_module_names:
-            names = {name.lower() for name in (BROUGHT_BY.get(top), *distributions.get(top, (top,))) if name}
+            names = {_canonical(name) for name in (BROUGHT_BY.get(top), *distributions.get(top, (top,))) if name}
             assert names & declared, one.breaks("is no dependency in pyproject.toml")
 
 
 def test_the_page_of_dependencies_has_a_row_for_each():
     rows = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines()
-    named = {row.split("|")[1].strip().strip("`") for row in rows if row.startswith("| ")}
+    named = {_canonical(row.split("|")[1].strip().strip("`")) for row in rows if row.startswith("| ")}
     assert _declared_dependencies() <= named
 
 
@@ -400,7 +400,12 @@ def build(folder: Path, files: dict[str, str]) -> Path:
 def _declared_dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
-    return {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
+    return {_canonical(re.split(r"[^A-Za-z0-9_-]", line)[0]) for line in [*project["dependencies"], *extras]}
+
+
+def _canonical(name: str) -> str:
+    """A distribution's name as package indexes compare it (PEP 503)."""
+    return name.lower().replace("_", "-")
 
 
 @cache
