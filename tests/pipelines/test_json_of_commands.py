@@ -19,7 +19,10 @@ from shelfmark.cli.commands import COMMANDS
 from shelfmark.core import log
 from shelfmark.pipelines.discover.assign import Assignment
 
-OPEN = {"scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds", "parity", "allowed"}
+OPEN = {
+    *("scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"),
+    *("parity", "allowed"),
+}
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]
 PHOTOS = ["--images", "pictures/spoilt"]

@@ -119,7 +119,13 @@ class Predictor:
                 **self._candidate(members[0], float(chances[members[0]])),
                 "rule": decision["rule"],
             }
-        answer = {"kind": decision["kind"], "class": None, "name": None, "score": None, "rule": decision["rule"]}
+        answer = {
+            "kind": decision["kind"],
+            "class": None,
+            "name": None,
+            "score": None,
+            "rule": decision["rule"] or None,
+        }
         if decision["kind"] == "unknown":
             return {**answer, "reason": decision["reason"]}
         more = {"classes": members, "names": [self._name(label) for label in members]}
@@ -139,16 +145,15 @@ class Predictor:
 
 
 def needs_index(thresholds: Mapping[str, Any]) -> bool:
-    """Whether a rule asks for a score that the classifier alone does not give."""
-    return any(one["score"] not in ("softmax", "energy") for rule in thresholds["rules"] for one in rule["conditions"])
+    """Whether the rules rank products by an index, or ask for a score that the classifier alone does not give."""
+    return thresholds.get("index_sha256") is not None or any(
+        one["score"] not in ("softmax", "energy") for rule in thresholds["rules"] for one in rule["conditions"]
+    )
 
 
 def promised(thresholds: Mapping[str, Any]) -> dict[str, Any]:
     """What thresholds promise, as an answer has it."""
-    coverage = (thresholds.get("bound") or {}).get("coverage")
-    return {name: thresholds.get(name) for name in ("max_wrong", "confidence", "max_false_accept")} | {
-        "coverage": coverage
-    }
+    return {name: thresholds.get(name) for name in ("max_wrong", "confidence", "max_false_accept", "coverage")}
 
 
 def decide(thresholds: Mapping[str, Any], chances: np.ndarray, energy: float) -> dict[str, Any]:
