@@ -428,7 +428,7 @@ def compared(
     found = np.take_along_axis(logits, expected["classes"].astype(np.int64), axis=1)
     chances = np.exp(found - log_sum(logits)[:, None])
     before = np.exp(expected["logits"] - expected["log_sum"][:, None])
-    recalls = [_recall_at_1(one, labels) for one in (expected["embedding"], embedding)]
+    before_recall, recall = (_recall_at_1(one, labels) for one in (expected["embedding"], embedding))
     return {
         "pictures": len(logits),
         "top1_agreement": float(np.mean(is_number & (logits.argmax(axis=1) == expected["classes"][:, 0]))),
@@ -437,9 +437,9 @@ def compared(
         "logits_relative": _largest(found, expected["logits"]) / _size(expected["logits"]),
         "embedding_difference": _largest(embedding, expected["embedding"]),
         "embedding_relative": _largest(embedding, expected["embedding"]) / _size(expected["embedding"]),
-        "recall@1_before": recalls[0],
-        "recall@1": recalls[1],
-        "recall@1_change": None if None in recalls else recalls[1] - recalls[0],
+        "recall@1_before": before_recall,
+        "recall@1": recall,
+        "recall@1_change": None if before_recall is None or recall is None else recall - before_recall,
     }
 
 
