@@ -238,7 +238,10 @@ def test_fewer_bits_are_told_with_their_loss_and_verified_against_it(
 
 def test_a_program_of_torch_gives_the_same(place: Path, folder: Path, tmp_path: Path, photos: list[Path]) -> None:
     words = ["export", "--RESUME_MODEL", str(place / "log/experts/last"), "--to", "torch", "--heads", "experts"]
-    assert main([*words, "--reference", "5", "--out", str(tmp_path / "program")]) == 0
+    assert main([*words, "--reference", "5", "--out", str(tmp_path / "program"), "train.precision=bf16"]) == 0
+    # The commands of this checkpoint would compute in bf16; how many classes that changes is told.
+    commands = json.loads((tmp_path / "program" / "parity.json").read_text())["commands"]
+    assert (commands["precision"], type(commands["other_class"])) == ("bf16", int)
     predictor = predict.load(tmp_path / "program")
     model = shelfmark.load(place / "log/experts/last")
     for pictures in (photos[:1], photos):

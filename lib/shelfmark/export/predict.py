@@ -372,6 +372,7 @@ def _onnx(file: Path, outputs: Sequence[str], providers: list[str], threads: int
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     return lambda pixels: session.run(list(outputs), {"pixels": pixels})
 

@@ -154,6 +154,11 @@ class _Work:
             of_file, top1 = measure(predictor, self.pictures.source, expected)
             self._add_row(self.asked.precision, file, predictor, of_file, top1, expected)
             allowed = {"top1_agreement": of_file["top1_agreement"] - bits.SLACK}
+            if of_file["top1_agreement"] < bits.FEW_AGREE:
+                warn(
+                    f"with {self.asked.precision}, {1 - of_file['top1_agreement']:.1%} of the images get another class:"
+                    " look at the table before you use the file"
+                )
         size = folder.write_reference(made, self.pictures.source, expected, self.asked.num_reference)
         of_reference = predict.check_reference(predictor)
         return {
