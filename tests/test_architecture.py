@@ -56,8 +56,8 @@ LIGHT = {"core", "ops", "losses", "__init__"}
 LIGHT_PACKAGES = {"torch", "numpy"}
 
 # Packages that may be missing or take seconds to import: only in the file that owns them, within a function.
-# A room with a slash at its end owns what any of its files may import. To add one, name it here, and say in
-# docs/dependencies.md what it is for.
+# A room, with a slash at its end, owns what any of its files may import.
+# To add one, name it here with its file, and say in docs/dependencies.md what it is for.
 OWNED = {
     "faiss": "retrieval/faiss_module.py",
     "peft": "models/adapters.py",
@@ -172,9 +172,8 @@ def late_import_violations(source: Path) -> list[str]:
         optional = _optional_of(one.path)
         is_late = one.late or optional is not None
         if owner is not None:
-            if one.runtime and not (
-                is_late and (one.path == owner or (owner.endswith("/") and one.path.startswith(owner)))
-            ):
+            is_owner = one.path.startswith(owner) if owner.endswith("/") else one.path == owner
+            if one.runtime and not (is_late and is_owner):
                 found.append(one.breaks(f"belongs to {owner}, within a function"))
         elif found_in := _optional_of(_path_of(one.target)):
             if not one.late and found_in != optional:

@@ -22,7 +22,8 @@ from untrained_models import make_place
 import shelfmark
 from shelfmark.cli import main
 from shelfmark.core.errors import UserError
-from shelfmark.core.manifests import read_manifest, write_manifest
+from shelfmark.core.files import sha256_file
+from shelfmark.core.manifests import file_facts, read_manifest, write_manifest
 from shelfmark.export import onnx_files, predict
 from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.predict import Predictor, UnreadablePicture
@@ -237,7 +238,10 @@ def test_fewer_bits_are_told_with_their_loss_and_verified_against_it(
 
 def test_a_program_of_torch_gives_the_same(place: Path, folder: Path, tmp_path: Path, photos: list[Path]) -> None:
     words = ["export", "--RESUME_MODEL", str(place / "log/experts/last"), "--to", "torch", "--heads", "experts"]
-    assert main([*words, "--reference", "5", "--out", str(tmp_path / "program")]) == 0
+    assert main([*words, "--reference", "5", "--out", str(tmp_path / "program"), "train.precision=bf16"]) == 0
+    # The commands of this checkpoint would compute in bf16; how many classes that changes is told.
+    commands = json.loads((tmp_path / "program" / "parity.json").read_text())["commands"]
+    assert (commands["precision"], type(commands["other_class"])) == ("bf16", int)
     predictor = predict.load(tmp_path / "program")
     model = shelfmark.load(place / "log/experts/last")
     for pictures in (photos[:1], photos):
@@ -277,44 +281,56 @@ def test_a_folder_that_is_not_an_export_is_not_replaced(place: Path, tmp_path: P
     assert [one.name for one in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
-def test_an_index_gives_its_hash_and_thresholds_and_another_model_s_is_refused(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_thresholds_beside_the_checkpoint_decide_and_those_of_an_index_are_carried_along(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    index, checkpoint = tmp_path / "index", place / "log/run/last"
+    index, run, checkpoint = tmp_path / "index", tmp_path / "run", tmp_path / "run" / "last"
+    shutil.copytree(place / "log/run", run)
     assert main(["index", "build", "--RESUME_MODEL", str(checkpoint), "--out", str(index)]) == 0
     rule = {"name": "product: softmax >= 0.99", "kind": "product", "size": 1}
-    thresholds = {
+    thresholds: dict[str, Any] = {
         "format": 1,
         "max_wrong": 0.01,
         "confidence": 0.95,
         "max_false_accept": None,
-        "bound": {"coverage": 0.4},
+        "coverage": 0.4,
         "rules": [{**rule, "conditions": [{"score": "softmax", "at_least": 0.99}]}],
         "checkpoint_sha256": read_manifest(checkpoint / "manifest.json")["files"]["model.safetensors"]["sha256"],
+        "index_sha256": None,
     }
-    (index / "thresholds.json").write_text(json.dumps(thresholds))
-    words = ["export", "--index", str(index), "--reference", "3", "--out", str(tmp_path / "out"), "--RESUME_MODEL"]
+    (run / "thresholds.json").write_text(json.dumps(thresholds))
+    logits = np.array([[1.0, 1.1, 0.9], [0.0, 30.0, 0.0]])
+    words = ["export", "--reference", "3", "--out", str(tmp_path / "out"), "--RESUME_MODEL"]
     assert main([*words, str(checkpoint)]) == 0
-    predictor = predict.load(tmp_path / "out")
-    assert predictor.facts["thresholds"] == thresholds
-    assert predictor.facts["index"]["num_vectors"] == 13
-    unsure, sure = predictor.answer(np.zeros((2, 4)), np.array([[1.0, 1.1, 0.9], [0.0, 30.0, 0.0]]))
+    unsure, sure = predict.load(tmp_path / "out").answer(np.zeros((2, 4)), logits)
     assert unsure["answer"] == {
         "kind": "unknown",
         "class": None,
         "name": None,
         "score": None,
-        "rule": "",
+        "rule": None,
         "reason": "product: softmax is 0.367, and 0.99 is asked for",
     }
     assert (sure["answer"]["class"], sure["answer"]["rule"]) == (1, "product: softmax >= 0.99")
     assert sure["promise"] == {"max_wrong": 0.01, "confidence": 0.95, "max_false_accept": None, "coverage": 0.4}
+    # Of an index: only who has the index can rank products as the rules do.
+    of_index = {**thresholds, "index_sha256": sha256_file(index / "manifest.json")}
+    (index / "thresholds.json").write_text(json.dumps(of_index))
+    assert main([*words, str(checkpoint), "--index", str(index)]) == 0
+    predictor = predict.load(tmp_path / "out")
+    assert (predictor.facts["thresholds"], predictor.facts["index"]["num_vectors"]) == (of_index, 13)
+    assert [(one["answer"]["kind"], one["promise"]) for one in predictor.answer(np.zeros((2, 4)), logits)] == [
+        ("product", None),
+        ("product", None),
+    ]
+    (index / "thresholds.json").write_text(json.dumps({**of_index, "checkpoint_sha256": "0" * 64}))
+    caplog.clear()
+    assert main([*words, str(checkpoint), "--index", str(index)]) == 0
+    assert "was learned with another checkpoint" in caplog.text
+    assert predict.load(tmp_path / "out").facts["thresholds"] is None
     capsys.readouterr()
-    assert main([*words, str(place / "log/experts/last")]) == 2
+    assert main([*words, str(place / "log/experts/last"), "--index", str(index)]) == 2
     assert "was built with another checkpoint" in capsys.readouterr().err
-    (index / "thresholds.json").write_text(json.dumps({**thresholds, "checkpoint_sha256": "0" * 64}))
-    assert main([*words, str(checkpoint)]) == 2
-    assert "was learned with another checkpoint" in capsys.readouterr().err
 
 
 def test_another_checkpoint_than_the_exported_one_is_no_comparison(
@@ -331,8 +347,6 @@ def test_another_checkpoint_than_the_exported_one_is_no_comparison(
     facts = json.loads((copied / "model.json").read_text())
     (copied / "model.json").write_text(json.dumps({**facts, "checkpoint": "/gone"}))
     manifest = read_manifest(copied / "manifest.json")
-    from shelfmark.core.manifests import file_facts
-
     manifest["files"]["model.json"] = file_facts(copied / "model.json")
     write_manifest(copied / "manifest.json", manifest)
     assert main(["export", "verify", str(copied), *images]) == 2

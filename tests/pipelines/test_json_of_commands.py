@@ -20,17 +20,8 @@ from shelfmark.core import log
 from shelfmark.pipelines.discover.assign import Assignment
 
 OPEN = {
-    "scores",
-    "summary",
-    "methods",
-    "table",
-    "cross_validated",
-    "files",
-    "options",
-    "left_out",
-    "rounds",
-    "parity",
-    "allowed",
+    *("scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"),
+    *("parity", "allowed"),
 }
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]

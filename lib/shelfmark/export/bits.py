@@ -15,6 +15,9 @@ SLACK = 0.01
 """On another machine the file in fewer bits may lose as many more pictures, as a share of all: its sums are rounded
 otherwise there."""
 
+FEW_AGREE = 0.95
+"""Where fewer images keep their class, a warning says so."""
+
 
 def row_of_table(
     precision: str, file: Path, predictor: Predictor, measured: dict[str, Any], top1: np.ndarray, labels: np.ndarray

@@ -43,7 +43,7 @@ def write_reference(folder: Path, source: ImageSource, expected: Expected, numbe
     place = folder / REFERENCE
     place.mkdir()
     chosen = np.unique(np.linspace(0, len(expected) - 1, min(number, len(expected))).astype(np.int64))
-    names = []
+    names: list[str] = []
     for row in expected.rows[chosen]:
         data = source.read(int(row))
         names.append(f"{len(names):04}{_suffix(data)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +86,10 @@ class ExportedNetwork(nn.Module):
 def _fix_size(backbone: nn.Module, size_px: int) -> None:
     """Resamples the positions of a transformer once, as its pass does for each picture: exporters cannot write that."""
     for module in backbone.modules():
-        if getattr(module, "dynamic_img_size", False) and hasattr(module, "set_input_size"):
+        resample: Any = getattr(module, "set_input_size", None)
+        if resample is not None and getattr(module, "dynamic_img_size", False):
             with torch.no_grad():
-                module.set_input_size(img_size=(size_px, size_px))
+                resample(img_size=(size_px, size_px))
 
 
 def _known(heads: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.export.network import EMBEDDING, PIXELS, ExportedNetwork
 
 OPSET = 18
+# With the three of an EfficientNet-Lite in fp32, 90% of the pictures kept their class in place of 56%.
+_FIRST_CONVOLUTIONS = 3
 _WEIGHTY = ("Conv", "MatMul", "Gemm")
 _NOISY = ("torch.onnx", "onnxscript", "onnx_ir", "root")
 
@@ -102,7 +104,8 @@ def to_fp16(file: Path) -> None:
 
 
 def to_int8(file: Path, batches: Iterator[np.ndarray]) -> None:
-    """Weights and activations of convolutions and products in 8 bits, in place; not behind the embedding.
+    """Weights and activations of convolutions and products in 8 bits, in place; not of the first three convolutions,
+    nor behind the embedding.
 
     batches: pixels (N, H, W, 3) by whose activations the ranges are found, one range for each tensor.
     """
@@ -127,17 +130,24 @@ def to_int8(file: Path, batches: Iterator[np.ndarray]) -> None:
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=list(_WEIGHTY),
-            nodes_to_exclude=_behind_embedding(onnx.load(str(prepared))),
+            nodes_to_exclude=_kept_of_int8(onnx.load(str(prepared))),
         )
     prepared.unlink()
 
 
+def _kept_of_int8(model: Any) -> list[str]:
+    """All behind the embedding, and the first convolutions: there few channels have numbers of very different size."""
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    return [*_behind_embedding(model), *convolutions[: min(_FIRST_CONVOLUTIONS, len(convolutions) // 4)]]
+
+
 def _behind_embedding(model: Any) -> list[str]:
-    """The nodes that make something of the embedding: the classifier and the heads."""
-    known, names = {EMBEDDING}, []
-    for node in model.graph.node:  # in the order of the computation
-        if known & set(node.input):
-            known |= set(node.output)
+    """The nodes without which the embedding is made all the same: those of the classifier and the heads."""
+    needed, names = {EMBEDDING}, []
+    for node in reversed(model.graph.node):  # which stand in the order of the computation
+        if needed & set(node.output):
+            needed |= set(node.input)
+        else:
             names.append(node.name)
     return names
 

@@ -119,7 +119,13 @@ class Predictor:
                 **self._candidate(members[0], float(chances[members[0]])),
                 "rule": decision["rule"],
             }
-        answer = {"kind": decision["kind"], "class": None, "name": None, "score": None, "rule": decision["rule"]}
+        answer = {
+            "kind": decision["kind"],
+            "class": None,
+            "name": None,
+            "score": None,
+            "rule": decision["rule"] or None,
+        }
         if decision["kind"] == "unknown":
             return {**answer, "reason": decision["reason"]}
         more = {"classes": members, "names": [self._name(label) for label in members]}
@@ -139,16 +145,15 @@ class Predictor:
 
 
 def needs_index(thresholds: Mapping[str, Any]) -> bool:
-    """Whether a rule asks for a score that the classifier alone does not give."""
-    return any(one["score"] not in ("softmax", "energy") for rule in thresholds["rules"] for one in rule["conditions"])
+    """Whether the rules rank products by an index, or ask for a score that the classifier alone does not give."""
+    return thresholds.get("index_sha256") is not None or any(
+        one["score"] not in ("softmax", "energy") for rule in thresholds["rules"] for one in rule["conditions"]
+    )
 
 
 def promised(thresholds: Mapping[str, Any]) -> dict[str, Any]:
     """What thresholds promise, as an answer has it."""
-    coverage = (thresholds.get("bound") or {}).get("coverage")
-    return {name: thresholds.get(name) for name in ("max_wrong", "confidence", "max_false_accept")} | {
-        "coverage": coverage
-    }
+    return {name: thresholds.get(name) for name in ("max_wrong", "confidence", "max_false_accept", "coverage")}
 
 
 def decide(thresholds: Mapping[str, Any], chances: np.ndarray, energy: float) -> dict[str, Any]:
@@ -367,6 +372,7 @@ def _onnx(file: Path, outputs: Sequence[str], providers: list[str], threads: int
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     return lambda pixels: session.run(list(outputs), {"pixels": pixels})
 
@@ -423,7 +429,7 @@ def compared(
     found = np.take_along_axis(logits, expected["classes"].astype(np.int64), axis=1)
     chances = np.exp(found - log_sum(logits)[:, None])
     before = np.exp(expected["logits"] - expected["log_sum"][:, None])
-    recalls = [_recall_at_1(one, labels) for one in (expected["embedding"], embedding)]
+    before_recall, recall = (_recall_at_1(one, labels) for one in (expected["embedding"], embedding))
     return {
         "pictures": len(logits),
         "top1_agreement": float(np.mean(is_number & (logits.argmax(axis=1) == expected["classes"][:, 0]))),
@@ -432,9 +438,9 @@ def compared(
         "logits_relative": _largest(found, expected["logits"]) / _size(expected["logits"]),
         "embedding_difference": _largest(embedding, expected["embedding"]),
         "embedding_relative": _largest(embedding, expected["embedding"]) / _size(expected["embedding"]),
-        "recall@1_before": recalls[0],
-        "recall@1": recalls[1],
-        "recall@1_change": None if None in recalls else recalls[1] - recalls[0],
+        "recall@1_before": before_recall,
+        "recall@1": recall,
+        "recall@1_change": None if before_recall is None or recall is None else recall - before_recall,
     }
 
 

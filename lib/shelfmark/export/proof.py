@@ -80,9 +80,9 @@ class Proof:
     def expected(self, source: ImageSource, rows: np.ndarray, labels: np.ndarray) -> Expected:
         """rows, labels: (N,), of the pictures to take."""
         blocks, unread = [], {}
-        for place in (np.arange(start, min(start + _BLOCK, len(rows))) for start in range(0, len(rows), _BLOCK)):
+        for start in range(0, len(rows), _BLOCK):
             pictures = []
-            for one in place:
+            for one in range(start, min(start + _BLOCK, len(rows))):
                 try:
                     pictures.append((one, self._picture(source, int(rows[one]))))
                 except (UnreadableImage, UnreadablePicture) as error:

@@ -70,7 +70,8 @@ def export(model: TrainedModel, out: Path, asked: Asked) -> Exported:
     _require_one_view(model)
     onnx_files.require_packages(("onnxruntime",) if asked.to == "torch" else ("onnx", "onnxruntime", "onnxscript"))
     network = network_of(model, asked.heads)
-    index, thresholds = index_facts_of(model, asked.index)
+    index = index_facts_of(model, asked.index)
+    thresholds = thresholds_of(model, asked.index, index)
     pictures = Pictures.of(model, asked.images, _CALIBRATED_ON if asked.precision == "int8" else 0)
     work = _Work(model, network, asked, pictures)
     facts = replace(work.facts(), index=index, thresholds=thresholds)
@@ -153,6 +154,11 @@ class _Work:
             of_file, top1 = measure(predictor, self.pictures.source, expected)
             self._add_row(self.asked.precision, file, predictor, of_file, top1, expected)
             allowed = {"top1_agreement": of_file["top1_agreement"] - bits.SLACK}
+            if of_file["top1_agreement"] < bits.FEW_AGREE:
+                warn(
+                    f"with {self.asked.precision}, {1 - of_file['top1_agreement']:.1%} of the images get another class:"
+                    " look at the table before you use the file"
+                )
         size = folder.write_reference(made, self.pictures.source, expected, self.asked.num_reference)
         of_reference = predict.check_reference(predictor)
         return {
@@ -245,27 +251,33 @@ def told(one: Mapping[str, Any]) -> str:
     return one["error"].partition("\n")[0] if "error" in one else "; ".join(one["unmet"])
 
 
-def index_facts_of(model: TrainedModel, index: Path | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """What model.json says of an index, and the content of its thresholds.json; None where there is none.
-
-    UserError: the index, or the thresholds, are of another model.
-    """
+def index_facts_of(model: TrainedModel, index: Path | None) -> dict[str, Any] | None:
+    """What model.json says of an index. UserError: its vectors are of another model."""
     if index is None:
-        return None, None
+        return None
     manifest = read_manifest(index)
     require_same_model(index, manifest["facts"], model)
-    facts = {"sha256": sha256_file(index / MANIFEST), "num_vectors": manifest["num_vectors"]}
-    file = index / "thresholds.json"
+    return {"sha256": sha256_file(index / MANIFEST), "num_vectors": manifest["num_vectors"]}
+
+
+def thresholds_of(
+    model: TrainedModel, index: Path | None, index_facts: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The content of thresholds.json, of the index or beside the checkpoint; None, with a warning, where it was learned
+    with another model or index."""
+    file = (index or model.run_folder) / "thresholds.json"
     if not file.is_file():
-        return facts, None
-    thresholds = read_json(file)
-    learned_with = thresholds.get("checkpoint_sha256")
-    if learned_with not in (None, model.checkpoint.weights_hash):
-        raise UserError(
-            f"{file} was learned with another checkpoint ({learned_with[:12]}) than {model.checkpoint.folder}"
-            f" ({model.checkpoint.weights_hash[:12]}). Learn it anew with `shelfmark thresholds`."
-        )
-    return facts, thresholds
+        return None
+    found: dict[str, Any] = read_json(file)
+    theirs = found.get("checkpoint_sha256"), found.get("index_sha256")
+    if theirs == (model.hashes.checkpoint, index_facts["sha256"] if index_facts else None):
+        return found
+    other = "checkpoint" if theirs[0] != model.hashes.checkpoint else "index, or the index was changed since"
+    warn(
+        f"{file} was learned with another {other}: nothing is promised in the export. `shelfmark thresholds` learns it"
+        " anew"
+    )
+    return None
 
 
 def _require_one_view(model: TrainedModel) -> None:
