@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from shelfmark.calibration.promise import rules
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.options import DataOptions
 from shelfmark.data.sources import UnreadableImage
@@ -138,7 +139,6 @@ def test_what_cannot_be_read_is_an_error_with_the_reason(data: bytes, reason: st
 
 
 def test_thresholds_decide_as_in_the_package() -> None:
-    rules = pytest.importorskip("shelfmark.calibration.promise.rules")
     generator = np.random.default_rng(0)
     groups = {0: "milk", 1: "milk", 2: "soap", 3: "soap", 4: "soap"}
     kinds = set()
