@@ -27,11 +27,13 @@ def renewed(
     """The entries in the order of their ids; what stays keeps its id, and a new one has an id that became free.
 
     Each of `modules`, and each room, has one at least. Where that makes too many, rooms furthest above their share
-    lose one; where there are too few, rooms furthest below get one. without: ids that are left out.
+    lose one; where there are too few, rooms furthest below get one. without: ids whose changes are not drawn again.
     """
-    kept = {one["id"]: found for one in mutants if one["id"] not in without and (found := candidate_of(places, one))}
+    kept = {one["id"]: found for one in mutants if (found := candidate_of(places, one))}
     drawn = Draw(places, seed)
     shares = drawn.shares(number)
+    unwanted = [kept.pop(key) for key in without if key in kept]
+    drawn.rooms = {room: [one for one in group if one not in unwanted] for room, group in drawn.rooms.items()}
     wanted = _wanted(drawn, kept, modules)
     while len(kept) + len(wanted) > number:
         del kept[_surplus(drawn, kept, shares, modules)]
