@@ -72,9 +72,7 @@ def _surplus(drawn: Draw, kept: Kept, shares: Mapping[str, int], modules: Sequen
     """The id of one of the room furthest above its share."""
     above = Counter(place.room for place, _ in kept.values())
     above.subtract(shares)
-    free = {
-        key: place.room for key, (place, _) in kept.items() if not any(is_in(place.module, one) for one in modules)
-    }
+    free = {key: place.room for key, (place, _) in kept.items() if not any(is_in(place.module, one) for one in modules)}
     room = max(free.values(), key=lambda room: (above[room], room))
     return drawn.source.choice([key for key in free if free[key] == room])
 
