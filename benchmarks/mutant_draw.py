@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mutant_kinds import Change, changes_of
@@ -12,31 +13,45 @@ from mutant_places import Place, Places
 Candidate = tuple[Place, Change]
 
 
-def draw(places: Places, number: int, seed: int) -> list[dict[str, Any]]:
-    """The entries of the list, in the order of modules. No function is broken twice."""
-    source = random.Random(seed)
-    rooms: dict[str, list[Candidate]] = {}
-    for place in places.all:
-        changes = changes_of(place.statement)
-        if changes:
-            rooms.setdefault(place.room, []).extend((place, change) for change in changes)
-    shares = shares_of({room: _num_lines(candidates) for room, candidates in rooms.items()}, number)
-    turns = [room for room, share in shares.items() for _ in range(share)]
-    source.shuffle(turns)
-    kinds: Counter[str] = Counter()
-    ways: Counter[tuple[str, str]] = Counter()
-    chosen: list[Candidate] = []
-    for room in turns:
-        used = {(place.module, place.function) for place, _ in chosen}
-        left = [one for one in rooms[room] if (one[0].module, one[0].function) not in used]
+class Draw:
+    """Takes candidates by a seed. chosen: those taken so far, and those that were there before."""
+
+    def __init__(self, places: Places, seed: int, chosen: Sequence[Candidate] = ()) -> None:
+        self.source = random.Random(seed)
+        self.rooms: dict[str, list[Candidate]] = {}
+        for place in places.all:
+            changes = changes_of(place.statement)
+            if changes:
+                self.rooms.setdefault(place.room, []).extend((place, change) for change in changes)
+        self.chosen = list(chosen)
+
+    def shares(self, number: int) -> dict[str, int]:
+        """How many of `number` mutants each room has."""
+        return shares_of({room: _num_lines(candidates) for room, candidates in self.rooms.items()}, number)
+
+    def take(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        """One of the kind, and of the way, that was taken least. None where every function is broken already."""
+        used = {(place.module, place.function) for place, _ in self.chosen}
+        left = [one for one in candidates if (one[0].module, one[0].function) not in used]
         if not left:
-            continue
+            return None
+        kinds = Counter(change.kind for _, change in self.chosen)
+        ways = Counter((change.kind, change.way) for _, change in self.chosen)
         kind = min({change.kind for _, change in left}, key=lambda kind: (kinds[kind], kind))
         way = min({change.way for _, change in left if change.kind == kind}, key=lambda way: (ways[kind, way], way))
-        chosen.append(source.choice([one for one in left if (one[1].kind, one[1].way) == (kind, way)]))
-        kinds[kind] += 1
-        ways[kind, way] += 1
-    chosen.sort(key=lambda one: (one[0].module, one[0].statement.lineno))
+        taken = self.source.choice([one for one in left if (one[1].kind, one[1].way) == (kind, way)])
+        self.chosen.append(taken)
+        return taken
+
+
+def draw(places: Places, number: int, seed: int) -> list[dict[str, Any]]:
+    """The entries of the list, in the order of modules. No function is broken twice."""
+    drawn = Draw(places, seed)
+    turns = [room for room, share in drawn.shares(number).items() for _ in range(share)]
+    drawn.source.shuffle(turns)
+    for room in turns:
+        drawn.take(drawn.rooms[room])
+    chosen = sorted(drawn.chosen, key=lambda one: (one[0].module, one[0].statement.lineno))
     return [entry(number, *one) for number, one in enumerate(chosen, start=1)]
 
 

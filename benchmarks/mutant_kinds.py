@@ -54,7 +54,7 @@ class Change:
 
 def changes_of(statement: ast.stmt) -> list[Change]:
     """All changes of one statement, each text once. Of a compound one: those of its first line."""
-    head = head_of(statement)
+    head = copy.deepcopy(without_body(statement))
     before = ast.unparse(head)
     found: dict[str, Change] = {}
     if isinstance(head, ast.AugAssign):
@@ -74,18 +74,18 @@ def changes_of(statement: ast.stmt) -> list[Change]:
 
 
 def text_of(statement: ast.stmt) -> str:
-    return ast.unparse(head_of(statement))
+    return ast.unparse(without_body(statement))
 
 
-def head_of(statement: ast.stmt) -> ast.stmt:
-    """A copy; a compound statement has `...` for its body."""
+def without_body(statement: ast.stmt) -> ast.stmt:
+    """A compound statement has `...` for its body; what is in its head is shared with the whole one."""
     if not isinstance(statement, COMPOUND):
-        return copy.deepcopy(statement)
+        return statement
     head = copy.copy(statement)
     head.body = [ast.Expr(ast.Constant(...))]
     if not isinstance(head, ast.With):
         head.orelse = []
-    return copy.deepcopy(head)
+    return head
 
 
 def is_told(node: ast.AST) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mutant_kinds import COMPOUND, SIMPLE, head_of, is_told, text_of
+from mutant_kinds import COMPOUND, SIMPLE, is_told, text_of, without_body
 
 SAME, MOVED, RENAMED = "same place", "moved", "renamed"
 
@@ -129,7 +129,9 @@ def _functions(node: ast.AST, name: str) -> Iterator[tuple[str, ast.FunctionDef 
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{name}{child.name}", child
         inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        yield from _functions(child, f"{name}{child.name}." if inner else name)
+        # None is inside an expression.
+        if not isinstance(child, ast.expr):
+            yield from _functions(child, f"{name}{child.name}." if inner else name)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -155,7 +157,7 @@ def _is_left_out(statement: ast.stmt) -> bool:
 def head_end(statement: ast.stmt) -> int:
     """The last line of what stands before the colon of a compound statement."""
     parts = [
-        part for part in ast.walk(head_of(statement)) if isinstance(part, ast.expr) and hasattr(part, "end_lineno")
+        part for part in ast.walk(without_body(statement)) if isinstance(part, ast.expr) and hasattr(part, "end_lineno")
     ]
     return max((part.end_lineno or 0 for part in parts), default=statement.lineno)
 

@@ -1,10 +1,12 @@
 """How many of 60 broken places the tests catch: a measure of the protection before and after a change of the tests.
 
     python benchmarks/mutants.py choose [COMMIT]
+    python benchmarks/mutants.py renew [COMMIT] [--cover MODULE ...] [--without ID ...]
     python benchmarks/mutants.py run COMMIT --out DIR [--jobs N] [--budget SECONDS]
     python benchmarks/mutants.py table OLD_DIR NEW_DIR
 
-`choose` draws the places and writes mutants.json. `run` breaks a copy of the commit's code in one place at a time and
+`choose` draws the places and writes mutants.json. `renew` keeps of the list what a later commit still has, at its place
+of today, and draws the rest anew. `run` breaks a copy of the commit's code in one place at a time and
 runs the tests that reach it; stopped, it goes on where it was. `table` sets two runs side by side.
 """
 
@@ -15,10 +17,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mutant_checkout import checked_out, commit_of
 from mutant_draw import draw
 from mutant_places import Places
+from mutant_renewal import renewed
 from mutant_runs import run_all
 from mutant_table import table_text
 
@@ -46,6 +50,18 @@ def _choose(options: argparse.Namespace) -> None:
     print(f"{options.list}: {len(mutants)} of {commit[:12]}")
 
 
+def _renew(options: argparse.Namespace) -> None:
+    old, commit = _mutants(options.list), commit_of(options.commit)
+    unknown = sorted(set(options.without) - {one["id"] for one in old})
+    if unknown:
+        raise UserError(f"--without {unknown[0]}: {options.list} has no mutant of this id.")
+    with tempfile.TemporaryDirectory(prefix="mutants_") as made:
+        places = Places(checked_out(commit, Path(made)) / PACKAGE)
+    mutants = renewed(places, old, options.number, options.seed, options.cover, options.without)
+    write_json(options.list, {"commit": commit, "seed": options.seed, "mutants": mutants})
+    print(f"{options.list}: {len(mutants)} of {commit[:12]}")
+
+
 def _run(options: argparse.Namespace) -> None:
     run_all(commit_of(options.commit), PACKAGE, _mutants(options.list), options.out, options.jobs, options.budget)
 
@@ -54,7 +70,7 @@ def _table(options: argparse.Namespace) -> None:
     print(table_text(_mutants(options.list), options.old, options.new))
 
 
-def _mutants(file: Path) -> list[dict[str, object]]:
+def _mutants(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise UserError(f"there is no list of mutants at {file}; `mutants.py choose` makes one.")
     return read_json(file)["mutants"]
@@ -66,10 +82,17 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True)
 
     choose = commands.add_parser("choose", help="draw places of a commit's code and write the list")
-    choose.add_argument("commit", metavar="COMMIT", nargs="?", default="HEAD")
-    choose.add_argument("--number", type=int, default=NUM_MUTANTS, help=f"how many (default: {NUM_MUTANTS})")
-    choose.add_argument("--seed", type=int, default=0, help="another seed draws other places (default: 0)")
     choose.set_defaults(work=_choose)
+    renew = commands.add_parser("renew", help="bring the list to a later commit")
+    renew.add_argument(
+        "--cover", nargs="+", default=[], metavar="MODULE", help="modules or folders that have one mutant at least"
+    )
+    renew.add_argument("--without", nargs="+", type=int, default=[], metavar="ID", help="mutants to draw anew")
+    renew.set_defaults(work=_renew)
+    for drawing in (choose, renew):
+        drawing.add_argument("commit", metavar="COMMIT", nargs="?", default="HEAD")
+        drawing.add_argument("--number", type=int, default=NUM_MUTANTS, help=f"how many (default: {NUM_MUTANTS})")
+        drawing.add_argument("--seed", type=int, default=0, help="another seed draws other places (default: 0)")
 
     run = commands.add_parser("run", help="try each mutant with the tests of a commit")
     run.add_argument("commit", metavar="COMMIT", help="a commit, a tag or a branch")

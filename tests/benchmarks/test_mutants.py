@@ -18,8 +18,11 @@ import mutant_watch
 from mutant_draw import draw, entry
 from mutant_kinds import AXIS, DROPPED, OFF_BY_ONE, SIGN, Change, changes_of
 from mutant_places import MOVED, RENAMED, SAME, Places, broken
+from mutant_renewal import candidate_of, renewed
 from mutant_runs import CAUGHT, GONE, HUNG, SURVIVED
 from mutant_table import table_text
+
+from shelfmark.core.errors import UserError
 
 PACKAGE = Path("lib", "little")
 FILES = {
@@ -172,6 +175,50 @@ def test_a_draw_has_every_room_in_its_share_each_kind_and_no_function_twice(tmp_
     # One each, and of the other twelve 0.4, 2.9 and 8.7.
     assert Counter(one["module"][0] for one in mutants) == {"a": 1, "b": 4, "c": 10}
     assert sorted(Counter(one["kind"] for one in mutants).values()) == [3, 4, 4, 4]
+
+
+def test_each_broken_place_of_the_list_is_in_todays_code_once(checkout: Path) -> None:
+    places = Places(checkout / "lib" / "shelfmark")
+    mutants = json.loads((checkout / "benchmarks" / "mutants.json").read_text())["mutants"]
+    assert [one["id"] for one in mutants] == list(range(1, 61))
+    found = {one["id"]: candidate_of(places, one) for one in mutants}
+    gone = [number for number, candidate in found.items() if candidate is None]
+    assert not gone, f"rewritten, or in several functions: see docs/design.md on `now` and `mutants.py renew`: {gone}"
+    where = Counter((place.module, place.statement.lineno) for place, _ in filter(None, found.values()))
+    assert where.most_common(1)[0][1] == 1
+
+
+def test_a_renewed_list_keeps_what_is_still_there_and_draws_the_rest_where_none_is(tmp_path: Path) -> None:
+    def write(**files: int) -> Places:
+        for module, num_functions in files.items():
+            file = tmp_path / module.replace("_", "/")
+            file.parent.mkdir(exist_ok=True)
+            # No two statements alike: one is known by its text.
+            lines = (f"def f{n}(x):\n    {module} = x.sum(dim=1) + {n} - x\n" for n in range(num_functions))
+            file.with_suffix(".py").write_text("".join(lines))
+        return Places(tmp_path)
+
+    places = write(a_m=9, b_m=3)
+    mutants = draw(places, 6, seed=0)
+    assert renewed(places, mutants, 6, seed=0) == mutants
+    again = {one["id"]: one for one in renewed(places, mutants, 6, seed=0, without=[2])}
+    assert again.pop(2) != mutants[1]
+    assert list(again.values()) == [one for one in mutants if one["id"] != 2]
+
+    (tmp_path / "b" / "m.py").rename(tmp_path / "b" / "n.py")
+    (tmp_path / "a" / "m.py").unlink()
+    places = write(a_o=9, c_m=2, a_p=1)
+    new = renewed(places, mutants, 6, seed=0, modules=["a/p.py"])
+    assert [one["id"] for one in new] == [1, 2, 3, 4, 5, 6]
+    assert Counter(one["module"] for one in new) >= Counter({"a/p.py": 1, "c/m.py": 1, "a/o.py": 1, "b/n.py": 1})
+    moved = [one for one in mutants if one["module"] == "b/m.py"]
+    assert moved
+    assert all({**one, "module": "b/n.py"} in new for one in moved)
+    assert all(candidate_of(places, one) for one in new)
+    # Of two, one goes where another room must have one.
+    assert {one["module"] for one in renewed(places, new, 3, seed=0)} == {one["module"] for one in new} - {"a/p.py"}
+    with pytest.raises(UserError, match=r"d/m\.py is no module"):
+        renewed(places, new, 6, seed=0, modules=["d/m.py"])
 
 
 def test_tests_catch_what_they_reach_in_any_process_and_a_stopped_run_goes_on(

@@ -116,6 +116,8 @@ def test_by_itself_it_looks_at_no_more_than_some_minutes_allow(
     check_images(tables, DataOptions(root=tmp_path, check_images="always"), tmp_path / "log")
     check_images(tables, DataOptions(root=tmp_path), tmp_path / "log")
     assert looked_at == [["a.jpg", "b.jpg", "c.jpg"]]
+    check_images({"training": table(tmp_path, ["a.jpg", "b.jpg"])}, DataOptions(root=tmp_path), tmp_path / "other")
+    assert looked_at[1:] == [["a.jpg", "b.jpg"]]
 
 
 def test_loader_processes_find_what_one_process_finds(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from shelfmark.core.files import sha256_json
 from shelfmark.data.annotations import read_annotations
 from shelfmark.shop import catalogue, class_counts, generate_shop, is_complete, picture, split_labels, writing
 from shelfmark.shop.catalogue import LAYOUTS, Sku
-from shelfmark.shop.icons import ICONS
+from shelfmark.shop.icons import ICONS, draw_icon
 from shelfmark.shop.labels import face_pixels
 from shelfmark.shop.packs import Pose, pack_of
+from shelfmark.shop.panel import Panel
 from shelfmark.shop.pictures import _strangers
 from shelfmark.shop.shapes import SHAPES
 from shelfmark.shop.writing import ANNOTATION_SHA256
@@ -33,6 +34,33 @@ MEAN_COLOR = {
     "test/000007.jpg": (50.4, 58.6, 65.3, 36.9, 79.7, 42.4, 73.5),
     "novel/000042.jpg": (182.3, 145.7, 149.3, 125.8, 140.9, 168.5, 201.3),
     "novel/000300.jpg": (132.3, 133.9, 94.2, 54.6, 57.9, 182.3, 186.0),
+}
+# Of each icon and livery: the mean brightness, and how much of it lies right (above 0) or left, low (above 0) or high.
+ICON_BALANCE = {
+    "apple": (110.68, -0.41, -1.21),
+    "bean": (118.4, -0.06, -0.09),
+    "berries": (109.8, -0.03, 1.26),
+    "cherry": (118.43, -0.56, -2.58),
+    "citrus": (123.22, -0.19, -0.17),
+    "cup": (116.99, 0.96, -1.22),
+    "drop": (117.44, -0.39, -1.1),
+    "flower": (114.03, 0.0, -0.05),
+    "grain": (121.12, -0.01, 0.76),
+    "heart": (113.2, -0.01, 1.6),
+    "leaf": (111.91, 1.41, -3.2),
+    "mountain": (121.11, 1.54, -3.29),
+    "nut": (105.4, -0.1, 3.41),
+    "star": (118.4, 0.0, -0.07),
+    "sun": (117.28, -0.02, -0.02),
+    "wave": (113.68, -0.12, -0.02),
+}
+LABEL_BALANCE = {
+    "band": (117.07, -0.02, -1.37),
+    "oval": (192.56, 1.82, 3.5),
+    "panel": (175.74, 0.55, -0.24),
+    "wave": (216.78, -0.2, 6.35),
+    "arch": (178.19, -0.56, -5.12),
+    "plain": (159.99, 0.04, 7.44),
 }
 ALL_SKUS = catalogue(0).trained + catalogue(0).novel
 FROZEN = (
@@ -134,6 +162,29 @@ def test_the_shop_is_frozen(shop_root: Path) -> None:
         pixels = cv2.imread(str(shop_root / name))[..., ::-1]
         quarters = [part.mean() for half in np.array_split(pixels, 2) for part in np.array_split(half, 2, axis=1)]
         np.testing.assert_allclose([*pixels.mean(axis=(0, 1)), *quarters], color, atol=1.0, err_msg=name)
+
+
+def test_each_icon_and_each_livery_looks_as_ever() -> None:
+    def balance(pixels: np.ndarray) -> list[float]:
+        bright = pixels.mean(axis=2)
+        across, down = (np.linspace(-1, 1, size) for size in bright.shape[::-1])
+        return [float((bright * weight).mean()) for weight in (np.ones(1), across, down[:, None])]
+
+    def icon(name: str) -> np.ndarray:
+        panel = Panel(64, 64, "#808080")
+        draw_icon(panel, name, (32.0, 32.0), 26.0, "#c02020")
+        return panel.pixels()
+
+    icons = {name: balance(icon(name)) for name in ICONS}
+    labels = {layout: balance(face_pixels(_first_in(layout))) for layout in LAYOUTS}
+    for found, expected in ((icons, ICON_BALANCE), (labels, LABEL_BALANCE)):
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=0.1, err_msg=name)
+
+
+def _first_in(layout: str) -> Sku:
+    return next(sku for sku in ALL_SKUS if sku.family.layout == layout)
 
 
 # --- the folder ---
