@@ -255,9 +255,9 @@ def _notes_on_val(model: TrainedModel) -> list[str]:
     notes = []
     if model.checkpoint.manifest["metric"] != NO_METRIC and not _chose_by_retrieval(model):
         notes.append(
-            "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than it"
-            " says; pictures that chose nothing are given by --annotations FILE or --images DIR, or the run is trained"
-            " with eval.metric=none"
+            "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than"
+            " it says; give pictures that chose nothing, by --annotations FILE or --images DIR, or train with"
+            " eval.metric=none"
         )
     if any(not step["unmodified"] for step in model.recalibrations):
         notes.append("the val pictures chose the recalibration of this checkpoint; likewise")
@@ -272,16 +272,14 @@ def _chose_by_retrieval(model: TrainedModel) -> bool:
 
 def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
     """One line on the pictures, and one for each note."""
-    of_unseen = (
-        f"{num_unseen:,} of {num_products} products never seen" if num_products else "none of products never seen"
-    )
-    say(f"pictures: {num_known:,} of known products, {of_unseen}")
+    of_unseen = f"{num_unseen:,} of {num_products}" if num_products else "none of"
+    say(f"pictures: {num_known:,} of known products, {of_unseen} products never seen")
     for note in found.notes:
         warn(note)
 
 
 def group_names(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> dict[int, str]:
-    """label -> the family of each product that has one, by the training annotations; empty where these are not there."""
+    """label -> the family of each product that has one, by the training annotations; empty if these are not there."""
     if training is None or training.learned.groups is None or not same_names(training.learned, model):
         return {}
     answerable = set(products.labels.tolist())
