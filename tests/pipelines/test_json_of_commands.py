@@ -19,7 +19,7 @@ from shelfmark.cli.commands import COMMANDS
 from shelfmark.core import log
 from shelfmark.pipelines.discover.assign import Assignment
 
-OPEN = {"scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"}
+OPEN = {"scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds", "by_kind"}
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]
 PHOTOS = ["--images", "pictures/spoilt"]
@@ -43,6 +43,8 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("index-remove", 0, ["index", "remove", "--index", "index", "--ids", "spoilt/0.png"]),
     ("index-info", 0, ["index", "info", "--index", "index"]),
     ("index-export", 0, ["index", "export", "--index", "index", "--out", "exported"]),
+    ("thresholds", 0, ["thresholds", *MODEL, "--index", "index", "--max-wrong", "99.9%"]),
+    ("thresholds-check", 0, ["thresholds", "check", *MODEL, "--index", "index", "--annotations", "val.json"]),
     ("config--describe", 0, ["config", "--describe", "optim.lr"]),
     ("cluster-fit", 0, ["cluster", "fit", "--smoke", "--out", "clusterer"]),
     ("cluster-run", 0, ["cluster", "run", "--smoke", "--clusterer", "clusterer", "--out", "clusters"]),

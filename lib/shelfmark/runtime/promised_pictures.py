@@ -253,7 +253,7 @@ def _outside(one: Labelled, products: KnownProducts) -> Labelled:
 def _notes_on_val(model: TrainedModel) -> list[str]:
     """Why val is not quite new to the model."""
     notes = []
-    if model.checkpoint.manifest["metric"] != NO_METRIC and not _chose_by_retrieval(model):
+    if _metric(model) != NO_METRIC and not _chose_by_retrieval(model):
         notes.append(
             "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than"
             " it says; give pictures that chose nothing, by --annotations FILE or --images DIR, or train with"
@@ -266,8 +266,13 @@ def _notes_on_val(model: TrainedModel) -> list[str]:
 
 def _chose_by_retrieval(model: TrainedModel) -> bool:
     """Whether data.retrieval_json chose best_model, and val did not."""
-    manifest = model.checkpoint.manifest
-    return manifest["metric"].startswith(RETRIEVAL_SCORES) and manifest.get("retrieval_sha256") is not None
+    has_retrieval = model.checkpoint.manifest.get("retrieval_sha256") is not None
+    return has_retrieval and _metric(model).startswith(RETRIEVAL_SCORES)
+
+
+def _metric(model: TrainedModel) -> str:
+    """The score that chose best_model."""
+    return model.checkpoint.manifest.get("metric") or model.recipe.eval.metric
 
 
 def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
