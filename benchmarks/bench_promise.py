@@ -90,9 +90,9 @@ def page(work: Path, skus: int, epochs: int, divisions: int, wish: Wish) -> Iter
     ours = ways[0]
     yield (
         f"{skus} SKUs trained; {len(ours.known):,} pictures of them and {len(ours.unseen):,} of"
-        f" {len(np.unique(ours.unseen.labels))} SKUs of {len(set(families.values()))} families never trained. Promise: at"
-        f" most {wish.max_wrong:.0%} of the answers wrong, at most {wish.max_false_accept:.0%} of products never seen"
-        f" answered, confidence {wish.confidence:.0%}. {divisions} divisions."
+        f" {len(np.unique(ours.unseen.labels))} SKUs of {len(set(families.values()))} families never trained. Promise:"
+        f" at most {wish.max_wrong:.0%} of the answers wrong, at most {wish.max_false_accept:.0%} of products never"
+        f" seen answered, confidence {wish.confidence:.0%}. {divisions} divisions."
     )
     yield ""
     right = ours.known.is_right
@@ -100,7 +100,16 @@ def page(work: Path, skus: int, epochs: int, divisions: int, wish: Wish) -> Iter
         f"{kind}{f' of {size}' if size > 1 else ''} {right[kind, size].mean():.1%}" for kind, size in right
     )
     yield ""
-    yield "| way | promised | coverage, % | product, short list, family, % | wrong, % | never seen, answered, % | broken |"
+    columns = (
+        "way",
+        "promised",
+        "coverage, %",
+        "product, short list, family, %",
+        "wrong, %",
+        "never seen, %",
+        "broken",
+    )
+    yield f"| {' | '.join(columns)} |"
     yield "|---|---:|---:|---|---:|---:|---:|"
     broken_ours = 0
     for way in ways:
@@ -114,6 +123,7 @@ def page(work: Path, skus: int, epochs: int, divisions: int, wish: Wish) -> Iter
     share = broken_ours / divisions
     yield f"- divisions that break the promise: {share:.1%} (at most {1 - wish.confidence:.0%}: "
     yield f"  {verdict(share <= 1 - wish.confidence + 1e-9)})"
+    yield "- never seen: the mean share of the pictures of a product never seen that are answered."
     yield "- promised: divisions in which there was a promise. The other figures are means over them."
     yield "- broken: divisions whose exact lower bound, of either share, lies above the promise."
 
@@ -127,7 +137,7 @@ def prepare(work: Path, skus: int, epochs: int) -> None:
         files = [f"data.{name}_json=shop/{name}.json" for name in ("train", "val", "retrieval")]
         words = ["data.root=shop", *files, "data.input_size_px=128", "data.eval_crop=1.0", "data.num_workers=0"]
         words += ["augment.flip=0", "augment.crop_scale=[0.6,1.0]", "eval.metric=none", f"train.num_epochs={epochs}"]
-        words += ["eval.many=40", "eval.few=10", "name=head", "model.neck=none"]
+        words += ["eval.many=40", "eval.few=10", "name=head"]
         _shelfmark(work, "train", "--config", str(ROOT / "configs" / "grocery_head.yaml"), *words)
     if not (work / "index").is_dir():
         _shelfmark(work, "index", "build", "--RESUME_MODEL", "log/head/best_model", "--out", "index")

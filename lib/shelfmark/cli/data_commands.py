@@ -62,8 +62,8 @@ DATA_COMMANDS = {
             ),
             option(
                 "--skus",
-                "shop: number of SKUs that are trained. 120: the shop of the demo. Another multiple of 5: a larger shop,"
-                " with half as many SKUs again, of other families, that are never trained",
+                "shop: number of SKUs that are trained. 120: the shop of the demo. Another multiple of 5: a larger"
+                " shop, with half as many SKUs again, of other families, that are never trained",
                 type=int,
                 default=120,
                 metavar="N",

@@ -98,10 +98,11 @@ def large_catalogue(shop: LargeShop) -> Catalogue:
     """The SKUs. Class numbers are shuffled: neighbours in number are strangers."""
     num_trained = shop.num_skus // MEMBERS_PER_FAMILY
     skus = [
-        [Sku(family, int(member)) for member in _members(shop, family.number)]
+        Sku(family, int(member))
         for family in _families(shop, num_trained + num_trained // 2)
+        for member in _members(shop, family.number)
     ]
-    parts = (sum(skus[:num_trained], []), sum(skus[num_trained:], []))
+    parts = (skus[: shop.num_skus], skus[shop.num_skus :])
     trained, novel = (
         tuple(part[row] for row in numpy_generator(shop.seed, f"large_shop.{role}").permutation(len(part)))
         for role, part in zip(("classes", "novel_classes"), parts)
