@@ -1,6 +1,6 @@
 """The pictures that thresholds are learned on, or checked on: of known products, and of products never seen.
 
-Legend: N pictures of known products, U of products never seen, D embedding.
+Legend: N pictures, D embedding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exact bounds of a share, from what was counted. Legend: n trials.
+"""Exact bounds of a share, from what was counted.
 
 Clopper and Pearson 1934 for counts. For the mean of shares that lie in 0..1, Hoeffding 1963 and Bentkus 2004, as Bates
 et al. 2021 join them ("Distribution-Free, Risk-Controlling Prediction Sets", section 3.1): with all shares 0 the bound

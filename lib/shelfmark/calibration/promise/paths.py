@@ -1,7 +1,8 @@
 """A path of thresholds for one kind of answer, from strict to lenient, and the choice among paths.
 
-All of this is estimated, on pictures that the bound does not use; what is promised is tested elsewhere. Legend: T steps
-of a path, N pictures of known products, U of products never seen.
+All of this is estimated, on pictures that the bound does not use; what is promised is tested elsewhere.
+
+Legend: N pictures, T tried.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ROOM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The part that chooses. known_left, unseen_left: (N,) and (U,) bool, pictures that no rule before answers.
+    """The part that chooses. known_left, unseen_left: (N,) bool, pictures that no rule before answers.
 
     so_far: what the rules before do. known_scale, unseen_scale: how many times as many pictures, and products never
     seen, the bound will have.
