@@ -58,10 +58,9 @@ def _answered(answer: Recognition) -> str:
         return f"unknown ({found.reason})"
     family = f" {found.group}:" if found.kind == "family" else ":"
     told = promise.as_json()
-    sure = (
-        f"of such answers at most {100 * told['max_wrong']:g}% are wrong, with {100 * told['confidence']:g}% confidence"
-    )
-    return f"{found.kind}{family} {named}\n  by {found.rule.partition(': ')[2]}; {sure}"
+    sure = f"at most {100 * told['max_wrong']:g}% of the answers are wrong, at {100 * told['confidence']:g}% confidence"
+    answer = printable(f"{found.kind}{family} {named}", one_line=True)
+    return f"{answer}\n  by {found.rule.partition(': ')[2]}; {sure}"
 
 
 def described(facts: Mapping[str, Any]) -> None:
