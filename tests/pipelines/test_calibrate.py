@@ -116,6 +116,23 @@ def test_the_chosen_method_has_the_greatest_mean_class_accuracy(all_methods: dic
     assert scores[all_methods["saved"]] == pytest.approx(max(storable))
 
 
+def test_what_is_saved_has_a_temperature_on_top_that_makes_its_probabilities_better(shop: Shop) -> None:
+    summary = shop.calibrate("linear", "--method", "ncm", out="warm_means")
+    saved = next(row for row in summary["methods"] if row["method"] == summary["saved"])
+    assert saved["method"] == "ncm_plain"
+    assert saved["ece_with_temperature"] < saved["ece"]
+    assert {row["ece_with_temperature"] for row in summary["methods"] if row is not saved} == {None}
+    (features, classes), (val, _) = shop.features("train"), shop.features("val")
+    means = torch.stack([features[classes == label].mean(dim=0) for label in range(NUM_CLASSES)])
+    tensors, calibration = shop.checkpoint("warm_means").read_model(), shop.checkpoint("warm_means").manifest
+    temperature = calibration["calibration"]["temperature"]
+    assert temperature == pytest.approx(saved["learned"]["temperature_on_top"])
+    torch.testing.assert_close(tensors["classifier.weight"].double(), 2 * means / temperature, rtol=1e-4, atol=1e-5)
+    logits = val @ tensors["classifier.weight"].double().T + tensors["classifier.bias"].double()
+    expected = -torch.cdist(val, means).square() / temperature
+    torch.testing.assert_close(logits.softmax(1), expected.softmax(1), rtol=1e-3, atol=1e-4)
+
+
 def test_one_method_alone_gives_the_row_that_it_has_among_all(shop: Shop, all_methods: dict[str, Any]) -> None:
     alone = shop.calibrate("linear", "--method", "crt", out="crt")
     assert [row["method"] for row in alone["methods"]] == ["unmodified", "crt"]

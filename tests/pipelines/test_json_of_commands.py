@@ -21,7 +21,7 @@ from shelfmark.pipelines.discover.assign import Assignment
 
 OPEN = {
     *("scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"),
-    *("parity", "allowed"),
+    *("parity", "allowed", "by_kind"),
 }
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]
@@ -51,6 +51,8 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("index-export", 0, ["index", "export", "--index", "index", "--out", "exported"]),
     ("export", 0, ["export", *MODEL, "--out", "out"]),
     ("export-verify", 0, ["export", "verify", "out"]),
+    ("thresholds", 0, ["thresholds", *MODEL, "--index", "index", "--max-wrong", "99.9%"]),
+    ("thresholds-check", 0, ["thresholds", "check", *MODEL, "--index", "index", "--annotations", "val.json"]),
     ("config--describe", 0, ["config", "--describe", "optim.lr"]),
     ("cluster-fit", 0, ["cluster", "fit", "--smoke", "--out", "clusterer"]),
     ("cluster-run", 0, ["cluster", "run", "--smoke", "--clusterer", "clusterer", "--out", "clusters"]),

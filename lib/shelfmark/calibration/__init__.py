@@ -15,6 +15,7 @@ from shelfmark.calibration.paired import paired_gains, paired_intervals
 from shelfmark.calibration.pc_softmax import PCSoftmax
 from shelfmark.calibration.tau_norm import TauNorm, tau_normalized
 from shelfmark.calibration.temperature import Temperature
+from shelfmark.calibration.warmed import Warmed
 
 __all__ = [
     "CRT",
@@ -28,6 +29,7 @@ __all__ = [
     "PCSoftmax",
     "TauNorm",
     "Temperature",
+    "Warmed",
     "bootstrap_intervals",
     "compare",
     "paired_gains",

@@ -59,14 +59,23 @@ class Temperature(Linear):
         All folds are fitted in the same passes over the images: two or three, and a few over every sixteenth.
         """
         logits, labels = _labelled(logits, labels, weight)
-        self._unmodified = Linear(copied(weight), copied(bias))
-        everything, *of_folds = _fits(self._unmodified, logits, labels, self._members(labels))
+        classifier = Linear(copied(weight), copied(bias))
+        self.fit_on(classifier, logits, labels)
+        self.weight_, self.bias_ = (
+            None if part is None else part / self.temperature_ for part in (classifier.weight_, classifier.bias_)
+        )
+        return self
+
+    def fit_on(self, classifier: Calibrated, features: Array, labels: Tensor) -> Self:
+        """As `fit`, for any classifier; weight_ and bias_ are then None. labels: (N,), -1 leaves an image out."""
+        is_labelled = labels >= 0
+        if not bool(is_labelled.all()):
+            features, labels = rows_of(features, is_labelled.nonzero()[:, 0]), labels[is_labelled]
+        self._unmodified = classifier
+        everything, *of_folds = _fits(classifier, features, labels, self._members(labels))
         self.temperature_ = everything.temperature
         self.fold_temperatures_ = [fit.temperature for fit in of_folds]
-        self.weight_, self.bias_ = (
-            None if part is None else part / self.temperature_
-            for part in (self._unmodified.weight_, self._unmodified.bias_)
-        )
+        self.weight_ = self.bias_ = None
         self.nll_before_, self.ece_before_ = everything.scores_before
         self.nll_after_, self.ece_after_ = everything.scores
         return self
@@ -80,7 +89,7 @@ class Temperature(Linear):
         parts = fold_rows(labels, self.folds, self.seed)
         require_folds(torch.cat(parts), self.folds, "the temperature", "calibrate.folds")
         for rows, temperature in zip(parts, self.fold_temperatures_, strict=True):
-            yield rows, _Divided(self._unmodified, temperature)
+            yield rows, Divided(self._unmodified, temperature)
 
     def _members(self, labels: Tensor) -> list[Tensor]:
         """(N,) bool of each fit: all images, then all but each fold."""
@@ -92,8 +101,10 @@ class Temperature(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class _Divided(Calibrated):
-    classifier: Linear
+class Divided(Calibrated):
+    """The logits of another classifier, divided by a number above 0."""
+
+    classifier: Calibrated
     temperature: float
 
     def logits(self, features: Array) -> Tensor:
@@ -150,7 +161,7 @@ class _Fit:
         self.inverse = new if self._low < new < furthest else (self._low + furthest) / 2
 
 
-def _fits(classifier: Linear, features: Array, labels: Tensor, members: Sequence[Tensor]) -> list[_Fit]:
+def _fits(classifier: Calibrated, features: Array, labels: Tensor, members: Sequence[Tensor]) -> list[_Fit]:
     """One search for each (N,) member, all in the same passes. features: (N, D). labels: (N,) in 0..C-1."""
     start = _rough_inverse(classifier, features, labels)
     terms = row_terms(classifier, features, labels, [1.0, *([start] if start else [])])
@@ -167,7 +178,7 @@ def _fits(classifier: Linear, features: Array, labels: Tensor, members: Sequence
     return fits
 
 
-def _rough_inverse(classifier: Linear, features: Array, labels: Tensor) -> float | None:
+def _rough_inverse(classifier: Calibrated, features: Array, labels: Tensor) -> float | None:
     """The best b of every sixteenth image, right to about a percent, as a start; None for small sets."""
     if len(labels) < _ROUGH_STRIDE * _LEAST_ROUGH:
         return None

@@ -15,7 +15,7 @@ from shelfmark.data.layouts import LAYOUTS
 def prepare(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.prepare import prepare as run
 
-    return Outcome(run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio))
+    return Outcome(run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio, args.skus))
 
 
 def migrate(args: argparse.Namespace) -> Outcome:
@@ -59,6 +59,14 @@ DATA_COMMANDS = {
                 type=float,
                 default=100.0,
                 metavar="R",
+            ),
+            option(
+                "--skus",
+                "shop: number of SKUs that are trained. 120: the shop of the demo. Another multiple of 5: a larger"
+                " shop, with half as many SKUs again, of other families, that are never trained",
+                type=int,
+                default=120,
+                metavar="N",
             ),
             option("--seed", "seed of the random draws (default: 0)", type=int, default=0),
         ],

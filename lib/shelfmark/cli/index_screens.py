@@ -48,7 +48,22 @@ def recognised(answers: Sequence[Recognition]) -> None:
             )
             for one in answer.products
         ]
-        _show(answer.photo, columns, rows, answer.error)
+        _show(answer.photo, columns, rows, answer.error, _answered(answer))
+
+
+def _answered(answer: Recognition) -> str:
+    """The answer of the rules in a line; empty without thresholds."""
+    found, promise = answer.decision, answer.promise
+    if found is None or promise is None:
+        return ""
+    named = ", ".join(_product(label, answer.names.get(label, "")) for label in found.members)
+    if found.kind == "unknown":
+        return f"unknown ({found.reason})"
+    family = f" {found.group}:" if found.kind == "family" else ":"
+    told = promise.as_json()
+    sure = f"at most {100 * told['max_wrong']:g}% of the answers are wrong, at {100 * told['confidence']:g}% confidence"
+    answer = printable(f"{found.kind}{family} {named}", one_line=True)
+    return f"{answer}\n  by {found.rule.partition(': ')[2]}; {sure}"
 
 
 def described(facts: Mapping[str, Any]) -> None:
@@ -97,7 +112,9 @@ def verified(found: Verification) -> None:
         print("the index holds what it lists, and finds what is promised")
 
 
-def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None) -> None:
+def _show(
+    photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], error: str | None, answer: str = ""
+) -> None:
     console = Console(**console_settings())
     console.print()
     photo = printable(photo, one_line=True)
@@ -105,6 +122,8 @@ def _show(photo: str, columns: Sequence[str], rows: Sequence[Sequence[str]], err
         console.print(Text(f"{photo}: could not be read: {error}"), soft_wrap=True)
         return
     console.print(Text(photo, style="bold"), soft_wrap=True)
+    for line in answer.splitlines():
+        console.print(Text(printable(line, one_line=True)), soft_wrap=True)
     console.print()
     table = Table(box=SIMPLE_HEAD)
     table.show_edge = False

@@ -26,9 +26,10 @@ def share(text: str) -> float:
         raise UserError(f"{text!r} is no share; write 1% or 0.01.") from None
 
 
-def share_or_none(text: str) -> float | None:
-    """A type of options: a share, or none."""
-    return None if text.strip().lower() == "none" else share(text)
+def share_or_word(text: str) -> float | str | None:
+    """A type of options: a share, `none`, or `auto`."""
+    word = text.strip().lower()
+    return None if word == "none" else word if word == "auto" else share(text)
 
 
 def thresholds(args: argparse.Namespace) -> Outcome:
@@ -104,14 +105,14 @@ PROMISE_COMMANDS = {
             _INDEX,
             option(
                 "--max-wrong",
-                "share of the answers that may be wrong, such as 1%% (default: 1%%)",
+                "share of the answers that may be wrong, such as 0.01",
                 type=share,
                 default=0.01,
                 metavar="SHARE",
             ),
             option(
                 "--confidence",
-                "probability with which the promise holds, such as 95%% (default: 95%%)",
+                "probability with which the promise holds, such as 0.95",
                 type=share,
                 default=0.95,
                 metavar="SHARE",
@@ -119,9 +120,9 @@ PROMISE_COMMANDS = {
             option(
                 "--max-false-accept",
                 "share of the pictures of products never seen that may be answered, counted by product. none: nothing"
-                " is promised of them (default: 1%%, or none if there is no such picture)",
-                type=share_or_none,
-                default="default",
+                " is promised of them. auto: 0.01, or none if there is no such picture",
+                type=share_or_word,
+                default="auto",
                 metavar="SHARE",
             ),
             *_PICTURES,

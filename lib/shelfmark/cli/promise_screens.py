@@ -26,8 +26,8 @@ def promised(content: Mapping[str, Any]) -> None:
     print("  else: unknown")
     print()
     print(
-        f"With a confidence of {_share(content['confidence'])} at most {_share(content['max_wrong'])} of the answers are"
-        f" wrong (here {bound['num_wrong']} of {bound['num_answers']:,})."
+        f"With a confidence of {_share(content['confidence'])} at most {_share(content['max_wrong'])} of the answers"
+        f" are wrong (here {bound['num_wrong']} of {bound['num_answers']:,})."
     )
     if content["max_false_accept"] is None:
         print("Nothing is promised of products never seen.")
@@ -53,10 +53,9 @@ def checked(found: Checked) -> None:
 
 def _share_checked(what: str, share: Share, confidence: float) -> None:
     measured = share.count / share.trials if share.trials else None
-    print(
-        f"{what}: {percent(measured)} of {share.trials:,}, surely {percent(share.low)} or more and {percent(share.high)}"
-        f" or less (each at {_share(confidence)}); promised: at most {_share(share.limit)}. {_VERDICTS[share.verdict]}"
-    )
+    print(f"{what}: {percent(measured)} of {share.trials:,}; promised: at most {_share(share.limit)}")
+    sure = f"each at {_share(confidence)}"
+    print(f"  surely {percent(share.low)} or more, {percent(share.high)} or less ({sure}): {_VERDICTS[share.verdict]}")
 
 
 def _share(value: float) -> str:

@@ -110,12 +110,21 @@ def calibrated(result: Calibration) -> None:
         "below each score: its 95% interval; below a method: what it learned",
         "each method is scored on val images that it was not fitted on",
         f"best, by mean class accuracy: {result.chosen}; saved: {saved}",
+        *_temperature_lines(result),
         f"the choice itself, cross-validated: {_scores_line(result.cross_validated)}",
         "",
     ):
         console.print(line, soft_wrap=True)
     _print_files(console, [result.folder])
     _say_next(result.checkpoint)
+
+
+def _temperature_lines(result: Calibration) -> list[str]:
+    """What the temperature on top of the saved method does, if it has one."""
+    found = [row["learned"].get("temperature_on_top") for row in result.methods if row["method"] == result.saved]
+    if not found or found[0] is None:
+        return []
+    return [f"T: the ECE with a temperature of {found[0]:.3g} on top, which the saved checkpoint has; cross-validated"]
 
 
 def weighed(result: ExpertWeighing) -> None:
@@ -215,6 +224,9 @@ def _method_table(result: Calibration, width: int) -> Table:
     for row in result.methods:
         cells = (_with_interval(row, name, score_text(name, row[name]), width) for name in names)
         told = learned_text(row["learned"])
+        cells = [*cells]
+        if row.get("ece_with_temperature") is not None:
+            cells[-1] += f"\nT: {score_text('ece', row['ece_with_temperature'])}"
         name = f"{row['method']}\n  {told}" if told else row["method"]
         table.add_row(name, *cells, style="bold" if row["method"] == result.chosen else "")
     return table

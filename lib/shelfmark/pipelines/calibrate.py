@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from shelfmark.calibration import Calibrated, Comparison, TauNorm, compare
+from shelfmark.calibration import Calibrated, Comparison, TauNorm, Warmed, compare
+from shelfmark.calibration.comparison import held_out_predictions
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.files import read_json, unused_path, write_json
 from shelfmark.core.log import say, warn
+from shelfmark.core.terminal import percent
 from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
+from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.ops.class_metrics import Scores
 from shelfmark.pipelines.evaluate import draw_recalibrated
 from shelfmark.pipelines.tau_norm import write_sweep
@@ -42,7 +46,8 @@ from shelfmark.runtime.trained_model import TrainedModel
 class Calibration:
     """checkpoint: the folder for test.py. It holds `saved`, the best of the methods that a checkpoint can hold.
 
-    methods: one row a method, see `compare`, with its learned numbers as `learned`. chosen: the best of all methods.
+    methods: one row a method, see `compare`, with its learned numbers as `learned`, and of the saved one the ece with a
+    temperature on top, as `ece_with_temperature`. chosen: the best of all methods.
     cross_validated: scores of the choice. left_out: name -> why the method could not be fitted.
     """
 
@@ -98,7 +103,7 @@ def fit_methods(model: TrainedModel, methods: Sequence[str] = ("all",)) -> Fitte
 
 
 def _best(folder: Path, fitted: FittedMethods) -> Calibration:
-    """Chooses and writes the best method."""
+    """Chooses and writes the best method, with a temperature on top where that makes its probabilities better."""
     given = fitted.given
     model = given.model
     comparison = _compare(given, fitted.methods)
@@ -106,16 +111,25 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
     saved = comparison.chosen
     if saved not in storable:
         saved = _compare(given, {name: fitted.methods[name] for name in storable}).chosen
+    rows, kept = _rows(comparison, fitted.methods), storable[saved]
+    on_top = _temperature_on_top(given, saved, fitted.methods[saved])
+    for row in rows:
+        row["ece_with_temperature"] = on_top.ece if on_top and row["method"] == saved else None
+        if on_top and row["method"] == saved:
+            row["learned"] = {**row["learned"], "temperature_on_top": on_top.temperature}
+    if on_top:
+        scale = model.recipe.model.classifier.scale if given.is_cosine else None
+        kept = kept.divided(on_top.temperature, scale)
     result = Calibration(
         folder=folder,
         checkpoint=folder / "best_model",
-        methods=_rows(comparison, fitted.methods),
+        methods=rows,
         chosen=comparison.chosen,
         saved=saved,
         cross_validated=comparison.cross_validated,
         left_out=fitted.left_out,
     )
-    _write(model, result, storable[saved], fitted.methods.get("tau_norm"))
+    _write(model, result, kept, fitted.methods.get("tau_norm"))
     draw_recalibrated(model, result.checkpoint, fitted.val, given.val)
     return result
 
@@ -196,6 +210,33 @@ def _compare(given: CalibrationInputs, fitted: Mapping[str, Calibrated]) -> Comp
         folds=recipe.calibrate.folds,
         seed=recipe.seed,
     )
+
+
+@dataclass(frozen=True)
+class _OnTop:
+    """ece: with it, on images by which neither the temperature nor the method was fitted."""
+
+    temperature: float
+    ece: float
+
+
+def _temperature_on_top(given: CalibrationInputs, saved: str, method: Calibrated) -> _OnTop | None:
+    """The temperature of the method that is saved; None where it would not lower its cross-validated ece."""
+    if saved == "temperature":
+        return None
+    recipe, features, labels = given.model.recipe, given.val.features, torch.from_numpy(given.val.labels)
+    warmed = Warmed(method, recipe.calibrate.folds, recipe.seed).fit(features, labels)
+    before, after = (
+        reliability(found.confidence, found.hits).expected_error or 0.0
+        for found in (held_out_predictions(one, features, labels, given.model.num_classes) for one in (method, warmed))
+    )
+    if after >= before:
+        return None
+    say(
+        f"{saved} gets a temperature of {warmed.temperature_:.3g} on top: expected calibration error {percent(before)},"
+        f" with it {percent(after)}, cross-validated; predictions stay"
+    )
+    return _OnTop(warmed.temperature_, after)
 
 
 def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict[str, Any]]:

@@ -17,9 +17,10 @@ from shelfmark.core.log import say
 from shelfmark.core.together import from_main
 from shelfmark.data.layouts import LAYOUTS, SHOP
 from shelfmark.recipe import Recipe
-from shelfmark.shop import generate_shop, is_complete
+from shelfmark.shop import NUM_CLASSES, generate_shop, is_complete
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.shop.discovery_shop import write_discovery_shop
+from shelfmark.shop.large_shop import LargeShop, is_large_shop, write_large_shop
 
 _FILES = tuple(f"data.{name}" for name in ("val_json", "retrieval_json", "test_json", "test_root"))
 """The data of a recipe that other data may lack."""
@@ -32,14 +33,16 @@ def prepare(
     val_fraction: float = 0.2,
     seed: int = 0,
     ratio: float = 100.0,
+    skus: int = NUM_CLASSES,
 ) -> dict[str, Any]:
     """What was prepared, as JSON: the folder of the shop, or a layout's files, options, notes and next command.
 
-    what: one of LAYOUTS. out: None takes dataset/<what>.
+    what: one of LAYOUTS. out: None takes dataset/<what>. skus: of the shop; another number than its 120 makes the
+    larger shop.
     """
     target, layout = out or Path("dataset") / what, LAYOUTS[what]
     if layout is None:
-        _prepare_shop(target, seed)
+        _prepare_shop(target, seed, skus)
         return {"folder": target}
     require_place(target / "train.json", "--out")
     if source is None:
@@ -88,13 +91,18 @@ def make_data(recipe: Recipe) -> None:
     from_main(make)
 
 
-def _prepare_shop(root: Path, seed: int) -> None:
-    if is_complete(root):
+def _prepare_shop(root: Path, seed: int, skus: int) -> None:
+    large = None if skus == NUM_CLASSES else LargeShop(skus, seed)
+    if is_complete(root) if large is None else is_large_shop(root, large):
         say(f"{root} is there already")
         return
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty and not a whole shop; give another --out, or empty it.")
     say(f"generating the shop in {root} ...")
+    if large is not None:
+        write_large_shop(root, large)
+        say(f"the shop of {skus} SKUs is in {root}")
+        return
     generate_shop(root, seed)
     say(f"the shop is in {root}; `{_trains_on_the_shop(root)}` trains on it")
 

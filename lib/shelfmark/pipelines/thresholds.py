@@ -48,7 +48,10 @@ from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.thresholds_file import thresholds_file
 from shelfmark.runtime.trained_model import TrainedModel
 
-DEFAULT_MAX_FALSE_ACCEPT = 0.01
+AUTO = "auto"
+"""As max_false_accept: 1%, or nothing where there is no picture of a product never seen."""
+_AUTO_FALSE_ACCEPT = 0.01
+_VAL, _USUAL = Given(), SearchSettings()
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,16 @@ def thresholds(
     index_folder: Path | None,
     max_wrong: float,
     confidence: float,
-    max_false_accept: float | str | None = "default",
+    max_false_accept: float | str | None = AUTO,
     *,
-    given: Given = Given(),
-    settings: SearchSettings = SearchSettings(),
+    given: Given = _VAL,
+    settings: SearchSettings = _USUAL,
     out: Path | None = None,
 ) -> Thresholds:
     """Learns when to answer, and writes it into the folder of the index, or into the run folder beside the checkpoint.
 
-    max_false_accept: None promises nothing of products never seen; `default` is 1%, or nothing where there is no
-    picture of such a product. given: labelled pictures in place of val. out: folder for the curves. UserError: the
+    max_false_accept: None promises nothing of products never seen; AUTO is 1%, or nothing where there is no picture
+    of such a product. given: labelled pictures in place of val. out: folder for the curves. UserError: the
     pictures do not show the promise; it says how many are needed, and what they show. Nothing is written then.
     """
     require_shares(max_wrong, confidence, max_false_accept)
@@ -186,7 +189,7 @@ def _evidence(
 def _false_accept(asked: float | str | None, seen: Seen) -> float | None:
     """The limit for products never seen; None where nothing is promised of them."""
     if seen.unseen is not None:
-        return DEFAULT_MAX_FALSE_ACCEPT if isinstance(asked, str) else asked
+        return _AUTO_FALSE_ACCEPT if isinstance(asked, str) else asked
     advice = (
         "There is no picture of a product that the model has never seen. Train with data.open_set_classes=0.05, which"
         " keeps whole groups of classes out, or give such pictures too, by --annotations FILE or --images DIR"
@@ -207,16 +210,16 @@ def _shortfall(learned: Learned, wish: Wish) -> UserError:
     ]
     if needed.num_products is not None and wish.max_false_accept is not None:
         needs.append(
-            f"at most {_percent(wish.max_false_accept)} of products never seen answered needs {needed.num_products} such"
-            " products, of which no picture is answered, or more"
+            f"at most {_percent(wish.max_false_accept)} of products never seen answered needs {needed.num_products}"
+            " such products, of which no picture is answered, or more"
         )
     there_are = f"{bound.num_pictures:,} pictures of known products"
     if wish.max_false_accept is not None:
         there_are += f" and {bound.num_products} products never seen"
     wrong, accepted = bound.could_promise(wish)
     return UserError(
-        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {there_are} (a third of the others chose"
-        f" the rules); the safest rules answered {bound.num_answers:,} of the pictures, {bound.num_wrong} of them"
+        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {there_are} (others chose the rules);"
+        f" the safest rules answered {bound.num_answers:,} of the pictures, {bound.num_wrong} of them"
         f" wrongly. {_could(wrong, accepted, sure)} Give more pictures with --annotations FILE or --images DIR, or ask"
         " for less."
     )
@@ -277,14 +280,16 @@ def _counts(bound: Counted) -> dict[str, Any]:
 
 
 def _report_folder(file: Path, index_folder: Path | None, out: Path | None) -> Path:
-    """The free folder of the curves: --out, `<index>_thresholds` or `thresholds` in the run folder."""
+    """The folder of the curves: --out, `<index>_thresholds`, or `thresholds` in the run folder."""
     require_place(file, "thresholds.json:")
-    default = (
-        file.parent / "thresholds"
-        if index_folder is None
-        else index_folder.with_name(f"{index_folder.name}_thresholds")
-    )
-    return require_place(out or default, "--out", is_folder=True)
+    return require_place(out or report_folder(file, index_folder), "--out", is_folder=True)
+
+
+def report_folder(file: Path, index_folder: Path | None) -> Path:
+    """Where curves and features stand unless another folder is asked for. file: thresholds.json."""
+    if index_folder is None:
+        return file.parent / "thresholds"
+    return index_folder.with_name(f"{index_folder.name}_thresholds")
 
 
 def _write_curves(model: TrainedModel, known: Observed, rules: Rules, wish: Wish, folder: Path) -> None:

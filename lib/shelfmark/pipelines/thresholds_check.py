@@ -11,7 +11,7 @@ from shelfmark.calibration.promise.counted import Counted, counted
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.core.together import from_main, together
-from shelfmark.pipelines.thresholds import opened_index, seen_pictures
+from shelfmark.pipelines.thresholds import opened_index, report_folder, seen_pictures
 from shelfmark.runtime.promised_pictures import Given
 from shelfmark.runtime.thresholds_file import require_promise, search_settings, thresholds_file
 from shelfmark.runtime.trained_model import TrainedModel
@@ -68,11 +68,8 @@ class Checked:
         }
 
 
-def check(model: TrainedModel, index_folder: Path | None, given: Given, out: Path | None = None) -> Checked:
-    """Counts what the thresholds of the index, or of the checkpoint, answer about new pictures.
-
-    out: folder for the features of the pictures; by default beside the thresholds.
-    """
+def check(model: TrainedModel, index_folder: Path | None, given: Given) -> Checked:
+    """Counts what the thresholds of the index, or of the checkpoint, answer about new pictures."""
     if given.place is None:
         raise UserError("say which pictures: --images DIR, with a folder for each product, or --annotations FILE.")
     with together():
@@ -80,9 +77,7 @@ def check(model: TrainedModel, index_folder: Path | None, given: Given, out: Pat
         settings = search_settings(promise)
         index = opened_index(model, index_folder, settings)
     file = thresholds_file(model, index_folder)
-    place = index_folder or model.run_folder
-    folder = out or (place.with_name(f"{place.name}_thresholds") if index_folder else place / "thresholds")
-    seen = seen_pictures(model, index, given, settings, folder)
+    seen = seen_pictures(model, index, given, settings, report_folder(file, index_folder))
 
     def finish() -> Checked:
         found = counted(promise.rules, seen.known, seen.unseen)

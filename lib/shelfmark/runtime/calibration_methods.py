@@ -222,6 +222,14 @@ class StoredMethod:
     calibration: dict[str, object]
     scale: float | None = None
 
+    def divided(self, temperature: float, scale: float | None) -> StoredMethod:
+        """With all logits divided by the temperature. scale: that of a cosine classifier as it is, else None."""
+        told = {**self.calibration, "temperature": temperature, "unmodified": False}
+        if scale is not None:
+            return StoredMethod(self.classifier, told, (self.scale or scale) / temperature)
+        parts = (self.classifier.weight_, self.classifier.bias_)
+        return StoredMethod(Linear(*(None if part is None else part / temperature for part in parts)), told)
+
 
 def stored(given: CalibrationInputs, name: str, method: Calibrated) -> StoredMethod | None:
     """The method in the form of a checkpoint; None where the checkpoint's kind of classifier cannot hold it.

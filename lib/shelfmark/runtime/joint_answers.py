@@ -1,6 +1,6 @@
 """What the classifier and the index say about photographs, side by side.
 
-Legend: Q photographs, D embedding, C labels, K neighbours.
+Legend: Q photographs, D embedding, C classes, K neighbours.
 """
 
 from __future__ import annotations

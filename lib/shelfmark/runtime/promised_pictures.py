@@ -1,6 +1,6 @@
 """The pictures that thresholds are learned on, or checked on: of known products, and of products never seen.
 
-Legend: N pictures of known products, U of products never seen, D embedding.
+Legend: N pictures, D embedding.
 """
 
 from __future__ import annotations
@@ -253,11 +253,11 @@ def _outside(one: Labelled, products: KnownProducts) -> Labelled:
 def _notes_on_val(model: TrainedModel) -> list[str]:
     """Why val is not quite new to the model."""
     notes = []
-    if model.checkpoint.manifest["metric"] != NO_METRIC and not _chose_by_retrieval(model):
+    if _metric(model) != NO_METRIC and not _chose_by_retrieval(model):
         notes.append(
-            "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than it"
-            " says; pictures that chose nothing are given by --annotations FILE or --images DIR, or the run is trained"
-            " with eval.metric=none"
+            "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than"
+            " it says; give pictures that chose nothing, by --annotations FILE or --images DIR, or train with"
+            " eval.metric=none"
         )
     if any(not step["unmodified"] for step in model.recalibrations):
         notes.append("the val pictures chose the recalibration of this checkpoint; likewise")
@@ -266,22 +266,25 @@ def _notes_on_val(model: TrainedModel) -> list[str]:
 
 def _chose_by_retrieval(model: TrainedModel) -> bool:
     """Whether data.retrieval_json chose best_model, and val did not."""
-    manifest = model.checkpoint.manifest
-    return manifest["metric"].startswith(RETRIEVAL_SCORES) and manifest.get("retrieval_sha256") is not None
+    has_retrieval = model.checkpoint.manifest.get("retrieval_sha256") is not None
+    return has_retrieval and _metric(model).startswith(RETRIEVAL_SCORES)
+
+
+def _metric(model: TrainedModel) -> str:
+    """The score that chose best_model."""
+    return model.checkpoint.manifest.get("metric") or model.recipe.eval.metric
 
 
 def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
     """One line on the pictures, and one for each note."""
-    of_unseen = (
-        f"{num_unseen:,} of {num_products} products never seen" if num_products else "none of products never seen"
-    )
-    say(f"pictures: {num_known:,} of known products, {of_unseen}")
+    of_unseen = f"{num_unseen:,} of {num_products}" if num_products else "none of"
+    say(f"pictures: {num_known:,} of known products, {of_unseen} products never seen")
     for note in found.notes:
         warn(note)
 
 
 def group_names(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> dict[int, str]:
-    """label -> the family of each product that has one, by the training annotations; empty where these are not there."""
+    """label -> the family of each product that has one, by the training annotations; empty if these are not there."""
     if training is None or training.learned.groups is None or not same_names(training.learned, model):
         return {}
     answerable = set(products.labels.tolist())

@@ -118,7 +118,7 @@ def _families(seed: int) -> list[Family]:
             product=PRODUCTS[product],
             palette=PALETTES[palettes[number]],
             layout=LAYOUTS[number % len(LAYOUTS)],
-            cues=_cues(PRODUCTS[product], number),
+            cues=cues_of(PRODUCTS[product], number),
             weight=int(rng.integers(1, 4)),
             upper=bool(rng.random() < 0.5),
             slant=float(rng.choice([0.0, 0.0, 0.2])),
@@ -127,7 +127,7 @@ def _families(seed: int) -> list[Family]:
     ]
 
 
-def _cues(product: Product, number: int) -> tuple[str, ...]:
+def cues_of(product: Product, number: int) -> tuple[str, ...]:
     """The details in which the packs of a family differ; a pack without a cap cannot differ in the cap."""
     has_cap = SHAPES[product.shape].has_cap
     return tuple(cue for cue in CUES[number % len(CUES)] if cue != "cap" or has_cap)

@@ -1,4 +1,4 @@
-"""Exact bounds of a share, from what was counted. Legend: n trials.
+"""Exact bounds of a share, from what was counted.
 
 Clopper and Pearson 1934 for counts. For the mean of shares that lie in 0..1, Hoeffding 1963 and Bentkus 2004, as Bates
 et al. 2021 join them ("Distribution-Free, Risk-Controlling Prediction Sets", section 3.1): with all shares 0 the bound
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,8 +22,8 @@ def at_most(count: int, trials: int, share: float) -> float:
         return 1.0
     if count < 0 or share >= 1:
         return 0.0
-    successes = np.arange(count + 1)
-    ways = math.lgamma(trials + 1) - _log_factorial(successes) - _log_factorial(trials - successes)
+    successes, factorials = np.arange(count + 1), _log_factorials(trials)
+    ways = factorials[trials] - factorials[: count + 1] - factorials[trials - successes]
     logs = ways + successes * math.log(share) + (trials - successes) * math.log1p(-share)
     greatest = logs.max()
     return min(1.0, float(np.exp(logs - greatest).sum() * math.exp(greatest)))
@@ -83,5 +84,7 @@ def _divergence(mean: float, share: float) -> float:
     return part + ((1 - mean) * math.log((1 - mean) / (1 - share)) if mean < 1 else 0.0)
 
 
-def _log_factorial(numbers: np.ndarray) -> np.ndarray:
-    return np.array([math.lgamma(number + 1) for number in numbers])
+@lru_cache(maxsize=64)
+def _log_factorials(last: int) -> np.ndarray:
+    """(last + 1,) the logarithms of 0! to last!; a search for a bound asks for the same ones at each step."""
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, last + 1)))])

@@ -1,4 +1,4 @@
-"""What rules did to pictures, counted for the promise. Legend: N pictures of known products, U of products never seen.
+"""What rules did to pictures, counted for the promise. Legend: N pictures.
 
 Pictures of known products are counted one by one. Products never seen are counted by product, since pictures of one
 product go together: each product has the share of its pictures that were answered, and the mean of these shares is the
@@ -86,7 +86,7 @@ def counted(rules: Rules, known: Observed, unseen: Observed | None) -> Counted:
 
 
 def product_shares(products: np.ndarray, is_answered: np.ndarray) -> np.ndarray:
-    """(products,) the share of each product's pictures that are answered. products: (U,) int64 of each picture."""
+    """(products,) the share of each product's pictures that are answered. products: (N,) int64 of each picture."""
     _, number, sizes = np.unique(products, return_inverse=True, return_counts=True)
     return np.bincount(number, weights=is_answered.astype(np.float64), minlength=len(sizes)) / sizes
 

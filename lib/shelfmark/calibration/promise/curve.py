@@ -1,6 +1,6 @@
 """Risk against coverage: what share of the answers is wrong if the surest pictures alone are answered.
 
-Legend: N pictures, n answers.
+Legend: N pictures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each kind of answer would have said about pictures whose product is known. Legend: N pictures, U never seen."""
+"""What each kind of answer would have said about pictures whose product is known. Legend: N pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A path of thresholds for one kind of answer, from strict to lenient, and the choice among paths.
 
-All of this is estimated, on pictures that the bound does not use; what is promised is tested elsewhere. Legend: T steps
-of a path, N pictures of known products, U of products never seen.
+All of this is estimated, on pictures that the bound does not use; what is promised is tested elsewhere.
+
+Legend: N pictures, T tried.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from shelfmark.calibration.promise.rules import Rule
 _STEPS = 64
 _GATE_LOSSES = (0.02, 0.05, 0.1, 0.2, 0.35)
 _GATE_GAIN = 0.01
+_ROOM = 0.5
+"""Half of the errors that are promised: kinds of answers that come later, and luck in the choice, need the rest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The part that chooses. known_left, unseen_left: (N,) and (U,) bool, pictures that no rule before answers.
+    """The part that chooses. known_left, unseen_left: (N,) bool, pictures that no rule before answers.
 
     so_far: what the rules before do. known_scale, unseen_scale: how many times as many pictures, and products never
     seen, the bound will have.
@@ -42,8 +45,7 @@ class Path:
     """score: whose threshold moves. gates: further conditions, which stay. thresholds: (T,) falling.
 
     aim: the last step that is expected to keep the promise; -1 where none is. start: the step that is expected to keep
-    it most safely. coverage: at the aim, as a share of all pictures. loss: how far the start is from the promise; 1 is
-    just kept.
+    it most safely. coverage: at the aim, as a share of all pictures. loss: how far the start is from the promise.
     """
 
     form: Form
@@ -139,8 +141,8 @@ class _Steps:
         )
 
     def is_expected(self, step: int, wish: Wish) -> bool:
-        """Whether the step is expected to pass: its own answers no worse than promised, and all of them together."""
-        if self.num_wrong[step] > wish.max_wrong * self.num_answers[step]:
+        """Whether the step is expected to pass: with room in its own answers, and all answers together."""
+        if self.num_wrong[step] > _ROOM * wish.max_wrong * self.num_answers[step]:
             return False
         return self.counted(step).scaled(self.chosen.known_scale, self.chosen.unseen_scale).keeps(wish)
 
@@ -195,16 +197,17 @@ def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen
 def loss_of(
     num_wrong: np.ndarray, num_answers: np.ndarray, accepted: np.ndarray, num_products: int, wish: Wish
 ) -> np.ndarray:
-    """(T,) about by which factor the bounds exceed what is to be promised; quick, for the choice alone.
+    """(T,) about by which factors the bounds exceed what is to be promised, added up; quick, for the choice alone.
 
     By the pictures that choose, not by as many as the bound has: few of them may be right by luck.
     """
     wrong = _rough_upper(num_wrong, num_answers) / wish.max_wrong
     if wish.max_false_accept is None:
         return wrong
-    return np.maximum(wrong, _rough_upper(accepted, np.array(num_products)) / wish.max_false_accept)
+    # A sum, not the greater of the two: with few products the second is large, and the first would say nothing.
+    return wrong + _rough_upper(accepted, np.array(num_products)) / wish.max_false_accept
 
 
 def _rough_upper(counts: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    """About the upper bound of a share at three standard deviations: the best of many steps was lucky too."""
-    return (counts + 3 * np.sqrt(counts) + 5) / np.maximum(trials, 1)
+    """About the upper bound of a share at 99.9%: of many steps the best one was lucky too."""
+    return (counts + 3 * np.sqrt(counts + 2) + 3) / np.maximum(trials, 1)

@@ -1,4 +1,4 @@
-"""What a picture is answered: a product, a short list, a family, or unknown. Legend: C labels, K neighbours.
+"""What a picture is answered: a product, a short list, a family, or unknown. Legend: C classes, K neighbours.
 
 A rule has a kind and conditions, each `score >= at_least`. The rules are asked in their order, and the first whose
 conditions all hold decides; where none does, the answer is unknown. numpy alone: an export carries this file along.
