@@ -44,6 +44,7 @@ OUTPUTS = {
     "index search": "",
     "search": "",
     "recognise": "",
+    "serve": "",
     "thresholds": "--out",
     "thresholds check": "",
     "migrate": "",
