@@ -15,7 +15,7 @@ from typing import Any
 import litserve
 import numpy as np
 
-BATCH, WAIT_S = 16, 0.005
+BATCH, WAIT_S = 8, 0.005
 
 
 class Recogniser(litserve.LitAPI):

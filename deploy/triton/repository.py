@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "shelfmark"
-BATCH, WAIT_US, QUEUE = 16, 5000, 128
+BATCH, WAIT_US, QUEUE = 8, 5000, 128
 """As `shelfmark serve` has them."""
 
 _CONFIG = """\

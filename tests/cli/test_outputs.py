@@ -47,6 +47,7 @@ OUTPUTS = {
     "index search": "",
     "search": "",
     "recognise": "",
+    "serve": "",
     "thresholds": "--out",
     "thresholds check": "",
     "migrate": "",

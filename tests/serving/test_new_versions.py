@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -22,6 +24,7 @@ from shelfmark.core.folders import exchange
 from shelfmark.export import predict
 from shelfmark.serving.http import server
 from shelfmark.serving.http.server import Listening
+from shelfmark.serving.limits import Limits
 from shelfmark.serving.versions import Source
 
 LABELS = [0, 1, 2]
@@ -136,6 +139,7 @@ def test_a_watched_folder_is_served_as_soon_as_it_is_published(place, live, monk
 def process(live: Path) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
     """`shelfmark serve` in a process of its own, and its address."""
     words = ["serve", "--model", str(live / "model"), "--index", str(live / "index"), "--port", "0", "--decoders", "1"]
+    words.append("--json")
     with subprocess.Popen(
         [sys.executable, "-m", "shelfmark", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as started:
@@ -176,7 +180,20 @@ def test_a_process_loads_anew_at_sighup_and_drains_at_sigterm(place, live, proce
     assert children
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children))
     assert started.stdout is not None
-    assert "drained" in started.stdout.read()
+    rest = started.stdout.read()
+    assert "drained" in rest
+    assert json.loads(rest[rest.index("{\n") :])["requests"] > 0
+
+
+def test_what_takes_longer_than_the_drain_is_given_up(place):
+    source = Source(model=place / "model0", decoders=1)
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(served(source, limits=Limits(drain_s=1, body_s=1000)))
+        begun = stack.enter_context(running.raw())
+        begun.sendall(b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nbegun")
+        until(lambda: running.service.room.held_bytes == 5)
+        running.server.drain()
+        assert b"200" not in everything(begun)[:20]
 
 
 def status(address: tuple[str, int], ask: str) -> int | None:

@@ -28,8 +28,9 @@ _HELP = ("-h", "--help")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, one of `ExitCode`."""
-    keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] != ["serve"]:  # which decides by what it serves
+        keep_freed_memory()
     try:
         return _with_system_errors_told(words)
     except UserError as error:

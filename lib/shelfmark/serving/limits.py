@@ -31,7 +31,7 @@ class Limits:
     idle_s: float = 30.0
     connections: int = 256
     head_bytes: int = 16_384
-    batch: int = 16
+    batch: int = 8
     wait_s: float = 0.005
     queue: int = 128
     queue_s: float = 0.5

@@ -50,8 +50,8 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self) -> None:
-        """Answers until SIGTERM, Ctrl-C or `drain`, and returns when what is under way then is answered.
+    def run(self) -> int:
+        """Answers until SIGTERM, Ctrl-C or `drain`; when what is under way then is answered, the number of requests.
 
         SIGHUP, and with `watch` a folder that was published anew, loads what is there now. Outside the main thread
         signals are not heard. UserError: the model or the index cannot be opened.
@@ -59,6 +59,7 @@ class Server:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         with self._listener:
             asyncio.run(self._run())
+        return self._server.server_state.total_requests
 
     def drain(self) -> None:
         """Ends the service as SIGTERM does; from any thread."""
