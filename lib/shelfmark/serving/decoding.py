@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 from typing import BinaryIO
 
 import numpy as np
@@ -99,4 +98,4 @@ def _limit_time(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -91,10 +91,10 @@ class Service:
         with self.admission.taken(len(pictures)):
             async with self.current.lease() as version:
                 decoded = await asyncio.gather(*(_pixels(version, one) for one in pictures))
-                readable = [place for place, one in enumerate(decoded) if isinstance(one, np.ndarray)]
+                readable = {place: one for place, one in enumerate(decoded) if isinstance(one, np.ndarray)}
                 found: Sequence[dict[str, Any]] = ()
                 if readable:
-                    outputs = await version.batcher.outputs(np.stack([decoded[place] for place in readable]))
+                    outputs = await version.batcher.outputs(np.stack(list(readable.values())))
                     found = await self._in_thread(lambda: answers(version, outputs))
         placed = {place: {**one, "id": str(place)} for place, one in zip(readable, found)}
         errors = {place: one for place, one in enumerate(decoded) if isinstance(one, Unreadable)}
