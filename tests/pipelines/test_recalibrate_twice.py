@@ -220,7 +220,7 @@ def test_the_learned_values_stand_in_the_summary_and_in_the_table(road: Road) ->
     assert len(learned["temperature"]["fold_temperatures"]) == 5
     assert learned["lws"]["least_scale"] < learned["lws"]["greatest_scale"]
     table = (road.folder / "learned" / "calibration.csv").read_text().splitlines()
-    assert table[0].endswith(",learned")
+    assert table[0].endswith(",ece_with_temperature,learned")
     told = {line.split(",")[0]: line.split(",")[-1] for line in table[1:]}
     assert told["logit_adjustment"] == f"tau {learned['logit_adjustment']['tau']:g}"
     assert told["temperature"] == f"T {learned['temperature']['temperature']:.3g}"

@@ -63,7 +63,7 @@ def test_labels_are_those_of_known_names_and_new_ones_behind_them() -> None:
 @pytest.mark.parametrize(
     ("names", "known", "said"),
     [
-        (["a/1.jpg", "2.jpg"], {}, "has 1 photographs outside any class folder, such as 2.jpg"),
+        (["a/1.jpg", "2.jpg"], {}, "has 1 photograph outside any class folder, such as 2.jpg"),
         (["Tea/1.jpg"], {3: "Tea", 5: "Tea "}, "the classes 3 and 5 are both called 'Tea'"),
     ],
 )

@@ -104,7 +104,7 @@ SERVE_COMMANDS = {
                 metavar="N",
             ),
             option("--decoders", "processes that decode photographs", type=int, default=2, metavar="N"),
-            option("--threads", "threads of the model (default: one for each core)", type=int, default=0, metavar="N"),
+            option("--threads", "threads of the model. 0: one for each core", type=int, default=0, metavar="N"),
             option("--openapi", "describe the requests at /openapi.json", action="store_true"),
         ],
     )

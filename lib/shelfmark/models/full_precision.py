@@ -9,6 +9,7 @@ import torch
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
     """A block without autocast. Where autocast is off it is no block at all, so that exporters record nothing of it."""
-    if torch.is_autocast_enabled(device.type):
+    # Tensors without content, of the device `meta`, know no autocast.
+    if device.type != "meta" and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

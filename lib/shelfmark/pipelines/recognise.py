@@ -105,7 +105,7 @@ def recognise(
     searcher = Searcher.open(folder, checkpoint, overrides, place=place, where=where)
     require_images(searcher, folder, k)
     require_shared_classes(searcher.index, folder)
-    promise = promise_of(searcher.model, folder, settings) if searcher.among is None else _nothing_promised()
+    promise = _promise(searcher, folder, settings)
     embedded = searcher.embed(photos)
     answers = [Recognition(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
     for block, found in joint_blocks(searcher.model, searcher.index, embedded.features, settings, searcher.among):
@@ -119,8 +119,11 @@ def recognise(
     return answers
 
 
-def _nothing_promised() -> None:
+def _promise(searcher: Searcher, folder: Path, settings: SearchSettings) -> Promise | None:
+    if searcher.among is None:
+        return promise_of(searcher.model, folder, settings)
     warn("with --where nothing is promised: thresholds are learned on a search of the whole index")
+    return None
 
 
 def require_shared_classes(index: Index, folder: Path) -> None:

@@ -43,7 +43,7 @@ from shelfmark.runtime.promised_pictures import (
     say_pictures,
     training_tables,
 )
-from shelfmark.runtime.searcher import require_images
+from shelfmark.runtime.searcher import Searcher, require_images
 from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.thresholds_file import thresholds_file
 from shelfmark.runtime.trained_model import TrainedModel
@@ -136,7 +136,7 @@ def opened_index(model: TrainedModel, folder: Path | None, settings: SearchSetti
         return None
     index = read_index(folder)
     require_same_model(folder, index.facts, model)
-    require_images(index, folder, settings.k)
+    require_images(Searcher(index, model), folder, settings.k)
     require_shared_classes(index, folder)
     return index
 

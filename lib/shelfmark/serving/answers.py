@@ -1,4 +1,4 @@
-"""From the model's outputs to the JSON of an answer. Legend: Q pictures, D embedding, C classes, K neighbours."""
+"""From the model's outputs to the JSON of an answer. Legend: Q photographs, D embedding, C classes, K neighbours."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The index of a service: what is nearest, and the pictures of its rows by class or id, never by path.
 
-Legend: Q pictures, D embedding.
+Legend: Q photographs, D embedding.
 """
 
 from __future__ import annotations
