@@ -77,7 +77,7 @@ def test_a_run_that_was_ended_and_killed_goes_on_and_ends_with_the_same_digits(s
     last = small / "log" / "ended" / "last"
     # The whole group hears it, the loader's process too, as from a scheduler.
     status, said = _ended_at(small, at_step=4, number=signal.SIGTERM)
-    assert status == 75
+    assert status == 75, said
     saved = load_checkpoint(last).manifest["step"]
     assert f"step {saved} is saved; go on with `python main.py --RESUME_MODEL log/ended/last`" in said
     assert saved >= 4

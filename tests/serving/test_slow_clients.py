@@ -87,9 +87,10 @@ def test_who_does_not_read_the_answers_is_cut_off(service):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(service.address)
         connection.sendall(ask * 200)
-        before = connections(service)
-        assert before
         deadline = time.monotonic() + 60
+        while not (before := connections(service)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         while any(one in connections(service) for one in before):
             assert time.monotonic() < deadline
             time.sleep(0.1)

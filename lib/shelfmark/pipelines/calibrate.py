@@ -249,7 +249,10 @@ def _write(model: TrainedModel, result: Calibration, kept: StoredMethod, swept: 
     save_recalibrated(model, result.checkpoint, kept.classifier, kept.calibration, kept.scale)
     if isinstance(swept, TauNorm):
         write_sweep(swept, result.folder)
-    table = [{**row, "learned": learned_text(row["learned"])} for row in result.methods]
+    table = [
+        {**{name: value for name, value in row.items() if name != "learned"}, "learned": learned_text(row["learned"])}
+        for row in result.methods
+    ]
     write_table(result.folder / "calibration.csv", table)
     write_json(
         result.folder / "summary.json",
