@@ -59,8 +59,8 @@ def _answered(answer: Recognition) -> str:
     family = f" {found.group}:" if found.kind == "family" else ":"
     told = promise.as_json()
     sure = f"at most {100 * told['max_wrong']:g}% of the answers are wrong, at {100 * told['confidence']:g}% confidence"
-    answer = printable(f"{found.kind}{family} {named}", one_line=True)
-    return f"{answer}\n  by {found.rule.partition(': ')[2]}; {sure}"
+    first = printable(f"{found.kind}{family} {named}", one_line=True)
+    return f"{first}\n  by {found.rule.partition(': ')[2]}; {sure}"
 
 
 def described(facts: Mapping[str, Any]) -> None:

@@ -221,9 +221,8 @@ def _method_table(result: Calibration, width: int) -> Table:
     for heading in names.values():
         table.add_column(heading, justify="right", overflow="fold")
     for row in result.methods:
-        cells = (_with_interval(row, name, score_text(name, row[name]), width) for name in names)
+        cells = [_with_interval(row, name, score_text(name, row[name]), width) for name in names]
         told = learned_text(row["learned"])
-        cells = [*cells]
         if row.get("ece_with_temperature") is not None:
             cells[-1] += f"\nT: {score_text('ece', row['ece_with_temperature'])}"
         name = f"{row['method']}\n  {told}" if told else row["method"]

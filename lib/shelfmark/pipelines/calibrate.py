@@ -111,12 +111,8 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
     saved = comparison.chosen
     if saved not in storable:
         saved = _compare(given, {name: fitted.methods[name] for name in storable}).chosen
-    rows, kept = _rows(comparison, fitted.methods), storable[saved]
-    on_top = _temperature_on_top(given, saved, fitted.methods[saved])
-    for row in rows:
-        row["ece_with_temperature"] = on_top.ece if on_top and row["method"] == saved else None
-        if on_top and row["method"] == saved:
-            row["learned"] = {**row["learned"], "temperature_on_top": on_top.temperature}
+    kept, on_top = storable[saved], _temperature_on_top(given, saved, fitted.methods[saved])
+    rows = _rows(comparison, fitted.methods, saved, on_top)
     if on_top:
         scale = model.recipe.model.classifier.scale if given.is_cosine else None
         kept = kept.divided(on_top.temperature, scale)
@@ -239,9 +235,16 @@ def _temperature_on_top(given: CalibrationInputs, saved: str, method: Calibrated
     return _OnTop(warmed.temperature_, after)
 
 
-def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict[str, Any]]:
+def _rows(
+    comparison: Comparison, fitted: Mapping[str, Calibrated], saved: str, on_top: _OnTop | None
+) -> list[dict[str, Any]]:
     """The table, with the unmodified classifier in the first row, whatever its preference."""
-    rows = [{**row, "learned": learned(fitted[str(row["method"])])} for row in comparison.table]
+    rows = []
+    for row in comparison.table:
+        method = str(row["method"])
+        warmed = on_top if method == saved else None
+        numbers = learned(fitted[method]) | ({"temperature_on_top": warmed.temperature} if warmed else {})
+        rows.append({**row, "ece_with_temperature": warmed.ece if warmed else None, "learned": numbers})
     return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
 
 
