@@ -40,6 +40,7 @@ from shelfmark.runtime.calibration_methods import (
 from shelfmark.runtime.recalibration import recalibrated_bytes, run_features, save_recalibrated, warn_of_earlier
 from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.val_parts import choosing_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def _inputs(model: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInpu
         target_prior = _target_prior(model)
         warn_of_earlier(model)
         val, train = _tables(model, wanted)
-    val_features = run_features(model, val, "val")
+        val, name = choosing_of(model, val)
+    val_features = run_features(model, val, name)
     train_features = None if train is None else run_features(model, train, "train")
     return CalibrationInputs(model, val_features, train_features, target_prior), val
 
