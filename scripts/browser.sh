@@ -12,8 +12,8 @@ if [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v ch
         say "there is no Chromium here. Install it (on Debian: apt install chromium), or name one: CHROMIUM=/path/to/chrome"
         exit 2
     fi
-    apt-get update -q
-    apt-get install -q -y --no-install-recommends chromium
+    apt-get update -q -o Acquire::Retries=3
+    apt-get install -q -y -o Acquire::Retries=3 --no-install-recommends chromium
 fi
 # npm writes this file behind the packages.
 installed=node_modules/.package-lock.json

@@ -212,6 +212,8 @@ def test_a_class_that_is_never_chosen_stays_so_through_a_second_recalibration(ro
 def test_the_learned_values_stand_in_the_summary_and_in_the_table(road: Road) -> None:
     summary = road.calibrate("log/linear/best_model", "tau_norm,logit_adjustment,ncm,temperature,lws", "learned")
     learned = {row["method"]: row["learned"] for row in summary["methods"]}
+    warmed = [method for method, values in learned.items() if values.pop("temperature_on_top", None)]
+    assert warmed in ([], [summary["saved"]])
     assert learned["unmodified"] == learned["ncm_plain"] == learned["ncm_l2"] == {}
     assert len(learned["tau_norm"]["fold_taus"]) == len(learned["logit_adjustment"]["fold_taus"]) == 5
     assert learned["tau_norm"]["bias"] == "zero"

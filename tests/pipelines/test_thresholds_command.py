@@ -14,8 +14,12 @@ import pytest
 from PIL import Image
 
 from shelfmark.cli import main
+from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.files import read_json
+from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.models.network import Network
+from shelfmark.runtime.validation import Validation
 
 NUM_FAMILIES, MEMBERS = 6, 2
 NAMES = [f"{family} {member}" for family in "ABCDEF" for member in range(MEMBERS)]
@@ -203,6 +207,32 @@ def test_the_check_keeps_a_promise_and_finds_one_that_is_broken(
     assert found["drift"]["holds"] is False
     assert found["drift"]["wrong"]["verdict"] == "broken"
     assert found["drift"]["wrong"]["low"] > 0.2
+
+
+def test_pictures_that_are_kept_choose_neither_the_epoch_nor_the_recalibration(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chose: list[set[str]] = []
+    scored = Validation._classification
+
+    def noted(self: Validation, network: Network, val: Table) -> dict[str, float | None]:
+        chose.append(set(val.paths))
+        return scored(self, network, val)
+
+    monkeypatch.setattr(Validation, "_classification", noted)
+    assert main([*TRAIN, "name=half", "eval.choose_share=0.5"]) == 0
+    half = ["--RESUME_MODEL", "log/half/best_model"]
+    assert main(["calibrate", *half, "--method", "temperature", "calibrate.folds=2"]) == 0
+    chose.append(set(read_embeddings(Path("log/half/embeddings/val_choosing")).paths))
+    capsys.readouterr()
+    assert main(["thresholds", *half, "--max-wrong", "99.9%", "--max-false-accept", "none", "--json"]) == 0
+    learned_on = json.loads(capsys.readouterr().out)["learned_on"]
+    kept = set(read_embeddings(Path("log/half/thresholds/embeddings/val_kept")).paths)
+    assert [len(paths) for paths in (*chose, kept)] == [40, 40, 40]
+    assert chose[0] == chose[1]
+    assert not kept & chose[0]
+    assert (learned_on["chose_model"], learned_on["notes"]) == (False, [])
+    assert read_json(Path("log/half/summary.json"))["num_images"] == 80
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,17 @@ _READ_BY_ONE = {
 }
 """Options, and groups of them, that only these of the commands over a trained model read."""
 _OF_TRAINING = (
-    *("name", "losses", "optim", "sampling", "train", "eval.every_epochs", "output.log_root", "data.generated"),
+    *(
+        "name",
+        "losses",
+        "optim",
+        "sampling",
+        "train",
+        "eval.every_epochs",
+        "eval.choose_share",
+        "output.log_root",
+        "data.generated",
+    ),
     *("model.weights", "model.classifier.init", "model.freeze", "model.freeze_bn", "model.freeze_bn_affine"),
     "model.sync_bn",
 )

@@ -69,6 +69,11 @@ RESUME_RULES = (
     ResumeRule(
         "eval.metric", "free", "scores of two metrics cannot be compared: the next evaluation is the best so far"
     ),
+    ResumeRule(
+        "eval.choose_share",
+        "refused",
+        f"images that chose the model so far would count as images that chose nothing: leave it out, or {FINETUNE}",
+    ),
     ResumeRule("predict", "free", "used after training"),
     ResumeRule("tau_norm", "free", "used after training"),
     ResumeRule("calibrate", "free", "used after training"),

@@ -40,6 +40,7 @@ from shelfmark.runtime.calibration_methods import (
 from shelfmark.runtime.recalibration import recalibrated_bytes, run_features, save_recalibrated, warn_of_earlier
 from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.val_parts import choosing_of
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,8 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
     saved = comparison.chosen
     if saved not in storable:
         saved = _compare(given, {name: fitted.methods[name] for name in storable}).chosen
-    rows, kept = _rows(comparison, fitted.methods), storable[saved]
-    on_top = _temperature_on_top(given, saved, fitted.methods[saved])
-    for row in rows:
-        row["ece_with_temperature"] = on_top.ece if on_top and row["method"] == saved else None
-        if on_top and row["method"] == saved:
-            row["learned"] = {**row["learned"], "temperature_on_top": on_top.temperature}
+    kept, on_top = storable[saved], _temperature_on_top(given, saved, fitted.methods[saved])
+    rows = _rows(comparison, fitted.methods, saved, on_top)
     if on_top:
         scale = model.recipe.model.classifier.scale if given.is_cosine else None
         kept = kept.divided(on_top.temperature, scale)
@@ -140,7 +137,8 @@ def _inputs(model: TrainedModel, wanted: Sequence[str]) -> tuple[CalibrationInpu
         target_prior = _target_prior(model)
         warn_of_earlier(model)
         val, train = _tables(model, wanted)
-    val_features = run_features(model, val, "val")
+        val, name = choosing_of(model, val)
+    val_features = run_features(model, val, name)
     train_features = None if train is None else run_features(model, train, "train")
     return CalibrationInputs(model, val_features, train_features, target_prior), val
 
@@ -239,9 +237,16 @@ def _temperature_on_top(given: CalibrationInputs, saved: str, method: Calibrated
     return _OnTop(warmed.temperature_, after)
 
 
-def _rows(comparison: Comparison, fitted: Mapping[str, Calibrated]) -> list[dict[str, Any]]:
+def _rows(
+    comparison: Comparison, fitted: Mapping[str, Calibrated], saved: str, on_top: _OnTop | None
+) -> list[dict[str, Any]]:
     """The table, with the unmodified classifier in the first row, whatever its preference."""
-    rows = [{**row, "learned": learned(fitted[str(row["method"])])} for row in comparison.table]
+    rows = []
+    for row in comparison.table:
+        method = str(row["method"])
+        warmed = on_top if method == saved else None
+        numbers = learned(fitted[method]) | ({"temperature_on_top": warmed.temperature} if warmed else {})
+        rows.append({**row, "ece_with_temperature": warmed.ece if warmed else None, "learned": numbers})
     return sorted(rows, key=lambda row: row["method"] != UNMODIFIED)
 
 

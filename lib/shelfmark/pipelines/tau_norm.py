@@ -25,6 +25,7 @@ from shelfmark.runtime.recalibration import (
 )
 from shelfmark.runtime.splits import read_evaluation, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.val_parts import choosing_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def tau_norm(model: TrainedModel) -> Recalibration:
         require_place(_folder(model), "output.tau_root:", is_folder=True, size_bytes=recalibrated_bytes(model))
         require_row_lengths(model, "tau-norm")
         warn_of_earlier(model)
-        val = require_val(read_evaluation(model)[0], "tau-norm")
-    features = run_features(model, val, "val")
+        val, name = choosing_of(model, require_val(read_evaluation(model)[0], "tau-norm"))
+    features = run_features(model, val, name)
 
     def fit() -> Recalibration:
         result = _write(model, fit_tau_norm(model, features), features)

@@ -81,6 +81,7 @@ from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
 from shelfmark.runtime.splits import Splits, read_splits
 from shelfmark.runtime.train_stages import StagedLoader, TrainStages, epoch_of_optimizer, require_same_stages
 from shelfmark.runtime.trained_model import open_model
+from shelfmark.runtime.val_parts import choosing
 from shelfmark.runtime.validation import Validation
 
 NOTHING_TRAINED = "nothing was trained; the same command starts it again"
@@ -294,9 +295,10 @@ def _trainer(
 
 
 def _validation(recipe: Recipe, splits: Splits, state: TrainState, folder: Path, frozen: FrozenFeatures) -> Validation:
-    num_images = 0 if splits.val is None else len(splits.val)
+    val = None if splits.val is None else choosing(recipe, splits.val)
+    num_images = 0 if val is None else len(val)
     bad_images = BadImageLog(folder / "val_bad_images.csv", num_images, recipe.data.max_bad_images)
-    return Validation(state, recipe, splits.val, splits.retrieval, splits.train.counts, bad_images, frozen)
+    return Validation(state, recipe, val, splits.retrieval, splits.train.counts, bad_images, frozen)
 
 
 def _facts(recipe: Recipe, splits: Splits, precision: Precision) -> dict[str, Any]:

@@ -165,6 +165,12 @@ class Eval(Section):
     ties: Literal["first", "last"] = option(
         "first", "which of the epochs with the same best score becomes best_model: the first or the last of them"
     )
+    choose_share: Annotated[float, Field(gt=0, le=1)] = option(
+        1.0,
+        "share of the validation images, drawn by the seed and the same in every class, that choose best_model, and"
+        " later a recalibration. The others choose nothing, so that `shelfmark thresholds` can promise something by"
+        " them; the scores at the end of a run are of all images",
+    )
     many: Positive = option(100, "a class with more training images than this is many-shot")
     few: Positive = option(20, "a class with fewer training images than this is few-shot")
     recall_at: tuple[Positive, ...] = option((1, 5, 10), "the values of K in Recall@K")

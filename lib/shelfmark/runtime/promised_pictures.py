@@ -25,6 +25,7 @@ from shelfmark.runtime.features import model_features
 from shelfmark.runtime.folder_records import folder_labels
 from shelfmark.runtime.splits import read_evaluation, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.val_parts import choose_share, kept_of
 from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
 
@@ -144,22 +145,26 @@ def features_of(model: TrainedModel, pictures: Sequence[Labelled], folder: Path)
 def _own(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> PromisedPictures:
     val, retrieval = read_evaluation(model)
     val = require_val(val, "the promise")
+    is_kept = choose_share(model) < 1
+    val = kept_of(model, val) if is_kept else val
     val = val.take(np.isin(val.labels, products.labels))
-    notes = _notes_on_val(model)
-    unseen = [*_kept_out(model, training), *_of_retrieval(products, retrieval)]
+    notes = [] if is_kept else _notes_on_val(model)
+    unseen = [*_kept_out(model, products, training), *_of_retrieval(products, retrieval)]
     told = {
-        "pictures": "val",
+        "pictures": "val, without those that chose the model" if is_kept else "val",
         "chose_model": bool(notes),
         "products_never_seen": [one.name for one in unseen],
     }
     if any(one.name == "retrieval" for one in unseen) and _chose_by_retrieval(model):
         notes.append("the pictures of products never seen chose best_model (eval.metric); it may refuse others less")
-    return PromisedPictures((Labelled("val", val, val.labels),), tuple(unseen), told, tuple(notes))
+    known = Labelled("val_kept" if is_kept else "val", val, val.labels)
+    return PromisedPictures((known,), tuple(unseen), told, tuple(notes))
 
 
-def _kept_out(model: TrainedModel, training: TrainingTables | None) -> list[Labelled]:
-    """The pictures of the classes of data.open_set_classes, in the annotations of train and val."""
-    classes = np.array(model.open_classes, dtype=np.int64)
+def _kept_out(model: TrainedModel, products: KnownProducts, training: TrainingTables | None) -> list[Labelled]:
+    """The pictures of the classes of data.open_set_classes, in the annotations of train and val; without those that
+    the index has by now."""
+    classes = np.setdiff1d(np.array(model.open_classes, dtype=np.int64), products.labels)
     if not len(classes):
         return []
     parts = [] if training is None else [("open_set", training.kept_out)]
@@ -257,7 +262,7 @@ def _notes_on_val(model: TrainedModel) -> list[str]:
         notes.append(
             "the val pictures chose best_model among its epochs (eval.metric), so the promise is a little weaker than"
             " it says; give pictures that chose nothing, by --annotations FILE or --images DIR, or train with"
-            " eval.metric=none"
+            " eval.choose_share=0.5 or eval.metric=none"
         )
     if any(not step["unmodified"] for step in model.recalibrations):
         notes.append("the val pictures chose the recalibration of this checkpoint; likewise")

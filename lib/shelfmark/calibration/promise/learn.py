@@ -110,16 +110,18 @@ def rules_in_sequence(
     """The rules to test, in order. Only pictures of the half that chooses are looked at, and numbers of the other.
 
     The threshold of products falls from where it is safest to where it is expected to hold; then short lists are added,
-    then families, each from strict to lenient; then the threshold of products falls on. Of all these rules the first to
-    be tested are those that seem the safest.
+    then families, each from strict to lenient; then the threshold of products falls on. Where no threshold of products
+    is expected to hold, lists and families stand alone at first. Of all these rules the first to be tested are those
+    that seem the safest.
     """
     chosen = _first(halves)
     product = best_path(FORMS[0], chosen, wish, scores)
     if product is None:
         return []
-    last = max(product.aim, product.start)
-    sequence = [Rules((product.rule(step),), groups) for step in range(product.start, last + 1)]
-    rules = sequence[-1]
+    steps = range(product.start, product.aim + 1)
+    sequence = [Rules((product.rule(step),), groups) for step in steps]
+    rules = sequence[-1] if sequence else Rules((), groups)
+    num_products = len(rules.rules)
     for kind in (SHORTLIST, FAMILY):
         wanted = [form for form in FORMS if form[0] == kind and (kinds is None or kind in kinds)]
         paths = [best_path(form, _after(rules, chosen, halves), wish, scores) for form in wanted]
@@ -127,8 +129,10 @@ def rules_in_sequence(
         if best is not None:
             sequence += [replace(rules, rules=(*rules.rules, best.rule(step))) for step in _spread(best)]
             rules = sequence[-1]
-    more = range(last + 1, len(product.thresholds))
-    sequence += [replace(rules, rules=(product.rule(step), *rules.rules[1:])) for step in more]
+    first = product.aim + 1 if num_products else 0 if rules.rules else product.start
+    others = rules.rules[num_products:]
+    more = range(first, len(product.thresholds))
+    sequence += [replace(rules, rules=(product.rule(step), *others)) for step in more]
     return sequence[_safest(sequence, chosen, wish) :]
 
 
