@@ -15,13 +15,13 @@ import numpy as np
 from shelfmark.calibration.promise.binomial import fewest_trials
 from shelfmark.calibration.promise.counted import Counted, Wish, counted
 from shelfmark.calibration.promise.observed import FORMS, Observed
-from shelfmark.calibration.promise.paths import Chosen, Path, best_path, loss_of
+from shelfmark.calibration.promise.paths import Chosen, Path, best_path, margins
 from shelfmark.calibration.promise.rules import FAMILY, SHORTLIST, Rules
 from shelfmark.core.rng import numpy_generator
 
 CHOOSE_SHARE = 1 / 3
 _EXTRA_STEPS = 8
-_ABOUT = 1.1
+_ABOUT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,18 +110,17 @@ def rules_in_sequence(
     """The rules to test, in order. Only pictures of the half that chooses are looked at, and numbers of the other.
 
     The threshold of products falls from where it is safest to where it is expected to hold; then short lists are added,
-    then families, each from strict to lenient; then the threshold of products falls on. Where no threshold of products
-    is expected to hold, lists and families stand alone at first. Of all these rules the first to be tested are those
-    that seem the safest.
+    then families, each from strict to lenient; where no threshold of one kind is expected to hold, the others stand
+    alone. Then all thresholds fall on, step by step that of the kind whose further answers are wrong least often. Of
+    all these rules the first to be tested are those that seem the safest.
     """
     chosen = _first(halves)
     product = best_path(FORMS[0], chosen, wish, scores)
     if product is None:
         return []
-    steps = range(product.start, product.aim + 1)
-    sequence = [Rules((product.rule(step),), groups) for step in steps]
+    sequence = [Rules((product.rule(step),), groups) for step in range(product.start, product.aim + 1)]
+    places = [(product, product.aim)] if sequence else []
     rules = sequence[-1] if sequence else Rules((), groups)
-    num_products = len(rules.rules)
     for kind in (SHORTLIST, FAMILY):
         wanted = [form for form in FORMS if form[0] == kind and (kinds is None or kind in kinds)]
         paths = [best_path(form, _after(rules, chosen, halves), wish, scores) for form in wanted]
@@ -129,11 +128,34 @@ def rules_in_sequence(
         if best is not None:
             sequence += [replace(rules, rules=(*rules.rules, best.rule(step))) for step in _spread(best)]
             rules = sequence[-1]
-    first = product.aim + 1 if num_products else 0 if rules.rules else product.start
-    others = rules.rules[num_products:]
-    more = range(first, len(product.thresholds))
-    sequence += [replace(rules, rules=(product.rule(step), *others)) for step in more]
+            places.append((best, best.aim))
+    sequence += _falling_on(places or [(product, product.start - 1)], groups, chosen)
     return sequence[_safest(sequence, chosen, wish) :]
+
+
+def _falling_on(places: list[tuple[Path, int]], groups: Mapping[int, str], chosen: Chosen) -> list[Rules]:
+    """Ever more lenient rules. places: each path with the step that it has reached."""
+    found = []
+    before = counted(_at(places, groups), chosen.known, None)
+    while tries := [number for number, (path, step) in enumerate(places) if step + 1 < len(path.thresholds)]:
+        options = []
+        for number in tries:
+            moved = [(path, step + (place == number)) for place, (path, step) in enumerate(places)]
+            after = counted(_at(moved, groups), chosen.known, None)
+            options.append((_share_wrong(before, after), number, moved, after))
+        _, _, places, before = min(options, key=lambda one: one[:2])
+        found.append(_at(places, groups))
+    return found
+
+
+def _at(places: list[tuple[Path, int]], groups: Mapping[int, str]) -> Rules:
+    return Rules(tuple(path.rule(step) for path, step in places if step >= 0), groups)
+
+
+def _share_wrong(before: Counted, after: Counted) -> float:
+    """The share of the further answers that are wrong; a step may also turn one kind of answer into another."""
+    more = max(1, after.num_answers - before.num_answers)
+    return (after.num_wrong - before.num_wrong) / more
 
 
 def _safest(sequence: list[Rules], chosen: Chosen, wish: Wish) -> int:
@@ -143,8 +165,8 @@ def _safest(sequence: list[Rules], chosen: Chosen, wish: Wish) -> int:
         np.array([getattr(one, name) for one in found], dtype=np.float64)
         for name in ("num_wrong", "num_answers", "accepted")
     )
-    losses = loss_of(num_wrong, num_answers, accepted, chosen.so_far.num_products, wish)
-    return int(np.flatnonzero(losses <= _ABOUT * losses.min())[0])
+    margin = margins(num_wrong, num_answers, accepted, chosen, wish)
+    return int(np.flatnonzero(margin >= margin.max() - _ABOUT)[0])
 
 
 def _coverage(path: Path) -> float:

@@ -45,7 +45,7 @@ class Path:
     """score: whose threshold moves. gates: further conditions, which stay. thresholds: (T,) falling.
 
     aim: the last step that is expected to keep the promise; -1 where none is. start: the step that is expected to keep
-    it most safely. coverage: at the aim, as a share of all pictures. loss: how far the start is from the promise.
+    it most safely. coverage: at the aim, as a share of all pictures. margin: of the start, see `margins`.
     """
 
     form: Form
@@ -55,7 +55,7 @@ class Path:
     start: int
     aim: int
     coverage: float
-    loss: float
+    margin: float
 
     def rule(self, step: int) -> Rule:
         kind, size = self.form
@@ -80,7 +80,7 @@ def _is_better(path: Path, best: Path) -> bool:
     if (path.aim < 0) != (best.aim < 0):
         return path.aim >= 0
     if path.aim < 0:
-        return path.loss < best.loss
+        return path.margin > best.margin
     return path.coverage > best.coverage + _GATE_GAIN * (len(path.gates) > len(best.gates))
 
 
@@ -111,11 +111,12 @@ def _path(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen, wi
     num_wrong = np.cumsum(~right)[num_answers - 1]
     accepted = _accepted(form, score, gates, chosen, thresholds)
     steps = _Steps(num_answers, num_wrong, accepted, chosen)
-    losses = steps.losses(wish)
-    start = int(losses.argmin())
-    aim = _aim(steps, start, wish)
+    found = steps.margins(wish)
+    start = int(found.argmax())
+    aim = _aim(steps, wish)
+    start = start if aim < 0 else min(start, aim)
     coverage = steps.counted(max(aim, start)).coverage
-    return Path(form, score, dict(gates), thresholds, start, aim, coverage, float(losses[start]))
+    return Path(form, score, dict(gates), thresholds, start, aim, coverage, float(found[start]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,27 +147,22 @@ class _Steps:
             return False
         return self.counted(step).scaled(self.chosen.known_scale, self.chosen.unseen_scale).keeps(wish)
 
-    def losses(self, wish: Wish) -> np.ndarray:
-        """(T,) `loss_of` each step."""
+    def margins(self, wish: Wish) -> np.ndarray:
+        """(T,) the margin of each step."""
         before = self.chosen.so_far
-        return loss_of(
+        return margins(
             before.num_wrong + self.num_wrong,
             before.num_answers + self.num_answers,
             before.accepted + self.accepted,
-            before.num_products,
+            self.chosen,
             wish,
         )
 
 
-def _aim(steps: _Steps, start: int, wish: Wish) -> int:
-    """The last step from the start on up to which all are expected to pass, at half the level that the test has."""
+def _aim(steps: _Steps, wish: Wish) -> int:
+    """The last step that is expected to pass, at half the level that the test has; -1 where none is."""
     careful = Wish(wish.max_wrong, 1 - (1 - wish.confidence) / 2, wish.max_false_accept)
-    aim = -1
-    for step in range(start, len(steps)):
-        if not steps.is_expected(step, careful):
-            break
-        aim = step
-    return aim
+    return next((step for step in reversed(range(len(steps))) if steps.is_expected(step, careful)), -1)
 
 
 def _values(
@@ -194,20 +190,22 @@ def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen
     return sums[np.searchsorted(-values[order], -thresholds, side="right")]
 
 
-def loss_of(
-    num_wrong: np.ndarray, num_answers: np.ndarray, accepted: np.ndarray, num_products: int, wish: Wish
+def margins(
+    num_wrong: np.ndarray, num_answers: np.ndarray, accepted: np.ndarray, chosen: Chosen, wish: Wish
 ) -> np.ndarray:
-    """(T,) about by which factors the bounds exceed what is to be promised, added up; quick, for the choice alone.
+    """(T,) by how many standard deviations the counts are expected to pass the test that is nearer to failing.
 
-    By the pictures that choose, not by as many as the bound has: few of them may be right by luck.
+    The counts are of the pictures that choose; those of the bound are expected to be worse, as the best of many steps
+    was lucky too.
     """
-    wrong = _rough_upper(num_wrong, num_answers) / wish.max_wrong
+    of_answers = _margin(num_wrong, num_answers, wish.max_wrong, chosen.known_scale)
     if wish.max_false_accept is None:
-        return wrong
-    # A sum, not the greater of the two: with few products the second is large, and the first would say nothing.
-    return wrong + _rough_upper(accepted, np.array(num_products)) / wish.max_false_accept
+        return of_answers
+    num_products = np.array(chosen.so_far.num_products)
+    return np.minimum(of_answers, _margin(accepted, num_products, wish.max_false_accept, chosen.unseen_scale))
 
 
-def _rough_upper(counts: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    """About the upper bound of a share at 99.9%: of many steps the best one was lucky too."""
-    return (counts + 3 * np.sqrt(counts + 2) + 3) / np.maximum(trials, 1)
+def _margin(counts: np.ndarray, trials: np.ndarray, limit: float, scale: float) -> np.ndarray:
+    expected = limit * trials
+    unlucky = counts + 1.5 * np.sqrt(counts + 1)
+    return (expected - unlucky) * scale / np.sqrt(np.maximum(expected * scale, 1e-9))
