@@ -323,10 +323,15 @@ def test_thresholds_beside_the_checkpoint_decide_and_those_of_an_index_are_carri
         ("product", None),
         ("product", None),
     ]
+    # What was learned in fp32 is not promised of a file in fewer bits.
+    caplog.clear()
+    assert main([*words, str(checkpoint), "--index", str(index), "--precision", "fp16"]) == 0
+    assert "a file in fp16 has other scores" in caplog.text
+    assert predict.load(tmp_path / "out").facts["thresholds"] is None
     (index / "thresholds.json").write_text(json.dumps({**of_index, "checkpoint_sha256": "0" * 64}))
     caplog.clear()
     assert main([*words, str(checkpoint), "--index", str(index)]) == 0
-    assert "was learned with another checkpoint" in caplog.text
+    assert "they were learned with another checkpoint" in caplog.text
     assert predict.load(tmp_path / "out").facts["thresholds"] is None
     capsys.readouterr()
     assert main([*words, str(place / "log/experts/last"), "--index", str(index)]) == 2

@@ -63,6 +63,7 @@ def write_exported(folder: Path, seed: int = 0, **more: object) -> Path:
         "outputs": {"embedding": DIM, "logits": NUM_CLASSES},
         "class_names": CLASS_NAMES,
         "groups": None,
+        "precision": "fp32",
         "thresholds": None,
         "checkpoint_sha256": hashlib.sha256(b"checkpoint%d" % seed).hexdigest(),
         "embedding_sha256": hashlib.sha256(b"embedding%d" % seed).hexdigest(),

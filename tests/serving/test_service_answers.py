@@ -21,6 +21,8 @@ from shelfmark.export import predict
 from shelfmark.predictions.joined import combined
 from shelfmark.retrieval.index_files import index_hash
 from shelfmark.serving.gallery import Gallery
+from shelfmark.serving.models import ExportedModel
+from shelfmark.serving.promises import promise_of
 from shelfmark.serving.versions import Source
 
 LABELS = [0, 1, 2, 2, 7, -1]
@@ -208,6 +210,20 @@ def test_thresholds_of_the_index_decide_and_are_promised(service, place, photos,
         (index / "thresholds.json").write_text(json.dumps({**thresholds, "index_sha256": "0" * 64}))
         asyncio.run_coroutine_threadsafe(promised.service.reload(), promised.server._loop).result(120)
         assert promised.get("/info").json["promise"] is None
+
+
+def test_an_export_in_fewer_bits_promises_nothing_that_was_learned_in_fp32(place, caplog):
+    model = ExportedModel(predict.load(place / "exported"))
+    thresholds = {
+        "format": 1,
+        "rules": [{"kind": "product", "size": 1, "conditions": [{"score": "softmax", "at_least": 0.5}]}],
+        "checkpoint_sha256": model.facts["checkpoint_sha256"],
+        "index_sha256": None,
+    }
+    for precision in ("fp32", "int8"):
+        model.predictor.facts.update(thresholds=thresholds, precision=precision)
+        assert (promise_of(model, None, None) is None) == (precision == "int8")
+    assert "an export in int8 has other scores" in caplog.text
 
 
 def test_without_an_index_the_classifier_answers_alone_and_search_says_why_it_does_not(place, photos, predictor):

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.files import read_json, sha256_file
-from shelfmark.core.folders import MANIFEST, atomic_folder
+from shelfmark.core.folders import atomic_folder
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.transforms import eval_transform
@@ -22,9 +21,10 @@ from shelfmark.export import bits, folder, onnx_files, predict
 from shelfmark.export.model_facts import ModelFacts, input_facts
 from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.proof import ALLOWED, FEWEST_PICTURES, Expected, OwnLogits, Proof, measure
-from shelfmark.retrieval.index_files import read_manifest
+from shelfmark.retrieval.index_files import index_hash, read_manifest
 from shelfmark.runtime.opened_index import require_same_model
 from shelfmark.runtime.proof_pictures import Pictures, class_groups, require_read
+from shelfmark.runtime.thresholds_file import read_thresholds, thresholds_file
 from shelfmark.runtime.trained_model import TrainedModel
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -71,7 +71,7 @@ def export(model: TrainedModel, out: Path, asked: Asked) -> Exported:
     onnx_files.require_packages(("onnxruntime",) if asked.to == "torch" else ("onnx", "onnxruntime", "onnxscript"))
     network = network_of(model, asked.heads)
     index = index_facts_of(model, asked.index)
-    thresholds = thresholds_of(model, asked.index, index)
+    thresholds = thresholds_of(model, asked.index, asked.precision)
     pictures = Pictures.of(model, asked.images, _CALIBRATED_ON if asked.precision == "int8" else 0)
     work = _Work(model, network, asked, pictures)
     facts = replace(work.facts(), index=index, thresholds=thresholds)
@@ -257,27 +257,32 @@ def index_facts_of(model: TrainedModel, index: Path | None) -> dict[str, Any] | 
         return None
     manifest = read_manifest(index)
     require_same_model(index, manifest["facts"], model)
-    return {"sha256": sha256_file(index / MANIFEST), "num_vectors": manifest["num_vectors"]}
+    return {"sha256": index_hash(index), "num_vectors": manifest["num_vectors"]}
 
 
-def thresholds_of(
-    model: TrainedModel, index: Path | None, index_facts: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """The content of thresholds.json, of the index or beside the checkpoint; None, with a warning, where it was learned
-    with another model or index."""
-    file = (index or model.run_folder) / "thresholds.json"
-    if not file.is_file():
+def thresholds_of(model: TrainedModel, index: Path | None, precision: str) -> Mapping[str, Any] | None:
+    """The content of thresholds.json, of the index or beside the checkpoint.
+
+    None, with a warning, where it was learned with another model or index, or where the file answers in fewer bits.
+    """
+    file = thresholds_file(model, index)
+    found = read_thresholds(file)
+    if found is None:
         return None
-    found: dict[str, Any] = read_json(file)
-    theirs = found.get("checkpoint_sha256"), found.get("index_sha256")
-    if theirs == (model.hashes.checkpoint, index_facts["sha256"] if index_facts else None):
-        return found
-    other = "checkpoint" if theirs[0] != model.hashes.checkpoint else "index, or the index was changed since"
-    warn(
-        f"{file} was learned with another {other}: nothing is promised in the export. `shelfmark thresholds` learns it"
-        " anew"
-    )
-    return None
+    stale = found.stale(model.hashes.checkpoint, None if index is None else index_hash(index), None)
+    if stale:
+        warn(
+            f"the thresholds in {file} are left out ({stale}), and nothing is promised. `shelfmark thresholds` learns"
+            " them anew"
+        )
+        return None
+    if precision != "fp32":
+        warn(
+            f"the thresholds in {file} are left out, and nothing is promised: they were learned with the checkpoint,"
+            f" and a file in {precision} has other scores"
+        )
+        return None
+    return found.thresholds
 
 
 def _require_one_view(model: TrainedModel) -> None:

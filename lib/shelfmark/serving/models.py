@@ -51,6 +51,11 @@ class Model(Protocol):
         """The content of the thresholds.json that it brings."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """fp32 for the scores of the checkpoint; fp16 or int8 where an export has fewer bits, and so other scores."""
+        ...
+
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         """Each output (N, width) float32 for pixels (N, H, W, 3) uint8. One thread at a time calls it."""
         ...
@@ -97,6 +102,10 @@ class ExportedModel:
     def thresholds(self) -> Mapping[str, Any] | None:
         return self.predictor.facts["thresholds"]
 
+    @property
+    def precision(self) -> str:
+        return str(self.predictor.facts["precision"])
+
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         return self.predictor.run(pixels)
 
@@ -138,6 +147,10 @@ class CheckpointModel:
     def thresholds(self) -> Mapping[str, Any] | None:
         found = read_thresholds(self.trained.run_folder / THRESHOLDS)
         return None if found is None else found.thresholds
+
+    @property
+    def precision(self) -> str:
+        return "fp32"
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         model = self.trained

@@ -31,6 +31,9 @@ def promise_of(model: Model, gallery: Gallery | None, index: Path | None) -> Pro
     stale = found.stale(str(model.facts.get(CHECKPOINT)), None if gallery is None else gallery.sha256, None)
     if not stale and gallery is not None and not gallery.shares_classes:
         stale = "the index numbers its classes by another list than the model"
+    if model.precision != "fp32":
+        warn(f"an export in {model.precision} has other scores than those that thresholds are learned on: {_NOTHING}")
+        return None
     if stale:
         warn(f"the thresholds do not fit ({stale}): {_NOTHING}. `shelfmark thresholds` learns them anew")
         return None

@@ -65,7 +65,7 @@ class Counted:
         return wrong, binomial.mean_upper(self.accepted, self.num_products, wish.confidence)
 
     def scaled(self, known: float, unseen: float) -> Counted:
-        """The counts that so many times the pictures, and products never seen, would give: an estimate."""
+        """An estimate: the counts of a larger set, by factors for its pictures and its products never seen."""
         return Counted(
             round(self.num_pictures * known),
             round(self.num_answers * known),
