@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -133,6 +136,33 @@ def test_what_asks_a_run_to_end_leaves_its_workers_reading(folder: Path) -> None
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
         os.kill(worker, getattr(signal, name))
     assert_equal(read + list(batches), list(training(folder, num_workers=0).epoch(0)))
+
+
+LEFT_IN_A_CYCLE = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+import test_loader
+
+loader = test_loader.training(Path({folder!r}), num_workers=1)
+batches = loader.epoch(0)
+next(batches)
+cycle = [loader, batches]
+cycle.append(cycle)
+print("read", flush=True)
+"""
+
+
+def test_a_process_ends_though_a_cycle_of_references_keeps_its_workers(folder: Path) -> None:
+    here = Path(__file__).parent
+    program = LEFT_IN_A_CYCLE.format(path=[str(here), str(here.parent)], folder=str(folder))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            told, errors = process.communicate(timeout=100)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            raise
+    assert (told, errors, process.returncode) == ("read\n", "", 0)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

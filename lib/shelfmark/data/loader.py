@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -173,7 +175,26 @@ def _start_worker(worker: int) -> None:
     end_with_parent()
 
 
-def _raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
+_reading: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The iterators of the loaders, whose workers live as long as they do."""
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Ends the workers that are left where the process ends.
+
+    Python ends them by SIGTERM, which they ignore, and would wait for them for ever. One is left where a cycle of
+    references keeps its loader, as a traceback does, and no collection came between.
+    """
+    for batches in list(_reading):
+        end = getattr(batches, "_shutdown_workers", None)
+        if end is not None:
+            end()
+
+
+def _raising(loader: Iterable[Batch | UserError]) -> Iterator[Batch]:
+    batches = iter(loader)
+    _reading.add(batches)
     for batch in batches:
         if isinstance(batch, UserError):
             try:
