@@ -1,6 +1,6 @@
 """How fast a network is trained on a CPU, beside a plain loop of timm's own parts.
 
-    make bench-training [MORE="--only resnet50 --rounds 5"]
+    make bench-training [MORE="--only resnet50 --precision fp32 --rounds 5"]
 
 Ours is `shelfmark train`. The peer's loop has timm's create_model, create_dataset, create_loader with its own
 transforms, create_optimizer_v2 and nn.CrossEntropyLoss. Both read the same photographs with one worker, at the same
@@ -67,6 +67,7 @@ def main() -> None:
         "--images", type=Path, default=GROCERY / "train", help="folder with photographs, a folder a class"
     )
     parser.add_argument("--only", nargs="+", help="backbones that are measured; all by default")
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], help="precisions; both by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", nargs=6, metavar="WORD", help=argparse.SUPPRESS)
     add_out(parser)
@@ -77,7 +78,12 @@ def main() -> None:
         return
     if not options.images.is_dir():
         sys.exit(f"error: there is no folder {options.images}; name one with photographs, a folder a class: --images.")
-    setups = [setup for setup in SETUPS if not options.only or setup.backbone in options.only]
+    setups = [
+        setup
+        for setup in SETUPS
+        if setup.backbone in (options.only or {setup.backbone})
+        and setup.precision in (options.precision or {setup.precision})
+    ]
     with tempfile.TemporaryDirectory() as work:
         write_page(page(setups, options.images.resolve(), Path(work), options.rounds), options.out)
 
