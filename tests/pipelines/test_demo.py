@@ -23,6 +23,7 @@ from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.predictions.submission import read_topk
 from shelfmark.recipe import Recipe
+from shelfmark.retrieval.index_files import index_hash
 
 
 @pytest.mark.slow
@@ -98,15 +99,33 @@ def test_the_table_and_the_paths_are_printed(demo) -> None:
 def test_the_commands_that_it_ends_with_are_commands_and_name_files_that_exist(demo) -> None:
     said = demo.printed[demo.printed.index("what next:") :].splitlines()[1:]
     lines = [shlex.split(line, comments=True) for line in said if line.startswith("  shelfmark ")]
-    assert {line[1] for line in lines} == {"train", "test", "index", "search", "clean"}
-    made_by_them = {"log/shop/index"}
+    assert {line[1] for line in lines} == {"train", "test", "recognise", "clean", "serve"}
     for _, *argv in lines:
         name = itertools.takewhile(lambda word: not word.startswith("--"), argv)
         assert " ".join(name) in COMMANDS
-        given = [word for word in argv if "/" in word]
-        assert all((demo.folder / word).exists() for word in given if word not in made_by_them)
-    [search] = [line for line in lines if line[1] == "search"]
-    assert search[-1].endswith(".jpg")
+        assert all((demo.folder / word).exists() for word in argv if "/" in word)
+    [recognise] = [line for line in lines if line[1] == "recognise"]
+    assert recognise[-1].endswith(".jpg")
+
+
+def test_it_ends_in_a_file_that_was_proved_and_belongs_to_the_index_beside_it(demo) -> None:
+    exported = demo.recalibrated / "exported"
+    parity = json.loads((exported / "parity.json").read_text())
+    facts = json.loads((exported / "model.json").read_text())
+    assert parity["pictures"] >= 200
+    assert parity["measured"]["top1_agreement"] == 1
+    assert facts["hashes"]["checkpoint_sha256"] == load_checkpoint(demo.recalibrated / "best_model").weights_hash
+    assert facts["index"]["sha256"] == index_hash(demo.recalibrated / "index")
+    assert f"serve --model {exported.relative_to(demo.folder)}" in demo.printed
+
+
+@pytest.mark.slow
+def test_the_whole_demo_promises_five_percent_and_says_how_many_pictures_get_an_answer(whole_demo) -> None:
+    promise = json.loads((whole_demo.recalibrated / "index" / "thresholds.json").read_text())
+    assert promise["max_wrong"] == 0.05
+    assert promise["bound"]["num_answers"] > 0
+    coverage = f"{100 * promise['bound']['coverage']:.1f}% of the pictures get one"
+    assert coverage in " ".join(whole_demo.printed.split())
 
 
 def test_the_reported_scores_follow_from_the_stored_features_and_weights(demo) -> None:

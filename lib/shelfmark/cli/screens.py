@@ -19,6 +19,7 @@ from shelfmark.core import dist
 from shelfmark.core.door import command_line
 from shelfmark.core.log import say
 from shelfmark.core.terminal import console_settings, percent
+from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.calibrate import Calibration
@@ -52,6 +53,8 @@ FILES = {
     "tau_norm.csv": "scores of each tau",
     "tau_norm.png": "scores against tau",
     "submission.csv": "predicted classes of the test images",
+    "index": "the training images, to search in, and thresholds",
+    "exported": "the model as a file that runs elsewhere, with its proof",
 }
 
 
@@ -164,18 +167,43 @@ def demo(result: Demo) -> None:
     _show("The shop", columns, [result.run, result.recalibrated.folder], console)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}\n", soft_wrap=True)
+    _show_counter(result, console)
     photo = shlex.quote(str(result.predicted.table.path(0)))
-    index = result.run / "index"
+    checkpoint, best = recalibrated.checkpoint, result.run / "best_model"
     for line in (
         "what next:",
         "  shelfmark train --images DIR     # your own photographs, a folder for each class",
-        f"  shelfmark test --RESUME_MODEL {recalibrated.checkpoint} --images DIR --topk 5",
-        f"  shelfmark index build --RESUME_MODEL {result.run / 'best_model'} --out {index}",
-        f"  shelfmark search --index {index} {photo}",
-        f"  shelfmark clean --RESUME_MODEL {result.run / 'best_model'}     # training images whose labels are doubtful",
+        f"  shelfmark test --RESUME_MODEL {checkpoint} --images DIR --topk 5",
+        f"  shelfmark recognise --RESUME_MODEL {checkpoint} --index {result.index} {photo}",
+        f"  shelfmark clean --RESUME_MODEL {best}     # training images whose labels are doubtful",
+        f"  shelfmark serve {_served(result)}     # over HTTP, with a page to try it on",
     ):
         console.print(line, soft_wrap=True)
     console.save_svg(str(result.run / "demo.svg"), title="make demo")
+
+
+def _show_counter(result: Demo, console: Console) -> None:
+    """What a shop needs at its counter: when to answer, and the file that answers."""
+    if result.promise is not None:
+        content, bound = result.promise.content, result.promise.content["bound"]
+        console.print(
+            f"With a confidence of {content['confidence']:.0%} at most {content['max_wrong']:.0%} of the answers are"
+            f" wrong; {percent(bound['coverage'])} of the pictures get one, the others are unknown.",
+            soft_wrap=True,
+        )
+    if result.exported is not None and result.exported.folder is not None:
+        same = percent(result.exported.parity["measured"]["top1_agreement"])
+        pictures = counted(result.exported.parity["pictures"], "picture")
+        console.print(
+            f"The ONNX file gives the same answer on {same} of {pictures}: {result.exported.folder}", soft_wrap=True
+        )
+    console.print("")
+
+
+def _served(result: Demo) -> str:
+    if result.exported is not None and result.exported.folder is not None:
+        return f"--model {result.exported.folder} --index {result.index}"
+    return f"--RESUME_MODEL {result.recalibrated.checkpoint} --index {result.index}"
 
 
 def dry_run_passed() -> None:

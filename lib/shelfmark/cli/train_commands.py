@@ -35,6 +35,9 @@ def demo(args: argparse.Namespace) -> Outcome:
         "scores": result.trained,
         "recalibrated": {"checkpoint": result.recalibrated.checkpoint, "method": result.recalibrated.saved},
         "submission": result.predicted.submission,
+        "index": result.index,
+        "promise": None if result.promise is None else result.promise.content,
+        "exported": None if result.exported is None else result.exported.folder,
         "seconds": result.seconds,
     }
     return Outcome(value, lambda: screens.demo(result))
@@ -96,5 +99,7 @@ TRAIN_COMMANDS = {
             *DEVICES,
         ],
     ),
-    "demo": Command("train, recalibrate and predict on the generated shop, as `make demo` does", demo, [CONFIG]),
+    "demo": Command(
+        "train, recalibrate, predict, export: the whole road on the generated shop, as `make demo`", demo, [CONFIG]
+    ),
 }
