@@ -62,9 +62,9 @@ def test_resize_and_crop_are_those_of_the_checkpoint_to_the_last_bit(
     np.testing.assert_array_equal(found, of_checkpoint(pixels, data))
 
 
-@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 700), (2000, 1500)])
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 700), (2000, 1500), (3000, 4000)])
 def test_strips_and_large_photographs_too(shape: tuple[int, int]) -> None:
-    data = DataOptions(input_size_px=32, **PLAIN)
+    data = DataOptions(input_size_px=32, eval_crop=0.875, **PLAIN)
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     np.testing.assert_array_equal(predict.to_input(pixels, input_facts(data)), of_checkpoint(pixels, data))
 
