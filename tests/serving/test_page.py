@@ -13,7 +13,7 @@ from page_steps import FAMILY, NEAREST, NOTHING, PRODUCT, SHORTLIST, UNKNOWN, ch
 api = pytest.importorskip("playwright.sync_api", reason="playwright missing; `make browser` says what lacks")
 expect = api.expect
 
-RAN = "(one) => { try { one(); return \"\"; } catch (error) { return error.name; } }"
+RAN = '(one) => { try { one(); return ""; } catch (error) { return error.name; } }'
 APPLE = picture("crimson")
 PEAR = picture("yellowgreen")
 
