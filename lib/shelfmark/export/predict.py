@@ -31,6 +31,8 @@ PASSED_AT_ONCE = 16
 NUM_CANDIDATES = 5
 MODEL, PARITY, REFERENCE, OUTPUTS = "model.json", "parity.json", "reference", "outputs.npz"
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
 _ORIENTATION, _DNG_VERSION, _SUBFILE_TYPE = 0x0112, 0xC612, 254
 _BLOCK, _STRIP_ROWS = 16, 64
 _ALL = slice(None)
@@ -197,26 +199,50 @@ def _members(rule: Mapping[str, Any], chances: np.ndarray, groups: Mapping[str, 
 
 def decoded(data: bytes, name: str, max_pixels: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright, transparent pixels over white; of several frames the first. Colour profiles are not
-    applied. A JPEG of more than max_pixels is read at 1/2, 1/4 or 1/8. Raises UnreadablePicture."""
+    applied. A JPEG of more than max_pixels is read at 1/2, 1/4 or 1/8. HEIC needs the package pillow_heif. Raises
+    UnreadablePicture."""
     if not data:
         raise UnreadablePicture(name, "empty file")
     jpeg = data.startswith(b"\xff\xd8\xff")
     try:
         # Zeros at the end are what is missing of a download, and would be decoded as grey.
-        with Image.open(io.BytesIO(data.rstrip(b"\0") if jpeg else data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data.rstrip(b"\0") if jpeg else data), formats=_formats(data, name)) as image:
             _shrink(image, max_pixels, name)
             image.load()
             pixels = _upright(np.array(_as_rgb(image)), _orientation(image))
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
-        raise UnreadablePicture(name, f"not one of: {', '.join(_FORMATS)}") from None
+        raise UnreadablePicture(name, f"not one of: {', '.join(_FORMATS)}, HEIC") from None
     except (Image.DecompressionBombError, MemoryError):
         raise UnreadablePicture(name, "too many pixels") from None
     except Exception as error:  # decoders meet damage with errors of every type
         reason = "truncated" if "truncated" in str(error).lower() else f"damaged ({error})"
         raise UnreadablePicture(name, reason) from error
     return pixels
+
+
+def _formats(data: bytes, name: str) -> tuple[str, ...]:
+    if not _is_heic(data):
+        return _FORMATS
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UnreadablePicture(name, "HEIC, which needs the package pillow_heif") from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _is_heic(data: bytes) -> bool:
+    """Whether HEIC is the first of the formats that the file says it keeps to; AVIF has the same container."""
+    if data[4:8] != b"ftyp":
+        return False
+    size = min(int.from_bytes(data[:4], "big"), len(data))
+    brands = [data[8:12], *(data[place : place + 4] for place in range(16, size - 3, 4))]
+    for brand in brands:
+        if brand in _AVIF_BRANDS or brand in _HEIC_BRANDS:
+            return brand in _HEIC_BRANDS
+    return brands[0] in (b"mif1", b"msf1")
 
 
 def _data(picture: Picture, name: str, max_bytes: int) -> tuple[bytes, str]:
@@ -299,8 +325,10 @@ def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 def resized(
     pixels: np.ndarray, height: int, width: int, interpolation: str, rows: slice = _ALL, columns: slice = _ALL
 ) -> np.ndarray:
-    """Antialiased, in whole numbers: along the rows first, then along the columns, each rounded to uint8. rows, columns:
-    of the result the only ones that are computed."""
+    """Antialiased, in whole numbers: along the rows first, then along the columns, each rounded to uint8.
+
+    rows, columns: of the result the only ones that are computed.
+    """
     if pixels.shape[0] == height:
         down, pixels = None, pixels[rows]
     else:
