@@ -1,6 +1,7 @@
 """Whether the promise of `shelfmark thresholds` holds, and what it costs: 200 random divisions of a larger shop.
 
     make bench-promise [MORE="--max-wrong 0.01"]
+    make bench-promise MORE="--seed 1"          another shop, another run: nothing was tuned on them
 
 The shop of 400 SKUs is trained head first on the starter weights, without a score that chooses a model. In each
 division half of the pictures of val, and half of the families that were never trained, teach thresholds; the other
@@ -55,6 +56,22 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is measured: a shop of so many SKUs, a training on it, and divisions of what it says."""
+
+    config: str
+    skus: int
+    epochs: int
+    seed: int
+    divisions: int
+
+    @property
+    def seeds(self) -> range:
+        """Of the divisions: no two measurements share one."""
+        return range(self.seed * self.divisions, (self.seed + 1) * self.divisions)
+
+
+@dataclass(frozen=True)
 class Tried:
     """What a way promised in one division, and what became of it. test: None where nothing was promised."""
 
@@ -65,7 +82,10 @@ class Tried:
 def main() -> None:
     """Prints the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, nargs="?", default=Path("log/bench_promise"), help="folder of the run")
+    parser.add_argument(
+        "work", type=Path, nargs="?", help="folder of the run (log/bench_promise, or its seed behind it)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the shop, the training and the divisions")
     parser.add_argument("--skus", type=int, default=400, help="SKUs that are trained")
     parser.add_argument(
         "--config",
@@ -80,25 +100,28 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.95, help="of the promise")
     add_out(parser)
     options = parser.parse_args()
-    work = options.work.resolve()
+    seed = options.seed
+    work = (options.work or Path(f"log/bench_promise_{seed}" if seed else "log/bench_promise")).resolve()
     wish = Wish(options.max_wrong, options.confidence, options.max_false_accept)
-    write_page(page(work, options.config, options.skus, options.epochs, options.divisions, wish), options.out)
+    asked = Asked(options.config, options.skus, options.epochs, seed, options.divisions)
+    write_page(page(work, asked, wish), options.out)
 
 
-def page(work: Path, config: str, skus: int, epochs: int, divisions: int, wish: Wish) -> Iterator[str]:
+def page(work: Path, asked: Asked, wish: Wish) -> Iterator[str]:
     """The lines of the page, each when it is known."""
     yield "# Answers with a promise, on a larger shop"
     yield ""
     yield f"{made_by()}"
     yield ""
-    prepare(work, config, skus, epochs)
+    prepare(work, asked)
     ways, families = seen(work)
     ours = ways[0]
     yield (
-        f"{skus} SKUs trained; {len(ours.known):,} pictures of them and {len(ours.unseen):,} of"
+        f"Seed {asked.seed} of the shop, the training and the divisions. {asked.skus} SKUs trained;"
+        f" {len(ours.known):,} pictures of them and {len(ours.unseen):,} of"
         f" {len(np.unique(ours.unseen.labels))} SKUs of {len(set(families.values()))} families never trained. Promise:"
         f" at most {wish.max_wrong:.0%} of the answers wrong, at most {wish.max_false_accept:.0%} of products never"
-        f" seen answered, confidence {wish.confidence:.0%}. {divisions} divisions."
+        f" seen answered, confidence {wish.confidence:.0%}. {asked.divisions} divisions."
     )
     yield ""
     right = ours.known.is_right
@@ -120,13 +143,13 @@ def page(work: Path, config: str, skus: int, epochs: int, divisions: int, wish: 
     broken_ours = 0
     for way in ways:
         began = time.perf_counter()
-        tried = [divided(way, families, wish, seed) for seed in range(divisions)]
+        tried = [divided(way, families, wish, seed) for seed in asked.seeds]
         row, broken = _row(way, tried, wish)
         broken_ours = broken if way is ours else broken_ours
         yield row
         print(f"{way.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     yield ""
-    share = broken_ours / divisions
+    share = broken_ours / asked.divisions
     met = verdict(share <= 1 - wish.confidence + 1e-9)
     yield f"- divisions that break the promise: {share:.1%} (at most {1 - wish.confidence:.0%}: {met})"
     yield "- never seen: the mean share of the pictures of a product never seen that are answered."
@@ -134,17 +157,19 @@ def page(work: Path, config: str, skus: int, epochs: int, divisions: int, wish: 
     yield "- broken: divisions whose exact lower bound, of either share, lies above the promise."
 
 
-def prepare(work: Path, config: str, skus: int, epochs: int) -> None:
+def prepare(work: Path, asked: Asked) -> None:
     """The shop, the run and the index, each if it is not there."""
     work.mkdir(parents=True, exist_ok=True)
-    _shelfmark(work, "prepare", "shop", "--skus", str(skus), "--out", "shop")
+    shop = ("--skus", str(asked.skus), "--seed", str(asked.seed))
+    _shelfmark(work, "prepare", "shop", *shop, "--out", "shop")
     run = work / "log" / "head"
     if not (run / "summary.json").is_file():
         files = [f"data.{name}_json=shop/{name}.json" for name in ("train", "val", "retrieval")]
         words = ["data.root=shop", *files, "data.input_size_px=128", "data.eval_crop=1.0", "data.num_workers=0"]
-        words += ["augment.flip=0", "augment.crop_scale=[0.6,1.0]", "eval.metric=none", f"train.num_epochs={epochs}"]
-        words += ["eval.many=40", "eval.few=10", "name=head", "augment.sizes=[]"]
-        _shelfmark(work, "train", "--config", str(ROOT / "configs" / f"{config}.yaml"), *words)
+        words += ["augment.flip=0", "augment.crop_scale=[0.6,1.0]", "eval.metric=none"]
+        words += [f"train.num_epochs={asked.epochs}"]
+        words += ["eval.many=40", "eval.few=10", "name=head", "augment.sizes=[]", f"seed={asked.seed}"]
+        _shelfmark(work, "train", "--config", str(ROOT / "configs" / f"{asked.config}.yaml"), *words)
     if not (work / "index").is_dir():
         _shelfmark(work, "index", "build", "--RESUME_MODEL", "log/head/best_model", "--out", "index")
 

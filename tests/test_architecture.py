@@ -173,7 +173,8 @@ def late_import_violations(source: Path) -> list[str]:
         is_late = one.late or optional is not None
         if owner is not None:
             is_owner = one.path.startswith(owner) if owner.endswith("/") else one.path == owner
-            if one.runtime and not (is_late and is_owner):
+            # Where this package is not installed, its owner is not there to be asked.
+            if one.runtime and not (is_late and (is_owner or one.path in STANDALONE)):
                 found.append(one.breaks(f"belongs to {owner}, within a function"))
         elif found_in := _optional_of(_path_of(one.target)):
             if not one.late and found_in != optional:

@@ -69,6 +69,14 @@ def test_the_page_runs_as_it_stands(
     assert "photos/apple/0.jpg" in printed
     # The same picture is the nearest one.
     assert names["found"][0].path.endswith("photos/milk/3.jpg")  # type: ignore[index]
+    assert 1 not in {image.label for image in names["found_among_others"]}  # type: ignore[attr-defined]
+    assert len(names["found_among_others"]) == 3  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="not the address of a Milvus"):
+        shelfmark.load_index("log/mine/index", store="shop.db")
+    with pytest.raises(UserError, match="the vectors of this index are not in a database"):
+        shelfmark.load_index("log/mine/index", store="milvus://shop.db")
+    with pytest.raises(UserError, match="'fresh' is no condition"):
+        shelfmark.load_index("log/mine/index", where=["category_id=1", "fresh"])
     model, plain = names["model"], names["plain"]
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

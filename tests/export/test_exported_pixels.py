@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,9 @@ def test_resize_and_crop_are_those_of_the_checkpoint_to_the_last_bit(
     np.testing.assert_array_equal(found, of_checkpoint(pixels, data))
 
 
-@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 700), (2000, 1500)])
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 700), (2000, 1500), (3000, 4000)])
 def test_strips_and_large_photographs_too(shape: tuple[int, int]) -> None:
-    data = DataOptions(input_size_px=32, **PLAIN)
+    data = DataOptions(input_size_px=32, eval_crop=0.875, **PLAIN)
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     np.testing.assert_array_equal(predict.to_input(pixels, input_facts(data)), of_checkpoint(pixels, data))
 
@@ -111,6 +112,23 @@ def test_a_file_is_decoded_as_in_the_package(name: str, data: bytes) -> None:
     assert theirs.shape == ours.shape
     # JPEG by OpenCV and by Pillow: both by libjpeg-turbo, whose versions may round otherwise.
     assert np.abs(theirs.astype(int) - ours).max() <= (2 if "jpeg" in name or "orientation" in name else 0)
+
+
+def test_a_heic_is_decoded_as_in_the_package_and_without_its_decoder_the_error_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+    picture.getexif()[0x0112] = 6
+    data = _file(picture, "HEIF")
+    found = predict.decoded(data, "a", 10**8)
+    assert found.shape == (40, 24, 3)
+    np.testing.assert_array_equal(found, decode_rgb(data, "a"))
+    with pytest.raises(UnreadablePicture, match="too many pixels"):
+        predict.decoded(data, "a", 24 * 40 - 1)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UnreadablePicture, match="HEIC, which needs the package pillow_heif"):
+        predict.decoded(data, "a", 10**8)
 
 
 def test_a_jpeg_that_is_too_large_is_read_smaller_and_another_picture_is_refused() -> None:

@@ -36,8 +36,11 @@ from shelfmark.pipelines.post_processing import Plan, post_process
 from shelfmark.pipelines.predict import predict
 from shelfmark.pipelines.pseudo_label import pseudo_label
 from shelfmark.pipelines.tau_norm import tau_norm
+from shelfmark.pipelines.thresholds import thresholds
+from shelfmark.pipelines.thresholds_check import check
 from shelfmark.pipelines.weigh_experts import weigh_experts
 from shelfmark.runtime.index_content import Source
+from shelfmark.runtime.promised_pictures import Given
 from shelfmark.runtime.trained_model import open_model
 
 NUMBERS = (1, 2, 3)
@@ -47,6 +50,7 @@ def undrawn(place: Path) -> dict[str, str]:
     """`all_commands`, without the figures: they take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("shelfmark.pipelines.evaluate.draw_evaluation", lambda *_: None)
+        patched.setattr("shelfmark.pipelines.thresholds.risk_coverage_plot", lambda *_: None)
         patched.setattr("shelfmark.pipelines.tau_norm.tau_curve", lambda *_, **__: None)
         return all_commands(place)
 
@@ -70,8 +74,12 @@ def all_commands(place: Path) -> dict[str, str]:
     grow(opened, test, place / "grown")
     index.build(opened, place / "index", Source(split="retrieval"))
     index.add(place / "index", Source(annotations=place / "more.json"))
+    # Nothing was learned, so little can be promised.
+    thresholds(opened, place / "index", 0.9, 0.5)
+    checked = check(opened, place / "index", Given(annotations=place / "val.json"))
     # The room for seconds is the only one that may differ.
     if dist.is_main():
+        (place / "checked.json").write_text(json.dumps(checked.as_json(), default=str))
         table = (place / "scores" / "post_processing.csv").read_text().splitlines()
         (place / "scores" / "post_processing.csv").write_text("\n".join(row.rpartition(",")[0] for row in table))
     return {name: told(partial(case, opened, place)) for name, case in FAILURES.items()}
@@ -97,6 +105,7 @@ FAILURES: dict[str, Callable[[Any, Path], object]] = {
     "no index": lambda opened, place: index.add(place / "nothing", Source()),
     "an index over another": lambda opened, place: index.build(opened, place / "index", Source()),
     "ids that are there": lambda opened, place: index.add(place / "index", Source(annotations=place / "more.json")),
+    "a promise that cannot be given": lambda opened, place: thresholds(opened, place / "index", 0.01, 0.95, None),
     "nobody is sure": lambda opened, place: pseudo_label(opened, place / "p.json", place / "pictures" / "test", 1.0),
 }
 
@@ -150,6 +159,10 @@ def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
     assert json.loads((place / "index" / "manifest.json").read_text())["num_vectors"] == 9
     for name in ("calibrated/summary.json", "log_tau/run/summary.json", "log_tau/experts/summary.json", "pseudo.json"):
         assert (place / name).is_file(), name
+    content = json.loads((place / "index" / "thresholds.json").read_text())
+    assert content["bound"]["num_pictures"] + content["learned_on"]["num_pictures"] == SIZES["val"]
+    assert len(read_embeddings(place / "index_thresholds/embeddings/val")) == SIZES["val"]
+    assert json.loads((place / "checked.json").read_text())
     assert not list(place.rglob("*.part")) + list(place.rglob("*.lock"))
 
 
@@ -165,6 +178,7 @@ def test_what_they_wrote_is_all_there(places: dict[int, Any]) -> None:
         ("no index", "UserError: .*nothing"),
         ("an index over another", "UserError: .*an index is not built over another"),
         ("ids that are there", "UserError: .*more_0.png"),
+        ("a promise that cannot be given", "UserError: the promise cannot be given: .* needs 299 answers"),
         ("nobody is sure", "UserError: no image is predicted with a probability of 1"),
     ],
 )

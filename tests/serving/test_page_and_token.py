@@ -16,7 +16,8 @@ from shelfmark.serving.versions import Source
 TOKEN = "0123456789abcdef0123"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"
-    " form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    " form-action 'none'; frame-ancestors 'none'; base-uri 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 FILES = {
     "index.html": "<p>a page",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from shelfmark.api.model import Model
 from shelfmark.api.options import overrides_of
 from shelfmark.core.errors import UserError
+from shelfmark.core.milvus_place import Place
 from shelfmark.pipelines.search import GalleryImage, gallery_images
 from shelfmark.runtime.searcher import Searcher
 
@@ -41,11 +42,25 @@ class Gallery:
 
 
 def load_index(
-    folder: str | Path, checkpoint: str | Path | None = None, options: Mapping[str, Any] | None = None
+    folder: str | Path,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    where: str | Sequence[str] = (),
+    store: str | None = None,
 ) -> Gallery:
     """The index in a folder that `shelfmark index build` wrote, and its model.
 
     checkpoint: the present place of the model, if it was moved. options: dotted name -> value, such as
-    `{"train.device": "cpu"}`. UserError: the index or its model is not there or does not fit.
+    `{"train.device": "cpu"}`. where: conditions on the images that are searched, such as `"group=tea"`; one, or several
+    of which all hold. store: the present place of the Milvus with the vectors, such as `"milvus://shop.db"`, if it was
+    moved. UserError: the index, its model or its vectors are not there or do not fit; no image meets the conditions.
     """
-    return Gallery(Searcher.open(Path(folder), None if checkpoint is None else Path(checkpoint), overrides_of(options)))
+    searcher = Searcher.open(
+        Path(folder),
+        None if checkpoint is None else Path(checkpoint),
+        overrides_of(options),
+        place=None if store is None else Place.of(store),
+        where=(where,) if isinstance(where, str) else where,
+    )
+    return Gallery(searcher)

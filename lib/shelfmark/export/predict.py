@@ -18,9 +18,9 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -31,8 +31,11 @@ PASSED_AT_ONCE = 16
 NUM_CANDIDATES = 5
 MODEL, PARITY, REFERENCE, OUTPUTS = "model.json", "parity.json", "reference", "outputs.npz"
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
 _ORIENTATION, _DNG_VERSION, _SUBFILE_TYPE = 0x0112, 0xC612, 254
-_BLOCK_ROWS = 16
+_BLOCK, _STRIP_ROWS = 16, 64
+_ALL = slice(None)
 _MOST_BITS = 22
 """Of a weight in whole numbers; torch's limit."""
 
@@ -196,26 +199,50 @@ def _members(rule: Mapping[str, Any], chances: np.ndarray, groups: Mapping[str, 
 
 def decoded(data: bytes, name: str, max_pixels: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright, transparent pixels over white; of several frames the first. Colour profiles are not
-    applied. A JPEG of more than max_pixels is read at 1/2, 1/4 or 1/8. Raises UnreadablePicture."""
+    applied. A JPEG of more than max_pixels is read at 1/2, 1/4 or 1/8. HEIC needs the package pillow_heif. Raises
+    UnreadablePicture."""
     if not data:
         raise UnreadablePicture(name, "empty file")
     jpeg = data.startswith(b"\xff\xd8\xff")
     try:
         # Zeros at the end are what is missing of a download, and would be decoded as grey.
-        with Image.open(io.BytesIO(data.rstrip(b"\0") if jpeg else data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data.rstrip(b"\0") if jpeg else data), formats=_formats(data, name)) as image:
             _shrink(image, max_pixels, name)
             image.load()
             pixels = _upright(np.array(_as_rgb(image)), _orientation(image))
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
-        raise UnreadablePicture(name, f"not one of: {', '.join(_FORMATS)}") from None
+        raise UnreadablePicture(name, f"not one of: {', '.join(_FORMATS)}, HEIC") from None
     except (Image.DecompressionBombError, MemoryError):
         raise UnreadablePicture(name, "too many pixels") from None
     except Exception as error:  # decoders meet damage with errors of every type
         reason = "truncated" if "truncated" in str(error).lower() else f"damaged ({error})"
         raise UnreadablePicture(name, reason) from error
     return pixels
+
+
+def _formats(data: bytes, name: str) -> tuple[str, ...]:
+    if not _is_heic(data):
+        return _FORMATS
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UnreadablePicture(name, "HEIC, which needs the package pillow_heif") from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _is_heic(data: bytes) -> bool:
+    """Whether HEIC is the first of the formats that the file says it keeps to; AVIF has the same container."""
+    if data[4:8] != b"ftyp":
+        return False
+    size = min(int.from_bytes(data[:4], "big"), len(data))
+    brands = [data[8:12], *(data[place : place + 4] for place in range(16, size - 3, 4))]
+    for brand in brands:
+        if brand in _AVIF_BRANDS or brand in _HEIC_BRANDS:
+            return brand in _HEIC_BRANDS
+    return brands[0] in (b"mif1", b"msf1")
 
 
 def _data(picture: Picture, name: str, max_bytes: int) -> tuple[bytes, str]:
@@ -278,12 +305,13 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def to_input(pixels: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
     """(H, W, 3) uint8 at the size of the input. how: `input` of model.json."""
-    resize_px = how["resize"]["size_px"]
+    resize_px, (height, width) = how["resize"]["size_px"], how["size_px"]
     if len(resize_px) == 1:
         pixels = _without_long_ends(pixels, how["resize"]["largest_aspect"])
     if resize_px:
-        pixels = resized(pixels, *_target(pixels, resize_px), how["interpolation"])
-    return centre(pixels, *how["size_px"])
+        target = _target(pixels, resize_px)
+        pixels = resized(pixels, *target, how["interpolation"], _middle(target[0], height), _middle(target[1], width))
+    return centre(pixels, height, width)
 
 
 def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -291,16 +319,33 @@ def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     missing = [max(0, wanted - there) for wanted, there in zip((height, width), pixels.shape)]
     if any(missing):
         pixels = np.pad(pixels, [*((one // 2, (one + 1) // 2) for one in missing), (0, 0)])
+    return np.ascontiguousarray(pixels[_middle(pixels.shape[0], height), _middle(pixels.shape[1], width)])
+
+
+def resized(
+    pixels: np.ndarray, height: int, width: int, interpolation: str, rows: slice = _ALL, columns: slice = _ALL
+) -> np.ndarray:
+    """Antialiased, in whole numbers: along the rows first, then along the columns, each rounded to uint8.
+
+    rows, columns: of the result the only ones that are computed.
+    """
+    if pixels.shape[0] == height:
+        down, pixels = None, pixels[rows]
+    else:
+        down = _filter(pixels.shape[0], height, interpolation, rows)
+        pixels = pixels[down.first[0] : down.first[-1] + down.weights.shape[1]]
+    if pixels.shape[1] == width:
+        pixels = pixels[:, columns]
+    else:
+        pixels = _across(pixels, _filter(pixels.shape[1], width, interpolation, columns))
+    return pixels if down is None else _down(pixels, down._replace(first=down.first - down.first[0]))
+
+
+def _middle(there: int, wanted: int) -> slice:
+    """The middle `wanted` of `there` places, or all."""
     # `round` takes halves to the even number, as torchvision does.
-    top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
-    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
-
-
-def resized(pixels: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
-    """Antialiased, in whole numbers: rows first, then columns, each rounded to uint8."""
-    if pixels.shape[1] != width:
-        pixels = _along(pixels.swapaxes(0, 1), width, interpolation).swapaxes(0, 1)
-    return pixels if pixels.shape[0] == height else _along(pixels, height, interpolation)
+    start = max(0, round((there - wanted) / 2))
+    return slice(start, start + min(there, wanted))
 
 
 def _target(pixels: np.ndarray, resize_px: Sequence[int]) -> tuple[int, int]:
@@ -317,20 +362,61 @@ def _without_long_ends(pixels: np.ndarray, largest_aspect: int) -> np.ndarray:
     return centre(pixels, min(pixels.shape[0], longest), min(pixels.shape[1], longest))
 
 
-def _along(pixels: np.ndarray, size: int, interpolation: str) -> np.ndarray:
-    """The first axis of (H, W, 3) at another size. The sums are of whole numbers below 2**53, so float64 has them."""
-    first, weights, bits = _weights(len(pixels), size, interpolation)
-    taps, old = weights.shape[1], pixels.reshape(len(pixels), -1)
-    new = np.empty((size, old.shape[1]), np.uint8)
-    for start in range(0, size, _BLOCK_ROWS):
-        low, of_block = int(first[start]), weights[start : start + _BLOCK_ROWS]
-        begins = first[start : start + _BLOCK_ROWS] - low
-        matrix = np.zeros((len(of_block), int(begins[-1]) + taps))
-        np.put_along_axis(matrix, begins[:, None] + np.arange(taps), of_block, axis=1)
-        used = old[low : low + matrix.shape[1]]
-        total = (matrix[:, : len(used)] @ used.astype(np.float64)).astype(np.int64) + (1 << (bits - 1))
-        new[start : start + _BLOCK_ROWS] = (total >> bits).clip(0, 255)
-    return new.reshape(size, *pixels.shape[1:])
+class _Filter(NamedTuple):
+    """For each new pixel the first old one (P,), and the weights from there on (P, taps), whole numbers of `bits`."""
+
+    first: np.ndarray
+    weights: np.ndarray
+    bits: int
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, int, np.ndarray]]:
+        """Of `size` new pixels each: their places, the first old pixel that they need, and their weights as (old, new)
+        from that pixel on."""
+        taps = np.arange(self.weights.shape[1])
+        for start in range(0, len(self.first), size):
+            block = slice(start, min(start + size, len(self.first)))
+            begins = self.first[block] - self.first[start]
+            matrix = np.zeros((len(begins), int(begins[-1]) + len(taps)))
+            np.put_along_axis(matrix, begins[:, None] + taps, self.weights[block], axis=1)
+            yield block, int(self.first[start]), matrix.T
+
+    def rounded(self, total: np.ndarray) -> np.ndarray:
+        """Weighted sums as uint8."""
+        return ((total.astype(np.int64) + (1 << (self.bits - 1))) >> self.bits).clip(0, 255).astype(np.uint8)
+
+
+# Sums of weighted pixels are whole numbers below 2**53, so float64 has them.
+
+
+def _down(pixels: np.ndarray, wanted: _Filter) -> np.ndarray:
+    """The first axis of (H, W, 3) filtered."""
+    old = pixels.reshape(len(pixels), -1)
+    new = np.empty((len(wanted.first), old.shape[1]), np.uint8)
+    for block, low, matrix in wanted.blocks(_BLOCK):
+        used = old[low : low + len(matrix)].astype(np.float64)
+        new[block] = wanted.rounded(matrix[: len(used)].T @ used)
+    return new.reshape(len(new), *pixels.shape[1:])
+
+
+def _across(pixels: np.ndarray, wanted: _Filter) -> np.ndarray:
+    """The second axis of (H, W, 3) filtered: a few rows at a time, so that what is computed of them stays in the
+    processor's cache."""
+    new = np.empty((len(pixels), len(wanted.first), 3), np.uint8)
+    blocks = list(wanted.blocks(_BLOCK))
+    for start in range(0, len(pixels), _STRIP_ROWS):
+        strip = pixels[start : start + _STRIP_ROWS]
+        for block, low, matrix in blocks:
+            # (3, rows, old): a product with it sums along the last axis.
+            used = strip[:, low : low + len(matrix)].transpose(2, 0, 1).astype(np.float64, order="C")
+            total = used @ matrix[: used.shape[2]]
+            new[start : start + _STRIP_ROWS, block] = wanted.rounded(total).transpose(1, 2, 0)
+    return new
+
+
+def _filter(before: int, after: int, interpolation: str, kept: slice) -> _Filter:
+    """Of `before` old pixels to `after` new ones; of these the kept ones."""
+    first, weights, bits = _weights(before, after, interpolation)
+    return _Filter(first[kept], weights[kept], bits)
 
 
 def _weights(before: int, after: int, interpolation: str) -> tuple[np.ndarray, np.ndarray, int]:

@@ -24,7 +24,8 @@ Told = Callable[[str, int, float], None]
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"
-    " form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    " form-action 'none'; frame-ancestors 'none'; base-uri 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 _HEADERS = {

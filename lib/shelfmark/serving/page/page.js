@@ -151,7 +151,8 @@ async function answer(card) {
     if (error.code === "token") {
       waiting.unshift(card);
       drawWaiting(card, WAITS_FOR_TOKEN);
-      lock(error.message);
+      // What was sent before the present token says nothing about it.
+      if (card.token === token) lock(error.message);
       return;
     }
     card.replies[asked] = { fault: error };
@@ -194,6 +195,7 @@ async function check(file) {
 
 async function post(card, asked) {
   card.stop = new AbortController();
+  card.token = token;
   const timer = setTimeout(() => card.stop.abort(), LONGEST_ANSWER_S * 1000);
   const type = card.file.type.startsWith("image/") ? card.file.type : "application/octet-stream";
   try {
@@ -229,8 +231,10 @@ async function answerIn(response) {
 // The service, and the token that it may ask for.
 
 async function loadInfo() {
+  const sent = token;
   try {
     const response = await fetch("info", { headers: permission() });
+    if (sent !== token) return undefined;
     if (response.status === 401) return lock();
     if (response.status === 503) {
       byId("about").textContent = "The service is not ready yet.";
@@ -248,11 +252,22 @@ async function loadInfo() {
   byId("about").textContent = parts.join(" · ");
   byId("search-only").disabled = !index;
   if (!index) byId("search-why").textContent = "Needs an index; the service was started without one.";
-  byId("standing").textContent = info.promise ? promiseWords(info.promise) : NO_PROMISE;
-  byId("standing").hidden = false;
+  tellPromise();
   locked = false;
   byId("token-form").hidden = true;
   return next();
+}
+
+/** The promise of the service, once for all cards; a card whose answer has another one says that itself. */
+function tellPromise() {
+  const line = promiseLine(info.promise);
+  const isNew = line.textContent !== byId("promised").textContent;
+  byId("standing").textContent = line.textContent;
+  byId("standing").hidden = false;
+  byId("promised").textContent = line.textContent;
+  byId("promised").className = line.className;
+  shape();
+  if (isNew) cards.filter((card) => card.replies[mode()]).forEach(refresh);
 }
 
 function lock(why = "") {
@@ -339,10 +354,19 @@ function answerParts(reply) {
     answer.kind === "product" ? score(answer.score) : null,
     make("p", "reason", reason),
     ...memberParts(answer, candidates),
-    promise ? make("p", "promise", promiseWords(promise)) : make("p", "warning", NO_PROMISE),
+    ownPromise(promise),
     why(answer, promise, candidates),
     ...pictures("Nearest pictures", answer.neighbours ?? reply.neighbours ?? []),
   ];
+}
+
+function promiseLine(promise) {
+  return promise ? make("p", "promise", promiseWords(promise)) : make("p", "warning", NO_PROMISE);
+}
+
+function ownPromise(promise) {
+  const line = promiseLine(promise);
+  return line.textContent === byId("promised").textContent ? null : line;
 }
 
 function searchParts(reply) {
@@ -528,6 +552,7 @@ function say(words) {
 function shape() {
   byId("answers").hidden = !cards.length;
   byId("clear").hidden = cards.length < 2;
+  byId("promised").hidden = !info || mode() === "search";
   document.body.classList.toggle("answered", cards.length > 0);
 }
 
@@ -553,7 +578,10 @@ addEventListener("drop", (event) => {
   dropped(event.dataTransfer);
 });
 document.addEventListener("paste", pasted);
-byId("search-only").addEventListener("change", () => cards.forEach(refresh));
+byId("search-only").addEventListener("change", () => {
+  shape();
+  cards.forEach(refresh);
+});
 byId("token-form").addEventListener("submit", useToken);
 byId("clear").addEventListener("click", () => {
   cards.forEach(discard);
