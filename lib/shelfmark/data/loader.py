@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_parent
+from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 
@@ -167,14 +167,18 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     # A signal to stop may reach every process of a run. Workers ignore it: the training process needs batches to
     # finish its step, and ends its workers itself.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_from_here()
     end_with_parent()
 
 
-def _raising(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
-    for batch in batches:
+def _started(loader: DataLoader[Any]) -> Iterator[Batch | UserError]:
+    """The loader's batches. Its workers start here, and until `_start_worker` torch lets a SIGTERM end them."""
+    with held_back():
+        return iter(loader)
+
+
+def _raising(loader: DataLoader[Any]) -> Iterator[Batch]:
+    for batch in _started(loader):
         if isinstance(batch, UserError):
             try:
                 raise batch
