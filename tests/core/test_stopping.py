@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
-from shelfmark.core.stopping import STOPPING, Stopped, StopSignals, raise_if_stopped
+from shelfmark.core.stopping import STOPPING, Stopped, StopSignals, held_back, raise_if_stopped
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -36,6 +37,15 @@ def test_what_came_before_an_inner_block_is_known_there() -> None:
         signal.raise_signal(signal.SIGTERM)
         with StopSignals() as inner, pytest.raises(Stopped):
             inner.raise_if_received()
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_that_is_held_back_is_received_at_the_end_of_the_block(number: int) -> None:
+    with StopSignals() as signals:
+        with held_back():
+            os.kill(os.getpid(), number)
+            assert not signals.received
+        assert signals.received == number
 
 
 def test_outside_of_all_blocks_nothing_stops() -> None:

@@ -15,9 +15,11 @@ import pytest
 import torch
 from from_options import build_order, eval_transform, train_transform
 from PIL import Image
+from torch.utils.data._utils import signal_handling
 
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
+from shelfmark.core.stopping import STOPPING
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.loader import TrainLoader, eval_batches
 from shelfmark.data.sources import FileSource, UnreadableImage
@@ -163,6 +165,24 @@ def test_a_process_ends_though_a_cycle_of_references_keeps_its_workers(folder: P
             os.kill(process.pid, signal.SIGKILL)
             raise
     assert (told, errors, process.returncode) == ("read\n", "", 0)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_what_asks_a_run_to_end_spares_a_worker_that_has_only_begun(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def and_is_asked_to_end() -> None:
+        # In the worker, before anything of ours runs there: torch has just made SIGTERM deadly.
+        set_handlers()
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", and_is_asked_to_end)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert_equal(list(training(folder, num_workers=1).epoch(0)), list(training(folder).epoch(0)))
+    assert_equal(list(eval_batches(evaluation(folder), 10, 1)), list(eval_batches(evaluation(folder), 10, 0)))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -90,6 +91,26 @@ class StopSignals:
         self._num_interrupts += number == signal.SIGINT
         if self._num_interrupts >= ENOUGH_INTERRUPTS:
             raise KeyboardInterrupt(*filter(None, [self.kept()]))
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """A block in which stopping signals wait: for this thread, and for each process that is started within the block.
+
+    Such a process says itself, with `ignore_from_here`, from when on they are harmless.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_from_here() -> None:
+    """Makes this process ignore stopping signals, those too that `held_back` kept waiting."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 _entered: list[StopSignals] = []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import signal
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.core.contracts import Batch
 from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_parent
+from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 
@@ -169,9 +169,7 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     # A signal to stop may reach every process of a run. Workers ignore it: the training process needs batches to
     # finish its step, and ends its workers itself.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_from_here()
     end_with_parent()
 
 
@@ -192,10 +190,16 @@ def _end_workers() -> None:
             end()
 
 
-def _raising(loader: Iterable[Batch | UserError]) -> Iterator[Batch]:
-    batches = iter(loader)
+def _started(loader: DataLoader[Any]) -> Iterator[Batch | UserError]:
+    """The loader's batches. Its workers start here, and until `_start_worker` torch lets a SIGTERM end them."""
+    with held_back():
+        batches = iter(loader)
     _reading.add(batches)
-    for batch in batches:
+    return batches
+
+
+def _raising(loader: DataLoader[Any]) -> Iterator[Batch]:
+    for batch in _started(loader):
         if isinstance(batch, UserError):
             try:
                 raise batch
