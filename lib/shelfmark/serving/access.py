@@ -109,7 +109,15 @@ def _is_of_another_site(path: str, method: str, headers: Mapping[str, str]) -> b
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and _place_of(origin) != headers.get("host", "").lower()
+
+
+def _place_of(origin: str) -> str | None:
+    """Name and port of an Origin header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _digest(text: str) -> bytes:
