@@ -216,6 +216,14 @@ def test_a_wrong_file_is_never_published_and_the_other_exporter_is_tried(
     assert [one.name for one in tmp_path.iterdir()] == ["other"]
 
 
+def test_an_export_never_takes_the_place_of_the_checkpoint(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = place / "log/run/last"
+    before = {file.name: sha256_file(file) for file in checkpoint.iterdir()}
+    assert main(["export", "--RESUME_MODEL", str(checkpoint), "--out", str(checkpoint)]) == 2
+    assert "is not a folder that this command wrote" in capsys.readouterr().err
+    assert {file.name: sha256_file(file) for file in checkpoint.iterdir()} == before
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_fewer_bits_are_told_with_their_loss_and_verified_against_it(
     place: Path, tmp_path: Path, precision: str, capsys: pytest.CaptureFixture[str]

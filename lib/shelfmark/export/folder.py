@@ -19,7 +19,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
-from shelfmark.core.folders import MANIFEST, read_folder
+from shelfmark.core.folders import EXPORTED, MANIFEST, read_folder
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.data.sources import ImageSource
 from shelfmark.export import predict
@@ -27,7 +27,6 @@ from shelfmark.export.predict import MODEL, OUTPUTS, PARITY, REFERENCE
 from shelfmark.export.proof import Expected
 
 FORMAT_VERSION = 2
-KIND = "exported model"
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
@@ -62,7 +61,7 @@ def write_proof(folder: Path, parity: Mapping[str, Any]) -> None:
     """Writes parity.json, and the manifest of all files."""
     write_json(folder / PARITY, parity)
     files = {str(file.relative_to(folder)): file_facts(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    write_manifest(folder / MANIFEST, {"format_version": FORMAT_VERSION, "kind": KIND, "files": files})
+    write_manifest(folder / MANIFEST, {"format_version": FORMAT_VERSION, "kind": EXPORTED, "files": files})
 
 
 def require_whole(folder: Path) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def _whole(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file() or not (folder / MODEL).is_file():
         raise UserError(f"{folder} is not an exported model. `shelfmark export --out {folder}` writes one.")
     manifest = read_manifest(folder / MANIFEST)
-    if manifest.get("kind") != KIND:
+    if manifest.get("kind") != EXPORTED:
         raise UserError(f"{folder} is not an exported model; its manifest says {manifest.get('kind')!r}.")
     for name, facts in manifest["files"].items():
         check_file(folder / name, facts)
