@@ -221,6 +221,17 @@ def test_a_folder_of_one_kind_is_not_replaced_by_another_kind(tmp_path):
             (tmp_path / kind / "manifest.json").write_bytes(b"{")
 
 
+def test_nothing_is_written_into_a_folder_that_is_replaced_whole(tmp_path):
+    save_checkpoint(tmp_path / "last", {"a": torch.ones(2)}, {}, {"config": {}})
+    for inside in ("last/inside", "last/some/where"):
+        with pytest.raises(UserError, match="lies in .*last, the folder of a checkpoint"):
+            save(tmp_path / inside, "one")
+    assert names(tmp_path / "last") == ["manifest.json", "model.safetensors", "state.pt"]
+    # The manifest of a run's folder says nothing of the kind, and folders in it are its parts.
+    save(tmp_path / "run", "one")
+    save(tmp_path / "run" / "part", "one")
+
+
 @pytest.mark.parametrize(
     ("manifest", "ours"),
     [

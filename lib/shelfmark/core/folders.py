@@ -42,6 +42,7 @@ _NAMES = {
     CHECKPOINT: {"files", "config"},
 }
 _UNKNOWN = ""
+_AS_WORDS = {CHECKPOINT: "a checkpoint", FEATURES: "features", INDEX: "an index", EXPORTED: "an exported model"}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 _READ_AGAIN = 10
@@ -90,6 +91,7 @@ def atomic_folder(
         is_ours = _is_of_kind(kind)
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
+    _require_outside(path)
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)
@@ -170,6 +172,17 @@ def _is_free(path: Path) -> bool:
 
 def _is_of_kind(kind: str) -> Callable[[Path], bool]:
     return lambda folder: _kind_of(folder) in (kind, _UNKNOWN)
+
+
+def _require_outside(path: Path) -> None:
+    """Raises a UserError where `path` lies in a folder that is replaced whole, and would go with it."""
+    for folder in Path(os.path.abspath(path)).parents:
+        kind = _kind_of(folder) if os.path.isfile(folder / MANIFEST) else None
+        if kind:
+            raise UserError(
+                f"{path} lies in {folder}, the folder of {_AS_WORDS[kind]}: the next one that is written there would"
+                " remove it. Give a path outside."
+            )
 
 
 def _require_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
