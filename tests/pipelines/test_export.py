@@ -201,6 +201,11 @@ def test_a_folder_handed_on_without_its_pictures_is_served_and_compared_on_other
     with pytest.raises(SystemExit, match="2"):
         predict.main(["--check"])
     assert "no reference/" in capsys.readouterr().err
+    for name in ("model.onnx", "model.json"):
+        (copied / name).write_text("{")
+        with pytest.raises(SystemExit, match="2"):
+            predict.main(["a.png"])
+        assert f"the model in {copied} cannot be opened" in capsys.readouterr().err
 
 
 def test_a_name_is_one_line_of_what_can_be_shown(

@@ -522,9 +522,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.photos and not args.check:
         parser.error("name a photograph, or give --check")
-    predictor = load(Path(__file__).resolve().parent)
-    if args.check and not (predictor.folder / REFERENCE / OUTPUTS).is_file():
-        parser.error(f"--check: {predictor.folder} has no {REFERENCE}/ to compare with")
+    folder = Path(__file__).resolve().parent
+    try:
+        predictor = load(folder)
+    except Exception as error:  # runtimes meet a damaged file with errors of every type
+        parser.error(f"the model in {folder} cannot be opened: {type(error).__name__}: {error}")
+    if args.check and not (folder / REFERENCE / OUTPUTS).is_file():
+        parser.error(f"--check: {folder} has no {REFERENCE}/ to compare with")
     if args.check:
         found = check(predictor)
         numbers = found["measured"].items()
