@@ -21,7 +21,9 @@ import pytest
 import torch
 
 from shelfmark.core import folders, places
+from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import DiskFullError, allocate, disk_full_told, fsync_tree, make_folders
+from shelfmark.core.embeddings import write_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path, write_text
 from shelfmark.core.folders import (
@@ -34,6 +36,11 @@ from shelfmark.core.folders import (
 )
 from shelfmark.core.owners import this_process
 from shelfmark.core.places import remove_litter
+from shelfmark.core.strings import Strings
+from shelfmark.engine.checkpoint import save_checkpoint
+from shelfmark.export.folder import write_proof
+from shelfmark.retrieval.index import Index, Records
+from shelfmark.retrieval.index_files import write_index
 
 PART = re.compile(r"\.best\.[0-9a-f]{16}\.part")
 T = TypeVar("T")
@@ -182,6 +189,47 @@ def test_a_foreign_folder_where_the_replaced_one_should_go_is_refused_before_the
     with pytest.raises(UserError, match="kept exists"):
         save(tmp_path / "last", "two", previous=tmp_path / "kept")
     assert content(tmp_path / "last") == "one"
+
+
+def test_a_folder_of_one_kind_is_not_replaced_by_another_kind(tmp_path):
+    embeddings = Embeddings(np.eye(3, dtype=np.float32), np.arange(3), Strings.of("abc"), Strings.of("abc"), {})
+    records = Records(Strings.of("abc"), np.arange(3), Strings.of("abc"), {})
+    writers = {
+        "checkpoint": lambda folder: save_checkpoint(folder, {"a": torch.ones(2)}, {}, {"config": {}}),
+        "features": lambda folder: write_embeddings(folder, embeddings),
+        "index": lambda folder: write_index(folder, Index.build(np.eye(3, dtype=np.float32), records, kind="flat")),
+    }
+    for kind, write in writers.items():
+        write(tmp_path / kind)
+        write(tmp_path / kind)
+    (tmp_path / "exported").mkdir()
+    write_proof(tmp_path / "exported", {})
+    for is_damaged in (False, True):
+        before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+        for standing in (*writers, *([] if is_damaged else ["exported"])):
+            for kind in {*writers, "exported model"} - {standing, f"{standing} model"}:
+                with (
+                    pytest.raises(UserError, match="is not a folder that this command wrote"),
+                    atomic_folder(tmp_path / standing, kind=kind),
+                ):
+                    pass
+            for kind in {*writers} - {standing}:
+                with pytest.raises(UserError, match="is not a folder that this command wrote"):
+                    writers[kind](tmp_path / standing)
+        assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+        for kind in writers:
+            (tmp_path / kind / "manifest.json").write_bytes(b"{")
+
+
+def test_nothing_is_written_into_a_folder_that_is_replaced_whole(tmp_path):
+    save_checkpoint(tmp_path / "last", {"a": torch.ones(2)}, {}, {"config": {}})
+    for inside in ("last/inside", "last/some/where"):
+        with pytest.raises(UserError, match="lies in .*last, the folder of a checkpoint"):
+            save(tmp_path / inside, "one")
+    assert names(tmp_path / "last") == ["manifest.json", "model.safetensors", "state.pt"]
+    # The manifest of a run's folder says nothing of the kind, and folders in it are its parts.
+    save(tmp_path / "run", "one")
+    save(tmp_path / "run" / "part", "one")
 
 
 @pytest.mark.parametrize(

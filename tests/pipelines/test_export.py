@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from shelfmark.core.manifests import file_facts, read_manifest, write_manifest
 from shelfmark.export import onnx_files, predict
 from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.predict import Predictor, UnreadablePicture
+from shelfmark.serving.models import ExportedModel
 
 NUM_VAL = 210
 ANSWER = """
@@ -187,6 +189,41 @@ def test_a_damaged_folder_is_told_and_is_not_taken_for_a_failed_proof(
     assert "is not an exported model" in capsys.readouterr().err
 
 
+def test_a_folder_handed_on_without_its_pictures_is_served_and_compared_on_others(
+    copied: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(copied / "reference")
+    assert len(ExportedModel.open(copied, 1).run(np.zeros((1, 16, 16, 3), np.uint8))["embedding"]) == 1
+    assert main(["export", "verify", str(copied), "--images", str(photos[0].parent)]) == 0
+    assert main(["export", "verify", str(copied)]) == 2
+    assert "--images DIR" in capsys.readouterr().err
+    monkeypatch.setattr(predict, "__file__", str(copied / "predict.py"))
+    with pytest.raises(SystemExit, match="2"):
+        predict.main(["--check"])
+    assert "no reference/" in capsys.readouterr().err
+    for name in ("model.onnx", "model.json"):
+        (copied / name).write_text("{")
+        with pytest.raises(SystemExit, match="2"):
+            predict.main(["a.png"])
+        assert f"the model in {copied} cannot be opened" in capsys.readouterr().err
+
+
+def test_a_name_is_one_line_of_what_can_be_shown(
+    folder: Path,
+    photos: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ["new\nline \x1b[31m.png", os.fsdecode(b"latin \xff.png"), "\u725b\u5976 <b>.png"]
+    for name in names:
+        shutil.copy(next(one for one in photos if one.suffix == ".png"), tmp_path / name)
+    monkeypatch.setattr(predict, "__file__", str(folder / "predict.py"))
+    assert predict.main([str(tmp_path / name) for name in names]) == 0
+    told = [line.rpartition("/")[2].partition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["new\\nline \\x1b[31m.png", "latin \\udcff.png", names[2]]
+
+
 def test_a_wrong_file_is_never_published_and_the_other_exporter_is_tried(
     place: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +251,14 @@ def test_a_wrong_file_is_never_published_and_the_other_exporter_is_tried(
     # What was published before stays.
     assert (tmp_path / "other" / "manifest.json").read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["other"]
+
+
+def test_an_export_never_takes_the_place_of_the_checkpoint(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = place / "log/run/last"
+    before = {file.name: sha256_file(file) for file in checkpoint.iterdir()}
+    assert main(["export", "--RESUME_MODEL", str(checkpoint), "--out", str(checkpoint)]) == 2
+    assert "is not a folder that this command wrote" in capsys.readouterr().err
+    assert {file.name: sha256_file(file) for file in checkpoint.iterdir()} == before
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

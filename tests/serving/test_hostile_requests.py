@@ -235,6 +235,19 @@ def test_a_page_of_another_site_may_not_ask(service, photo):
     assert service.post("/recognise", photo, **own).status == 200
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[secret]", "http://\u212a", "//", ""])
+def test_an_origin_that_is_no_address_is_of_another_site(service, photo, origin, caplog):
+    reply = service.post("/recognise", photo, Origin=origin.encode().decode("latin-1"))
+    assert (reply.status, reply.code) == (403, "other_site")
+    assert "secret" not in caplog.text
+
+
+def test_a_request_of_two_lengths_is_refused_and_nothing_behind_it_is_answered(service, photo):
+    head = b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = service.sent(head + b"0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+) ", found) == [b"400"]
+
+
 def test_every_answer_and_refusal_has_the_headers_and_no_word_of_the_server(service, photo, place):
     kind, cut = form([("file", photo)])
     replies: list[Reply] = [

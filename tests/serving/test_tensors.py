@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ import onnx
 import onnxruntime
 import pytest
 from exported import DIM, NUM_CLASSES, SIZE_PX, write_exported
-from served import Reply, Served, served
+from served import PATIENCE_S, Reply, Served, served
 
+from shelfmark.serving.refusals import Refused
+from shelfmark.serving.tensors import Inference
 from shelfmark.serving.versions import Source
 
 INFER = "/v2/models/shelfmark/infer"
@@ -125,12 +130,14 @@ def wrong_requests() -> Iterator[tuple[str, bytes, str | None]]:
     yield "no picture", changed(shape=[0, SIZE_PX, SIZE_PX, 3], data=[]), None
     yield "a negative shape", changed(shape=[-2, SIZE_PX, SIZE_PX, 3]), None
     yield "true as a number", changed(shape=[True, SIZE_PX, SIZE_PX, 3]), None
+    yield "1.0 as a number", changed(shape=[2, SIZE_PX, SIZE_PX, 3.0]), None
     yield "a huge shape", changed(shape=[10**9, SIZE_PX, SIZE_PX, 3]), None
     yield "too few numbers", changed(data=[0, 1]), None
     yield "256", changed(data=[256] * int(np.prod(SHAPE))), None
     yield "-1", changed(data=[-1] * int(np.prod(SHAPE))), None
     yield "half numbers", changed(data=[0.5] * int(np.prod(SHAPE))), None
     yield "texts", changed(data=["0"] * int(np.prod(SHAPE))), None
+    yield "true among the values", changed(data=[True] + [1] * (int(np.prod(SHAPE)) - 1)), None
     yield "uneven lists", changed(data=[[0], [0, 1]]), None
     yield "no data", changed(data=None), None
     yield "an unknown output", json.dumps({**good, "outputs": [{"name": "secret"}]}).encode(), None
@@ -154,6 +161,39 @@ def test_what_the_protocol_does_not_allow_is_refused(service, body, length):
     assert reply.status == 400
     # In the protocol's own form, which its clients read.
     assert isinstance(reply.json["error"], str)
+
+
+def test_a_text_among_numbers_makes_no_texts_of_all(service, folder):
+    model = service.service.current.version.model
+    body = json.dumps(asked(["x" * 100_000] + [1] * int(np.prod(SHAPE)))).encode()
+    tracemalloc.start()
+    with pytest.raises(Refused, match="whole numbers"):
+        Inference.of(body, None, model, 8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000  # of texts each as long as the longest: 600 MB
+
+
+def test_a_tensor_that_takes_long_to_read_holds_up_no_other_request(service, pixels, monkeypatch):
+    begun, go_on, read = threading.Event(), threading.Event(), Inference.of
+
+    def slow(*given: Any) -> Inference:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return read(*given)
+
+    monkeypatch.setattr(Inference, "of", slow)
+    with ThreadPoolExecutor(1) as other:
+        reply = other.submit(infer, service, asked(pixels.tolist()))
+        assert begun.wait(PATIENCE_S)
+        try:
+            with service.raw() as connection:
+                connection.settimeout(10)
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        finally:
+            go_on.set()
+        assert reply.result().status == 200
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,24 @@ def test_an_address_that_others_reach_needs_a_token(host, tmp_path):
     assert Access.of(host, ["Shop.Example"], file).token == TOKEN
 
 
-@pytest.mark.parametrize("text", ["", "short", "two words of enough letters", "x" * 5000, "ü" * 30])
+@pytest.mark.parametrize(
+    "name", ["shop.example:8000", "http://shop.example", "*", "*.shop.example", "läden.example", ""]
+)
+def test_a_further_name_that_no_request_can_have_is_refused(name):
+    with pytest.raises(UserError, match="--allow-host .* is no name"):
+        Access.of("127.0.0.1", [name], None)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r\n\r\n", " "])
+def test_blanks_and_ends_of_lines_are_no_part_of_the_token(end, tmp_path):
+    file = tmp_path / "token"
+    file.write_bytes(f"{TOKEN}{end}".encode())
+    assert access.read_token(file) == TOKEN
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "two words of enough letters", "x" * 5000, "ü" * 30, "\0" * 30, "bell\a" * 9]
+)
 def test_a_token_that_is_none_is_refused(text, tmp_path):
     file = tmp_path / "token"
     file.write_text(text)

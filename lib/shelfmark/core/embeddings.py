@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core import folders
 from shelfmark.core.arrays import DAMAGED, read_npz, whole_numbers, write_npz
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import allocate
@@ -37,7 +38,7 @@ _REMAKE = "Make the folder again with `shelfmark embed`."
 def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
     """Writes the folder, whole or not at all; features are cast to float32 block by block."""
     num_rows, dim = embeddings.features.shape
-    with atomic_folder(folder, size_bytes=num_rows * dim * 4) as part:
+    with atomic_folder(folder, kind=folders.FEATURES, size_bytes=num_rows * dim * 4) as part:
         writer = EmbeddingsWriter(part, num_rows, dim)
         for start in range(0, num_rows, _BLOCK_ROWS):
             block = embeddings.features[start : start + _BLOCK_ROWS]

@@ -23,17 +23,26 @@ from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.write_errors import NotWritableError, write_errors_told
 
 MANIFEST = "manifest.json"
-# The files beside the manifest of a checkpoint, of features and of an index.
-_PAYLOADS = (
-    {"model.safetensors", "state.pt"},
-    {"features.npy", "rows.npz"},
-    {"index.faiss", "rows.npz"},
-    {"store.json", "rows.npz"},
-    {"index.faiss", "rows.npz", "thresholds.json"},
-    {"store.json", "rows.npz", "thresholds.json"},
-)
-# Names in the manifests that version 0.1.0 wrote for features, indexes and checkpoints.
-_KINDS = ({"num_rows", "dim"}, {"kind", "metric", "num_vectors"}, {"files", "config"})
+CHECKPOINT, FEATURES, INDEX, EXPORTED = "checkpoint", "features", "index", "exported model"
+# Of each kind: the files beside the manifest, which are enough where the manifest is damaged, and names that its
+# manifest has, already in version 0.1.0.
+_PAYLOADS: dict[str, tuple[set[str], ...]] = {
+    CHECKPOINT: ({"model.safetensors", "state.pt"},),
+    FEATURES: ({"features.npy", "rows.npz"},),
+    INDEX: (
+        {"index.faiss", "rows.npz"},
+        {"store.json", "rows.npz"},
+        {"index.faiss", "rows.npz", "thresholds.json"},
+        {"store.json", "rows.npz", "thresholds.json"},
+    ),
+}
+_NAMES = {
+    FEATURES: {"num_rows", "dim"},
+    INDEX: {"kind", "metric", "num_vectors"},
+    CHECKPOINT: {"files", "config"},
+}
+_UNKNOWN = ""
+_AS_WORDS = {CHECKPOINT: "a checkpoint", FEATURES: "features", INDEX: "an index", EXPORTED: "an exported model"}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 _READ_AGAIN = 10
@@ -44,31 +53,45 @@ T = TypeVar("T")
 
 def holds_our_manifest(folder: Path) -> bool:
     """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files."""
+    return _kind_of(folder) is not None
+
+
+def _kind_of(folder: Path) -> str | None:
+    """The kind of a folder of ours, _UNKNOWN where its manifest does not tell; None of a folder that is not ours."""
     try:
         told = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return set(os.listdir(folder)) - {MANIFEST} in _PAYLOADS if folder.is_dir() else False
+        there = set(os.listdir(folder)) - {MANIFEST} if folder.is_dir() else set()
+        return next((kind for kind, payloads in _PAYLOADS.items() if there in payloads), None)
     if not isinstance(told, dict) or "format_version" not in told:
-        return False
-    return "digest" in told or any(kind <= told.keys() for kind in _KINDS)
+        return None
+    if told.get("kind") == EXPORTED:
+        return EXPORTED
+    kind = next((kind for kind, names in _NAMES.items() if names <= told.keys()), None)
+    return _UNKNOWN if kind is None and "digest" in told else kind
 
 
 @contextmanager
 def atomic_folder(
     path: Path,
     *,
+    kind: str | None = None,
     is_ours: Callable[[Path], bool] = holds_our_manifest,
     previous: Path | None = None,
     size_bytes: int | None = None,
 ) -> Iterator[Path]:
     """Yields an empty folder, which takes `path`'s place at the end, its files on the disk. An error removes it.
 
+    kind: of what is written, as CHECKPOINT; a folder of another kind is not replaced.
     is_ours: whether an existing folder may be replaced; if not, a UserError comes before any work. previous: where the
     replaced folder goes (a copy, where `path` is a link to a folder elsewhere); without it that folder is removed.
     size_bytes: of the files to write; the room for them is checked at once.
     """
+    if kind is not None:
+        is_ours = _is_of_kind(kind)
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
+    _require_outside(path)
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)
@@ -145,6 +168,21 @@ def _is_free(path: Path) -> bool:
     if path.is_symlink() or not path.is_dir():
         return not os.path.lexists(path)
     return next(os.scandir(path), None) is None
+
+
+def _is_of_kind(kind: str) -> Callable[[Path], bool]:
+    return lambda folder: _kind_of(folder) in (kind, _UNKNOWN)
+
+
+def _require_outside(path: Path) -> None:
+    """Raises a UserError where `path` lies in a folder that is replaced whole, and would go with it."""
+    for folder in Path(os.path.abspath(path)).parents:
+        kind = _kind_of(folder) if os.path.isfile(folder / MANIFEST) else None
+        if kind:
+            raise UserError(
+                f"{path} lies in {folder}, the folder of {_AS_WORDS[kind]}: the next one that is written there would"
+                " remove it. Give a path outside."
+            )
 
 
 def _require_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
-from shelfmark.core.folders import atomic_folder, folder_to_read, read_folder
+from shelfmark.core.folders import CHECKPOINT, atomic_folder, folder_to_read, read_folder
 from shelfmark.core.log import warn
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.engine.checkpoint_folder import MANIFEST, MODEL, STATE, checkpoint_folder, generation_before, previous_of
@@ -88,7 +88,7 @@ def save_checkpoint(
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
-    with atomic_folder(folder, previous=previous, size_bytes=size_bytes) as beside:
+    with atomic_folder(folder, kind=CHECKPOINT, previous=previous, size_bytes=size_bytes) as beside:
         save_file(tensors, beside / MODEL)
         # Into a stream: torch hides why a path could not be written.
         with open(beside / STATE, "wb") as stream:
@@ -100,7 +100,7 @@ def save_checkpoint(
 
 def copy_checkpoint(source: Path, target: Path, previous: Path | None = None) -> None:
     """Copies a checkpoint to another name, in files of its own, so that damage to one leaves the other whole."""
-    with atomic_folder(target, previous=previous) as beside:
+    with atomic_folder(target, kind=CHECKPOINT, previous=previous) as beside:
         for name in (MODEL, STATE, MANIFEST):
             shutil.copyfile(source / name, beside / name)
 

@@ -15,7 +15,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import EmbeddingsWriter, read_embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.core.folders import atomic_folder
+from shelfmark.core.folders import FEATURES, atomic_folder
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.core.write_errors import write_errors_told
@@ -53,7 +53,7 @@ def extract(
 
         def begin() -> Path:
             with write_errors_told(folder):
-                part = opened.enter_context(atomic_folder(folder))
+                part = opened.enter_context(atomic_folder(folder, kind=FEATURES))
                 EmbeddingsWriter(part, len(table.labels), dim)
             return part
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
-from shelfmark.core.folders import MANIFEST, read_folder
+from shelfmark.core.folders import EXPORTED, MANIFEST, read_folder
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.data.sources import ImageSource
 from shelfmark.export import predict
@@ -27,7 +27,6 @@ from shelfmark.export.predict import MODEL, OUTPUTS, PARITY, REFERENCE
 from shelfmark.export.proof import Expected
 
 FORMAT_VERSION = 2
-KIND = "exported model"
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
@@ -62,11 +61,14 @@ def write_proof(folder: Path, parity: Mapping[str, Any]) -> None:
     """Writes parity.json, and the manifest of all files."""
     write_json(folder / PARITY, parity)
     files = {str(file.relative_to(folder)): file_facts(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    write_manifest(folder / MANIFEST, {"format_version": FORMAT_VERSION, "kind": KIND, "files": files})
+    write_manifest(folder / MANIFEST, {"format_version": FORMAT_VERSION, "kind": EXPORTED, "files": files})
 
 
 def require_whole(folder: Path) -> dict[str, Any]:
-    """The content of parity.json. Reads each file; a UserError says which is missing or is not as it was written."""
+    """The content of parity.json. Reads each file; a UserError says which is missing or is not as it was written.
+
+    reference/ may be left out, as a whole: it has copies of the owner's pictures.
+    """
     return read_folder(folder, _whole)
 
 
@@ -74,10 +76,12 @@ def _whole(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file() or not (folder / MODEL).is_file():
         raise UserError(f"{folder} is not an exported model. `shelfmark export --out {folder}` writes one.")
     manifest = read_manifest(folder / MANIFEST)
-    if manifest.get("kind") != KIND:
+    if manifest.get("kind") != EXPORTED:
         raise UserError(f"{folder} is not an exported model; its manifest says {manifest.get('kind')!r}.")
+    has_reference = (folder / REFERENCE).is_dir()
     for name, facts in manifest["files"].items():
-        check_file(folder / name, facts)
+        if has_reference or not name.startswith(f"{REFERENCE}/"):
+            check_file(folder / name, facts)
     parity: dict[str, Any] = read_json(folder / PARITY)
     return parity
 

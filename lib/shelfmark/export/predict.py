@@ -599,7 +599,8 @@ def _recall_at_1(embedding: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0; 1 if a picture could not be read; 3 if --check found another answer than the model's."""
+    """Exit status: 0; 1 if a picture could not be read; 2 for what cannot be asked; 3 if --check found another answer
+    than the model's."""
     parser = argparse.ArgumentParser(description="The products in photographs, by the exported model beside this file.")
     parser.add_argument("photos", nargs="*", help="photographs")
     parser.add_argument("--json", action="store_true", help="write the answers as JSON")
@@ -607,7 +608,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.photos and not args.check:
         parser.error("name a photograph, or give --check")
-    predictor = load(Path(__file__).resolve().parent)
+    folder = Path(__file__).resolve().parent
+    try:
+        predictor = load(folder)
+    except Exception as error:  # runtimes meet a damaged file with errors of every type
+        parser.error(f"the model in {folder} cannot be opened: {type(error).__name__}: {error}")
+    if args.check and not (folder / REFERENCE / OUTPUTS).is_file():
+        parser.error(f"--check: {folder} has no {REFERENCE}/ to compare with")
     if args.check:
         found = check(predictor)
         numbers = found["measured"].items()
@@ -619,8 +626,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(answers, indent=2))
     else:
         for answer in answers:
-            print(_line(answer))
+            print(_printable(_line(answer)))
     return 1 if any("error" in one for one in answers) else 0
+
+
+def _printable(text: str) -> str:
+    """Names as one line: what a terminal would take for a command, or cannot show, is written out."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _line(found: Mapping[str, Any]) -> str:

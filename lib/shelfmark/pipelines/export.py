@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core.errors import UserError, choose
-from shelfmark.core.folders import atomic_folder
+from shelfmark.core.folders import EXPORTED, atomic_folder
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.transforms import eval_transform
@@ -78,7 +78,7 @@ def export(model: TrainedModel, out: Path, asked: Asked) -> Exported:
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     tried: list[dict[str, Any]] = []
     try:
-        with atomic_folder(out, size_bytes=weights) as made:
+        with atomic_folder(out, kind=EXPORTED, size_bytes=weights) as made:
             expected = work.expected()
             folder.write_model_facts(made, facts.as_json())
             measured = work.prove(made, expected, tried)

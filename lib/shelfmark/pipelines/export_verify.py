@@ -15,7 +15,7 @@ from shelfmark.export import predict
 from shelfmark.export.folder import require_whole
 from shelfmark.export.model_facts import input_facts
 from shelfmark.export.onnx_files import require_packages
-from shelfmark.export.predict import MODEL
+from shelfmark.export.predict import MODEL, REFERENCE
 from shelfmark.export.proof import FEWEST_PICTURES, measure
 from shelfmark.pipelines.export import network_of, proof_of
 from shelfmark.runtime.proof_pictures import Pictures, require_read
@@ -60,6 +60,11 @@ def verify(
     require_packages(("onnxruntime",))
     predictor = predict.load(folder)
     if images is None:
+        if not (folder / REFERENCE).is_dir():
+            raise UserError(
+                f"{folder} was handed on without the pictures in {REFERENCE}/, so there is nothing to compare with."
+                " Compare on other pictures: --images DIR, with --RESUME_MODEL CKPT."
+            )
         found = predict.check(predictor)
         return Verified(folder, found["measured"], found["allowed"], found["unmet"], found["pixels_equal"])
     facts = read_json(folder / MODEL)

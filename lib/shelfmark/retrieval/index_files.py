@@ -27,7 +27,7 @@ from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file
-from shelfmark.core.folders import atomic_folder, left_by_version_1, read_folder
+from shelfmark.core.folders import INDEX, atomic_folder, left_by_version_1, read_folder
 from shelfmark.core.manifests import (
     BEFORE_DIGESTS,
     COUNT,
@@ -79,7 +79,7 @@ def write_index(folder: Path, index: Index) -> None:
     layout = index.layout
     structure = index.store.file_name
     size_bytes = len(index) * index.dim * 4 if layout.kind == "flat" and structure == FAISS_FILE else None
-    with atomic_folder(folder, size_bytes=size_bytes) as part:
+    with atomic_folder(folder, kind=INDEX, size_bytes=size_bytes) as part:
         index.store.write(part / structure)
         arrays = {
             "labels": records.labels,

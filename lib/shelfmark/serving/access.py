@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.serving.refusals import Refused
 
 _FEWEST_CHARS, _MOST_CHARS = 16, 4096
+_WORD = re.compile(r"[!-~]+")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 OPEN_PATHS = frozenset(
     [
         *("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
@@ -35,9 +38,15 @@ class Access:
     token: str | None = None
 
     @classmethod
-    def of(cls, host: str, hosts: Iterable[str], token_file: Path | None) -> Access:
+    def of(cls, host: str, hosts: Sequence[str], token_file: Path | None) -> Access:
         """host: what is listened on. UserError: it can be reached from elsewhere, and there is no token."""
         token = None if token_file is None else read_token(token_file)
+        for name in hosts:
+            if not _NAME.fullmatch(name):
+                raise UserError(
+                    f"--allow-host {name} is no name. Give the name alone, as shop.example, without scheme, port and"
+                    " wildcard; a name in other letters as browsers send it, which begins with xn--."
+                )
         if token is None and not is_loopback(host):
             raise UserError(
                 f"--host {host} lets other machines ask, and no --token-file says who may. Put a secret of at least"
@@ -74,10 +83,10 @@ def read_token(file: Path) -> str:
         raise UserError(f"--token-file {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UserError(f"--token-file {file} holds something else than ASCII characters.") from None
-    if not _FEWEST_CHARS <= len(token) <= _MOST_CHARS or len(token.split()) != 1:
+    if not _FEWEST_CHARS <= len(token) <= _MOST_CHARS or not _WORD.fullmatch(token):
         raise UserError(
-            f"--token-file {file} holds no token: one word of {_FEWEST_CHARS} to {_MOST_CHARS} characters. Make one"
-            f" with `openssl rand -hex 32 > {file}`."
+            f"--token-file {file} holds no token: one word of {_FEWEST_CHARS} to {_MOST_CHARS} printable characters."
+            f" Make one with `openssl rand -hex 32 > {file}`."
         )
     return token
 
@@ -109,7 +118,15 @@ def _is_of_another_site(path: str, method: str, headers: Mapping[str, str]) -> b
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and _place_of(origin) != headers.get("host", "").lower()
+
+
+def _place_of(origin: str) -> str | None:
+    """Name and port of an Origin header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _digest(text: str) -> bytes:

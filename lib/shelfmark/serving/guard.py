@@ -57,6 +57,7 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             self._require_short(scope)
+            _require_one_length(headers)
             self.access.check(scope["path"], scope["method"], headers)
             await self.app(scope, receive, answer.send)
         except ClientGone:
@@ -78,6 +79,13 @@ class Guard:
         head = [scope["raw_path"], scope["query_string"], *(part for pair in scope["headers"] for part in pair)]
         if sum(map(len, head)) > self.head_bytes:
             raise Refused(431, "too_large", f"The head of a request has at most {self.head_bytes:,} bytes.")
+
+
+def _require_one_length(headers: Mapping[str, str]) -> None:
+    # Where a proxy takes the one and the service the other, the rest of a body is a request that nobody asked.
+    if "transfer-encoding" in headers and "content-length" in headers:
+        message = "A request has a Content-Length or a Transfer-Encoding, not both."
+        raise Refused(400, "wrong_request", message)
 
 
 class _Answer:

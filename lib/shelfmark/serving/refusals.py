@@ -17,6 +17,9 @@ class Refused(Exception):  # noqa: N818
         """Those that the status calls for."""
         if self.retry_after_s is not None:
             return {"retry-after": str(self.retry_after_s)}
+        if self.code == "wrong_request":
+            # Where the next request begins is not sure.
+            return {"connection": "close"}
         return {"www-authenticate": "Bearer"} if self.status == 401 else {}
 
     def as_json(self, path: str = "") -> dict[str, Any]:

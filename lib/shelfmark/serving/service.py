@@ -20,6 +20,7 @@ from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.bodies import Room
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.refusals import Refused, Unreadable, busy, not_ready
+from shelfmark.serving.tensors import Inference
 from shelfmark.serving.versions import Current, Source, Version
 
 THUMBNAIL_PX = 512
@@ -101,13 +102,15 @@ class Service:
         placed |= {place: unanswered(str(place), str(error)) for place, error in errors.items()}
         return Answered([placed[place] for place in range(len(pictures))], version, _refusal(decoded))
 
-    async def outputs(self, check: Callable[[Version], np.ndarray]) -> tuple[Version, Outputs]:
-        """The model's outputs for pixels (N, H, W, 3), which `check` gives for the version that is served."""
+    async def outputs(self, read: Callable[[Version], Inference]) -> tuple[Inference, Outputs]:
+        """What `read` makes of a request for the version that is served, and the model's outputs for its pixels."""
         self.require_open()
         async with self.current.lease() as version:
-            pixels = check(version)
-            with self.admission.taken(len(pixels)):
-                return version, await version.batcher.outputs(pixels)
+            # In a thread: a body of millions of values would hold up all others. Of the few threads for answers, so
+            # that few bodies at a time are as large as JSON makes them.
+            asked = await self._in_thread(lambda: read(version))
+            with self.admission.taken(len(asked.pixels)):
+                return asked, await version.batcher.outputs(asked.pixels)
 
     async def thumbnail(self, identity: str, number: int) -> tuple[bytes, str]:
         """The picture of a class or an id as a JPEG, and the version of the index. Raises `Refused`."""

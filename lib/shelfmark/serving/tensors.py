@@ -6,7 +6,9 @@ order. Legend: N pictures, H, W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,17 +32,19 @@ def metadata(model: Model) -> dict[str, Any]:
 
 
 class Inference:
-    """One request: asked, the outputs that it names, and whether each is wanted as bytes; id: of the client."""
+    """One request. pixels: (N, H, W, 3) uint8, its one input. wanted: output -> whether as bytes, in the order of the
+    answer. id: of the client."""
 
-    def __init__(self, head: Mapping[str, Any], binary: bytes) -> None:
-        self._head, self._binary = head, binary
+    def __init__(self, head: Mapping[str, Any], binary: bytes, model: Model, most: int) -> None:
         self.id = head.get("id")
         if self.id is not None and not isinstance(self.id, str):
             raise _wrong("`id` is a text.")
+        self.wanted = _wanted(head, model)
+        self.pixels = _pixels(head, binary, model, most)
 
     @classmethod
-    def of(cls, body: bytes, head_length: str | None) -> Inference:
-        """Raises `Refused` for what the protocol does not allow."""
+    def of(cls, body: bytes, head_length: str | None, model: Model, most: int) -> Inference:
+        """Raises `Refused` for what the protocol does not allow, and for more than `most` pictures."""
         length = len(body)
         if head_length is not None:
             if not (head_length.isascii() and head_length.isdecimal() and int(head_length) <= len(body)):
@@ -52,31 +56,12 @@ class Inference:
             raise _wrong("The body does not begin with the JSON of an inference request.") from None
         if not isinstance(head, dict):
             raise _wrong("An inference request is a JSON object.")
-        return cls(head, body[length:])
+        return cls(head, body[length:], model, most)
 
-    def pixels(self, model: Model, most: int) -> np.ndarray:
-        """(N, H, W, 3) uint8, the one input. most: pictures."""
-        inputs = self._head.get("inputs")
-        if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-            raise _wrong(f"An inference request has one input, `{INPUT}`.")
-        [told] = inputs
-        height, width = model.preparation.input["size_px"]
-        shape = told.get("shape")
-        fits = isinstance(shape, list) and len(shape) == 4 and shape[1:] == [height, width, 3]
-        if told.get("name") != INPUT or told.get("datatype") != "UINT8" or not fits or not _is_count(shape[0], most):
-            raise _wrong(
-                f"The input is `{INPUT}`, datatype UINT8, shape [N, {height}, {width}, 3] with N from 1 to {most}:"
-                " resized and cropped RGB pixels."
-            )
-        values = self._values(told)
-        if values.size != np.prod(shape):
-            raise _wrong(f"The input has {values.size} values; its shape says {np.prod(shape)}.")
-        return values.reshape(shape)
-
-    def answer(self, model: Model, outputs: Outputs) -> tuple[bytes, int | None]:
+    def answer(self, outputs: Outputs) -> tuple[bytes, int | None]:
         """The body, and the length of its JSON where bytes follow."""
         told, parts = [], []
-        for name, is_binary in self._asked(model).items():
+        for name, is_binary in self.wanted.items():
             values = np.ascontiguousarray(outputs[name], "<f4")
             one: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(values.shape)}
             if is_binary:
@@ -90,33 +75,65 @@ class Inference:
         head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         return b"".join([head, *parts]), len(head) if parts else None
 
-    def _values(self, told: Mapping[str, Any]) -> np.ndarray:
-        size = _parameters(told).get("binary_data_size")
-        if size is not None:
-            if size != len(self._binary):
-                raise _wrong(f"binary_data_size is {size!r:.20}, and {len(self._binary)} bytes follow the JSON.")
-            return np.frombuffer(self._binary, np.uint8)
-        try:
-            # Through a wider type: a number that is no byte must be refused, and never wrap around.
-            values = np.asarray(told.get("data"))
-        except ValueError:
-            values = np.empty(0, object)
-        if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
-            raise _wrong("`data` holds whole numbers from 0 to 255, in lists of equal length.")
-        return values.ravel().astype(np.uint8)
 
-    def _asked(self, model: Model) -> dict[str, bool]:
-        """name -> whether as bytes, in the order of the answer."""
-        by_default = _parameters(self._head).get("binary_data_output", False) is True
-        asked = self._head.get("outputs")
-        if asked is None:
-            return dict.fromkeys(model.outputs, by_default)
-        names = (
-            [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
+def _pixels(head: Mapping[str, Any], binary: bytes, model: Model, most: int) -> np.ndarray:
+    inputs = head.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise _wrong(f"An inference request has one input, `{INPUT}`.")
+    [told] = inputs
+    height, width = model.preparation.input["size_px"]
+    shape = told.get("shape")
+    # 1.0 and true are equal to 1.
+    is_whole = isinstance(shape, list) and len(shape) == 4 and all(type(one) is int for one in shape)
+    fits = is_whole and shape[1:] == [height, width, 3] and 1 <= shape[0] <= most
+    if told.get("name") != INPUT or told.get("datatype") != "UINT8" or not fits:
+        raise _wrong(
+            f"The input is `{INPUT}`, datatype UINT8, shape [N, {height}, {width}, 3] with N from 1 to {most}:"
+            " resized and cropped RGB pixels."
         )
-        if not names or not all(isinstance(name, str) and name in model.outputs for name in names):
-            raise _wrong(f"`outputs` names some of: {', '.join(model.outputs)}.")
-        return {one["name"]: _parameters(one).get(_BINARY, by_default) is True for one in asked}
+    values = _values(told, binary)
+    if len(values) != math.prod(shape):
+        raise _wrong(f"The input has {len(values)} values; its shape says {math.prod(shape)}.")
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def _values(told: Mapping[str, Any], binary: bytes) -> bytes:
+    size = _parameters(told).get("binary_data_size")
+    if size is not None:
+        if size != len(binary):
+            raise _wrong(f"binary_data_size is {size!r:.20}, and {len(binary)} bytes follow the JSON.")
+        return binary
+    values = _flat(told.get("data"))
+    try:
+        # A number that is no byte is refused, and never wraps around.
+        return bytes(values)
+    except ValueError:
+        raise _no_bytes() from None
+
+
+def _flat(values: Any) -> list[int]:
+    """The whole numbers of a list, or of lists of equal length in any depth.
+
+    numpy would do it, but where one value is a text it makes texts of all, each as long as the longest.
+    """
+    while isinstance(values, list) and values and isinstance(values[0], list):
+        if set(map(type, values)) != {list} or len(set(map(len, values))) > 1:
+            raise _no_bytes()
+        values = list(chain.from_iterable(values))
+    if not isinstance(values, list) or set(map(type, values)) != {int}:
+        raise _no_bytes()
+    return values
+
+
+def _wanted(head: Mapping[str, Any], model: Model) -> dict[str, bool]:
+    by_default = _parameters(head).get("binary_data_output", False) is True
+    asked = head.get("outputs")
+    if asked is None:
+        return dict.fromkeys(model.outputs, by_default)
+    names = [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
+    if not names or not all(isinstance(name, str) and name in model.outputs for name in names):
+        raise _wrong(f"`outputs` names some of: {', '.join(model.outputs)}.")
+    return {one["name"]: _parameters(one).get(_BINARY, by_default) is True for one in asked}
 
 
 def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,9 +143,9 @@ def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _is_count(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
 def _wrong(message: str) -> Refused:
     return Refused(400, "wrong_tensor", message)
+
+
+def _no_bytes() -> Refused:
+    return _wrong("`data` holds whole numbers from 0 to 255, in lists of equal length.")

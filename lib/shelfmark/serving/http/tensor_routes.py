@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 from fastapi import FastAPI, Request, Response
 
@@ -50,9 +48,11 @@ def add_tensor_routes(app: FastAPI, service: Service) -> None:
         limits = service.limits
         with service.room.body() as body:
             data = await body.read(request.receive, request.headers, limits)
-            asked = await asyncio.to_thread(Inference.of, data, request.headers.get(HEAD_LENGTH))
-            found, outputs = await service.outputs(lambda version: asked.pixels(version.model, limits.queue))
-        answer, head_bytes = asked.answer(found.model, outputs)
+            head_length = request.headers.get(HEAD_LENGTH)
+            asked, outputs = await service.outputs(
+                lambda version: Inference.of(data, head_length, version.model, limits.queue)
+            )
+        answer, head_bytes = asked.answer(outputs)
         if head_bytes is None:
             return Response(answer, media_type="application/json")
         return Response(answer, media_type="application/octet-stream", headers={HEAD_LENGTH: str(head_bytes)})
