@@ -83,4 +83,4 @@ def _as_percent(number: str) -> str:
 
 
 def _told(value: float, has_sign: bool) -> str:
-    return f"{100 * value:{'+' if has_sign else ''}.2f}%"
+    return f"{100 * value:+.2f} points" if has_sign else f"{100 * value:.2f}%"
