@@ -20,6 +20,8 @@ from shelfmark.ops.class_metrics import GROUPS
 from shelfmark.ops.rank_metrics import mean_or_none
 
 _BINS = 15
+_ROUNDING = 5e-7
+"""Half an image in a million: probabilities in another order of the classes differ in their last digits."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """(N,) float64, how often each item stands in a sample -> (scores,) float64, NaN for one that cannot be given."""
@@ -45,9 +47,9 @@ class PairedScore:
         if interval is None:
             return "unclear"
         low, high = (-interval[1], -interval[0]) if is_better_low(self.name) else interval
-        if low == high == 0:
+        if -_ROUNDING < low and high < _ROUNDING:
             return "equal"
-        return "better" if low > 0 else "worse" if high < 0 else "unclear"
+        return "better" if low > _ROUNDING else "worse" if high < -_ROUNDING else "unclear"
 
 
 def class_statistic(
