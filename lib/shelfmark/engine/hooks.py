@@ -130,8 +130,7 @@ class WriteMetrics(Hook):
         progress = self.state.progress
         means = progress.means()
         self.display.end_epoch(means)
-        memory = peak_memory_bytes(self.state.precision.device)
-        values = {"lr": rate, **means, **self.display.speed(), "peak_memory_bytes": memory}
+        values = {"lr": rate, **means, **self.display.speed(), "peak_memory_bytes": peak_memory_bytes()}
         if progress.bad_in_epoch:
             values["skipped_steps"] = progress.bad_in_epoch
         self.log.write("epoch", progress.step, progress.epoch, values)

@@ -8,9 +8,9 @@ import sys
 import torch
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """The most that this process has held at once so far: on a GPU its tensors there, else its resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def peak_memory_bytes() -> int:
+    """The most that this process has held at once so far: on its GPU, if it uses one, else its resident memory."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
