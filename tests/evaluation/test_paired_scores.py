@@ -47,7 +47,8 @@ def test_scores_and_paired_intervals_are_those_of_a_plain_loop_over_drawn_rows()
     whole = np.array([plain_scores(*one) for one in models])
     for place, score in enumerate(found):
         np.testing.assert_allclose(score.values, whole[:, place], atol=1e-7)
-        assert score.differences[0] is None and score.difference_intervals[0] is None
+        assert score.differences[0] is None
+        assert score.difference_intervals[0] is None
         difference = drawn[:, 1, place] - drawn[:, 0, place]
         expected = np.nanpercentile(difference, [2.5, 97.5])
         np.testing.assert_allclose(score.difference_intervals[1], expected, atol=1e-7, err_msg=score.name)

@@ -47,7 +47,7 @@ class PairedScore:
         if interval is None:
             return "unclear"
         low, high = (-interval[1], -interval[0]) if is_better_low(self.name) else interval
-        if -_ROUNDING < low and high < _ROUNDING:
+        if low > -_ROUNDING and high < _ROUNDING:
             return "equal"
         return "better" if low > _ROUNDING else "worse" if high < -_ROUNDING else "unclear"
 

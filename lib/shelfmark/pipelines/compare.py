@@ -297,7 +297,7 @@ def _score_json(score: PairedScore) -> dict[str, Any]:
     rows = []
     for model in models:
         low, high = score.intervals[model] or (None, None)
-        row = {"value": score.values[model], "low": low, "high": high}
+        row: dict[str, Any] = {"value": score.values[model], "low": low, "high": high}
         if model:
             low, high = score.difference_intervals[model] or (None, None)
             row |= {"difference": score.differences[model], "difference_low": low, "difference_high": high}
