@@ -32,7 +32,8 @@ class Dots:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """x: (points,) middles. y: (points,) heights. width: of a bar, on the axis. low, high: (points,) an interval at each end.
+    """x: (points,) middles. y: (points,) heights. width: of a bar, on the axis. low, high: (points,) an interval at
+    each end.
 
     shade: bars of different shades differ by their hatching too.
     """
