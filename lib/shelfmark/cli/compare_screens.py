@@ -16,7 +16,7 @@ from shelfmark.core.text_safety import printable
 from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
-    from shelfmark.pipelines.compare import AgainstFirst, Comparison, NamedChange
+    from shelfmark.pipelines.comparison import AgainstFirst, Comparison, NamedChange
 
 _CLASSES = 5
 """Of each side; the page and the JSON have more."""

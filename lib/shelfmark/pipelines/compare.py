@@ -3,121 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
+from shelfmark.core.files import unused_path
 from shelfmark.core.log import say
 from shelfmark.core.requirement import Requirement
 from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
-from shelfmark.evaluation.agreement import Agreement, ChangedClass, agreement, better_and_worse, changed_classes
+from shelfmark.evaluation.agreement import agreement, better_and_worse, changed_classes
 from shelfmark.evaluation.paired_scores import PairedScore
 from shelfmark.ops.mcnemar import mcnemar_p
+from shelfmark.pipelines.compare_page import write_comparison
+from shelfmark.pipelines.comparison import AgainstFirst, Comparison, Judgement, NamedChange
 from shelfmark.runtime.compared_answers import ClassAnswers, SearchAnswers, class_answers, search_answers
 from shelfmark.runtime.compared_run import ComparedRun, open_run, run_facts
-from shelfmark.runtime.paired_pictures import PairedPictures, common_classes, paired_pictures
-from shelfmark.runtime.run_config import ConfigDifference, config_differences
+from shelfmark.runtime.paired_pictures import common_classes, paired_pictures
+from shelfmark.runtime.run_config import config_differences
 
 MOST_CLASSES = 50
 """Classes of each side that are listed, of those that got better and those that got worse."""
-
-
-@dataclass(frozen=True)
-class NamedChange:
-    """A class that got better or worse, with its name."""
-
-    name: str
-    change: ChangedClass
-
-    def as_json(self) -> dict[str, Any]:
-        one = self.change
-        return {
-            "class": one.label,
-            "name": self.name,
-            "num_images": one.num_images,
-            "right_before": one.right_first,
-            "right_after": one.right_second,
-            "difference": one.gain / one.num_images,
-        }
-
-
-@dataclass(frozen=True)
-class AgainstFirst:
-    """A run beside the first one.
-
-    answers: how far their classifiers agree; None without val. p_values: of McNemar's exact test, by score. better,
-    worse: classes, the greatest change first; num_better, num_worse: how many there are.
-    """
-
-    run: str
-    answers: Agreement | None
-    p_values: dict[str, float]
-    num_better: int = 0
-    num_worse: int = 0
-    better: list[NamedChange] = field(default_factory=list)
-    worse: list[NamedChange] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "answers": None if self.answers is None else asdict(self.answers),
-            "p_values": self.p_values,
-            "num_better": self.num_better,
-            "num_worse": self.num_worse,
-            "better": [one.as_json() for one in self.better],
-            "worse": [one.as_json() for one in self.worse],
-        }
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A requirement, for one run. value: the score, or its difference from the first run's; low, high: its interval."""
-
-    run: str
-    requirement: str
-    is_met: bool
-    value: float | None
-    low: float | None
-    high: float | None
-    told: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """runs: the facts of each, the first being the baseline. pictures: of val; searched: those of the search."""
-
-    runs: list[dict[str, Any]]
-    config: list[ConfigDifference]
-    pictures: PairedPictures | None
-    searched: PairedPictures | None
-    scores: list[PairedScore]
-    others: list[AgainstFirst]
-    judgements: list[Judgement]
-    page: Path | None = None
-
-    @property
-    def unmet(self) -> list[Judgement]:
-        return [one for one in self.judgements if not one.is_met]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "runs": self.runs,
-            "config": [asdict(one) for one in self.config],
-            "images": _images_json(self.pictures),
-            "searched_images": _images_json(self.searched),
-            "scores": [_score_json(one) for one in self.scores],
-            "against_first": [one.as_json() for one in self.others],
-            "requirements": [asdict(one) for one in self.judgements],
-            "holds": not self.unmet,
-            "page": self.page,
-        }
 
 
 def compare(
@@ -128,8 +39,9 @@ def compare(
 ) -> Comparison:
     """Compares checkpoints with the first of them. places: what the user called each, and its folder.
 
-    Stored features are used where they fit; others are computed, and kept in the run. page: an HTML file to write.
-    UserError: the runs have no image in common, or a requirement is about a score that they do not have.
+    Stored features are used where they fit; others are computed, and kept in the run. page: an HTML file to write; if
+    it is there, a number is added to the name. UserError: the runs have no image in common, or a requirement is about a
+    score that they do not have.
     """
     with together():
         runs = [open_run(name, checkpoint, overrides) for name, checkpoint in places]
@@ -144,7 +56,11 @@ def compare(
         neighbours = search_answers(runs, _known(searched)) if of_search else None
         found = _comparison(runs, answers, neighbours, requirements)
         _say_left_out(found)
-        return found
+        if page is None:
+            return found
+        file = unused_path(page)
+        write_comparison(found, answers, runs[0].val, file)
+        return replace(found, page=file)
 
     return from_main(report, "report")
 
@@ -279,28 +195,3 @@ def _say_left_out(found: Comparison) -> None:
             )
         if pictures.by == "image_id":
             say(f"{what}: the runs have no file in common, so images with the same image_id are taken for the same")
-
-
-def _images_json(pictures: PairedPictures | None) -> dict[str, Any] | None:
-    if pictures is None:
-        return None
-    return {
-        "num_images": len(pictures),
-        "paired_by": pictures.by,
-        "num_left_out": pictures.num_left_out,
-        "num_other_label": pictures.num_other_label,
-    }
-
-
-def _score_json(score: PairedScore) -> dict[str, Any]:
-    models = range(len(score.values))
-    rows = []
-    for model in models:
-        low, high = score.intervals[model] or (None, None)
-        row: dict[str, Any] = {"value": score.values[model], "low": low, "high": high}
-        if model:
-            low, high = score.difference_intervals[model] or (None, None)
-            row |= {"difference": score.differences[model], "difference_low": low, "difference_high": high}
-            row |= {"verdict": score.verdict(model)}
-        rows.append(row)
-    return {"score": score.name, "runs": rows}

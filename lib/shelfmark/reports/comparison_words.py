@@ -79,14 +79,35 @@ def score_rows(scores: Sequence[Score]) -> list[list[str]]:
 
 def score_cell(score: Score, model: int) -> str:
     """`82.0%, +1.2 (+0.3 to +2.1): better`: the differences in points of percent."""
-    value, interval = percent(score.values[model]), score.difference_intervals[model]
-    difference = score.differences[model]
-    if difference is None or interval is None:
+    value, difference = percent(score.values[model]), score.differences[model]
+    if difference is None:
         return value
-    return (
-        f"{value}, {points(difference)} ({points(interval[0])} to {points(interval[1])}):"
-        f" {_VERDICTS[score.verdict(model)]}"
-    )
+    interval = interval_told(score.difference_intervals[model])
+    return f"{value}, {points(difference)} ({interval}): {verdict_told(score, model)}"
+
+
+def difference_rows(scores: Sequence[Score], model: int) -> list[list[str]]:
+    """A row a score: its name, the first model's value, the other's, the difference, its interval, the verdict."""
+    found = []
+    for one in scores:
+        if all(value is None for value in one.values):
+            continue
+        difference = one.differences[model]
+        change = "n/a" if difference is None else points(difference)
+        interval = interval_told(one.difference_intervals[model])
+        values = percent(one.values[0]), percent(one.values[model])
+        found.append([score_name(one.name), *values, change, interval, verdict_told(one, model)])
+    return found
+
+
+def verdict_told(score: Score, model: int) -> str:
+    """better, worse, no clear difference, the same."""
+    return _VERDICTS[score.verdict(model)]
+
+
+def interval_told(interval: tuple[float, float] | None) -> str:
+    """In points of percent."""
+    return "no interval" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
 
 
 def points(difference: float) -> str:
