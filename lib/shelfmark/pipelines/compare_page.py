@@ -48,7 +48,7 @@ def write_comparison(found: Comparison, answers: ClassAnswers | None, val: Table
         Section("Speed, memory and size", (_facts(found, names),), _OF_FACTS),
         _options(found, names),
     ]
-    footer = ("Written by `shelfmark compare`. Definitions of all numbers: docs/compare.md and docs/definitions.md.",)
+    footer = ("Written by shelfmark compare. docs/compare.md says what each number means.",)
     page = Page(_title(names), _subtitle(found), tuple(sections), _lead(found), footer)
     write_page(page, path)
 
@@ -80,7 +80,7 @@ class _Pictures:
         order = np.argsort(is_won != (change.gain > 0), kind="stable")
         shown = tuple(self._shown(one.name, int(place)) for place in places[order][:_PICTURES])
         facts = (
-            f"{change.right_first} -> {change.right_second} of {counted(change.num_images, 'image')} right",
+            f"right: {change.right_first} before, {change.right_second} now, of {counted(change.num_images, 'image')}",
             f"{points(change.gain / change.num_images)} points",
         )
         return Row(one.name, facts, shown, num_more=max(0, len(places) - _PICTURES))
@@ -100,9 +100,9 @@ def _title(names: Sequence[str]) -> str:
 
 def _subtitle(found: Comparison) -> str:
     parts = []
-    for what, pictures in (("val", found.pictures), ("the search", found.searched)):
+    for what, pictures in (("classified", found.pictures), ("searched", found.searched)):
         if pictures is not None:
-            parts.append(f"{counted(len(pictures), 'image')} of {what}")
+            parts.append(f"{counted(len(pictures), 'image')} {what}")
             if any(pictures.num_left_out):
                 parts.append(f"left out, because a run lacks them: {max(pictures.num_left_out):,} at most")
             if pictures.num_other_label:
@@ -121,9 +121,8 @@ def _lead(found: Comparison) -> tuple[Part, ...]:
     parts: list[Part] = []
     if found.judgements:
         num_met = len(found.judgements) - len(found.unmet)
-        all_met = "All requirements are met." if not found.unmet else "NOT all requirements are met"
-        more = "" if not found.unmet else f": {num_met} of {len(found.judgements)} are."
-        parts.append(Text(f"{all_met}{more}"))
+        told = f"Not all requirements are met: {num_met} of {len(found.judgements)}."
+        parts.append(Text(told if found.unmet else "All requirements are met."))
     for number in _others(found):
         shown = tuple(_number(one, number) for one in leading if one.differences[number] is not None)
         answers = found.others[number - 1].answers
@@ -136,7 +135,7 @@ def _lead(found: Comparison) -> tuple[Part, ...]:
 
 
 def _number(score: PairedScore, number: int) -> Number:
-    from_to = f"{percent(score.values[0])} -> {percent(score.values[number])}"
+    from_to = f"from {percent(score.values[0])} to {percent(score.values[number])}"
     interval = interval_told(score.difference_intervals[number])
     name = difference_rows([score], number)[0][0]
     return Number(
