@@ -88,6 +88,8 @@ def test_names_are_text_and_nobody_is_shut_out_in_any_look(page: Path) -> None:
     with chromium() as browser:
         for width, look in ((1280, "light"), (1280, "dark"), (320, "light")):
             context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=look)
+            # A slow machine is no fault of the page.
+            context.set_default_timeout(120_000)
             # The checker needs a script; the page has none of its own.
             context.add_init_script(path=AXE)
             opened, wrong = context.new_page(), []

@@ -20,7 +20,7 @@ from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.ops.confusions import taken_for
 from shelfmark.runtime.evaluation_plots import draw_evaluation
 from shelfmark.runtime.features import model_features
-from shelfmark.runtime.retrieval_scores import NOTHING_MORE, ExtraScores, write_retrieval_scores
+from shelfmark.runtime.retrieval_scores import NOTHING_MORE, ExtraScores, class_recalls, write_retrieval_scores
 from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.trained_model import TrainedModel, open_model
@@ -61,16 +61,17 @@ def evaluate_on(
 
     def report() -> dict[str, Any]:
         summary: dict[str, Any] = {}
-        predictions = None
+        predictions = search = None
         if val is not None and val_features is not None:
             predictions = _predictions(model, val_features)
             weights = {"classifier": model.network.classifier.weight}
             draw_evaluation(model, val, val_features, predictions, weights, folder)
             summary |= class_scores(model, predictions)
-        recalls: dict[int, float] = {}
         if found is not None:
-            summary |= write_retrieval_scores(model, found, val, retrieval_table, folder, asked, recalls)
-        if predictions is not None:
+            scores, search = write_retrieval_scores(model, found, val, retrieval_table, folder, asked)
+            summary |= scores
+        if predictions is not None and val_features is not None:
+            recalls = class_recalls(model, val_features, search if retrieval_table is None else None)
             _write_per_class(model, predictions, recalls, folder)
         write_json(folder / "summary.json", summary)
         return summary

@@ -146,7 +146,7 @@ def config_rows(found: Sequence[Option]) -> list[list[str]]:
 
 def _option(value: Any, origin: str | None) -> str:
     if isinstance(value, Mapping):
-        # All options of an entry that another run lacks, such as a loss.
+        # What was set in an entry that another run lacks, such as a loss.
         return ", ".join(f"{name}: {inline(one)}" for name, one in value.items()) or "with defaults"
     shown = "none" if value is None and origin is None else inline(value)
     return f"{shown} ({origin})" if origin else shown

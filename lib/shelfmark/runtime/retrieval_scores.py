@@ -11,7 +11,6 @@ import torch
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.data.class_map import ClassList, class_numbers
 from shelfmark.data.identity import image_numbers
 from shelfmark.data.table import Table
 from shelfmark.evaluation import retrieval
@@ -54,13 +53,11 @@ def write_retrieval_scores(
     table: Table | None,
     folder: Path,
     asked: ExtraScores = NOTHING_MORE,
-    recalls: dict[int, float] | None = None,
-) -> dict[str, Any]:
-    """As `retrieval_scores`, with 95% intervals and the extra scores.
+) -> tuple[dict[str, Any], retrieval.SearchScores]:
+    """As `retrieval_scores`, with 95% intervals and the extra scores; and the scores of each query.
 
     Writes retrieval_per_class.csv and, if the classes have groups, retrieval_groups.csv into `folder`.
     table: the retrieval table; None searches val in itself. `table` and `val` are not both None.
-    recalls: gets Recall@1 of each of the model's classes that has a scored query.
     """
     recipe, metric = model.recipe, model.recipe.eval.retrieval_metric
     found = _searched(recipe, features, table, model.precision.device)
@@ -76,8 +73,6 @@ def write_retrieval_scores(
     searched = val if table is None else table
     assert searched is not None
     write_class_tables(found, searched, folder)
-    if recalls is not None:
-        recalls |= _recalls(found, table, model.classes)
     tell_copies(features, searched)
     if asked.clusters:
         summary |= cluster_scores(features.features, features.labels, metric, recipe.seed)
@@ -89,7 +84,18 @@ def write_retrieval_scores(
         summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, recipe.seed, ids)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
-    return summary
+    return summary, found
+
+
+def class_recalls(model: TrainedModel, features: Embeddings, found: retrieval.SearchScores | None) -> dict[int, float]:
+    """Recall@1 by class, of the images of val searched in val; of the classes that have a scored query.
+
+    features: of val. found: the scores of this search, if it was done already.
+    """
+    if found is None:
+        found = _searched(model.recipe, features, None, model.precision.device)
+    classes, _, recall = found.per_class()
+    return dict(zip(classes.tolist(), recall.tolist()))
 
 
 def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path) -> None:
@@ -112,19 +118,6 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
     write_table(folder / "retrieval_per_class.csv", rows, columns)
     if groups:
         write_table(folder / "retrieval_groups.csv", _group_rows(rows))
-
-
-def _recalls(found: retrieval.SearchScores, table: Table | None, known: ClassList) -> dict[int, float]:
-    """Recall@1 by the model's class; of a retrieval table's classes, those that the model knows by name."""
-    classes, _, recall = found.per_class()
-    if table is not None:
-        if table.class_names is None or known.names is None:
-            return {}
-        try:
-            classes = class_numbers(ClassList.of_file(table, "the retrieval annotations"), known)[classes]
-        except UserError:
-            return {}
-    return {int(label): float(share) for label, share in zip(classes, recall) if label >= 0}
 
 
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,22 @@ _OF_RUN = ("name",)
 class RunConfig:
     """options: by dotted key; an entry of a list is called by its name, as `losses.smooth_ap.weight`.
 
-    origins: where each was set, `default` if nowhere; None if no file says so. entries: such entries, by their keys,
-    with all that they hold.
+    origins: where each was set, `default` if nowhere; None if no file says so. entries: the keys of such entries.
     """
 
     options: Mapping[str, Any]
     origins: Mapping[str, str | None]
-    entries: Mapping[str, Mapping[str, Any]]
+    entries: Collection[str]
+
+    def set_in(self, entry: str) -> dict[str, Any] | None:
+        """The options of an entry that are not known to be defaults; None if there is no such entry."""
+        if entry not in self.entries:
+            return None
+        inside = {key.removeprefix(f"{entry}."): key for key in self.options if key.startswith(f"{entry}.")}
+        return {name: self.options[key] for name, key in inside.items() if self._is_set(name, key)}
+
+    def _is_set(self, name: str, key: str) -> bool:
+        return name != "name" and self.origins[key] != DEFAULT
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def run_config(checkpoint: Checkpoint, folders: Sequence[Path]) -> RunConfig:
     files = [_read(file) for folder in folders for file in _config_files(folder)]
     options: dict[str, Any] = {}
     found: dict[str, str | None] = {}
-    entries: dict[str, Mapping[str, Any]] = {}
+    entries: dict[str, None] = {}
     for option, key, value in _leaves(values, "", "", entries):
         if option not in _OF_RUN:
             options[option] = value
@@ -57,8 +66,8 @@ def run_config(checkpoint: Checkpoint, folders: Sequence[Path]) -> RunConfig:
 
 
 def config_differences(configs: Sequence[RunConfig]) -> list[ConfigDifference]:
-    """The options that differ, in the order of the first run's. An entry that a run lacks is one row, with all that it
-    holds elsewhere."""
+    """The options that differ, in the order of the first run's. An entry that a run lacks is one row, with what was
+    set in it elsewhere."""
     options = dict.fromkeys(option for config in configs for option in config.options)
     entries = dict.fromkeys(entry for config in configs for entry in config.entries)
     lacking = [entry for entry in entries if any(entry not in config.entries for config in configs)]
@@ -66,8 +75,8 @@ def config_differences(configs: Sequence[RunConfig]) -> list[ConfigDifference]:
     for option in options:
         entry = next((one for one in lacking if option.startswith(f"{one}.")), None)
         if entry is not None:
-            values = tuple(config.entries.get(entry) for config in configs)
-            found.setdefault(entry, ConfigDifference(entry, values, tuple(None for _ in configs)))
+            held = tuple(config.set_in(entry) for config in configs)
+            found.setdefault(entry, ConfigDifference(entry, held, tuple(None for _ in configs)))
             continue
         values = tuple(config.options.get(option) for config in configs)
         if any(value != values[0] for value in values):
@@ -116,7 +125,7 @@ def _read(file: Path) -> _File:
     return _File(plain(tree), numbers, lines)
 
 
-def _leaves(value: Any, option: str, key: str, entries: dict[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+def _leaves(value: Any, option: str, key: str, entries: dict[str, None]) -> Iterator[tuple[str, str, Any]]:
     """(option as shown, key with numbers of entries, value) of everything below. entries: those met are added."""
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
@@ -124,7 +133,7 @@ def _leaves(value: Any, option: str, key: str, entries: dict[str, Mapping[str, A
     elif _has_names(value):
         for number, item in enumerate(value):
             shown = _below(option, item["name"])
-            entries[shown] = {name: one for name, one in item.items() if name != "name"}
+            entries[shown] = None
             yield from _leaves(item, shown, _below(key, str(number)), entries)
     else:
         yield option, key, value
