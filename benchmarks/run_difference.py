@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 WEIGHTS = ("best_model/model.safetensors", "last/model.safetensors")
-TIMES = ("images_per_s", "data_wait_share", "seconds")
+TIMES = ("images_per_s", "data_wait_share", "seconds", "peak_memory_bytes")
 """Fields of records and summaries that say how long something took; they differ from run to run."""
 
 Record = dict[str, Any]

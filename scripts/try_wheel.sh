@@ -35,6 +35,10 @@ done
 for file in index.html page.css page.js icon.svg; do
     cmp "$checkout/lib/shelfmark/serving/page/$file" ../fresh/lib/python3.*/site-packages/shelfmark/serving/page/"$file"
 done
+(cd "$checkout/lib/shelfmark/reports/html/templates" && ls) | while read -r file; do
+    cmp "$checkout/lib/shelfmark/reports/html/templates/$file" \
+        ../fresh/lib/python3.*/site-packages/shelfmark/reports/html/templates/"$file"
+done
 $shelfmark config --config grocery | grep -q '^name: grocery '
 $shelfmark config --config longtail/crt | grep -q 'fresh/.*configs/shop.yaml:'
 

@@ -66,6 +66,8 @@ OWNED = {
     "milvus_lite": "retrieval/stores/milvus_client.py",
     "grpc": "retrieval/stores/milvus_client.py",
     "matplotlib": "reports/figures.py",
+    "jinja2": "reports/html/environment.py",
+    "markupsafe": "reports/html/environment.py",
     "albumentations": "data/saved_pipeline.py",
     "pytorch_metric_learning": "losses/pml.py",
     "scipy": "data/converters/cars196.py",
@@ -99,6 +101,7 @@ BROUGHT_BY = {
     "grpc": "pymilvus",
     "starlette": "fastapi",
     "h11": "uvicorn",
+    "markupsafe": "jinja2",
 }
 
 # Every command has its own imports within its function, so that `--help` does not wait seconds for timm.

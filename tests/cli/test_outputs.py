@@ -27,6 +27,7 @@ OUTPUTS = {
     "ensemble": "--out",
     "pseudo-label": "--out",
     "evaluate": "--out",
+    "compare": "--out",
     "calibrate": "--out",
     "embed": "--out",
     "clean": "--out",

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from shelfmark.core.strings import Strings
 from shelfmark.evaluation import classification
-from shelfmark.ops.class_metrics import ClassCounts
 
 
 def test_numpy_and_torch_give_the_same_scores() -> None:
@@ -33,28 +28,12 @@ def test_predictions_from_features_equal_those_of_all_logits_at_once(monkeypatch
     assert found.class_counts.scores(counts) == classification.scores(logits, labels, counts)
     assert torch.equal(found.labels, labels)
     assert torch.equal(found.predicted, logits.argmax(dim=1))
+    assert (found.places[labels < 0] == -1).all()
+    ahead = (logits > logits.gather(1, labels.clamp_min(0)[:, None])).sum(dim=1)
+    assert torch.equal(found.places[labels >= 0], ahead[labels >= 0].clamp_max(5))
     torch.testing.assert_close(found.confidence, logits.double().softmax(dim=1).amax(dim=1), atol=1e-6, rtol=0)
 
 
 def test_features_and_labels_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="2 features and 3 labels"):
         classification.predict_from_features(torch.zeros(2, 4), torch.zeros(3), torch.Tensor.clone, 4)
-
-
-def test_the_per_class_file_leaves_unknown_cells_empty(tmp_path: Path) -> None:
-    counts = ClassCounts(3)
-    counts.add(torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]]), torch.tensor([0, 2, 2]))
-    names = Strings.of(["tea, green", "oat milk", "größe"])
-    classification.write_per_class(tmp_path / "per_class.csv", counts, [120, 4, 0], names)
-    with open(tmp_path / "per_class.csv", encoding="utf-8", newline="") as stream:
-        assert list(csv.reader(stream)) == [
-            ["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"],
-            ["0", "tea, green", "120", "1", "1", "1.000000"],
-            ["1", "oat milk", "4", "0", "0", ""],
-            ["2", "größe", "0", "2", "1", "0.500000"],
-        ]
-    classification.write_per_class(tmp_path / "bare.csv", counts)
-    assert (tmp_path / "bare.csv").read_text().splitlines()[2] == "1,,,0,0,"
-    with pytest.raises(ValueError, match="1 class names for 3 classes"):
-        classification.write_per_class(tmp_path / "bad.csv", counts, class_names=["tea"])
-    assert not (tmp_path / "bad.csv").exists()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from shelfmark.engine.metrics_log import read_metrics
 
-TIMES = ("images_per_s", "data_wait_share")
+TIMES = ("images_per_s", "data_wait_share", "peak_memory_bytes")
 
 
 def differences(run: Path, whole: Path) -> list[str]:

@@ -20,6 +20,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.identity import image_numbers
 from shelfmark.data.table import Table
+from shelfmark.evaluation import retrieval
 from shelfmark.evaluation.clustering import cluster_scores
 from shelfmark.evaluation.drawn_galleries import drawn_gallery_scores
 from shelfmark.evaluation.post_processing import of_length_1, reranked_scores
@@ -48,6 +49,11 @@ def test_everything_that_is_asked_for_is_scored_written_and_shown(
     assert {name: summary[name] for name in drawn} == pytest.approx(drawn)
     assert 0 < summary["tpr@fpr=0.01"] <= 1
     assert 0.5 < summary["roc_auc"] <= 1
+    val = read_embeddings(Path("scores/embeddings/val"))
+    per_class = list(csv.DictReader(Path("scores/per_class.csv").read_text().splitlines()))
+    recalls = [float(row["recall@1"]) for row in per_class if row["recall@1"]]
+    searched = retrieval.scores(val.features, val.labels, [1])
+    assert np.mean(recalls) == pytest.approx(searched["mean_class_recall@1"], abs=1e-6)
     # No picture of the shop's queries is in its gallery, so the old rule changes only what has no positive.
     share = summary["num_queries"] / (summary["num_queries"] + summary["num_queries_without_positive"])
     assert summary["fastreid_recall@1"] == pytest.approx(summary["recall@1"] * share)

@@ -25,7 +25,7 @@ from shelfmark.pipelines import train as flow
 from shelfmark.recipe import Recipe
 from shelfmark.runtime import frozen_features
 
-UNTIMED = ("images_per_s", "data_wait_share")
+UNTIMED = ("images_per_s", "data_wait_share", "peak_memory_bytes")
 LAST_HEAD_STEP, NUM_STEPS = 6, 9
 WORDS = [
     "model.backbone=test_resnet",

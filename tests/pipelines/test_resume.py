@@ -23,7 +23,7 @@ from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.runtime.trained_model import open_model
 
-UNTIMED = ("images_per_s", "data_wait_share")
+UNTIMED = ("images_per_s", "data_wait_share", "peak_memory_bytes")
 AVERAGED = [*SMALL, "train.ema.decay=0.9"]
 
 

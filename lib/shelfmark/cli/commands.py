@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shelfmark.cli.cluster_commands import CLUSTER_COMMANDS
+from shelfmark.cli.compare_commands import COMPARE_COMMANDS
 from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
@@ -21,6 +22,7 @@ COMMANDS = {
     **TRAIN_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
+    **COMPARE_COMMANDS,
     **GROW_COMMANDS,
     **EXPORT_COMMANDS,
     **INDEX_COMMANDS,

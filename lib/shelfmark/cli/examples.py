@@ -25,6 +25,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark evaluate {_BEST}",
         f"shelfmark evaluate {_BEST} --post flip alpha_qe --verification",
     ),
+    "compare": (
+        "shelfmark compare log/a log/b",
+        "shelfmark compare log/a log/b log/c --out comparison.html",
+        "shelfmark compare log/now log/new --require 'mean_class_accuracy >= -0.5%' --require 'few >= 60%'",
+    ),
     "calibrate": (
         f"shelfmark calibrate {_BEST}",
         f"shelfmark calibrate {_BEST} --method tau_norm,temperature calibrate.folds=10",

@@ -40,6 +40,19 @@ def checkpoint(text: str) -> Path:
     return Path(text)
 
 
+def run_or_checkpoint(text: str) -> Path:
+    """A checkpoint folder; of a run's folder it is `best_model`, or `last` where there is no best one yet."""
+    from shelfmark.core.folders import folder_to_read
+    from shelfmark.engine.checkpoint_folder import MANIFEST, checkpoint_folder
+
+    for name in ("best_model", "last"):
+        inside = Path(text) / name
+        if (folder_to_read(inside) / MANIFEST).is_file():
+            return inside
+    checkpoint_folder(Path(text))
+    return Path(text)
+
+
 def checkpoint_or_auto(text: str) -> Path:
     """As `checkpoint`, of a run that goes on: `auto`, or one of which the generation before it is still there."""
     from shelfmark.engine.checkpoint_folder import checkpoint_folder, generation_before

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+CLASS_SCORES = ("top1", "top5", "mean_class_accuracy", "mean_class_error", "many", "medium", "few", "ece")
+QUERY_SCORES = ("map", "map@r", "r_precision", "mrr", "minp")
+"""The scores of a search, besides recall@K."""
+
 _NAMES = {
     "top1": "top-1",
     "top5": "top-5",
@@ -28,3 +32,8 @@ def score_name(name: str) -> str:
         return _NAMES[name]
     name = name.replace("recall@", "Recall@").replace("map@", "mAP@").replace("tpr@fpr=", "TPR at FPR ")
     return name.removeprefix("num_").replace("_", " ")
+
+
+def is_better_low(name: str) -> bool:
+    """Whether less of a score is better."""
+    return name == "ece" or name.endswith("error")

@@ -19,6 +19,7 @@ from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer, kept_in
 from shelfmark.engine.display import Display
 from shelfmark.engine.hook import Hook, StepDone
 from shelfmark.engine.metrics_log import MetricsLog
+from shelfmark.engine.peak_memory import peak_memory_bytes
 from shelfmark.engine.state import TrainState
 
 NO_METRIC = "none"
@@ -129,7 +130,7 @@ class WriteMetrics(Hook):
         progress = self.state.progress
         means = progress.means()
         self.display.end_epoch(means)
-        values = {"lr": rate, **means, **self.display.speed()}
+        values = {"lr": rate, **means, **self.display.speed(), "peak_memory_bytes": peak_memory_bytes()}
         if progress.bad_in_epoch:
             values["skipped_steps"] = progress.bad_in_epoch
         self.log.write("epoch", progress.step, progress.epoch, values)

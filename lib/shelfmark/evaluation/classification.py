@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from shelfmark.core.csv_lines import line_feed_writer
-from shelfmark.core.files import atomic_path
-from shelfmark.core.strings import Strings
-from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.types import Array, Counts
 from shelfmark.ops.calibration_metrics import top_probability
 from shelfmark.ops.class_metrics import ClassCounts, Scores
@@ -37,12 +32,14 @@ class Predictions:
     """A classifier's predictions for N images, and the counts of each class.
 
     labels: (N,) int64, -1 where there is none. predicted: (N,) int64, of equal logits the lower class.
-    confidence: (N,) float64, the predicted class's probability. class_counts: of the labelled images.
+    confidence: (N,) float64, the predicted class's probability. places: (N,) int64, the label's place among the logits:
+    0 is right, 5 stands for all places behind the fifth; -1 without a label. class_counts: of the labelled images.
     """
 
     labels: Tensor
     predicted: Tensor
     confidence: Tensor
+    places: Tensor
     class_counts: ClassCounts
 
 
@@ -62,36 +59,13 @@ def predict_from_features(
         raise ValueError(f"{len(features)} features and {len(labels)} labels")
     predicted = torch.empty(len(labels), dtype=torch.int64)
     confidence = torch.empty(len(labels), dtype=torch.float64)
+    places = torch.full((len(labels),), -1, dtype=torch.int64)
     class_counts = ClassCounts(num_classes)
     block_rows = max(1, _BLOCK_LOGITS // num_classes)
     for start in range(0, len(features), block_rows):
         rows = slice(start, start + block_rows)
         found = logits(torch.as_tensor(features[rows]).to(device, torch.float32))
-        class_counts.add(found, labels[rows])
+        places[rows] = class_counts.add(found, labels[rows])
         sure, best = top_probability(found)
         confidence[rows], predicted[rows] = sure.cpu(), best.cpu()
-    return Predictions(labels, predicted, confidence, class_counts)
-
-
-def write_per_class(
-    path: Path,
-    class_counts: ClassCounts,
-    train_counts: Counts | None = None,
-    class_names: Sequence[str] | Strings | None = None,
-) -> None:
-    """Writes per_class.csv: one row a class. Unknown values, and the accuracy of a class without images, are empty."""
-    for what, given in (("class names", class_names), ("training counts", train_counts)):
-        if given is not None and len(given) != class_counts.num_classes:
-            raise ValueError(f"{len(given)} {what} for {class_counts.num_classes} classes")
-    totals, corrects = class_counts.total.tolist(), class_counts.correct.tolist()
-    with (
-        atomic_path(path) as beside,
-        open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        writer = line_feed_writer(stream)
-        writer.writerow(["class_id", "class_name", "train_images", "val_images", "correct", "accuracy"])
-        for label, (total, correct) in enumerate(zip(totals, corrects)):
-            name = "" if class_names is None else spreadsheet_cell(class_names[label])
-            images = "" if train_counts is None else int(train_counts[label])
-            accuracy = f"{correct / total:.6f}" if total else ""
-            writer.writerow([label, name, images, total, correct, accuracy])
+    return Predictions(labels, predicted, confidence, places, class_counts)

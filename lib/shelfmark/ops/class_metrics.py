@@ -46,15 +46,22 @@ class ClassCounts:
         """(C,) float64 top-1 accuracy of each class, NaN where it has no image."""
         return self.correct.double() / self.total.double()
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Counts a batch: logits (N, C), labels (N,); a label of -1 leaves its image out."""
+    def add(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Counts a batch: logits (N, C), labels (N,); a label of -1 leaves its image out.
+
+        Returns (N,) int64 on the CPU: the `label_places`, -1 for an image that is left out.
+        """
         if logits.ndim != 2 or logits.shape != (len(labels), self.num_classes):
             raise ValueError(f"logits are {tuple(logits.shape)}; expected ({len(labels)}, {self.num_classes})")
-        if (labels < 0).any():
-            logits, labels = logits[labels >= 0], labels[labels >= 0]
+        is_labelled = labels.cpu() >= 0
+        found = torch.full((len(labels),), -1, dtype=torch.int64)
+        if not is_labelled.all():
+            logits, labels = logits[is_labelled.to(logits.device)], labels[is_labelled.to(labels.device)]
         places = label_places(logits, labels.to(logits.device)).cpu()
         for counter, right in zip(self.counters, (places >= 0, places < 1, places < 5)):
             counter += torch.bincount(labels.cpu()[right], minlength=self.num_classes)
+        found[is_labelled] = places
+        return found
 
     def merge(self, other: ClassCounts) -> None:
         """Adds the counts of another part of the set."""

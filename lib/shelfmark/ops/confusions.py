@@ -38,3 +38,16 @@ def confused_pairs(labels: Tensor, predicted: Tensor, most: int = 50) -> list[Co
         for (label, taken_for), number in zip(pairs.tolist(), num_images.tolist())
     ]
     return sorted(found, key=lambda pair: (-pair.num_images, pair.num_of_class, pair.label, pair.predicted))[:most]
+
+
+def taken_for(labels: Tensor, predicted: Tensor, most: int = 3) -> dict[int, list[ConfusedPair]]:
+    """For each class with a wrong image the `most` classes that its images were taken for, the most frequent first.
+
+    labels, predicted: as of `confused_pairs`; of equally frequent classes the lower leads.
+    """
+    found: dict[int, list[ConfusedPair]] = {}
+    for pair in confused_pairs(labels, predicted, most=max(1, len(labels))):
+        others = found.setdefault(pair.label, [])
+        if len(others) < most:
+            others.append(pair)
+    return found

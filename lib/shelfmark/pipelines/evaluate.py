@@ -15,10 +15,12 @@ from shelfmark.core.files import write_json
 from shelfmark.core.together import from_main, together
 from shelfmark.data.table import Table
 from shelfmark.evaluation import classification
+from shelfmark.evaluation.per_class import PerClass, write_per_class
 from shelfmark.ops.calibration_metrics import reliability
+from shelfmark.ops.confusions import taken_for
 from shelfmark.runtime.evaluation_plots import draw_evaluation
 from shelfmark.runtime.features import model_features
-from shelfmark.runtime.retrieval_scores import NOTHING_MORE, ExtraScores, write_retrieval_scores
+from shelfmark.runtime.retrieval_scores import NOTHING_MORE, ExtraScores, class_recalls, write_retrieval_scores
 from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.stored_features import STORED
 from shelfmark.runtime.trained_model import TrainedModel, open_model
@@ -59,10 +61,18 @@ def evaluate_on(
 
     def report() -> dict[str, Any]:
         summary: dict[str, Any] = {}
+        predictions = search = None
         if val is not None and val_features is not None:
-            summary |= _write_class_scores(model, val, val_features, folder)
+            predictions = _predictions(model, val_features)
+            weights = {"classifier": model.network.classifier.weight}
+            draw_evaluation(model, val, val_features, predictions, weights, folder)
+            summary |= class_scores(model, predictions)
         if found is not None:
-            summary |= write_retrieval_scores(model, found, val, retrieval_table, folder, asked)
+            scores, search = write_retrieval_scores(model, found, val, retrieval_table, folder, asked)
+            summary |= scores
+        if predictions is not None and val_features is not None:
+            recalls = class_recalls(model, val_features, search if retrieval_table is None else None)
+            _write_per_class(model, predictions, recalls, folder)
         write_json(folder / "summary.json", summary)
         return summary
 
@@ -104,12 +114,15 @@ def class_scores(model: TrainedModel, predictions: classification.Predictions) -
     return scores | {"ece": reliability(predictions.confidence[is_labelled], hits).expected_error}
 
 
-def _write_class_scores(model: TrainedModel, val: Table, features: Embeddings, folder: Path) -> dict[str, Any]:
-    predictions = _predictions(model, features)
-    classification.write_per_class(folder / "per_class.csv", predictions.class_counts, model.counts, model.class_names)
-    weights = {"classifier": model.network.classifier.weight}
-    draw_evaluation(model, val, features, predictions, weights, folder)
-    return class_scores(model, predictions)
+def _write_per_class(
+    model: TrainedModel, predictions: classification.Predictions, recalls: dict[int, float], folder: Path
+) -> None:
+    limits = model.recipe.eval
+    others = taken_for(predictions.labels, predictions.predicted)
+    table = PerClass(
+        predictions.class_counts, model.counts, model.class_names, limits.many, limits.few, recalls, others
+    )
+    write_per_class(folder / "per_class.csv", table)
 
 
 def _predictions(model: TrainedModel, features: Embeddings) -> classification.Predictions:

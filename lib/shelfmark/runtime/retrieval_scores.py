@@ -53,8 +53,8 @@ def write_retrieval_scores(
     table: Table | None,
     folder: Path,
     asked: ExtraScores = NOTHING_MORE,
-) -> dict[str, Any]:
-    """As `retrieval_scores`, with 95% intervals and the extra scores.
+) -> tuple[dict[str, Any], retrieval.SearchScores]:
+    """As `retrieval_scores`, with 95% intervals and the extra scores; and the scores of each query.
 
     Writes retrieval_per_class.csv and, if the classes have groups, retrieval_groups.csv into `folder`.
     table: the retrieval table; None searches val in itself. `table` and `val` are not both None.
@@ -84,7 +84,18 @@ def write_retrieval_scores(
         summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, recipe.seed, ids)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
-    return summary
+    return summary, found
+
+
+def class_recalls(model: TrainedModel, features: Embeddings, found: retrieval.SearchScores | None) -> dict[int, float]:
+    """Recall@1 by class, of the images of val searched in val; of the classes that have a scored query.
+
+    features: of val. found: the scores of this search, if it was done already.
+    """
+    if found is None:
+        found = _searched(model.recipe, features, None, model.precision.device)
+    classes, _, recall = found.per_class()
+    return dict(zip(classes.tolist(), recall.tolist()))
 
 
 def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path) -> None:

@@ -111,6 +111,21 @@ def take_stored(
     return None
 
 
+def fitting_features(
+    name: str, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path]
+) -> Embeddings | None:
+    """The fitting features in a folder in one of `stored_in`, where they lie; None if there are none.
+
+    name: of a folder whose differences are told if it does not fit. For the other arguments see `take_stored`.
+    """
+    for folder in _folders_in(stored_in):
+        found = _fitting(folder, name, table, recipe, facts)
+        if found is not None:
+            say(f"features: those in {folder} fit this model and these images")
+            return found
+    return None
+
+
 def with_labels_of(table: Table, features: Embeddings, folder: Path) -> Embeddings:
     """Stored features with the labels and ids of the present annotations; prints how many labels differ.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ RETRIEVAL_SCORES = ("recall@", "precision@", "map", "r_precision", "mrr", "minp"
 
 @dataclass(frozen=True)
 class Validation:
-    """Called after an epoch; returns scores by the names of summary.json.
+    """Called after an epoch; returns scores by the names of summary.json, and `images_per_s` of a pass over val.
 
     Classification is scored during the pass over val, if there is one. Retrieval is scored only if `eval.metric` is one
     of its scores: it costs a second pass, and the end of the run reports it anyway. val or retrieval_table may be None.
@@ -61,11 +62,14 @@ class Validation:
     def _classification(self, network: Network, val: Table) -> dict[str, float | None]:
         counted = ClassCounts(len(self.counts))
         precision, stored = self.state.precision, self._stored(val, "val")
+        began = time.perf_counter()
         with self.bad_images.over_ranks():
             for rows, logits in self._passed(network, val) if stored is None else self._scored(network, stored):
                 counted.add(logits, torch.from_numpy(val.labels[rows]))
         counted.sum_over_ranks(precision.device)
-        return counted.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few)
+        # Features that are stored say nothing of the speed of the network.
+        speed = {} if stored is not None else {"images_per_s": len(val) / (time.perf_counter() - began)}
+        return counted.scores(self.counts, many=self.recipe.eval.many, few=self.recipe.eval.few) | speed
 
     def _stored(self, table: Table, part: str) -> Embeddings | None:
         """The frozen backbone's features of a table, if the epoch trains on such."""

@@ -1,4 +1,4 @@
-"""The browser and the checker of accessibility of the page's tests, or why they are not here."""
+"""The browser and the checker of accessibility for tests of pages, or why they are not here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-AXE = Path(__file__).parents[1] / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 # Level AA of WCAG 2.2 has all of the levels and editions before it.
 AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,0 +1,1 @@
+"""Charts as SVG: lines with bands, dots, bars and references, on linear and logarithmic axes."""
