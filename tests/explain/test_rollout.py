@@ -13,6 +13,7 @@ from shelfmark.explain.contrast import Contrast
 from shelfmark.explain.last_map import vision_transformer
 from shelfmark.explain.rollout import output_weights, readable_attention, rollout
 
+NARROW_BEIT = {"depth": 2, "embed_dim": 48, "num_heads": 3, "img_size": 64}
 LABELS, OTHERS = torch.tensor([2, 5]), torch.tensor([4, 1])
 
 
@@ -51,7 +52,7 @@ def test_heads_are_averaged_after_each_was_cut_at_zero() -> None:
         (
             {
                 "backbone": "beit_base_patch16_224",
-                "backbone_options": {"depth": 2, "embed_dim": 48, "num_heads": 3, "img_size": 64},
+                "backbone_options": NARROW_BEIT,
             },
             None,
         ),

@@ -85,7 +85,7 @@ def resized_sides(height: int, width: int, resize_px: list[int]) -> tuple[int, i
 def _edges(side: int, seen: int, resized: int, size: int) -> tuple[float, float]:
     """The input's two edges along one side of the picture, of which the middle `seen` pixels were resized."""
     # torchvision rounds an odd border down before the picture, and cuts as Python rounds.
-    start = -((size - resized) // 2) if size > resized else int(round((resized - size) / 2))
-    cut = int(round((side - seen) / 2))
+    start = -((size - resized) // 2) if size > resized else round((resized - size) / 2)
+    cut = round((side - seen) / 2)
     scale = seen / resized
     return cut + start * scale, cut + (start + size) * scale

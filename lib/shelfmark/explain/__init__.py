@@ -5,10 +5,10 @@
 """
 
 from shelfmark.explain.infill import blurred, infilled
-from shelfmark.explain.last_map import LastMap, last_map
+from shelfmark.explain.last_map import LastMap
 from shelfmark.explain.matches import Matches, mutual_matches
+from shelfmark.explain.methods import METHODS, ScoreMaps, score_maps
 from shelfmark.explain.regions import Region, named_regions
-from shelfmark.explain.score_maps import METHODS, ScoreMaps, score_maps
 
 __all__ = [
     "METHODS",
@@ -18,7 +18,6 @@ __all__ = [
     "ScoreMaps",
     "blurred",
     "infilled",
-    "last_map",
     "mutual_matches",
     "named_regions",
     "score_maps",

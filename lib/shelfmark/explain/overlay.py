@@ -12,7 +12,7 @@ _COLUMNS, _ROWS = ("left", "centre", "right"), ("top", "middle", "bottom")
 
 
 def on_picture(values: np.ndarray, window: InputWindow) -> np.ndarray:
-    """(H, W) float32: the map (rows, columns), bilinear between its cells' centres; NaN where the network saw nothing."""
+    """(H, W) float32: a map (rows, columns), bilinear between its cells' centres; NaN where the network saw nothing."""
     left, top, _, _ = window.edges
     across = (np.arange(window.width, dtype=np.float32) + 0.5 - left) / window.edges.width
     down = (np.arange(window.height, dtype=np.float32) + 0.5 - top) / window.edges.height
