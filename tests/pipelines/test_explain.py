@@ -65,7 +65,7 @@ def test_a_photograph_is_explained_in_words_files_and_numbers_that_sum(
     assert main(words) == 1
     said = capsys.readouterr().out
     assert "-> why/val_1_2.png" in said
-    assert "by exact decomposition: the regions and a constant sum to the score" in said
+    assert "by exact decomposition: all positions and a constant sum to the score" in said
     assert "pictures/spoilt/4.png: could not be read: not a JPEG" in said
     assert f"{answer['name']} {100 * answer['score']:.1f}%, before {following['name']}" in said
 
@@ -136,7 +136,7 @@ def test_a_figure_is_drawn_for_every_shape_of_picture_and_any_name() -> None:
         heat[:, 5:25] = -1.0
         heat[5:15, 8:20] = 3.0
         pixels = np.full((height, width, 3), 120, np.uint8)
-        marks = [explained_picture.Mark(explained_picture.Box(8, 5, 20, 15), "1")]
+        marks = [explained_picture.Mark([explained_picture.Box(8, 5, 20, 15)], "1")]
         figure = explained_picture.explanation_figure(pixels, heat, marks, "a $b_{$ " * 20, ["x " * 200, "<b>"])
         figure.canvas.draw()
         drawn.append(tuple(figure.get_size_inches()))

@@ -18,7 +18,7 @@ from shelfmark.explain.rollout import patch_relevance, readable_attention, requi
 from shelfmark.models.network import Network
 
 METHODS = {
-    "exact": "exact decomposition: the regions and a constant sum to the score",
+    "exact": "exact decomposition: all positions and a constant sum to the score",
     "grad_cam": "Grad-CAM on the last map: an approximation, whose values do not sum to the score",
     "rollout": "gradient-weighted attention rollout: an approximation, whose values do not sum to the score",
 }

@@ -36,7 +36,7 @@ def named_regions(values: np.ndarray, most: int = 3) -> list[Region]:
     return sorted(found, key=lambda one: -one.share)[:most]
 
 
-def cell_box(row: int, column: int, shape: tuple[int, int]) -> Box:
+def cell_box(row: int, column: int, shape: tuple[int, ...]) -> Box:
     """One cell of an (H, W) map, in shares of the input."""
     height, width = shape
     return Box(column / width, row / height, (column + 1) / width, (row + 1) / height)

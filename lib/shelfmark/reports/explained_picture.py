@@ -18,15 +18,18 @@ from shelfmark.reports.figures import INK, MUTED, halo, new_figure
 from shelfmark.reports.lettering import Lettering, lettering
 
 _LONGEST_PX, _WIDTH_IN, _LINE_IN = 720, 11.0, 0.235
-_LETTERS_A_LINE = 118
+_LETTERS_A_LINE, _LETTERS_A_TITLE = 118, 56
 _DARKEST = np.array([8, 48, 107], np.float32) / 255
 _LEVELS = (0.25, 0.5, 0.75)
 
 
 class Mark(NamedTuple):
-    """A rectangle of the picture in its pixels, with the sign that the lines below explain. is_dashed: another kind."""
+    """A region of the picture, made of rectangles in its pixels, with the sign that the lines below explain.
 
-    box: Box
+    is_dashed: another kind of region.
+    """
+
+    parts: Sequence[Box]
     sign: str
     is_dashed: bool = False
 
@@ -73,11 +76,12 @@ def _small(pixels: np.ndarray, marks: Sequence[Mark]) -> tuple[np.ndarray, list[
     sides = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     across, down = sides[0] / pixels.shape[1], sides[1] / pixels.shape[0]
-    moved = [
-        one._replace(box=Box(one.box.left * across, one.box.top * down, one.box.right * across, one.box.bottom * down))
-        for one in marks
-    ]
-    return cv2.resize(pixels, sides, interpolation=method), moved
+
+    def moved(box: Box) -> Box:
+        return Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
+
+    scaled = [one._replace(parts=[moved(box) for box in one.parts]) for one in marks]
+    return cv2.resize(pixels, sides, interpolation=method), scaled
 
 
 def _panels(
@@ -94,7 +98,7 @@ def _panels(
     room = (wide - 2 * edge - gap - scale) / 2
     heights = [min(6.2, room * shape[0] / shape[1]) for shape in (left, right)]
     high = max(heights)
-    below, above = _LINE_IN * len(wrapped) + 0.3, 0.95
+    below, above = _LINE_IN * len(wrapped) + 0.3, 0.78
     figure = new_figure(high + below + above, wide, layout=None)
     total = high + below + above
     axes = []
@@ -116,7 +120,7 @@ def _show(axes: Any, pixels: np.ndarray, title: str, letters: Lettering) -> None
     axes.imshow(pixels)
     axes.set_axis_off()
     axes.set_title(
-        textwrap.shorten(title, 60, placeholder="..."),
+        title if len(title) <= _LETTERS_A_TITLE else f"...{title[3 - _LETTERS_A_TITLE :]}",
         fontsize=10.5,
         color=MUTED,
         loc="left",
@@ -126,15 +130,20 @@ def _show(axes: Any, pixels: np.ndarray, title: str, letters: Lettering) -> None
 
 
 def _outline(axes: Any, marks: Sequence[Mark], letters: Lettering) -> None:
-    """Rectangles in white on black, which show on any picture, each with its sign in the corner."""
-    for box, sign, is_dashed in marks:
-        across = [box.left, box.right, box.right, box.left, box.left]
-        down = [box.top, box.top, box.bottom, box.bottom, box.top]
-        axes.plot(across, down, color="black", linewidth=4.5, solid_joinstyle="miter")
-        axes.plot(across, down, color="white", linewidth=2, linestyle=(0, (4, 3)) if is_dashed else "-")
+    """The edges of each region in white on black, which show on any picture, and its sign in the first corner."""
+    height, width = axes.images[0].get_array().shape[:2]
+    for parts, sign, is_dashed in marks:
+        inside = np.zeros((height + 2, width + 2), np.uint8)  # with an edge, so that every outline is closed
+        for box in parts:
+            left, top, right, bottom = (round(edge) for edge in box)
+            inside[top + 1 : bottom + 1, left + 1 : right + 1] = 1
+        places = np.arange(-1, width + 1), np.arange(-1, height + 1)
+        for color, line, dashes in (("black", 4.5, "-"), ("white", 2.0, (0, (4, 3)) if is_dashed else "-")):
+            axes.contour(*places, inside, levels=[0.5], colors=color, linewidths=line, linestyles=[dashes])
+        first = min(parts, key=lambda box: (box.top, box.left))
         axes.annotate(
             sign,
-            (box.left, box.top),
+            (first.left, first.top),
             xytext=(4, -4),
             textcoords="offset points",
             ha="left",
@@ -145,6 +154,7 @@ def _outline(axes: Any, marks: Sequence[Mark], letters: Lettering) -> None:
             family=list(letters.families),
             bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "black"},
         )
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _heat(figure: Any, axes: Sequence[Any], pixels: np.ndarray, heat: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from shelfmark.core.terminal import percent
 from shelfmark.core.text_safety import printable
+from shelfmark.core.wording import counted
 from shelfmark.reports.explained_picture import Mark, Panel, explanation_figure, matches_figure
 from shelfmark.runtime.explanation import Explanation, MatchedNeighbour, NamedProduct, NamedRegion
 
@@ -16,8 +17,8 @@ def heat_figure(explanation: Explanation) -> Any | None:
     """The photograph beside its heat, as a figure of matplotlib; None where the classifier explains nothing."""
     if explanation.answer is None:
         return None
-    marks = [Mark(region.box, str(number)) for number, region in enumerate(explanation.regions, start=1)]
-    marks += [Mark(region.box, _AGAINST, is_dashed=True) for region in explanation.against]
+    marks = [Mark(region.cells, str(number)) for number, region in enumerate(explanation.regions, start=1)]
+    marks += [Mark(region.cells, _AGAINST, is_dashed=True) for region in explanation.against]
     return explanation_figure(
         explanation.pixels, explanation.heat, marks, answer_in_words(explanation), in_words(explanation)
     )
@@ -30,8 +31,8 @@ def neighbour_figure(explanation: Explanation) -> Any | None:
         return None
     lines = neighbour_in_words(near)
     title = f"nearest image of the index: {_clean(near.name or f'class {near.label}')}"
-    ours = [Mark(pair.box, str(number)) for number, pair in enumerate(near.pairs, start=1)]
-    theirs = [Mark(pair.neighbour_box, str(number)) for number, pair in enumerate(near.pairs, start=1)]
+    ours = [Mark([pair.box], str(number)) for number, pair in enumerate(near.pairs, start=1)]
+    theirs = [Mark([pair.neighbour_box], str(number)) for number, pair in enumerate(near.pairs, start=1)]
     return matches_figure(
         Panel(explanation.pixels, "the photograph", ours), Panel(near.pixels, _clean(near.id), theirs), title, lines
     )
@@ -70,27 +71,32 @@ def neighbour_in_words(near: MatchedNeighbour) -> list[str]:
     if not near.pairs:
         return ["no patch of the one is the nearest of a patch of the other"]
     lines = [
-        f"{number}: cosine {pair.cosine:.2f}, {percent(pair.share)} of the likeness of all matched patches"
+        f"{number}: {percent(pair.share)} of the likeness of all matched patches, cosine {pair.cosine:.2f}"
         for number, pair in enumerate(near.pairs, start=1)
     ]
-    return [*lines, f"{near.num_pairs} pairs of patches are each the other's nearest; similarity {percent(near.score)}"]
+    pairs = counted(near.num_pairs, "pair")
+    return [
+        *lines,
+        f"{pairs} of patches, each the other's nearest; similarity of the whole pictures {percent(near.score)}",
+    ]
 
 
 def _tip(explanation: Explanation, name: str) -> list[str]:
     tip = explanation.tip
     if tip is None or explanation.answer is None:
         return []
-    both = f"{percent(tip.probability)} against {percent(tip.next_probability)} for {name}"
-    if tip.best.label != explanation.answer.label:
-        return [f"without region 1 (blurred) the answer would be {_clean(tip.best.title)}: {both}"]
-    return [f"with region 1 blurred the answer stays: {both}"]
+    own = _clean(explanation.answer.title)
+    both = f"{own} {percent(tip.probability)}, {name} {percent(tip.next_probability)}"
+    told = "stays" if tip.best.label == explanation.answer.label else f"is {_clean(tip.best.title)}"
+    return [f"with region 1 blurred the answer {told}: {both}"]
 
 
 def _sum(explanation: Explanation) -> str:
     if not explanation.is_exact:
         return ""
     what = "difference of the two logits" if explanation.next_product else "logit"
-    return f" ({what} {explanation.difference:.2f}, of which {explanation.constant:.2f} is in no region)"
+    score, constant = explanation.difference, explanation.constant
+    return f" ({what} {score:.2f}: {score - constant:.2f} over the picture, {constant:+.2f} constant)"
 
 
 def _region(region: NamedRegion) -> str:

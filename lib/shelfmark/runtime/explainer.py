@@ -185,7 +185,9 @@ def require_explainable(model: TrainedModel) -> None:
 
 def _named(region: Region, seen: _Seen) -> NamedRegion:
     box = seen.window.in_picture(region.box)
-    return NamedRegion(in_words(box, seen.window.height, seen.window.width), box, region.share)
+    cells = [cell_box(int(row), int(column), region.cells.shape) for row, column in np.argwhere(region.cells)]
+    where = in_words(box, seen.window.height, seen.window.width)
+    return NamedRegion(where, box, region.share, tuple(map(seen.window.in_picture, cells)))
 
 
 def _pairs(matches: Matches, shapes: list[tuple[int, int]], seen: tuple[_Seen, _Seen]) -> list[MatchedPair]:

@@ -28,11 +28,15 @@ class NamedProduct:
 
 @dataclass(frozen=True)
 class NamedRegion:
-    """where: in words. box: pixels of the upright picture. share: of all in the picture that speaks for the same."""
+    """where: in words. box: pixels of the upright picture. share: of all in the picture that speaks for the same.
+
+    cells: the cells of the map that it is made of, in the same pixels.
+    """
 
     where: str
     box: Box
     share: float
+    cells: tuple[Box, ...]
 
     def as_json(self) -> dict[str, Any]:
         return {"where": self.where, "box": self.box.as_json(), "share": self.share}
