@@ -95,7 +95,7 @@ def measured(model: TrainedModel, part: str, work: Path, seed: int, limit: int) 
     file = work / f"{part}_seed{seed}.jsonl"
     known = {one["row"]: one for one in _lines(file)}
     table = assemble.read_table(model.recipe, "val", num_classes=model.num_classes)
-    rows = numpy_generator(seed, "bench_explain", part).permutation(len(table))[:limit].tolist()
+    rows = numpy_generator(seed, f"bench_explain.{part}").permutation(len(table))[:limit].tolist()
     with open(file, "a", encoding="utf-8") as stream:
         for done, row in enumerate(rows):
             if row not in known:

@@ -70,6 +70,11 @@ def evaluation_window(height: int, width: int, size: int, data: DataOptions) -> 
     return InputWindow(Box(left, top, right, bottom), height, width)
 
 
+def whole_window(height: int, width: int) -> InputWindow:
+    """The window of an input that is the whole picture."""
+    return InputWindow(Box(0, 0, width, height), height, width)
+
+
 def resized_sides(height: int, width: int, resize_px: list[int]) -> tuple[int, int]:
     """Height and width behind the resize: [] none, [shorter side] or [height, width]."""
     match resize_px:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from shelfmark.data.input_window import Box, InputWindow
+from shelfmark.data.input_window import Box, InputWindow, whole_window
 
 _MOST = 0.75
 _COLUMNS, _ROWS = ("left", "centre", "right"), ("top", "middle", "bottom")
@@ -28,7 +28,7 @@ def on_picture(values: np.ndarray, window: InputWindow) -> np.ndarray:
 
 def on_input(values: np.ndarray, size: int) -> np.ndarray:
     """(size, size) float32: the map over the whole input of the network, as `on_picture` lays it over a picture."""
-    return on_picture(values, InputWindow(Box(0, 0, size, size), size, size))
+    return on_picture(values, whole_window(size, size))
 
 
 def in_words(box: Box, height: int, width: int) -> str:

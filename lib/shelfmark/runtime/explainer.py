@@ -12,9 +12,9 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.images import decode_rgb, read_rgb
-from shelfmark.data.input_window import InputWindow, evaluation_window
+from shelfmark.data.input_window import InputWindow, evaluation_window, whole_window
 from shelfmark.data.sources import FileSource, GivenSource, UnreadableImage
-from shelfmark.data.transforms import eval_transform
+from shelfmark.data.transforms import eval_transform, normalised
 from shelfmark.explain import Matches, ScoreMaps, blurred, infilled, mutual_matches, named_regions, score_maps
 from shelfmark.explain.contrast import Contrast
 from shelfmark.explain.last_map import last_map
@@ -71,6 +71,18 @@ class Explainer:
             seen = self._seen(photo, name)
         except UnreadableImage as error:
             return Explanation(name, error.reason)
+        return self._explained(name, seen, answer, next_product)
+
+    def explain_input(
+        self, pixels: np.ndarray, *, answer: int | None = None, next_product: int | None = None
+    ) -> Explanation:
+        """As `explain`, for pixels (side, side, 3) uint8 that are resized and cropped already; boxes are of these."""
+        whole = whole_window(*pixels.shape[:2])
+        images = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None], self.model.recipe.data)
+        seen = _Seen(pixels, whole, images.to(self.model.precision.device))
+        return self._explained("photograph", seen, answer, next_product)
+
+    def _explained(self, name: str, seen: _Seen, answer: int | None, next_product: int | None) -> Explanation:
         probabilities, logits, embedding = self._scores(seen.inputs)
         label = int(probabilities.argmax()) if answer is None else answer
         explanation = Explanation(name, pixels=seen.pixels)
