@@ -23,7 +23,16 @@ import cv2
 import numpy as np
 import torch
 from differing_details import differing_pixels, siblings
-from explained_deletion import BLOCKS_A_SIDE, FILLINGS, NUM_RANDOM, SHARE, WINDOWS_A_SIDE, deleted, share_inside
+from explained_deletion import (
+    BLOCKS_A_SIDE,
+    FILLINGS,
+    NUM_RANDOM,
+    SHARE,
+    WINDOWS_A_SIDE,
+    deleted,
+    maps_of,
+    share_inside,
+)
 from measuring import GROCERY, made_by, verdict
 from table_runner import write_between_markers
 
@@ -153,8 +162,7 @@ def _of_detail(
     region = cv2.resize(region.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
     if not region.any():
         return None
-    generator = numpy_generator(seed, "bench_explain.detail", number)
-    maps = deleted(model.network, image, _contrast(label, near, image), generator).maps
+    maps = maps_of(model.network, image, _contrast(label, near, image)).maps
     inside = {name: share_inside(values, region) for name, values in maps.items()}
     hits = {name: bool(region.ravel()[values.argmax()]) for name, values in maps.items()}
     return {"area": float(region.mean()), "inside": inside, "peak": hits}
@@ -241,7 +249,7 @@ def _details(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         details = [row["detail"] for row in rows if row.get("detail")]
         for name, chosen in (("all", details), ("small", [one for one in details if one["area"] < SMALL_PART])):
             if chosen:
-                shares = [np.nanmean([one["inside"][which] for one in chosen]) for which in MAPS[:3]]
+                shares = [np.mean([one["inside"][which] for one in chosen]) for which in MAPS[:3]]
                 peaks = [np.mean([one["peak"][which] for one in chosen]) for which in MAPS[:3]]
                 area = np.mean([one["area"] for one in chosen])
                 cells = " | ".join(f"{100 * value:.0f}%" for value in (area, *shares, *peaks))

@@ -25,30 +25,32 @@ WINDOWS_A_SIDE, BLOCKS_A_SIDE, NUM_RANDOM, BATCH = 7, 8, 5, 16
 
 
 @dataclass(frozen=True)
-class Deleted:
-    """One picture. score: the contrast of the logits. left: name of the map -> of the filling -> the score without the
-    named part. seconds, passes: of the maps that are computed. maps: name -> (side, side), what is said of each pixel.
+class Maps:
+    """maps: name -> (side, side), what is said of each pixel. seconds, passes: of those that are computed.
+
+    method: of ours. score: the contrast of the logits.
     """
+
+    maps: dict[str, np.ndarray]
+    seconds: dict[str, float]
+    passes: dict[str, int]
+    method: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """One picture. score: the contrast of the logits. left: map -> filling -> the score without the named part."""
 
     score: float
     left: dict[str, dict[str, float]]
-    seconds: dict[str, float]
-    passes: dict[str, int]
-    maps: dict[str, np.ndarray]
-    method: str
+    found: Maps
 
 
 def deleted(network: Network, image: Tensor, contrast: Contrast, generator: np.random.Generator) -> Deleted:
-    """Takes SHARE of the picture (1, 3, side, side) out, as four maps and random blocks say."""
-    side = image.shape[-1]
-    began = time.perf_counter()
-    found = score_maps(network, image, contrast)
-    ours = on_input(found.values[0].cpu().numpy(), side)
-    middle = time.perf_counter()
-    occluded, passes = occlusion(network, image, contrast)
-    seconds = {"ours": middle - began, "occlusion": time.perf_counter() - middle}
-    maps = {"ours": ours, "occlusion": occluded, "centre": centre_prior(side)}
-    removed = {name: [most(values)] for name, values in maps.items()}
+    """Takes SHARE of the picture (1, 3, side, side) out, as three maps and random blocks say."""
+    side, found = image.shape[-1], maps_of(network, image, contrast)
+    removed = {name: [most(values)] for name, values in found.maps.items()}
     removed["random blocks"] = [random_blocks(side, generator) for _ in range(NUM_RANDOM)]
     left: dict[str, dict[str, float]] = {name: {} for name in removed}
     for filling, fill in FILLINGS.items():
@@ -57,7 +59,20 @@ def deleted(network: Network, image: Tensor, contrast: Contrast, generator: np.r
             stacked = torch.from_numpy(np.stack(masks)).to(image.device)
             scores = _scores(network, infilled(image.expand(len(masks), -1, -1, -1), filled, stacked), contrast)
             left[name][filling] = float(scores.mean())
-    return Deleted(float(found.scores[0]), left, seconds, {"ours": 1, "occlusion": passes}, maps, found.method)
+    return Deleted(found.score, left, found)
+
+
+def maps_of(network: Network, image: Tensor, contrast: Contrast) -> Maps:
+    """The three maps of a picture (1, 3, side, side)."""
+    side = image.shape[-1]
+    began = time.perf_counter()
+    found = score_maps(network, image, contrast)
+    ours = on_input(found.values[0].cpu().numpy(), side)
+    middle = time.perf_counter()
+    occluded, passes = occlusion(network, image, contrast)
+    seconds = {"ours": middle - began, "occlusion": time.perf_counter() - middle}
+    maps = {"ours": ours, "occlusion": occluded, "centre": centre_prior(side)}
+    return Maps(maps, seconds, {"ours": 1, "occlusion": passes}, found.method, float(found.scores[0]))
 
 
 def most(values: np.ndarray, share: float = SHARE) -> np.ndarray:
@@ -105,10 +120,10 @@ def occlusion(network: Network, image: Tensor, contrast: Contrast) -> tuple[np.n
 
 
 def share_inside(values: np.ndarray, region: np.ndarray) -> float:
-    """Of all in the map that is above 0, the share that lies in the region (side, side) bool; NaN of nothing."""
+    """Of all in the map that is above 0, the share that lies in the region (side, side) bool; 0 of nothing."""
     positive = np.maximum(values, 0)
     total = float(positive.sum())
-    return float(positive[region].sum()) / total if total > 0 else float("nan")
+    return float(positive[region].sum()) / total if total > 0 else 0.0
 
 
 def _scores(network: Network, images: Tensor, contrast: Contrast) -> Tensor:

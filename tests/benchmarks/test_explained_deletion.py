@@ -55,15 +55,15 @@ def test_what_is_left_of_the_score_is_the_score_of_the_filled_picture() -> None:
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     contrast = Contrast(torch.tensor([1]), torch.tensor([2]))
     found = deleted(network, image, contrast, np.random.default_rng(0))
-    assert found.method == "exact"
-    removed = torch.from_numpy(most(found.maps["ours"]))
+    assert found.found.method == "exact"
+    removed = torch.from_numpy(most(found.found.maps["ours"]))
     by_hand = image.clone()
     by_hand[:, :, removed] = 0
     with torch.no_grad():
         logits = network(by_hand).heads["classifier"][0]
     assert found.left["ours"]["mean"] == pytest.approx(float(logits[1] - logits[2]), abs=1e-5)
     assert set(found.left) == set(bench_explain.MAPS)
-    assert found.passes == {"ours": 1, "occlusion": 50}
+    assert found.found.passes == {"ours": 1, "occlusion": 50}
 
 
 def test_siblings_differ_where_the_print_differs_and_the_picture_is_the_generators() -> None:
@@ -107,6 +107,7 @@ def test_the_tables_have_a_row_for_each_part_and_a_stopped_file_goes_on(tmp_path
     assert "| shop | small | 3 | 5% | 25% | 25% | 25% | 100% | 100% | 100% |" in text
     assert "- grocery, blurred: lowers the score more than centre: met (+50%)" in text
     assert "- grocery, mean: lowers the score more than centre: **missed** (+0%)" in text
+    assert bench_explain.PAGE.read_text(encoding="utf-8").count(f"<!-- {bench_explain.NAME}: ") == 2
     file = tmp_path / "shop.jsonl"
     file.write_text('{"row": 1}\n{"row": 2}\n{"ro')
     assert bench_explain._lines(file) == [{"row": 1}, {"row": 2}]

@@ -46,7 +46,7 @@ def readable_attention(transformer: Any) -> Iterator[list[Tensor]]:
 
     Fused kernels never hold the attention, so they are switched off meanwhile.
     """
-    layers = [getattr(block, "attn", None) for block in transformer.blocks]
+    layers: list[Any] = [getattr(block, "attn", None) for block in transformer.blocks]
     if not layers or not all(isinstance(getattr(layer, "attn_drop", None), nn.Module) for layer in layers):
         raise UserError(
             f"explain: the attention of {type(transformer).__name__} cannot be read. The vit, deit, beit and eva02"

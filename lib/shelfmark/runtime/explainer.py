@@ -97,7 +97,7 @@ class Explainer:
         source = GivenSource([name], [photo], data.max_image_bytes)
         pixels = decode_rgb(source.read(0), name, data.max_image_pixels)
         inputs = eval_transform(data.input_size_px, data)(pixels, 0)[None].to(self.model.precision.device)
-        return _Seen(pixels, evaluation_window(*pixels.shape[:2], data.input_size_px, data), inputs)
+        return _Seen(pixels, evaluation_window(pixels.shape[0], pixels.shape[1], data.input_size_px, data), inputs)
 
     def _scores(self, inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(classes,) probabilities and logits, and the embedding (1, dimensions)."""
@@ -211,13 +211,14 @@ def _pairs(matches: Matches, shapes: list[tuple[int, int]], seen: tuple[_Seen, _
     ):
         if any(max(abs(ours[0] - row), abs(ours[1] - column)) <= 1 for row, column in taken):
             continue
-        boxes = [
-            one.window.in_picture(cell_box(*cell, shape)) for cell, shape, one in zip((ours, theirs), shapes, seen)
-        ]
-        if any(box.width < 1 or box.height < 1 for box in boxes):  # of a black border
+        own, other = (
+            one.window.in_picture(cell_box(cell[0], cell[1], shape))
+            for cell, shape, one in zip((ours, theirs), shapes, seen)
+        )
+        if min(own.width, own.height, other.width, other.height) < 1:  # of a black border
             continue
         taken.append((ours[0], ours[1]))
-        pairs.append(MatchedPair(*boxes, cosine, share))
+        pairs.append(MatchedPair(own, other, cosine, share))
         if len(pairs) == _NUM_PAIRS:
             break
     return pairs

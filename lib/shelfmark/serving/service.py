@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,10 +105,8 @@ class Service:
                     outputs = await version.batcher.outputs(np.stack(list(readable.values())))
                     found = await self._in_thread(lambda: answers(version, outputs))
                     if explains:
-                        shown = list(readable.values())
-                        found = await version.batcher.alone(
-                            lambda known=found: with_explanations(version.model, shown, known)
-                        )
+                        why = partial(with_explanations, version.model, list(readable.values()), found)
+                        found = await version.batcher.alone(why)
         placed = {place: {**one, "id": str(place)} for place, one in zip(readable, found)}
         errors = {place: one for place, one in enumerate(decoded) if isinstance(one, Unreadable)}
         placed |= {place: unanswered(str(place), str(error)) for place, error in errors.items()}
