@@ -140,9 +140,9 @@ def _of_picture(model: TrainedModel, table: Table, row: int, part: str, seed: in
         "is_right": answer == int(table.labels[row]),
         "score": one.score,
         "left": one.left,
-        "seconds": one.seconds,
-        "passes": one.passes,
-        "method": one.method,
+        "seconds": one.found.seconds,
+        "passes": one.found.passes,
+        "method": one.found.method,
     }
     if part.startswith("shop"):
         value["detail"] = _of_detail(model, image, int(table.labels[row]), _number(table, row), logits, seed)

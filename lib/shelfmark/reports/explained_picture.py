@@ -47,8 +47,10 @@ def explanation_figure(
 ) -> Any:
     """The picture with its outlined regions, beside it the heat over a grey copy, and below it `lines`.
 
-    heat: (H, W); what is below 0 is drawn as 0, NaN as what the network did not see.
+    heat: (H, W); what is below 0 is drawn as 0, NaN as what the network did not see. Of a picture that is far longer
+    than what was seen, the ends are left out.
     """
+    pixels, heat, marks = _about_what_was_seen(pixels, heat, marks)
     small, small_marks = _small(pixels, marks)
     letters = lettering([title, *lines])
     figure, axes = _panels(small.shape, small.shape, title, lines, letters, has_scale=True)
@@ -68,6 +70,28 @@ def matches_figure(left: Panel, right: Panel, title: str, lines: Sequence[str]) 
         _show(place, small, panel.title, letters)
         _outline(place, marks, letters)
     return figure
+
+
+def _about_what_was_seen(
+    pixels: np.ndarray, heat: np.ndarray, marks: Sequence[Mark]
+) -> tuple[np.ndarray, np.ndarray, Sequence[Mark]]:
+    """Picture, heat and marks without what lies further from the seen part than a fifth of its sides."""
+    rows, columns = np.nonzero(~np.isnan(heat))
+    if not len(rows):
+        return pixels, heat, marks
+    kept, starts = [], []
+    for places in (rows, columns):
+        first, last = int(places.min()), int(places.max()) + 1
+        margin = (last - first) // 5
+        starts.append(max(0, first - margin))
+        kept.append(slice(starts[-1], last + margin))
+    top, left = starts
+
+    def moved(box: Box) -> Box:
+        return Box(box.left - left, box.top - top, box.right - left, box.bottom - top)
+
+    shown = [one._replace(parts=[moved(box) for box in one.parts]) for one in marks]
+    return pixels[kept[0], kept[1]], heat[kept[0], kept[1]], shown
 
 
 def _small(pixels: np.ndarray, marks: Sequence[Mark]) -> tuple[np.ndarray, list[Mark]]:
