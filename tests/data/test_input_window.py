@@ -69,7 +69,6 @@ def test_a_part_of_the_input_is_a_rectangle_of_the_picture_without_the_border() 
     small = evaluation_window(20, 20, 40, DataOptions(**NUMBERS, input_size_px=40, eval_resize_px=[]))
     assert small.edges == Box(-10, -10, 30, 30)
     assert small.in_picture(Box(0, 0, 0.5, 0.5)) == Box(0, 0, 10, 10)
-    assert window.resized(50, 25).edges == Box(0, 12.5, 25, 37.5)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -50,12 +50,6 @@ class InputWindow:
         )
         return Box(x0, y0, x1, y1)
 
-    def resized(self, height: int, width: int) -> InputWindow:
-        """The same window in the picture resized to other sides."""
-        across, down = width / self.width, height / self.height
-        left, top, right, bottom = self.edges
-        return InputWindow(Box(left * across, top * down, right * across, bottom * down), height, width)
-
 
 def evaluation_window(height: int, width: int, size: int, data: DataOptions) -> InputWindow:
     """The window that `data.transforms.eval_transform` takes of a picture of that height and width."""
