@@ -40,6 +40,7 @@ FLOORS = {
     "reports": 3,
     "shop": 3,
     "export": 3,
+    "explain": 3,
     "recipe": 4,
     "runtime": 5,
     "pipelines": 6,

@@ -15,6 +15,8 @@ from served import Reply, Served, served, until
 from untrained_models import make_place
 
 import shelfmark
+from shelfmark.runtime.explainer import Explainer
+from shelfmark.runtime.trained_model import open_model
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.versions import Source
 
@@ -58,6 +60,22 @@ def test_a_checkpoint_gives_the_numbers_of_its_own_program(service, place, photo
     assert answer["answer"]["class"] == int(chances.argmax())
     assert answer["answer"]["name"] == f"class {chances.argmax()}"
     assert answer["answer"]["score"] == pytest.approx(float(chances.max()), abs=1e-6)
+
+
+def test_a_checkpoint_says_which_regions_of_its_input_speak_for_the_answer(service, place, photos):
+    [answer] = service.post("/recognise?explain=1", photos[1].read_bytes()).json["answers"]
+    [plain] = service.post("/recognise", photos[1].read_bytes()).json["answers"]
+    why = answer.pop("explanation")
+    assert answer == plain
+    assert why["classes"] == [one["class"] for one in plain["candidates"][:2]]
+    expected = Explainer(open_model(place / "log" / "run" / "last")).explain(photos[1])
+    assert (why["method"], why["input_px"]) == (expected.method, [16, 16])
+    assert why["difference"] == pytest.approx(expected.difference, abs=1e-4)
+    assert [one["share"] for one in why["regions"]] == pytest.approx([one.share for one in expected.regions], abs=1e-4)
+    for region in why["regions"] + why["against"]:
+        x, y, width, height = region["box"]
+        assert 0 <= x < x + width <= 16
+        assert 0 <= y < y + height <= 16
 
 
 def test_above_the_queue_a_request_is_refused_at_once_and_the_others_are_answered(service, photos):

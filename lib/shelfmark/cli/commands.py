@@ -8,6 +8,7 @@ from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
+from shelfmark.cli.explain_commands import EXPLAIN_COMMANDS
 from shelfmark.cli.export_commands import EXPORT_COMMANDS
 from shelfmark.cli.grow_commands import GROW_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
@@ -28,6 +29,7 @@ COMMANDS = {
     **INDEX_COMMANDS,
     **INDEX_LIFE_COMMANDS,
     **PROMISE_COMMANDS,
+    **EXPLAIN_COMMANDS,
     **SERVE_COMMANDS,
     **DISCOVER_COMMANDS,
     **CLUSTER_COMMANDS,

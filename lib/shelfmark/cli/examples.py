@@ -63,7 +63,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark search --index index photographs --k 20 --json",
         "shelfmark search --index index photo.jpg --where 'year>=2020'",
     ),
-    "recognise": ("shelfmark recognise --index index photo.jpg --topk 3",),
+    "recognise": (
+        "shelfmark recognise --index index photo.jpg --topk 3",
+        "shelfmark recognise --index index photo.jpg --explain --out why",
+    ),
+    "explain": (
+        f"shelfmark explain photo.jpg {_BEST}",
+        f"shelfmark explain photographs {_BEST} --index log/shop/index --out why",
+    ),
     "thresholds": (
         f"shelfmark thresholds {_BEST} --index log/shop/index --max-wrong 1% --confidence 95%",
         f"shelfmark thresholds {_BEST} --index log/shop/index --images photographs --max-false-accept 10%",

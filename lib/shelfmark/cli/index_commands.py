@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path, store_place
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, embeddings_folder, image_folder
@@ -11,6 +12,7 @@ from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.photos import PHOTOS, photos_of, status_of
 from shelfmark.cli.recipes import model_recipe, require_checkpoint, trained_model
+from shelfmark.core.errors import UserError
 from shelfmark.core.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -137,24 +139,40 @@ def search(args: argparse.Namespace) -> Outcome:
 
 
 def recognise(args: argparse.Namespace) -> Outcome:
+    if args.out is not None and not args.explain:
+        raise UserError("--out is the folder for the pictures of --explain; add --explain, or leave --out out.")
     photos = photos_of(args)
+    if args.explain:
+        return _recognise_and_explain(args, photos)
     from shelfmark.cli import index_screens
     from shelfmark.pipelines.recognise import recognise as run
 
-    answers = run(
-        args.index,
-        photos,
-        checkpoint=args.RESUME_MODEL,
-        overrides=args.overrides,
-        place=args.store,
-        where=args.where,
-        k=args.k,
-        weight=args.weight,
-        temperature=args.temperature,
-        topk=args.topk,
-    )
+    places = {"checkpoint": args.RESUME_MODEL, "overrides": args.overrides, "place": args.store, "where": args.where}
+    answers = run(args.index, photos, **places, **_settings(args))
     status = status_of(answers, warns=args.json)
     return Outcome([answer.as_json() for answer in answers], lambda: index_screens.recognised(answers), status)
+
+
+def _recognise_and_explain(args: argparse.Namespace, photos: list[Path]) -> Outcome:
+    from shelfmark.cli import explain_screens, index_screens
+    from shelfmark.pipelines.explain import recognise_and_explain
+    from shelfmark.runtime.searcher import Searcher
+
+    searcher = Searcher.open(args.index, args.RESUME_MODEL, args.overrides, place=args.store, where=args.where)
+    answers, found = recognise_and_explain(args.index, photos, searcher, args.out, **_settings(args))
+
+    def show() -> None:
+        index_screens.recognised(answers)
+        explain_screens.explained([one for one in found if one.error is None])
+
+    value = [
+        answer.as_json() | ({} if why.error else {"explanation": why.as_json()}) for answer, why in zip(answers, found)
+    ]
+    return Outcome(value, show, status_of(answers, warns=args.json))
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {"k": args.k, "weight": args.weight, "temperature": args.temperature, "topk": args.topk}
 
 
 _SEARCH = Command(
@@ -262,6 +280,17 @@ INDEX_COMMANDS = {
                 metavar="T",
             ),
             option("--topk", "number of products to name for each photograph", type=int, default=5, metavar="K"),
+            option(
+                "--explain",
+                "also show which regions speak for each answer, and which the photograph shares with its nearest image",
+                action="store_true",
+            ),
+            option(
+                "--out",
+                "folder for the pictures of --explain (default: explained in the run folder of the model)",
+                type=output_folder,
+                metavar="DIR",
+            ),
         ],
     ),
 }

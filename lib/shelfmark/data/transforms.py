@@ -75,13 +75,16 @@ def eval_transform(size: int, data: DataOptions) -> Transform:
     return _centre_crop(size, data)
 
 
+def evaluation_resize_px(size: int, data: DataOptions) -> list[int]:
+    """What `eval_transform` resizes to before its crop: [] for not at all, [shorter side] or [height, width]."""
+    if data.eval_resize_px is None:
+        return [int(size / data.input_settings.eval_crop)]
+    return [round(side * size / data.input_size_px) for side in data.eval_resize_px]
+
+
 def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
-    settings = data.input_settings
-    resize_px = [int(size / settings.eval_crop)]
-    if data.eval_resize_px is not None:
-        resize_px = [round(side * size / data.input_size_px) for side in data.eval_resize_px]
-    resize = _Resize(resize_px, v2.InterpolationMode(settings.interpolation))
-    return _CentreCrop(size, resize, _normalize(data))
+    mode = v2.InterpolationMode(data.input_settings.interpolation)
+    return _CentreCrop(size, _Resize(evaluation_resize_px(size, data), mode), _normalize(data))
 
 
 def normalised(pixels: Tensor, data: DataOptions) -> Tensor:

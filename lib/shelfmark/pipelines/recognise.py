@@ -90,19 +90,20 @@ def recognise(
     weight: float = 0.5,
     temperature: float = 0.1,
     topk: int = 5,
+    searcher: Searcher | None = None,
 ) -> list[Recognition]:
     """An answer for each photograph, from the index in `folder` and the model that it was built with; see `combined`.
 
     Thresholds in the folder decide what is answered; without some that fit, a warning says that nothing is promised.
 
     topk: products in an answer. place, where: as of `Searcher.open`; the classifier knows of neither. A folder among
-    the photographs stands for the photographs in it.
+    the photographs stands for the photographs in it. searcher: of this folder, where it is open already.
     """
     settings = SearchSettings(k, weight, temperature)
     if topk < 1:
         raise UserError(f"--topk {topk}: ask for at least one product.")
     photos = listed(photos)
-    searcher = Searcher.open(folder, checkpoint, overrides, place=place, where=where)
+    searcher = searcher or Searcher.open(folder, checkpoint, overrides, place=place, where=where)
     require_images(searcher, folder, k)
     require_shared_classes(searcher.index, folder)
     promise = _promise(searcher, folder, settings)

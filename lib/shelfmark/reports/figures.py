@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,13 @@ def columns_of_pixels(figure: Any, left: float, width: float) -> Any:
     return Bbox.from_bounds(left, 0, width, figure.bbox.height)
 
 
+def halo(width: float) -> list[Any]:
+    """The `path_effects` that put dark ink behind a light line."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground=INK)]
+
+
 def font_letters(family: str) -> set[str]:
     """The letters of the font that is drawn with when the family is asked for."""
     from matplotlib import font_manager
@@ -81,3 +89,10 @@ def save(figure: Any, path: Path) -> None:
     """Writes a PNG file, whole or not at all."""
     with atomic_path(path) as beside:
         figure.savefig(beside, dpi=PIXELS_PER_INCH, format="png")
+
+
+def png(figure: Any) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=PIXELS_PER_INCH, format="png")
+    return stream.getvalue()

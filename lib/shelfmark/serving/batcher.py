@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 Outputs = Mapping[str, np.ndarray]
 """The model's outputs by name, each (N, ...)."""
 
@@ -43,6 +45,10 @@ class Batcher:
         return (
             found[0] if len(found) == 1 else {name: np.concatenate([one[name] for one in found]) for name in found[0]}
         )
+
+    async def alone(self, work: Callable[[], T]) -> T:
+        """Does other work with the model, between two batches: no two threads may use it at once."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """Call it when nothing waits any more."""

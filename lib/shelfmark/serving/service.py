@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from shelfmark.predictions.answers import unanswered
 from shelfmark.serving.admission import Admission
 from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.bodies import Room
+from shelfmark.serving.explanations import with_explanations
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.refusals import Refused, Unreadable, busy, not_ready
 from shelfmark.serving.tensors import Inference
@@ -86,9 +88,15 @@ class Service:
             raise busy(self.admission.retry_after_s)
 
     async def answered(
-        self, pictures: Sequence[bytes], answers: Callable[[Version, Outputs], Sequence[dict[str, Any]]]
+        self,
+        pictures: Sequence[bytes],
+        answers: Callable[[Version, Outputs], Sequence[dict[str, Any]]],
+        explains: bool = False,
     ) -> Answered:
-        """An answer for each picture: of `answers` for those that can be read, which all pass the model together."""
+        """An answer for each picture: of `answers` for those that can be read, which all pass the model together.
+
+        explains: each answer also says why; see `with_explanations`.
+        """
         with self.admission.taken(len(pictures)):
             async with self.current.lease() as version:
                 decoded = await asyncio.gather(*(_pixels(version, one) for one in pictures))
@@ -97,6 +105,9 @@ class Service:
                 if readable:
                     outputs = await version.batcher.outputs(np.stack(list(readable.values())))
                     found = await self._in_thread(lambda: answers(version, outputs))
+                    if explains:
+                        why = partial(with_explanations, version.model, list(readable.values()), found)
+                        found = await version.batcher.alone(why)
         placed = {place: {**one, "id": str(place)} for place, one in zip(readable, found)}
         errors = {place: one for place, one in enumerate(decoded) if isinstance(one, Unreadable)}
         placed |= {place: unanswered(str(place), str(error)) for place, error in errors.items()}

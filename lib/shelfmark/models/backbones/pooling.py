@@ -54,7 +54,7 @@ def replace_pooling(backbone: nn.Module, options: PoolingOptions) -> None:
         for place, module in backbone.named_modules()
         if place.rpartition(".")[2] == "global_pool" and isinstance(module, (SelectAdaptivePool2d, GlobalPooling))
     ]
-    if len(found) != 1 or not _pools_channels_first(found[0][1]):
+    if len(found) != 1 or not pools_channels_first(found[0][1]):
         raise UserError(
             f"model.pooling.name={options.name}: {type(backbone).__name__} has no map of channels and pixels that is"
             " pooled. A transformer's features are a token, or the mean of its tokens: choose with"
@@ -67,8 +67,11 @@ def replace_pooling(backbone: nn.Module, options: PoolingOptions) -> None:
     setattr(backbone.get_submodule(parent), attribute, GlobalPooling(options, flatten))
 
 
-def _pools_channels_first(module: nn.Module) -> bool:
-    """timm says in which order it pools by the dimensions of its fast pools; the others know one order only."""
+def pools_channels_first(module: nn.Module) -> bool:
+    """Whether it takes maps (N, C, H, W), not (N, H, W, C).
+
+    timm says in which order it pools by the dimensions of its fast pools; the others know one order only.
+    """
     return tuple(getattr(getattr(module, "pool", None), "dim", (2, 3))) == (2, 3)
 
 

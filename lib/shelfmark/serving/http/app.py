@@ -15,6 +15,7 @@ from shelfmark.serving.access import Access
 from shelfmark.serving.answers import MOST_NEIGHBOURS
 from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.bodies import pictures_of
+from shelfmark.serving.explanations import require_explaining
 from shelfmark.serving.guard import PAGE_POLICY, Guard
 from shelfmark.serving.http.metrics import Metrics
 from shelfmark.serving.http.tensor_routes import add_tensor_routes
@@ -48,13 +49,20 @@ class _Pictures:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self.service, self.metrics = service, metrics
 
-    async def recognise(self, request: Request, k: int = _NEIGHBOURS_OF_AN_ANSWER) -> Response:
+    async def recognise(self, request: Request, k: int = _NEIGHBOURS_OF_AN_ANSWER, explain: int = 0) -> Response:
         """Which products are in the photographs: `file` fields of a form, or one photograph as the body.
 
-        k: neighbours to show, where an index is open.
+        k: neighbours to show, where an index is open. explain: 1 also says which regions speak for each answer; of a
+        checkpoint alone.
         """
         k = _few(k, least=0)
-        return await self._answered(request, lambda version, outputs: version.answerer.recognised(outputs, k))
+        if explain and self.service.current.version is not None:
+            require_explaining(self.service.current.version.model)
+
+        def answers(version: Version, outputs: Outputs) -> Sequence[dict[str, Any]]:
+            return version.answerer.recognised(outputs, k)
+
+        return await self._answered(request, answers, bool(explain))
 
     async def search(self, request: Request, k: int = _NEIGHBOURS_OF_A_SEARCH) -> Response:
         """The k pictures of the index that look most like each photograph."""
@@ -107,14 +115,17 @@ class _Pictures:
         )
 
     async def _answered(
-        self, request: Request, answers: Callable[[Version, Outputs], Sequence[dict[str, Any]]]
+        self,
+        request: Request,
+        answers: Callable[[Version, Outputs], Sequence[dict[str, Any]]],
+        explains: bool = False,
     ) -> Response:
         service = self.service
         service.require_open()
         with service.room.body() as body:
             data = await body.read(request.receive, request.headers, service.limits)
             pictures = pictures_of(request.headers.get("content-type", ""), data, service.limits)
-            found = await service.answered(pictures, answers)
+            found = await service.answered(pictures, answers, explains)
         for one in found.answers:
             self.metrics.answered(one.get("answer", {}).get("kind") or ("unreadable" if "error" in one else "found"))
         value = {"answers": found.answers, "model": _named(found.version)}
