@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -138,6 +139,21 @@ def test_what_asks_a_run_to_end_leaves_its_workers_reading(folder: Path) -> None
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
         os.kill(worker, getattr(signal, name))
     assert_equal(read + list(batches), list(training(folder, num_workers=0).epoch(0)))
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_workers_end_with_a_loader_that_only_the_collector_frees(folder: Path, is_training: bool) -> None:
+    gc.collect()
+    before = {child.pid for child in multiprocessing.active_children()}
+    loader = training(folder, num_workers=1) if is_training else eval_batches(evaluation(folder), 2, 1)
+    batches = loader.epoch(0) if isinstance(loader, TrainLoader) else iter(loader)
+    next(batches)
+    cycle = [loader, batches]
+    cycle.append(cycle)
+    assert len({child.pid for child in multiprocessing.active_children()} - before) == 1
+    del loader, batches, cycle
+    gc.collect()
+    assert not {child.pid for child in multiprocessing.active_children()} - before
 
 
 LEFT_IN_A_CYCLE = """

@@ -174,38 +174,45 @@ def _start_worker(worker: int) -> None:
 
 
 _reading: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The iterators of the loaders, whose workers live as long as they do."""
+"""The iterators whose workers live."""
 
 
 @atexit.register
 def _end_workers() -> None:
-    """Ends the workers that are left where the process ends.
-
-    Python ends them by SIGTERM, which they ignore, and would wait for them for ever. One is left where a cycle of
-    references keeps its loader, as a traceback does, and no collection came between.
-    """
+    """Ends the workers that are left where the process ends. Python would end them by SIGTERM, which they ignore, and
+    wait for them for ever."""
     for batches in list(_reading):
-        end = getattr(batches, "_shutdown_workers", None)
-        if end is not None:
-            end()
+        batches._shutdown_workers()
 
 
-def _started(loader: DataLoader[Any]) -> Iterator[Batch | UserError]:
-    """The loader's batches. Its workers start here, and until `_start_worker` torch lets a SIGTERM end them."""
+class _Passage:
+    """One passage over a loader's batches. It is gone when nothing reads them any more."""
+
+
+def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[Batch | UserError]:
+    """The loader's batches. Its workers start here, and until `_start_worker` torch lets a SIGTERM end them.
+
+    The finalizer refers to the iterator, so the iterator is whole when it is asked to end its workers. Without that,
+    where a cycle of references holds both, as a traceback does, the collector closes the queues first: no worker hears
+    that it shall end, and torch then sends the SIGTERM that it ignores.
+    """
     with held_back():
         batches = iter(loader)
-    _reading.add(batches)
+    if hasattr(batches, "_shutdown_workers") and batches not in _reading:
+        _reading.add(batches)
+        weakref.finalize(loader if loader.persistent_workers else passage, batches._shutdown_workers).atexit = False
     return batches
 
 
 def _raising(loader: DataLoader[Any]) -> Iterator[Batch]:
-    for batch in _started(loader):
+    passage = _Passage()
+    for batch in _started(loader, passage):
         if isinstance(batch, UserError):
             try:
                 raise batch
             finally:
-                # The error refers to this frame. If this frame referred to the error too, the loader would be freed by
-                # the cyclic garbage collector, its queues first: each worker then waits 5 seconds.
+                # The error refers to this frame. If this frame referred to the error too, the workers would live until
+                # the next collection.
                 del batch
         yield batch
 
