@@ -20,6 +20,13 @@ def test_a_place_that_can_be_written_is_returned_and_nothing_is_made(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
 
 
+def test_a_folder_within_one_that_is_replaced_whole_is_refused_and_a_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format_version": 2, "files": {}, "config": {}, "digest": ""}')
+    with pytest.raises(UserError, match="new lies in .*, the folder of a checkpoint"):
+        require_place(tmp_path / "new", "--out", is_folder=True)
+    assert require_place(tmp_path / "thresholds.json", "--out") == tmp_path / "thresholds.json"
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_a_place_that_cannot_be_written_is_told_with_the_option(
     tmp_path: Path, is_folder: bool, monkeypatch: pytest.MonkeyPatch

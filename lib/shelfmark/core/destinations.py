@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shelfmark.core.disk import DiskFullError, require_room
 from shelfmark.core.errors import UserError
+from shelfmark.core.folders import require_outside
 from shelfmark.core.places import work_place
 from shelfmark.core.write_errors import NotWritableError, refused
 
@@ -17,7 +18,8 @@ def require_place(path: Path, what: str, is_folder: bool = False, size_bytes: in
     A small file is made on trial and removed: only the file system knows of read-only mounts, quotas, folders of the
     kernel and rights beyond the mode. what: as `--out`. size_bytes: of what will be written, where that is known.
     Raises a UserError where a part of the path is a file, is not writable or has too long a name, where `path` is a
-    folder that should be a file, or the other way round, and where fewer bytes are free.
+    folder that should be a file, or the other way round, where a folder would lie in one that is replaced whole, and
+    where fewer bytes are free.
     """
     if "\0" in str(path):
         raise UserError(f"{what} {str(path)!r} holds a NUL character; give another path.")
@@ -31,6 +33,8 @@ def require_place(path: Path, what: str, is_folder: bool = False, size_bytes: in
         raise UserError(f"{what} {path} is a folder; name a file in it.")
     if path.exists() and not path.is_dir() and is_folder:
         raise UserError(f"{what} {path} is a file; give a folder.")
+    if is_folder:
+        require_outside(path)
     whole = Path(os.path.abspath(path))
     above = next(folder for folder in whole.parents if os.path.lexists(folder))
     if not above.is_dir():

@@ -91,7 +91,7 @@ def atomic_folder(
         is_ours = _is_of_kind(kind)
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
-    _require_outside(path)
+    require_outside(path)
     for standing in (path, previous):
         if standing is not None:
             _require_replaceable(standing, is_ours)
@@ -112,6 +112,17 @@ def atomic_folder(
         former = _put_in_place(place, path)
         if former is not None and previous is not None:
             _put_away(former, previous)
+
+
+def require_outside(path: Path) -> None:
+    """Raises a UserError where `path` lies in a folder that is replaced whole, and would go with it."""
+    for folder in Path(os.path.abspath(path)).parents:
+        kind = _kind_of(folder) if os.path.isfile(folder / MANIFEST) else None
+        if kind:
+            raise UserError(
+                f"{path} lies in {folder}, the folder of {_AS_WORDS[kind]}: the next one that is written there would"
+                " remove it. Give a path outside."
+            )
 
 
 def folder_to_read(path: Path) -> Path:
@@ -172,17 +183,6 @@ def _is_free(path: Path) -> bool:
 
 def _is_of_kind(kind: str) -> Callable[[Path], bool]:
     return lambda folder: _kind_of(folder) in (kind, _UNKNOWN)
-
-
-def _require_outside(path: Path) -> None:
-    """Raises a UserError where `path` lies in a folder that is replaced whole, and would go with it."""
-    for folder in Path(os.path.abspath(path)).parents:
-        kind = _kind_of(folder) if os.path.isfile(folder / MANIFEST) else None
-        if kind:
-            raise UserError(
-                f"{path} lies in {folder}, the folder of {_AS_WORDS[kind]}: the next one that is written there would"
-                " remove it. Give a path outside."
-            )
 
 
 def _require_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
