@@ -216,6 +216,8 @@ def test_an_export_in_fewer_bits_promises_nothing_that_was_learned_in_fp32(place
     model = ExportedModel(predict.load(place / "exported"))
     thresholds = {
         "format": 1,
+        "max_wrong": 0.01,
+        "confidence": 0.95,
         "rules": [{"kind": "product", "size": 1, "conditions": [{"score": "softmax", "at_least": 0.5}]}],
         "checkpoint_sha256": model.facts["checkpoint_sha256"],
         "index_sha256": None,

@@ -26,7 +26,10 @@ def read_thresholds(file: Path) -> Promise | None:
     place = folder_to_read(file.parent) / file.name
     if not place.is_file():
         return None
-    content = read_json(place)
+    try:
+        content = read_json(place)
+    except UserError as error:
+        raise UserError(f"{error} `shelfmark thresholds` learns it anew.") from None
     try:
         if not isinstance(content, Mapping):
             raise ValueError("it holds no thresholds")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ SURE = Evidence(
     neighbour_labels=np.array([0, 0, 7, -1, 2]),
     neighbour_scores=np.array([0.9, 0.8, 0.6, 0.55, 0.5]),
 )
+RULE = {"kind": "product", "size": 1, "conditions": [{"score": "softmax", "at_least": 0.5}]}
 
 
 @pytest.mark.parametrize(
@@ -97,12 +100,40 @@ def test_nan_is_answered_by_no_rule() -> None:
 
 def test_rules_read_from_their_file_decide_as_before() -> None:
     rules = (Rule("product", {"margin": 0.1 + 0.2, "joined": 1 / 3}), Rule("shortlist", {"softmax": 0.7}, 3))
-    content = {"format": 1, "rules": [one.as_json() for one in rules], "groups": {"0": "tea"}}
+    told = [one.as_json() for one in rules]
+    content = {"format": 1, "rules": told, "groups": {"0": "tea"}, "max_wrong": 0.01, "confidence": 0.95}
     assert Promise.of(json.loads(json.dumps(content))).rules == Rules(rules, {0: "tea"})
     with pytest.raises(ValueError, match="format is 2"):
         Promise.of({**content, "format": 2})
     with pytest.raises(ValueError, match="not whole"):
         Promise.of({"format": 1, "rules": [{"kind": "product"}]})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rules": None}, "not whole"),
+        ({"rules": [RULE | {"kind": "unknown"}]}, "a rule of the kind 'unknown'"),
+        ({"rules": [RULE | {"size": 0}]}, "size 0"),
+        ({"rules": [RULE | {"size": "2"}]}, "size '2'"),
+        ({"rules": [RULE | {"conditions": [{"score": "sofmax", "at_least": 0.5}]}]}, "a score 'sofmax'"),
+        ({"rules": [RULE | {"conditions": [{"score": "energy", "at_least": math.nan}]}]}, "threshold of energy is nan"),
+        ({"rules": [RULE | {"conditions": [{"score": "energy", "at_least": "3"}]}]}, "threshold of energy is '3'"),
+        ({"groups": {"milk": "tea"}}, "milk"),
+        ({"max_wrong": "1%"}, "max_wrong is '1%'"),
+        ({"confidence": None}, "confidence is None"),
+        ({"max_false_accept": 1.5}, "max_false_accept is 1.5"),
+        ({"search": {"k": "x", "weight": 0.5, "temperature": 0.1}}, "its search is"),
+        ({"search": {"k": 10, "weight": 0.5, "temperature": 0.1, "more": 1}}, "its search is"),
+        ({"search": [10]}, "its search is"),
+    ],
+)
+def test_a_file_that_was_damaged_or_changed_by_hand_promises_nothing(change: dict[str, Any], reason: str) -> None:
+    content = {"format": 1, "rules": [RULE], "max_wrong": 0.01, "confidence": 0.95, "max_false_accept": None}
+    content |= {"search": {"k": 10, "weight": 0.5, "temperature": 0.1}}
+    assert Promise.of(content).rules.rules == (Rule("product", {"softmax": 0.5}),)
+    with pytest.raises(ValueError, match=reason):
+        Promise.of(content | change)
 
 
 def test_many_pictures_at_once_are_decided_as_one_by_one() -> None:

@@ -14,6 +14,7 @@ Each score is of the labels S that a rule would answer:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,22 @@ class Rule:
     conditions: Mapping[str, float]
     size: int = 1
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Rule:
+        """From what `as_json` gives. ValueError: it is none that this version knows."""
+        kind, size = told["kind"], told["size"]
+        if kind not in KINDS[:-1]:
+            raise ValueError(f"it has a rule of the kind {kind!r}")
+        if type(size) is not int or size < 1:
+            raise ValueError(f"its {kind} has the size {size!r}")
+        conditions = {one["score"]: one["at_least"] for one in told["conditions"]}
+        for score, least in conditions.items():
+            if score not in SCORES:
+                raise ValueError(f"it asks for a score {score!r}")
+            if type(least) not in (int, float) or not math.isfinite(least):
+                raise ValueError(f"its threshold of {score} is {least!r}")
+        return cls(kind, {score: float(least) for score, least in conditions.items()}, size)
+
     @property
     def name(self) -> str:
         """As an answer shows it: `product: margin >= 0.21`."""
@@ -78,11 +95,8 @@ class Rules:
 
     @classmethod
     def of(cls, thresholds: Mapping[str, Any]) -> Rules:
-        """The rules in the content of a thresholds.json."""
-        rules = tuple(
-            Rule(one["kind"], {each["score"]: float(each["at_least"]) for each in one["conditions"]}, one["size"])
-            for one in thresholds["rules"]
-        )
+        """The rules in the content of a thresholds.json. ValueError: as of `Rule.of`."""
+        rules = tuple(Rule.of(one) for one in thresholds["rules"])
         return cls(rules, {int(label): group for label, group in (thresholds.get("groups") or {}).items()})
 
     @property
