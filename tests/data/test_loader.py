@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from subprocess import PIPE
 
@@ -151,6 +152,7 @@ def test_workers_end_with_a_loader_that_only_the_collector_frees(folder: Path, i
     cycle = [loader, batches]
     cycle.append(cycle)
     assert len({child.pid for child in multiprocessing.active_children()} - before) == 1
+    time.sleep(0.3)  # until the thread that feeds the worker waits: then the end of its queue is what it hears first
     del loader, batches, cycle
     gc.collect()
     assert not {child.pid for child in multiprocessing.active_children()} - before
