@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark evaluate {_BEST}",
         f"shelfmark evaluate {_BEST} --post flip alpha_qe --verification",
     ),
+    "report": ("shelfmark report log/shop", "shelfmark report log/shop --out page"),
     "calibrate": (
         f"shelfmark calibrate {_BEST}",
         f"shelfmark calibrate {_BEST} --method tau_norm,temperature calibrate.folds=10",
