@@ -16,7 +16,8 @@ from shelfmark.reports.html.charts.layers import Bars, Line, Reference
 from shelfmark.reports.html.page import Section
 from shelfmark.reports.html.parts import Figure, Figures, Lacking, Part
 
-_NUM_BINS = 10
+_NUM_BINS = 15
+_NUM_BARS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +75,9 @@ def _reliability(confidence: np.ndarray, is_right: np.ndarray, groups: Mapping[s
 
 
 def _held(confidence: np.ndarray) -> Figure:
-    share, edges = np.histogram(confidence, np.linspace(0, 1, _NUM_BINS + 1))
+    share, edges = np.histogram(confidence, np.linspace(0, 1, _NUM_BARS + 1))
     heights = share / max(1, len(confidence))
-    bars = Bars("", (edges[1:] + edges[:-1]) / 2, heights, 0.9 / _NUM_BINS)
+    bars = Bars("", (edges[1:] + edges[:-1]) / 2, heights, 0.9 / _NUM_BARS)
     said = f"{100 * heights[-1]:.1f}% of the answers have a probability of 90% or more"
     chart = Chart(
         "How sure the answers are", said, Axis("confidence", "percent", 0, 1), Axis("images", "percent", 0), (bars,)

@@ -29,7 +29,7 @@ def curves_section(records: Sequence[Record], metric: str, command: str) -> Sect
     name = "epochs done" if any(one["kind"] == "epoch" for one in records) else "steps"
     figures = [
         _figure("loss", "Training loss", name, "loss", _losses(records, place)),
-        _figure("score", "Score on val", name, score_name(metric), _scores(records, metric, place), "percent"),
+        _figure("score", "Score on val", name, "score", _scores(records, metric, place), "percent"),
         _figure("rate", "Learning rate", name, "rate", _lines(records, "train", {"lr": "learning rate"}, place)),
         _figure("gradient_norms", "Gradient norms", name, "L2 norm", _norms(records, place), "log"),
         _figure(

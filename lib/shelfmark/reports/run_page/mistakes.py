@@ -52,7 +52,12 @@ def mistakes_section(found: Mistakes) -> Section:
         looked += f" {found.num_images:,} of val's {found.total:,} images were looked at, drawn at random."
     parts: list[Part] = [
         Folded(
-            _pairs_told(found.pairs), (Rows(tuple(map(_pair, found.pairs)), "No image was taken for another class."),)
+            _pairs_told(found.pairs),
+            (
+                Text(_PAIRS, True),
+                Rows(tuple(map(_pair, found.pairs)), "No image was taken for another class.", "pairs"),
+            ),
+            True,
         ),
         Folded("The surest mistakes", (Text(_SUREST, True), _gallery(found.surest))),
         Folded("The most doubtful answers", (Text(_DOUBTFUL, True), _gallery(found.doubtful))),
@@ -67,6 +72,10 @@ def mistakes_section(found: Mistakes) -> Section:
     return Section("Mistakes", tuple(parts), looked)
 
 
+_PAIRS = (
+    "Left a picture of the true class, right one of the class that its images were taken for; one of the training where"
+    " val has none."
+)
 _SUREST = (
     "Wrong answers with the highest probability. Where the picture shows what the answer says, the label is wrong:"
     " `shelfmark clean` looks for such labels among the training images."
@@ -84,13 +93,16 @@ def _pairs_told(pairs: Sequence[ShownPair]) -> str:
 
 def _pair(shown: ShownPair) -> Row:
     pair = shown.pair
-    where = "a picture of the training: val has none" if shown.predicted_is_training else "what it was taken for"
     return Row(
         f"{shown.name} \N{RIGHTWARDS ARROW} {shown.predicted_name}",
-        (f"{pair.num_images:,} of {counted(pair.num_of_class, 'image')} of the class", f"Right: {where}."),
+        (f"{pair.num_images:,} of {counted(pair.num_of_class, 'image')}",),
         (
-            Shown(shown.picture, f"An image of {shown.name}", shown.name),
-            Shown(shown.predicted_picture, f"An image of {shown.predicted_name}", shown.predicted_name),
+            Shown(shown.picture, f"An image of {shown.name}"),
+            Shown(
+                shown.predicted_picture,
+                f"An image of {shown.predicted_name}",
+                "of the training" if shown.predicted_is_training else "",
+            ),
         ),
     )
 

@@ -42,13 +42,14 @@ class Retrieval:
     metric: str
     index: tuple[tuple[str, ...], ...] = ()
     index_command: str = ""
+    open_strips: tuple[str, ...] = ()
 
 
 def retrieval_section(found: Retrieval) -> Section:
     """Strips, CMC by group, positives against negatives, and the recall of an index."""
     parts: list[Part] = [Figures((_cmc(found), _similarities(found)))]
     for name, strips in found.strips.items():
-        parts.append(Folded(name, (Rows(tuple(map(_row, strips))),)))
+        parts.append(Folded(name, (Rows(tuple(map(_row, strips)), look="strips"),), is_open=name in found.open_strips))
     if found.index:
         columns = ("index", "recall of the exact ten nearest", "search")
         parts.append(DataTable("The recall of an index, measured as it was built", columns, found.index, is_text=True))

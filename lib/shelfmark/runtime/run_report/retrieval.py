@@ -51,6 +51,7 @@ def retrieval_of(material: Material, index_command: str) -> Retrieval | None:
         metric,
         tuple(_index_facts(material)),
         index_command,
+        ("The worst queries",),
     )
 
 
@@ -109,7 +110,8 @@ class _Strips:
 
     def _nearest(self, place: int) -> Iterator[Shown]:
         found = self.found
-        for row, score, hit in zip(found.nearest[place], found.similarity[place], found.hits[place]):
+        columns = (found.nearest, found.similarity, found.hits)
+        for row, score, hit in zip(*(column[place, :_NEAREST] for column in columns)):
             if row >= 0 and np.isfinite(score):
                 name = self._name(int(self.gallery_labels[row]))
                 picture = Picture(self.source, int(self.gallery_rows[row]))

@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from shelfmark.core.embeddings import MANIFEST
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json
 from shelfmark.core.folders import folder_to_read
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
 from shelfmark.engine.checkpointer import BEST
 from shelfmark.engine.metrics_log import read_metrics
+from shelfmark.runtime.model_hashes import CHECKPOINT
+from shelfmark.runtime.stored_features import STORED
 
 T = TypeVar("T")
 
@@ -41,8 +44,16 @@ class StoredRun:
         return np.asarray(self.checkpoint.manifest["counts"], dtype=np.int64)
 
     def columns(self, file: str, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
-        """Columns of numbers of a CSV file, NaN where a cell is empty; None where the file or a column is not there."""
-        return table_columns(self.folder / file, names)
+        """Columns of numbers of a CSV file, NaN where a cell is empty; None where the file or a column is not there.
+
+        The run's own file comes first, then those of `shelfmark evaluate` in its folder that scored this checkpoint.
+        """
+        found = (table_columns(place / file, names) for place in self._scored)
+        return next((one for one in found if one is not None), None)
+
+    @property
+    def _scored(self) -> list[Path]:
+        return [self.folder, *evaluations(self.folder, self.checkpoint)]
 
 
 def stored_run(folder: Path) -> StoredRun:
@@ -53,15 +64,27 @@ def stored_run(folder: Path) -> StoredRun:
             f"{folder} is not the folder of a run: it has no {BEST}/. Give the folder that a training wrote, such as"
             " log/shop, as its last line names it."
         )
+    checkpoint = load_checkpoint(best)
+    summaries = (summary_of(place) for place in (folder, *evaluations(folder, checkpoint)))
     files = [folder / "environment.json", *sorted(folder.glob("environment_*.json"), key=_number)]
     return StoredRun(
         folder,
-        load_checkpoint(best),
-        summary_of(folder),
+        checkpoint,
+        next((found for found in summaries if found), {}),
         tuple(read_metrics(folder / "metrics.jsonl")),
         tuple(read_json(file) for file in files if file.is_file()),
         _text(sorted(folder.glob("config*.yaml"), key=_number)),
     )
+
+
+def evaluations(folder: Path, checkpoint: Checkpoint) -> list[Path]:
+    """The folders of `shelfmark evaluate` in a run's folder whose features are of this checkpoint, the newest first."""
+    found = []
+    for facts in folder.glob(f"evaluation*/{STORED}/*/{MANIFEST}"):
+        manifest = or_none(lambda file=facts: read_json(file)) or {}
+        if manifest.get("facts", {}).get(CHECKPOINT) == checkpoint.weights_hash:
+            found.append(facts.parents[2])
+    return sorted(dict.fromkeys(found), key=lambda place: place.stat().st_mtime, reverse=True)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
