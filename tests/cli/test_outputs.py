@@ -27,6 +27,7 @@ OUTPUTS = {
     "ensemble": "--out",
     "pseudo-label": "--out",
     "evaluate": "--out",
+    "report": "--out",
     "calibrate": "--out",
     "embed": "--out",
     "clean": "--out",

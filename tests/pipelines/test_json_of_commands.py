@@ -32,6 +32,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("ensemble", 0, ["ensemble", "b_top2.csv", "b_top2.csv", "--out", "e.csv"]),
     ("train", 0, ["train", "train.num_epochs=1", "optim.schedule.warmup_epochs=0", "train.batch_size=8"]),
     ("evaluate", 0, ["evaluate", *MODEL, "--post", "flip"]),
+    ("report", 0, ["report", "log/run"]),
     ("calibrate", 0, ["calibrate", *MODEL, "--method", "temperature"]),
     ("tau-norm", 0, ["tau-norm", *MODEL]),
     ("embed", 1, ["embed", *MODEL, *PHOTOS, "--out", "features"]),

@@ -28,5 +28,6 @@ REPORT_COMMANDS = {
                 metavar="DIR",
             ),
         ],
+        takes_config=False,
     ),
 }

@@ -13,7 +13,6 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
-from shelfmark.engine.checkpointer import BEST
 from shelfmark.reports.html.page import Page, Section, all_figures, write_page
 from shelfmark.reports.html.parts import Lacking, Part, Steps, Text
 from shelfmark.reports.html.pictures import Shown
@@ -66,8 +65,7 @@ def report(folder: Path, out: Path | None = None) -> Report:
     Features of val and of the retrieval images are those that the run stored; where they do not fit, a pass over the
     images makes them. UserError: the folder has no checkpoint of a run.
     """
-    stored_run(folder)
-    model = open_model(folder / BEST)
+    model = open_model(stored_run(folder).checkpoint.folder)
     val, retrieval = read_evaluation(model)
     return _written(_material(model, None, val, retrieval, folder), out or folder)
 

@@ -45,7 +45,7 @@ def origin_facts(material: Material) -> Iterator[tuple[str, str]]:
     manifest, folder = material.run.checkpoint.manifest, material.run.folder
     yield "checkpoint", f"{material.checkpoint}, step {manifest['step']:,}"
     yield "SHA-256 of its weights", material.run.checkpoint.weights_hash
-    yield "SHA-256 of the training annotations", str(manifest["train_sha256"])
+    yield "SHA-256 of the training annotations", str(manifest.get("train_sha256", "unknown"))
     num_images = int(material.model.counts.sum())
     yield "trained on", f"{counted(num_images, 'image')} of {counted(material.model.num_classes, 'class')}"
     if material.val is not None:

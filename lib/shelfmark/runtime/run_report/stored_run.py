@@ -15,7 +15,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json
 from shelfmark.core.folders import folder_to_read
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint
-from shelfmark.engine.checkpointer import BEST
+from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.runtime.model_hashes import CHECKPOINT
 from shelfmark.runtime.stored_features import STORED
@@ -58,13 +58,13 @@ class StoredRun:
 
 def stored_run(folder: Path) -> StoredRun:
     """UserError: the folder has no checkpoint of a run."""
-    best = folder / BEST
-    if not folder_to_read(best).is_dir():
+    saved = next((folder / name for name in (BEST, LAST) if folder_to_read(folder / name).is_dir()), None)
+    if saved is None:
         raise UserError(
-            f"{folder} is not the folder of a run: it has no {BEST}/. Give the folder that a training wrote, such as"
-            " log/shop, as its last line names it."
+            f"{folder} is not the folder of a run: it has neither {BEST}/ nor {LAST}/. Give the folder that a training"
+            " wrote, such as log/shop."
         )
-    checkpoint = load_checkpoint(best)
+    checkpoint = load_checkpoint(saved)
     summaries = (summary_of(place) for place in (folder, *evaluations(folder, checkpoint)))
     files = [folder / "environment.json", *sorted(folder.glob("environment_*.json"), key=_number)]
     return StoredRun(
