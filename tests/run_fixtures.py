@@ -21,7 +21,8 @@ from shelfmark.engine.checkpoint import save_checkpoint
 
 @pytest.fixture(scope="module", autouse=True)
 def unrendered() -> Iterator[None]:
-    """Figures are composed and their files written, but each as one pixel: rendering is half of a small run's time.
+    """Figures are composed and their files written, but each as one pixel, and no page is made: rendering is half of a
+    small run's time.
 
     The demo, whose fixture comes before this one, renders, and so do the tests of each figure in tests/reports.
     """
@@ -31,6 +32,7 @@ def unrendered() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Figure, "savefig", one_pixel)
+        patched.setattr("shelfmark.pipelines.train.report_of_training", lambda *_: None)
         yield
 
 

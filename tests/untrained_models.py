@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from shelfmark.recipe import Recipe, assemble
 NUM_CLASSES = 3
 # With four in a batch: 4 batches, 3, 2, and one of two pictures; none is a multiple.
 SIZES = {"train": 13, "val": 11, "retrieval": 7, "more": 2}
-MODELS: dict[str, list[str]] = {"run": [], "experts": ["model.experts=2"]}
+MODELS: dict[str, list[str]] = {"run": ["train.batch_size=8"], "experts": ["model.experts=2"]}
 SPOILT_ALL = "pictures/spoilt_all"
 
 
@@ -30,8 +31,8 @@ def options(place: Path) -> list[str]:
     ]
 
 
-def make_place(place: Path) -> None:
-    """Pictures, annotations and models that have learned nothing."""
+def make_place(place: Path, names: Sequence[str] = ("class 0", "class 1", "class 2")) -> None:
+    """Pictures, annotations and models that have learned nothing. names: of the three classes."""
     generator = np.random.default_rng(0)
     (place / "pictures" / "test").mkdir(parents=True)
     for split, number in SIZES.items():
@@ -40,8 +41,7 @@ def make_place(place: Path) -> None:
             name = f"{split}_{row}.png"
             Image.fromarray(generator.integers(0, 256, (18, 20, 3), dtype=np.uint8)).save(place / "pictures" / name)
             records.append({"fpath": name, "image_id": name, "category_id": row % NUM_CLASSES})
-        names = [f"class {label}" for label in range(NUM_CLASSES)]
-        document = {"annotations": records, "num_classes": NUM_CLASSES, "class_names": names}
+        document = {"annotations": records, "num_classes": NUM_CLASSES, "class_names": list(names)}
         (place / f"{split}.json").write_text(json.dumps(document))
     for row in range(5):
         shutil.copy(place / "pictures" / f"val_{row}.png", place / "pictures" / "test" / f"{row}.png")
@@ -51,7 +51,7 @@ def make_place(place: Path) -> None:
         facts = {
             "config": recipe.model_dump(mode="json"),
             "num_classes": NUM_CLASSES,
-            "class_names": names,
+            "class_names": list(names),
             "counts": [5, 4, 4],
             "step": 0,
             "epoch": 0,

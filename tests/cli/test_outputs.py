@@ -28,6 +28,7 @@ OUTPUTS = {
     "pseudo-label": "--out",
     "evaluate": "--out",
     "compare": "--out",
+    "report": "--out",
     "calibrate": "--out",
     "embed": "--out",
     "clean": "--out",

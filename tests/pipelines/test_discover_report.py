@@ -72,7 +72,7 @@ def test_the_page_shows_products_with_pictures_truth_and_what_they_are_like(run:
     write_report(run, 0)
     page = _page(run)
     assert "round_trip: round 0" in page
-    for text in ("New 7", "4 images of the cluster&#x27;s 5", "density 0.75", "truth: 100% Blue tea (new)"):
+    for text in ("New 7", "4 images of the cluster&#39;s 5", "density 0.75", "truth: 100% Blue tea (new)"):
         assert text in page
     assert "truth: 67% Salt (new)" in page
     assert "like Oat milk, known, cosine 0.4" in page

@@ -18,7 +18,9 @@ from matplotlib.patches import Rectangle
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.reports.class_plots import accuracy_by_frequency, weight_norms
 from shelfmark.reports.cluster_plots import cluster_sizes
-from shelfmark.reports.line_charts import Line, LineChart, Point, line_chart
+from shelfmark.reports.html.charts.axis import Axis
+from shelfmark.reports.html.charts.chart import Chart
+from shelfmark.reports.html.charts.layers import Bars, Line
 from shelfmark.reports.plots import curves, tau_curve
 from shelfmark.reports.reliability import reliability_diagram
 
@@ -94,14 +96,25 @@ def _look(artist: Artist) -> tuple[object, ...]:
 
 
 def test_two_lines_of_a_chart_on_a_page_differ_by_more_than_their_colours() -> None:
-    points = tuple(Point(place, 0.1 * place, 0.05 * place, 0.2 * place) for place in range(3))
-    tree = ElementTree.fromstring(line_chart(LineChart("score", tuple(Line(name, points) for name in "abcd"))))
+    x = np.arange(3.0)
+    lines = tuple(Line(name, x, 0.1 * x, 0.05 * x, 0.2 * x) for name in "abcdef")
+    tree = ElementTree.fromstring(Chart("score", "", Axis("round"), Axis("score"), lines).svg("one"))
     dashes = [one.attrib.get("stroke-dasharray") for one in tree.iter("polyline")]
-    assert len(dashes) == len(set(dashes)) == 4
-    titled = [one for one in tree.iter() if one.find("title") is not None]
-    shapes = [one.attrib.get("d", "circle") for one in titled]
-    assert len(titled) == 12
-    assert len(set(shapes)) == 4
-    # The legend shows each line as it is drawn: its dashes, and behind them its point.
-    legend = [one for one in tree.iter("path") if one.attrib.get("fill") == "none"]
-    assert [one.attrib.get("stroke-dasharray") for one in legend] == dashes
+    assert len(dashes) == len(set(dashes)) == 6
+    marks = [one.attrib["d"] for one in tree.iter("path") if one.attrib.get("class", "").startswith("mark")]
+    assert len(marks) == 6 * (3 + 1)  # three points each, and one in the legend
+    assert len(set(marks)) == 6
+    # The legend shows each line as it is drawn.
+    drawn = [one for one in tree.iter("path") if one.attrib.get("class", "").startswith("line")]
+    assert [one.attrib.get("stroke-dasharray") for one in drawn] == dashes
+
+
+def test_two_kinds_of_bars_of_a_chart_on_a_page_differ_by_their_hatching() -> None:
+    x = np.arange(2.0)
+    bars = tuple(Bars(f"kind {shade}", x, x + 1, 0.2, shade=shade) for shade in (0, 1, 2, 3))
+    tree = ElementTree.fromstring(Chart("sizes", "", Axis("size"), Axis("images"), bars).svg("one"))
+    fills = [one.attrib.get("style") for one in tree.iter("rect") if one.attrib.get("class", "").startswith("bar")]
+    assert len(set(fills)) == 4
+    patterns = {one.attrib["id"]: one.find("path").attrib["d"] for one in tree.iter("pattern")}  # type: ignore[union-attr]
+    assert len(set(patterns.values())) == 3
+    assert {f"fill:url(#{name})" for name in patterns} == set(fills) - {None}

@@ -16,6 +16,7 @@ from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
 from shelfmark.cli.promise_commands import PROMISE_COMMANDS
+from shelfmark.cli.report_commands import REPORT_COMMANDS
 from shelfmark.cli.serve_commands import SERVE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
@@ -24,6 +25,7 @@ COMMANDS = {
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **COMPARE_COMMANDS,
+    **REPORT_COMMANDS,
     **GROW_COMMANDS,
     **EXPORT_COMMANDS,
     **INDEX_COMMANDS,

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark compare log/a log/b log/c --out comparison.html",
         "shelfmark compare log/now log/new --require 'mean_class_accuracy >= -0.5%' --require 'few >= 60%'",
     ),
+    "report": ("shelfmark report log/shop", "shelfmark report log/shop --out page"),
     "calibrate": (
         f"shelfmark calibrate {_BEST}",
         f"shelfmark calibrate {_BEST} --method tau_norm,temperature calibrate.folds=10",

@@ -34,6 +34,7 @@ _OF_METHODS = 72
 """Columns that the table of calibration methods takes with each interval on one line."""
 
 FILES = {
+    "report.html": "all of it as one page, to open in a browser",
     "summary.json": "scores",
     "per_class.csv": "accuracy of each class",
     "retrieval_per_class.csv": "Recall@1 of each class",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from shelfmark import __version__
 from shelfmark.config.load import Loaded
 from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
+from shelfmark.core.checkout import checkout_state
 from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
@@ -56,6 +59,7 @@ from shelfmark.models.weights import load_matching
 from shelfmark.optim import StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.prepare import make_data
+from shelfmark.pipelines.report import report_of_training
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.frozen_epochs import cached_around
 from shelfmark.recipe.input_settings import disagreement, settled
@@ -339,6 +343,7 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
             curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", scored.metric, scored.ties)
 
     from_main(draw)
+    report_of_training(model, splits, folder)
     return summary
 
 
@@ -356,9 +361,12 @@ def _environment() -> dict[str, Any]:
     return {
         "command": sys.argv,
         "launch": dist.launch_id(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "shelfmark": __version__,
+        "git": checkout_state(Path(__file__).parent),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
         "torch": torch.__version__,
         "numpy": np.__version__,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -30,7 +30,7 @@ def curves(records: Sequence[Record], path: Path, metric: str = "mean_class_accu
     records: lines of metrics.jsonl, with kind train, epoch or val, step and epoch (from 0). ties: the one of equal
     scores that is marked as the best, as eval.ties.
     """
-    epochs = _epochs_of(records)
+    epochs = epochs_of(records)
     figure = new_figure(height_in=8.4)
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
     _draw(loss, records, "train", "loss", epochs, color=FAINT, linewidth=1, label="at a step")
@@ -132,7 +132,7 @@ def _num_epochs(records: Sequence[Record]) -> int:
     return sum(row["kind"] == "epoch" for row in records)
 
 
-def _epochs_of(records: Sequence[Record]) -> Callable[[float], float]:
+def epochs_of(records: Sequence[Record]) -> Callable[[float], float]:
     """Steps -> finished epochs, by the steps at which epochs ended. Before the first end the unit stays steps."""
     ends = [(row["step"], row["epoch"] + 1) for row in records if row["kind"] == "epoch"]
     if not ends:

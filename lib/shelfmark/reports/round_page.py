@@ -1,4 +1,4 @@
-"""The page of a round of discovery, in words: `html_page` draws it.
+"""The page of a round of discovery, in words: `discovery_page` draws it.
 
 A caller collects the round as `DiscoveredRound`, and report.json of each round so far.
 """
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfmark.reports.html_page import (
+from shelfmark.reports.discovery_page import (
     HtmlPage,
-    Number,
+    Line,
+    LineChart,
     Plot,
+    Point,
     ScoresTable,
     Section,
     ShownProduct,
 )
-from shelfmark.reports.line_charts import Line, LineChart, Point
+from shelfmark.reports.html.parts import Number
 from shelfmark.reports.tables import score_text
 
 _ORIGINS = {"known": "known classes", "new": "new classes", "all": "all", "selected": "selected"}

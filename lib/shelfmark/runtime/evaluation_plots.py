@@ -52,7 +52,14 @@ def draw_evaluation(
     hits = (predictions.predicted == predictions.labels)[is_labelled]
     found = reliability(predictions.confidence[is_labelled], hits)
     _attempt(folder / "reliability.png", lambda path: reliability_diagram(found, path))
-    shown = _shown_pairs(model, val, features, predictions)
+    shown = shown_pairs(
+        model,
+        FileSource(val.paths, val.root),
+        features.rows,
+        predictions.labels,
+        predictions.predicted,
+        lambda classes: _training_pictures(model, classes),
+    )
     _attempt(folder / "confused_pairs.csv", lambda path: write_confused_pairs(shown, path))
     _attempt(folder / "confused_pairs.png", lambda path: confused_pairs_sheet(shown, path))
 
@@ -64,27 +71,38 @@ def _attempt(path: Path, draw: Callable[[Path], None]) -> None:
         warn(f"{path} was not written: {type(error).__name__}: {error}")
 
 
-def _shown_pairs(model: TrainedModel, val: Table, features: Embeddings, predictions: Predictions) -> list[ShownPair]:
-    labels, predicted = predictions.labels.numpy(), predictions.predicted.numpy()
-    pairs = confused_pairs(predictions.labels, predictions.predicted)
-    source = FileSource(val.paths, val.root)
-    of_training = _training_pictures(model, {pair.predicted for pair in pairs} - set(labels.tolist()))
+def shown_pairs(
+    model: TrainedModel,
+    source: FileSource,
+    rows: np.ndarray,
+    labels: Tensor,
+    predicted: Tensor,
+    of_training: Callable[[set[int]], Mapping[int, Picture]],
+) -> list[ShownPair]:
+    """The most confused pairs with a picture of each class.
+
+    rows: (N,) of the source, with labels and predicted (N,). of_training: pictures of the training of these classes,
+    for those of which there is none.
+    """
+    true, taken_for = labels.numpy(), predicted.numpy()
+    pairs = confused_pairs(labels, predicted)
+    others = of_training({pair.predicted for pair in pairs} - set(true.tolist()))
 
     def picture(*choices: np.ndarray) -> Picture | None:
-        rows = next((np.flatnonzero(choice) for choice in choices if choice.any()), None)
-        return None if rows is None else Picture(source, int(features.rows[rows[0]]))
+        places = next((np.flatnonzero(choice) for choice in choices if choice.any()), None)
+        return None if places is None else Picture(source, int(rows[places[0]]))
 
     def shown(pair: ConfusedPair) -> ShownPair:
-        is_other = labels == pair.predicted
+        is_other = true == pair.predicted
         # A rightly predicted picture of the class shows best what the model mistook the others for.
-        other = picture(is_other & (predicted == pair.predicted), is_other)
+        other = picture(is_other & (taken_for == pair.predicted), is_other)
         return ShownPair(
             pair,
             model.class_name(pair.label),
             model.class_name(pair.predicted),
-            picture((labels == pair.label) & (predicted == pair.predicted)),
-            other or of_training.get(pair.predicted),
-            predicted_is_training=other is None and pair.predicted in of_training,
+            picture((true == pair.label) & (taken_for == pair.predicted)),
+            other or others.get(pair.predicted),
+            predicted_is_training=other is None and pair.predicted in others,
         )
 
     return [shown(pair) for pair in pairs]
@@ -98,6 +116,10 @@ def _training_pictures(model: TrainedModel, labels: set[int]) -> dict[int, Pictu
         table = matched(assemble.read_table(model.recipe, "train", num_classes=0), "train", model.classes)
     except UserError:
         return {}
-    source = FileSource(table.paths, table.root)
-    found, first = np.unique(table.labels, return_index=True)
-    return {int(label): Picture(source, int(row)) for label, row in zip(found, first) if int(label) in labels}
+    return first_pictures(FileSource(table.paths, table.root), table.labels, labels)
+
+
+def first_pictures(source: FileSource, of_rows: np.ndarray, classes: set[int]) -> dict[int, Picture]:
+    """The first picture of each of these classes that has one. of_rows: (N,) the label of each row of the source."""
+    found, first = np.unique(of_rows, return_index=True)
+    return {int(label): Picture(source, int(row)) for label, row in zip(found, first) if int(label) in classes}

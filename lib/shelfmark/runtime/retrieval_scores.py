@@ -99,9 +99,9 @@ def class_recalls(model: TrainedModel, features: Embeddings, found: retrieval.Se
 
 
 def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path) -> None:
-    """Recall@1 and average precision of each class with a scored query, and of each group of classes."""
+    """Recall@1, average precision and mAP@R of each class with a scored query, and of each group of classes."""
     classes, num_queries, recall = found.per_class()
-    precision = found.per_class(found.values["map"])[2]
+    precision, at_r = (found.per_class(found.values[name])[2] for name in ("map", "map@r"))
     names, groups = table.class_names, table.groups
     rows = [
         {
@@ -111,10 +111,11 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
             "num_queries": int(count),
             "recall@1": float(hit),
             "map": float(ap),
+            "map@r": float(ap_at_r),
         }
-        for label, count, hit, ap in zip(classes, num_queries, recall, precision)
+        for label, count, hit, ap, ap_at_r in zip(classes, num_queries, recall, precision, at_r)
     ]
-    columns = ("category_id", "class_name", "group", "num_queries", "recall@1", "map")
+    columns = ("category_id", "class_name", "group", "num_queries", "recall@1", "map", "map@r")
     write_table(folder / "retrieval_per_class.csv", rows, columns)
     if groups:
         write_table(folder / "retrieval_groups.csv", _group_rows(rows))

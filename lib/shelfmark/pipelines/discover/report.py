@@ -22,7 +22,7 @@ from shelfmark.pipelines.discover.findings import RoundFindings
 from shelfmark.pipelines.discover.review.apply import round_findings, write_review
 from shelfmark.pipelines.discover.shown import discovered_round
 from shelfmark.reports.cluster_plots import cluster_sizes
-from shelfmark.reports.html_page import write_page
+from shelfmark.reports.discovery_page import write_page
 from shelfmark.reports.round_page import page_of
 from shelfmark.reports.tables import score_text
 from shelfmark.retrieval.query_gallery import QueryGallery

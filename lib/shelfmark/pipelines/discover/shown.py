@@ -9,7 +9,7 @@ import numpy as np
 
 from shelfmark.core.wording import counted
 from shelfmark.pipelines.discover.findings import RoundFindings
-from shelfmark.reports.html_page import ShownPicture, ShownProduct
+from shelfmark.reports.discovery_page import ShownPicture, ShownProduct
 from shelfmark.reports.round_page import DiscoveredRound
 
 _PRODUCTS, _PICTURES = 10, 15

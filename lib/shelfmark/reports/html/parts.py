@@ -133,18 +133,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
+    """look: `pairs` for two pictures a row, so that several rows stand side by side where the window is wide; `strips`
+    for about ten smaller pictures, on one line there."""
+
     template: ClassVar[str] = "rows.html"
     rows: tuple[Row, ...]
     empty: str = "There is none."
+    look: Literal["", "pairs", "strips"] = ""
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Parts that are opened by a click; in print they are open."""
+    """Parts that are opened by a click; in print they are open. is_open: from the beginning."""
 
     template: ClassVar[str] = "folded.html"
     summary: str
     parts: tuple[Any, ...]
+    is_open: bool = False
 
 
 Part = Text | Lacking | Numbers | Steps | DataTable | Definitions | Figures | PlotFile | Gallery | Rows | Folded

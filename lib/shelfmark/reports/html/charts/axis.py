@@ -46,6 +46,9 @@ class Axis:
             low, high = (low if self.low is not None else low - room), (high if self.high is not None else high + room)
         if high <= low:
             high = low + 1.0
+        if self.high is None:
+            # So that what is highest, such as the end of an interval, does not touch the frame.
+            high += 0.02 * (high - low)
         ticks = round_numbers(low, high)
         # An end that the caller left open lies on a tick, so that no value touches the frame.
         low = low if self.low is not None else min(low, ticks[0])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
+from html import escape
 
 import numpy as np
 
+from shelfmark.core.text_safety import printable
 from shelfmark.reports.html.charts.axis import Scale
 from shelfmark.reports.html.charts.layers import Bars, Dots, Layer, Line, Reference
 
@@ -62,12 +64,13 @@ def _(layer: Line, frame: Frame, number: int, prefix: str) -> Iterator[str]:
             yield f'<path class="whisker {color}" d="M{x[place]:.1f} {high[place]:.1f}V{low[place]:.1f}"/>'
     is_there = np.isfinite(x) & np.isfinite(y)
     x, y = x[is_there], y[is_there]
+    notes = [note for note, is_shown in zip(layer.notes, is_there) if is_shown]
     dashed = f' stroke-dasharray="{DASHES[kind]}"' if DASHES[kind] else ""
     yield f'<polyline class="line {color}"{dashed} points="{" ".join(_pairs(x, y))}"/>'
     if layer.has_points and len(x):
         shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MARKS_A_LINE)).round().astype(int))
         for place in shown:
-            yield _mark(MARKS[kind], color, x[place], y[place])
+            yield _mark(MARKS[kind], color, x[place], y[place], notes[place] if notes else "")
 
 
 @drawn.register
@@ -124,8 +127,9 @@ def _fill(layer: Bars, prefix: str) -> str:
     return f' style="fill:url(#{prefix}-h{layer.shade})"' if layer.shade else ""
 
 
-def _mark(shape: str, color: str, x: float, y: float) -> str:
-    return f'<path class="mark {color}" transform="translate({x:.1f} {y:.1f})" d="{shape}"/>'
+def _mark(shape: str, color: str, x: float, y: float, note: str = "") -> str:
+    mark = f'<path class="mark {color}" transform="translate({x:.1f} {y:.1f})" d="{shape}"'
+    return f"{mark}><title>{escape(printable(note, one_line=True))}</title></path>" if note else f"{mark}/>"
 
 
 def _pairs(x: np.ndarray, y: np.ndarray) -> list[str]:

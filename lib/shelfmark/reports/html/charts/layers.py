@@ -10,7 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """x, y: (points,). low, high: (points,) a band around it, NaN where there is none. points: a mark at each."""
+    """x, y: (points,). low, high: (points,) a band around it, NaN where there is none. has_points: a mark at each.
+
+    notes: of each point, shown when a pointer rests on its mark.
+    """
 
     name: str
     x: np.ndarray
@@ -18,6 +21,7 @@ class Line:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     has_points: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

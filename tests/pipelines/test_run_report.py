@@ -1,0 +1,142 @@
+"""The report of a whole run: what it holds, hostile names, axe-core in Chromium, and that it fails no training."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from untrained_models import make_place
+
+from shelfmark.core.errors import UserError
+from shelfmark.pipelines import report as module
+from shelfmark.pipelines.report import report, report_of_training
+from shelfmark.runtime.trained_model import open_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
+from chromium import AXE, chromium, missing, violations
+
+NAMES = ("<script>alert(1)</script> \"quoted\" 'so' & so", "\u202eקפה שחור", "long " + "x" * 300)
+HEADINGS = (
+    *("What to do next", "Curves", "The tail", "Mistakes", "Retrieval", "Confidence", "What the network saw"),
+    "Provenance",
+)
+RECORDS: list[dict[str, Any]] = [
+    {"kind": "train", "step": 2, "epoch": 0, "loss": 1.2, "lr": 0.1, "grad_norm": 1.0},
+    {"kind": "epoch", "step": 4, "epoch": 0, "loss": 1.1, "lr": 0.1, "images_per_s": 10.0, "data_wait_share": 0.5},
+    {"kind": "val", "step": 4, "epoch": 0, "recall@1": 0.4},
+]
+SUMMARY = {"top1": 0.4, "top1_low": 0.3, "top1_high": 0.5, "many": 0.9, "few": 0.2, "ece": 0.2, "recall@1": 0.5}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of a model that has learned nothing, whose three products have names of an enemy."""
+    folder = tmp_path_factory.mktemp("hostile")
+    make_place(folder, NAMES)
+    run = folder / "log" / "run"
+    (run / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in RECORDS))
+    (run / "summary.json").write_text(json.dumps(SUMMARY))
+    (run / "environment.json").write_text(json.dumps({"command": ["shelfmark", "train", NAMES[0]], "torch": "2"}))
+    (run / "config.yaml").write_text(f"name: {json.dumps(NAMES[0])}  # command line: name={NAMES[0]}\n")
+    rows = [f"{label},{0.5}" for label in range(3)]
+    (run / "per_class.csv").write_text("\n".join(["class_id,accuracy", *rows]) + "\n")
+    with contextlib.chdir(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def page(place: Path) -> Path:
+    return place / report(Path("log/run")).page
+
+
+def test_every_part_is_there_and_names_are_text(page: Path) -> None:
+    html = page.read_text()
+    assert re.findall(r"<h2[^>]*>([^<]*)", html) == list(HEADINGS)
+    assert "could not be made" not in html
+    assert "<script" not in html
+    assert "\u202e" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt; &#34;quoted&#34;") > 3
+    assert "קפה שחור" in html
+    assert NAMES[2] in html
+    assert len(html.encode()) < 3_000_000
+    links = re.findall(r'href="([^#"][^"]*)"', html)
+    assert len(links) == len(set(links)) >= 20
+    assert all((page.parent / link).stat().st_size for link in links)
+    assert not re.search(r"https?://", html)
+
+
+def test_scores_answers_and_advice_are_those_of_the_run(place: Path, page: Path) -> None:
+    html = page.read_text()
+    assert "<b>40.0%</b><span>top-1</span><small>30.0 to 50.0</small>" in html
+    model = open_model(Path("log/run/last"))
+    found = re.search(r"(\d+) of 11 images on val are answered wrongly", html)
+    assert found is not None
+    features = np.load("log/run/embeddings/val/features.npy")
+    weight, bias = (getattr(model.network.classifier, name).detach().numpy() for name in ("weight", "bias"))
+    predicted = (features @ weight.T + (0 if bias is None else bias)).argmax(axis=1)
+    assert int(found[1]) == int((predicted != np.arange(11) % 3).sum())
+    for rule in (
+        "Recalibrate the classifier.",
+        "Learn a temperature.",
+        "Read images faster.",
+        "Decide when to answer.",
+    ):
+        assert rule in html
+
+
+def test_a_folder_that_is_no_run_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not the folder of a run: it has neither best_model/ nor last/"):
+        report(tmp_path)
+
+
+def test_a_report_that_fails_costs_a_training_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of ink")
+
+    monkeypatch.setattr(module, "write_page", broken)
+    splits: Any = SimpleNamespace(train=None, val=None, retrieval=None)
+    report_of_training(open_model(Path("log/run/last")), splits, Path("log/run"))
+    [told] = [one.message for one in caplog.records if "not written" in one.message]
+    assert "RuntimeError: out of ink" in told
+    assert "report log/run` tries it again" in told
+
+
+def test_a_run_without_its_files_says_why_parts_are_absent(place: Path, tmp_path: Path) -> None:
+    with contextlib.chdir(place):
+        found = report(Path("log/experts"), tmp_path)
+    html = found.page.read_text()
+    for told in ("summary.json is not in the folder", "metrics.jsonl is not in the folder", "environment.json is not"):
+        assert told in html
+    assert "shelfmark evaluate --RESUME_MODEL log/experts/last" in html
+
+
+def test_axe_finds_no_violation_and_nothing_reaches_out_of_the_window(page: Path) -> None:
+    if lacking := missing(axe=True):
+        pytest.skip(lacking)
+    said: list[str] = []
+    with chromium() as browser:
+        for scheme in ("light", "dark"):
+            context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 800})
+            context.add_init_script(path=AXE)
+            shown = context.new_page()
+            shown.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+            shown.on("console", lambda message: said.append(message.text))
+            shown.goto(page.as_uri())
+            shown.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            # A check of the whole page takes seconds; each scheme and each width is in one of the two.
+            for width in (320, 1280) if scheme == "light" else (1280, 320):
+                shown.set_viewport_size({"width": width, "height": 800})
+                assert shown.evaluate("document.documentElement.scrollWidth") == width
+            assert violations(shown) == []
+            context.close()
+    assert said == []
