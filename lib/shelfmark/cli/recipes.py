@@ -90,7 +90,7 @@ def _of_a_small_run(args: argparse.Namespace, loaded: Loaded, dry_run_folder: st
 
 def _reads_data(args: argparse.Namespace) -> bool:
     """Whether the command trains on the recipe's own data; `config` only shows what it would do."""
-    return hasattr(args, "RESUME_MODEL") and not args.smoke
+    return hasattr(args, "RESUME_MODEL") and not getattr(args, "smoke", False)
 
 
 def published_model(args: argparse.Namespace) -> list[Override]:

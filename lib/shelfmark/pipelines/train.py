@@ -19,6 +19,7 @@ from shelfmark.core.door import command_line
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
 from shelfmark.core.log import say
+from shelfmark.core.out_of_memory import memory_errors_told
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
@@ -44,6 +45,7 @@ from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
 from shelfmark.pipelines.evaluate import evaluate_on
+from shelfmark.pipelines.memory_help import with_memory_help
 from shelfmark.pipelines.train_parts import TrainParts, begin
 from shelfmark.recipe import Recipe
 from shelfmark.reports.plots import curves
@@ -75,6 +77,12 @@ def train(
     resume: a checkpoint to continue or to finetune, or `AUTO`. aside: write to a new folder, whatever the checkpoint.
     Raises Stopped after a signal, once the training is saved.
     """
+    return with_memory_help(lambda: _train(loaded, resume, mode, small_evaluation, aside), loaded, resume)
+
+
+def _train(
+    loaded: Loaded[Recipe], resume: Path | None, mode: Mode | None, small_evaluation: bool, aside: bool
+) -> tuple[Path, dict[str, Any]]:
     device = dist.local_device(loaded.config.train.device)
     options = loaded.config.train
     with (
@@ -91,7 +99,10 @@ def train(
                 _check_images(loaded.config, splits)
         _stop_if_asked(signals)
         room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
-        with run_folder(start, loaded.config.output.log_root, *room) as folder:
+        with (
+            run_folder(start, loaded.config.output.log_root, *room) as folder,
+            memory_errors_told(lambda: _kept(folder)),
+        ):
             signals.kept = lambda: _kept(folder)
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
