@@ -22,7 +22,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.write_errors import NotWritableError, write_errors_told
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
 # The files beside the manifest of a checkpoint, of features and of an index.
 _PAYLOADS = (
     {"model.safetensors", "state.pt"},
@@ -43,11 +43,14 @@ T = TypeVar("T")
 
 
 def holds_our_manifest(folder: Path) -> bool:
-    """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files."""
+    """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files.
+
+    A checkpoint's README.md, its model card, does not count.
+    """
     try:
         told = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return set(os.listdir(folder)) - {MANIFEST} in _PAYLOADS if folder.is_dir() else False
+        return set(os.listdir(folder)) - {MANIFEST, CARD} in _PAYLOADS if folder.is_dir() else False
     if not isinstance(told, dict) or "format_version" not in told:
         return False
     return "digest" in told or any(kind <= told.keys() for kind in _KINDS)

@@ -51,6 +51,7 @@ from shelfmark.recipe import Recipe
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.frozen_features import FrozenFeatures
+from shelfmark.runtime.model_card.written import write_card
 from shelfmark.runtime.resume_plan import (
     Mode,
     RunStart,
@@ -234,6 +235,7 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     def draw() -> None:
         with working("report"):
             scored = model.recipe.eval
+            write_card(folder / BEST, summary, per_class=folder / "per_class.csv")
             curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", scored.metric, scored.ties)
 
     from_main(draw)
