@@ -14,6 +14,7 @@ from shelfmark.cli.grow_commands import GROW_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
+from shelfmark.cli.plan_commands import PLAN_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
 from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.report_commands import REPORT_COMMANDS
@@ -22,6 +23,7 @@ from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
 COMMANDS = {
     **TRAIN_COMMANDS,
+    **PLAN_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **COMPARE_COMMANDS,

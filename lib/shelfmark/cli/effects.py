@@ -10,7 +10,7 @@ from shelfmark.config.keys import is_within
 if TYPE_CHECKING:
     from shelfmark.config.overrides import Override
 
-_TRAINS = ("train", "demo", "discover", "config")
+_TRAINS = ("train", "plan", "demo", "discover", "config")
 _OF_CLUSTERS = ("discovery.clusterer", "discovery.selection.density_threshold", "seed", "train.device")
 _READ_BY_ONE = {
     "augment": ("weigh-experts",),

@@ -10,7 +10,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark train --config grocery",
         "shelfmark train --config grocery name=mine train.num_epochs=20 optim.lr=0.05",
         "shelfmark train --RESUME_MODEL log/mine/last",
+        "shelfmark train --config grocery --check overfit",
     ),
+    "plan": ("shelfmark plan --config grocery", "shelfmark plan --config grocery --memory 16GB train.batch_size=256"),
     "demo": ("shelfmark demo",),
     "test": (
         f"shelfmark test {_BEST}",

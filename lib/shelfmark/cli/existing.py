@@ -104,6 +104,13 @@ def store_place(text: str) -> Place:
     return Place.of(text)
 
 
+def memory(text: str) -> int:
+    """A type of `--memory`: a size, in bytes."""
+    from shelfmark.core.sizes import memory_size
+
+    return memory_size(text)
+
+
 def require_one(paths: list[Path], what: str) -> None:
     """Raises UserError if none of the paths exists: nothing could be answered. what: as `a photograph`."""
     if not any(os.path.lexists(path) for path in paths):

@@ -67,7 +67,8 @@ def _require_alone(args: argparse.Namespace) -> None:
             f"{own} --RESUME_MODEL. To finetune a model, give the annotations: "
             f"`{command_line('train', '--RESUME_MODEL', args.RESUME_MODEL)} --config dataset/NAME/NAME.yaml`."
         )
-    for flag, is_set in (("--mode", args.mode), ("--smoke", args.smoke), ("--dry-run", args.dry_run)):
+    trials = (("--smoke", args.smoke), ("--dry-run", args.dry_run), (f"--check {args.check}", args.check))
+    for flag, is_set in (("--mode", args.mode), *trials):
         if is_set:
             raise UserError(f"{own} {flag}. A trial of its recipe: --config dataset/NAME/NAME.yaml {flag}.")
     if "WORLD_SIZE" in os.environ:

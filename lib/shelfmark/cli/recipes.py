@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shelfmark.cli.existing import AUTO
 from shelfmark.core.errors import UserError
@@ -65,21 +65,32 @@ def train_recipe(args: argparse.Namespace, dry_run_folder: str | None = None) ->
         if shorter := shortened_warmup(loaded):
             base = [*base, *shorter]
             loaded = load(Recipe, file, [*base, *args.overrides])
-    overrides = [*base, *args.overrides]
-    if getattr(args, "smoke", False):
-        from shelfmark.runtime.small_runs import smoke_overrides
+    small = _of_a_small_run(args, loaded, dry_run_folder)
+    return load(Recipe, file, [*base, *small.under, *args.overrides, *small.over]) if small else loaded
 
-        loaded = load(Recipe, file, [*base, *smoke_overrides(loaded.config), *args.overrides])
+
+class _Small(NamedTuple):
+    """Options of a small run: those that the command line comes over, and those that come over it."""
+
+    under: list[Override]
+    over: list[Override]
+
+
+def _of_a_small_run(args: argparse.Namespace, loaded: Loaded, dry_run_folder: str | None) -> _Small | None:
+    is_smoke, check = getattr(args, "smoke", False), getattr(args, "check", None)
+    if not is_smoke and dry_run_folder is None and not check:
+        return None
+    from shelfmark.runtime.small_runs import dry_run_overrides, first_stage_overrides, smoke_overrides
+
     if dry_run_folder is not None:
-        from shelfmark.runtime.small_runs import dry_run_overrides
-
-        loaded = load(Recipe, file, [*overrides, *dry_run_overrides(dry_run_folder)])
-    return loaded
+        return _Small([], dry_run_overrides(dry_run_folder))
+    under = smoke_overrides(loaded.config) if is_smoke else []
+    return _Small(under, first_stage_overrides() if check else [])
 
 
 def _reads_data(args: argparse.Namespace) -> bool:
     """Whether the command trains on the recipe's own data; `config` only shows what it would do."""
-    return hasattr(args, "RESUME_MODEL") and not args.smoke
+    return hasattr(args, "RESUME_MODEL") and not getattr(args, "smoke", False)
 
 
 def published_model(args: argparse.Namespace) -> list[Override]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import checkpoint_or_auto, existing_folder
 from shelfmark.cli.options import CONFIG, DEVICES, MODEL
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import resume_of_small_run, train_recipe
+from shelfmark.core.errors import UserError
+from shelfmark.core.exit_codes import ExitCode
 from shelfmark.core.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from shelfmark.config.load import Loaded
 
 
 def train(args: argparse.Namespace) -> Outcome | int:
@@ -50,6 +56,8 @@ def _train(args: argparse.Namespace, signals: StopSignals) -> Outcome | int:
 
 def _train_by_config(args: argparse.Namespace, signals: StopSignals, dry_run_folder: str | None) -> Outcome | int:
     # Read before the processes start, so that what is wrong is said once, and not by each of them.
+    if args.check is not None and args.dry_run:
+        raise UserError(f"--check {args.check} and --dry-run are two trials; give one of them.")
     recipe = train_recipe(args, dry_run_folder)
     from shelfmark.cli import screens
     from shelfmark.parallel.launch import relaunch
@@ -60,12 +68,30 @@ def _train_by_config(args: argparse.Namespace, signals: StopSignals, dry_run_fol
         return status
     from shelfmark.pipelines.train import train as run
 
+    if args.check is not None:
+        return _checked(args, recipe)
     if args.dry_run:
         run(recipe, resume_of_small_run(args), args.mode, small_evaluation=True, aside=True)
         return Outcome({"dry_run": "passed"}, screens.dry_run_passed)
     resume = resume_of_small_run(args) if args.smoke else args.RESUME_MODEL
     folder, summary = run(recipe, resume, args.mode, small_evaluation=args.smoke, aside=args.smoke)
     return Outcome({"run": folder, "scores": summary}, lambda: screens.trained(folder, summary))
+
+
+def _checked(args: argparse.Namespace, recipe: Loaded) -> Outcome:
+    from shelfmark.cli import check_screens
+    from shelfmark.pipelines import train_checks
+
+    checkpoint = resume_of_small_run(args)
+    if args.check == "rate":
+        tried = train_checks.check_rate(recipe, checkpoint)
+        return Outcome(tried.as_json(), lambda: check_screens.rate(tried), _status(tried.passed))
+    learned = train_checks.check_overfit(recipe, checkpoint)
+    return Outcome(learned.as_json(), lambda: check_screens.overfit(learned), _status(learned.passed))
+
+
+def _status(passed: bool) -> ExitCode:
+    return ExitCode.DONE if passed else ExitCode.NOT_MET
 
 
 TRAIN_COMMANDS = {
@@ -96,6 +122,13 @@ TRAIN_COMMANDS = {
             ),
             option("--smoke", "a trial: two epochs of four steps on the generated shop", action="store_true"),
             option("--dry-run", "a trial: two batches of each phase. Nothing is kept", action="store_true"),
+            option(
+                "--check",
+                "a trial whose weights are discarded, with exit status 3 where it fails. overfit: trains on one batch"
+                " until the loss is near zero, or says what is wrong. rate: raises the learning rate from step to step,"
+                " and proposes one",
+                choices=["overfit", "rate"],
+            ),
             *DEVICES,
         ],
     ),

@@ -22,7 +22,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.places import Place, former_of, work_place
 from shelfmark.core.write_errors import NotWritableError, write_errors_told
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
 CHECKPOINT, FEATURES, INDEX, EXPORTED = "checkpoint", "features", "index", "exported model"
 # Of each kind: the files beside the manifest, which are enough where the manifest is damaged, and names that its
 # manifest has, already in version 0.1.0.
@@ -52,7 +52,10 @@ T = TypeVar("T")
 
 
 def holds_our_manifest(folder: Path) -> bool:
-    """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files."""
+    """Whether the folder has a manifest.json of Shelfmark, or a damaged or no manifest and exactly our other files.
+
+    A checkpoint's README.md, its model card, does not count.
+    """
     return _kind_of(folder) is not None
 
 
@@ -61,7 +64,7 @@ def _kind_of(folder: Path) -> str | None:
     try:
         told = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
-        there = set(os.listdir(folder)) - {MANIFEST} if folder.is_dir() else set()
+        there = set(os.listdir(folder)) - {MANIFEST, CARD} if folder.is_dir() else set()
         return next((kind for kind, payloads in _PAYLOADS.items() if there in payloads), None)
     if not isinstance(told, dict) or "format_version" not in told:
         return None

@@ -116,6 +116,11 @@ def ignore_from_here() -> None:
 _entered: list[StopSignals] = []
 
 
+def received() -> int:
+    """The first signal that came to this process within `StopSignals`; 0 for none."""
+    return _entered[-1].received if _entered else 0
+
+
 def raise_if_stopped() -> None:
     """Raises `Stopped` if a signal came to this process. Long passes call it where they can end.
 

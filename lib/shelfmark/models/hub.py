@@ -25,6 +25,12 @@ def hub_name(name: str) -> str:
     return (config.hf_hub_id if config else None) or ""
 
 
+def licence_at_the_hub(name: str) -> str:
+    """The licence that timm states for a model's weights, or ''."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return (config.license if config else None) or ""
+
+
 def trained_with(name: str) -> tuple[dict[str, Any], str] | None:
     """The options of `data` with which a timm model's weights were trained, and timm's whole name of these weights.
 

@@ -25,6 +25,8 @@ PACKAGES = {
 STARTER = "tf_efficientnet_lite0"
 """The backbone of the extra `starter`."""
 
+STARTER_LICENCE = "apache-2.0"
+
 FIRST_LAYER = "_conv_stem.weight"
 """A file that has this name has the packages' names."""
 

@@ -19,6 +19,7 @@ from shelfmark.core.files import read_json, unused_path, write_json
 from shelfmark.core.log import say, warn
 from shelfmark.core.terminal import percent
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.table import Table
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.ops.class_metrics import Scores
@@ -37,6 +38,7 @@ from shelfmark.runtime.calibration_methods import (
     temperature_helps,
     unmodified,
 )
+from shelfmark.runtime.model_card.written import write_card
 from shelfmark.runtime.recalibration import recalibrated_bytes, run_features, save_recalibrated, warn_of_earlier
 from shelfmark.runtime.splits import read_evaluation, read_model_splits, require_val
 from shelfmark.runtime.trained_model import TrainedModel
@@ -127,6 +129,9 @@ def _best(folder: Path, fitted: FittedMethods) -> Calibration:
         left_out=fitted.left_out,
     )
     _write(model, result, kept, fitted.methods.get("tau_norm"))
+    [scores] = [row for row in rows if row["method"] == saved]
+    images = counted(len(fitted.val), "validation image")
+    write_card(result.checkpoint, scores, f"{images}, each by a fit of {saved} to others")
     draw_recalibrated(model, result.checkpoint, fitted.val, given.val)
     return result
 

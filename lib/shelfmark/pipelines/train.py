@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,18 +19,15 @@ from shelfmark.config.write import to_yaml
 from shelfmark.core import dist
 from shelfmark.core.checkout import checkout_state
 from shelfmark.core.door import command_line
-from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json, write_text
 from shelfmark.core.heartbeat import working
-from shelfmark.core.log import say, warn
-from shelfmark.core.rng import derive_seed
+from shelfmark.core.log import say
+from shelfmark.core.out_of_memory import memory_errors_told
 from shelfmark.core.stopping import Stopped, StopSignals
 from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
-from shelfmark.data.loader import TrainLoader
-from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.compiled import require_compiler
@@ -49,41 +44,25 @@ from shelfmark.engine.hooks import (
 )
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.precision import Precision
-from shelfmark.engine.precision_trial import precision_of_training
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
 from shelfmark.engine.trainer import Trainer
-from shelfmark.models.batch_norm import sync_batch_norm
-from shelfmark.models.network import Network
-from shelfmark.models.weights import load_matching
-from shelfmark.optim import StagedRate
 from shelfmark.pipelines.evaluate import evaluate_on
-from shelfmark.pipelines.prepare import make_data
+from shelfmark.pipelines.memory_help import with_memory_help
 from shelfmark.pipelines.report import report_of_training
-from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.frozen_epochs import cached_around
-from shelfmark.recipe.input_settings import disagreement, settled
-from shelfmark.recipe.untrained import untrained_heads
+from shelfmark.pipelines.train_parts import TrainParts, begin
+from shelfmark.recipe import Recipe
 from shelfmark.reports.plots import curves
-from shelfmark.runtime.batch_parts import check_parts
 from shelfmark.runtime.best_model import scored_images, settle_best
-from shelfmark.runtime.chosen_score import require_score
-from shelfmark.runtime.class_means import begin_with_class_means
 from shelfmark.runtime.frozen_features import FrozenFeatures
-from shelfmark.runtime.restored_state import fit_schedule, restore
+from shelfmark.runtime.model_card.written import write_card
 from shelfmark.runtime.resume_plan import (
     Mode,
     RunStart,
-    decide_start,
-    find_checkpoint,
-    require_run_place,
-    resumable,
     run_folder,
-    unchanged,
 )
-from shelfmark.runtime.run_classes import resumed_classes, weights_by_class
-from shelfmark.runtime.splits import Splits, read_splits
-from shelfmark.runtime.train_stages import StagedLoader, TrainStages, epoch_of_optimizer, require_same_stages
+from shelfmark.runtime.splits import Splits
+from shelfmark.runtime.train_stages import StagedLoader
 from shelfmark.runtime.trained_model import open_model
 from shelfmark.runtime.val_parts import choosing
 from shelfmark.runtime.validation import Validation
@@ -103,6 +82,12 @@ def train(
     resume: a checkpoint to continue or to finetune, or `AUTO`. aside: write to a new folder, whatever the checkpoint.
     Raises Stopped after a signal, once the training is saved.
     """
+    return with_memory_help(lambda: _train(loaded, resume, mode, small_evaluation, aside), loaded, resume)
+
+
+def _train(
+    loaded: Loaded[Recipe], resume: Path | None, mode: Mode | None, small_evaluation: bool, aside: bool
+) -> tuple[Path, dict[str, Any]]:
     device = dist.local_device(loaded.config.train.device)
     options = loaded.config.train
     with (
@@ -113,28 +98,16 @@ def train(
         with working("start"):
             if options.compile:
                 require_compiler(device)
-            found = find_checkpoint(loaded.config, resume, aside)
-            loaded = settled(loaded, found.checkpoint)
-            make_data(loaded.config)
-            splits = read_splits(loaded.config, small_evaluation)
-            start = decide_start(loaded.config, splits.train, found, mode, aside)
-            require_run_place(start, loaded.config.output.log_root)
-            say(start.reason)
-            splits = resumed_classes(splits, start, loaded.config)
-            loaded, changes = resumable(loaded, start)
-            require_score(loaded.config, splits)
-            for change in changes:
-                say(f"resume: {change}")
-            _warn_of_input(loaded.config, start)
-            for told in untrained_heads(loaded.config):
-                warn(told)
-            with unchanged(start):
-                parts = _build(loaded.config, splits, start, device)
+            begun = begin(loaded, resume, mode, device, small_evaluation=small_evaluation, aside=aside)
+            loaded, splits, start, parts = begun.loaded, begun.splits, begun.start, begun.parts
             if not small_evaluation:
                 _check_images(loaded.config, splits)
         _stop_if_asked(signals)
         room = (checkpoint_bytes(parts.state), _num_checkpoints(loaded.config))
-        with run_folder(start, loaded.config.output.log_root, *room) as folder:
+        with (
+            run_folder(start, loaded.config.output.log_root, *room) as folder,
+            memory_errors_told(lambda: _kept(folder)),
+        ):
             signals.kept = lambda: _kept(folder)
             settle_best(start, parts.state.progress, folder, loaded.config, splits)
             _write_circumstances(folder, loaded)
@@ -152,13 +125,6 @@ def train(
 def _num_checkpoints(recipe: Recipe) -> int:
     """The checkpoints of a whole run: the best and the last, and the one before the last."""
     return 2 if recipe.train.num_epochs == 1 else 1 + recipe.train.keep_last
-
-
-def _warn_of_input(recipe: Recipe, start: RunStart) -> None:
-    """Tells of an input that the first weights were not trained with; of a resumed run's, its changes tell."""
-    told = "" if start.resumed else disagreement(recipe, start.checkpoint)
-    if told:
-        warn(told)
 
 
 def _check_images(recipe: Recipe, splits: Splits) -> None:
@@ -180,75 +146,8 @@ def _say_where(recipe: Recipe, state: TrainState, folder: Path) -> None:
     say(f"{name}; writing to {folder}")
 
 
-@dataclass(frozen=True)
-class _Parts:
-    state: TrainState
-    stages: TrainStages
-    loader: TrainLoader
-    learning_rate: StagedRate
-    saved_hooks: Mapping[str, Any]
-
-
-def _build(recipe: Recipe, splits: Splits, start: RunStart, device: torch.device) -> _Parts:
-    torch.manual_seed(derive_seed(recipe.seed, "layers", dist.rank()))
-    network = _network(recipe, splits.train, start, device)
-    loader = assemble.train_loader(recipe, splits.train, device)
-    steps_per_epoch = loader.num_batches(0)
-    terms = assemble.loss_terms(recipe, splits.train, device, steps_per_epoch)
-    precision = _precision(recipe, network, start, device)
-    saved = start.resumed.read_state() if start.resumed else {}
-    epoch = epoch_of_optimizer(saved)
-    stage = assemble.stage_of(recipe, epoch)
-    if start.resumed:
-        require_same_stages(recipe, start.resumed.manifest, saved["progress"])
-    if stage:
-        assemble.apply_stage(recipe, network, stage, anew=False)
-    if recipe.model.classifier.init == "class_means" and start.checkpoint is None:
-        begin_with_class_means(network, recipe, splits.for_means, precision)
-    state = TrainState(
-        network=network,
-        terms=terms,
-        optimizer=assemble.optimizer(recipe, network),
-        precision=precision,
-        grad_cache=recipe.train.grad_cache,
-        from_features=cached_around(recipe, epoch) is not None,
-        compiles=recipe.train.compile,
-        ema=recipe.train.ema,
-    )
-    check_parts(recipe, network)
-    if start.resumed:
-        restore(state, saved, start.resumed, recipe, splits)
-    fit_schedule(state, steps_per_epoch, start.resumed)
-    stages = TrainStages(recipe, splits.train, state, stage)
-    learning_rate = assemble.learning_rate(recipe, steps_per_epoch)
-    return _Parts(state, stages, loader, learning_rate, saved.get("hooks", {}))
-
-
-def _precision(recipe: Recipe, network: Network, start: RunStart, device: torch.device) -> Precision:
-    if start.resumed:
-        return Precision.resolve(recipe.train.precision, device, start.resumed.manifest.get("precision", ""))
-    return precision_of_training(recipe.train.precision, network.backbone, recipe.data.input_size_px, device)
-
-
-def _network(recipe: Recipe, train: Table, start: RunStart, device: torch.device) -> Network:
-    network = assemble.network(recipe, train.num_classes, load_weights=start.checkpoint is None)
-    if start.checkpoint is not None:
-        fresh = load_matching(network, weights_by_class(network, train, start.checkpoint))
-        if fresh and start.kind == "resume":
-            raise UserError(
-                f"{start.checkpoint.folder} does not fit this model: {', '.join(fresh)}; use --mode finetune."
-            )
-        if fresh:
-            say(f"starting anew, because the number of classes changed: {', '.join(fresh)}")
-        if start.kind == "finetune":
-            network.fold_class_factors()
-    if recipe.model.sync_bn:
-        sync_batch_norm(network, device)
-    return network.to(device)
-
-
 def _trainer(
-    recipe: Recipe, splits: Splits, start: RunStart, parts: _Parts, folder: Path, signals: StopSignals
+    recipe: Recipe, splits: Splits, start: RunStart, parts: TrainParts, folder: Path, signals: StopSignals
 ) -> Trainer:
     state, num_epochs = parts.state, recipe.train.num_epochs
     log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
@@ -340,6 +239,7 @@ def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     def draw() -> None:
         with working("report"):
             scored = model.recipe.eval
+            write_card(folder / BEST, summary, per_class=folder / "per_class.csv")
             curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", scored.metric, scored.ties)
 
     from_main(draw)

@@ -43,7 +43,7 @@ AUTO = Path("auto")
 """In place of a checkpoint: the newest one of the run that the recipe names."""
 _BEGINNING, _METRICS = ("config.yaml", "environment.json", "tensorboard"), "metrics.jsonl"
 """What a run writes before its first step; the metrics are empty then."""
-SMALL_RUNS = ("--smoke", "--dry-run")
+SMALL_RUNS = ("--smoke", "--dry-run", "--check")
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,17 @@ def dry_run_overrides(log_root: str) -> list[Override]:
     ]
 
 
+def first_stage_overrides(origin: str = "--check") -> list[Override]:
+    """The options that leave of any recipe its first stage, on images, at its whole rate."""
+    values = {
+        "train.stages": [],
+        "train.cache_features.views": 0,
+        "optim.schedule.warmup_epochs": 0,
+        "optim.schedule.warmup_steps": 0,
+    }
+    return [Override(key, value, origin) for key, value in values.items()]
+
+
 def _second_epoch(recipe: Recipe) -> list[dict[str, Any]]:
     """The recipe's last stage, moved to the second epoch, so that a small run enters a stage too."""
     if not recipe.train.stages:

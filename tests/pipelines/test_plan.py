@@ -1,0 +1,107 @@
+"""`shelfmark plan`, and what is said to a training that is out of memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from untrained_models import make_place, options
+
+from shelfmark.cli import main
+from shelfmark.core.contracts import Batch
+from shelfmark.engine.step import TrainStep
+
+CPU_WORDS = (
+    "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    " 800000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_place(tmp_path)
+    return tmp_path
+
+
+def planned(place: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    capsys.readouterr()
+    words = ["plan", *options(place), "optim.schedule.warmup_epochs=0", "train.batch_size=12", *more, "--json"]
+    assert main(words) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_adds_up_counts_every_stage_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(place.rglob("*"))
+    stages = ["train.num_epochs=3", "model.freeze=[backbone]", "train.stages=[{from_epoch: 1, freeze: []}]"]
+    found = planned(place, capsys, *stages, "optim.name=adamw", "--memory", "16GB")
+    memory = found["memory"]
+    parts = ("weights", "gradients", "optimizer", "average", "memories", "pictures", "activations", "program")
+    assert memory["total"] == sum(memory[name] for name in parts)
+    assert memory["limit"] == 16 * 10**9
+    # The second stage needs the most: there the whole network learns, with two numbers of AdamW each.
+    assert memory["optimizer"] == 2 * memory["gradients"] > memory["weights"]
+    assert found["fits"] is True
+    # 13 images give one step an epoch: one in the first stage, two in the second.
+    assert found["time"]["steps"] == 3
+    assert len(found["time"]["step_s"]) == 2
+    assert found["time"]["total_s"] == found["time"]["training_s"] + found["time"]["evaluation_s"]
+    assert set(place.rglob("*")) == before
+
+
+def test_parts_lower_the_memory_of_a_step(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = planned(place, capsys, "data.input_size_px=64")
+    parts = planned(place, capsys, "data.input_size_px=64", "train.accumulate_steps=3")
+    assert (whole["images_at_once"], parts["images_at_once"]) == (12, 4)
+    assert parts["memory"]["activations"] < 0.7 * whole["memory"]["activations"]
+    assert parts["largest_batch"] == 3 * parts["largest_at_once"]
+
+
+@pytest.mark.parametrize(
+    ("error", "head", "first"),
+    [
+        (RuntimeError(CPU_WORDS), [], "train.accumulate_steps="),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), ["smooth_ap"], "train.grad_cache="),
+    ],
+)
+def test_a_training_out_of_memory_is_told_three_options_with_numbers(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    head: list[str],
+    first: str,
+) -> None:
+    taken = TrainStep.__call__
+
+    def limited(self: TrainStep, batch: Batch, *more: Any, **named: Any) -> Any:
+        if len(batch) > 8:
+            raise error
+        return taken(self, batch, *more, **named)
+
+    monkeypatch.setattr(TrainStep, "__call__", limited)
+    losses = ["model.heads.rank.dim=4", f"losses=[{{name: {head[0]}, head: rank}}]"] if head else []
+    more = ["name=mine", "data.input_size_px=96", "train.batch_size=12", "train.num_epochs=1"]
+    assert main(["train", *options(place), *more, *losses, "optim.schedule.warmup_epochs=0"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is not enough memory: ")
+    assert "Traceback" not in said
+    assert "no checkpoint was saved in log/mine" in said
+    helps = [line for line in said.splitlines() if line.startswith("  ")]
+    assert len(helps) == 3
+    assert helps[0].startswith(f"  {first}")
+    assert all(re.search(r"about [\d.,]+ [GM]B", line) for line in helps)
+    assert not (place / "log" / "mine").exists()
+
+
+def test_another_error_of_torch_is_not_taken_for_one_of_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(TrainStep, "__call__", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main(["train", *options(place), "train.batch_size=12", "train.num_epochs=1", "optim.schedule.warmup_epochs=0"])
