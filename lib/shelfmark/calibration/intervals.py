@@ -12,8 +12,7 @@ from torch import Tensor
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.types import Counts
 from shelfmark.ops.bootstrap import Interval, percentile_interval
-from shelfmark.ops.class_metrics import GROUPS, group_accuracies
-from shelfmark.ops.rank_metrics import mean_or_none
+from shelfmark.ops.class_metrics import GROUPS, group_members
 
 
 def bootstrap_intervals(
@@ -42,7 +41,8 @@ def bootstrap_intervals(
         raise ValueError(f"resamples={resamples} must be 1 or above")
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1, such as 0.95")
-    counts = None if counts is None else torch.as_tensor(counts)
+    members = {} if counts is None else group_members(counts, num_classes, many, few)
+    groups = {name: members[name].cpu().numpy() for name in GROUPS if name in members}
     names = ("top1", "mean_class_accuracy", *GROUPS)
     if not len(labels):
         return dict.fromkeys(names)
@@ -52,9 +52,15 @@ def bootstrap_intervals(
     scores = np.full((resamples, len(names)), np.nan)
     for row in scores:
         drawn = cells[generator.integers(len(cells), size=len(cells))]
-        wrong, right = torch.from_numpy(np.bincount(drawn, minlength=2 * num_classes)).view(num_classes, 2).T
-        accuracy = right / (wrong + right).double()
-        groups = group_accuracies(accuracy, counts, many, few)
-        found = (int(right.sum()) / len(cells), mean_or_none(accuracy), *groups.values())
-        row[:] = [np.nan if score is None else score for score in found]
+        wrong, right = np.bincount(drawn, minlength=2 * num_classes).reshape(num_classes, 2).T
+        images = wrong + right
+        seen = images > 0
+        accuracy = right[seen] / images[seen]
+        row[:2] = right.sum() / len(cells), _mean(accuracy)
+        row[2 : 2 + len(groups)] = [_mean(accuracy[inside[seen]]) for inside in groups.values()]
     return {name: percentile_interval(column, level) for name, column in zip(names, scores.T)}
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN where there is no value. By torch, whose sums have other last digits than numpy's."""
+    return float(torch.from_numpy(values).mean()) if len(values) else np.nan

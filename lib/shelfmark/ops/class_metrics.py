@@ -124,14 +124,19 @@ def group_accuracies(accuracy: Tensor, train_counts: Counts | None, many: int = 
     """
     if train_counts is None:
         return dict.fromkeys(GROUPS)
-    if len(train_counts) != len(accuracy):
-        raise ValueError(f"{len(train_counts)} training counts for {len(accuracy)} classes")
+    members = group_members(train_counts, len(accuracy), many, few)
+    return {name: mean_or_none(accuracy[inside.to(accuracy.device)]) for name, inside in members.items()}
+
+
+def group_members(train_counts: Counts, num_classes: int, many: int = 100, few: int = 20) -> dict[str, Tensor]:
+    """(C,) bool for each group: whether a class of `train_counts` (C,) training images belongs to it."""
+    if len(train_counts) != num_classes:
+        raise ValueError(f"{len(train_counts)} training counts for {num_classes} classes")
     if few > many + 1:
         raise UserError(f"eval.few={few} must not exceed eval.many={many}: a class would be many-shot and few-shot.")
-    counts = torch.as_tensor(train_counts).to(accuracy.device)
+    counts = torch.as_tensor(train_counts)
     is_many, is_few = counts > many, counts < few
-    members = (is_many, ~is_many & ~is_few, is_few)
-    return {name: mean_or_none(accuracy[inside]) for name, inside in zip(GROUPS, members)}
+    return dict(zip(GROUPS, (is_many, ~is_many & ~is_few, is_few)))
 
 
 def _check_labels(labels: Tensor, num_classes: int) -> None:
