@@ -55,6 +55,7 @@ OUTPUTS = {
     "thresholds check": "",
     "migrate": "",
     "config": "",
+    "plan": "",
     "completion": "",
 }
 WITH_OUT = sorted(name for name, option in OUTPUTS.items() if option == "--out")
