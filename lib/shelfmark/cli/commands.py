@@ -19,6 +19,7 @@ from shelfmark.cli.predict_commands import PREDICT_COMMANDS
 from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.report_commands import REPORT_COMMANDS
 from shelfmark.cli.serve_commands import SERVE_COMMANDS
+from shelfmark.cli.share_commands import SHARE_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
 COMMANDS = {
@@ -30,6 +31,7 @@ COMMANDS = {
     **REPORT_COMMANDS,
     **GROW_COMMANDS,
     **EXPORT_COMMANDS,
+    **SHARE_COMMANDS,
     **INDEX_COMMANDS,
     **INDEX_LIFE_COMMANDS,
     **PROMISE_COMMANDS,

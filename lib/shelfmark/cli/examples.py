@@ -49,6 +49,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"shelfmark export {_BEST} --out export_int8 --precision int8 --index index",
     ),
     "export verify": ("shelfmark export verify export", "shelfmark export verify export --images photographs"),
+    "push": (
+        "shelfmark push log/shop/best_model me/shop",
+        "shelfmark push log/shop/best_model file:///models/shop",
+    ),
+    "pull": ("shelfmark pull me/shop --out models/shop", "shelfmark pull file:///models/shop"),
     "index build": (
         f"shelfmark index build {_BEST} --out index",
         f"shelfmark index build {_BEST} --images products --label-from folder --out index",

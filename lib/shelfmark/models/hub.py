@@ -59,7 +59,7 @@ def hub_weights(name: str) -> dict[str, Tensor]:
     # timm would ask the hub even for a file in the cache, and offline it asks for most of a minute.
     cached = _cached_file(hub)
     if cached is None:
-        _refuse_unreachable(constants.ENDPOINT)
+        require_reachable(constants.ENDPOINT)
     overlay = {"file": str(cached), "custom_load": False} if cached else None
     try:
         with seeded(derive_seed(0, "model.hub")):
@@ -75,15 +75,8 @@ def is_downloaded(name: str) -> bool:
     return bool(hub) and _cached_file(hub) is not None
 
 
-def _cached_file(hub: str) -> Path | None:
-    for file in _FILES:
-        path = huggingface_hub.try_to_load_from_cache(hub, file)
-        if isinstance(path, str):
-            return Path(path)
-    return None
-
-
-def _refuse_unreachable(url: str, timeout_s: float = 5.0) -> None:
+def require_reachable(url: str, timeout_s: float = 5.0) -> None:
+    """Raises a UserError at once where the hub at `url` does not answer: its client would try again for long."""
     if constants.HF_HUB_OFFLINE:
         raise UserError("HF_HUB_OFFLINE is set and its cache holds no such file.")
     try:
@@ -92,3 +85,11 @@ def _refuse_unreachable(url: str, timeout_s: float = 5.0) -> None:
         return  # Any answer, even a refusal of HEAD, shows that the server can be reached.
     except OSError as error:
         raise UserError(f"{url} cannot be reached ({getattr(error, 'reason', error)}).") from error
+
+
+def _cached_file(hub: str) -> Path | None:
+    for file in _FILES:
+        path = huggingface_hub.try_to_load_from_cache(hub, file)
+        if isinstance(path, str):
+            return Path(path)
+    return None

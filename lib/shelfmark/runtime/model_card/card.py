@@ -125,6 +125,16 @@ def _about(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def snippet_for(card: str, folder: Path, comment: str) -> str:
+    """The card with another folder in its snippet. comment: behind that line."""
+    line = _load_line(folder, comment)
+    return re.sub(r"^model = shelfmark\.load\(.*$", lambda _: line, card, count=1, flags=re.MULTILINE)
+
+
+def _load_line(folder: Path, comment: str) -> str:
+    return f"model = shelfmark.load({json.dumps(str(folder), ensure_ascii=False)})  # {comment}"
+
+
 def _snippet(folder: Path) -> list[str]:
     return [
         "## To use it",
@@ -132,7 +142,7 @@ def _snippet(folder: Path) -> list[str]:
         "```python",
         "import shelfmark",
         "",
-        f"model = shelfmark.load({json.dumps(str(folder), ensure_ascii=False)})  # the folder of this file",
+        _load_line(folder, "the folder of this file"),
         'probabilities = model.predict(["photo.jpg"])  # (1, classes)',
         "print(model.class_names[probabilities[0].argmax()], probabilities[0].max())",
         'vectors = model.embed(["photo.jpg"])  # (1, dimensions), for a search',
