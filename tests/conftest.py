@@ -14,20 +14,28 @@ from filelock import FileLock
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 CHECKOUT = Path(__file__).parents[1]
-# Ten seconds and more, so that none of them is the last and leaves the other runner without work.
+# Six seconds and more, so that none of them is the last and leaves the other runner without work.
 LONGEST_FIRST = (
     "test_demo.py",
     "test_smoke.py",
+    "test_page.py",
+    "test_watch.py",
+    "test_resume_options.py",
     "test_resume.py",
-    "test_soft_rank.py",
-    "test_over_ranks.py",
+    "test_several_processes.py",
+    "test_discover_loop.py",
     "test_calibrate.py",
     "test_recalibrate_twice.py",
-    "test_grad_cache.py",
-    "test_discover_loop.py",
+    "test_milvus.py",
+    "test_page_for_everyone.py",
+    "test_export.py",
     "test_stored_features.py",
-    "test_memory_and_parts.py",
-    "test_dist.py",
+    "test_folders.py",
+    "test_hostile_requests.py",
+    "test_class_names.py",
+    "test_head_first.py",
+    "test_discover_recipes.py",
+    "test_stages.py",
 )
 sys.path.insert(0, str(CHECKOUT / "tests"))
 

@@ -36,6 +36,22 @@ def unrendered() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> Iterator[None]:
+    """The figures of training, evaluation and tau are not even composed: a sixth of a small run.
+
+    The demo composes and renders them all, and tests/runtime/test_evaluation_plots.py those of other classifiers.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        leave_out_figures(patched)
+        yield
+
+
+def leave_out_figures(patched: pytest.MonkeyPatch) -> None:
+    for name in ("evaluate.draw_evaluation", "train.curves", "tau_norm.tau_curve"):
+        patched.setattr(f"shelfmark.pipelines.{name}", lambda *_, **__: None)
+
+
 @pytest.fixture
 def small(workplace: Path) -> Path:
     """The workplace, with the pictures of ten classes to evaluate on."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from run_fixtures import leave_out_figures
 
 from shelfmark.calibration import CRT, LWS
 
@@ -29,8 +30,7 @@ def write_twelve_classes(folder: Path, shop_root: Path) -> None:
 def without_pictures() -> Iterator[None]:
     """Drawing takes longer than all the rest."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("shelfmark.pipelines.evaluate.draw_evaluation", lambda *_, **__: None)
-        patched.setattr("shelfmark.pipelines.tau_norm.tau_curve", lambda *_, **__: None)
+        leave_out_figures(patched)
         yield
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_fixtures import base, base_run, kept, small, unrendered
+from run_fixtures import base, base_run, kept, small, undrawn, unrendered
 from small_recipe import SHORT_DEMO
 from three_colours import colours
 
 from shelfmark.cli import main
 
-__all__ = ["base", "base_run", "colours", "kept", "small", "unrendered"]
+__all__ = ["base", "base_run", "colours", "kept", "small", "undrawn", "unrendered"]
 
 
 @dataclass(frozen=True)

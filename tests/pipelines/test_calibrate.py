@@ -37,6 +37,7 @@ ROWS = {
 }
 SHORT = [
     *SMALL,
+    "train.batch_size=32",
     "data.train_json=train_small.json",
     "data.retrieval_json=null",
     "train.num_epochs=1",
@@ -62,6 +63,11 @@ class Shop:
     def features(self, split: str, run: str = "linear") -> tuple[torch.Tensor, torch.Tensor]:
         embeddings = read_embeddings(self.folder / "log" / run / "embeddings" / split)
         return torch.from_numpy(np.array(embeddings.features)).double(), torch.from_numpy(embeddings.labels)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> None:
+    """Here a test says itself whether it wants figures."""
 
 
 @pytest.fixture(scope="module")

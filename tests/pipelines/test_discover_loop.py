@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked_runs import on_two_ranks
 from small_discovery import write_small_discovery
 
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.core.files import sha256_file
 from shelfmark.engine import checkpointer
-from shelfmark.pipelines import train
+from shelfmark.parallel import launch
 from shelfmark.pipelines.discover import cluster as cluster_stage
 from shelfmark.pipelines.discover import embed as embed_stage
 from shelfmark.pipelines.discover import files, loop, report
@@ -94,7 +93,6 @@ def in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def go_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Into the working folder. Pictures, which take longer than all the rest, are drawn in other tests."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
     monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
 
 
@@ -189,12 +187,11 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
 
 
 @pytest.mark.dist
-def test_two_processes_train_and_embed_and_one_does_the_rest(checkout: Path) -> None:
-    words = [*COMMAND, "name=two", "discovery.rounds=1"]
-    command = [sys.executable, "-m", "shelfmark", *words, "--num-gpus", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("round 0, selection") == 1
+def test_two_processes_train_and_embed_and_one_does_the_rest(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*COMMAND[1:], "name=two", "discovery.rounds=1"]
+    assert on_two_ranks("discover", words, place).count("round 0, selection") == 1
+    monkeypatch.setattr(launch, "relaunch", lambda num_processes: {2: 7}[num_processes])
+    assert main(["discover", *words, "--num-gpus", "2"]) == 7
     run = RunFiles(Path("log/two"))
     assert run.finished_rounds == [0]
     by_two = {name: run.read_embeddings(0, name) for name in files.EMBEDDED_SETS}

@@ -10,7 +10,6 @@ import pytest
 from small_discovery import write_small_discovery
 
 from shelfmark.cli import main
-from shelfmark.pipelines import train
 from shelfmark.pipelines.discover import report
 from shelfmark.pipelines.discover.files import RunFiles
 
@@ -24,7 +23,6 @@ SMALL = [
 def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With few pictures of the shop, and no plots: these take longer than all the rest, and other tests draw them."""
     write_small_discovery(Path("dataset/shop"), Path("small.json"))
-    monkeypatch.setattr(train, "curves", lambda *given, **named: None)
     monkeypatch.setattr(report, "_draw", lambda *given, **named: None)
     return workplace
 

@@ -59,8 +59,6 @@ def shop(shop_root: Path, tmp_path_factory: pytest.TempPathFactory, checkout: Pa
 @pytest.fixture(autouse=True)
 def _there(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop)
-    # Drawing takes longer than all the rest.
-    monkeypatch.setattr("shelfmark.pipelines.evaluate.draw_evaluation", lambda *_, **__: None)
 
 
 def _weights(folder: str) -> dict[str, torch.Tensor]:

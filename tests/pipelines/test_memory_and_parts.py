@@ -15,6 +15,7 @@ from shelfmark.engine.metrics_log import read_metrics
 
 WITH_MEMORY = [
     *SMALL,
+    "train.batch_size=32",
     *UNSCORED,
     "model.heads={rank: {dim: 16}, contrast: {dim: 16, hidden_dim: 24}}",
     "losses=[{name: gpaco, vectors_head: contrast, memory_rows: 80},"
@@ -69,7 +70,7 @@ def test_a_memory_counts_from_its_step_on_and_a_resume_goes_on_with_it_and_the_v
 def test_training_in_parts_is_training_where_batch_norm_is_frozen_and_else_warns(
     small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    short = [*SMALL, *UNSCORED, "train.num_epochs=1", "train.steps_per_epoch=3", "train.precision=fp32"]
+    short = [*SMALL, *UNSCORED, "train.batch_size=32", "train.num_epochs=1", "train.steps_per_epoch=3"]
     # At temperature 0.01 the loss magnifies the last digit of a similarity a hundred times.
     frozen = [*short, "model.freeze_bn=true", "losses.1.temperature=0.1"]
     assert main(["train", *frozen, "name=whole"]) == 0

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
-import sys
 import time
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked_runs import on_two_ranks, started
 from small_recipe import SMALL, UNSCORED
 
 from shelfmark.cli import main
@@ -24,7 +21,8 @@ from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.runtime.trained_model import open_model
 
 UNTIMED = ("images_per_s", "data_wait_share", "peak_memory_bytes")
-AVERAGED = [*SMALL, "train.ema.decay=0.9"]
+# Batches that take their time: the signals have to come before the run ends.
+AVERAGED = [*SMALL, "train.ema.decay=0.9", "train.batch_size=32"]
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -32,29 +30,11 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name not in UNTIMED} for record in records]
 
 
-def _started(*arguments: object) -> ForkServerProcess:
-    """`_run` of these arguments in a fork of a process that has torch and has done nothing else."""
-    multiprocessing.set_forkserver_preload(["shelfmark.pipelines.train", "shelfmark.losses", "shelfmark.models"])
-    process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
-    process.start()
-    return process
-
-
-def _run(words: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:
-    """A whole program in a process of a group of its own, as a shell starts it."""
-    os.environ.update(environment)
-    os.setsid()
-    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY), 2)
-    os.chdir(folder)
-    sys.argv = ["main.py", *words]
-    sys.exit(main(["train", *words]))
-
-
 def _ended_at(workplace: Path, at_step: int, number: int) -> tuple[int | None, str]:
     """Starts or continues a run and sends it a signal once `at_step` is logged: its exit status, and what it said."""
     said = workplace / "said.txt"
     words = [*AVERAGED, "name=ended", "data.num_workers=1", "--RESUME_MODEL", "auto"]
-    process = _started(words, workplace, said, {})
+    process = started("train", words, workplace, said, {})
     assert process.pid
     file = workplace / "log" / "ended" / "metrics.jsonl"
     deadline = time.monotonic() + 120
@@ -148,17 +128,7 @@ def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(small: Pa
     same = [*SMALL, "model.freeze_bn=true", "train.precision=fp32", "losses.1.temperature=0.1"]
     same += ["train.num_epochs=1", "train.steps_per_epoch=3"]
     assert main(["train", *same, "name=one"]) == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
-        _started([*same, "name=two"], small, small / f"said_{rank}.txt", {**place, "RANK": rank, "LOCAL_RANK": rank})
-        for rank in "01"
-    ]
-    for rank, process in zip("01", ranks):
-        process.join(300)
-        assert process.exitcode == 0, (small / f"said_{rank}.txt").read_text()
+    on_two_ranks("train", [*same, "name=two"], small)
     one, two = (_records(small / "log" / name) for name in ("one", "two"))
     assert [record["step"] for record in one] == [record["step"] for record in two]
     for ours, theirs in zip(one, two):

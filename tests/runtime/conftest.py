@@ -1,5 +1,5 @@
 """The fixtures of small runs."""
 
-from run_fixtures import kept, small, unrendered
+from run_fixtures import kept, small, undrawn, unrendered
 
-__all__ = ["kept", "small", "unrendered"]
+__all__ = ["kept", "small", "undrawn", "unrendered"]
