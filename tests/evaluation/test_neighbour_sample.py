@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from shelfmark.core.embeddings import release_pages
 from shelfmark.evaluation import neighbour_sample as module
 from shelfmark.evaluation.neighbour_sample import neighbour_sample
 from shelfmark.retrieval.nearest import search
@@ -45,3 +48,12 @@ def test_blocks_of_the_gallery_find_what_an_exact_search_finds(metric: str, monk
 
 def test_a_query_without_another_image_of_its_product_is_left_out() -> None:
     assert neighbour_sample(QueryGallery.of(_vectors(ANGLES[:3]), LABELS[:3])).queries.tolist() == [0, 1]
+
+
+def test_a_memory_map_reads_the_same_after_its_pages_were_given_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", np.arange(5000.0))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="c")
+    before = mapped.sum()
+    release_pages(mapped)
+    release_pages(np.arange(3.0))  # not mapped: stays as it is
+    assert mapped.sum() == before == 12_497_500

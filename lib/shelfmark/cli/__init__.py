@@ -29,7 +29,7 @@ _HELP = ("-h", "--help")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, one of `ExitCode`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] != ["serve"]:  # which decides by what it serves
+    if words[:1] not in (["serve"], ["report"]):  # one decides by what it serves, the other is made beside other work
         keep_freed_memory()
     try:
         return _with_system_errors_told(words)

@@ -12,6 +12,7 @@ Every byte is checked when a folder is opened. Format 1, of version 0.1.0, has n
 from __future__ import annotations
 
 import io
+import mmap as mapping
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,13 @@ def read_embeddings(folder: Path, mmap: bool = True) -> Embeddings:
     mmap: leave the features on disk and read only the pages that are used. Writing to the array changes no file.
     """
     return read_folder(folder, lambda found: _read(found, mmap))
+
+
+def release_pages(features: np.ndarray) -> None:
+    """Gives back the memory that read pages of a memory map take; they are read again where they are used again."""
+    mapped = getattr(features, "_mmap", None)
+    if mapped is not None and hasattr(mapping, "MADV_DONTNEED"):
+        mapped.madvise(mapping.MADV_DONTNEED)
 
 
 class EmbeddingsWriter:

@@ -49,10 +49,12 @@ def predict_from_features(
     logits: Callable[[Tensor], Tensor],
     num_classes: int,
     device: torch.device | str = "cpu",
+    block_logits: int = _BLOCK_LOGITS,
 ) -> Predictions:
     """The predictions of a classifier on stored features (N, D), without N x C logits in memory.
 
     logits: features (n, D) float32 on `device` to logits (n, C). labels: (N,), -1 leaves an image out of the counts.
+    block_logits: how many are in memory at a time; their probabilities take four times as much.
     """
     labels = torch.as_tensor(labels)
     if len(labels) != len(features):
@@ -61,7 +63,7 @@ def predict_from_features(
     confidence = torch.empty(len(labels), dtype=torch.float64)
     places = torch.full((len(labels),), -1, dtype=torch.int64)
     class_counts = ClassCounts(num_classes)
-    block_rows = max(1, _BLOCK_LOGITS // num_classes)
+    block_rows = max(1, block_logits // num_classes)
     for start in range(0, len(features), block_rows):
         rows = slice(start, start + block_rows)
         found = logits(torch.as_tensor(features[rows]).to(device, torch.float32))

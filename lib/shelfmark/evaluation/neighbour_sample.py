@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from shelfmark.core.rng import numpy_generator
 from shelfmark.retrieval.query_gallery import QueryGallery
 from shelfmark.retrieval.vectors import comparable
 
-_BLOCK_ROWS = 8192
+_BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,24 +44,32 @@ class NeighbourSample:
 
 
 def neighbour_sample(
-    sides: QueryGallery, most: int = 2000, k: int = 20, metric: str = "cosine", seed: int = 0
+    sides: QueryGallery,
+    most: int = 2000,
+    k: int = 20,
+    metric: str = "cosine",
+    seed: int = 0,
+    after_block: Callable[[], None] = lambda: None,
 ) -> NeighbourSample:
     """The neighbours of at most `most` queries, drawn by the seed. A block of the gallery is compared at a time.
 
     A query does not find itself (an equal id), nor is it one without a label. Those without a positive are left out.
+    after_block: called when a block was compared, to give back memory.
     """
     eligible = np.flatnonzero(sides.query_labels >= 0)
     drawn = eligible
     if len(eligible) > most:
         drawn = np.sort(numpy_generator(seed, "neighbour_sample").choice(eligible, most, replace=False))
     labels, ids = sides.query_labels[drawn], sides.query_ids[drawn]
+    queries = sides.query[drawn]
     best = _Best.none(len(drawn), min(k, len(sides.gallery)))
     for start in range(0, len(sides.gallery), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        query, gallery = comparable(sides.query[drawn], sides.gallery[rows], metric)
+        query, gallery = comparable(queries, sides.gallery[rows], metric)
         is_positive = torch.from_numpy(labels[:, None] == sides.gallery_labels[None, rows])
         is_own = torch.from_numpy(ids[:, None] == sides.gallery_ids[None, rows])
         best.add(_similarity(query, gallery, metric).masked_fill(is_own, -torch.inf), is_positive, start)
+        after_block()
     has_positive = torch.isfinite(best.positive).numpy()
     nearest = torch.where(torch.isfinite(best.values), best.rows, -1).numpy()[has_positive]
     hits = (sides.gallery_labels[nearest] == labels[has_positive, None]) & (nearest >= 0)

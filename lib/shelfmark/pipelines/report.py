@@ -105,6 +105,8 @@ def _written(material: Material, out: Path) -> Report:
 def run_page(material: Material, overlay: Overlay | None = None) -> tuple[Page, Steps]:
     """The page of a run, and what it advises. overlay: see `mistakes_of`."""
     model = material.model
+    # Read first: what reading annotations takes for a moment, the passes over features use again.
+    _ = material.train
     steps = Steps(advice(facts_of(material)))
     images = f"{int(model.counts.sum()):,} training images, {model.num_classes:,} classes"
     sections = (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import release_pages
 from shelfmark.core.wording import counted
 from shelfmark.data.sources import Picture
 from shelfmark.data.table import Table
@@ -37,7 +38,7 @@ def retrieval_of(material: Material, index_command: str) -> Retrieval | None:
     recipe = material.model.recipe
     sides = query_gallery(recipe, features, None if is_val else table)
     metric = recipe.eval.retrieval_metric
-    found = neighbour_sample(sides, MOST_QUERIES, _CMC, metric, recipe.seed)
+    found = neighbour_sample(sides, MOST_QUERIES, _CMC, metric, recipe.seed, lambda: release_pages(features.features))
     if not len(found.queries):
         return None
     labels = sides.query_labels[found.queries]
