@@ -19,6 +19,7 @@ from shelfmark.config.overrides import Override
 # What a command writes to: the option that names it. "" for one that only prints.
 OUTPUTS = {
     "train": "output.log_root",
+    "plan": "",
     "demo": "output.log_root",
     "discover": "output.log_root",
     "tau-norm": "output.tau_root",
@@ -31,6 +32,8 @@ OUTPUTS = {
     "embed": "--out",
     "clean": "--out",
     "export": "--out",
+    "push": "",
+    "pull": "--out",
     "index build": "--out",
     "index export": "--out",
     "discover assign": "--out",
