@@ -78,6 +78,8 @@ OWNED = {
     "igraph": "discovery/clusterers/leiden.py",
     "leidenalg": "discovery/clusterers/leiden.py",
     "triton": "ops/soft_rank/kernels.py",
+    "wandb": "engine/trackers/wandb_offline.py",
+    "mlflow": "engine/trackers/mlflow_files.py",
     "onnx": "export/",
     "onnxscript": "export/",
     "onnxruntime": "export/",
@@ -103,6 +105,7 @@ BROUGHT_BY = {
     "starlette": "fastapi",
     "h11": "uvicorn",
     "markupsafe": "jinja2",
+    "mlflow": "mlflow-skinny",
 }
 
 # Every command has its own imports within its function, so that `--help` does not wait seconds for timm.

@@ -19,6 +19,7 @@ from shelfmark.config.overrides import Override
 # What a command writes to: the option that names it. "" for one that only prints.
 OUTPUTS = {
     "train": "output.log_root",
+    "plan": "",
     "demo": "output.log_root",
     "discover": "output.log_root",
     "tau-norm": "output.tau_root",
@@ -33,6 +34,8 @@ OUTPUTS = {
     "embed": "--out",
     "clean": "--out",
     "export": "--out",
+    "push": "",
+    "pull": "--out",
     "index build": "--out",
     "index export": "--out",
     "discover assign": "--out",
@@ -55,7 +58,6 @@ OUTPUTS = {
     "thresholds check": "",
     "migrate": "",
     "config": "",
-    "plan": "",
     "completion": "",
 }
 WITH_OUT = sorted(name for name, option in OUTPUTS.items() if option == "--out")

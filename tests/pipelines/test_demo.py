@@ -114,7 +114,7 @@ def test_it_ends_in_a_file_that_was_proved_and_belongs_to_the_index_beside_it(de
     facts = json.loads((exported / "model.json").read_text())
     assert parity["pictures"] >= 200
     assert parity["measured"]["top1_agreement"] == 1
-    assert facts["hashes"]["checkpoint_sha256"] == load_checkpoint(demo.recalibrated / "best_model").weights_hash
+    assert facts["checkpoint_sha256"] == load_checkpoint(demo.recalibrated / "best_model").weights_hash
     assert facts["index"]["sha256"] == index_hash(demo.recalibrated / "index")
     assert f"serve --model {exported.relative_to(demo.folder)}" in demo.printed
 

@@ -32,6 +32,11 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("test", 0, ["test", *MODEL, "--images", "pictures/test", "--topk", "2", "--out", "b.csv"]),
     ("ensemble", 0, ["ensemble", "b_top2.csv", "b_top2.csv", "--out", "e.csv"]),
     ("train", 0, ["train", "train.num_epochs=1", "optim.schedule.warmup_epochs=0", "train.batch_size=8"]),
+    ("train--check-overfit", 0, ["train", "--check", "overfit", "optim.lr=0.05", "train.batch_size=8"]),
+    ("train--check-rate", 0, ["train", "--check", "rate", "train.batch_size=8"]),
+    ("plan", 0, ["plan", "train.batch_size=8", "optim.schedule.warmup_epochs=0", "--memory", "16GB"]),
+    ("push", 0, ["push", "log/run/last", "file://{place}/shared"]),
+    ("pull", 0, ["pull", "file://{place}/shared", "--out", "pulled"]),
     ("evaluate", 0, ["evaluate", *MODEL, "--post", "flip"]),
     ("compare", 3, ["compare", "log/run", "log/experts", "--require", "top1 >= 99%", "--out", "c.html"]),
     ("report", 0, ["report", "log/run"]),
@@ -91,7 +96,8 @@ def test_every_command_writes_one_document_of_the_form_on_the_page(
 ) -> None:
     forms = examples(checkout)
     for label, status, argv in LINES:
-        words = [*argv, *options(place)] if argv[0] == "train" else argv
+        argv = [word.replace("{place}", str(place)) for word in argv]
+        words = [*argv, *options(place)] if argv[0] in ("train", "plan") else argv
         capsys.readouterr()
         ended = main([*words, "--json"])
         printed = capsys.readouterr()

@@ -192,7 +192,7 @@ def test_all_processes_end_in_the_same_words(places: dict[int, Any], number: int
 
 
 SHARED = ["grow", "test", "tau-norm", "calibrate", "weigh-experts", "evaluate", "embed", "clean", "pseudo-label"]
-SHARED += ["thresholds", "thresholds check"]
+SHARED += ["thresholds", "thresholds check", "compare"]
 
 
 def test_the_commands_that_share_their_work_say_so_and_no_other_does() -> None:

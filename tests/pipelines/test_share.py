@@ -113,7 +113,8 @@ def test_what_was_changed_on_the_way_is_refused_and_leaves_nothing(
 
 def make_evil(place: Path, files: dict[str, bytes], damage: str) -> None:
     """A repository whose manifest vouches for a pickle that runs code, or for a file of another kind."""
-    manifest = place / "manifest.json"
+    # Not in the place itself, which would be the folder of a checkpoint.
+    manifest = place / "altered.json"
     manifest.write_bytes(files["manifest.json"])
     facts = read_manifest(manifest)
     evil = place / "evil"

@@ -63,3 +63,12 @@ def test_two_trials_at_once_are_refused(place: Path, capsys: pytest.CaptureFixtu
     assert "--check rate and --dry-run are two trials" in capsys.readouterr().err
     assert main(["train", "--check", "rate", "--images", "pictures"]) == 2
     assert "leave out --check rate" in capsys.readouterr().err
+
+
+def test_a_tracker_without_its_package_is_refused_before_the_run_has_a_folder(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["train", *options(place), "output.trackers=[mlflow]", "name=mine"]) == 2
+    assert "output.trackers names mlflow, and the package mlflow-skinny is not installed" in capsys.readouterr().err
+    assert not (place / "log/mine").exists()

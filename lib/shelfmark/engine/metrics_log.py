@@ -1,43 +1,50 @@
-"""The log of a run's numbers: metrics.jsonl and TensorBoard events."""
+"""The log of a run's numbers: metrics.jsonl, TensorBoard events, and the trackers that were asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
 
 from shelfmark.core import dist
 from shelfmark.core.disk import disk_full_told
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import plain, write_text
 from shelfmark.core.log import warn
+from shelfmark.engine.trackers.tensorboard_events import TensorBoardEvents
+from shelfmark.engine.trackers.tracker import Tracker
 
 CLOSING = ("epoch", "val")
 """The records that an epoch ends with."""
 
 
 class MetricsLog:
-    """Appends records to `<folder>/metrics.jsonl`, one JSON object a line, and mirrors numbers to TensorBoard.
+    """Appends records to `<folder>/metrics.jsonl`, one JSON object a line, and mirrors numbers to trackers.
 
     Only the main process writes. A record has `kind` (train, skipped, epoch or val), `step` (batches done) and `epoch`.
     """
 
-    def __init__(self, folder: Path, step: int = 0, epoch: int = 0) -> None:
-        """step, epoch: where the run goes on. Later records of a killed run are dropped, since they come again."""
+    def __init__(
+        self, folder: Path, step: int = 0, epoch: int = 0, trackers: Mapping[str, Callable[[], Tracker]] | None = None
+    ) -> None:
+        """step, epoch: where the run goes on. Later records of a killed run are dropped, since they come again.
+
+        trackers: what opens each, by its name; they are opened with the first numbers. TensorBoard comes without being
+        asked for.
+        """
         self._file = folder / "metrics.jsonl"
-        self._board: SummaryWriter | None = None
+        self._unopened: dict[str, Callable[[], Tracker]] = {}
+        self._open: dict[str, Tracker] = {}
         if dist.is_main():
             records = read_metrics(self._file)
             kept = [one for one in records if one["step"] <= step and not _closes_later(one, epoch)]
             write_text(self._file, "".join(_line(record) for record in kept))
-            with disk_full_told(folder / "tensorboard"):
-                self._board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+            self._open["TensorBoard"] = TensorBoardEvents(folder, step)
+            self._unopened = dict(trackers or {})
 
     def write(self, kind: str, step: int, epoch: int, values: Mapping[str, Any]) -> None:
-        """Adds one record; numbers go to TensorBoard as `<kind>/<name>`."""
+        """Adds one record; its numbers go to the trackers as `<kind>/<name>`."""
         if not dist.is_main():
             return
         line = _line({"kind": kind, "step": step, "epoch": epoch, **values})
@@ -52,25 +59,29 @@ class MetricsLog:
         self._mirror(kind, step, values)
 
     def close(self) -> None:
-        """Flushes the events."""
-        if self._board is not None:
-            board, self._board = self._board, None
+        """Writes what the trackers still hold."""
+        trackers, self._open, self._unopened = self._open, {}, {}
+        for name, tracker in trackers.items():
             try:
-                board.close()
-            except OSError as error:
-                warn(f"the last events for TensorBoard were not written: {error.strerror}")
+                tracker.close()
+            except Exception as error:  # Each tracker fails in classes of its own.
+                warn(f"the last numbers for {name} were not written: {_reason(error)}")
 
     def _mirror(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if self._board is None:
-            return
-        try:
-            for name, value in plain(values).items():
-                if isinstance(value, int | float) and not isinstance(value, bool):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
-        except OSError as error:
-            # metrics.jsonl has every number, so an error of TensorBoard need not end the run.
-            warn(f"TensorBoard's events cannot be written ({error.strerror}); the run goes on with metrics.jsonl alone")
-            self._board = None
+        numbers = {
+            f"{kind}/{name}": value
+            for name, value in plain(values).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for name in [*self._open, *self._unopened] if numbers else ():
+            try:
+                if name in self._unopened:
+                    self._open[name] = self._unopened.pop(name)()
+                self._open[name].write(step, numbers)
+            except Exception as error:  # Each tracker fails in classes of its own.
+                # metrics.jsonl has every number, so an error of a tracker need not end the run.
+                warn(f"{name} cannot be written ({_reason(error)}); the run goes on with metrics.jsonl")
+                self._open.pop(name, None)
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
@@ -116,3 +127,8 @@ def _closes_later(record: Mapping[str, Any], epoch: int) -> bool:
 
 def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(plain(record), allow_nan=False) + "\n"
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:200]

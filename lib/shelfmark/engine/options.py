@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from shelfmark.config.section import Section, option
+
+TrackerName = Literal["wandb", "mlflow"]
 
 
 class EmaOptions(Section):

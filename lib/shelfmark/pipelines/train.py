@@ -46,6 +46,7 @@ from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.state import TrainState
 from shelfmark.engine.step import TrainStep
+from shelfmark.engine.trackers.tracker import require_packages
 from shelfmark.engine.trainer import Trainer
 from shelfmark.pipelines.evaluate import evaluate_on
 from shelfmark.pipelines.memory_help import with_memory_help
@@ -61,6 +62,7 @@ from shelfmark.runtime.resume_plan import (
     RunStart,
     run_folder,
 )
+from shelfmark.runtime.run_trackers import trackers_of
 from shelfmark.runtime.splits import Splits
 from shelfmark.runtime.train_stages import StagedLoader
 from shelfmark.runtime.trained_model import open_model
@@ -98,6 +100,7 @@ def _train(
         with working("start"):
             if options.compile:
                 require_compiler(device)
+            require_packages(loaded.config.output.trackers)
             begun = begin(loaded, resume, mode, device, small_evaluation=small_evaluation, aside=aside)
             loaded, splits, start, parts = begun.loaded, begun.splits, begun.start, begun.parts
             if not small_evaluation:
@@ -150,7 +153,8 @@ def _trainer(
     recipe: Recipe, splits: Splits, start: RunStart, parts: TrainParts, folder: Path, signals: StopSignals
 ) -> Trainer:
     state, num_epochs = parts.state, recipe.train.num_epochs
-    log = MetricsLog(folder, step=state.progress.step if start.resumed else 0, epoch=state.progress.epoch)
+    step = state.progress.step if start.resumed else 0
+    log = MetricsLog(folder, step=step, epoch=state.progress.epoch, trackers=trackers_of(recipe, folder))
     checkpointer = Checkpointer(
         folder, state, _facts(recipe, splits, state.precision), lambda: hooks.state_dict(), recipe.train.keep_last
     )

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from shelfmark.config.section import NotNegative, Positive, Section, option
 from shelfmark.data.options import BY_WEIGHTS, AugmentOptions, DataOptions, InputSettings, require_remix_ratio
 from shelfmark.data.samplers.options import SamplerName, SamplingOptions
-from shelfmark.engine.options import EmaOptions
+from shelfmark.engine.options import EmaOptions, TrackerName
 from shelfmark.losses import LossUnion, entry
 from shelfmark.models.options import PRETRAINED, ModelOptions
 from shelfmark.optim.options import OptimOptions, ScheduleOptions
@@ -226,6 +226,11 @@ class Output(Section):
 
     log_root: Path = option(Path("log"), "folder for the folders of runs")
     tau_root: Path = option(Path("log_tau"), "folder for recalibrated models")
+    trackers: tuple[TrackerName, ...] = option(
+        (),
+        "programs that get the numbers of a training too, beside metrics.jsonl and TensorBoard. wandb: Weights &"
+        " Biases, offline, in the run's folder. mlflow: MLflow, as files in log_root/mlruns. Nothing is sent anywhere",
+    )
 
 
 class Recipe(Section):
