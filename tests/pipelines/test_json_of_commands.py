@@ -40,11 +40,6 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("evaluate", 0, ["evaluate", *MODEL, "--post", "flip"]),
     ("compare", 3, ["compare", "log/run", "log/experts", "--require", "top1 >= 99%", "--out", "c.html"]),
     ("report", 0, ["report", "log/run"]),
-    (
-        "plan",
-        0,
-        ["plan", "train.num_epochs=1", "optim.schedule.warmup_epochs=0", "train.batch_size=8", "--memory", "9GB"],
-    ),
     ("calibrate", 0, ["calibrate", *MODEL, "--method", "temperature"]),
     ("tau-norm", 0, ["tau-norm", *MODEL]),
     ("embed", 1, ["embed", *MODEL, *PHOTOS, "--out", "features"]),
