@@ -40,7 +40,7 @@ class NeighbourSample:
 
     def recall_at(self, k: int) -> np.ndarray:
         """(n,) bool: a positive is among the first k, k at most K."""
-        return self.hits[:, :k].any(axis=1)
+        return np.asarray(self.hits[:, :k].any(axis=1))
 
 
 def neighbour_sample(

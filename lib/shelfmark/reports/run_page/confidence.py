@@ -12,7 +12,7 @@ from shelfmark.core.score_names import score_name
 from shelfmark.ops.calibration_metrics import reliability
 from shelfmark.reports.html.charts.axis import Axis
 from shelfmark.reports.html.charts.chart import Chart
-from shelfmark.reports.html.charts.layers import Bars, Line, Reference
+from shelfmark.reports.html.charts.layers import Bars, Layer, Line, Reference
 from shelfmark.reports.html.page import Section
 from shelfmark.reports.html.parts import Figure, Figures, Lacking, Part
 
@@ -90,7 +90,7 @@ def _risk(risk: RiskCurves) -> Figure:
         Line("all" if name == "all" else score_name(name), coverage, wrong, has_points=False)
         for name, (coverage, wrong) in risk.by_group.items()
     ]
-    layers = [
+    layers: list[Layer] = [
         *lines,
         Reference(f"promise: {100 * risk.max_wrong:g}% wrong", (None, risk.max_wrong), (1, risk.max_wrong)),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def risk_of(folder: Path) -> RiskCurves | None:
     places += [(one, one.parent.with_name(f"{one.parent.name}_thresholds")) for one in folder.glob(f"*/{THRESHOLDS}")]
     for file, curves in places:
         tables = sorted(curves.glob(f"{_CURVES}*.csv"), key=lambda one: one.stat().st_mtime)
-        promise = or_none(lambda place=file: read_thresholds(place))
+        promise = or_none(partial(read_thresholds, file))
         if promise is not None and tables and promise.rules.rules:
             score, least = next(iter(promise.rules.rules[0].conditions.items()))
             return _curves(tables[-1], score, least, float(promise.thresholds["max_wrong"]))

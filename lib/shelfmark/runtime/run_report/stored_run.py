@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +82,7 @@ def evaluations(folder: Path, checkpoint: Checkpoint) -> list[Path]:
     """The folders of `shelfmark evaluate` in a run's folder whose features are of this checkpoint, the newest first."""
     found = []
     for facts in folder.glob(f"evaluation*/{STORED}/*/{MANIFEST}"):
-        manifest = or_none(lambda file=facts: read_json(file)) or {}
+        manifest = or_none(partial(read_json, facts)) or {}
         if manifest.get("facts", {}).get(CHECKPOINT) == checkpoint.weights_hash:
             found.append(facts.parents[2])
     return sorted(dict.fromkeys(found), key=lambda place: place.stat().st_mtime, reverse=True)
