@@ -45,8 +45,8 @@ def require_packages(names: Sequence[str]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UserError(
-                f"output.trackers names {name}, and the package {PACKAGES[name]} is not installed. Install it with"
-                f" `pip install {PACKAGES[name]}` (the extra `{name}`), or take {name} out of output.trackers."
+                f"output.trackers names {name}, and the package {PACKAGES[name]} is not installed. Install it (the"
+                f" extra `{name}` brings it), or take {name} out of output.trackers."
             )
 
 
