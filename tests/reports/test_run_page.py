@@ -43,7 +43,7 @@ def test_a_run_of_which_no_rule_holds_is_told_so() -> None:
         ({"summary": {"ece": 0.061}}, "Learn a temperature", "6.1%, more than 5%", "--method temperature"),
         ({"data_wait": 0.4, "num_workers": 3}, "Read images faster", "40% of the last epoch", "data.num_workers=6"),
         ({"num_sure_mistakes": 3, "num_answers": 100}, "Look for wrong labels", "3.0% of the images", "clean"),
-        ({"num_suspects": 7}, "Go through the suspects", "listed 7 images", "data.lists.drop"),
+        ({"num_suspects": 7}, "Go through the suspects", "clean listed 7 images", "data.lists.drop"),
         ({"scores": [0.1, 0.2, 0.25], "num_epochs": 5}, "Train longer", "rose by 5.0 points", "train.num_epochs=10"),
         ({"num_bad_images": 2}, "Look at the unreadable", "2 images could not", ""),
         ({"has_thresholds": False}, "Decide when to answer", "also one of an unknown product", "--max-wrong 5%"),

@@ -23,7 +23,7 @@ class RunFacts:
     """What the rules look at; None or 0 where it is not known.
 
     checkpoint: of the run. data_wait: share of the last epoch's time. num_sure_mistakes: wrong answers of a probability
-    of `SURE` or more, among num_answers. num_suspects: images that `shelfmark clean` listed; None if it did not run.
+    of `SURE` or more, among num_answers. num_suspects: images that shelfmark clean listed; None if it did not run.
     num_bad_images: images of the training that could not be read. is_recalibrated, has_thresholds: whether it was done.
     scores: the chosen score after each evaluated epoch, in their order. num_epochs, num_workers: options of the run.
     """
@@ -107,7 +107,7 @@ def _doubtful_labels(facts: RunFacts) -> Iterator[Step]:
         lists = facts.folder / "clean"
         yield Step(
             "Go through the suspects.",
-            f"`shelfmark clean` listed {counted(facts.num_suspects, 'image')} whose label it doubts. Edit the lists in"
+            f"shelfmark clean listed {counted(facts.num_suspects, 'image')} whose label it doubts. Edit the lists in"
             f" {lists}, then train with them.",
             command_line("train", "--config", facts.folder / "config.yaml", f"data.lists.drop={lists / 'drop.txt'}"),
         )

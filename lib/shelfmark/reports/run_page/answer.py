@@ -31,7 +31,7 @@ def change_told(
     if rows:
         parts.append(DataTable(f"Scores since {parent}", ("", parent, "this run", "change"), rows))
         parts.append(
-            Text("Intervals are of each run alone; `shelfmark compare` sets both side by side, image by image.", True)
+            Text("Intervals are of each run alone; shelfmark compare sets both side by side, image by image.", True)
         )
     if changed:
         parts.append(

@@ -78,7 +78,7 @@ _PAIRS = (
 )
 _SUREST = (
     "Wrong answers with the highest probability. Where the picture shows what the answer says, the label is wrong:"
-    " `shelfmark clean` looks for such labels among the training images."
+    " shelfmark clean looks for such labels among the training images."
 )
 _DOUBTFUL = "Answers with the lowest probability, right or wrong: what thresholds would leave unanswered first."
 _CLASSES = (
