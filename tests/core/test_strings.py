@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shelfmark.core import strings
 from shelfmark.core.strings import Strings
 
 WORDS = st.lists(st.text("ab/é中😀 ", max_size=5), max_size=8)
 
 
 @settings(max_examples=30, deadline=None)
-@given(WORDS)
-def test_strings_come_back_as_they_were(words):
+@given(WORDS, st.integers(1, 9))
+def test_strings_come_back_as_they_were(words, at_once):
     packed = Strings.of(words)
-    assert list(packed) == words
+    with mock.patch.object(strings, "_AT_ONCE", at_once):
+        assert list(packed) == words
     assert len(packed) == len(words)
 
 

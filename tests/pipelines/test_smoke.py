@@ -29,6 +29,7 @@ CONFIGS = sorted(
 
 # Recipes that build the same network, losses, batches and schedule as another, so that one small run speaks for both.
 LIKE = {
+    "longtail/plain": "shop",
     "retrieval/fastretri_cars": "retrieval/fastretri_cub",
     "retrieval/fastretri_cub_fixed": "retrieval/fastretri_cub",
     "retrieval/fastretri_cars_fixed": "retrieval/fastretri_cub",

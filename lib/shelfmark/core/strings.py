@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,12 @@ class Strings:
         return raw.decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[row] for row in range(len(self)))
+        for start in range(0, len(self), _AT_ONCE):
+            # Reading arrays item by item takes ten times as long.
+            offsets = self.offsets[start : start + _AT_ONCE + 1].tolist()
+            raw = self.data[offsets[0] : offsets[-1]].tobytes()
+            for begin, end in pairwise(offsets):
+                yield raw[begin - offsets[0] : end - offsets[0]].decode("utf-8", "surrogateescape")
 
     def take(self, rows: np.ndarray) -> Strings:
         """The strings at `rows` (int array or boolean mask), in that order."""
