@@ -78,7 +78,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
 
 def test_a_package_that_is_missing_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"output\.trackers names mlflow.*`pip install mlflow-skinny`"):
+    with pytest.raises(UserError, match=r"output\.trackers names mlflow.*the extra `mlflow` brings it"):
         require_packages(["mlflow"])
     require_packages([])
 
