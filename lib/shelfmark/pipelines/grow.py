@@ -170,8 +170,8 @@ def _grown(model: TrainedModel, out: Path, new: _NewPictures, old: Embeddings, i
     change = old_classes(scores, old.features, old.labels, first) if is_val else None
     known = new_classes(scores, fitted, new.features, torch.from_numpy(new.labels), first)
     save_grown(model, out, rows)
-    scores = {} if change is None else {"top1": change.top1_after}
-    write_card(out, scores, "validation images of the classes that were known before")
+    measured = None if change is None else {"top1": change.top1_after}
+    write_card(out, measured, "validation images of the classes that were known before")
     say(f"{len(new.names)} new classes behind {first:,} known ones; written to {out}")
     _say_what_follows(model, out)
     return Growth(out, first + len(new.names), new.names, counts, change, known, new.errors)

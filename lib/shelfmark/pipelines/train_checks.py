@@ -25,6 +25,7 @@ from shelfmark.pipelines.train_parts import Begun, begin
 from shelfmark.recipe import Recipe
 from shelfmark.reports.rate_range_plot import rate_range_plot
 from shelfmark.reports.tables import write_table
+from shelfmark.runtime.resume_plan import Mode
 
 Check = Literal["overfit", "rate"]
 CHECKS: tuple[Check, ...] = ("overfit", "rate")
@@ -142,7 +143,7 @@ def _begun(loaded: Loaded[Recipe], checkpoint: Path | None) -> Iterator[Begun]:
     try:
         with StopSignals(), dist.process_group(device), Watch(options.stall_s, options.stall_limit_s):
             with working("start"):
-                mode = None if checkpoint is None else "finetune"
+                mode: Mode | None = None if checkpoint is None else "finetune"
                 begun = begin(loaded, checkpoint, mode, device, small_evaluation=True, aside=True)
             precision = begun.parts.state.precision
             say(f"{loaded.config.model.backbone} on {precision.device}, {precision.name}; the weights are discarded")
