@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import torch
 from untrained_models import make_place, options
 
 from shelfmark.cli import main
+from shelfmark.config.load import Loaded
 from shelfmark.core.contracts import Batch
+from shelfmark.core.errors import UserError
 from shelfmark.engine.step import TrainStep
+from shelfmark.pipelines import memory_help
+from shelfmark.recipe import Recipe
 
 CPU_WORDS = (
     "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -105,3 +110,18 @@ def test_another_error_of_torch_is_not_taken_for_one_of_memory(place: Path, monk
     monkeypatch.setattr(TrainStep, "__call__", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         main(["train", *options(place), "train.batch_size=12", "train.num_epochs=1", "optim.schedule.warmup_epochs=0"])
+
+
+def test_the_tensors_of_the_training_are_freed_before_the_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    def work() -> None:
+        weights = torch.ones(9)
+        kept.append(weakref.ref(weights))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(memory_help, "memory_help", lambda *_: str(alive.append(kept[0]() is not None)))
+    with pytest.raises(UserError, match="CUDA out of memory"):
+        memory_help.with_memory_help(work, Loaded(Recipe(), {}), None)
+    assert alive == [False]

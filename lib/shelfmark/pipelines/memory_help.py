@@ -37,9 +37,9 @@ def with_memory_help(work: Callable[[], T], loaded: Loaded[Recipe], checkpoint: 
         with memory_errors_told():
             return work()
     except OutOfMemory as error:
-        # The frames of the training hold its tensors, and the forecast needs their room.
+        # The frames of the training, and the errors that led to this one, hold its tensors, whose room is needed.
         traceback.clear_frames(error.__traceback__)
-        failed = error.with_traceback(None)
+        failed = str(error)
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
