@@ -15,7 +15,7 @@ from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.ops.confusions import ConfusedPair
 
 MOST_TAKEN_FOR = 3
-"""Classes that a row names of those which the images of its class were taken for."""
+"""How many classes a row names: those that its images were taken for most often."""
 _OF_CLASS = ("class_id", "class_name", "train_images", "bucket", "val_images", "correct", "accuracy", "recall@1")
 
 
@@ -24,8 +24,8 @@ class PerClass:
     """The numbers of each class.
 
     class_counts: images of C classes, and how many are right. train_counts: (C,) training images. many, few: bounds of
-    the buckets, as in `group_accuracies`. recalls: Recall@1 by class, of those with a scored query. taken_for: by
-    class, see `ops.confusions.taken_for`.
+    the buckets, as in `group_accuracies`. recalls: Recall@1 by class; a class without a scored query has none.
+    taken_for: by class, see `ops.confusions.taken_for`.
     """
 
     class_counts: ClassCounts

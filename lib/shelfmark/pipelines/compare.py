@@ -28,7 +28,7 @@ from shelfmark.runtime.paired_pictures import common_classes, paired_pictures
 from shelfmark.runtime.run_config import config_differences
 
 MOST_CLASSES = 50
-"""Classes of each side that are listed, of those that got better and those that got worse."""
+"""The most classes that are listed as better, and as worse."""
 
 
 def compare(

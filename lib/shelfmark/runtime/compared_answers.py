@@ -1,4 +1,4 @@
-"""The answers of several runs to the same pictures, and the scores of these. Legend: N pictures, Q queries."""
+"""The answers of several runs to the same pictures, and the scores of the answers. Legend: N pictures, Q queries."""
 
 from __future__ import annotations
 

@@ -120,6 +120,6 @@ def _training_pictures(model: TrainedModel, labels: set[int]) -> dict[int, Pictu
 
 
 def first_pictures(source: FileSource, of_rows: np.ndarray, classes: set[int]) -> dict[int, Picture]:
-    """The first picture of each of these classes that has one. of_rows: (N,) the label of each row of the source."""
+    """For each class its first picture, if it has one. of_rows: (N,) the label of each row of the source."""
     found, first = np.unique(of_rows, return_index=True)
     return {int(label): Picture(source, int(row)) for label, row in zip(found, first) if int(label) in classes}

@@ -1,4 +1,4 @@
-"""What a tracker is, and the names of those that there are. Imports none of their packages."""
+"""What a tracker is, and the names of all trackers. Imports no tracker's package."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-# 0 has a place on a logarithmic axis too, so many decades below 1.
+# On a logarithmic axis 0 stands this many decades below 1.
 _ROOM_OF_ZERO = 1 / 3
 _STEPS = (1, 2, 2.5, 5, 10)
 
@@ -27,7 +27,7 @@ class Axis:
     labels: tuple[str, ...] = ()
 
     def scale(self, values: np.ndarray) -> Scale:
-        """The scale that takes the finite ones of these values."""
+        """The scale on which all finite values have a place."""
         values = values[np.isfinite(values)]
         if self.labels:
             ticks = tuple((float(place), label) for place, label in enumerate(self.labels))
