@@ -57,14 +57,17 @@ class Client:
             async with asyncio.timeout(LIMIT_S):
                 answer = await self._ask(request)
                 # The service may have closed a kept connection meanwhile; a new one is asked then.
-                return answer if answer[0] or not kept else await self._ask(request)
+                return answer if answer[0] or not kept else await self._ask(request, fresh=True)
         except TimeoutError:
             return _BROKEN, b""
 
-    async def _ask(self, request: bytes) -> tuple[int, bytes]:
+    async def _ask(self, request: bytes, fresh: bool = False) -> tuple[int, bytes]:
         writer = None
         try:
-            reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self.port)
+            if self._free and not fresh:
+                reader, writer = self._free.pop()
+            else:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(

@@ -15,7 +15,7 @@ from shop_digest import generator_sha256
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_json
 from shelfmark.data.annotations import read_annotations
-from shelfmark.shop import catalogue, class_counts, generate_shop, is_complete, picture, split_labels, writing
+from shelfmark.shop import catalogue, class_counts, drawing, generate_shop, is_complete, picture, split_labels, writing
 from shelfmark.shop.catalogue import LAYOUTS, Sku
 from shelfmark.shop.icons import ICONS, draw_icon
 from shelfmark.shop.labels import face_pixels
@@ -25,7 +25,7 @@ from shelfmark.shop.pictures import _strangers
 from shelfmark.shop.shapes import SHAPES
 from shelfmark.shop.writing import ANNOTATION_SHA256
 
-GENERATOR_SHA256 = "e9741061a71da6ac426b004eb5ba4d31fd3dbf2966c3ac46785055f8f5f676ce"
+GENERATOR_SHA256 = "36ad56cfaefc23b94d189ab0cbb42d7852db8e8a1db05b6745a473bf95d7863b"
 # Of some pictures: mean red, green, blue, then the mean of each quarter.
 MEAN_COLOR = {
     "train/000000.jpg": (92.6, 96.7, 99.1, 91.6, 87.0, 107.9, 97.9),
@@ -211,7 +211,7 @@ def test_one_process_draws_where_no_others_can_start(tmp_path: Path, monkeypatch
     def broken(*_: object) -> None:
         raise BrokenProcessPool("a process ended abruptly")
 
-    monkeypatch.setattr(writing, "_write_in_processes", broken)
+    monkeypatch.setattr(drawing, "_drawn_in_processes", broken)
     generate_shop(tmp_path / "shop", num_workers=2)
     assert len(list((tmp_path / "shop").rglob("*.jpg"))) == 3
     assert (tmp_path / "shop" / "train" / "000001.jpg").read_bytes() == picture(0, "train", 1)

@@ -7,13 +7,10 @@ Frozen as the shop is: figures were measured on these very pictures.
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from shelfmark.core.errors import UserError
@@ -23,6 +20,7 @@ from shelfmark.core.rng import derive_seed, numpy_generator
 from shelfmark.shop.assortment import BRANDS, PALETTES, PRODUCTS
 from shelfmark.shop.camera import jpeg
 from shelfmark.shop.catalogue import LAYOUTS, MEMBERS_PER_FAMILY, Catalogue, Family, Sku, cues_of
+from shelfmark.shop.drawing import PICTURES_PER_TASK, drawn
 from shelfmark.shop.scene import photograph
 
 NAME = "shop-large-1"
@@ -37,7 +35,6 @@ SPLITS = ("train", "val", "novel")
 HEAD_IMAGES, TAIL_IMAGES = 60, 4
 VAL_PER_SKU, NOVEL_PER_SKU = 12, 6
 _NUM_STRANGERS = 100
-_PICTURES_PER_TASK = 128
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,9 @@ def write_large_shop(root: Path, shop: LargeShop, num_workers: int = 2) -> None:
         for split in SPLITS:
             (folder / split).mkdir()
             count = len(labels_of(shop, split))
-            firsts = range(0, count, _PICTURES_PER_TASK)
-            tasks += [(folder, shop, split, first, min(first + _PICTURES_PER_TASK, count)) for first in firsts]
-        # Fresh processes: a fork would copy the locks of threads that torch has started here.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(num_workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            for done in [pool.submit(_write_some, *task) for task in tasks]:
-                done.result()
+            firsts = range(0, count, PICTURES_PER_TASK)
+            tasks += [(folder, shop, split, first, min(first + PICTURES_PER_TASK, count)) for first in firsts]
+        drawn(_write_some, tasks, num_workers)
         for name, value in large_shop_files(shop).items():
             write_json(folder / name, value)
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.folders import atomic_folder, folder_to_read
-from shelfmark.core.log import warn
 from shelfmark.shop.catalogue import Sku, catalogue
+from shelfmark.shop.drawing import PICTURES_PER_TASK, drawn
 from shelfmark.shop.pictures import picture
 from shelfmark.shop.splits import SPLITS, gallery_mask, split_labels
 
@@ -30,7 +26,6 @@ ANNOTATION_SHA256 = {
     "catalogue.json": "bfc286bb18194197c1f8f40c84b1af44904f6c2776d1ac74443b78f9e5bf445f",
 }
 """The hash of each file's value with seed 0 (`sha256_json`): the splits are frozen with the pictures."""
-PICTURES_PER_TASK = 128
 
 
 def generate_shop(root: Path, seed: int = 0, num_workers: int = 2) -> None:
@@ -42,7 +37,7 @@ def generate_shop(root: Path, seed: int = 0, num_workers: int = 2) -> None:
     with atomic_folder(root, is_ours=_is_shop) as folder:
         for split in SPLITS:
             (folder / split).mkdir()
-        _write_pictures(folder, seed, num_workers)
+        drawn(_write_some, [(folder, seed, *task) for task in _tasks(seed)], num_workers)
         for name, value in shop_files(seed).items():
             write_json(folder / name, value)
 
@@ -119,28 +114,6 @@ def _described(sku: Sku) -> dict[str, object]:
         "member": sku.member,
         "flavour": sku.flavour.word,
     }
-
-
-def _write_pictures(folder: Path, seed: int, num_workers: int) -> None:
-    tasks = [(folder, seed, *task) for task in _tasks(seed)]
-    if num_workers > 1:
-        try:
-            _write_in_processes(tasks, num_workers)
-            return
-        except BrokenProcessPool:
-            # A program that came in through a pipe, or one without `if __name__ == "__main__":`, cannot be
-            # started a second time.
-            warn("no further processes could be started; one process draws the shop")
-    for task in tasks:
-        _write_some(*task)
-
-
-def _write_in_processes(tasks: list[tuple[Path, int, str, int, int]], num_workers: int) -> None:
-    # Fresh processes: a fork would copy the locks of threads that torch has started here.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        for done in [pool.submit(_write_some, *task) for task in tasks]:
-            done.result()
 
 
 def _tasks(seed: int) -> Iterator[tuple[str, int, int]]:

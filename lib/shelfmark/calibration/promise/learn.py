@@ -15,13 +15,14 @@ import numpy as np
 from shelfmark.calibration.promise.binomial import fewest_trials
 from shelfmark.calibration.promise.counted import Counted, Wish, counted
 from shelfmark.calibration.promise.observed import FORMS, Observed
-from shelfmark.calibration.promise.paths import Chosen, Path, best_path, margins
+from shelfmark.calibration.promise.paths import Chosen, Path, best_path, careful, is_expected, margins
 from shelfmark.calibration.promise.rules import FAMILY, SHORTLIST, Rules
 from shelfmark.core.rng import numpy_generator
 
 CHOOSE_SHARE = 1 / 3
 _EXTRA_STEPS = 8
 _ABOUT = 0.1
+_FIRST_ACCEPTS = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,28 +110,56 @@ def rules_in_sequence(
 ) -> list[Rules]:
     """The rules to test, in order. Only pictures of the half that chooses are looked at, and numbers of the other.
 
-    The threshold of products falls from where it is safest to where it is expected to hold; then short lists are added,
-    then families, each from strict to lenient; where no threshold of one kind is expected to hold, the others stand
-    alone. Then all thresholds fall on, step by step that of the kind whose further answers are wrong least often. Of
-    all these rules the first to be tested are those that seem the safest.
+    One kind of answer comes first, alone: the short lists or families of the greatest coverage, as they are wrong far
+    less often than products are; products, where neither is expected to keep the wish. Its threshold falls to where it
+    is expected to hold. Then products, before it, take over what they can. Then the kinds that are left are added, for
+    what is not answered yet. Each goes from strict to lenient. Then all thresholds fall on, step by step that of the
+    kind whose further answers are wrong least often. Of all these rules the first to be tested are those that seem the
+    safest.
     """
     chosen = _first(halves)
     product = best_path(FORMS[0], chosen, wish, scores)
     if product is None:
         return []
-    sequence = [Rules((product.rule(step),), groups) for step in range(product.start, product.aim + 1)]
-    places = [(product, product.aim)] if sequence else []
-    rules = sequence[-1] if sequence else Rules((), groups)
-    for kind in (SHORTLIST, FAMILY):
-        wanted = [form for form in FORMS if form[0] == kind and (kinds is None or kind in kinds)]
-        paths = [best_path(form, _after(rules, chosen, halves), wish, scores) for form in wanted]
-        best = max((path for path in paths if path is not None and path.aim >= 0), key=_coverage, default=None)
-        if best is not None:
-            sequence += [replace(rules, rules=(*rules.rules, best.rule(step))) for step in _spread(best)]
-            rules = sequence[-1]
-            places.append((best, best.aim))
-    sequence += _falling_on(places or [(product, product.start - 1)], groups, chosen)
+    kinds = tuple(kind for kind in (SHORTLIST, FAMILY) if kinds is None or kind in kinds)
+    base = _widest(kinds, chosen, _with_room(wish), scores) or _widest(kinds, chosen, wish, scores)
+    if base is None:
+        places = [(product, product.aim)]
+        sequence = [_at([(product, step)], groups) for step in range(product.start, product.aim + 1)]
+    else:
+        places = [(product, _taking_over(product, base, groups, chosen, wish)), (base, base.aim)]
+        sequence = [_at([(base, step)], groups) for step in range(base.start, base.aim + 1)]
+        sequence += [_at([(product, step), (base, base.aim)], groups) for step in range(places[0][1] + 1)]
+    for kind in kinds:
+        if base is None or kind != base.form[0]:
+            more = _widest((kind,), _after(_at(places, groups), chosen, halves), wish, scores)
+            if more is not None:
+                sequence += [_at([*places, (more, step)], groups) for step in _spread(more)]
+                places.append((more, more.aim))
+    if not sequence:
+        places = [(product, product.start - 1)]
+    sequence += _falling_on(places, groups, chosen)
     return sequence[_safest(sequence, chosen, wish) :]
+
+
+def _with_room(wish: Wish) -> Wish:
+    """The wish for the kind that comes first: products before it are accepted falsely more often than it is."""
+    limit = wish.max_false_accept
+    return replace(wish, max_false_accept=None if limit is None else _FIRST_ACCEPTS * limit)
+
+
+def _widest(kinds: tuple[str, ...], chosen: Chosen, wish: Wish, scores: tuple[str, ...] | None) -> Path | None:
+    """Of the answers of these kinds the path with the greatest coverage; None where none is expected to hold."""
+    paths = [best_path(form, chosen, wish, scores) for form in FORMS if form[0] in kinds]
+    return max((path for path in paths if path is not None and path.aim >= 0), key=_coverage, default=None)
+
+
+def _taking_over(product: Path, base: Path, groups: Mapping[int, str], chosen: Chosen, wish: Wish) -> int:
+    """The last step at which products before the other answers are expected to pass; -1 where none is."""
+    steps = reversed(range(len(product.thresholds)))
+    both = ((step, _at([(product, step), (base, base.aim)], groups)) for step in steps)
+    found = ((step, counted(rules, chosen.known, chosen.unseen)) for step, rules in both)
+    return next((step for step, counts in found if is_expected(counts, chosen, careful(wish))), -1)
 
 
 def _falling_on(places: list[tuple[Path, int]], groups: Mapping[int, str], chosen: Chosen) -> list[Rules]:

@@ -145,7 +145,7 @@ class _Steps:
         """Whether the step is expected to pass: with room in its own answers, and all answers together."""
         if self.num_wrong[step] > _ROOM * wish.max_wrong * self.num_answers[step]:
             return False
-        return self.counted(step).scaled(self.chosen.known_scale, self.chosen.unseen_scale).keeps(wish)
+        return _passes(self.counted(step), self.chosen, wish)
 
     def margins(self, wish: Wish) -> np.ndarray:
         """(T,) the margin of each step."""
@@ -159,10 +159,23 @@ class _Steps:
         )
 
 
+def careful(wish: Wish) -> Wish:
+    """The wish at half the level that the test has."""
+    return Wish(wish.max_wrong, 1 - (1 - wish.confidence) / 2, wish.max_false_accept)
+
+
+def is_expected(counts: Counted, chosen: Chosen, wish: Wish) -> bool:
+    """Whether rules are expected to pass, with room for errors. counts: on the pictures that choose."""
+    return counts.num_wrong <= _ROOM * wish.max_wrong * counts.num_answers and _passes(counts, chosen, wish)
+
+
+def _passes(counts: Counted, chosen: Chosen, wish: Wish) -> bool:
+    return counts.scaled(chosen.known_scale, chosen.unseen_scale).keeps(wish)
+
+
 def _aim(steps: _Steps, wish: Wish) -> int:
     """The last step that is expected to pass, at half the level that the test has; -1 where none is."""
-    careful = Wish(wish.max_wrong, 1 - (1 - wish.confidence) / 2, wish.max_false_accept)
-    return next((step for step in reversed(range(len(steps))) if steps.is_expected(step, careful)), -1)
+    return next((step for step in reversed(range(len(steps))) if steps.is_expected(step, careful(wish))), -1)
 
 
 def _values(
