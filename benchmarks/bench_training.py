@@ -4,9 +4,11 @@
 
 Ours is `shelfmark train`. The peer's loop has timm's create_model, create_dataset, create_loader with its own
 transforms, create_optimizer_v2 and nn.CrossEntropyLoss. Both read the same photographs with one worker, at the same
-size, batch, precision and memory format. Each figure is the difference of a long and a short run, which leaves start,
-imports and the last checkpoint out. Ours and the peer's take turns; the medians and the median ratio are printed, by
-processor time of all processes and by wall time. Further rows show what the allocator's setting gives.
+size, batch and precision, ours in channels_last. The peer is measured in channels_last too, and in PyTorch's usual
+format, in which timm's training script runs without options. Each figure is the difference of a long and a short run,
+which leaves start, imports and the last checkpoint out. Ours and the peer's take turns; the medians and the median
+ratio are printed, by processor time of all processes and by wall time. Further rows show what the allocator's setting
+gives.
 """
 
 from __future__ import annotations
@@ -21,24 +23,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from measuring import GROCERY, add_out, made_by, median_ratio, verdict, versions, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT, LONG = 2, 10
+FORMATS = ("channels_last", "contiguous")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A network, its input and its batch. target: the smallest ratio of the peer's time to ours that is asked for."""
+    """A network, its input and its batch. target: the smallest ratio of the peer's time to ours that is asked for.
+
+    peer_format: memory format of the peer.
+    """
 
     backbone: str
     size_px: int
     batch_size: int
     target: float
     precision: str = "fp32"
+    peer_format: str = "channels_last"
 
     def __str__(self) -> str:
         return f"{self.backbone}, {self.size_px} px, batch {self.batch_size}, {self.precision}"
@@ -68,13 +75,15 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", help="backbones that are measured; all by default")
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], help="precisions; both by default")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, help="memory formats of the peer; both by default")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", nargs=6, metavar="WORD", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", nargs=7, metavar="WORD", help=argparse.SUPPRESS)
     add_out(parser)
     options = parser.parse_args()
     if options.peer:
-        folder, backbone, size_px, batch_size, precision, num_steps = options.peer
-        peer_training(Path(folder), Setup(backbone, int(size_px), int(batch_size), 0, precision), int(num_steps))
+        folder, backbone, size_px, batch_size, precision, peer_format, num_steps = options.peer
+        setup = Setup(backbone, int(size_px), int(batch_size), 0, precision, peer_format)
+        peer_training(Path(folder), setup, int(num_steps))
         return
     if not options.images.is_dir():
         sys.exit(f"error: there is no folder {options.images}; name one with photographs, a folder a class: --images.")
@@ -85,20 +94,23 @@ def main() -> None:
         and setup.precision in (options.precision or {setup.precision})
     ]
     with tempfile.TemporaryDirectory() as work:
-        write_page(page(setups, options.images.resolve(), Path(work), options.rounds), options.out)
+        formats = options.format or FORMATS
+        write_page(page(setups, formats, options.images.resolve(), Path(work), options.rounds), options.out)
 
 
-def page(setups: Sequence[Setup], images: Path, work: Path, rounds: int) -> Iterator[str]:
+def page(setups: Sequence[Setup], formats: Sequence[str], images: Path, work: Path, rounds: int) -> Iterator[str]:
     """The lines of the page, each when it is known."""
     yield "# Training on a CPU, beside timm"
     yield ""
     yield f"{made_by()} {versions('torch', 'timm')}. Seconds a step, medians of {rounds} rounds."
     yield ""
-    yield "| training | ours, processor | timm, processor | ratio | ours, wall | timm, wall | ratio | target |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---|"
+    head = "ours, processor | timm, processor | ratio | ours, wall | timm, wall | ratio | target"
+    yield f"| training | timm's memory format | {head} |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---|"
     _prepare(images, work)
     for setup in setups:
-        yield _row(setup, images, work, rounds)
+        for peer_format in formats:
+            yield _row(replace(setup, peer_format=peer_format), images, work, rounds)
     yield ""
     yield "| ours with freed memory kept, and without (SHELFMARK_KEEP_MEMORY=0) | kept | not kept | ratio |"
     yield "|---|---:|---:|---:|"
@@ -122,7 +134,8 @@ def _row(setup: Setup, images: Path, work: Path, rounds: int) -> str:
         mine, theirs = ([getattr(cost, name) for cost in costs] for costs in (ours, peers))
         ratios.append(median_ratio(theirs, mine))
         cells += [f"{statistics.median(mine):.2f}", f"{statistics.median(theirs):.2f}", f"{ratios[-1]:.2f}"]
-    return f"| {setup} | {' | '.join(cells)} | {setup.target:g}: {verdict(min(ratios) >= setup.target)} |"
+    met = verdict(min(ratios) >= setup.target)
+    return f"| {setup} | {setup.peer_format} | {' | '.join(cells)} | {setup.target:g}: {met} |"
 
 
 def _prepare(images: Path, work: Path) -> None:
@@ -161,6 +174,7 @@ def _ours(setup: Setup, images: Path, work: Path) -> list[str]:
 
 def _peer(setup: Setup, images: Path) -> list[str]:
     words = [str(images), setup.backbone, str(setup.size_px), str(setup.batch_size), setup.precision]
+    words.append(setup.peer_format)
     return [sys.executable, __file__, "--peer", *words]
 
 
@@ -201,14 +215,15 @@ def peer_training(images: Path, setup: Setup, num_steps: int) -> None:
         persistent_workers=False,
     )
     model = create_model(setup.backbone, num_classes=len(dataset.reader.class_to_idx))
-    model = model.to(memory_format=torch.channels_last)
+    memory_format = torch.channels_last if setup.peer_format == "channels_last" else torch.contiguous_format
+    model = model.to(memory_format=memory_format)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=0.001, weight_decay=1e-4)
     loss_of = torch.nn.CrossEntropyLoss()
     model.train()
     for step, (images_of_batch, labels) in enumerate(loader):
         if step == num_steps:
             break
-        batch = images_of_batch.contiguous(memory_format=torch.channels_last)
+        batch = images_of_batch.contiguous(memory_format=memory_format)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setup.precision == "bf16"):
             loss = loss_of(model(batch), labels)
         optimizer.zero_grad()
