@@ -68,9 +68,7 @@ def test_parts_lower_the_memory_of_a_step(place: Path, capsys: pytest.CaptureFix
     assert parts["largest_batch"] == 3 * parts["largest_at_once"]
 
 
-def test_the_largest_pictures_of_a_training_decide_its_memory(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_largest_pictures_of_a_training_decide_its_memory(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large = planned(place, capsys, "data.input_size_px=96", "train.num_epochs=3")
     grows = ["data.input_size_px=32", "train.num_epochs=3", "augment.sizes=[{from_epoch: 1, size_px: 96}]"]
     growing = planned(place, capsys, *grows)

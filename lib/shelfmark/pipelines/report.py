@@ -124,7 +124,7 @@ def run_page(material: Material, overlay: Overlay | None = None) -> tuple[Page, 
         f"Report of {material.run.name}",
         f"{model.recipe.model.backbone}, {images}.",
         sections,
-        (_scores(material),),
+        tuple(_scores(material)),
         (
             "SVG and CSV of each figure lie in the folder report/ beside this page.",
             "How every number is defined: docs/definitions.md. What this page shows: docs/report.md.",
@@ -145,10 +145,16 @@ def _command(material: Material, name: str, *words: object) -> str:
     return command_line(name, "--RESUME_MODEL", material.checkpoint, *words)
 
 
-def _scores(material: Material) -> Part:
+def _scores(material: Material) -> Iterator[Part]:
     if material.run.summary:
-        return scores_told(material.run.summary)
-    return Lacking("summary.json is not in the folder, so there are no scores.", _command(material, "evaluate"))
+        yield scores_told(material.run.summary)
+    else:
+        yield Lacking("summary.json is not in the folder, so there are no scores.", _command(material, "evaluate"))
+    if material.model.is_classifier_untrained and material.val is not None:
+        yield Text(
+            "No loss of this run trained its classifier. Its answers, and all that stands below on answers, mistakes and"
+            " confidence, say nothing; what counts is the part on retrieval."
+        )
 
 
 def _changes(material: Material) -> Iterator[Section]:
