@@ -133,7 +133,7 @@ def _has_positions(output: Any) -> bool:
 
 
 def _are_tokens(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 3 and min(output.shape[1:]) > 1
+    return isinstance(output, Tensor) and output.ndim == 3
 
 
 @contextmanager

@@ -152,8 +152,8 @@ def _scores(material: Material) -> Iterator[Part]:
         yield Lacking("summary.json is not in the folder, so there are no scores.", _command(material, "evaluate"))
     if material.model.is_classifier_untrained and material.val is not None:
         yield Text(
-            "No loss of this run trained its classifier. Its answers, and all that stands below on answers, mistakes and"
-            " confidence, say nothing; what counts is the part on retrieval."
+            "No loss of this run trained its classifier. Its answers say nothing, and nor does what stands below on"
+            " answers, mistakes and confidence; what counts is the part on retrieval."
         )
 
 
