@@ -35,6 +35,7 @@ def test_a_sign_makes_the_number_a_difference(
         ("mean_class_acuracy >= -1%", "Did you mean 'mean_class_accuracy'"),
         ("recal@1 >= 1%", "Did you mean 'recall@K'"),
         ("recall@0 >= 1%", "is not one of"),
+        ("top1 >= 80", "the number is in percent. Write 80%."),
         ("top1 >= -0.5", "the number is in percent. Write -0.5%, or -50%."),
         ("top1 >= +0.01", "Write +0.01%, or +1%."),
         ("top1 >= 180%", "no score is above 100%"),

@@ -83,6 +83,16 @@ def test_a_package_that_is_missing_is_told_before_the_run(monkeypatch: pytest.Mo
     require_packages([])
 
 
+def test_a_folder_that_a_tracker_left_is_not_taken_for_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "left_behind").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(PACKAGES, "left_behind", "left-behind")
+    with pytest.raises(UserError, match="the package left-behind is not installed"):
+        require_packages(["left_behind"])
+
+
 def test_options_lie_flat_under_dotted_names(tmp_path: Path) -> None:
     assert TrackedRun(tmp_path, OPTIONS).flat_options() == {
         "name": "shop",
@@ -119,6 +129,7 @@ def test_mlflow_has_the_numbers_and_options_and_a_resumed_run_goes_on(run: Track
     again = MlflowFiles(run)
     again.write(4, {"train/loss": 2.0})
     again.close()
+    run.folder.with_name("other").mkdir()
     other = MlflowFiles(TrackedRun(run.folder.with_name("other"), OPTIONS))
     other.write(1, {"train/loss": 9.0})
     other.close()
@@ -133,6 +144,13 @@ def test_mlflow_has_the_numbers_and_options_and_a_resumed_run_goes_on(run: Track
     losses = client.get_metric_history(runs["shop"].info.run_id, "train/loss")
     assert [(one.step, one.value) for one in losses] == [(3, 2.5), (4, 2.0)]
     assert runs["shop"].data.metrics["val/recall_at_1"] == 0.5
+    # Another run in the folder of one that was removed, and one whose run of MLflow was, begin their own.
+    (run.folder / "mlflow_run_id.txt").unlink()
+    MlflowFiles(run).close()
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+    client.delete_run((run.folder / "mlflow_run_id.txt").read_text().strip())
+    MlflowFiles(run).close()
+    assert len(client.search_runs([experiment.experiment_id])) == 3
 
 
 def test_wandb_writes_into_the_run_folder_offline(run: TrackedRun) -> None:

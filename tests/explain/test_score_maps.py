@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import small_network
+from timm.layers import AttentionPool2d
 from torch import Tensor, nn
 
+from shelfmark.core.errors import UserError
 from shelfmark.explain import score_maps
 from shelfmark.explain.contrast import Contrast
 from shelfmark.explain.grad_cam import grad_cam
@@ -144,6 +146,43 @@ def test_frozen_networks_and_recomputed_activations_are_explained_too() -> None:
     network.requires_grad_(False)
     torch.testing.assert_close(score_maps(network, images(), Contrast(LABELS)).values, expected)
     assert network.backbone.grad_checkpointing
+
+
+class _Tokens(nn.Module):
+    """Patches of a picture that mix as tokens, and an attention over them that looks like a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.mixed, self.attention = nn.Conv2d(3, 64, 16, 16), nn.Linear(64, 64), nn.Softmax(dim=3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        tokens = self.mixed(self.patches(pictures).flatten(2).transpose(1, 2))
+        weights = self.attention(tokens[:, None, :1] @ tokens[:, None].transpose(2, 3))
+        return self.mixed((weights @ tokens[:, None])[:, 0])[:, 0]
+
+
+class _Attended(nn.Module):
+    """A map whose positions are pooled by attention, as in the ResNets of CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 64, 16, 16), AttentionPool2d(64, feat_size=4, num_heads=4)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.head(self.patches(pictures))
+
+
+def test_attention_over_tokens_is_no_map_of_the_picture_and_a_map_that_attention_pools_is() -> None:
+    network = evaluated()
+    width = network.classifier.weight.shape[1]
+    network.embedding = nn.Linear(64, width)
+    network.backbone = _Tokens()
+    with pytest.raises(UserError, match="_Tokens has no map of positions"):
+        score_maps(network, images(), Contrast(LABELS))
+    network.backbone = _Attended()
+    found = score_maps(network, images(), Contrast(LABELS, OTHERS))
+    assert found.method == "grad_cam"
+    torch.testing.assert_close(found.last.maps, network.backbone.patches(images()))
 
 
 class _Brightness(nn.Module):

@@ -181,6 +181,32 @@ def test_val_sets_that_differ_are_compared_on_what_they_share(
     assert whole["images"]["num_images"] == 11
 
 
+def test_the_speed_on_stored_features_is_no_speed_of_training_on_images(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def head_first(weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        config = facts["config"]
+        train = {"num_epochs": 5, "cache_features": {"views": 1}, "stages": [{"from_epoch": 3, "freeze": []}]}
+        changed = {"train": {**config["train"], **train}, "model": {**config["model"], "freeze": ["backbone"]}}
+        facts["config"] = {**config, **changed}
+
+    changed_copy(place / "log/run/last", place / "log/head_first/last", head_first)
+    speeds = [5000.0, 6000.0, 7000.0, 40.0, 50.0]
+    (place / "log/head_first/metrics.jsonl").write_text(
+        "".join(
+            json.dumps({"kind": "epoch", "step": epoch + 1, "epoch": epoch, "images_per_s": speed}) + "\n"
+            for epoch, speed in enumerate(speeds)
+        )
+    )
+    first, other = compared(capsys, "log/run", "log/head_first")["runs"]
+    assert (other["train_images_per_s"], other["train_features_per_s"]) == (45.0, 6000.0)
+    assert (first["train_images_per_s"], first["train_features_per_s"]) == (None, None)
+    assert main(["compare", "log/run", "log/head_first"]) == 0
+    assert "on stored features, images/s" in capsys.readouterr().out
+    assert main(["compare", "log/run", "log/run"]) == 0
+    assert "on stored features" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_compared_is_told_before_a_picture_is_read(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

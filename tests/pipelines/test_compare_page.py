@@ -47,7 +47,7 @@ def comparison(folder: Path) -> tuple[Comparison, ClassAnswers, Table]:
     better, worse = ([NamedChange(NAMES[one.label], one) for one in side] for side in changed)
     other = AgainstFirst(RUN, agreement(first, second, LABELS), {"top1": 1.0}, 1, 1, better, worse)
     facts: dict[str, Any] = {
-        **dict.fromkeys(("train_images_per_s", "val_images_per_s", "peak_memory_bytes")),
+        **dict.fromkeys(("train_images_per_s", "train_features_per_s", "val_images_per_s", "peak_memory_bytes")),
         **dict.fromkeys(("num_parameters", "weights_bytes", "num_train_images", "num_classes", "epoch"), 1000),
         "recalibrations": [SCRIPT],
     }

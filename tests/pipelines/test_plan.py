@@ -19,6 +19,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.engine.step import TrainStep
 from shelfmark.pipelines import memory_help
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.forecast.forecast import Forecast, Memory, Shape, Time
+from shelfmark.runtime.forecast.measured import Held
 
 CPU_WORDS = (
     "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -64,6 +66,38 @@ def test_parts_lower_the_memory_of_a_step(place: Path, capsys: pytest.CaptureFix
     assert (whole["images_at_once"], parts["images_at_once"]) == (12, 4)
     assert parts["memory"]["activations"] < 0.7 * whole["memory"]["activations"]
     assert parts["largest_batch"] == 3 * parts["largest_at_once"]
+
+
+def test_the_largest_pictures_of_a_training_decide_its_memory(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large = planned(place, capsys, "data.input_size_px=96", "train.num_epochs=3")
+    grows = ["data.input_size_px=32", "train.num_epochs=3", "augment.sizes=[{from_epoch: 1, size_px: 96}]"]
+    growing = planned(place, capsys, *grows)
+    assert growing["memory"]["pictures"] == large["memory"]["pictures"] == 12 * 3 * 96 * 96 * 4
+    assert growing["memory"]["activations"] == pytest.approx(large["memory"]["activations"], rel=0.1)
+    # One step an epoch: one of small pictures, two of large ones.
+    assert growing["time"]["steps"] == 3
+    small_s, large_s = growing["time"]["step_s"]
+    assert growing["time"]["training_s"] == pytest.approx(small_s + 2 * large_s + 3 * growing["time"]["read_s"])
+
+
+def test_a_smaller_batch_takes_less_at_once_only_as_far_as_its_parts_do() -> None:
+    def totals(at_once: int, **train: int) -> dict[str, float]:
+        loaded = Loaded(Recipe(), {})
+        loaded = memory_help._changed(loaded, "train", {"batch_size": 64, **train})
+        loaded = memory_help._changed(loaded, "model", {"grad_checkpointing": True})
+        loaded = memory_help._changed(loaded, "data", {"input_size_px": 64})
+        held = Held(weights=100, gradients=0, optimizer=0, average=0, memories=0)
+        shape = Shape(64, 64, 10, train.get("grad_cache", 0))
+        memory = Memory(0, held, inputs=0, activations=10 * at_once, logits=0, limit=500)
+        times = Time((1,), (1.0,), 0.0, 0.0, has_workers=False)
+        now = Forecast("cpu", "fp32", shape, memory, at_once, 0, None, 10.0, times, ())
+        return {option: total for option, _, total in memory_help._measured_options(loaded, None, now)}
+
+    assert totals(64)["train.batch_size=32"] == 100 + 10 * 32
+    # Four parts of eight images, and not 32 images at once; a part of GradCache is as large as it was.
+    assert totals(16, accumulate_steps=4)["train.batch_size=32"] == 100 + 10 * 8
+    assert totals(8, grad_cache=8)["train.batch_size=32"] == 100 + 10 * 8
+    assert totals(1, grad_cache=1) == {"train.batch_size=32": 110}
 
 
 @pytest.mark.parametrize(

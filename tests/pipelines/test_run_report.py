@@ -18,6 +18,7 @@ from untrained_models import make_place
 from shelfmark.core.errors import UserError
 from shelfmark.pipelines import report as module
 from shelfmark.pipelines.report import report, report_of_training
+from shelfmark.runtime.run_report.stored_run import summary_of
 from shelfmark.runtime.trained_model import open_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
@@ -118,6 +119,25 @@ def test_a_run_without_its_files_says_why_parts_are_absent(place: Path, tmp_path
     for told in ("summary.json is not in the folder", "metrics.jsonl is not in the folder", "environment.json is not"):
         assert told in html
     assert "shelfmark evaluate --RESUME_MODEL log/experts/last" in html
+
+
+def test_a_run_outlives_its_pictures(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (place / "pictures").rename(place / "gone")
+    try:
+        with contextlib.chdir(place):
+            html = report(Path("log/run"), tmp_path).page.read_text()
+    finally:
+        (place / "gone").rename(place / "pictures")
+    assert re.findall(r"<h2[^>]*>([^<]*)", html) == list(HEADINGS)
+    assert html.count("The images of the evaluation cannot be opened.") == 3
+    assert "40.0%" in html
+    assert "pictures is not a folder" in caplog.text
+
+
+def test_scores_that_are_no_numbers_are_told_as_damage(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"top1": "high", "few": 0.1}')
+    with pytest.raises(UserError, match=r"summary\.json is damaged"):
+        summary_of(tmp_path)
 
 
 def test_axe_finds_no_violation_and_nothing_reaches_out_of_the_window(page: Path) -> None:

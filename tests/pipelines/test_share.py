@@ -71,13 +71,13 @@ def test_a_checkpoint_goes_to_the_hub_and_comes_back_byte_for_byte(
 
 
 def test_a_folder_takes_the_training_state_too(place: Path) -> None:
-    target = f"file://{place}/shared%20models/shop"
+    target = f"file://{place}/shared%20models/the%20shop"
     assert main(["push", "log/run/last", target, "--with-state"]) == 0
     assert main(["pull", target]) == 0
-    assert (place / "shop/state.pt").read_bytes() == (place / "log/run/last/state.pt").read_bytes()
+    assert (place / "the shop/state.pt").read_bytes() == (place / "log/run/last/state.pt").read_bytes()
     # A newer version takes the place of the older one; another folder is left alone.
     assert main(["push", "log/run/last", target]) == 0
-    assert not load_checkpoint(place / "shared models/shop").has_state
+    assert not load_checkpoint(place / "shared models/the shop").has_state
     (place / "mine").mkdir()
     (place / "mine/notes.txt").write_text("notes")
     assert main(["push", "log/run/last", f"file://{place}/mine"]) == 2

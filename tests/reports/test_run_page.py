@@ -108,6 +108,7 @@ def test_curves_stand_at_the_epochs_that_were_done() -> None:
         {"kind": "val", "step": 10, "epoch": 0, "top1": 0.5, "few": None},
         {"kind": "epoch", "step": 20, "epoch": 1, "loss": 2.0, "images_per_s": 100.0, "data_wait_share": 0.2},
         {"kind": "skipped", "step": 15, "epoch": 1, "reason": "NaN"},
+        {"kind": "train", "step": 16, "epoch": 1, "loss": float("nan"), "grad_norm": float("inf")},
     ]
     section = curves_section(records, "top1", "shelfmark train")
     assert [(row["series"], row["epochs done"], row["loss"]) for row in _rows(section, "loss")] == [

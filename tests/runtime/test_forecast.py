@@ -25,7 +25,7 @@ ABOUT = {"device": "cpu", "precision": "fp32"}
 
 
 def test_the_rows_of_the_memory_add_up_and_the_largest_batch_is_the_last_that_fits() -> None:
-    found = forecast([STEP], SHAPE, program_bytes=50, limit_bytes=10_000, time=TIME, about=ABOUT)
+    found = forecast([STEP], [SHAPE], program_bytes=50, limit_bytes=10_000, time=TIME, about=ABOUT)
     # 16 pictures of one pixel: 3 numbers of 4 bytes each.
     assert found.memory.inputs == 192
     assert found.memory.total == 50 + (100 + 180) + 192 + 1000
@@ -34,7 +34,7 @@ def test_the_rows_of_the_memory_add_up_and_the_largest_batch_is_the_last_that_fi
     assert found.largest_at_once == 72
     assert found.largest_batch == 144
     assert found.total_at(4) == found.memory.total - 400
-    assert not forecast([STEP], SHAPE, 50, 1_500, TIME, ABOUT).memory.fits
+    assert not forecast([STEP], [SHAPE], 50, 1_500, TIME, ABOUT).memory.fits
 
 
 def test_a_small_step_whose_gradients_are_the_highest_point_does_not_hide_what_an_image_takes() -> None:

@@ -60,6 +60,15 @@ def test_losses_are_compared_by_name_and_one_that_a_run_lacks_is_one_row(tmp_pat
     assert held["label_smoothing"] == 0.1
 
 
+def test_a_list_of_entries_without_names_was_set_where_its_entries_were(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("augment:\n  sizes:\n    - from_epoch: 3\n      size_px: 160\n")
+    one, other = written(tmp_path / "a", loaded(file=recipe)), written(tmp_path / "b", loaded())
+    assert rows(one, other) == {
+        "augment.sizes": (([{"from_epoch": 3, "size_px": 160}], []), (f"{recipe}:3", "default"))
+    }
+
+
 def test_of_a_continued_run_the_file_that_has_the_value_tells_its_origin(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     written(folder, loaded("optim.lr=0.5"))

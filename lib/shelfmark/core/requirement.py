@@ -42,9 +42,8 @@ class Requirement:
         if _AT_K.fullmatch(score) is None:
             choose("the score of --require", score, [*scores, "recall@K"])
         if not found["unit"]:
-            raise UserError(
-                f"--require {text!r}: the number is in percent. Write {number}%, or {_as_percent(number)}%."
-            )
+            share = f", or {_as_percent(number)}%" if abs(float(number)) <= 1 else ""
+            raise UserError(f"--require {text!r}: the number is in percent. Write {number}%{share}.")
         bound, is_difference = float(number) / 100, number[0] in "+-"
         if not is_difference and bound > 1:
             raise UserError(f"--require {text!r}: no score is above 100%.")

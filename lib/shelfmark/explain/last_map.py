@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import SelectAdaptivePool2d
+from timm.layers import AttentionPool2d, RotAttentionPool2d, SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from shelfmark.core.errors import UserError
@@ -91,7 +91,8 @@ def _of_convolutions(network: Network, images: Tensor) -> LastMap:
     pools = [
         module
         for place, module in network.backbone.named_modules()
-        if place.rpartition(".")[2] == "global_pool" and isinstance(module, SelectAdaptivePool2d | GlobalPooling)
+        if isinstance(module, AttentionPool2d | RotAttentionPool2d)
+        or (place.rpartition(".")[2] == "global_pool" and isinstance(module, SelectAdaptivePool2d | GlobalPooling))
     ]
     pooled: list[Tensor] = []
     latest: list[Tensor] = []
@@ -105,6 +106,9 @@ def _of_convolutions(network: Network, images: Tensor) -> LastMap:
     def behind(_module: nn.Module, _inputs: Any, output: Any) -> None:
         if _has_positions(output):
             latest[:] = [output]
+        elif _are_tokens(output):
+            # What comes behind is no map: where the positions lie among tokens is not known here.
+            latest.clear()
 
     handles = [pool.register_forward_pre_hook(before_pool) for pool in pools]
     handles += [module.register_forward_hook(behind) for module in network.backbone.modules()]
@@ -126,6 +130,10 @@ def _of_convolutions(network: Network, images: Tensor) -> LastMap:
 
 def _has_positions(output: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+
+
+def _are_tokens(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.ndim == 3
 
 
 @contextmanager

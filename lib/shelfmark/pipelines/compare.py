@@ -48,6 +48,7 @@ def compare(
         of_classes, of_search = _what_is_scored(runs)
         _require_scores(requirements, runs[0], of_classes, of_search)
         _require_common(runs, of_classes, of_search)
+        _say_untrained(runs if of_classes else ())
     val = [run.features(run.val, "val") for run in runs if run.val is not None] if of_classes else []
     searched = _searched_features(runs, val) if of_search else []
 
@@ -110,6 +111,12 @@ def _require_common(runs: Sequence[ComparedRun], of_classes: bool, of_search: bo
         given = [table for table in tables if table is not None]
         if given:
             paired_pictures(given, [np.arange(len(table)) for table in given], what)
+
+
+def _say_untrained(runs: Sequence[ComparedRun]) -> None:
+    for run in runs:
+        if run.model.is_classifier_untrained:
+            say(f"{run.name}: no loss trained its classifier, so its answers say nothing; its scores of the search do")
 
 
 def _searched_features(runs: Sequence[ComparedRun], val: list[Embeddings | None]) -> list[Embeddings | None]:

@@ -10,6 +10,7 @@ from typing import Any
 from shelfmark.config.overrides import Override
 from shelfmark.core.files import unused_path
 from shelfmark.core.heartbeat import beat
+from shelfmark.core.log import warn
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.pipelines.recognise import Recognition, recognise
 from shelfmark.reports.figures import save
@@ -68,6 +69,8 @@ def explain(
         require_images(searcher, index, 1)
         explainer = Explainer(searcher.model, searcher)
     require_explainable(explainer.model)
+    if explainer.model.is_classifier_untrained:
+        warn("no loss trained this model's classifier, so its answers, and what speaks for them, say nothing")
     folder = out or explainer.model.run_folder / FOLDER
     return [_drawn(explainer.explain(photo), folder) for photo in photos if _goes_on()]
 

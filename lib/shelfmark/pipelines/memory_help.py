@@ -80,7 +80,7 @@ def _options(recipe: Recipe, now: Forecast | None) -> Iterator[tuple[str, str, d
     if adds and not train.grad_cache and parts <= train.batch_size:
         what = f"the same batch of {train.batch_size}, in {parts} parts one after the other"
         yield f"train.accumulate_steps={parts}", what, {"train": {"accumulate_steps": parts}}
-    elif train.batch_size > 1:
+    elif (train.grad_cache or train.batch_size) > 1:
         half = (train.grad_cache or train.batch_size) // 2
         size = max(1, min(half, (now.largest_at_once if now else 0) or half))
         what = f"the same batch of {train.batch_size}, {size} at a time, with a second forward pass"
@@ -96,10 +96,10 @@ def _options(recipe: Recipe, now: Forecast | None) -> Iterator[tuple[str, str, d
         what = f"pictures of {smaller} px in place of {size_px}, which changes the scores"
         yield f"data.input_size_px={smaller}", what, {"data": {"input_size_px": smaller}}
     if train.batch_size > 1:
-        size = max(1, (now.largest_batch or 0) if now else 0) or 1
-        size = min(size, train.batch_size // 2)
+        fits = None if now is None else now.largest_batch
+        size = train.batch_size // 2 if fits is None else max(1, min(fits, train.batch_size // 2))
         what = "a smaller batch, which changes the training: lower optim.lr with it"
-        yield f"train.batch_size={max(1, size)}", what, {"train": {"batch_size": max(1, size)}}
+        yield f"train.batch_size={size}", what, {"train": {"batch_size": size}}
 
 
 def _measured_options(
@@ -112,7 +112,9 @@ def _measured_options(
         elif "grad_cache" in values:
             yield option, what, now.total_at(values["grad_cache"])
         elif "batch_size" in values:
-            yield option, what, now.total_at(values["batch_size"])
+            # As many parts as now; with GradCache a part is as large as ever.
+            at_once = math.ceil(values["batch_size"] / loaded.config.train.accumulate_steps)
+            yield option, what, now.total_at(min(now.at_once, at_once))
         elif (then := _tried(_changed(loaded, section, values), checkpoint)) is not None:
             # Of the same program: this one has grown since it began.
             yield option, what, then.memory.total - then.memory.program + now.memory.program

@@ -1,8 +1,9 @@
-"""`shelfmark plan`: what a training will take in memory and time, from one measured step."""
+"""`shelfmark plan`: what a training will take in memory and time, from a measured step of each of its parts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.engine.hooks import NO_METRIC, is_due
 from shelfmark.pipelines.train_parts import Begun, begin
 from shelfmark.recipe import Recipe, assemble
-from shelfmark.recipe.frozen_epochs import epochs_of_stages
+from shelfmark.recipe.frozen_epochs import epochs_alike
 from shelfmark.runtime.forecast.forecast import USABLE, Forecast, Shape, Time, forecast
 from shelfmark.runtime.forecast.measured import MeasuredStep, measured_step
 from shelfmark.runtime.image_pass import evaluation_pass
@@ -39,31 +40,46 @@ def plan(loaded: Loaded[Recipe], checkpoint: Path | None = None, memory_bytes: i
     limit = device_bytes(device) if memory_bytes is None else memory_bytes
     begun = begin(loaded, checkpoint, None if checkpoint is None else "finetune", device, aside=True)
     recipe, splits, parts = begun.loaded.config, begun.splits, begun.parts
-    began = time.perf_counter()
-    batch = next(iter(assemble.train_loader(_without_workers(recipe), splits.train, device).epoch(0)))
-    read_s = (time.perf_counter() - began) / max(1, recipe.data.num_workers)
-    steps = _measured(begun, batch)
+    alike = epochs_alike(recipe)
+    batches, read_s = _read(begun, alike)
+    steps = _measured(begun, alike, batches)
     times = Time(
-        num_steps=tuple(len(stage) * parts.loader.num_batches(0) for stage in epochs_of_stages(recipe)),
+        num_steps=tuple(len(epochs) * parts.loader.num_batches(0) for epochs in alike),
         step_s=tuple(step.step_s for step in steps),
         read_s=read_s,
         evaluation_s=_evaluation_s(begun),
         has_workers=recipe.data.num_workers > 0,
     )
-    shape = Shape(len(batch), batch.images.shape[-1], splits.train.num_classes, recipe.train.grad_cache)
+    shapes = [
+        Shape(len(batch), batch.images.shape[-1], splits.train.num_classes, recipe.train.grad_cache)
+        for batch in batches
+    ]
     about = {"device": str(device), "precision": parts.state.precision.name}
-    return forecast(steps, shape, program, limit, times, about)
+    return forecast(steps, shapes, program, limit, times, about)
 
 
-def _measured(begun: Begun, batch: Batch) -> list[MeasuredStep]:
-    """A step of each stage."""
+def _read(begun: Begun, alike: Sequence[range]) -> tuple[list[Batch], float]:
+    """The first batch of each range of epochs, and the seconds that the slowest took, by all workers together."""
+    recipe = _without_workers(begun.loaded.config)
+    loader = assemble.train_loader(recipe, begun.splits.train, begun.parts.state.precision.device)
+    batches, longest_s = [], 0.0
+    for epochs in alike:
+        began = time.perf_counter()
+        batches.append(next(iter(loader.epoch(epochs.start))))
+        longest_s = max(longest_s, time.perf_counter() - began)
+    return batches, longest_s / max(1, begun.loaded.config.data.num_workers)
+
+
+def _measured(begun: Begun, alike: Sequence[range], batches: Sequence[Batch]) -> list[MeasuredStep]:
+    """A step of each range of epochs."""
     parts, steps = begun.parts, []
-    device, stages = parts.state.precision.device, epochs_of_stages(begun.loaded.config)
-    for number, stage in enumerate(stages):
+    device = parts.state.precision.device
+    for epochs, batch in zip(alike, batches):
         raise_if_stopped()
-        named = f", stage {number + 1} of {len(stages)}" if len(stages) > 1 else ""
-        say(f"measuring a step of {len(batch)} images on {device}, {parts.state.precision.name}{named}")
-        step = parts.stages.step_for(stage.start)
+        side = batch.images.shape[-1]
+        named = f", as from epoch {epochs.start + 1} on" if len(alike) > 1 else ""
+        say(f"measuring a step of {len(batch)} images of {side} px on {device}, {parts.state.precision.name}{named}")
+        step = parts.stages.step_for(epochs.start)
         # What is free here decides what can be tried, whatever memory the forecast is for.
         room = int(USABLE * free_bytes(device))
         steps.append(measured_step(parts.state, step, batch, begun.loaded.config.optim.lr, room))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,17 @@ def report(folder: Path, out: Path | None = None) -> Report:
     images makes them. UserError: the folder has no checkpoint of a run.
     """
     model = open_model(stored_run(folder).checkpoint.folder)
-    val, retrieval = read_evaluation(model)
-    return _written(_material(model, None, val, retrieval, folder), out or folder)
+    val, retrieval, unopened = _opened(model)
+    return _written(replace(_material(model, None, val, retrieval, folder), unopened=unopened), out or folder)
+
+
+def _opened(model: TrainedModel) -> tuple[Table | None, Table | None, str]:
+    """The images of the evaluation, and why they cannot be opened: a run outlives its pictures."""
+    try:
+        return *read_evaluation(model), ""
+    except UserError as error:
+        warn(f"the report has no images of the evaluation: {error}")
+        return None, None, str(error)
 
 
 def report_of_training(model: TrainedModel, splits: Splits, folder: Path) -> None:
@@ -124,7 +133,7 @@ def run_page(material: Material, overlay: Overlay | None = None) -> tuple[Page, 
         f"Report of {material.run.name}",
         f"{model.recipe.model.backbone}, {images}.",
         sections,
-        (_scores(material),),
+        tuple(_scores(material)),
         (
             "SVG and CSV of each figure lie in the folder report/ beside this page.",
             "How every number is defined: docs/definitions.md. What this page shows: docs/report.md.",
@@ -145,10 +154,16 @@ def _command(material: Material, name: str, *words: object) -> str:
     return command_line(name, "--RESUME_MODEL", material.checkpoint, *words)
 
 
-def _scores(material: Material) -> Part:
+def _scores(material: Material) -> Iterator[Part]:
     if material.run.summary:
-        return scores_told(material.run.summary)
-    return Lacking("summary.json is not in the folder, so there are no scores.", _command(material, "evaluate"))
+        yield scores_told(material.run.summary)
+    else:
+        yield Lacking("summary.json is not in the folder, so there are no scores.", _command(material, "evaluate"))
+    if material.model.is_classifier_untrained and material.val is not None:
+        yield Text(
+            "No loss of this run trained its classifier. Its answers say nothing, and nor does what stands below on"
+            " answers, mistakes and confidence; what counts is the part on retrieval."
+        )
 
 
 def _changes(material: Material) -> Iterator[Section]:
@@ -171,18 +186,26 @@ def _tail(material: Material) -> Section:
 def _mistakes(material: Material, overlay: Overlay | None) -> Section:
     found = mistakes_of(material, overlay)
     if found is None:
-        return _no_val("Mistakes")
+        return _no_val("Mistakes", material)
     return mistakes_section(found)
 
 
-def _no_val(heading: str) -> Section:
+def _no_val(heading: str, material: Material) -> Section:
+    if material.unopened:
+        return _unopened(heading, material)
     told = "The run has no labelled images of the trained classes: data.val_json is not set. Train with"
     return Section(heading, (Lacking(told, "data.val_json=FILE"),))
+
+
+def _unopened(heading: str, material: Material) -> Section:
+    return Section(heading, (Lacking(f"The images of the evaluation cannot be opened. {material.unopened}"),))
 
 
 def _retrieval(material: Material) -> Section:
     index = _command(material, "index build", "--out", material.run.folder / "index")
     found = retrieval_of(material, index)
+    if found is None and material.unopened:
+        return _unopened("Retrieval", material)
     if found is None:
         told = "No image of val or of the retrieval set has another image of its product. Train with"
         return Section("Retrieval", (Lacking(told, "data.retrieval_json=FILE"),))
@@ -192,7 +215,7 @@ def _retrieval(material: Material) -> Section:
 def _confidence(material: Material) -> Section:
     found = material.predicted
     if found is None:
-        return _no_val("Confidence")
+        return _no_val("Confidence", material)
     groups = {name: mask[found.labels] for name, mask in material.groups.items()}
     shown = {name: mask for name, mask in groups.items() if mask.any()}
     learn = _command(material, "thresholds", "--max-wrong", "5%")

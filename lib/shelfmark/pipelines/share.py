@@ -54,7 +54,7 @@ def push(path: Path, target: str, with_state: bool = False, public: bool = False
     if folder is not None:
         require_place(folder, "REPO", is_folder=True)
     checkpoint = whole_checkpoint(path)
-    name = target.rstrip("/").rpartition("/")[2]
+    name = _last_part(target, folder)
     if folder is not None:
         with atomic_folder(folder) as made:
             _stage(checkpoint, made, target, name, with_state)
@@ -72,7 +72,7 @@ def pull(source: str, out: Path | None = None, revision: str | None = None) -> S
     folder = _folder_of(source)
     if folder is not None and revision is not None:
         raise UserError(f"--revision {revision} is of a repository at a hub; {source} is a folder.")
-    target = out or Path(source.rstrip("/").rpartition("/")[2])
+    target = out or Path(_last_part(source, folder))
     require_place(target, "--out", is_folder=True)
     if target.exists():
         raise UserError(f"{target} exists; nothing is fetched over it. Give another --out.")
@@ -105,6 +105,11 @@ def _copy(folder: Path) -> Callable[[Path], None]:
                 raise UserError(f"{folder} holds no checkpoint of Shelfmark: {name} is missing.")
 
     return copy
+
+
+def _last_part(place: str, folder: Path | None) -> str:
+    """What a copy is called where nobody says otherwise."""
+    return place.rpartition("/")[2] if folder is None else folder.name
 
 
 def _folder_of(place: str) -> Path | None:

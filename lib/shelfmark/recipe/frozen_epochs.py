@@ -41,6 +41,15 @@ def epochs_of_stages(recipe: Recipe) -> list[range]:
     return [range(begin, end) for begin, end in pairwise(begins)]
 
 
+def epochs_alike(recipe: Recipe) -> list[range]:
+    """Ranges of epochs, in order, whose steps take the same memory and time: of one stage, and of one size in
+    augment.sizes."""
+    num_epochs = recipe.train.num_epochs
+    starts = {epochs.start for epochs in epochs_of_stages(recipe)} | {one.from_epoch for one in recipe.augment.sizes}
+    begins = sorted({0, *(epoch for epoch in starts if epoch < num_epochs), num_epochs})
+    return [range(begin, end) for begin, end in pairwise(begins)]
+
+
 def _keeps_the_backbone(recipe: Recipe, number: int) -> bool:
     stage = recipe.train.stages[number - 1] if number else None
     freeze = recipe.model.freeze if stage is None or stage.freeze is None else stage.freeze

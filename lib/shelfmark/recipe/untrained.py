@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.recipe.assemble.model import heads_without_loss
 from shelfmark.recipe.tree import Recipe
 
-_OF_THE_CLASSIFIER = ("top1", "top5", "mean_class_accuracy", "mean_class_error", "many", "medium", "few", "ece")
+CLASSIFIER = "classifier"
 
 
 def untrained_heads(recipe: Recipe) -> list[str]:
@@ -18,9 +19,15 @@ def untrained_heads(recipe: Recipe) -> list[str]:
         if f"heads.{name}" in modules
     ]
     metric = recipe.eval.metric
-    if "classifier" in modules and metric in _OF_THE_CLASSIFIER and recipe.model.classifier.init != "class_means":
+    if leaves_classifier_untrained(recipe) and metric in CLASS_SCORES:
         told.append(
             f"eval.metric={metric} chooses best_model by the classifier, and no loss trains the classifier, so its"
             " weights stay as they are. Set eval.metric=recall@1, or add a loss with head: classifier."
         )
     return told
+
+
+def leaves_classifier_untrained(recipe: Recipe) -> bool:
+    """Whether a run has a classifier whose answers say nothing: no loss trains it, and it begins with random weights,
+    or with those of another run whose features have moved since."""
+    return CLASSIFIER in heads_without_loss(recipe) and recipe.model.classifier.init != "class_means"

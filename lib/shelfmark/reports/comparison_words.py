@@ -56,6 +56,7 @@ class Option(Protocol):
 
 _FACTS = {
     "train_images_per_s": "training, images/s",
+    "train_features_per_s": "on stored features, images/s",
     "val_images_per_s": "evaluation, images/s",
     "peak_memory_bytes": "peak memory, MB",
     "num_parameters": "parameters",
@@ -65,6 +66,8 @@ _FACTS = {
     "epoch": "epochs trained",
     "recalibrations": "recalibrated by",
 }
+_SELDOM = ("train_features_per_s",)
+"""Rows that stand there only if some run has them."""
 _VERDICTS = {"better": "better", "worse": "worse", "unclear": "no clear difference", "equal": "the same"}
 
 
@@ -136,7 +139,8 @@ def p_told(p_value: float) -> str:
 
 def fact_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A row a fact: its name, and a cell a run."""
-    return [[name, *(_fact(key, run[key]) for run in runs)] for key, name in _FACTS.items()]
+    shown = [key for key in _FACTS if key not in _SELDOM or any(run[key] is not None for run in runs)]
+    return [[_FACTS[key], *(_fact(key, run[key]) for run in runs)] for key in shown]
 
 
 def config_rows(found: Sequence[Option]) -> list[list[str]]:

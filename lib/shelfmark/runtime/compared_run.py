@@ -23,6 +23,7 @@ from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint_folder import MODEL
 from shelfmark.engine.metrics_log import read_metrics
 from shelfmark.evaluation.classification import Predictions, predict_from_features
+from shelfmark.recipe.frozen_epochs import cached_around
 from shelfmark.runtime.features import model_features
 from shelfmark.runtime.run_config import RunConfig, run_config
 from shelfmark.runtime.splits import read_evaluation
@@ -116,9 +117,14 @@ def at(features: Embeddings, places: np.ndarray) -> Embeddings:
 
 
 def run_facts(run: ComparedRun) -> dict[str, Any]:
-    """What a model is, and what its run recorded of speed and memory; None where it did not."""
+    """What a model is, and what its run recorded of speed and memory; None where it did not.
+
+    train_features_per_s: in epochs on stored features, which are no measure of training on images.
+    """
     model, manifest = run.model, run.model.checkpoint.manifest
     records = next((found for folder in run.record_folders if (found := read_metrics(folder / "metrics.jsonl"))), [])
+    of_features = [one for one in records if cached_around(model.recipe, one["epoch"]) is not None]
+    of_images = [one for one in records if cached_around(model.recipe, one["epoch"]) is None]
     return {
         "name": run.name,
         "checkpoint": model.checkpoint.folder,
@@ -129,7 +135,8 @@ def run_facts(run: ComparedRun) -> dict[str, Any]:
         "recalibrations": [step["method"] for step in model.recalibrations],
         "num_parameters": sum(weight.numel() for weight in model.network.parameters()),
         "weights_bytes": manifest["files"][MODEL]["size_bytes"],
-        "train_images_per_s": _median(records, "epoch", "images_per_s"),
+        "train_images_per_s": _median(of_images, "epoch", "images_per_s"),
+        "train_features_per_s": _median(of_features, "epoch", "images_per_s"),
         "val_images_per_s": _median(records, "val", "images_per_s"),
         "peak_memory_bytes": max(_values(records, "epoch", "peak_memory_bytes"), default=None),
     }

@@ -94,10 +94,20 @@ class _File:
     lines: Sequence[str]
 
     def has(self, key: str, value: Any) -> bool:
-        return key in self.lines_of and bool(value_at(self.values, key) == value)
+        return any(self._keys_of(key)) and bool(value_at(self.values, key) == value)
 
     def origin(self, key: str) -> str:
-        """What the comment behind the value says."""
+        """What the comment behind the value says; of a list of entries, the first that is no default."""
+        said = map(self._said_at, self._keys_of(key))
+        return next((origin for origin in said if origin != DEFAULT), DEFAULT)
+
+    def _keys_of(self, key: str) -> Iterator[str]:
+        """The keys that have a line of their own: the key itself, or those of the entries below it."""
+        if key in self.lines_of:
+            yield key
+        yield from (one for one in self.lines_of if one.startswith(f"{key}."))
+
+    def _said_at(self, key: str) -> str:
         line = self.lines[self.lines_of[key] - 1]
         # Of another version's file the value may be spelled in another way.
         said = line.partition(f": {inline(value_at(self.values, key))}  # ")[2] or line.partition("  # ")[2]

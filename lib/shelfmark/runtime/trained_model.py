@@ -24,6 +24,7 @@ from shelfmark.models.embedding_hash import embedding_hash
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.recipe.of_checkpoint import recipe_of
+from shelfmark.recipe.untrained import leaves_classifier_untrained
 from shelfmark.runtime.model_hashes import ModelHashes
 
 
@@ -64,6 +65,11 @@ class TrainedModel:
     def recalibrations(self) -> list[dict[str, Any]]:
         """The facts of each recalibration of the checkpoint, the earliest first, also of those that changed nothing."""
         return recalibrations(self.checkpoint.manifest)
+
+    @property
+    def is_classifier_untrained(self) -> bool:
+        """Whether its answers say nothing: no loss of its run trained the classifier, and no recalibration made one."""
+        return leaves_classifier_untrained(self.recipe) and not self.recalibrations
 
     @cached_property
     def hashes(self) -> ModelHashes:

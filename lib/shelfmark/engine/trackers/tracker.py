@@ -43,7 +43,9 @@ class TrackedRun:
 def require_packages(names: Sequence[str]) -> None:
     """Raises a UserError about the first tracker whose package is not installed."""
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        found = importlib.util.find_spec(name)
+        # A folder of that name, such as the one that W&B leaves where it ran, is found as a package without a file.
+        if found is None or found.origin is None:
             raise UserError(
                 f"output.trackers names {name}, and the package {PACKAGES[name]} is not installed. Install it (the"
                 f" extra `{name}` brings it), or take {name} out of output.trackers."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def _lines(
 
 
 def _is_number(record: Record, name: str) -> bool:
-    return isinstance(record.get(name), int | float)
+    return isinstance(record.get(name), int | float) and math.isfinite(record[name])
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -82,8 +82,7 @@ _SUREST = (
 )
 _DOUBTFUL = "Answers with the lowest probability, right or wrong: what thresholds would leave unanswered first."
 _CLASSES = (
-    "The classes that lose the most images. Its neighbours are the classes whose rows of the classifier point the same"
-    " way."
+    "The classes that lose the most images. Next to a class are those whose rows of the classifier point the same way."
 )
 
 

@@ -1,4 +1,4 @@
-"""Memory and time of a training, from one measured step of each of its stages."""
+"""Memory and time of a training, from one measured step of each of its parts: its stages and sizes."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Time:
-    """num_steps, step_s: of each stage. read_s: seconds in which a batch is read, by all workers together.
-    evaluation_s: of all evaluations."""
+    """num_steps, step_s: of each part of the training. read_s: seconds in which a batch is read, by all workers
+    together. evaluation_s: of all evaluations."""
 
     num_steps: tuple[int, ...]
     step_s: tuple[float, ...]
@@ -109,10 +109,10 @@ class Time:
 
 @dataclass(frozen=True)
 class Forecast:
-    """memory: of the stage that needs the most. at_once: the images that pass at once in a step. largest_at_once: how
-    many would fit, 0 if none. largest_batch: the train.batch_size that comes with it; None with GradCache, whose
-    batches are of any size. image_bytes: of one image more at once. sure: sentences on how much the
-    numbers can be trusted."""
+    """memory: of the part of the training that needs the most, and shape: its batch. at_once: the images that pass at
+    once in a step. largest_at_once: how many would fit, 0 if none. largest_batch: the train.batch_size that comes with
+    it; None with GradCache, whose batches are of any size. image_bytes: of one image more at once. sure: sentences on
+    how much the numbers can be trusted."""
 
     device: str
     precision: str
@@ -146,17 +146,19 @@ class Forecast:
 
 def forecast(
     steps: Sequence[MeasuredStep],
-    shape: Shape,
+    shapes: Sequence[Shape],
     program_bytes: int,
     limit_bytes: int,
     time: Time,
     about: Mapping[str, str],
 ) -> Forecast:
-    """steps: of each stage. about: `device` and `precision`, as they are called."""
-    memories = [memory_of(step, shape, program_bytes, limit_bytes, step.at_once) for step in steps]
+    """steps, shapes: of each part of the training, such as a stage. about: `device` and `precision`, as they are
+    called."""
+    parts = list(zip(steps, shapes, strict=True))
+    memories = [memory_of(step, shape, program_bytes, limit_bytes, step.at_once) for step, shape in parts]
     place = max(range(len(steps)), key=lambda number: memories[number].total)
-    step = steps[place]
-    largest = min(largest_that_fits(one, shape, program_bytes, limit_bytes) for one in steps)
+    step, shape = parts[place]
+    largest = min(largest_that_fits(*one, program_bytes, limit_bytes) for one in parts)
     num_parts = -(-shape.batch_size // step.at_once)
     return Forecast(
         about["device"],

@@ -54,11 +54,12 @@ class WorstClass:
 @dataclass(frozen=True)
 class Measured:
     """scores: as summary.json. on: in words, what they were measured on. worst: the classes of the lowest
-    accuracy."""
+    accuracy. is_classifier_untrained: whether the vectors alone can be used."""
 
     scores: Mapping[str, Any]
     on: str
     worst: Sequence[WorstClass] = ()
+    is_classifier_untrained: bool = False
 
 
 def model_card(manifest: Mapping[str, Any], measured: Measured | None, folder: Path) -> str:
@@ -199,6 +200,8 @@ def _use(manifest: Mapping[str, Any]) -> list[str]:
 
 def _limits(manifest: Mapping[str, Any], measured: Measured | None) -> list[str]:
     lines = ["## Limits that were found", ""]
+    if measured is not None and measured.is_classifier_untrained:
+        return [*lines, "- No loss trained its classifier: use its vectors. What `predict` names says nothing."]
     scores = {} if measured is None else measured.scores
     many, few, error = (scores.get(name) for name in ("many", "few", "ece"))
     if many is not None and few is not None:

@@ -9,9 +9,13 @@ from typing import Any
 
 from shelfmark.core.files import write_text
 from shelfmark.core.folders import CARD
+from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.core.wording import counted
 from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.recipe.of_checkpoint import recipe_of
+from shelfmark.recipe.untrained import leaves_classifier_untrained
 from shelfmark.runtime.model_card.card import Measured, WorstClass, model_card
+from shelfmark.runtime.trained_model import recalibrations
 
 _NUM_WORST = 10
 
@@ -22,9 +26,13 @@ def write_card(folder: Path, scores: Mapping[str, Any] | None, on: str = "", per
     scores: as summary.json, None where nothing was measured. on: what they were measured on; by default the val images.
     per_class: the run's per_class.csv, for the classes that are answered worst.
     """
-    manifest = load_checkpoint(folder).manifest
-    measured = None
-    if scores:
+    checkpoint = load_checkpoint(folder)
+    manifest, measured = checkpoint.manifest, None
+    is_untrained = leaves_classifier_untrained(recipe_of(checkpoint)) and not recalibrations(manifest)
+    if scores and is_untrained:
+        of_vectors = {name: value for name, value in scores.items() if not name.startswith(CLASS_SCORES)}
+        measured = Measured(of_vectors, on or _val(scores), is_classifier_untrained=True)
+    elif scores:
         measured = Measured(scores, on or _val(scores), worst_classes(manifest, per_class))
     card = folder / CARD
     write_text(card, model_card(manifest, measured, folder))

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shelfmark.core.log import warn
+from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.core.wording import counted
 from shelfmark.reports.run_page.advice import SURE, RunFacts
 from shelfmark.retrieval.index_files import THRESHOLDS
@@ -22,11 +23,15 @@ def facts_of(material: Material) -> RunFacts:
     waits = [one["data_wait_share"] for one in run.records if one["kind"] == "epoch" and "data_wait_share" in one]
     metric = recipe.eval.metric
     scores = [one[metric] for one in run.records if one["kind"] == "val" and one.get(metric) is not None]
-    num_sure = 0 if found is None else int(((found.confidence >= SURE) & ~found.is_right).sum())
+    summary, is_untrained = run.summary, material.model.is_classifier_untrained
+    if is_untrained:
+        # Nothing is advised by the answers of a classifier that learned nothing.
+        summary = {name: value for name, value in summary.items() if not name.startswith(CLASS_SCORES)}
+    num_sure = 0 if found is None or is_untrained else int(((found.confidence >= SURE) & ~found.is_right).sum())
     return RunFacts(
         folder,
         material.checkpoint,
-        run.summary,
+        summary,
         data_wait=waits[-1] if waits else None,
         num_sure_mistakes=num_sure,
         num_answers=0 if found is None else len(found.rows),

@@ -23,7 +23,8 @@ from shelfmark.runtime.trained_model import TrainedModel
 class Material:
     """val, retrieval: the tables that the run is scored on, with their features; None where it has none.
 
-    given_train: the training table where it is open already.
+    given_train: the training table where it is open already. unopened: why the images of the evaluation cannot be
+    opened; '' if they can.
     """
 
     run: StoredRun
@@ -33,6 +34,7 @@ class Material:
     retrieval: Table | None
     retrieval_features: Embeddings | None
     given_train: Table | None = None
+    unopened: str = ""
 
     @property
     def checkpoint(self) -> Path:

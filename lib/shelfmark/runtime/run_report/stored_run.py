@@ -92,7 +92,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """The content of summary.json, {} where there is none."""
     file = folder / "summary.json"
     found = read_json(file) if file.is_file() else {}
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(isinstance(one, int | float | None) for one in found.values()):
         raise UserError(f"{file} is damaged: it holds no scores. Make it anew with `shelfmark evaluate`.")
     return found
 
