@@ -189,6 +189,33 @@ def test_a_damaged_folder_is_told_and_is_not_taken_for_a_failed_proof(
     assert "is not an exported model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name", ["model.json", "model.onnx", "parity.json", "reference/outputs.npz", "reference/0007.png"]
+)
+def test_a_machine_without_the_package_tells_a_damaged_folder_too(
+    name: str, copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predict, "__file__", str(copied / "predict.py"))
+    data = bytearray((copied / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copied / name).write_bytes(data)
+    for said in (f"{name} is damaged", f"{name} is missing"):
+        with pytest.raises(SystemExit, match="2"):
+            predict.main(["--check"])
+        assert said in capsys.readouterr().err
+        (copied / name).unlink(missing_ok=True)
+
+
+def test_a_name_with_a_colon_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["Tea : green", "Tea : black"]
+    answer = {"kind": "family", "family": "Tea : all", "classes": [0, 1], "names": names}
+    assert predict._line({"id": "a : b.jpg", "answer": answer}) == f"a : b.jpg: family Tea : all: {', '.join(names)}"
+    del answer["family"]
+    assert predict._line({"id": "a.jpg", "answer": {**answer, "kind": "shortlist"}}).startswith(
+        "a.jpg: shortlist: Tea :"
+    )
+
+
 def test_a_folder_handed_on_without_its_pictures_is_served_and_compared_on_others(
     copied: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,20 @@ def test_a_watched_folder_is_served_as_soon_as_it_is_published(place, live, monk
         until(lambda: running.get("/info").json["model"]["name"] == "tiny1")
 
 
+@pytest.mark.parametrize("named", ["best_model", "best_model.pth"])
+@pytest.mark.parametrize("written", ["best_model/manifest.json", "thresholds.json"])
+def test_a_watched_checkpoint_is_stale_after_training_and_after_thresholds(named, written, tmp_path):
+    for name in ("best_model/manifest.json", "thresholds.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    source = Source(checkpoint=tmp_path / named)
+    before = source.stamp(), source.stamp_of_thresholds()
+    assert None not in source.stamp()
+    assert (source.stamp(), source.stamp_of_thresholds()) == before
+    (tmp_path / written).write_text('{"another": 1}')
+    assert (source.stamp(), source.stamp_of_thresholds()) != before
+
+
 @pytest.fixture
 def process(live: Path) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
     """`shelfmark serve` in a process of its own, and its address."""

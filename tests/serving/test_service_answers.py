@@ -19,7 +19,9 @@ from served import Served, photographs, served, write_gallery
 from shelfmark.core.errors import UserError
 from shelfmark.export import predict
 from shelfmark.predictions.joined import combined
+from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index_files import index_hash
+from shelfmark.serving.answers import Answerer
 from shelfmark.serving.gallery import Gallery
 from shelfmark.serving.models import ExportedModel
 from shelfmark.serving.promises import promise_of
@@ -58,6 +60,25 @@ def test_the_embedding_of_a_file_is_that_of_predict_py(service, photos, predicto
     found = np.array([one["embedding"] for one in reply.json["answers"]])
     assert [one["id"] for one in reply.json["answers"]] == ["0", "1", "2", "3", "4", "5"]
     np.testing.assert_allclose(found, predictor.predict(photos)[0], atol=1e-5)
+
+
+def test_neighbours_that_are_shown_have_no_part_in_the_answer(place, photos, predictor):
+    model = ExportedModel(predictor)
+    whole = Gallery.open(place / "index", predictor.facts, model.outputs["embedding"])
+
+    class Approximate(Gallery):
+        """Of more than ten neighbours the nearest is not found, as it can happen in an approximate index."""
+
+        def nearest(self, embedding, k):
+            near = super().nearest(embedding, k)
+            return near if k <= 10 else Neighbours(near.scores[:, 1:], near.ids[:, 1:])
+
+    answerer = Answerer(model, Approximate(whole.index, whole.sha256), None)
+    outputs = predictor.run(np.stack([predictor.pixels(one) for one in photos]))
+    few, many = (answerer.recognised(outputs, k) for k in (3, 50))
+    assert [one["candidates"] for one in few] == [one["candidates"] for one in many]
+    assert [len(one["neighbours"]) for one in many] == [len(LABELS) - 1] * len(photos)
+    assert [len(one["neighbours"]) for one in few] == [3] * len(photos)
 
 
 def test_a_recognition_joins_classifier_and_neighbours_as_the_command_does(service, place, photos, predictor):

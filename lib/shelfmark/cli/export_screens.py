@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shelfmark.core.terminal import console_settings, percent
+from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.export import Exported
@@ -22,6 +23,8 @@ _NAMES = {
     "logits_difference": "logits, largest difference",
     "embedding_difference": "embedding, largest difference",
 }
+_MET = "the file answers here as its checkpoint did"
+_MET_IN_FEWER_BITS = "the file loses no more here than where it was exported, or at most one image in a hundred more"
 
 
 def exported(found: Exported, out: Path) -> None:
@@ -34,7 +37,9 @@ def exported(found: Exported, out: Path) -> None:
                 print(f"  {one['exporter']}: {line}")
         return
     parity = found.parity
-    _measured(parity["measured"], f"{parity['pictures']:,} images of {parity['of']}, file against checkpoint, fp32")
+    _measured(
+        parity["measured"], f"{counted(parity['pictures'], 'image')} of {parity['of']}, file against checkpoint, fp32"
+    )
     if parity["is_weaker"]:
         print("the check is weaker than it should be: 200 images are wanted")
     _decoders(parity["pixels"])
@@ -47,14 +52,14 @@ def exported(found: Exported, out: Path) -> None:
     if len(parity["table"]) > 1:
         _table(parity["table"])
     reference = parity["reference"]
-    reference_told = f"reference/ has {reference['pictures']} images, {reference['bytes'] / 1e6:.1f} MB"
+    reference_told = f"reference/ has {counted(reference['pictures'], 'image')}, {reference['bytes'] / 1e6:.1f} MB"
     print(f"{found.folder}: by the exporter {parity['exporter']}; {reference_told}")
     print(f"try: python {found.folder}/predict.py photo.jpg")
 
 
 def verified(found: Verified) -> None:
     """What was measured, and whether it is as allowed."""
-    _measured(found.measured, f"{found.measured['pictures']:,} images, {found.folder} against its checkpoint")
+    _measured(found.measured, f"{counted(found.measured['pictures'], 'image')}, {found.folder} against its checkpoint")
     if found.pixels_equal is not None:
         print(f"pixels after decoding and resizing: {found.pixels_equal} of {found.measured['pictures']} are the same")
     if found.is_weaker:
@@ -62,7 +67,7 @@ def verified(found: Verified) -> None:
     for line in found.unmet:
         print(f"not met: {line}")
     if not found.unmet:
-        print("the file answers here as its checkpoint did")
+        print(_MET if found.allowed["top1_agreement"] == 1 else _MET_IN_FEWER_BITS)
 
 
 def _measured(measured: Mapping[str, Any], title: str) -> None:
@@ -77,9 +82,9 @@ def _measured(measured: Mapping[str, Any], title: str) -> None:
 
 def _decoders(pixels: Mapping[str, Any]) -> None:
     decoders = pixels["decoders"]
-    print(f"  {'resize other than the checkpoint':<34} {pixels['resize_differs']} images")
+    print(f"  {'resize other than the checkpoint':<34} {counted(pixels['resize_differs'], 'image')}")
     print(
-        f"  {'decoded otherwise by OpenCV':<34} {decoders['pictures_that_differ']} images, by at most"
+        f"  {'decoded otherwise by OpenCV':<34} {counted(decoders['pictures_that_differ'], 'image')}, by at most"
         f" {decoders['largest_step']} of 255; {decoders['other_class']} get another class"
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shelfmark.core.terminal import percent
+from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.thresholds_check import Checked, Share
@@ -34,7 +35,7 @@ def promised(content: Mapping[str, Any]) -> None:
     else:
         print(
             f"Of products never seen at most {_share(content['max_false_accept'])} of the pictures are answered (here"
-            f" {percent(bound['false_accept'])}, over {bound['num_products_never_seen']} products)."
+            f" {percent(bound['false_accept'])}, over {counted(bound['num_products_never_seen'], 'product')})."
         )
     kinds = ", ".join(
         f"{percent(found['num_answers'] / bound['num_pictures'])} {kind}" for kind, found in bound["by_kind"].items()

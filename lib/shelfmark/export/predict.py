@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ Picture = str | Path | bytes
 PASSED_AT_ONCE = 16
 NUM_CANDIDATES = 5
 MODEL, PARITY, REFERENCE, OUTPUTS = "model.json", "parity.json", "reference", "outputs.npz"
+_MANIFEST = "manifest.json"
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -545,6 +547,28 @@ def unmet(measured: Mapping[str, Any], allowed: Mapping[str, float]) -> list[str
     return lines
 
 
+def damage(folder: Path) -> str | None:
+    """What is missing in an exported folder or is not as it was written; None where all is. Reads every file.
+
+    reference/ may be left out as a whole.
+    """
+    if not (folder / _MANIFEST).is_file():
+        return f"{_MANIFEST} is missing"
+    try:
+        written = {name: one["sha256"] for name, one in json.loads((folder / _MANIFEST).read_bytes())["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{_MANIFEST} is damaged"
+    has_reference = (folder / REFERENCE).is_dir()
+    for name, sha256 in written.items():
+        if not has_reference and name.startswith(f"{REFERENCE}/"):
+            continue
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
+            return f"{name} is damaged or was replaced"
+    return None
+
+
 def check(predictor: Predictor) -> dict[str, Any]:
     """`check_reference`, with what parity.json allows, and `unmet`: a line on each number that is not so."""
     parity = json.loads((predictor.folder / PARITY).read_text(encoding="utf-8"))
@@ -599,8 +623,8 @@ def _recall_at_1(embedding: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0; 1 if a picture could not be read; 2 for what cannot be asked; 3 if --check found another answer
-    than the model's."""
+    """Exit status: 0; 1 if a picture could not be read; 2 for what cannot be asked, and for a damaged folder; 3 if
+    --check found another answer than the model's."""
     parser = argparse.ArgumentParser(description="The products in photographs, by the exported model beside this file.")
     parser.add_argument("photos", nargs="*", help="photographs")
     parser.add_argument("--json", action="store_true", help="write the answers as JSON")
@@ -609,6 +633,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.photos and not args.check:
         parser.error("name a photograph, or give --check")
     folder = Path(__file__).resolve().parent
+    if args.check and (wrong := damage(folder)):
+        parser.error(f"--check: {folder} is not as it was exported: {wrong}")
+    # Of a large photograph, which is read all the same or refused in words of ours.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     try:
         predictor = load(folder)
     except Exception as error:  # runtimes meet a damaged file with errors of every type
@@ -645,7 +673,8 @@ def _line(found: Mapping[str, Any]) -> str:
     if answer["kind"] == "unknown":
         return f"{found['id']}: unknown ({answer['reason']})"
     members = ", ".join(str(name or label) for name, label in zip(answer["names"], answer["classes"]))
-    return f"{found['id']}: {answer['kind']} {answer.get('family', '')}: {members}".replace(" :", ":")
+    what = " ".join([answer["kind"], *([answer["family"]] if "family" in answer else [])])
+    return f"{found['id']}: {what}: {members}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table
 from shelfmark.data.class_map import matched
 from shelfmark.data.table import Table
@@ -172,7 +173,7 @@ def _grown(model: TrainedModel, out: Path, new: _NewPictures, old: Embeddings, i
     save_grown(model, out, rows)
     measured = {} if change is None else {"top1": change.top1_after}
     write_card(out, measured, "validation images of the classes that were known before")
-    say(f"{len(new.names)} new classes behind {first:,} known ones; written to {out}")
+    say(f"{counted(len(new.names), 'new class')} behind {counted(first, 'known one')}; written to {out}")
     _say_what_follows(model, out)
     return Growth(out, first + len(new.names), new.names, counts, change, known, new.errors)
 

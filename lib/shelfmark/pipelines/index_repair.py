@@ -13,6 +13,7 @@ from shelfmark.core.files import write_text
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.milvus_place import Place
+from shelfmark.core.wording import counted
 from shelfmark.retrieval.index import Records
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
 from shelfmark.retrieval.stores import MilvusStore
@@ -42,14 +43,14 @@ def repair(folder: Path, place: Place | None = None) -> None:
             index.remove(lost)
             write_index(folder, index)
             warn(
-                f"{len(lost):,} images were taken out of {folder}: the store had lost their vectors. They are listed in"
-                f" {file}; add them again with `shelfmark index add`"
+                f"taken out of {folder}: {counted(len(lost), 'image')} of which the store had lost the vector. {file}"
+                " lists what to add again, with `shelfmark index add`"
             )
         if len(unknown):
             store.erase(unknown)
-            say(f"{len(unknown):,} vectors that {folder} does not have were deleted from {store.place}")
+            say(f"deleted from {store.place}: {counted(len(unknown), 'vector')} that {folder} does not have")
         if not len(lost) and not len(unknown):
-            say(f"{folder} and {store.place} have the same {len(index):,} vectors: nothing is to be repaired")
+            say(f"{folder} and {store.place} have the same {counted(len(index), 'vector')}: nothing is to be repaired")
 
 
 def _listed(records: Records, rows: np.ndarray) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.wording import are, counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key
 from shelfmark.data.holdout import leaked_rows
@@ -240,7 +241,8 @@ def _not_trained(
     rows = np.ones(len(table), dtype=bool)
     rows[leaked_rows(training.learned, table)] = False
     if not rows.all():
-        warn(f"{int((~rows).sum()):,} of the pictures were trained on, and are left out")
+        trained = int((~rows).sum())
+        warn(f"of the pictures {trained:,} {'was' if trained == 1 else 'were'} trained on, and left out")
     return table.take(rows), labels[rows], []
 
 
@@ -251,7 +253,8 @@ def _outside(one: Labelled, products: KnownProducts) -> Labelled:
     rows = np.array([str(one.table.path(row)) not in products.pictures for row in range(len(one.table))], dtype=bool)
     if rows.all():
         return one
-    warn(f"{int((~rows).sum()):,} pictures of {one.name} are in the index itself, and are left out")
+    outside = int((~rows).sum())
+    warn(f"{counted(outside, 'picture')} of {one.name} {are(outside)} in the index itself, and left out")
     return replace(one, table=one.table.take(rows), labels=one.labels[rows])
 
 
@@ -282,8 +285,8 @@ def _metric(model: TrainedModel) -> str:
 
 def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
     """One line on the pictures, and one for each note."""
-    of_unseen = f"{num_unseen:,} of {num_products}" if num_products else "none of"
-    say(f"pictures: {num_known:,} of known products, {of_unseen} products never seen")
+    of_unseen = f"{num_unseen:,} of {counted(num_products, 'product')}" if num_products else "none of products"
+    say(f"pictures: {num_known:,} of known products, {of_unseen} never seen")
     for note in found.notes:
         warn(note)
 

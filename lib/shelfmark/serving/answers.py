@@ -34,11 +34,13 @@ class Answerer:
     def recognised(self, outputs: Outputs, k: int) -> list[dict[str, Any]]:
         """The answers for Q pictures, in the form of `predictions.answers`; with a gallery k `neighbours` of each."""
         own, energy = _softmax(outputs[LOGITS])
-        near = None if self.gallery is None else self.gallery.nearest(outputs[EMBEDDING], max(k, self.settings.k))
+        near = None if self.gallery is None else self.gallery.nearest(outputs[EMBEDDING], self.settings.k)
         found = self._joined(own, energy, near)
         answers = [self._answer(found, row) for row in range(len(own))]
         if self.gallery is not None and near is not None:
-            for answer, scores, rows in zip(answers, near.scores, near.ids):
+            # A search of its own: the first of many, of an approximate index, need not be those that vote.
+            shown = near if k <= self.settings.k else self.gallery.nearest(outputs[EMBEDDING], k)
+            for answer, scores, rows in zip(answers, shown.scores, shown.ids):
                 answer["neighbours"] = self.gallery.neighbours(scores[:k], rows[:k])
         return answers
 
@@ -51,8 +53,7 @@ class Answerer:
     def _joined(self, own: np.ndarray, energy: np.ndarray, near: Neighbours[np.ndarray] | None) -> JointAnswers:
         if self.gallery is None or near is None or not self.gallery.shares_classes:
             return joined(own, energy, None, None, self.settings)
-        voters = Neighbours(near.scores[:, : self.settings.k], near.ids[:, : self.settings.k])
-        return joined(own, energy, voters, self.gallery.index.records.labels, self.settings)
+        return joined(own, energy, near, self.gallery.index.records.labels, self.settings)
 
     def _answer(self, found: JointAnswers, row: int) -> dict[str, Any]:
         best = np.argsort(-found.joined[row], kind="stable")[:NUM_CANDIDATES]

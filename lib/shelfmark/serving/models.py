@@ -66,7 +66,6 @@ class ExportedModel:
     """The model in a folder that `shelfmark export` wrote."""
 
     predictor: predict.Predictor
-    platform: str = "onnxruntime_onnx"
 
     @classmethod
     def open(cls, folder: Path, threads: int) -> ExportedModel:
@@ -81,6 +80,10 @@ class ExportedModel:
     @property
     def name(self) -> str:
         return str(self.predictor.facts["name"])
+
+    @property
+    def platform(self) -> str:
+        return "onnxruntime_onnx" if self.predictor.facts["file"].endswith(".onnx") else "pytorch"
 
     @property
     def class_names(self) -> Sequence[str] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import MANIFEST, folder_to_read
+from shelfmark.engine.checkpoint_folder import checkpoint_folder
 from shelfmark.retrieval.index_files import THRESHOLDS
 from shelfmark.serving.answers import Answerer
 from shelfmark.serving.batcher import Batcher
@@ -39,15 +40,27 @@ class Source:
 
     @property
     def folders(self) -> list[Path]:
-        return [folder for folder in (self.model, self.checkpoint, self.index) if folder is not None]
+        return [folder for folder in (self.model, self._checkpoint_folder, self.index) if folder is not None]
 
     def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Another value when one of the folders was published anew; None for a folder that is not there now."""
         return tuple(_stamp(folder, MANIFEST) for folder in self.folders)
 
     def stamp_of_thresholds(self) -> tuple[int, int, int] | None:
-        """Another value when thresholds were learned for the index."""
-        return None if self.index is None else _stamp(self.index, THRESHOLDS)
+        """Another value when thresholds were learned: for the index, or for the checkpoint without one."""
+        checkpoint = self._checkpoint_folder
+        folder = self.index or (None if checkpoint is None else checkpoint.parent)
+        return None if folder is None else _stamp(folder, THRESHOLDS)
+
+    @property
+    def _checkpoint_folder(self) -> Path | None:
+        """The folder that the user's name of the checkpoint means."""
+        if self.checkpoint is None:
+            return None
+        try:
+            return checkpoint_folder(self.checkpoint)
+        except UserError:  # gone for now; the next load says so
+            return self.checkpoint
 
 
 class Version:

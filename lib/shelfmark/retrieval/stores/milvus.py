@@ -26,6 +26,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
 from shelfmark.core.milvus_place import Place
+from shelfmark.core.wording import counted
 from shelfmark.retrieval.exact import pair_scores
 from shelfmark.retrieval.index_kinds import DATABASE_KINDS
 from shelfmark.retrieval.neighbours import Neighbours
@@ -134,10 +135,10 @@ class MilvusStore:
         if not more:
             return []
         if more < 0:
-            return [f"{self.place} lacks {-more:,} vectors, which no search finds. {_ADVICE}"]
+            return [f"{self.place} lacks {counted(-more, 'vector')}, and no search finds what they are of. {_ADVICE}"]
         return [
-            f"{self.place} has {more:,} vectors that the index does not have, of removed images or of an addition that"
-            " was not finished. Searches leave them out; `shelfmark index verify --repair` deletes them"
+            f"{self.place} has {counted(more, 'vector')} that the index does not have, of removed images or of an addition"
+            " that was not finished. Searches leave them out; `shelfmark index verify --repair` deletes them"
         ]
 
     def facts(self) -> dict[str, str | int]:
@@ -186,7 +187,9 @@ class MilvusStore:
     def vectors(self) -> np.ndarray:
         found, vectors = self._vectors_of(self.ids)
         if len(found) < len(self.ids):
-            raise UserError(f"{self.place} lacks {len(self.ids) - len(found):,} vectors of the index. {_ADVICE}.")
+            raise UserError(
+                f"{self.place} lacks {counted(len(self.ids) - len(found), 'vector')} of the index. {_ADVICE}."
+            )
         return vectors
 
     def write(self, file: Path) -> None:
