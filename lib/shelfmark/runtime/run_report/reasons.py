@@ -10,7 +10,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.heartbeat import beat
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.data.images import read_rgb
-from shelfmark.data.sources import Picture
+from shelfmark.data.sources import Picture, UnreadableImage
 from shelfmark.explain import METHODS
 from shelfmark.reports.html.pictures import Shown
 from shelfmark.reports.run_page.reasons import Reason, Reasons
@@ -63,6 +63,8 @@ class _Work:
             return None
         try:
             return self._made(case)
+        except UnreadableImage as error:
+            self._tell(f"a picture cannot be read: {error.reason}")
         except UserError as error:
             self.is_over = True
             self._tell(str(error))
@@ -81,12 +83,12 @@ class _Work:
             return None
         self.method = found.method
         plain, heat = pictures
-        photograph = Shown(plain, case.shown.alt, side_px=SIDE_PX)
-        return Reason(
-            case.shown.caption,
-            tuple(regions_in_words(found)),
-            (photograph, Shown(heat, heat_in_words(found), side_px=SIDE_PX)),
+        against = "" if found.next_product is None else f"against {found.next_product.title}"
+        shown = (
+            Shown(plain, case.shown.alt, side_px=SIDE_PX),
+            Shown(heat, heat_in_words(found), against, side_px=SIDE_PX),
         )
+        return Reason(case.shown.caption, tuple(regions_in_words(found)), shown)
 
     def _tell(self, told: str) -> None:
         if told not in self.lacking:
