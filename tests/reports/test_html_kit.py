@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture_in
 from PIL import Image
 
 from shelfmark.reports.html.charts.axis import Axis
