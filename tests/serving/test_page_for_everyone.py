@@ -35,8 +35,9 @@ def full(page, service):
     choose(page, *files)
     expect(page.locator(".card")).to_have_count(len(files))
     expect(page.locator(".waiting")).to_have_count(0)
-    for summary in page.locator("summary").all():
-        summary.click()
+    for opened in page.locator("summary, .explanation > button").all():
+        opened.click()
+    expect(page.locator(".told .regions")).to_have_count(6)
     return page
 
 
