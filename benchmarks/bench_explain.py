@@ -3,8 +3,8 @@
     make bench-explain [MORE="--part shop --limit 8"]
 
 grocery: configs/grocery_head.yaml. shop: configs/shop.yaml at 112 px with a map of 7 x 7. shop_gem: the same with
-pooling by generalised mean, where Grad-CAM stands in for the exact decomposition. shop_vit: a small ViT of 7 x 7 tokens,
-trained on the shop alone, for attention rollout. Of val, pictures drawn by the seed.
+pooling by generalised mean, where Grad-CAM stands in for the exact decomposition. shop_vit: a small ViT of 7 x 7
+tokens, trained on the shop alone, for attention rollout. Of val, pictures drawn by the seed.
 Runs that are trained stay, and so does what was found of each picture, so the benchmark can be stopped and goes on.
 With all parts and without --limit the tables go into docs/explain.md; --write does so in any case.
 """
