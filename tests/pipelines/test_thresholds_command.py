@@ -154,7 +154,9 @@ def test_recognise_answers_by_the_rules_and_tells_the_promise(inside: Path, caps
     assert len(by_first) <= round(80 * shown.answered) <= 80
     assert more or len(by_first) == round(80 * shown.answered)
     coverage, risk = shown.by_group["all"]
-    assert (coverage[-1], bool((np.diff(coverage) > 0).all())) == (1, True)
+    # A picture whose score is none is never answered.
+    assert len(by_first) <= round(80 * coverage[-1]) <= 80
+    assert (np.diff(coverage) > 0).all()
     assert set(np.round(80 * coverage * risk, 6) % 1) == {0}
 
 
@@ -281,6 +283,6 @@ def test_a_checkpoint_alone_has_its_thresholds_in_the_run_folder(
     assert used <= {"softmax", "energy"}
     shown = risk_of(Path("log/run"))
     assert shown is not None
-    assert (shown.score, shown.max_wrong) == (content["rules"][0]["conditions"][0]["score"], 0.999)
+    assert (shown.score, shown.max_wrong) == (content["rules"][0]["conditions"][0]["score"], content["max_wrong"])
     Path("log/run/thresholds.json").write_text("{}")
     assert risk_of(Path("log/run")) is None
