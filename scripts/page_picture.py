@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serving"))
 
 from canned_service import PROMISE, CannedService, Reply, answered, entry, error
@@ -63,6 +64,10 @@ def photographs(
     page.set_input_files("#files", files)
     expect(page.locator(".card")).to_have_count(len(files))
     expect(page.locator(".waiting")).to_have_count(0, timeout=60_000)
+    why = page.get_by_role("button", name="Why? Show it in the photograph")
+    if why.count():
+        why.first.click()
+        expect(page.locator(".told").first).to_have_attribute("aria-busy", "false", timeout=60_000)
     # Pictures far down the page would be loaded when they are scrolled to.
     page.evaluate(
         """() => Promise.all([...document.images].map((image) => {
@@ -92,6 +97,7 @@ def made_up() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     strangers = [picture(0, "novel", place) for place in (0, 1)]
     photographs = [picture(0, "val", labels.index(label)) for label in known[:3]]
     with CannedService() as service:
+        service.info["explains"] = True
         for label in known:
             service.pictures[f"/product/{label}/picture/0"] = picture(0, "val", labels.index(label))
         names = {label: skus[label].name for label in known}
@@ -119,13 +125,29 @@ def _replies(names: dict[int, str], family: str) -> list[Reply]:
     whole = {**of(known[:4]), "kind": "family", "family": family, "rule": "family: sum >= 0.9"}
     reason = "The nearest product scores 0.31; 0.52 is asked for."
     unknown = {**of([]), "kind": "unknown", "rule": "unknown", "reason": reason, "neighbours": far}
-    return [
+    replies = [
         answered(product, sure, PROMISE),
         answered(shortlist, near(1, 0.6), PROMISE),
         answered(whole, near(2, 0.4), PROMISE),
         answered(unknown, far, PROMISE),
         answered({**blind[0], "kind": "product", "rule": None, "neighbours": blind}, blind),
     ]
+    replies[0].body["answers"][0]["explanation"] = _explanation(sure)
+    return replies
+
+
+def _explanation(candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of a photograph of 100 x 100 pixels."""
+    regions = [("right", [60, 47, 27, 38], 0.58), ("upper right", [65, 15, 11, 9], 0.13)]
+    first, second = candidates[:2]
+    return {
+        "method": "exact",
+        "regions": [{"where": where, "box": box, "share": share} for where, box, share in regions],
+        "against": [{"where": "lower left", "box": [8, 83, 38, 17], "share": 0.41}],
+        "tip": {"answer_when_blurred": {"class": second["class"], "name": second["name"]}},
+        "classes": [first["class"], second["class"]],
+        "picture_px": [100, 100],
+    }
 
 
 def _file(name: str, content: bytes) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from untrained_models import make_place
 
 from shelfmark.cli import main
 from shelfmark.config.overrides import parse_override
+from shelfmark.data.input_window import Box
 from shelfmark.reports import explained_picture
+from shelfmark.reports.heat import Mark
 from shelfmark.runtime.explainer import Explainer
 from shelfmark.runtime.searcher import Searcher
 
@@ -136,7 +138,7 @@ def test_a_figure_is_drawn_for_every_shape_of_picture_and_any_name() -> None:
         heat[:30, :30] = -1.0
         heat[5:15, 8:20] = 3.0
         pixels = np.full((height, width, 3), 120, np.uint8)
-        marks = [explained_picture.Mark([explained_picture.Box(8, 5, 20, 15)], "1")]
+        marks = [Mark([Box(8, 5, 20, 15)], "1")]
         figure = explained_picture.explanation_figure(pixels, heat, marks, "a $b_{$ " * 20, ["x " * 200, "<b>"])
         figure.canvas.draw()
         shown += [axes.images[0].get_array().shape[:2] for axes in figure.axes[:2]]

@@ -13,11 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from markupsafe import escape
 from untrained_models import make_place
 
 from shelfmark.core.errors import UserError
+from shelfmark.data.sources import FileSource, Picture
+from shelfmark.explain import METHODS
 from shelfmark.pipelines import report as module
 from shelfmark.pipelines.report import report, report_of_training
+from shelfmark.reports.html.parts import Folded
+from shelfmark.reports.html.pictures import Shown
+from shelfmark.reports.run_page.reasons import reasons_part
+from shelfmark.runtime.explained_pictures import regions_in_words
+from shelfmark.runtime.explainer import Explainer
+from shelfmark.runtime.run_report.reasons import Case, reasons_of
 from shelfmark.runtime.run_report.stored_run import summary_of
 from shelfmark.runtime.trained_model import open_model
 
@@ -93,6 +103,52 @@ def test_scores_answers_and_advice_are_those_of_the_run(place: Path, page: Path)
         assert rule in html
 
 
+def test_wrong_answers_are_shown_with_what_spoke_for_them(place: Path, page: Path) -> None:
+    html = page.read_text()
+    model, val = open_model(Path("log/run/last")), json.loads(Path("val.json").read_text())["annotations"]
+    found = re.search(r"what spoke for (\d) of (\d+) wrong answers and (\d) of (\d) confused pairs", html)
+    assert found is not None
+    surest, num_wrong, pairs, num_pairs = map(int, found.groups())
+    assert (surest, num_wrong) == (6, int(re.findall(r"(\d+) of 11 images on val are answered wrongly", html)[0]))
+    assert html.count('alt="What speaks for') == surest + pairs
+    features = np.load("log/run/embeddings/val/features.npy")
+    with torch.no_grad():
+        chances = model.network.logits(torch.from_numpy(features)).softmax(dim=1).numpy()
+    wrong = [row for row in range(11) if chances[row].argmax() != row % 3]
+    assert 0 <= pairs <= num_pairs == len({(row % 3, int(chances[row].argmax())) for row in wrong})
+    first = max(wrong, key=lambda row: chances[row].max())
+    expected = Explainer(model).explain(Path("pictures") / val[first]["fpath"])
+    assert f"Method: {expected.method_in_words}." in html
+    for line in regions_in_words(expected):
+        assert str(escape(line)) in html
+
+
+def test_an_explanation_that_fails_is_told_and_costs_no_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_model(Path("log/run/last"))
+    source = FileSource(["pictures/nowhere.png", "pictures/val_1.png"])
+    cases = [Case(Shown(Picture(source, row), "a picture", "its answer"), 0) for row in range(2)]
+    found = reasons_of(model, cases, cases[:1], 20, 3)
+    assert (len(found.surest), len(found.pairs), found.method) == (1, 0, METHODS["grad_cam"])
+    assert found.lacking == ("a picture cannot be read: missing",)
+    calls: list[int] = []
+
+    def broken(error: Exception) -> Any:
+        def explain(*_: object, **__: object) -> None:
+            calls.append(0)
+            raise error
+
+        return explain
+
+    for error, number in ((MemoryError("no room"), 2), (UserError("a network without a map"), 1)):
+        calls.clear()
+        monkeypatch.setattr(Explainer, "explain", broken(error))
+        part = reasons_part(reasons_of(model, cases[1:], cases[1:], 20, 3))
+        assert isinstance(part, Folded)
+        [told] = part.parts
+        assert str(error) in told.text
+        assert len(calls) == number
+
+
 def test_a_folder_that_is_no_run_is_refused_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not the folder of a run: it has neither best_model/ nor last/"):
         report(tmp_path)
@@ -158,5 +214,10 @@ def test_axe_finds_no_violation_and_nothing_reaches_out_of_the_window(page: Path
                 shown.set_viewport_size({"width": width, "height": 800})
                 assert shown.evaluate("document.documentElement.scrollWidth") == width
             assert violations(shown) == []
+            if scheme == "dark":
+                # Paper is white, whatever the screen is.
+                shown.emulate_media(media="print")
+                colours = "one => [getComputedStyle(one).color, getComputedStyle(document.body).backgroundColor]"
+                assert shown.locator("h1").evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
             context.close()
     assert said == []

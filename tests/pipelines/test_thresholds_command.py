@@ -19,6 +19,7 @@ from shelfmark.core.files import read_json
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.models.network import Network
+from shelfmark.runtime.run_report.promised import risk_of
 from shelfmark.runtime.validation import Validation
 
 NUM_FAMILIES, MEMBERS = 6, 2
@@ -119,6 +120,7 @@ def test_recognise_answers_by_the_rules_and_tells_the_promise(inside: Path, caps
     kinds = {answer["answer"]["kind"] for answer in answers}
     assert kinds <= {"product", "shortlist", "family", "unknown"}
     wrong = num_answers = 0
+    known = set(range(len(NAMES))) - set(held_out())
     for row, answer in enumerate(answers):
         label, found = row // 8, answer["answer"]
         assert answer["promise"] == {
@@ -140,6 +142,22 @@ def test_recognise_answers_by_the_rules_and_tells_the_promise(inside: Path, caps
     assert wrong <= 0.2 * num_answers
     # What the rules did to the pictures of the bound is among what they do to all of val.
     assert wrong >= content["bound"]["num_wrong"]
+    # The report of the run shows the curves that were written, and on them where the first rule stands.
+    shown = risk_of(Path())
+    assert shown is not None
+    [first, *more] = content["rules"][0]["conditions"]
+    assert (shown.score, shown.max_wrong, set(shown.by_group)) == (first["score"], 0.2, {"all", "few"})
+    by_first = [
+        answer for row, answer in enumerate(answers) if answer["answer"]["rule"] == names[0] and row // 8 in known
+    ]
+    assert shown.answered is not None
+    assert len(by_first) <= round(80 * shown.answered) <= 80
+    assert more or len(by_first) == round(80 * shown.answered)
+    coverage, risk = shown.by_group["all"]
+    # A picture whose score is none is never answered.
+    assert len(by_first) <= round(80 * coverage[-1]) <= 80
+    assert (np.diff(coverage) > 0).all()
+    assert set(np.round(80 * coverage * risk, 6) % 1) == {0}
 
 
 def test_thresholds_hold_for_the_search_they_were_learned_with_alone(
@@ -263,3 +281,8 @@ def test_a_checkpoint_alone_has_its_thresholds_in_the_run_folder(
     assert (content["index_sha256"], content["search"], content["max_false_accept"]) == (None, None, None)
     used = {one["score"] for rule in content["rules"] for one in rule["conditions"]}
     assert used <= {"softmax", "energy"}
+    shown = risk_of(Path("log/run"))
+    assert shown is not None
+    assert (shown.score, shown.max_wrong) == (content["rules"][0]["conditions"][0]["score"], content["max_wrong"])
+    Path("log/run/thresholds.json").write_text("{}")
+    assert risk_of(Path("log/run")) is None

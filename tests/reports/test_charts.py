@@ -53,6 +53,14 @@ def test_a_decade_is_as_long_as_another_on_an_axis_of_counts_and_zero_has_a_plac
     assert [text for _, text in scale.ticks][:2] == ["0", "1"]
 
 
+def test_an_axis_of_counts_begins_with_the_decade_of_its_least_value_and_has_one_at_least() -> None:
+    scale = Axis("images", "counts").scale(np.array([13.0, 60.0]))
+    assert [text for _, text in scale.ticks] == ["10", "30", "100"]
+    ten, least, most = scale.share(np.array([10, 13, 60]))
+    assert 0 < ten < least < most < 1
+    assert least < 0.25
+
+
 @pytest.mark.parametrize(
     ("low", "high", "wanted"),
     [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0.31, 0.34, [0.31, 0.32, 0.33, 0.34]), (3, 47, [0, 10, 20, 30, 40, 50])],

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture_in
 from PIL import Image
 
 from shelfmark.reports.html.charts.axis import Axis
@@ -79,20 +78,14 @@ def test_every_figure_is_also_a_file_with_its_numbers_and_the_page_links_to_both
         assert f'href="figures/{name}.csv"' in html
 
 
-def test_an_overlay_is_drawn_over_a_picture_as_far_as_it_is_opaque(tmp_path: Path) -> None:
-    Image.new("RGB", (40, 40), "#0000ff").save(tmp_path / "blue.png")
-    overlay = np.zeros((2, 2, 4), np.uint8)
-    overlay[:, 0] = (255, 0, 0, 255)
-    picture = picture_in(tmp_path / "blue.png")
-    shown = (Shown(picture, "plain"), Shown(picture, "explained", overlay=overlay))
-    html, _ = page_html(_page(Gallery(shown)))
-    plain, explained = (
-        Image.open(io.BytesIO(base64.b64decode(part.split('"')[0]))).convert("RGB")
+def test_pixels_keep_the_size_that_they_ask_for() -> None:
+    pixels = np.zeros((300, 600, 3), np.uint8)
+    html, _ = page_html(_page(Gallery((Shown(pixels, "small"), Shown(pixels, "large", side_px=400)))), side_px=100)
+    sizes = [
+        Image.open(io.BytesIO(base64.b64decode(part.split('"')[0]))).size
         for part in html.split("data:image/jpeg;base64,")[1:]
-    )
-    assert plain.getpixel((2, 20))[2] > 200  # type: ignore[index]
-    assert explained.getpixel((2, 20))[0] > 200  # type: ignore[index]
-    assert explained.getpixel((37, 20))[2] > 200  # type: ignore[index]
+    ]
+    assert sizes == [(100, 50), (400, 200)]
 
 
 def test_a_verdict_is_told_by_a_sign_besides_its_colour() -> None:

@@ -165,6 +165,17 @@ def test_confidence_is_compared_with_what_is_right_in_each_group() -> None:
     assert shown[:2] == [("all", 0.5, 0.5), ("all", 1, 0.25)]
     assert ("promise: 30% wrong", "", 0.3) in shown
     assert ("threshold", 0.5, 0) in shown
+    curve = replace(risk, by_group={"few": (np.array([0.5, 0.9]), np.array([0.5, 0.25]))})
+    ends = [
+        figure.chart.description
+        for one in (risk, curve)
+        for figure in confidence_section(confidence, is_right, groups, one, "").parts[0].figures  # type: ignore[union-attr]
+        if figure.name == "risk_coverage"
+    ]
+    assert ends == [
+        "all: 25.0% wrong if all are answered",
+        "few-shot: 25.0% wrong if the 90.0% with a score are answered",
+    ]
 
 
 def test_the_options_that_were_set_are_found_with_their_origin() -> None:

@@ -66,6 +66,7 @@ class CannedService:
         self.info: dict[str, Any] = {
             "model": {"name": "starter", "classes": 400, "input_px": 224, "dim": 1280},
             "index": {"images": 12345, "classes": 400},
+            "explains": False,
             "promise": PROMISE,
             "limits": {"bytes": 10_000_000, "megapixels": 25, "pictures": 16},
         }

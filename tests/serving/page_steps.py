@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from io import BytesIO
 from typing import Any
 
 from canned_service import PROMISE, CannedService, Reply, answered, entry, error, picture
+from PIL import Image
 
 NOTHING = {"class": None, "name": None, "score": None}
 NEAREST = [entry(3, "Oat drink", 0.934), entry(4, "Oat drink barista", 0.051), entry(9, None, 0.011)]
@@ -21,6 +23,42 @@ FAMILY = {**NOTHING, "kind": "family", "family": "Oat drinks", "classes": [3, 4]
 UNKNOWN = {**NOTHING, "kind": "unknown", "reason": "The best score is 0.31.", "rule": "unknown", "neighbours": NEAREST}
 KINDS = [PRODUCT, SHORTLIST, FAMILY, UNKNOWN]
 LONG = "Semi-skimmed-ultra-high-temperature-treated-lactose-free-organic-mountain-pasture-milk"
+
+
+# Of a photograph of 60 x 30 pixels.
+EXPLANATION: dict[str, Any] = {
+    "method": "exact",
+    "is_exact": True,
+    "difference": 2.5,
+    "constant": 0.5,
+    "regions": [
+        {"where": "upper left", "box": [6, 3, 18, 12], "share": 0.625},
+        {"where": "right", "box": [48, 9, 12, 15], "share": 0.11},
+    ],
+    "against": [{"where": "bottom centre", "box": [24, 21, 12, 9], "share": 0.4}],
+    "tip": {"class": 4, "name": "Oat drink barista", "answer_when_blurred": {"class": 4, "name": "Oat drink barista"}},
+    "classes": [3, 4],
+    "picture_px": [30, 60],
+}
+
+
+def explained(answer: dict[str, Any], candidates: Any, promise: Any = None, **changes: Any) -> Reply:
+    """What /recognise?explain=1 says. changes: of EXPLANATION."""
+    reply = answered(answer, candidates, promise)
+    reply.body["answers"][0]["explanation"] = {**EXPLANATION, **changes}
+    return reply
+
+
+def said_of(one: dict[str, Any]) -> Reply:
+    """What the service says of one photograph, in its whole form."""
+    return Reply({"answers": [one], "model": {"name": "starter"}})
+
+
+def wide_picture(colour: str) -> bytes:
+    """A picture of 60 x 30 pixels, as the bytes of a file."""
+    buffer = BytesIO()
+    Image.new("RGB", (60, 30), colour).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def photo(content: bytes, name: str = "photo.jpg") -> dict[str, Any]:
@@ -61,12 +99,14 @@ def copy_picture(page: Any) -> None:
 
 
 def everything(service: CannedService) -> list[dict[str, Any]]:
-    """Photographs with an answer of each kind, without a promise, with long names, and without an answer."""
+    """Photographs with an answer of each kind, without a promise, with long names, and without an answer. All answers
+    are explained."""
+    service.info["explains"] = True
     long = {**PRODUCT, "name": LONG, "neighbours": [entry(1, LONG, 0.5)] * 3}
     replies: list[Reply] = [
-        *(answered(kind, NEAREST, PROMISE) for kind in KINDS),
-        answered(PRODUCT, NEAREST),
-        answered(long, [entry(1, LONG, 0.5)] * 3, PROMISE),
+        *(explained(kind, NEAREST, PROMISE) for kind in KINDS),
+        explained(PRODUCT, NEAREST, method="rollout", regions=[], against=[], tip=None),
+        explained(long, [entry(1, LONG, 0.5), entry(2, LONG, 0.4)], PROMISE, classes=[1, 2]),
         error(400, "not_an_image", "This is no picture."),
         error(500, "internal", "Something went wrong."),
     ]

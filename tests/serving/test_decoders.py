@@ -89,7 +89,8 @@ def test_pixels_are_those_of_the_evaluation_and_a_bomb_costs_itself_alone(recipe
     monkeypatch.setenv("SHELFMARK_SECRET", "of the service")
 
     async def work(decoders: Decoders) -> None:
-        pixels = await decoders.pixels(photo)
+        pixels, height, width = await decoders.decoded(photo)
+        assert (height, width) == (37, 50)
         expected = eval_transform(recipe.data.input_size_px, recipe.data)(decode_rgb(photo, ""), 0)
         found = normalised(torch_of(pixels), recipe.data)
         assert (found == expected).all()
@@ -97,11 +98,11 @@ def test_pixels_are_those_of_the_evaluation_and_a_bomb_costs_itself_alone(recipe
         assert b"SHELFMARK_SECRET" not in Path(f"/proc/{pid}/environ").read_bytes()
         too_large = flat_png(6000, 4000)
         with pytest.raises(Unreadable) as refused:
-            await decoders.pixels(too_large)
+            await decoders.decoded(too_large)
         assert refused.value.code == "too_many_pixels"
         with pytest.raises(Unreadable, match="not a JPEG"):
-            await decoders.pixels(b"no picture")
-        assert np.array_equal(await decoders.pixels(photo), pixels)
+            await decoders.decoded(b"no picture")
+        assert np.array_equal((await decoders.decoded(photo)).pixels, pixels)
         assert pids(decoders) == [pid]
         thumbnail = Image.open(io.BytesIO(await decoders.thumbnail(photo, 25)))
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (25, 18))
@@ -118,7 +119,7 @@ def torch_of(pixels: np.ndarray) -> object:
 
 def test_a_decoder_that_is_killed_or_hangs_costs_its_own_picture_alone_and_another_takes_its_place(recipe, photo):
     async def work(decoders: Decoders) -> None:
-        await decoders.pixels(photo)
+        await decoders.decoded(photo)
         before = pids(decoders)
         for number, reason in (
             (signal.SIGKILL, "its decoder failed"),
@@ -128,10 +129,10 @@ def test_a_decoder_that_is_killed_or_hangs_costs_its_own_picture_alone_and_anoth
             [next_one] = [one._process.pid for one in list(decoders._free._queue)[-1:]]
             os.kill(next_one, number)
             with pytest.raises(Unreadable, match=reason):
-                await decoders.pixels(photo)
+                await decoders.decoded(photo)
             while True:  # the other one answers, as soon as it is given the time
                 try:
-                    assert (await decoders.pixels(photo)).shape == (16, 16, 3)
+                    assert (await decoders.decoded(photo)).pixels.shape == (16, 16, 3)
                     break
                 except Unreadable:
                     continue
@@ -146,7 +147,7 @@ def test_a_process_that_computes_too_long_is_ended_by_the_system(recipe, photo):
     """The limit of processor time holds in a process whose service is gone: the service's own clock is set aside."""
 
     async def work(decoders: Decoders) -> None:
-        await decoders.pixels(photo)
+        await decoders.decoded(photo)
         [pid] = pids(decoders)
         soft = int(Path(f"/proc/{pid}/limits").read_text().split("Max cpu time")[1].split()[0])
         used = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))

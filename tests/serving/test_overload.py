@@ -62,20 +62,20 @@ def test_a_checkpoint_gives_the_numbers_of_its_own_program(service, place, photo
     assert answer["answer"]["score"] == pytest.approx(float(chances.max()), abs=1e-6)
 
 
-def test_a_checkpoint_says_which_regions_of_its_input_speak_for_the_answer(service, place, photos):
+def test_a_checkpoint_says_which_regions_of_the_photograph_speak_for_the_answer(service, place, photos):
     [answer] = service.post("/recognise?explain=1", photos[1].read_bytes()).json["answers"]
     [plain] = service.post("/recognise", photos[1].read_bytes()).json["answers"]
     why = answer.pop("explanation")
     assert answer == plain
     assert why["classes"] == [one["class"] for one in plain["candidates"][:2]]
     expected = Explainer(open_model(place / "log" / "run" / "last")).explain(photos[1])
-    assert (why["method"], why["input_px"]) == (expected.method, [16, 16])
+    assert (why["method"], why["picture_px"]) == (expected.method, [18, 20])
     assert why["difference"] == pytest.approx(expected.difference, abs=1e-4)
     assert [one["share"] for one in why["regions"]] == pytest.approx([one.share for one in expected.regions], abs=1e-4)
-    for region in why["regions"] + why["against"]:
-        x, y, width, height = region["box"]
-        assert 0 <= x < x + width <= 16
-        assert 0 <= y < y + height <= 16
+    for name in ("regions", "against"):
+        told = [(one["where"], one["box"]) for one in why[name]]
+        assert told == [(one.where, one.box.as_json()) for one in getattr(expected, name)]
+    assert service.get("/info").json["explains"] is True
 
 
 def test_above_the_queue_a_request_is_refused_at_once_and_the_others_are_answered(service, photos):

@@ -8,7 +8,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from canned_service import PROMISE, Reply, answered, entry, error, picture
-from page_steps import FAMILY, NEAREST, NOTHING, PRODUCT, SHORTLIST, UNKNOWN, choose, copy_picture, photo, transfer
+from page_steps import (
+    FAMILY,
+    NEAREST,
+    NOTHING,
+    PRODUCT,
+    SHORTLIST,
+    UNKNOWN,
+    choose,
+    copy_picture,
+    explained,
+    photo,
+    transfer,
+)
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright missing; `make browser` says what lacks")
 expect = api.expect
@@ -170,7 +182,11 @@ def test_names_and_file_names_are_text(open_page, service):
         "neighbours": [{**entry(1, image, 0.5), "picture": "//127.0.0.1:1/a.jpg"}, entry(2, script, 0.4)],
     }
     service.info["model"]["name"] = script
-    service.says(APPLE, answered(hostile, [entry(1, script, 0.5)], PROMISE))
+    service.info["explains"] = True
+    wrong = {"where": image, "box": [1, 1, 9, 9], "share": 0.5}
+    candidates = [entry(1, script, 0.5), entry(2, image, 0.4)]
+    then = {"answer_when_blurred": {"class": 7, "name": script}}
+    service.says(APPLE, explained(hostile, candidates, PROMISE, classes=[1, 2], regions=[wrong], tip=then))
     page = open_page()
     elsewhere = []
     page.on(
@@ -182,13 +198,17 @@ def test_names_and_file_names_are_text(open_page, service):
     expect(page.locator("#about")).to_contain_text(script)
     page.get_by_text("Why this answer").click()
     expect(page.locator("code")).to_have_text(script)
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator(".told h4")).to_have_text(f"Why {script} and not {image}")
+    expect(page.locator(".told li").first).to_have_text(f"1 {image}: 50% of what speaks for {script}")
+    expect(page.locator(".told")).to_contain_text(f"With region 1 blurred, the answer would be {script}.")
     expect(page.locator(".pictures").nth(1).locator("li")).to_have_text([f"No picture{image}0.50", f"{script}0.40"])
-    assert page.locator("script").count() == 1
+    assert page.locator("script").count() == 2
     assert page.locator("[onerror]").count() == 0
     # The page's own previews are blobs.
     assert [url for url in elsewhere if not url.startswith("blob:")] == []
     asked = {urlsplit(path).path for _, path, *_ in service.requests}
-    own = {"/", "/page.css", "/page.js", "/icon.svg", "/info", "/recognise"}
+    own = {"/", "/page.css", "/page.js", "/why.js", "/icon.svg", "/info", "/recognise"}
     assert asked - own == {"/product/1/picture/0", "/product/2/picture/0"}
 
 

@@ -22,6 +22,7 @@ POLICY = (
 FILES = {
     "index.html": "<p>a page",
     "page.js": "1",
+    "why.js": "1",
     "page.css": "p{}",
     "icon.svg": "<svg/>",
     "__init__.py": "",
@@ -46,6 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     [
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/page.js", "page.js", "text/javascript; charset=utf-8"),
+        ("/why.js", "why.js", "text/javascript; charset=utf-8"),
         ("/page.css", "page.css", "text/css; charset=utf-8"),
         ("/icon.svg", "icon.svg", "image/svg+xml"),
     ],

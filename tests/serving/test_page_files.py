@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 
+from shelfmark.serving.access import OPEN_PATHS
 from shelfmark.serving.page import PAGE, PAGE_FILES
+from shelfmark.serving.page_files import page_files
 
 DOCUMENT = (PAGE / "index.html").read_text(encoding="utf-8")
-SCRIPT = (PAGE / "page.js").read_text(encoding="utf-8")
+SCRIPT = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "why.js"))
 STYLE = (PAGE / "page.css").read_text(encoding="utf-8")
 
 
 def test_the_list_of_files_is_the_folder():
     assert set(PAGE_FILES) == {one.name for one in PAGE.iterdir() if one.is_file() and one.suffix != ".py"}
+
+
+def test_no_token_is_needed_for_the_files_of_the_page():
+    assert set(page_files()) <= OPEN_PATHS
 
 
 def test_the_page_asks_for_its_own_files_alone():

@@ -7,7 +7,7 @@ import re
 import pytest
 from canned_service import PROMISE, answered, error, picture
 from chromium import violations
-from page_steps import NEAREST, PRODUCT, choose, everything, photo
+from page_steps import NEAREST, PRODUCT, choose, everything, explained, photo
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright missing; `make browser` says what lacks")
 expect = api.expect
@@ -32,11 +32,14 @@ FOCUS = """() => {
 def full(page, service):
     """The page with an answer of every kind, each opened."""
     files = everything(service)
+    page.reload()
+    expect(page.locator("#about")).not_to_be_empty()
     choose(page, *files)
     expect(page.locator(".card")).to_have_count(len(files))
     expect(page.locator(".waiting")).to_have_count(0)
-    for summary in page.locator("summary").all():
-        summary.click()
+    for opened in page.locator("summary, .explanation > button").all():
+        opened.click()
+    expect(page.locator(".told .regions")).to_have_count(6)
     return page
 
 
@@ -62,9 +65,11 @@ def _file_chooser(page):
 
 
 def test_the_page_is_used_by_the_keyboard_alone(open_page, service):
-    service.says(APPLE, answered(PRODUCT, NEAREST, PROMISE))
+    service.info["explains"] = True
+    service.says(APPLE, answered(PRODUCT, NEAREST, PROMISE), explained(PRODUCT, NEAREST, PROMISE))
     service.says(PEAR, answered({**PRODUCT, "name": "Pear"}, NEAREST, PROMISE))
     page = open_page()
+    expect(page.locator("#about")).not_to_be_empty()
     page.keyboard.press("Tab")
     assert page.evaluate(FOCUS) == ["Choose photographs", True, True]
     _file_chooser(page).set_files([photo(APPLE, "apple.jpg"), photo(PEAR, "pear.jpg")])
@@ -75,10 +80,14 @@ def test_the_page_is_used_by_the_keyboard_alone(open_page, service):
         name, is_visible, is_within = page.evaluate(FOCUS)
         assert not name or (is_visible and is_within), name
         reached.append(name)
-    whole = ["Why this answer", "Remove apple.jpg", "Why this answer", "Remove pear.jpg"]
+    why = ["Why? Show it in the photograph", "Why this answer"]
+    whole = [*why, "Remove apple.jpg", *why, "Remove pear.jpg"]
     assert reached[: len(whole) + 2] == ["Search only", "Remove all", *whole]
     page.get_by_role("switch").focus()
     page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".marks")).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("details").first).to_have_attribute("open", "")

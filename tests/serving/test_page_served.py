@@ -88,7 +88,7 @@ def test_the_page_is_served_whole_and_with_its_policy(open_page, service):
     page.reload()
     expect(page.get_by_label("Token of this service")).to_be_focused()
     statuses = {path: response.status for path, response in answers}
-    assert statuses == {"": 200, "page.css": 200, "page.js": 200, "info": 401} | (
+    assert statuses == {"": 200, "page.css": 200, "page.js": 200, "why.js": 200, "info": 401} | (
         {"icon.svg": 200} if "icon.svg" in statuses else {}
     )
     assert dict(answers)[""].header_value("content-security-policy") == PAGE_POLICY

@@ -259,6 +259,7 @@ def test_without_an_index_the_classifier_answers_alone_and_search_says_why_it_do
         assert "neighbours" not in answer
         assert alone.post("/search", photos[0]).code == "no_index"
         assert alone.post("/recognise?explain=1", photos[0]).code == "no_explanation"
+        assert alone.get("/info").json["explains"] is False
         assert alone.get("/product/0/picture/0").status == 404
 
 

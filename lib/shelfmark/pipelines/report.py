@@ -29,7 +29,7 @@ from shelfmark.runtime.features import model_features
 from shelfmark.runtime.run_report.classes import tail_of
 from shelfmark.runtime.run_report.facts import facts_of, origin_facts
 from shelfmark.runtime.run_report.material import Material
-from shelfmark.runtime.run_report.mistakes import Overlay, mistakes_of
+from shelfmark.runtime.run_report.mistakes import mistakes_of
 from shelfmark.runtime.run_report.parent import parent_of
 from shelfmark.runtime.run_report.promised import risk_of
 from shelfmark.runtime.run_report.retrieval import retrieval_of
@@ -111,8 +111,8 @@ def _written(material: Material, out: Path) -> Report:
     return Report(out / PAGE, out / FIGURES, len(all_figures(page)), num_left_out, told)
 
 
-def run_page(material: Material, overlay: Overlay | None = None) -> tuple[Page, Steps]:
-    """The page of a run, and what it advises. overlay: see `mistakes_of`."""
+def run_page(material: Material) -> tuple[Page, Steps]:
+    """The page of a run, and what it advises."""
     model = material.model
     # Read first: what reading annotations takes for a moment, the passes over features use again.
     _ = material.train
@@ -123,7 +123,7 @@ def run_page(material: Material, overlay: Overlay | None = None) -> tuple[Page, 
         *_changes(material),
         *_tried("Curves", lambda: _curves(material)),
         *_tried("The tail", lambda: _tail(material)),
-        *_tried("Mistakes", lambda: _mistakes(material, overlay)),
+        *_tried("Mistakes", lambda: _mistakes(material)),
         *_tried("Retrieval", lambda: _retrieval(material)),
         *_tried("Confidence", lambda: _confidence(material)),
         *_tried("What the network saw", lambda: _seen(material)),
@@ -183,8 +183,8 @@ def _tail(material: Material) -> Section:
     return tail_section(tail_of(material, _command(material, "evaluate"), _command(material, "calibrate")))
 
 
-def _mistakes(material: Material, overlay: Overlay | None) -> Section:
-    found = mistakes_of(material, overlay)
+def _mistakes(material: Material) -> Section:
+    found = mistakes_of(material)
     if found is None:
         return _no_val("Mistakes", material)
     return mistakes_section(found)

@@ -13,25 +13,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from shelfmark.data.input_window import Box
 from shelfmark.reports.figures import INK, MUTED, halo, new_figure
+from shelfmark.reports.heat import Mark, about_what_was_seen, ramp, shaded
 from shelfmark.reports.lettering import Lettering, lettering
 
 _LONGEST_PX, _WIDTH_IN, _LINE_IN = 720, 11.0, 0.235
 _LETTERS_A_LINE, _LETTERS_A_TITLE = 118, 56
-_DARKEST = np.array([8, 48, 107], np.float32) / 255
 _LEVELS = (0.25, 0.5, 0.75)
-
-
-class Mark(NamedTuple):
-    """A region of the picture, made of rectangles in its pixels, with the sign that the lines below explain.
-
-    is_dashed: another kind of region.
-    """
-
-    parts: Sequence[Box]
-    sign: str
-    is_dashed: bool = False
 
 
 class Panel(NamedTuple):
@@ -50,7 +38,7 @@ def explanation_figure(
     heat: (H, W); what is below 0 is drawn as 0, NaN as what the network did not see. Of a picture that is far longer
     than what was seen, the ends are left out.
     """
-    pixels, heat, marks = _about_what_was_seen(pixels, heat, marks)
+    pixels, heat, marks = about_what_was_seen(pixels, heat, marks)
     small, small_marks = _small(pixels, marks)
     letters = lettering([title, *lines])
     figure, axes = _panels(small.shape, small.shape, title, lines, letters, has_scale=True)
@@ -72,28 +60,6 @@ def matches_figure(left: Panel, right: Panel, title: str, lines: Sequence[str]) 
     return figure
 
 
-def _about_what_was_seen(
-    pixels: np.ndarray, heat: np.ndarray, marks: Sequence[Mark]
-) -> tuple[np.ndarray, np.ndarray, Sequence[Mark]]:
-    """Picture, heat and marks without what lies further from the seen part than a fifth of its sides."""
-    rows, columns = np.nonzero(~np.isnan(heat))
-    if not len(rows):
-        return pixels, heat, marks
-    kept, starts = [], []
-    for places in (rows, columns):
-        first, last = int(places.min()), int(places.max()) + 1
-        margin = (last - first) // 5
-        starts.append(max(0, first - margin))
-        kept.append(slice(starts[-1], last + margin))
-    top, left = starts
-
-    def moved(box: Box) -> Box:
-        return Box(box.left - left, box.top - top, box.right - left, box.bottom - top)
-
-    shown = [one._replace(parts=[moved(box) for box in one.parts]) for one in marks]
-    return pixels[kept[0], kept[1]], heat[kept[0], kept[1]], shown
-
-
 def _small(pixels: np.ndarray, marks: Sequence[Mark]) -> tuple[np.ndarray, list[Mark]]:
     """The picture at most _LONGEST_PX a side, and a small one enlarged to that, with its marks."""
     scale = _LONGEST_PX / max(pixels.shape[:2])
@@ -101,11 +67,7 @@ def _small(pixels: np.ndarray, marks: Sequence[Mark]) -> tuple[np.ndarray, list[
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     across, down = sides[0] / pixels.shape[1], sides[1] / pixels.shape[0]
 
-    def moved(box: Box) -> Box:
-        return Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
-
-    scaled = [one._replace(parts=[moved(box) for box in one.parts]) for one in marks]
-    return cv2.resize(pixels, sides, interpolation=method), scaled
+    return cv2.resize(pixels, sides, interpolation=method), [one.scaled(across, down) for one in marks]
 
 
 def _panels(
@@ -183,16 +145,7 @@ def _outline(axes: Any, marks: Sequence[Mark], letters: Lettering) -> None:
 
 def _heat(figure: Any, axes: Sequence[Any], pixels: np.ndarray, heat: np.ndarray) -> None:
     """Draws the ramp over a grey copy, its contour lines and its scale."""
-    height, width = pixels.shape[:2]
-    seen = ~np.isnan(heat)
-    level = np.maximum(np.nan_to_num(heat), 0).astype(np.float32)
-    level /= max(float(level.max()), 1e-20)
-    level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
-    seen = cv2.resize(seen.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None] / 255
-    # Little contrast is left to the picture, so that the lightness is the ramp's.
-    shown = (0.72 + 0.28 * grey) * _ramp(level)
-    shown[~seen] = 0.88 + 0.06 * grey[~seen]
+    shown, level, seen = shaded(pixels, heat)
     place = axes[1]
     place.images[0].set_data(shown)
     if level.max() > 0:
@@ -200,11 +153,6 @@ def _heat(figure: Any, axes: Sequence[Any], pixels: np.ndarray, heat: np.ndarray
     if not seen.all():
         place.contourf(~seen, levels=[0.5, 1.5], colors="none", hatches=["///"])
     _scale(figure, place, bool(seen.all()))
-
-
-def _ramp(level: np.ndarray) -> np.ndarray:
-    """(..., 3): from white to the darkest of one hue."""
-    return 1 - level[..., None] * (1 - _DARKEST)
 
 
 def _contours(axes: Any, level: np.ndarray) -> None:
@@ -219,7 +167,7 @@ def _scale(figure: Any, beside: Any, sees_all: bool) -> None:
     place = beside.get_position()
     left = place.x1 + 0.012
     axes = figure.add_axes((left, place.y0 + 0.12 * place.height, 0.014, 0.72 * place.height))
-    axes.imshow(_ramp(np.linspace(1, 0, 128))[:, None], aspect="auto", extent=(0, 1, 0, 1))
+    axes.imshow(ramp(np.linspace(1, 0, 128))[:, None], aspect="auto", extent=(0, 1, 0, 1))
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.set_yticks([0, *_LEVELS, 1], ["none", *(f"{100 * part:.0f}%" for part in _LEVELS), "most"], fontsize=9)

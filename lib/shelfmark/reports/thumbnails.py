@@ -21,35 +21,20 @@ class Thumbnails:
         self.side_px = side_px
         self._made: dict[str, str | None] = {}
 
-    def data_uri(self, picture: Picture, overlay: np.ndarray | None = None) -> str | None:
-        """The whole picture as a JPEG of at most side_px a side, as a data URI; None where it cannot be read.
-
-        overlay: (H, W, 4) uint8 RGBA of any size, stretched over the picture.
-        """
+    def data_uri(self, picture: Picture) -> str | None:
+        """The whole picture as a JPEG of at most side_px a side, as a data URI; None where it cannot be read."""
         identity = picture.source.identity(picture.row)
-        if overlay is not None:
-            return _data_uri(picture, self.side_px, overlay)
         if identity not in self._made:
             self._made[identity] = _data_uri(picture, self.side_px)
         return self._made[identity]
 
 
-def _data_uri(picture: Picture, side_px: int, overlay: np.ndarray | None = None) -> str | None:
+def _data_uri(picture: Picture, side_px: int) -> str | None:
     try:
         pixels = read_rgb(*picture)
     except UnreadableImage:
         return None
-    if overlay is not None:
-        pixels = overlaid(pixels, overlay)
     return f"data:image/jpeg;base64,{base64.b64encode(small_jpeg(pixels, side_px)).decode()}"
-
-
-def overlaid(pixels: np.ndarray, overlay: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: pixels under an overlay (h, w, 4) uint8 RGBA, which is stretched to their size."""
-    size = (pixels.shape[1], pixels.shape[0])
-    over = cv2.resize(overlay, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    share = over[..., 3:] / 255
-    return np.rint(pixels * (1 - share) + over[..., :3] * share).astype(np.uint8)
 
 
 def small_jpeg(pixels: np.ndarray, side_px: int) -> bytes:

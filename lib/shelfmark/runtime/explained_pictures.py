@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from shelfmark.core.terminal import percent
 from shelfmark.core.text_safety import printable
 from shelfmark.core.wording import counted
-from shelfmark.reports.explained_picture import Mark, Panel, explanation_figure, matches_figure
+from shelfmark.reports.explained_picture import Panel, explanation_figure, matches_figure
+from shelfmark.reports.heat import Mark, heat_thumbnails
 from shelfmark.runtime.explanation import Explanation, MatchedNeighbour, NamedProduct, NamedRegion
 
 _AGAINST = "A"
@@ -17,11 +20,16 @@ def heat_figure(explanation: Explanation) -> Any | None:
     """The photograph beside its heat, as a figure of matplotlib; None where the classifier explains nothing."""
     if explanation.answer is None:
         return None
-    marks = [Mark(region.cells, str(number)) for number, region in enumerate(explanation.regions, start=1)]
-    marks += [Mark(region.cells, _AGAINST, is_dashed=True) for region in explanation.against]
     return explanation_figure(
-        explanation.pixels, explanation.heat, marks, answer_in_words(explanation), in_words(explanation)
+        explanation.pixels, explanation.heat, _marks(explanation), answer_in_words(explanation), in_words(explanation)
     )
+
+
+def small_pictures(explanation: Explanation, side_px: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The photograph and its heat as `reports.heat.heat_thumbnails`; None where the classifier explains nothing."""
+    if explanation.answer is None:
+        return None
+    return heat_thumbnails(explanation.pixels, explanation.heat, _marks(explanation), side_px)
 
 
 def neighbour_figure(explanation: Explanation) -> Any | None:
@@ -49,6 +57,12 @@ def answer_in_words(explanation: Explanation) -> str:
 
 def in_words(explanation: Explanation) -> list[str]:
     """The regions, what would tip the answer, and the method, a line each."""
+    by = [f"by {explanation.method_in_words}{_sum(explanation)}"] if explanation.method else []
+    return [*regions_in_words(explanation), *by]
+
+
+def regions_in_words(explanation: Explanation) -> list[str]:
+    """The regions, by the signs that the pictures have, and what would tip the answer, a line each."""
     lines = [
         f"{number}: {_region(region)} {_clean(explanation.answer.title)}"
         for number, region in enumerate(explanation.regions, start=1)
@@ -60,8 +74,17 @@ def in_words(explanation: Explanation) -> list[str]:
         name = _clean(explanation.next_product.title)
         lines += [f"{_AGAINST}: {_region(region)} {name}" for region in explanation.against]
         lines += _tip(explanation, name)
-    lines.append(f"by {explanation.method_in_words}{_sum(explanation)}" if explanation.method else "")
-    return [line for line in lines if line]
+    return lines
+
+
+def heat_in_words(explanation: Explanation) -> str:
+    """What the heat shows, for who cannot see it: what speaks for the answer, and where."""
+    answer, following = explanation.answer, explanation.next_product
+    if answer is None:
+        return explanation.method_in_words
+    against = "" if following is None else f" and against {_clean(following.title)}"
+    where = ", ".join(f"{region.where} {percent(region.share)}" for region in explanation.regions)
+    return f"What speaks for {_clean(answer.title)}{against}: {where or 'no region of the picture'}."
 
 
 def neighbour_in_words(near: MatchedNeighbour) -> list[str]:
@@ -79,6 +102,11 @@ def neighbour_in_words(near: MatchedNeighbour) -> list[str]:
         *lines,
         f"{pairs} of patches, each the other's nearest; similarity of the whole pictures {percent(near.score)}",
     ]
+
+
+def _marks(explanation: Explanation) -> list[Mark]:
+    marks = [Mark(region.cells, str(number)) for number, region in enumerate(explanation.regions, start=1)]
+    return [*marks, *(Mark(region.cells, _AGAINST, is_dashed=True) for region in explanation.against)]
 
 
 def _tip(explanation: Explanation, name: str) -> list[str]:

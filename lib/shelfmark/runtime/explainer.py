@@ -35,11 +35,15 @@ _NUM_SEARCHED, _NUM_PAIRS = 10, 5
 
 
 class _Seen(NamedTuple):
-    """pixels: (H, W, 3) of the upright picture. inputs: (1, 3, side, side), on the model's device."""
+    """window: the input in the upright picture, of which boxes are. inputs: (1, 3, side, side), on the model's device.
 
-    pixels: np.ndarray
+    pixels: (H, W, 3), what heat is laid over; shown: the input in them.
+    """
+
     window: InputWindow
     inputs: Tensor
+    pixels: np.ndarray
+    shown: InputWindow
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +78,14 @@ class Explainer:
         return self._explained(name, seen, answer, next_product)
 
     def explain_input(
-        self, pixels: np.ndarray, *, answer: int | None = None, next_product: int | None = None
+        self, pixels: np.ndarray, height: int, width: int, *, answer: int | None = None, next_product: int | None = None
     ) -> Explanation:
-        """As `explain`, for pixels (side, side, 3) uint8 that are resized and cropped already; boxes are of these."""
-        whole = whole_window(*pixels.shape[:2])
-        images = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None], self.model.recipe.data)
-        seen = _Seen(pixels, whole, images.to(self.model.precision.device))
+        """As `explain`, for pixels (side, side, 3) uint8 that were resized and cropped already, of a picture of that
+        height and width. Boxes are of the picture; the heat is of the pixels alone."""
+        data = self.model.recipe.data
+        images = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None], data)
+        window = evaluation_window(height, width, data.input_size_px, data)
+        seen = _Seen(window, images.to(self.model.precision.device), pixels, whole_window(*pixels.shape[:2]))
         return self._explained("photograph", seen, answer, next_product)
 
     def _explained(self, name: str, seen: _Seen, answer: int | None, next_product: int | None) -> Explanation:
@@ -97,7 +103,8 @@ class Explainer:
         source = GivenSource([name], [photo], data.max_image_bytes)
         pixels = decode_rgb(source.read(0), name, data.max_image_pixels)
         inputs = eval_transform(data.input_size_px, data)(pixels, 0)[None].to(self.model.precision.device)
-        return _Seen(pixels, evaluation_window(pixels.shape[0], pixels.shape[1], data.input_size_px, data), inputs)
+        window = evaluation_window(pixels.shape[0], pixels.shape[1], data.input_size_px, data)
+        return _Seen(window, inputs, pixels, window)
 
     def _scores(self, inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(classes,) probabilities and logits, and the embedding (1, dimensions)."""
@@ -131,7 +138,7 @@ class Explainer:
         tip = None if other is None or not regions else self._tip(seen, regions[0], label, other)
         return replace(
             explanation,
-            heat=on_picture(values, seen.window),
+            heat=on_picture(values, seen.shown),
             method=maps.method,
             answer=product(label),
             next_product=None if other is None else product(other),

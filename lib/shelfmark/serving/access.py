@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 OPEN_PATHS = frozenset(
     [
         *("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
-        *("/", "/page.js", "/page.css", "/icon.svg", "/favicon.ico"),
+        *("/", "/page.js", "/why.js", "/page.css", "/icon.svg", "/favicon.ico"),
     ]
 )
 """Asked without a token: what an orchestrator looks at, and the page, which then asks for the token."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,14 @@ _START_S = 60.0
 _AGAIN_S = 1.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PACKAGE_ROOT = Path(__file__).parents[2]
+
+
+class Decoded(NamedTuple):
+    """pixels: (H, W, 3) uint8, resized and cropped as the model's input. height, width: of the upright picture."""
+
+    pixels: np.ndarray
+    height: int
+    width: int
 
 
 class Decoders:
@@ -45,10 +53,10 @@ class Decoders:
         for process in await asyncio.gather(*(self._started() for _ in range(self.number))):
             self._free.put_nowait(process)
 
-    async def pixels(self, data: bytes) -> np.ndarray:
-        """(H, W, 3) uint8, resized and cropped as the model's input. Raises `Unreadable`."""
+    async def decoded(self, data: bytes) -> Decoded:
+        """The picture in the bytes of a file. Raises `Unreadable`."""
         head, content = await self._ask({}, data)
-        return np.frombuffer(content, np.uint8).reshape(head["shape"])
+        return Decoded(np.frombuffer(content, np.uint8).reshape(head["shape"]), *head["picture_px"])
 
     async def thumbnail(self, data: bytes, size_px: int) -> bytes:
         """The picture as a JPEG of at most size_px a side. Raises `Unreadable`."""

@@ -57,8 +57,9 @@ def _answer(orders: BinaryIO, answers: BinaryIO, prepared: Preparation, limits: 
             head, content = {}, small_jpeg(decode_rgb(data, "", limits["pixels"]), order["thumbnail_px"])
         else:
             _require_few_pixels(data, limits["pixels"])
-            pixels = np.ascontiguousarray(prepared.of_file(data))
-            head, content = {"shape": pixels.shape}, pixels.tobytes()
+            picture = prepared.decoded(data)
+            pixels = np.ascontiguousarray(prepared(picture))
+            head, content = {"shape": pixels.shape, "picture_px": picture.shape[:2]}, pixels.tobytes()
     except UnreadableImage as error:
         write_frame(answers, {"code": _code(error.reason), "reason": error.reason})
     except MemoryError:

@@ -31,14 +31,11 @@ class Preparation:
         """(H, W, 3) uint8 at the size of the input, of a decoded picture."""
         return predict.to_input(pixels, self.input)
 
-    def of_file(self, data: bytes) -> np.ndarray:
-        """As of a decoded picture, for the bytes of a file. Raises UnreadableImage."""
-        return self(self._decoded(data))
-
     def as_json(self) -> dict[str, Any]:
         return {"decoder": self.decoder, "input": dict(self.input)}
 
-    def _decoded(self, data: bytes) -> np.ndarray:
+    def decoded(self, data: bytes) -> np.ndarray:
+        """(H, W, 3) uint8, upright, of the bytes of a file. Raises UnreadableImage."""
         most = int(self.input["max_pixels"])
         if self.decoder == TRAINED:
             return decode_rgb(data, "", most)

@@ -19,6 +19,7 @@ from shelfmark.predictions.answers import unanswered
 from shelfmark.serving.admission import Admission
 from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.bodies import Room
+from shelfmark.serving.decoders import Decoded
 from shelfmark.serving.explanations import with_explanations
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.refusals import Refused, Unreadable, busy, not_ready
@@ -99,11 +100,11 @@ class Service:
         """
         with self.admission.taken(len(pictures)):
             async with self.current.lease() as version:
-                decoded = await asyncio.gather(*(_pixels(version, one) for one in pictures))
-                readable = {place: one for place, one in enumerate(decoded) if isinstance(one, np.ndarray)}
+                decoded = await asyncio.gather(*(_decoded(version, one) for one in pictures))
+                readable = {place: one for place, one in enumerate(decoded) if isinstance(one, Decoded)}
                 found: Sequence[dict[str, Any]] = ()
                 if readable:
-                    outputs = await version.batcher.outputs(np.stack(list(readable.values())))
+                    outputs = await version.batcher.outputs(np.stack([one.pixels for one in readable.values()]))
                     found = await self._in_thread(lambda: answers(version, outputs))
                     if explains:
                         why = partial(with_explanations, version.model, list(readable.values()), found)
@@ -144,11 +145,11 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def _pixels(version: Version, picture: bytes) -> np.ndarray | Unreadable:
+async def _decoded(version: Version, picture: bytes) -> Decoded | Unreadable:
     if not picture:
         return Unreadable("no_picture", "empty file")
     try:
-        return await version.decoders.pixels(picture)
+        return await version.decoders.decoded(picture)
     except Unreadable as error:
         return error
 
@@ -157,7 +158,7 @@ def _gallery_bytes(path: Path) -> bytes:
     return read_regular(path, _MOST_GALLERY_BYTES)
 
 
-def _refusal(decoded: Sequence[np.ndarray | Unreadable]) -> Refused | None:
+def _refusal(decoded: Sequence[Decoded | Unreadable]) -> Refused | None:
     errors = [one for one in decoded if isinstance(one, Unreadable)]
     if len(errors) < len(decoded):
         return None

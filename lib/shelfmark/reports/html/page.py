@@ -89,7 +89,7 @@ def _html(page: Page, figures_folder: str, budget: PictureBudget) -> str:
     return rendered(
         "page.html",
         page=page,
-        style=safe_markup(file_text("page.css") + file_text("chart.css")),
+        style=safe_markup(file_text("chart.css") + file_text("page.css")),
         anchors=[f"s{number}" for number in range(1, len(page.sections) + 1)],
         figures_folder=figures_folder,
         pictures=budget,

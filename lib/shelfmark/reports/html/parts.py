@@ -134,12 +134,12 @@ class Row:
 @dataclass(frozen=True)
 class Rows:
     """look: `pairs` for two pictures a row, so that several rows stand side by side where the window is wide; `strips`
-    for about ten smaller pictures, on one line there."""
+    for about ten smaller pictures, on one line there; `reasons` for two larger ones beside several lines of words."""
 
     template: ClassVar[str] = "rows.html"
     rows: tuple[Row, ...]
     empty: str = "There is none."
-    look: Literal["", "pairs", "strips"] = ""
+    look: Literal["", "pairs", "strips", "reasons"] = ""
 
 
 @dataclass(frozen=True)

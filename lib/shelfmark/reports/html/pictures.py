@@ -19,15 +19,15 @@ class Shown:
     """A picture with what is said of it.
 
     picture: of a source, or pixels (H, W, 3) uint8 RGB; None where there is none to show. alt: what a reader who cannot
-    see it is told. caption: the line below. mark: a verdict, told by a sign besides its colour. overlay: pixels
-    (H, W, 4) uint8 RGBA to lay over the picture, such as a map of the regions that spoke for an answer.
+    see it is told. caption: the line below. mark: a verdict, told by a sign besides its colour. side_px: of the longer
+    side of pixels; None for that of the page's pictures.
     """
 
     picture: Picture | np.ndarray | None
     alt: str
     caption: str = ""
     mark: Literal["", "right", "wrong"] = ""
-    overlay: np.ndarray | None = None
+    side_px: int | None = None
 
     @property
     def without_caption(self) -> Shown:
@@ -67,6 +67,6 @@ class PictureBudget:
         if shown.picture is None:
             return None
         if not isinstance(shown.picture, np.ndarray):
-            return self.made.data_uri(shown.picture, shown.overlay)
-        jpeg = small_jpeg(shown.picture, self.made.side_px)
+            return self.made.data_uri(shown.picture)
+        jpeg = small_jpeg(shown.picture, shown.side_px or self.made.side_px)
         return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

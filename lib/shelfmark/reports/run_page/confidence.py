@@ -85,6 +85,12 @@ def _held(confidence: np.ndarray) -> Figure:
     return Figure("confidence", chart)
 
 
+def _last(line: Line) -> str:
+    """The end of a curve, which lies before 100% where pictures have no score."""
+    answered = "all are" if line.x[-1] >= 1 else f"the {100 * line.x[-1]:.1f}% with a score are"
+    return f"{100 * line.y[-1]:.1f}% wrong if {answered} answered"
+
+
 def _risk(risk: RiskCurves) -> Figure:
     lines = [
         Line("all" if name == "all" else score_name(name), coverage, wrong, has_points=False)
@@ -96,6 +102,6 @@ def _risk(risk: RiskCurves) -> Figure:
     ]
     if risk.answered is not None:
         layers.append(Reference("threshold", (risk.answered, 0), (risk.answered, None)))
-    said = "; ".join(f"{line.name}: {100 * line.y[-1]:.1f}% wrong if all are answered" for line in lines if len(line.y))
+    said = "; ".join(f"{line.name}: {_last(line)}" for line in lines if len(line.y))
     x, y = Axis("images answered", "percent", 0, 1), Axis("answers that are wrong", "percent", 0)
     return Figure("risk_coverage", Chart(f"Risk against coverage, by {risk.score}", said, x, y, tuple(layers)))

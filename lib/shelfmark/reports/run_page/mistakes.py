@@ -10,6 +10,7 @@ from shelfmark.reports.confused_pairs import ShownPair
 from shelfmark.reports.html.page import Section
 from shelfmark.reports.html.parts import Folded, Gallery, Part, Row, Rows, Text
 from shelfmark.reports.html.pictures import Shown
+from shelfmark.reports.run_page.reasons import Reasons, reasons_part
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ClassPage:
 class Mistakes:
     """surest, doubtful: pictures with their captions. total: the labelled images, of which num_images were looked at.
 
-    num_classes: the classes of which `classes` are shown.
+    num_classes: the classes of which `classes` are shown. reasons: why some of the wrong answers were given.
     """
 
     pairs: tuple[ShownPair, ...]
@@ -43,6 +44,7 @@ class Mistakes:
     num_classes: int
     num_images: int
     total: int
+    reasons: Reasons | None = None
 
 
 def mistakes_section(found: Mistakes) -> Section:
@@ -60,6 +62,7 @@ def mistakes_section(found: Mistakes) -> Section:
             True,
         ),
         Folded("The surest mistakes", (Text(_SUREST, True), _gallery(found.surest))),
+        *([] if found.reasons is None else [reasons_part(found.reasons)]),
         Folded("The most doubtful answers", (Text(_DOUBTFUL, True), _gallery(found.doubtful))),
     ]
     if found.classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,35 +12,33 @@ from shelfmark.data.table import Table
 from shelfmark.reports.confused_pairs import ShownPair
 from shelfmark.reports.html.pictures import Shown
 from shelfmark.reports.run_page.mistakes import ClassPage, Mistakes
+from shelfmark.reports.run_page.reasons import Reasons
 from shelfmark.runtime.evaluation_plots import first_pictures, shown_pairs
 from shelfmark.runtime.run_report.class_neighbours import class_neighbours
 from shelfmark.runtime.run_report.material import Material
 from shelfmark.runtime.run_report.predicted import Predicted
-
-Overlay = Callable[[Picture, int], np.ndarray | None]
-"""(picture, class) -> pixels (H, W, 4) uint8 RGBA to lay over it, such as the regions that spoke for the class."""
+from shelfmark.runtime.run_report.reasons import MOST, Case, reasons_of
 
 MOST_PICTURES = 24
 MOST_CLASSES = 40
 _PICTURES_A_CLASS = 4
 
 
-def mistakes_of(material: Material, overlay: Overlay | None = None) -> Mistakes | None:
-    """What val's images, or a sample of them, were taken for; None without a labelled image.
-
-    overlay: drawn over the surest and the doubtful pictures, for the class that was answered.
-    """
+def mistakes_of(material: Material) -> Mistakes | None:
+    """What val's images, or a sample of them, were taken for; None without a labelled image."""
     found, val = material.predicted, material.val
     if found is None or val is None:
         return None
-    shows = _Shows(material, found, val, overlay)
+    shows = _Shows(material, found, val)
     wrong = np.flatnonzero(~found.is_right)
-    surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:MOST_PICTURES]
+    surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")]
     doubtful = np.argsort(found.confidence, kind="stable")[:MOST_PICTURES]
     classes = _classes_to_show(found)
+    pairs = shows.pairs()
     return Mistakes(
-        pairs=tuple(shows.pairs()),
-        surest=tuple(shows.answer(place) for place in surest),
+        pairs=tuple(pairs),
+        surest=tuple(shows.answer(place) for place in surest[:MOST_PICTURES]),
+        reasons=shows.reasons(surest, pairs),
         num_wrong=len(wrong),
         doubtful=tuple(shows.answer(place) for place in doubtful),
         classes=tuple(shows.class_pages(classes)),
@@ -59,9 +57,14 @@ def _classes_to_show(found: Predicted) -> np.ndarray:
     return order[total[order] > 0][:MOST_CLASSES]
 
 
+def _of_pair(shown: ShownPair) -> Shown:
+    told = f"Labelled {shown.name}, answered {shown.predicted_name}"
+    return Shown(shown.picture, told, f"{shown.predicted_name}; label: {shown.name}")
+
+
 class _Shows:
-    def __init__(self, material: Material, found: Predicted, val: Table, overlay: Overlay | None) -> None:
-        self.material, self.model, self.found, self.overlay = material, material.model, found, overlay
+    def __init__(self, material: Material, found: Predicted, val: Table) -> None:
+        self.material, self.model, self.found = material, material.model, found
         self.source = material.source(val)
 
     def pairs(self) -> list[ShownPair]:
@@ -75,11 +78,20 @@ class _Shows:
         label, answer = int(found.labels[place]), int(found.predicted[place])
         sure = f"{100 * found.confidence[place]:.0f}%"
         picture = Picture(self.source, int(found.rows[place]))
-        over = None if self.overlay is None else self.overlay(picture, answer)
         if label == answer:
-            return Shown(picture, f"{name(label)}, rightly answered", f"{name(label)}, {sure}", "right", over)
+            return Shown(picture, f"{name(label)}, rightly answered", f"{name(label)}, {sure}", "right")
         caption = f"{name(answer)}, {sure}; label: {name(label)}"
-        return Shown(picture, f"Labelled {name(label)}, answered {name(answer)}", caption, "wrong", over)
+        return Shown(picture, f"Labelled {name(label)}, answered {name(answer)}", caption, "wrong")
+
+    def reasons(self, surest: np.ndarray, pairs: Sequence[ShownPair]) -> Reasons | None:
+        """Why: of the surest mistakes, and of a picture of each pair that is none of them; None without mistakes."""
+        if not len(surest):
+            return None
+        rows = set(self.found.rows[surest[:MOST]].tolist())
+        others = [one for one in pairs if one.picture is not None and one.picture.row not in rows]
+        cases = [Case(self.answer(place), int(self.found.predicted[place])) for place in surest[:MOST]]
+        of_pairs = [Case(_of_pair(one), one.pair.predicted, one.pair.label) for one in others[:MOST]]
+        return reasons_of(self.model, cases, of_pairs, len(surest), len(pairs))
 
     def class_pages(self, classes: np.ndarray) -> list[ClassPage]:
         next_to = self._neighbours(classes)

@@ -15,7 +15,7 @@ from shelfmark.serving.access import Access
 from shelfmark.serving.answers import MOST_NEIGHBOURS
 from shelfmark.serving.batcher import Outputs
 from shelfmark.serving.bodies import pictures_of
-from shelfmark.serving.explanations import require_explaining
+from shelfmark.serving.explanations import can_explain, require_explaining
 from shelfmark.serving.guard import PAGE_POLICY, Guard
 from shelfmark.serving.http.metrics import Metrics
 from shelfmark.serving.http.tensor_routes import add_tensor_routes
@@ -105,6 +105,7 @@ class _Pictures:
                     "dim": model.outputs[EMBEDDING],
                 },
                 "index": index,
+                "explains": can_explain(model),
                 "promise": None if promise is None else promise.as_json(),
                 "limits": {
                     "bytes": limits.body_bytes,

@@ -1,4 +1,4 @@
-"""The page of the service: one document, one script, one style sheet and an icon."""
+"""The page of the service: one document, two scripts, one style sheet and an icon."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ PAGE_FILES = {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "why.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

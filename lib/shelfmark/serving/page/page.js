@@ -23,6 +23,7 @@ const FAULTS = {
   busy: "The service is busy",
   empty: "The file is empty",
   late: "No answer in time",
+  no_explanation: "This model cannot be explained",
   no_picture: "The file is empty",
   not_an_image: "Not a photograph",
   not_ready: "The service is not ready",
@@ -38,6 +39,7 @@ const FINAL = [...TOO_LARGE, "empty", "no_picture", "not_an_image", "unreadable"
 const byId = (id) => document.getElementById(id);
 const waiting = [];
 let cards = [];
+let numCards = 0;
 let info = null;
 let token = stored();
 let locked = false;
@@ -69,6 +71,8 @@ function take(files, left = "") {
 function newCard(file) {
   const element = byId("card").content.firstElementChild.cloneNode(true);
   const card = { file, element, replies: {}, preview: URL.createObjectURL(file), busy: false, removed: false };
+  card.number = numCards += 1;
+  card.why = newExplanation();
   element.querySelector("figcaption").textContent = file.name;
   const image = element.querySelector("img");
   image.alt = `Your photograph ${file.name}`;
@@ -146,7 +150,11 @@ function next() {
 async function answer(card) {
   const asked = mode();
   try {
-    if (!card.removed) card.replies[asked] = await ask(card, asked);
+    if (!card.removed) {
+      card.replies[asked] = await ask(card, `${asked}?k=${NEIGHBOURS[asked]}`, (pause_s) => {
+        if (asked === mode()) drawWaiting(card, `The service is busy. Next try in ${pause_s} s.`);
+      });
+    }
   } catch (error) {
     if (error.code === "token") {
       waiting.unshift(card);
@@ -163,13 +171,14 @@ async function answer(card) {
   refresh(card);
 }
 
-async function ask(card, asked) {
+/** The answer at `path`. A busy service is asked again; `pause` is told how many seconds later. */
+async function ask(card, path, pause) {
   await check(card.file);
   for (let tries = 1; ; tries += 1) {
-    const response = await post(card, asked);
+    const response = await post(card, path);
     if (response.status !== 503 || tries === MOST_TRIES || card.removed) return answerIn(response);
     const pause_s = pauseOf(response);
-    if (asked === mode()) drawWaiting(card, `The service is busy. Next try in ${pause_s} s.`);
+    pause(pause_s);
     if (tries === 1) say(`${card.file.name}: the service is busy, it is tried again.`);
     await new Promise((resolve) => {
       card.wake = resolve;
@@ -193,13 +202,13 @@ async function check(file) {
   }
 }
 
-async function post(card, asked) {
+async function post(card, path) {
   card.stop = new AbortController();
   card.token = token;
   const timer = setTimeout(() => card.stop.abort(), LONGEST_ANSWER_S * 1000);
   const type = card.file.type.startsWith("image/") ? card.file.type : "application/octet-stream";
   try {
-    return await fetch(`${asked}?k=${NEIGHBOURS[asked]}`, {
+    return await fetch(path, {
       method: "POST",
       body: card.file,
       headers: { ...permission(), "Content-Type": type },
@@ -310,6 +319,7 @@ const permission = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
 function drawWaiting(card, words) {
   if (card.removed) return;
+  clearRegions(card);
   card.element.className = "card waiting";
   card.element.setAttribute("aria-busy", "true");
   card.element.querySelector(".answer").replaceChildren(
@@ -322,8 +332,9 @@ function draw(card, reply) {
   card.element.removeAttribute("aria-busy");
   const kind = reply.fault ? "fault" : (reply.answer?.kind ?? "search");
   card.element.className = `card ${kind in KINDS || kind === "fault" ? kind : "search"}`;
-  const parts = reply.fault ? faultParts(card, reply.fault) : reply.answer ? answerParts(reply) : searchParts(reply);
+  const parts = reply.fault ? faultParts(card, reply.fault) : reply.answer ? answerParts(card, reply) : searchParts(reply);
   card.element.querySelector(".answer").replaceChildren(...parts.filter(Boolean));
+  drawExplanation(card);
 }
 
 function faultParts(card, fault) {
@@ -332,6 +343,7 @@ function faultParts(card, fault) {
   again.type = "button";
   again.addEventListener("click", () => {
     card.replies = {};
+    card.why = newExplanation();
     refresh(card);
     card.element.focus();
   });
@@ -343,7 +355,7 @@ function faultParts(card, fault) {
   ];
 }
 
-function answerParts(reply) {
+function answerParts(card, reply) {
   const { answer, promise } = reply;
   const candidates = reply.candidates ?? [];
   const kind = KINDS[answer.kind] ?? { badge: answer.kind, reason: "" };
@@ -355,6 +367,7 @@ function answerParts(reply) {
     make("p", "reason", reason),
     ...memberParts(answer, candidates),
     ownPromise(promise),
+    explanationPart(card),
     why(answer, promise, candidates),
     ...pictures("Nearest pictures", answer.neighbours ?? reply.neighbours ?? []),
   ];

@@ -98,13 +98,15 @@ def short(value: float) -> str:
 
 
 def _scale_of_counts(values: np.ndarray) -> Scale:
-    highest = max(10.0, float(values.max()) if len(values) else 10.0)
-    has_zero = bool(len(values)) and float(values.min()) < 1
-    decades = range(int(np.ceil(np.log10(highest) - 1e-9)) + 1)
+    lowest, highest = (float(end(values)) if len(values) else 1.0 for end in (np.min, np.max))
+    highest = max(highest, 10.0 * lowest, 10.0)
+    has_zero = lowest < 1
+    first = 0 if has_zero else int(np.floor(np.log10(lowest) + 1e-9))
+    decades = range(first, int(np.ceil(np.log10(highest) - 1e-9)) + 1)
     steps: Sequence[int] = (1,) if len(decades) > 4 else (1, 3) if len(decades) > 2 else (1, 2, 5)
     ticks = [0.0] * has_zero + [float(step * 10**power) for power in decades for step in steps]
     top = float(np.log10(highest)) + 0.05
-    low = -_ROOM_OF_ZERO - 0.08 if has_zero else -0.08
+    low = -_ROOM_OF_ZERO - 0.08 if has_zero else first - 0.08
     shown = tuple((tick, short(tick)) for tick in ticks if tick < 1 or np.log10(tick) <= top)
     return Scale(low, top, shown, is_log=True, has_zero=True)
 
