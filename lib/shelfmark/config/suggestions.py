@@ -16,8 +16,8 @@ _SELDOM_SET = "discovery."
 def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
     """The keys that an unknown key may stand for. Tried in turn: nearly the same name in this group, a common word for
     an option of this group, a name in this group that has it as a word, a common word for any option, the same name in
-    another group, a similar name in this group, a similar name in any group, a description that has its words. Of keys
-    in several groups those come first that most runs set.
+    another group, a name in this group that is a part of it, a similar name in this group, a similar name in any group,
+    a description that has its words. Of keys in several groups those come first that most runs set.
 
     prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
     """
@@ -33,6 +33,10 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
     def longer() -> list[str]:
         return [f"{prefix}.{name}" for name in siblings if prefix and leaf.lower() in name.split("_")]
 
+    def shorter() -> list[str]:
+        parts = [name for name in siblings if prefix and f"_{name}_" in f"_{leaf.lower()}_"]
+        return [f"{prefix}.{max(parts, key=len)}"] if parts else []
+
     common = by_common_word(prefix, leaf, siblings, everywhere)
     told = re.compile(rf"{re.escape(leaf.lower().replace('_', ' '))}\b")
     candidates = (
@@ -41,6 +45,7 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         longer(),
         common,
         named(leaf),
+        shorter(),
         here(LIKE),
         named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}))),
         [key for key in by_likely_use if told.match(everywhere[key].description.lower())],
