@@ -10,6 +10,8 @@ from shelfmark.config.shape import Shape
 from shelfmark.core.errors import LIKE, did_you_mean
 
 _NEARLY_THE_SAME = 0.85
+_ELSEWHERE = 0.75
+"""How alike a name of another group has to be: `plots` is not `lists`."""
 _SELDOM_SET = "discovery."
 
 
@@ -47,7 +49,7 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         named(leaf),
         shorter(),
         here(LIKE),
-        named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}))),
+        named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}), _ELSEWHERE)),
         [key for key in by_likely_use if told.match(everywhere[key].description.lower())],
     )
     return next((_likely(found)[:3] for found in candidates if found), [])

@@ -96,11 +96,11 @@ def divided(
         is_small = any(
             number > 1 for number in Counter(folders.train[path] for path in set(stands_for.values())).values()
         )
-        way_out = "Raise it, or add images." if is_small else "Add images: no class has two that differ."
-        raise UserError(
-            f"{images} in {classes} give no image to val at --val-fraction"
-            f" {val_fraction}: each class keeps one for training. {way_out}"
+        more = (
+            f"Add images, or take a larger share (--val-fraction of `shelfmark prepare folder`, here {val_fraction})."
         )
+        way_out = more if is_small else "Add images: no class has two that differ."
+        raise UserError(f"{images} in {classes} give no image to val: each class keeps one for training. {way_out}")
     train = {path: name for path, name in folders.train.items() if stands_for[path] not in drawn}
     val = {path: name for path, name in folders.train.items() if stands_for[path] in drawn}
     return replace(folders, train=train, val=val)
