@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.core.terminal import percent
 from shelfmark.core.text_safety import printable
+from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
     from shelfmark.pipelines.grow import Growth
@@ -16,7 +17,7 @@ _NUM_SHOWN = 20
 def grown(result: Growth) -> None:
     """The new classes, what they change for the old ones, and how well they are known."""
     for label, name in list(result.classes.items())[:_NUM_SHOWN]:
-        print(printable(f"{name} ({label}): {result.counts[label]:,} pictures", one_line=True))
+        print(printable(f"{name} ({label}): {counted(result.counts[label], 'picture')}", one_line=True))
     if len(result.classes) > _NUM_SHOWN:
         print(f"and {len(result.classes) - _NUM_SHOWN:,} more new classes")
     old, new = result.old, result.new
