@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from shelfmark.cli import cluster_screens, index_screens, screens
+from shelfmark.cli import cluster_screens, index_screens, predict_screens, screens
+from shelfmark.core.strings import Strings
 from shelfmark.core.terminal import console_settings, duration, percent
+from shelfmark.data.table import Table
 from shelfmark.pipelines.calibrate import Calibration
+from shelfmark.pipelines.predict import Prediction
 from shelfmark.pipelines.search import Answer, Candidate
 
 SUMMARY = {
@@ -130,3 +134,15 @@ def test_no_score_and_no_interval_of_calibrate_is_cut(monkeypatch, capsys, folde
     assert shown.count("90.5%") == 5
     assert shown.count("87.6-") == 5 or shown.count("87.7-") == 5
     assert shown.count("100.0") == 5
+
+
+@pytest.mark.parametrize(("topk", "named"), [(Path("a_top2.csv"), "a_top2.csv"), (None, "a.csv")])
+def test_predictions_that_are_not_shown_are_named_by_the_file_that_has_names(capsys, topk, named):
+    ids = Strings.of(f"{row}.jpg" for row in range(23))
+    table = Table(ids, np.full(23, -1), ids, 2, Path("/photos"), sha256="file")
+    predict_screens.predicted(
+        Prediction(table, np.zeros((23, 1), int), np.ones((23, 1)), Path("a.csv"), topk, {0: "Tea"})
+    )
+    shown = capsys.readouterr().out
+    assert shown.count("Tea (0)") == 20
+    assert f"and 3 more, in {named}\n" in shown

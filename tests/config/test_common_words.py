@@ -72,6 +72,9 @@ def _is_there(key: str) -> bool:
         ("output.root=x", "output.log_root or output.tau_root"),
         ("output.tau=x", "output.tau_root"),
         ("train.size=2", "train.batch_size"),
+        # The option is a part of what was typed.
+        ("optim.lr_rate=3", "optim.lr"),
+        ("train.gpu_batch_size=2", "train.batch_size"),
         # A whole group, with one value.
         ("model=resnet50", "model.backbone=resnet50"),
         ("optim=adamw", "optim.name=adamw"),

@@ -157,6 +157,7 @@ def test_a_missing_file_that_is_there_by_nearly_the_same_name_says_in_what_they_
     assert found == [(0, "missing file")]
     assert f"(the disk has {shop / on_disk}: they differ in {said})" in text
     assert "write the name as the disk has it" in text
+    assert "wrong folder" not in text
 
 
 def test_a_path_of_windows_is_told_as_one_where_no_file_is_near(shop: Path) -> None:

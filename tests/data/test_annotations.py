@@ -162,8 +162,12 @@ def test_files_that_are_not_there_are_named_with_the_nearest_name(tmp_path: Path
 
 def test_classes_without_images_are_told_but_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read(written(tmp_path, [{"category_id": 1, "fpath": "a.jpg"}]))
-    assert "2 of 3 classes have no image: 0, 2" in caplog.text
+    assert "no image of 2 of the 3 classes: 0, 2" in caplog.text
     assert not (tmp_path / "findings").exists()
+    document = {"annotations": [{"category_id": 1, "fpath": "a.jpg"}], "num_classes": 2, "class_names": ["Oat", "Soy"]}
+    (tmp_path / "named.json").write_text(json.dumps(document))
+    read(tmp_path / "named.json")
+    assert "no image of 1 of the 2 classes: Oat (0)" in caplog.text
 
 
 def test_a_test_set_keeps_the_order_of_its_file(tmp_path: Path) -> None:

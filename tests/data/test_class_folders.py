@@ -148,7 +148,7 @@ def test_files_of_the_same_bytes_stay_in_one_part_and_are_told_in_two_classes(tm
     val = set(read_annotations(tmp_path / "out" / "val.json", source).paths)
     assert sum(path.startswith("cat/") for path in val) == 20
     assert all((f"cat/{one:02}.jpg" in val) == (f"cat/copy {one}.jpg" in val) for one in range(20))
-    assert told(prepared, r"note: 1 images stand in two classes.*cat/00\.jpg = cat/copy 0\.jpg = dog/cat\.jpg")
+    assert told(prepared, r"note: 1 image is in several classes.*cat/00\.jpg = cat/copy 0\.jpg = dog/cat\.jpg")
 
 
 def test_prepared_again_with_more_pictures_none_changes_its_part(tmp_path: Path) -> None:

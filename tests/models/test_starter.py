@@ -20,7 +20,7 @@ from shelfmark.data.options import DataOptions
 from shelfmark.data.transforms import eval_transform
 from shelfmark.models.backbones import build_backbone
 from shelfmark.models.published import published, published_settings
-from shelfmark.models.starter import PACKAGES, starter_file, timm_names
+from shelfmark.models.starter import PACKAGES, renamed, starter_file, timm_names
 from shelfmark.models.weights import load_backbone_weights
 
 LITE0 = "tf_efficientnet_lite0"
@@ -89,6 +89,21 @@ def test_the_installed_file_fits_by_hand_too(by_place: nn.Module, tmp_path: Path
         backbone = build_backbone(LITE0, seed=0)[0]
         load_backbone_weights(backbone, LITE0, weights, folder=tmp_path)
         assert all(torch.equal(tensor, by_place.state_dict()[key]) for key, tensor in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.backbone."])
+def test_the_packages_names_are_known_under_a_prefix_too(
+    installed: dict[str, Tensor], by_place: nn.Module, prefix: str, tmp_path: Path
+) -> None:
+    others = {"head.weight": torch.zeros(2), f"{prefix}my_conv_stem.weight": torch.zeros(2)}
+    torch.save(
+        {**{f"{prefix}{name}": one for name, one in installed.items()}, "head.weight": torch.zeros(2)},
+        tmp_path / "a.pth",
+    )
+    backbone = build_backbone(LITE0, seed=0)[0]
+    load_backbone_weights(backbone, LITE0, str(tmp_path / "a.pth"))
+    assert all(torch.equal(tensor, by_place.state_dict()[key]) for key, tensor in backbone.state_dict().items())
+    assert renamed(others, backbone.state_dict()) == others
 
 
 @pytest.mark.parametrize(

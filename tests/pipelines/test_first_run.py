@@ -17,8 +17,11 @@ from PIL import Image
 
 from shelfmark.cli import main
 from shelfmark.config.load import load
+from shelfmark.data.class_folders import ClassFolders
+from shelfmark.data.image_files import ImageFiles
 from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.recipe import Recipe
+from shelfmark.runtime.first_division import Division, told_changes
 
 # A tiny network without published weights; everything else is chosen.
 TINY = ["model.backbone=test_resnet", "data.input_size_px=32", "train.num_epochs=2", "train.precision=fp32"]
@@ -151,6 +154,21 @@ def test_new_pictures_begin_a_second_run_and_the_others_stay_in_their_part(
     assert Path("log/my_spati_photos_2/best_model").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"a": "train", "b": "val", "c": "train", "d": "train"}, "2 pictures are new; pictures that were"),
+        ({"a": "train"}, "1 picture is gone; pictures that were"),
+        ({"b": "val", "c": "train"}, "1 picture is new and 1 is gone; pictures that were"),
+    ],
+)
+def test_what_came_and_went_since_the_first_division_is_told(tmp_path: Path, now: dict[str, str], told: str) -> None:
+    parts = [{path: "x" for path, part in now.items() if part == name} for name in ("train", "val")]
+    folders = ClassFolders(tmp_path, ImageFiles(tmp_path, (), {}, {}), *parts, test={}, unlabelled_test=())
+    division = Division(folders, is_drawn=True, unreadable=(), readable_keys=np.empty(0))
+    assert f": {told}" in told_changes(division, {"a": "train", "b": "val"}, Path("dataset/a"))
+
+
 def test_another_network_on_the_same_division_is_another_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "--images", 'my "späti" photos', "model.neck=bn"]
     assert main(command) == 2
@@ -214,7 +232,7 @@ REFUSED: list[tuple[Callable[[Path], None] | None, list[str], str]] = [
     (None, [], "photos holds no picture"),
     (_broken, [], "none of the 4 pictures to train on can be read"),
     (_one_class, [], "photos has one class, salt: there is nothing to tell apart"),
-    (_single_pictures, [], "give no image to val"),
+    (_single_pictures, [], "for training. Add images: no class has two that differ."),
     (_loose, [], "1 image outside any class folder, such as 0.png"),
     (_good, ["data.train_json=x.json"], "--images says which pictures these are"),
     (_good, ["optim.lrr=0.1"], "optim.lrr=0.1 is not an option. Did you mean optim.lr?"),

@@ -45,6 +45,7 @@ def test_the_others_of_a_folder_are_predicted_and_shown_with_names(
     assert listed("a_bad_images.csv") == [(f"{row}.png", reason) for row in range(4, 9)]
     assert f"4.png could not be read: {reason}" in caplog.text
     assert "5 of 6 photographs could not be read; all are listed in a_bad_images.csv" in caplog.text
+    assert "1 prediction written to a.csv" in caplog.text
     words = capsys.readouterr().out.split()
     assert ["0.png", "class", str(classes[0, 0]), f"({classes[0, 0]})"] == words[words.index("0.png") :][:4]
 

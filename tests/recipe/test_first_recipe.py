@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,6 +108,24 @@ def test_what_the_user_sets_wins_and_other_choices_follow_it() -> None:
     assert values["train.stages"][0]["lr"] == pytest.approx(0.002)
 
 
+@pytest.mark.parametrize(
+    ("side", "backbone", "sizes"),
+    [
+        # 13 * 14 = 182 is below 192, and 0.86 * 182 = 156 holds 11 * 14; 84 holds 6 * 14, and 0.86 * 84 = 72 5 * 14.
+        (348, "vit_small_patch14_reg4_dinov2", (182, 154)),
+        (84, "vit_small_patch14_reg4_dinov2", (84, 70)),
+        (20, "vit_small_patch14_reg4_dinov2", (70, 70)),
+        (348, "vit_small_patch16_dinov3", (192, 160)),
+        (348, "vit_base_patch32_clip_224.openai", (192, 160)),
+    ],
+)
+def test_a_transformer_gets_sizes_that_its_patches_fill(side: int, backbone: str, sizes: tuple[int, int]) -> None:
+    facts = Facts((15,) * 12, 40, side, weights={backbone: "a file"}, asked={"model.backbone": backbone})
+    values, _ = planned(facts)
+    trained = values.get("augment.sizes", [{"size_px": values["data.input_size_px"]}])
+    assert (values["data.input_size_px"], trained[0]["size_px"]) == sizes
+
+
 def test_only_batch_norms_that_have_learned_before_keep_their_statistics() -> None:
     learned, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER))
     asked, _ = planned(Facts((15,) * 12, 40, 348, weights=STARTER, asked={"model.freeze_bn": False}))
@@ -130,6 +149,13 @@ def test_stages_of_the_user_are_not_mixed_with_chosen_ones() -> None:
     assert "train.cache_features.views" not in values
     assert "model.freeze" not in values
     recipe_of(values)
+
+
+def test_a_network_of_the_users_without_weights_at_hand_says_that_it_starts_from_nothing() -> None:
+    facts = Facts((15,) * 12, 40, 348, weights=STARTER, asked={"model.backbone": "resnet18"})
+    told = "no published weights of resnet18 are on this machine; --model resnet18 looks for them online"
+    assert why(choose_network(facts), "model.weights") == told
+    assert why(choose_network(replace(facts, weights={"resnet18": "a file"})), "model.weights") == ""
 
 
 def test_without_weights_the_way_to_them_is_named_and_nothing_is_frozen() -> None:

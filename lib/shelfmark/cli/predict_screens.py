@@ -35,4 +35,6 @@ def predicted(result: Prediction) -> None:
     console.print()
     console.print(table)
     if len(rows) > _MOST_SHOWN:
-        console.print(f"and {len(rows) - _MOST_SHOWN:,} more, in {result.submission}", soft_wrap=True, markup=False)
+        # The file with names, where there is one.
+        where = result.topk or result.submission
+        console.print(f"and {len(rows) - _MOST_SHOWN:,} more, in {where}", soft_wrap=True, markup=False)

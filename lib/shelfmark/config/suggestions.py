@@ -10,14 +10,16 @@ from shelfmark.config.shape import Shape
 from shelfmark.core.errors import LIKE, did_you_mean
 
 _NEARLY_THE_SAME = 0.85
+_ELSEWHERE = 0.75
+"""How alike a name of another group has to be: `plots` is not `lists`."""
 _SELDOM_SET = "discovery."
 
 
 def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
     """The keys that an unknown key may stand for. Tried in turn: nearly the same name in this group, a common word for
     an option of this group, a name in this group that has it as a word, a common word for any option, the same name in
-    another group, a similar name in this group, a similar name in any group, a description that has its words. Of keys
-    in several groups those come first that most runs set.
+    another group, a name in this group that is a part of it, a similar name in this group, a similar name in any group,
+    a description that has its words. Of keys in several groups those come first that most runs set.
 
     prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
     """
@@ -33,6 +35,10 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
     def longer() -> list[str]:
         return [f"{prefix}.{name}" for name in siblings if prefix and leaf.lower() in name.split("_")]
 
+    def shorter() -> list[str]:
+        parts = [name for name in siblings if prefix and f"_{name}_" in f"_{leaf.lower()}_"]
+        return [f"{prefix}.{max(parts, key=len)}"] if parts else []
+
     common = by_common_word(prefix, leaf, siblings, everywhere)
     told = re.compile(rf"{re.escape(leaf.lower().replace('_', ' '))}\b")
     candidates = (
@@ -41,8 +47,9 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         longer(),
         common,
         named(leaf),
+        shorter(),
         here(LIKE),
-        named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}))),
+        named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}), _ELSEWHERE)),
         [key for key in by_likely_use if told.match(everywhere[key].description.lower())],
     )
     return next((_likely(found)[:3] for found in candidates if found), [])

@@ -184,7 +184,7 @@ def _missing(path: str, near: NearPaths) -> str:
     found = near.found(path)
     if found is None:
         return f"{path} (it has backslashes; slashes are written between folders)" if "\\" in path else path
-    return f"{path} (the disk has {found[0]}: they differ in {found[1]})"
+    return f"{path} ({problem.THE_DISK_HAS} {found[0]}: they differ in {found[1]})"
 
 
 def _file_names(folder: str) -> tuple[set[str], set[str]]:

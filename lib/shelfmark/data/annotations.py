@@ -23,6 +23,7 @@ from shelfmark.core.columns import Column, column_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
+from shelfmark.core.wording import counted
 from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
 from shelfmark.data.documents import read_document
@@ -232,5 +233,9 @@ def _floats(values: list[Any] | None, absent: float) -> np.ndarray | None:
 def _tell_empty_classes(file: Path, table: Table) -> None:
     empty = np.flatnonzero(table.counts == 0)
     if len(empty):
-        first = ", ".join(str(label) for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
-        say(f"note: {file}: {len(empty):,} of {table.num_classes:,} classes have no image: {first}")
+        first = ", ".join(_named(table, int(label)) for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
+        say(f"note: {file}: no image of {len(empty):,} of the {counted(table.num_classes, 'class')}: {first}")
+
+
+def _named(table: Table, label: int) -> str:
+    return str(label) if table.class_names is None else f"{table.class_names[label]} ({label})"

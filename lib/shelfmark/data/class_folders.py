@@ -274,7 +274,7 @@ def _nested(part: str, train: Mapping[str, str]) -> list[str]:
         return []
     examples = ", ".join(sorted(folders[deeper[0]])[1:3])
     return [
-        f"{len(deeper):,} classes have folders within their folder, as {examples}: the class is the first folder,"
+        f"{counted(len(deeper), 'class')} with folders within the folder, as {examples}: the class is the first folder,"
         f" {deeper[0]}"
     ]
 

@@ -30,6 +30,7 @@ TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
 LEADS_OUT = "link out of the allowed roots"
 MISSING_FILE = "missing file"
+THE_DISK_HAS = "the disk has"
 REPEATED = "image listed more than once"
 
 _NEXT_STEPS = {
@@ -113,11 +114,13 @@ def _report(errors: Sequence[Finding], paths: Sequence[str], file: Path, where: 
         of = f" ({path})" if path and path not in finding.value else ""
         lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}")
     lines.append(where)
-    return "\n".join(lines + _next_steps(kinds, len(paths)))
+    is_near = any(THE_DISK_HAS in finding.value for finding in errors)
+    return "\n".join(lines + _next_steps(kinds, len(paths), is_near))
 
 
-def _next_steps(kinds: Mapping[str, int], num_records: int) -> list[str]:
+def _next_steps(kinds: Mapping[str, int], num_records: int, is_near: bool) -> list[str]:
+    """is_near: whether the disk has a file of nearly the same name, so that the folder is the right one."""
     steps = [f"Next, {problem}: {_NEXT_STEPS[problem]}" for problem in kinds if problem in _NEXT_STEPS]
-    if kinds.get(MISSING_FILE) == num_records:
+    if kinds.get(MISSING_FILE) == num_records and not is_near:
         steps.append("None of the files is there, so data.root (data.test_root) is most likely the wrong folder.")
     return steps or ["Next: correct or delete these records and run again."]

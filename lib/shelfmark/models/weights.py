@@ -15,7 +15,7 @@ from shelfmark.models.heads.classifier import CLASS_FACTORS
 from shelfmark.models.hub import hub_name, hub_weights
 from shelfmark.models.options import PRETRAINED
 from shelfmark.models.published import PRETRAIN_MODELS, by_hand, published
-from shelfmark.models.starter import FIRST_LAYER, how_to_get, timm_names
+from shelfmark.models.starter import how_to_get, renamed
 from shelfmark.models.weight_files import backbone_part, mismatch, read_state
 
 
@@ -98,9 +98,8 @@ def _load_state(
 ) -> None:
     what = f"{source} does not fit model.backbone={name}"
     own = backbone.state_dict()
-    # The installed file, also where a user copied it or names it by hand.
-    state = timm_names(state, own) if FIRST_LAYER in state else state
-    part, found = backbone_part(state, own, what, prefix)
+    # The installed file, also where a user copied it, trained on with it, or names it by hand.
+    part, found = backbone_part(renamed(state, own), own, what, prefix)
     backbone.load_state_dict(part, strict=False)
     say(f"backbone weights: {source}" + (f", under {found!r}" if found else ""))
 

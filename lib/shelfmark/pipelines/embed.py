@@ -11,6 +11,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import matched_or_own, same_beginning
 from shelfmark.data.table import Table
@@ -43,7 +44,7 @@ def embed(
             say(f"labels and image ids in {out} are those of the annotations now")
 
     from_main(correct, "report")
-    say(f"{len(features)} embeddings of {features.features.shape[1]} dimensions are in {out}")
+    say(f"{counted(len(features), 'embedding')} of {features.features.shape[1]} dimensions written to {out}")
     return features, errors
 
 

@@ -88,12 +88,13 @@ def _write(predicted: Prediction, rows: np.ndarray, topk: int) -> Path | None:
     """Writes the files of `rows` (n,). Returns the file of the best classes, or None without one."""
     file, image_ids, classes = predicted.submission, predicted.table.image_ids.take(rows), predicted.classes[rows]
     write_submission(file, image_ids, classes[:, 0])
-    say(f"{len(rows)} predictions written to {file}")
+    say(f"{counted(len(rows), 'prediction')} written to {file}")
     if not topk:
         return None
     topk_file = unused_path(_beside(file, f"_top{topk}"))
     write_topk(topk_file, image_ids, classes, predicted.scores[rows], predicted.names)
-    say(f"the best {topk} classes with probabilities written to {topk_file}")
+    best = "the best class with its probability" if topk == 1 else f"the best {topk} classes with probabilities"
+    say(f"{best} written to {topk_file}")
     return topk_file
 
 

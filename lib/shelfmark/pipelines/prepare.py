@@ -46,7 +46,7 @@ def prepare(
         return {"folder": target}
     require_place(target / "train.json", "--out")
     if source is None:
-        raise UserError(f"--source is missing: the folder that holds the {what} data. {layout.where()}")
+        raise UserError(f"--source is missing: {_needed(what)}. {layout.where()}")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
     prepared = layout.convert(source, target, options)
     made = {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
@@ -89,6 +89,10 @@ def make_data(recipe: Recipe) -> None:
             write_discovery_shop(data.root)
 
     from_main(make)
+
+
+def _needed(what: str) -> str:
+    return "the folder of your images" if what == "folder" else f"the folder that holds the {what} data"
 
 
 def _prepare_shop(root: Path, seed: int, skus: int) -> None:

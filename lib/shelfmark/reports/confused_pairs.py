@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from shelfmark.core.log import warn
+from shelfmark.core.wording import counted
 from shelfmark.data.images import read_rgb
 from shelfmark.data.sources import Picture, UnreadableImage
 from shelfmark.ops.confusions import ConfusedPair
@@ -110,9 +111,9 @@ def _tell_of_letters(pairs: Sequence[ShownPair], letters: Lettering, path: Path)
     lacking = sorted(name for name in names if letters.lacking.intersection(name))
     if lacking:
         warn(
-            f"no installed font has all letters of {len(lacking)} class names, such as {lacking[0]}: {path.name} shows"
-            " their class numbers and what ASCII can say of them. A font that has them, such as Noto Sans (packages"
-            " fonts-noto-core and fonts-noto-cjk), is found when it is installed"
+            f"no installed font has all letters of {counted(len(lacking), 'class name')}, such as {lacking[0]}:"
+            f" {path.name} shows the class numbers and what ASCII can say of the names. A font that has the letters,"
+            " such as Noto Sans (packages fonts-noto-core and fonts-noto-cjk), is found when it is installed"
         )
 
 

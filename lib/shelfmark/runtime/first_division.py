@@ -83,8 +83,8 @@ def told_changes(division: Division, before: Mapping[str, str], earlier: Path) -
     """What came and went since the division in the folder `earlier`."""
     now = set(division.pictures)
     came, went = len(now - before.keys()), len(before.keys() - now)
-    new, gone = f"{counted(came, 'picture')} {are(came)} new", f"{went:,} {are(went)} gone"
-    changes = [new] * bool(came) + [gone] * bool(went)
+    lost = f"{went:,}" if came else counted(went, "picture")
+    changes = [f"{counted(came, 'picture')} {are(came)} new"] * bool(came) + [f"{lost} {are(went)} gone"] * bool(went)
     where = " and ".join(changes) or "the annotations differ"
     kept = "; pictures that were there stay in their part" if division.is_drawn else ""
     return f"since {earlier}: {where}{kept}"

@@ -81,9 +81,10 @@ def require_places(source: Path, log_root: Path) -> None:
     for place in (DATASETS, log_root):
         where = os.path.realpath(place)
         if where == real or is_under(where, real):
+            elsewhere = f", such as {Path(real).parent}" if real != os.path.dirname(real) else ""
             raise UserError(
                 f"{place.absolute()} lies in {source}, so results would be written among the pictures. Start the"
-                f" command in another folder, such as {Path(real).parent}."
+                f" command in another folder{elsewhere}; --images names the pictures alone."
             )
         require_place(place / run_name(source), "the place of results", is_folder=True)
 

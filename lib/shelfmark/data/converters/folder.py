@@ -12,7 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
-from shelfmark.core.wording import counted
+from shelfmark.core.wording import are, counted
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
 from shelfmark.data.converters.earlier_folder import EarlierFolder
 from shelfmark.data.converters.prepared import Prepared, existing_folder
@@ -93,10 +93,14 @@ def divided(
     drawn = _drawn(folders.train, sorted(set(stands_for.values())), known, val_fraction, seed)
     if not drawn:
         images, classes = counted(len(folders.train), "image"), counted(len(folders.class_names), "class")
-        raise UserError(
-            f"{images} in {classes} give no image to val at --val-fraction"
-            f" {val_fraction}: each class keeps one for training. Raise it, or add images."
+        is_small = any(
+            number > 1 for number in Counter(folders.train[path] for path in set(stands_for.values())).values()
         )
+        more = (
+            f"Add images, or take a larger share (--val-fraction of `shelfmark prepare folder`, here {val_fraction})."
+        )
+        way_out = more if is_small else "Add images: no class has two that differ."
+        raise UserError(f"{images} in {classes} give no image to val: each class keeps one for training. {way_out}")
     train = {path: name for path, name in folders.train.items() if stands_for[path] not in drawn}
     val = {path: name for path, name in folders.train.items() if stands_for[path] in drawn}
     return replace(folders, train=train, val=val)
@@ -162,11 +166,12 @@ def copy_notes(folders: ClassFolders, copies: Sequence[Sequence[str]]) -> list[s
     two_classes = [group for group in copies if len({label[path] for path in group}) > 1]
     two_parts = [group for group in copies if len({path in folders.val for path in group}) > 1]
     found = (
-        (two_classes, "images stand in two classes, as files of the same bytes; one of the two is wrong"),
-        (two_parts, "images are in train and in val, as files of the same bytes, so the scores of val are too high"),
+        (two_classes, "in several classes, as files of the same bytes; only one class can be right"),
+        (two_parts, "in train and in val, as files of the same bytes, so the scores of val are too high"),
     )
     return [
-        f"{len(groups):,} {words}: {'; '.join(' = '.join(group[:3]) for group in groups[:_NUM_SHOWN])}"
+        f"{counted(len(groups), 'image')} {are(len(groups))} {words}:"
+        f" {'; '.join(' = '.join(group[:3]) for group in groups[:_NUM_SHOWN])}"
         for groups, words in found
         if groups
     ]

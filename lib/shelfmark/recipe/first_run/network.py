@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 from shelfmark.models.options import PRETRAINED
 from shelfmark.models.starter import PACKAGES, STARTER
 from shelfmark.recipe.first_run.facts import Choice, Facts
@@ -35,6 +38,7 @@ QUICKEST_FIRST = (
 BACKBONES = tuple(dict.fromkeys((*STRONGEST_FIRST, *QUICKEST_FIRST)))
 _ROUND_PX = 32
 _SMALLEST_PX = 64
+_PATCH = re.compile(r"_patch(\d+)")
 _TRAIN_PART = 0.86
 """Of the size in evaluation, for training: random crops enlarge a product by about as much."""
 
@@ -42,18 +46,23 @@ _TRAIN_PART = 0.86
 def choose_network(facts: Facts) -> list[Choice]:
     """Backbone, weights, sizes and batch; of what the user sets, the user's values."""
     backbone, weights, why = _backbone(facts)
-    size_px, why_size = _size_px(facts, is_pretrained=bool(weights))
+    # A transformer takes what its patches fill: those of vit_small_patch14_reg4_dinov2 have 14 pixels.
+    found = _PATCH.search(backbone)
+    round_px = int(found[1]) if found and _ROUND_PX % int(found[1]) else _ROUND_PX
+    size_px, why_size = _size_px(facts, round_px, is_pretrained=bool(weights))
     batch_size, why_batch = _batch_size(facts)
     num_workers, why_workers = _num_workers(facts)
     choices = [
         Choice("model.backbone", backbone, why),
-        Choice("model.weights", weights),
+        Choice(
+            "model.weights", weights, "" if weights or not facts.is_asked("model.backbone") else _from_nothing(backbone)
+        ),
         Choice("model.channels_last", True),
         Choice("data.input_size_px", size_px, why_size),
         Choice("data.num_workers", num_workers, why_workers),
         Choice("train.batch_size", batch_size, why_batch),
     ]
-    train_px = int(_TRAIN_PART * facts.value("data.input_size_px", size_px)) // _ROUND_PX * _ROUND_PX
+    train_px = int(_TRAIN_PART * facts.value("data.input_size_px", size_px)) // round_px * round_px
     if weights and train_px >= _SMALLEST_PX:
         stage = {"from_epoch": 0, "size_px": train_px}
         choices.append(
@@ -88,17 +97,22 @@ def _backbone(facts: Facts) -> tuple[str, str, str]:
     return backbone, weights or PRETRAINED, f"{what} with published weights on this machine ({facts.weights[backbone]})"
 
 
-def _size_px(facts: Facts, is_pretrained: bool) -> tuple[int, str]:
+def _from_nothing(backbone: str) -> str:
+    return f"no published weights of {backbone} are on this machine; --model {backbone} looks for them online"
+
+
+def _size_px(facts: Facts, round_px: int, is_pretrained: bool) -> tuple[int, str]:
     if not is_pretrained:
         most, why = (160 if facts.has_gpu else 96), "few pixels, so that there is time for many epochs"
     elif facts.has_gpu:
         most, why = 224, "as the weights were trained with"
     else:
         most, why = 192, "three quarters of the time of 224 pixels, for hardly less accuracy"
-    whole = int(facts.short_side_px) // _ROUND_PX * _ROUND_PX
+    whole = int(facts.short_side_px) // round_px * round_px
     if whole < most:
-        return max(_SMALLEST_PX, whole), f"half of the pictures have no more than {facts.short_side_px:.0f} pixels"
-    return most, why
+        smallest = math.ceil(_SMALLEST_PX / round_px) * round_px
+        return max(smallest, whole), f"half of the pictures have no more than {facts.short_side_px:.0f} pixels"
+    return most // round_px * round_px, why
 
 
 def _batch_size(facts: Facts) -> tuple[int, str]:
