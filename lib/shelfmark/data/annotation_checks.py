@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from shelfmark.data import findings as problem
+from shelfmark.data.boxes import box_texts
 from shelfmark.data.findings import Findings
 from shelfmark.data.identity import canonical_path, is_under
 from shelfmark.data.near_paths import NearPaths
@@ -117,11 +118,13 @@ def check_paths(
     extra_roots: Sequence[Path],
     files_too: bool,
     findings: Findings,
+    boxes: np.ndarray | None = None,
 ) -> None:
     """Reports paths outside the roots and repeated paths; with `files_too`, also missing files and files that a link
     leads to outside the roots.
 
-    paths: (N,), empty where the path was reported as missing or wrong. labels: (N,), -1 for none.
+    paths: (N,), empty where the path was reported as missing or wrong. labels: (N,), -1 for none. boxes: (N, 4), or
+    None; several records of one path with different boxes are no repetition.
     """
     base = os.path.abspath(root)
     canonical = [canonical_path(path, base) for path in paths]
@@ -132,7 +135,7 @@ def check_paths(
             findings.error(index, problem.OUTSIDE, f"{paths[index]}, allowed: {roots}")
             canonical[index] = ""
     if len(set(canonical)) < len(canonical):
-        _check_repeats(canonical, labels, findings)
+        _check_repeats(canonical if boxes is None else _with_boxes(canonical, boxes), labels, findings)
     if files_too:
         _check_files(canonical, base, allowed, findings)
 
@@ -150,6 +153,10 @@ def _check_repeats(canonical: Sequence[str], labels: np.ndarray, findings: Findi
             findings.error(index, problem.TWO_LABELS, value)
         else:
             findings.note(index, problem.REPEATED, f"the same image as record {earlier}")
+
+
+def _with_boxes(canonical: Sequence[str], boxes: np.ndarray) -> list[str]:
+    return [path and path + box for path, box in zip(canonical, box_texts(boxes))]
 
 
 def _check_files(canonical: Sequence[str], root: str, extra_roots: Sequence[str], findings: Findings) -> None:

@@ -3,9 +3,10 @@
     train, val: {"annotations": [{"category_id": int, "fpath": str, ...}, ...], "num_classes": int}
     test:       {"images": [{"image_id": str}, ...]}
 
-A record may also have image_id, role, source, confidence, weight, true_category_id, is_query, is_gallery, and
+A record may also have bbox, image_id, role, source, confidence, weight, true_category_id, is_query, is_gallery, and
 fields of the user's own, which are left alone. `category_id` is null only with `"role": "unlabelled"`. The top
-level may have `class_names` and `groups`, one name a class each.
+level may have `class_names` and `groups`, one name a class each. `bbox: [x, y, width, height]` is the part of the
+upright picture that the record is about, in pixels; without it the record is about the whole picture.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.data import annotation_checks
 from shelfmark.data.annotation_checks import Field
+from shelfmark.data.box_checks import BBOX, box_array
+from shelfmark.data.boxes import box_texts
 from shelfmark.data.documents import read_document
 from shelfmark.data.findings import MISSING_FIELD, Findings
 from shelfmark.data.image_files import image_files, require_some, tell_left_out
@@ -35,6 +38,7 @@ _CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
 _ROLE = Field("role", (str,), "text")
 _FPATH = Field("fpath", (str,), "text", required=True)
 _OPTIONAL = (
+    BBOX,
     Field("image_id", (str,), "text"),
     Field("source", (str,), "text"),
     Field("confidence", (int, float), "a number"),
@@ -79,16 +83,18 @@ def read_annotations(
     true_labels = _true_labels(columns["true_category_id"], num_classes, findings)
     weights = _floats(columns["weight"], absent=1.0)
     annotation_checks.check_weights(weights, findings)
-    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
+    boxes = box_array(columns["bbox"], findings)
+    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
     findings.settle(file, paths, findings_folder)
     packed = Strings.of(paths)
     table = Table(
         paths=packed,
         labels=labels,
-        image_ids=_image_ids(columns["image_id"], paths, packed),
+        image_ids=_image_ids(columns["image_id"], paths, packed, boxes),
         num_classes=num_classes,
         root=root,
         sha256=sha256,
+        boxes=boxes,
         class_names=class_names,
         groups=groups,
         is_query=_flags(columns["is_query"]),
@@ -111,19 +117,24 @@ def read_test_set(
     check_files: bool = True,
     findings_folder: Path | None = None,
 ) -> Table:
-    """The images of a test set, in the file's order: no labels, no classes, `image_id` is the path under `root`."""
+    """The images of a test set, in the file's order: no labels, no classes, `image_id` is the path under `root`.
+
+    A record may have `bbox`; then the id in the table is `image_id#x,y,width,height`.
+    """
     file, root = Path(file), _existing_root(root, "data.test_root (data.root where that is not given)", check_files)
     document, sha256 = read_document(file, "images")
     findings = Findings()
     records = annotation_checks.objects(document.pop("images"), findings)
-    image_ids = annotation_checks.columns(records, (_TEST_IMAGE,), findings)["image_id"]
+    columns = annotation_checks.columns(records, (_TEST_IMAGE, BBOX), findings)
     del records
-    paths = _path_texts(image_ids, "image_id", findings)
+    paths = _path_texts(columns["image_id"], "image_id", findings)
+    boxes = box_array(columns["bbox"], findings)
     labels = np.full(len(paths), -1, dtype=np.int64)
-    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
+    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
     findings.settle(file, paths, findings_folder)
     packed = Strings.of(paths)
-    return Table(packed, labels, packed, num_classes=0, root=root, sha256=sha256)
+    ids = _image_ids(None, paths, packed, boxes)
+    return Table(packed, labels, ids, num_classes=0, root=root, sha256=sha256, boxes=boxes)
 
 
 def folder_table(folder: Path) -> Table:
@@ -210,7 +221,13 @@ def _path_texts(values: list[Any] | None, name: str, findings: Findings) -> list
     return [value or "" for value in values]
 
 
-def _image_ids(values: list[Any] | None, paths: Sequence[str], packed: Strings) -> Strings:
+def _image_ids(
+    values: list[Any] | None, paths: Sequence[str], packed: Strings, boxes: np.ndarray | None = None
+) -> Strings:
+    if boxes is not None:
+        # Several records of a picture are told apart in lists and in an index.
+        paths = [path + box for path, box in zip(paths, box_texts(boxes))]
+        packed = Strings.of(paths)
     return packed if values is None else Strings.of(value or path for value, path in zip(values, paths))
 
 

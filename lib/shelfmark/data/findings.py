@@ -25,6 +25,7 @@ MISSING_FIELD = "missing field"
 WRONG_TYPE = "wrong type"
 CATEGORY_RANGE = "category out of range"
 WEIGHT_RANGE = "weight out of range"
+WRONG_BOX = "box that is none"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
@@ -34,6 +35,10 @@ REPEATED = "image listed more than once"
 
 _NEXT_STEPS = {
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
+    WRONG_BOX: (
+        "write bbox as [x, y, width, height]: four numbers, in pixels of the upright picture, from its upper left"
+        " corner; a record without bbox means the whole picture."
+    ),
     NULL_CATEGORY: 'give the label, or add "role": "unlabelled" to the record.',
     TWO_LABELS: "keep the record with the right label and delete the other.",
     OUTSIDE: (
