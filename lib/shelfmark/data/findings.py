@@ -31,6 +31,7 @@ WRONG_TYPE = "wrong type"
 CATEGORY_RANGE = "category out of range"
 WEIGHT_RANGE = "weight out of range"
 CONFIDENCE_RANGE = "confidence out of range"
+WRONG_BOX = "box that is none"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
@@ -41,6 +42,10 @@ REPEATED = "image listed more than once"
 _NEXT_STEPS = {
     REPEATED_FIELD: "a record has each field once; take one of the two out.",
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
+    WRONG_BOX: (
+        "write bbox as [x, y, width, height]: four numbers, in pixels of the upright picture, from its upper left"
+        " corner; a record without bbox means the whole picture."
+    ),
     NULL_CATEGORY: 'give the label, or add "role": "unlabelled" to the record.',
     TWO_LABELS: "keep the record with the right label and delete the other.",
     OUTSIDE: (
@@ -87,8 +92,9 @@ class Findings:
         """
         if not self.errors and not self.notes:
             return
-        places = None if bytes_of is None else bytes_of(finding.record for finding in self.errors + self.notes)
-        where = _write(sorted(self.errors + self.notes), paths, places, file, folder or DEFAULT_FOLDER)
+        found = self.errors + self.notes
+        places = None if bytes_of is None else bytes_of(finding.record for finding in found)
+        where = _write(sorted(found), paths, places, file, folder or DEFAULT_FOLDER)
         for problem, number in Counter(note.problem for note in self.notes).items():
             first = next(note for note in self.notes if note.problem == problem)
             say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")

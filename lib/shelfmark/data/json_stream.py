@@ -21,7 +21,7 @@ from shelfmark.core.regular_files import open_regular
 from shelfmark.core.text_encoding import UTF8_MARK
 from shelfmark.data.json_structure import COLON, Structure, entry_starts, skip_blanks
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20
 
 
 class NotStreamed(Exception):  # noqa: N818

@@ -20,12 +20,12 @@ from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.documents import file_errors_told
 from shelfmark.data.findings import Findings
-from shelfmark.data.record_columns import UNLABELLED, shown
-from shelfmark.data.record_fields import BOX, CATEGORY, FLAG, INTEGER, NO_INTEGER, ROLE, TEXT, Field, Kind, Packed
+from shelfmark.data.record_columns import UNLABELLED
+from shelfmark.data.record_fields import BOX, CATEGORY, FLAG, INTEGER, NO_INTEGER, ROLE, SMALLEST, TEXT, Field, Kind, Packed
+from shelfmark.data.shown_values import shown
 
 PARQUET_MARK = b"PAR1"
 _METADATA = b"shelfmark"
-_LARGEST = -NO_INTEGER - 1
 
 
 class ParquetRecords:
@@ -34,8 +34,8 @@ class ParquetRecords:
     Raises a UserError where pyarrow is missing, or where the file is damaged or empty.
     """
 
-    def __init__(self, file: Path, key: str) -> None:
-        self.file, self.key = file, key
+    def __init__(self, file: Path) -> None:
+        self.file = file
         pyarrow = _pyarrow(file)
         try:
             with file_errors_told(file):
@@ -75,7 +75,7 @@ class ParquetRecords:
         types = _pyarrow(self.file).types
         if not (types.is_integer(column.type) or _is_text(column.type)):
             raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or integers.")
-        return _strings(column if _is_text(column.type) else column.cast("string"), self.file, name)
+        return _strings(column if _is_text(column.type) else column.cast("string"))
 
     def _metadata(self) -> dict[str, Any]:
         text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
@@ -108,7 +108,9 @@ class ParquetRecords:
             raise UserError(
                 f"{self.file}: the column {item.name!r} has the type {column.type}, wanted {item.kind.wanted}."
             )
-        packed = _packed(column, item.kind, self.file, item.name)
+        if item.kind is BOX:
+            return _boxes(column, findings)
+        packed = _packed(column, item.kind)
         if item.required and not item.is_nullable:
             missing = _is_empty(packed) if isinstance(packed, Strings) else packed == NO_INTEGER
             for row in np.flatnonzero(missing).tolist():
@@ -128,11 +130,11 @@ class ParquetRecords:
         column = self._read(name)
         types = _pyarrow(self.file).types
         if types.is_boolean(column.type):
-            return _strings(column.cast("string"), self.file, name)
+            return _strings(column.cast("string"))
         if types.is_integer(column.type):
-            numbers = _packed(column, INTEGER, self.file, name)
-            return np.where(numbers == NO_INTEGER, NO_NUMBER, numbers) if isinstance(numbers, np.ndarray) else None
-        return _strings(column, self.file, name) if _is_text(column.type) else None
+            numbers = _integers(column)
+            return np.where(numbers == NO_INTEGER, NO_NUMBER, numbers)
+        return _strings(column) if _is_text(column.type) else None
 
 
 def annotations_parquet(
@@ -185,7 +187,9 @@ def _pyarrow(file: Path) -> Any:
 def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind) and _is_text(kind.value_type))
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _has_kind(found: Any, kind: Kind) -> bool:
@@ -209,21 +213,43 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_floating(kind) or types.is_integer(kind))
 
 
-def _packed(column: Any, kind: Kind, file: Path, name: str) -> Packed:
+def _packed(column: Any, kind: Kind) -> Packed:
     if kind is TEXT:
-        return _strings(column, file, name)
-    if kind is BOX:
-        return kind.packed(column.to_pylist())
+        return _strings(column)
     if kind is INTEGER:
-        if str(column.type) == "uint64":
-            return kind.packed(column.to_pylist())
-        return np.asarray(column.cast("int64").fill_null(NO_INTEGER).to_numpy(), dtype=np.int64)
+        return _integers(column)
     if kind is FLAG:
         return np.asarray(column.fill_null(False).to_numpy(), dtype=bool)
     return np.asarray(column.cast("float64").fill_null(np.nan).to_numpy(), dtype=np.float64)
 
 
-def _strings(column: Any, file: Path, name: str) -> Strings:
+def _integers(column: Any) -> np.ndarray:
+    if str(column.type) == "uint64":
+        return np.asarray(INTEGER.packed(column.to_pylist()))
+    found = np.array(column.cast("int64").fill_null(NO_INTEGER).to_numpy(), dtype=np.int64)
+    if NO_INTEGER in found:
+        found[(found == NO_INTEGER) & column.is_valid().to_numpy()] = SMALLEST
+    return found
+
+
+def _boxes(column: Any, findings: Findings) -> np.ndarray:
+    """(N, 4) float64, NaN for none. Lists of another length than four are reported."""
+    from pyarrow import compute
+
+    is_given = column.is_valid().to_numpy()
+    lengths = np.where(is_given, compute.list_value_length(column).fill_null(4).to_numpy(), 4)
+    for row in np.flatnonzero(lengths != 4).tolist():
+        findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
+    fits = is_given & (lengths == 4)
+    boxes = np.full((len(fits), 4), np.nan)
+    values = compute.list_flatten(column.filter(fits)).cast("float64").fill_null(np.nan)
+    boxes[fits] = values.to_numpy().reshape(-1, 4)
+    # A box that lacks one of its numbers is none.
+    boxes[fits & np.isnan(boxes).all(axis=1)] = -1
+    return boxes
+
+
+def _strings(column: Any) -> Strings:
     import pyarrow
 
     parts = []

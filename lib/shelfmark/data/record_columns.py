@@ -11,14 +11,15 @@ from itertools import chain
 from typing import Any, cast
 
 import numpy as np
-import orjson
 
 from shelfmark.core.columns import Column, column_of
 from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
+from shelfmark.data.box_checks import without_others
 from shelfmark.data.findings import Findings
-from shelfmark.data.record_fields import CATEGORY, ROLE, TEXT, Field, Packed
+from shelfmark.data.record_fields import BOX, CATEGORY, INTEGER, LARGEST, ROLE, SMALLEST, TEXT, Field, Packed
 from shelfmark.data.repeated_fields import repeated_fields
+from shelfmark.data.shown_values import shown
 
 UNLABELLED = "unlabelled"
 
@@ -27,12 +28,14 @@ class RecordColumns:
     """Takes block after block; `columns` are those of all.
 
     fields: which become columns. own: also keep what other fields hold, for `own_columns`. What is wrong goes into
-    `findings`, with the number of the record.
+    `findings`, with the number of the record. beyond: integers of more than 63 bits as the file has them, by field and
+    record.
     """
 
     def __init__(self, fields: Sequence[Field], findings: Findings, own: bool = False) -> None:
         self.fields, self.findings, self.own = fields, findings, own
         self.num_records = 0
+        self.beyond: dict[tuple[str, int], int] = {}
         self._parts: dict[str, list[Packed | None]] = {item.name: [] for item in fields}
         self._lengths: list[int] = []
         self._own: dict[str, list[list[Any]]] = {}
@@ -51,7 +54,7 @@ class RecordColumns:
             if item is ROLE:
                 self._check_nulls(values, first, num_errors)
         for item in self.fields:
-            self._parts[item.name].append(item.kind.packed(values[item.name]) if item.name in values else None)
+            self._parts[item.name].append(self._packed(item, values[item.name]) if item.name in values else None)
         for name in sorted(names - set(self._parts)) if self.own else ():
             self._own.setdefault(name, [[None] * length for length in self._lengths])
         self._lengths.append(len(records))
@@ -66,6 +69,15 @@ class RecordColumns:
     def own_columns(self) -> dict[str, Column | None]:
         """The other fields, by name; None in place of those that are neither whole numbers nor text."""
         return {name: column_of(list(chain.from_iterable(self._own[name]))) for name in sorted(self._own)}
+
+    def _packed(self, item: Field, values: Sequence[Any]) -> Packed:
+        if item.kind is BOX:
+            values = without_others(values, self.findings, self.num_records)
+        packed = item.kind.packed(values)
+        if item.kind is INTEGER and np.isin(packed, (SMALLEST, LARGEST)).any():
+            found = enumerate(values, start=self.num_records)
+            self.beyond |= {(item.name, row): one for row, one in found if one is not None and abs(one) >= LARGEST}
+        return packed
 
     def _joined(self, item: Field, parts: list[Packed | None]) -> Packed | None:
         if all(part is None for part in parts) and not item.required:
@@ -116,7 +128,7 @@ class RecordColumns:
     def _check_nulls(self, values: dict[str, list[Any]], first: int, num_errors: int) -> None:
         """Reports a `category_id` of None that is neither reported already nor allowed by the role."""
         labels, roles = values.get(CATEGORY.name, ()), values.get(ROLE.name)
-        if None not in set(labels):
+        if None not in labels:
             return
         reported = {finding.record for finding in self.findings.errors[num_errors:]}
         for index, value in enumerate(labels):
@@ -131,12 +143,3 @@ class _Absent:
 
 _NOT_A_RECORD: dict[str, Any] = {}
 """Stands for a record that is not an object. That was reported, so its fields are not reported as missing."""
-
-
-def shown(value: object) -> str:
-    """A JSON value as the file has it, cut to a readable length."""
-    try:
-        text = orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

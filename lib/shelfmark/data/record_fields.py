@@ -12,6 +12,8 @@ from shelfmark.core.strings import Strings
 
 NO_INTEGER = int(np.iinfo(np.int64).min)
 """Stands for a missing value in a column of integers."""
+SMALLEST, LARGEST = NO_INTEGER + 1, -NO_INTEGER - 1
+"""Stand for whatever is smaller or larger: it is out of any range, as they are."""
 
 Packed = np.ndarray | Strings
 
@@ -20,7 +22,7 @@ Packed = np.ndarray | Strings
 class Kind:
     """types: of Python, that a JSON value of this kind has. wanted: the words for it.
 
-    packed: values, None for a missing one, as a column. absent: a column of N missing values.
+    packed: values, None for a missing one, to a column. absent: to a column of N missing values.
     """
 
     types: tuple[type, ...]
@@ -41,11 +43,13 @@ class Field:
 
 def _integers(values: Sequence[int | None]) -> np.ndarray:
     try:
-        return np.array(values, dtype=np.int64)
+        found = np.array(values, dtype=np.int64)
+        if NO_INTEGER not in found:
+            return found
     except (TypeError, OverflowError):
-        # A number beyond 64 bits is out of any range, as the largest is.
-        kept = (NO_INTEGER if value is None else min(value, -NO_INTEGER - 1) for value in values)
-        return np.fromiter(kept, np.int64, len(values))
+        pass
+    kept = (NO_INTEGER if value is None else max(SMALLEST, min(value, LARGEST)) for value in values)
+    return np.fromiter(kept, np.int64, len(values))
 
 
 def _texts(values: Sequence[str | None]) -> Strings:
@@ -60,18 +64,28 @@ def _flags(values: Sequence[bool | None]) -> np.ndarray:
     return np.array([bool(value) for value in values], dtype=bool)
 
 
+def _boxes(values: Sequence[Sequence[float] | None]) -> np.ndarray:
+    boxes = np.full((len(values), 4), np.nan)
+    given = [index for index, value in enumerate(values) if value is not None]
+    boxes[given] = np.array([values[index] for index in given], dtype=np.float64).reshape(-1, 4)
+    return boxes
+
+
 INTEGER = Kind((int,), "an integer", _integers, lambda number: np.full(number, NO_INTEGER))
 TEXT = Kind((str,), "text", _texts, lambda number: Strings.of([""] * number))
 NUMBER = Kind((int, float), "a number", _numbers, lambda number: np.full(number, np.nan))
 FLAG = Kind((bool,), "true or false", _flags, lambda number: np.zeros(number, dtype=bool))
+BOX = Kind((list,), "[x, y, width, height] in pixels", _boxes, lambda number: np.full((number, 4), np.nan))
 
 CATEGORY = Field("category_id", INTEGER, required=True, is_nullable=True)
 FPATH = Field("fpath", TEXT, required=True)
 ROLE = Field("role", TEXT)
+BBOX = Field("bbox", BOX)
 ANNOTATION_FIELDS = (
     CATEGORY,
     ROLE,
     FPATH,
+    BBOX,
     Field("image_id", TEXT),
     Field("source", TEXT),
     Field("confidence", NUMBER),
@@ -80,4 +94,4 @@ ANNOTATION_FIELDS = (
     Field("is_query", FLAG),
     Field("is_gallery", FLAG),
 )
-TEST_FIELDS = (Field("image_id", TEXT, required=True),)
+TEST_FIELDS = (Field("image_id", TEXT, required=True), BBOX)
