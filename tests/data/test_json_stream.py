@@ -31,7 +31,8 @@ def random_value(draw: random.Random, depth: int = 0) -> object:
 
 def random_document(draw: random.Random) -> dict[str, object]:
     records = [
-        {"category_id": n, "fpath": draw.choice(TRAPS), "more": random_value(draw)} for n in range(draw.randrange(1, 40))
+        {"category_id": n, "fpath": draw.choice(TRAPS), "more": random_value(draw)}
+        for n in range(draw.randrange(1, 40))
     ]
     members = [("annotations", records), ("num_classes", 3), ("info", random_value(draw)), ("z", [{"a": 1}, {"b": {}}])]
     draw.shuffle(members)
@@ -40,7 +41,9 @@ def random_document(draw: random.Random) -> dict[str, object]:
 
 def written(draw: random.Random, document: object) -> bytes:
     separators = draw.choice([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n")])
-    return json.dumps(document, ensure_ascii=draw.random() < 0.5, separators=separators).encode() + b" \n" * draw.randrange(3)
+    return json.dumps(
+        document, ensure_ascii=draw.random() < 0.5, separators=separators
+    ).encode() + b" \n" * draw.randrange(3)
 
 
 def test_blocks_of_any_size_give_what_a_parser_gives_that_has_the_file_whole(tmp_path: Path) -> None:
@@ -70,7 +73,9 @@ def test_a_damaged_file_is_never_read_as_another(tmp_path: Path) -> None:
         text = bytearray(written(draw, random_document(draw)))
         for _ in range(draw.randrange(1, 3)):
             place = draw.randrange(len(text))
-            text[place : place + draw.randrange(3)] = draw.choice([b"", b"}", b"]", b'"', b",", b"{", b"[", b"\\", b":"])
+            text[place : place + draw.randrange(3)] = draw.choice(
+                [b"", b"}", b"]", b'"', b",", b"{", b"[", b"\\", b":"]
+            )
         file.write_bytes(text)
         stream = RecordStream(file, "annotations", block_bytes=draw.choice([20, 200]))
         document = parsed_whole(bytes(text))
@@ -138,7 +143,9 @@ def test_findings_say_at_which_byte_their_record_begins(tmp_path: Path) -> None:
         ('{"category_id" : 0, "fpath": "a"}', []),
     ],
 )
-def test_a_field_that_stands_twice_is_found_however_it_is_written(record: str, names: list[str], tmp_path: Path) -> None:
+def test_a_field_that_stands_twice_is_found_however_it_is_written(
+    record: str, names: list[str], tmp_path: Path
+) -> None:
     text = f'{{"category_id": 0, "fpath": "b"}}, {record}'.encode()
     assert repeated_fields(text, orjson.loads(b"[" + text + b"]")) == [(1, name) for name in names]
     if names:

@@ -30,7 +30,7 @@ from shelfmark.data.image_files import image_files, require_some, tell_left_out
 from shelfmark.data.limits import MAX_CLASSES
 from shelfmark.data.path_checks import check_paths
 from shelfmark.data.record_fields import ANNOTATION_FIELDS, TEST_FIELDS
-from shelfmark.data.record_files import Records, read_records
+from shelfmark.data.record_files import read_records
 from shelfmark.data.shown_values import shown
 from shelfmark.data.table import Table
 

@@ -18,7 +18,7 @@ _LARGEST_PX = 1e7
 
 
 def without_others(values: Sequence[list[Any] | None], findings: Findings, first: int) -> Sequence[list[Any] | None]:
-    """The same boxes, None in place of those that are not four numbers, which are reported. first: record of the first."""
+    """The boxes, None in place of those that are not four numbers; these are reported. first: number of the first."""
     if _are_four_numbers(values):
         return values
     kept = [value if _are_four_numbers([value]) else None for value in values]

@@ -31,6 +31,10 @@ WRONG_TYPE = "wrong type"
 CATEGORY_RANGE = "category out of range"
 WEIGHT_RANGE = "weight out of range"
 CONFIDENCE_RANGE = "confidence out of range"
+CELLS = "row with another number of cells"
+TWO_GROUPS = "class in two groups"
+REPEATED_ID = "id that stands twice"
+UNKNOWN_ID = "id of nothing"
 WRONG_BOX = "box that is none"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
@@ -40,6 +44,7 @@ MISSING_FILE = "missing file"
 REPEATED = "image listed more than once"
 
 _NEXT_STEPS = {
+    CELLS: "a cell that has the character between cells within it stands in quotes.",
     REPEATED_FIELD: "a record has each field once; take one of the two out.",
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
     WRONG_BOX: (
@@ -57,8 +62,8 @@ _NEXT_STEPS = {
         " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: (
-        "check data.root, or delete the records of files that are gone. Where the disk has a file of nearly the same"
-        " name, write the name as the disk has it, or rename the file."
+        "check data.root (of `prepare`: --images), or delete the records of files that are gone. Where the disk has a"
+        " file of nearly the same name, write the name as the disk has it, or rename the file."
     ),
 }
 

@@ -36,9 +36,10 @@ class NotStreamed(Exception):  # noqa: N818
 
 
 class Block(NamedTuple):
-    """first: the number of the first record, from 0. begin: its byte in the file. text: from there to the end of the
-    last record. records: the same, parsed."""
+    """key: of the list. first: the number of the first record in it, from 0. begin: its byte in the file. text: from
+    there to the end of the last record. records: the same, parsed."""
 
+    key: str
     first: int
     begin: int
     text: bytes
@@ -46,32 +47,37 @@ class Block(NamedTuple):
 
 
 class RecordStream:
-    """One passage over the list `key` of a JSON object. After all `blocks`, `top` and `sha256` are known.
+    """One passage over the lists `keys` of a JSON object. After all `blocks`, `top` and `sha256` are known.
 
     top: the other members of the object. sha256: of the file's bytes, in hexadecimal.
     """
 
-    def __init__(self, file: Path, key: str, block_bytes: int = BLOCK_BYTES) -> None:
-        self.file, self.key, self.block_bytes = file, key, block_bytes
+    def __init__(self, file: Path, *keys: str, block_bytes: int = BLOCK_BYTES) -> None:
+        self.file, self.keys, self.block_bytes = file, keys, block_bytes
         self.top: dict[str, Any] = {}
         self.sha256 = ""
-        self._places: list[tuple[int, int, int, int]] = []
+        self._places: list[tuple[str, int, int, int, int]] = []
 
     def blocks(self) -> Iterator[Block]:
         """Raises NotStreamed; a UserError where a member of the object stands twice; and whatever `open` raises."""
         with open_regular(self.file) as stream:
             window = _Window(stream)
             for block in self._members(window):
-                self._places.append((block.first, block.begin, len(block.text), len(block.records)))
+                self._places.append((block.key, block.first, block.begin, len(block.text), len(block.records)))
                 yield block
             self.sha256 = window.digest.hexdigest()
 
-    def bytes_of(self, records: Iterable[int]) -> dict[int, int]:
-        """The first byte in the file of each of `records`, once the stream was read; none where the file has changed."""
+    def bytes_of(self, records: Iterable[int], key: str = "") -> dict[int, int]:
+        """The first byte in the file of each of `records` of a list, once all blocks were read. key: '' is the first.
+
+        Records of a file that has changed since may be missing.
+        """
         wanted = sorted(set(records))
         found: dict[int, int] = {}
         with open_regular(self.file) as stream:
-            for first, begin, num_bytes, num_records in self._places:
+            for of, first, begin, num_bytes, num_records in self._places:
+                if of != (key or self.keys[0]):
+                    continue
                 here = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + num_records)]
                 if here:
                     stream.seek(begin)
@@ -86,20 +92,21 @@ class RecordStream:
             name = window.key()
             if name in seen:
                 raise UserError(
-                    f"{self.file} has the member {name!r} twice, the second time at byte {window.place:,}. Take one out."
+                    f"{self.file} has the member {name!r} twice, the second time before byte {window.place:,}. Take one"
+                    " out."
                 )
             seen.add(name)
-            if name == self.key:
-                yield from self._list(window)
+            if name in self.keys:
+                yield from self._list(window, name)
             else:
                 self.top[name] = window.value()
             if window.next_of(b",}") == b"}":
                 break
         window.require_end()
-        if self.key not in seen:
+        if not seen.issuperset(self.keys):
             raise NotStreamed
 
-    def _list(self, window: _Window) -> Iterator[Block]:
+    def _list(self, window: _Window, key: str) -> Iterator[Block]:
         window.expect(b"[")
         num_records, is_last = 0, False
         while not is_last:
@@ -108,7 +115,7 @@ class RecordStream:
             text, records, is_last = self._next(window, num_records)
             if not records:
                 raise NotStreamed(num_records, begin)
-            yield Block(num_records, begin, text, records)
+            yield Block(key, num_records, begin, text, records)
             num_records += len(records)
 
     def _next(self, window: _Window, first: int) -> tuple[bytes, list[Any], bool]:

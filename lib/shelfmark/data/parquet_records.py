@@ -16,12 +16,25 @@ import orjson
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file
+from shelfmark.core.parquet import pyarrow_for
 from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.documents import file_errors_told
 from shelfmark.data.findings import Findings
 from shelfmark.data.record_columns import UNLABELLED
-from shelfmark.data.record_fields import BOX, CATEGORY, FLAG, INTEGER, NO_INTEGER, ROLE, SMALLEST, TEXT, Field, Kind, Packed
+from shelfmark.data.record_fields import (
+    BOX,
+    CATEGORY,
+    FLAG,
+    INTEGER,
+    NO_INTEGER,
+    ROLE,
+    SMALLEST,
+    TEXT,
+    Field,
+    Kind,
+    Packed,
+)
 from shelfmark.data.shown_values import shown
 
 PARQUET_MARK = b"PAR1"
@@ -36,7 +49,7 @@ class ParquetRecords:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        pyarrow = _pyarrow(file)
+        pyarrow = self._pyarrow = pyarrow_for(str(file))
         try:
             with file_errors_told(file):
                 self._open = pyarrow.parquet.ParquetFile(file)
@@ -69,13 +82,20 @@ class ParquetRecords:
         """The other columns, by name; None in place of those that are neither whole numbers nor text."""
         return {name: self._own(name) for name in sorted(set(self.names) - {item.name for item in fields})}
 
-    def text_column(self, name: str) -> Strings:
-        """A column of text or whole numbers, as text; empty where it has no value."""
-        column = self._read(name)
-        types = _pyarrow(self.file).types
-        if not (types.is_integer(column.type) or _is_text(column.type)):
-            raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or integers.")
-        return _strings(column if _is_text(column.type) else column.cast("string"))
+    def cells(self, name: str) -> list[str]:
+        """A column as text, as CSV would have it; empty where there is no value."""
+        column, types = self._read(name), self._pyarrow.types
+        if _is_text(column.type):
+            return list(_strings(column))
+        if types.is_integer(column.type):
+            return list(_strings(column.cast("string")))
+        if not types.is_floating(column.type) and not types.is_nested(column.type):
+            raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or numbers.")
+        return ["" if value is None else orjson.dumps(value).decode() for value in column.to_pylist()]
+
+    def is_inexact(self, name: str) -> bool:
+        """Whether a column has numbers with a decimal point, which name nothing."""
+        return bool(self._pyarrow.types.is_floating(self._open.schema_arrow.field(name).type))
 
     def _metadata(self) -> dict[str, Any]:
         text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
@@ -90,7 +110,7 @@ class ParquetRecords:
         return found
 
     def _read(self, name: str) -> Any:
-        pyarrow = _pyarrow(self.file)
+        pyarrow = self._pyarrow
         try:
             column = self._open.read(columns=[name]).column(0)
             column.validate(full=True)
@@ -128,7 +148,7 @@ class ParquetRecords:
 
     def _own(self, name: str) -> Column | None:
         column = self._read(name)
-        types = _pyarrow(self.file).types
+        types = self._pyarrow.types
         if types.is_boolean(column.type):
             return _strings(column.cast("string"))
         if types.is_integer(column.type):
@@ -154,7 +174,7 @@ def image_list_parquet(image_ids: Iterable[str]) -> bytes:
 
 
 def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes:
-    pyarrow = _pyarrow(Path("annotations as Parquet"))
+    pyarrow = pyarrow_for("Parquet")
     rows = list(records)
     names = list(dict.fromkeys(name for row in rows for name in row))
     kinds = {
@@ -166,7 +186,9 @@ def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes
         "is_gallery": pyarrow.bool_(),
         "bbox": pyarrow.list_(pyarrow.float64(), 4),
     }
-    columns = {name: pyarrow.array([row.get(name) for row in rows], kinds.get(name, pyarrow.string())) for name in names}
+    columns = {
+        name: pyarrow.array([row.get(name) for row in rows], kinds.get(name, pyarrow.string())) for name in names
+    }
     table = pyarrow.table(columns)
     if top:
         table = table.replace_schema_metadata({_METADATA: orjson.dumps(top)})
@@ -175,26 +197,15 @@ def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes
     return out.getvalue()
 
 
-def _pyarrow(file: Path) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{file}: Parquet needs pyarrow: pip install -e '.[parquet]'.") from None
-    return pyarrow
-
-
 def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
+    types = pyarrow_for("Parquet").types
     if types.is_dictionary(kind):
         return _is_text(kind.value_type)
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _has_kind(found: Any, kind: Kind) -> bool:
-    from pyarrow import types
-
+    types = pyarrow_for("Parquet").types
     if kind is INTEGER:
         return bool(types.is_integer(found))
     if kind is TEXT:
@@ -208,8 +219,7 @@ def _has_kind(found: Any, kind: Kind) -> bool:
 
 
 def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
+    types = pyarrow_for("Parquet").types
     return bool(types.is_floating(kind) or types.is_integer(kind))
 
 
@@ -234,8 +244,7 @@ def _integers(column: Any) -> np.ndarray:
 
 def _boxes(column: Any, findings: Findings) -> np.ndarray:
     """(N, 4) float64, NaN for none. Lists of another length than four are reported."""
-    from pyarrow import compute
-
+    compute = pyarrow_for("Parquet").compute
     is_given = column.is_valid().to_numpy()
     lengths = np.where(is_given, compute.list_value_length(column).fill_null(4).to_numpy(), 4)
     for row in np.flatnonzero(lengths != 4).tolist():
@@ -250,8 +259,7 @@ def _boxes(column: Any, findings: Findings) -> np.ndarray:
 
 
 def _strings(column: Any) -> Strings:
-    import pyarrow
-
+    pyarrow = pyarrow_for("Parquet")
     parts = []
     for chunk in column.cast(pyarrow.large_string()).chunks:
         whole = chunk.fill_null("") if chunk.null_count else chunk

@@ -31,17 +31,19 @@ def check_paths(
     files_too: bool,
     findings: Findings,
     boxes: np.ndarray | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Reports paths outside the roots and repeated paths; with `files_too`, also missing files and files that a link
     leads to outside the roots.
 
     paths: (N,), empty where the path was reported as missing or wrong. labels: (N,), -1 for none. boxes: (N, 4), or
-    None; several records of one path with different boxes are no repetition.
+    None; several records of one path with different boxes are no repetition. names: of the labels, where errors shall
+    say these.
     """
     base = os.path.abspath(root)
     allowed = [os.path.abspath(extra) for extra in extra_roots]
     canonical = _within_roots(paths, base, allowed, findings)
-    _check_repeats(canonical, boxes, labels, findings)
+    _check_repeats(canonical, boxes, labels, names, findings)
     if files_too:
         check_files(canonical, base, allowed, findings)
 
@@ -82,7 +84,9 @@ def _with_detours(paths: Strings) -> np.ndarray:
     return np.unique(np.concatenate(found))
 
 
-def _check_repeats(paths: Strings, boxes: np.ndarray | None, labels: np.ndarray, findings: Findings) -> None:
+def _check_repeats(
+    paths: Strings, boxes: np.ndarray | None, labels: np.ndarray, names: Sequence[str], findings: Findings
+) -> None:
     first: dict[str, int] = {}
     for index, image in _images(paths, boxes, _repeated_rows(paths, boxes)):
         earlier = first.setdefault(image, index)
@@ -91,7 +95,8 @@ def _check_repeats(paths: Strings, boxes: np.ndarray | None, labels: np.ndarray,
         if labels[earlier] < 0 <= labels[index]:
             first[image] = index
         if labels[earlier] != labels[index] and labels[earlier] >= 0 and labels[index] >= 0:
-            value = f"category_id={labels[index]}, but record {earlier} has {labels[earlier]}"
+            ours, theirs = (repr(names[label]) if names else label for label in (labels[index], labels[earlier]))
+            value = f"{'label' if names else 'category_id'}={ours}, but record {earlier} has {theirs}"
             findings.error(index, problem.TWO_LABELS, value)
         else:
             findings.note(index, problem.REPEATED, f"the same image as record {earlier}")

@@ -82,9 +82,9 @@ class RecordColumns:
     def _joined(self, item: Field, parts: list[Packed | None]) -> Packed | None:
         if all(part is None for part in parts) and not item.required:
             return None
-        whole = [
-            item.kind.absent(length) if part is None else part for part, length in zip(parts, self._lengths)
-        ] or [item.kind.packed([])]
+        whole = [item.kind.absent(length) if part is None else part for part, length in zip(parts, self._lengths)] or [
+            item.kind.packed([])
+        ]
         if isinstance(whole[0], Strings):
             return Strings.joined(cast(list[Strings], whole))
         return np.concatenate(cast(list[np.ndarray], whole))

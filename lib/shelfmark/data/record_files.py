@@ -91,9 +91,7 @@ def _json(file: Path, key: str, fields: Sequence[Field], findings: Findings, own
             f" {columns.num_records} on (counted from 0). Take them out."
         ) from None
     own_columns = _kept(columns.own_columns(), file)
-    return Records(
-        columns.columns(), own_columns, stream.top, stream.sha256, stream.bytes_of, beyond=columns.beyond
-    )
+    return Records(columns.columns(), own_columns, stream.top, stream.sha256, stream.bytes_of, beyond=columns.beyond)
 
 
 def _parquet(file: Path, key: str, fields: Sequence[Field], findings: Findings, own: bool) -> Records:
