@@ -23,6 +23,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path, write_json
 from shelfmark.core.folders import atomic_folder
 from shelfmark.core.manifests import write_manifest
+from shelfmark.core.parquet import has_pyarrow
 from shelfmark.core.strings import Strings
 from shelfmark.core.write_errors import NotWritableError, system_error_told
 from shelfmark.data.converters.prepared import new_pictures, write_new
@@ -32,7 +33,6 @@ from shelfmark.discovery.whitening import save_whitening
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
 from shelfmark.reports.figures import new_figure, save
 from shelfmark.retrieval.index import Index, Records
-from shelfmark.core.parquet import has_pyarrow
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import write_index
 from shelfmark.retrieval.whitening import PCAWhitening

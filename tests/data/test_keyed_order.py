@@ -17,7 +17,7 @@ from shelfmark.data.samplers.order import drawn_batches
 KEYED = SamplingOptions(type="keyed")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5000), st.integers(-(2**70), 2**70))
 def test_every_number_comes_once(size: int, key: int) -> None:
     found = Bijection(size, key)(np.arange(size))
@@ -46,9 +46,9 @@ def test_the_digits_of_a_shuffle_are_fixed() -> None:
     assert Bijection(10**8, 12345)(np.arange(4)).tolist() == [68452164, 74282360, 64095165, 78098307]
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 7, 16, 17, 30])
+@pytest.mark.parametrize("size", [2, 3, 5, 7, 17])
 def test_each_number_is_equally_often_at_each_place(size: int) -> None:
-    num_keys = 400 * size
+    num_keys = 200 * size
     counts = np.zeros((size, size))
     for key in range(num_keys):
         counts[np.arange(size), Bijection(size, key * 0x5851F42D4C957F2D)(np.arange(size))] += 1
@@ -58,7 +58,7 @@ def test_each_number_is_equally_often_at_each_place(size: int) -> None:
 
 
 def test_all_orders_of_four_are_equally_frequent() -> None:
-    orders = np.array([Bijection(4, key * 977)(np.arange(4)) @ [1000, 100, 10, 1] for key in range(12_000)])
+    orders = np.array([Bijection(4, key * 977)(np.arange(4)) @ [1000, 100, 10, 1] for key in range(4_800)])
     counts = np.unique(orders, return_counts=True)[1]
     assert len(counts) == 24
     assert stats.chisquare(counts).pvalue > 1e-4

@@ -82,7 +82,7 @@ def file_errors_told(file: Path) -> Iterator[None]:
         hint = f" Did you mean {close}?" if close else " `shelfmark prepare` makes annotation files."
         raise UserError(f"{file} does not exist.{hint}") from None
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
 def _record_at(raw: bytes, place: int, damage: NotStreamed | None) -> str:

@@ -24,7 +24,9 @@ def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
     root: what relative paths start from.
     """
     base = os.path.abspath(root)
-    return (os.path.join(base, canonical_path(path, base)) for path in paths)
+    prefix = base.rstrip("/") + "/"
+    canonical = (canonical_path(path, base) for path in paths)
+    return (path if path[:1] == "/" else prefix + path for path in canonical)
 
 
 def image_numbers(paths: Iterable[str], root: Path) -> np.ndarray:

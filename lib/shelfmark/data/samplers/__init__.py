@@ -39,6 +39,8 @@ def build_order(
     num_draws = batch_size // views
     size_option = "train.batch_size" if views == 1 else "train.batch_size / augment.views"
     labels = np.asarray(labels, dtype=np.int64)
+    if labels.max(initial=-1) >= num_classes:
+        raise ValueError(f"label {labels.max()} must be below num_classes={num_classes}")
     num_labelled = int(np.count_nonzero(labels >= 0))
     if not num_labelled:
         raise UserError("the training set has no labelled image, so there is nothing to train on; see data.train_json.")
