@@ -3,8 +3,8 @@
     make bench-annotations [MORE="--old COMMIT --rows 2500000"]
 
 The annotations are made up: 50,030 classes with a long tail, a folder a class. Each row of the table runs in a process
-of its own, after its imports. CPU seconds are of user and system, of all threads; memory is the resident set. OLD, where
-given, is measured in the same loop and by the same Python, in a worktree that is removed at the end.
+of its own, after its imports. CPU seconds are of user and system, of all threads; memory is the resident set. COMMIT,
+where given, is measured in the same loop and by the same Python, in a worktree that is removed at the end.
 """
 
 from __future__ import annotations
@@ -74,10 +74,8 @@ def _cells(taken: list[dict[str, float] | None]) -> str:
     known = [one for one in taken if one is not None]
     if not known:
         return "absent | absent"
-    return " | ".join(
-        f"{statistics.median(one[name] for one in known):{form}}"
-        for name, form in (("cpu_s", ".2f"), ("peak_mb", ",.0f"))
-    )
+    cpu_s, peak_mb = (statistics.median(one[name] for one in known) for name in ("cpu_s", "peak_mb"))
+    return f"{cpu_s:.2f} | {peak_mb:,.0f}"
 
 
 def _run(what: str, folder: Path, checkout: Path) -> dict[str, float] | None:

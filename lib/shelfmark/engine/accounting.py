@@ -22,9 +22,9 @@ class Accounting(Hook):
     """Writes, for each epoch, that listed = trained + skipped, by reason: a record of the kind `images`.
 
     An image is trained if a step took it that was not skipped. Otherwise it has one reason: it has no label, it could
-    not be read (and why), it was in a step that was skipped, or the sampler did not draw it. Images are counted by their
-    rows, over all processes, and over a stop in the middle of the epoch, on whatever number of processes the run goes
-    on. Stands behind `BadImages` and before `Checkpoint` in the list.
+    not be read (and why), it was in a step that was skipped, or the sampler did not draw it. Images are counted by
+    their rows, over all processes, and over a stop in the middle of the epoch, on whatever number of processes the run
+    goes on. Stands behind `BadImages` and before `Checkpoint` in the list.
     """
 
     name = "accounting"

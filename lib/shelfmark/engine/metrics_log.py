@@ -22,7 +22,8 @@ CLOSING = ("epoch", "images", "val")
 class MetricsLog:
     """Appends records to `<folder>/metrics.jsonl`, one JSON object a line, and mirrors numbers to trackers.
 
-    Only the main process writes. A record has `kind` (train, skipped, epoch, images or val), `step` (batches done) and `epoch`.
+    Only the main process writes. A record has `kind` (train, skipped, epoch, images or val), `step` (batches done) and
+    `epoch`.
     """
 
     def __init__(
