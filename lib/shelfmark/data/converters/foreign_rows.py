@@ -164,9 +164,10 @@ def _divided(rows: ForeignRows, wanted: Wanted) -> list[str]:
         if label >= 0 and not (~drawn & (labels == label)).any():
             drawn &= picture_of != picture_of[np.flatnonzero(labels == label)[0]]
     if not drawn.any():
+        found = counted(len(pictures), "picture")
         raise UserError(
-            f"{counted(len(pictures), 'picture')} give none to val at --val-fraction {wanted.val_fraction}: each class"
-            " keeps one for training. Raise it, or give the parts in the file."
+            f"{rows.file}: {found} give none to val at --val-fraction {wanted.val_fraction}: each class keeps one for"
+            " training. Raise it, or give the parts in the file."
         )
     return [part or (VAL if is_val else TRAIN) for part, is_val in zip(rows.parts, drawn.tolist())]
 
