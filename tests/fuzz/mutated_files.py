@@ -146,7 +146,8 @@ def parquet_mutant(draw: random.Random) -> bytes:
     """A table with columns of other types, names or values; some are cut off."""
     rows = [{name: value for name, value in row.items() if name != "x"} for row in RECORDS]
     if draw.random() < 0.6:
-        rows = [row if isinstance(row, dict) else {} for row in changed_value(draw, rows) if row] or rows
+        changed = changed_value(draw, rows)
+        rows = [row for row in changed if isinstance(row, dict) and row] if isinstance(changed, list) else rows
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row if name):
         values = [row.get(name) for row in rows]
