@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-faults test-wheel browser page-picture check format options bench-clean bench-discovery bench-explain bench-index bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -20,7 +20,11 @@ test: .venv/installed
 
 # The whole demo, and that it reaches its scores.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m "slow and not faults"
+	$(BIN)/python -m pytest -m "slow and not faults and not fuzz"
+
+# 50,000 damaged annotation files of each form, and 10,000 damaged images of all formats: each is read right or refused.
+test-fuzz: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m fuzz tests/fuzz
 
 # Kills, full disks, damage: docs/reliability.md. Wants strace (apt install strace) and root, to mount a small disk; what
 # lacks them is skipped with the reason. SHELFMARK_FAULT_RUNS=5 makes five trials of each.
@@ -52,6 +56,10 @@ format: .venv/installed
 # docs/options.md, from the options.
 options: .venv/installed
 	$(BIN)/python -m shelfmark.cli.options_page docs/options.md
+
+# 2.5 million annotations before a training: make bench-annotations [MORE="--old main"]
+bench-annotations: .venv/installed
+	$(BIN)/python benchmarks/bench_annotations.py $(MORE)
 
 bench-clean: .venv/installed
 	$(BIN)/python benchmarks/bench_clean.py

@@ -62,7 +62,7 @@ LIGHT_PACKAGES = {"torch", "numpy"}
 OWNED = {
     "faiss": "retrieval/faiss_module.py",
     "peft": "models/adapters.py",
-    "pyarrow": "retrieval/index_export.py",
+    "pyarrow": "core/parquet.py",
     "pymilvus": "retrieval/stores/milvus_client.py",
     "milvus_lite": "retrieval/stores/milvus_client.py",
     "grpc": "retrieval/stores/milvus_client.py",

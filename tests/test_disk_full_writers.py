@@ -23,6 +23,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path, write_json
 from shelfmark.core.folders import atomic_folder
 from shelfmark.core.manifests import write_manifest
+from shelfmark.core.parquet import has_pyarrow
 from shelfmark.core.strings import Strings
 from shelfmark.core.write_errors import NotWritableError, system_error_told
 from shelfmark.data.converters.prepared import new_pictures, write_new
@@ -32,7 +33,7 @@ from shelfmark.discovery.whitening import save_whitening
 from shelfmark.pipelines.discover.files import ClustersFile, write_arrays
 from shelfmark.reports.figures import new_figure, save
 from shelfmark.retrieval.index import Index, Records
-from shelfmark.retrieval.index_export import export_vectors, has_parquet
+from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import write_index
 from shelfmark.retrieval.whitening import PCAWhitening
 from shelfmark.shop import generate_shop, writing
@@ -101,7 +102,7 @@ def little_room() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", [*WRITERS, *NEW])
 def test_a_writer_without_room_says_so_and_leaves_what_stood_there(tmp_path: Path, name: str) -> None:
-    if name == "export parquet" and not has_parquet():
+    if name == "export parquet" and not has_pyarrow():
         pytest.skip("pyarrow is not installed")
     (tmp_path / "notes.txt").write_text("mine")
     if name in WRITERS and name not in ("annotations", "pictures"):

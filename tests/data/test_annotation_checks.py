@@ -277,8 +277,8 @@ def test_the_same_image_with_the_same_label_is_told_and_listed(shop: Path, caplo
     assert "2 x image listed more than once, first in record 2: the same image as record 0" in said
     listed = (shop.parent / "findings" / "train.findings.csv").read_text().splitlines()
     assert listed[1:] == [
-        "2,image listed more than once,the same image as record 0,a/0.jpg",
-        "3,image listed more than once,the same image as record 1,a/1.jpg",
+        "2,image listed more than once,the same image as record 0,a/0.jpg,97",
+        "3,image listed more than once,the same image as record 1,a/1.jpg,137",
     ]
 
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from damage import flipped_bits
 
-from shelfmark.core import folders
+from shelfmark.core import folders, parquet
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file
 from shelfmark.core.manifests import write_manifest
 from shelfmark.core.strings import Strings
-from shelfmark.retrieval import index_export, index_files, search
+from shelfmark.retrieval import index_files, search
 from shelfmark.retrieval.index import Index, Records
 from shelfmark.retrieval.index_export import export_vectors
 from shelfmark.retrieval.index_files import read_index, read_manifest, write_index
@@ -428,7 +428,7 @@ def test_npy_export_has_the_vectors_and_a_line_for_each(small: Path, tmp_path: P
 def test_parquet_export_without_pyarrow_names_the_package_and_writes_nothing(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_export, "has_parquet", lambda: False)
+    monkeypatch.setattr(parquet, "has_pyarrow", lambda: False)
     with pytest.raises(UserError, match="pip install pyarrow"):
         export_vectors(read_index(stored / "small"), tmp_path / "out.parquet", "parquet")
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ from shelfmark.data.layouts import LAYOUTS
 def prepare(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.prepare import prepare as run
 
-    return Outcome(run(args.what, args.source, args.out, args.val_fraction, args.seed, args.ratio, args.skus))
+    drawn = (args.val_fraction, args.seed, args.ratio, args.skus)
+    return Outcome(run(args.what, args.source, args.out, *drawn, args.images, args.columns, args.format))
 
 
 def migrate(args: argparse.Namespace) -> Outcome:
@@ -40,18 +41,40 @@ DATA_COMMANDS = {
             option(
                 "--source",
                 "folder of the original data, which every layout but shop needs. For pss_clusters and pss_features: a"
-                " pickle file",
+                " pickle file. For csv, parquet, coco and list: the file, or a folder of train and val files",
                 type=existing("the original data"),
                 metavar="DIR",
             ),
             option("--out", "folder for the annotations (default: dataset/LAYOUT)", type=output_folder, metavar="DIR"),
             option(
                 "--val-fraction",
-                "share for validation: of the images of each class (folder, products10k), or of the training classes"
-                " (other retrieval sets)",
+                "share for validation: of the images of each class (folder, products10k, csv, parquet, coco, list), or"
+                " of the training classes (other retrieval sets)",
                 type=float,
                 default=0.2,
                 metavar="PART",
+            ),
+            option(
+                "--images",
+                "csv, parquet, coco, list: folder that the paths in the file start from (default: the file's folder)",
+                type=existing("the images"),
+                metavar="DIR",
+            ),
+            option(
+                "--columns",
+                "csv, parquet: which column is what, where it has another name: fpath (path of the image), label (name"
+                " of its class), bbox (x,y,width,height in pixels; one column, or four names), corners"
+                " (left,top,right,bottom), image_id, part (train, val or test), group, weight, source",
+                nargs="+",
+                default=(),
+                metavar="OURS=THEIRS",
+            ),
+            option(
+                "--format",
+                "csv, parquet, coco, list: form of the annotations that are written",
+                choices=("json", "parquet"),
+                default="json",
+                metavar="json|parquet",
             ),
             option(
                 "--ratio",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -20,12 +22,8 @@ def read_regular(path: Path | str, max_bytes: int | None = None) -> bytes:
 
     Raises NotRegular, TooLarge above `max_bytes`, IsADirectoryError, and whatever else `open` raises.
     """
-    # Without O_NONBLOCK the opening of a pipe waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotRegular(0, "not a regular file", str(path))
+    with open_regular(path) as stream:
+        found = os.fstat(stream.fileno())
         if max_bytes is None:
             return stream.readall()
         if found.st_size > max_bytes:
@@ -37,3 +35,16 @@ def read_regular(path: Path | str, max_bytes: int | None = None) -> bytes:
     if len(parts) > max_bytes:
         raise TooLarge(0, f"more than {max_bytes:,} bytes", str(path))
     return bytes(parts)
+
+
+def open_regular(path: Path | str) -> io.FileIO:
+    """A regular file, to which `path` may be a link, opened to read unbuffered. Raises NotRegular, or as `open`."""
+    # Without O_NONBLOCK the opening of a pipe waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise NotRegular(0, "not a regular file", str(path))
+    return open(descriptor, "rb", buffering=0)

@@ -29,10 +29,12 @@ class Strings:
     @classmethod
     def of(cls, strings: Iterable[str]) -> Strings:
         """Packs any strings; a lone surrogate from a file name survives."""
-        encoded = [text.encode("utf-8", "surrogateescape") for text in strings]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter((len(part) for part in encoded), np.int64, len(encoded)), out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+        texts = strings if isinstance(strings, list) else list(strings)
+        together = "".join(texts)
+        if together.isascii():
+            return cls(np.frombuffer(together.encode(), dtype=np.uint8), _offsets(map(len, texts), len(texts)))
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), _offsets(map(len, encoded), len(encoded)))
 
     @classmethod
     def stored(cls, data: np.ndarray, offsets: np.ndarray) -> Strings:
@@ -91,3 +93,20 @@ class Strings:
         found = np.zeros(len(self), dtype=bool)
         found[rows] = True
         return found
+
+    def hashes(self) -> np.ndarray:
+        """(N,) int64: equal strings have equal numbers, in this process; different strings nearly always differ."""
+        found = np.empty(len(self), dtype=np.int64)
+        for start in range(0, len(self), _AT_ONCE):
+            offsets = self.offsets[start : start + _AT_ONCE + 1].tolist()
+            first = offsets[0]
+            raw = self.data[first : offsets[-1]].tobytes()
+            parts = (hash(raw[begin - first : end - first]) for begin, end in pairwise(offsets))
+            found[start : start + _AT_ONCE] = np.fromiter(parts, np.int64, len(offsets) - 1)
+        return found
+
+
+def _offsets(lengths: Iterable[int], number: int) -> np.ndarray:
+    offsets = np.zeros(number + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, number), out=offsets[1:])
+    return offsets

@@ -18,7 +18,7 @@ _LETTERS = re.compile(rb"[\x80-\xff]+")
 class NotUtf8(ValueError):  # noqa: N818
     """A text file has another encoding. The text of the error says which it seems to be, and how to convert it.
 
-    line: the first that is not UTF-8, from 1.
+    line: the first that is not UTF-8, from 1. byte: its first such byte, from 0.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -27,9 +27,9 @@ class NotUtf8(ValueError):  # noqa: N818
         super().__init__(f"not UTF-8 text; it seems to be {name}.{next_step}")
         try:
             raw.decode("utf-8")
-            self.line = 1
+            self.line, self.byte = 1, 0
         except UnicodeDecodeError as error:
-            self.line = raw.count(b"\n", 0, error.start) + 1
+            self.line, self.byte = raw.count(b"\n", 0, error.start) + 1, error.start
 
 
 def utf8_text(raw: bytes) -> str:

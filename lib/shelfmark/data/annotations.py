@@ -3,9 +3,10 @@
     train, val: {"annotations": [{"category_id": int, "fpath": str, ...}, ...], "num_classes": int}
     test:       {"images": [{"image_id": str}, ...]}
 
-A record may also have image_id, role, source, confidence, weight, true_category_id, is_query, is_gallery, and
+A record may also have bbox, image_id, role, source, confidence, weight, true_category_id, is_query, is_gallery, and
 fields of the user's own, which are left alone. `category_id` is null only with `"role": "unlabelled"`. The top
-level may have `class_names` and `groups`, one name a class each.
+level may have `class_names` and `groups`, one name a class each. `bbox: [x, y, width, height]` is the part of the
+upright picture that the record is about, in pixels; without it the record is about the whole picture.
 """
 
 from __future__ import annotations
@@ -13,38 +14,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shelfmark.core.columns import Column, column_of
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.core.wording import counted
-from shelfmark.data import annotation_checks
-from shelfmark.data.annotation_checks import Field
-from shelfmark.data.documents import read_document
-from shelfmark.data.findings import MISSING_FIELD, Findings
+from shelfmark.data.annotation_checks import checked_confidence, checked_range, checked_weights
+from shelfmark.data.box_checks import checked_boxes
+from shelfmark.data.boxes import box_texts
+from shelfmark.data.findings import Findings
 from shelfmark.data.image_files import image_files, require_some, tell_left_out
 from shelfmark.data.limits import MAX_CLASSES
+from shelfmark.data.path_checks import check_paths
+from shelfmark.data.record_fields import ANNOTATION_FIELDS, TEST_FIELDS
+from shelfmark.data.record_files import read_records
+from shelfmark.data.shown_values import shown
 from shelfmark.data.table import Table
-
-_CATEGORY = Field("category_id", (int, type(None)), "an integer", required=True)
-_ROLE = Field("role", (str,), "text")
-_FPATH = Field("fpath", (str,), "text", required=True)
-_OPTIONAL = (
-    Field("image_id", (str,), "text"),
-    Field("source", (str,), "text"),
-    Field("confidence", (int, float), "a number"),
-    Field("weight", (int, float), "a number"),
-    Field("true_category_id", (int,), "an integer"),
-    Field("is_query", (bool,), "true or false"),
-    Field("is_gallery", (bool,), "true or false"),
-)
-_TEST_IMAGE = Field("image_id", (str,), "text", required=True)
 
 
 def read_annotations(
@@ -56,7 +45,7 @@ def read_annotations(
     findings_folder: Path | None = None,
     own_columns: bool = False,
 ) -> Table:
-    """The labelled images of `file`, all of them checked.
+    """The labelled images of `file`, JSON or Parquet, all of them checked.
 
     root: the folder that a relative `fpath` starts from. extra_roots: folders that an absolute one may lie under.
     num_classes: 0 takes the file's. check_files: whether every picture must be there.
@@ -65,41 +54,39 @@ def read_annotations(
     Raises one UserError with everything that is wrong. Classes without an image only give a note.
     """
     file, root = Path(file), _existing_root(root, "data.root", check_files)
-    document, sha256 = read_document(file, "annotations")
-    num_classes = _num_classes(document, file, num_classes)
-    class_names = _names_of_classes(document, "class_names", num_classes, file)
-    groups = _names_of_classes(document, "groups", num_classes, file)
     findings = Findings()
-    # Only columns stay alive: the parsed records of 2.5 M images weigh more than a gigabyte.
-    records = document.pop("annotations")
-    columns = _columns(records, findings)
-    own = _own_columns(records, file) if own_columns else {}
-    del records
-    paths = _path_texts(columns["fpath"], "fpath", findings)
-    labels = annotation_checks.check_range("category_id", columns["category_id"] or [], num_classes, findings)
-    true_labels = _true_labels(columns["true_category_id"], num_classes, findings)
-    weights = _floats(columns["weight"], absent=1.0)
-    annotation_checks.check_weights(weights, findings)
-    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
-    findings.settle(file, paths, findings_folder)
-    packed = Strings.of(paths)
+    records = read_records(file, "annotations", ANNOTATION_FIELDS, findings, own_columns)
+    num_classes = _num_classes(records.top, file, num_classes)
+    class_names = _names_of_classes(records.top, "class_names", num_classes, file)
+    groups = _names_of_classes(records.top, "groups", num_classes, file)
+    paths = records.texts("fpath")
+    labels = checked_range("category_id", records.numbers("category_id"), num_classes, records.beyond, findings)
+    weights = checked_weights(records.array("weight"), findings)
+    confidence = checked_confidence(records.array("confidence"), findings)
+    boxes = checked_boxes(records.array("bbox"), findings)
+    true_labels = records.array("true_category_id")
+    if true_labels is not None:
+        true_labels = checked_range("true_category_id", true_labels, num_classes, records.beyond, findings)
+    check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
+    findings.settle(file, paths, findings_folder, records.bytes_of)
     table = Table(
-        paths=packed,
+        paths=paths,
         labels=labels,
-        image_ids=_image_ids(columns["image_id"], paths, packed),
+        image_ids=_image_ids(records.strings("image_id"), paths, boxes),
         num_classes=num_classes,
         root=root,
-        sha256=sha256,
+        sha256=records.sha256,
+        boxes=boxes,
         class_names=class_names,
         groups=groups,
-        is_query=_flags(columns["is_query"]),
-        is_gallery=_flags(columns["is_gallery"]),
-        roles=_texts(columns["role"]),
-        sources=_texts(columns["source"]),
-        confidence=_floats(columns["confidence"], absent=np.nan),
+        is_query=records.array("is_query"),
+        is_gallery=records.array("is_gallery"),
+        roles=records.strings("role"),
+        sources=records.strings("source"),
+        confidence=confidence,
         weights=weights,
         true_labels=true_labels,
-        columns=own,
+        columns=records.own,
     )
     _tell_empty_classes(file, table)
     return table
@@ -112,19 +99,20 @@ def read_test_set(
     check_files: bool = True,
     findings_folder: Path | None = None,
 ) -> Table:
-    """The images of a test set, in the file's order: no labels, no classes, `image_id` is the path under `root`."""
+    """The images of a test set, in the file's order: no labels, no classes, `image_id` is the path under `root`.
+
+    A record may have `bbox`; then the id in the table is `image_id#x,y,width,height`.
+    """
     file, root = Path(file), _existing_root(root, "data.test_root (data.root where that is not given)", check_files)
-    document, sha256 = read_document(file, "images")
     findings = Findings()
-    records = annotation_checks.objects(document.pop("images"), findings)
-    image_ids = annotation_checks.columns(records, (_TEST_IMAGE,), findings)["image_id"]
-    del records
-    paths = _path_texts(image_ids, "image_id", findings)
+    records = read_records(file, "images", TEST_FIELDS, findings)
+    paths = records.texts("image_id")
+    boxes = checked_boxes(records.array("bbox"), findings)
     labels = np.full(len(paths), -1, dtype=np.int64)
-    annotation_checks.check_paths(paths, labels, root, extra_roots, check_files, findings)
-    findings.settle(file, paths, findings_folder)
-    packed = Strings.of(paths)
-    return Table(packed, labels, packed, num_classes=0, root=root, sha256=sha256)
+    check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
+    findings.settle(file, paths, findings_folder, records.bytes_of)
+    ids = _image_ids(None, paths, boxes)
+    return Table(paths, labels, ids, num_classes=0, root=root, sha256=records.sha256, boxes=boxes)
 
 
 def folder_table(folder: Path) -> Table:
@@ -155,7 +143,7 @@ def _num_classes(document: Mapping[str, Any], file: Path, wanted: int) -> int:
     if found is None and wanted:
         return wanted
     if type(found) is not int or found < 1:
-        state = "has no num_classes" if found is None else f"has num_classes={annotation_checks.shown(found)}"
+        state = "has no num_classes" if found is None else f"has num_classes={shown(found)}"
         raise UserError(f"{file.name} {state}; give it as a positive integer in the file, or set data.num_classes.")
     if found > MAX_CLASSES:
         raise UserError(
@@ -178,56 +166,16 @@ def _names_of_classes(document: Mapping[str, Any], key: str, num_classes: int, f
     return tuple(names)
 
 
-def _columns(records: Sequence[Any], findings: Findings) -> dict[str, list[Any] | None]:
-    records = annotation_checks.objects(records, findings)
-    columns = annotation_checks.columns(records, (_CATEGORY, _ROLE), findings)
-    annotation_checks.check_nulls(columns["category_id"] or [], columns["role"], findings)
-    return columns | annotation_checks.columns(records, (_FPATH, *_OPTIONAL), findings)
-
-
-def _own_columns(records: Sequence[Any], file: Path) -> dict[str, Column]:
-    """The fields that this format does not know. Records that are no objects were reported and end the reading."""
-    objects = [record for record in records if type(record) is dict]
-    known = {item.name for item in (_CATEGORY, _ROLE, _FPATH, *_OPTIONAL)}
-    found = {
-        name: column_of([record.get(name) for record in objects])
-        for name in sorted(set(chain.from_iterable(objects)) - known)
-    }
-    if other := [name for name, column in found.items() if column is None]:
-        say(f"note: {file}: no image can be searched for by {', '.join(other)}: --where takes whole numbers and text")
-    return {name: column for name, column in found.items() if column is not None}
-
-
-def _true_labels(values: list[Any] | None, num_classes: int, findings: Findings) -> np.ndarray | None:
-    return None if values is None else annotation_checks.check_range("true_category_id", values, num_classes, findings)
-
-
-def _path_texts(values: list[Any] | None, name: str, findings: Findings) -> list[str]:
-    values = values or []
-    if "" in values:
-        for index, value in enumerate(values):
-            if value == "":
-                findings.error(index, MISSING_FIELD, f"{name} is empty")
-    return [value or "" for value in values]
-
-
-def _image_ids(values: list[Any] | None, paths: Sequence[str], packed: Strings) -> Strings:
-    return packed if values is None else Strings.of(value or path for value, path in zip(values, paths))
-
-
-def _texts(values: list[Any] | None) -> Strings | None:
-    return None if values is None else Strings.of(value or "" for value in values)
-
-
-def _flags(values: list[Any] | None) -> np.ndarray | None:
-    return None if values is None else np.array([bool(value) for value in values])
-
-
-def _floats(values: list[Any] | None, absent: float) -> np.ndarray | None:
-    if values is None:
-        return None
-    with np.errstate(over="ignore"):
-        return np.array([absent if value is None else value for value in values], dtype=np.float64).astype(np.float32)
+def _image_ids(given: Strings | None, paths: Strings, boxes: np.ndarray | None) -> Strings:
+    """Each record's id; without one its path, and its box, so that lists and an index tell records apart."""
+    if boxes is not None:
+        paths = Strings.of(path + box for path, box in zip(paths, box_texts(boxes)))
+    if given is None:
+        return paths
+    lacks_one = np.diff(given.offsets) == 0
+    if not lacks_one.any():
+        return given
+    return Strings.joined([given, paths]).take(np.arange(len(paths)) + len(paths) * lacks_one)
 
 
 def _tell_empty_classes(file: Path, table: Table) -> None:

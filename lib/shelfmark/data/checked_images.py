@@ -38,6 +38,9 @@ class CheckedImages:
         name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:16]
         return cls(Path(folder) / _FOLDER / f"{name}.npy")
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def has(self, keys: np.ndarray) -> np.ndarray:
         """(N,) bool. keys: (N,) of `image_keys`."""
         return np.isin(_sortable(keys), _sortable(self._keys))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import orjson
 from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.regular_files import read_regular
 from shelfmark.core.text_encoding import UTF8_MARK, NotUtf8, other_encoding
+from shelfmark.data.json_stream import NotStreamed
+from shelfmark.data.json_structure import Structure
 
 _OTHER_KIND = {
     "annotations": "It has 'images', so it is a test set (data.test_json), or a raw file that"
@@ -20,17 +23,23 @@ _OTHER_KIND = {
 }
 
 
-def read_document(file: Path, key: str) -> tuple[dict[str, Any], str]:
-    """The parsed file, whose `key` is a list with at least one entry, and the sha256 of the file's bytes."""
-    raw = _file_bytes(file)
+def read_document(file: Path, key: str, damage: NotStreamed | None = None) -> tuple[dict[str, Any], str]:
+    """The parsed file, whose `key` is a list with at least one entry, and the sha256 of the file's bytes.
+
+    damage: where a first look met something that is no JSON, to say in which record it is.
+    """
+    with file_errors_told(file):
+        raw = read_regular(file)
     try:
         # Windows programs begin a UTF-8 file with a mark that JSON does not know.
         document = orjson.loads(raw.removeprefix(UTF8_MARK))
     except orjson.JSONDecodeError as error:
         if other_encoding(raw):
             told = NotUtf8(raw)
-            raise UserError(f"{file}, line {told.line}: the file is {told}") from None
-        raise UserError(f"{file} is not valid JSON: {error}. Was it written or copied to the end?") from None
+            raise UserError(f"{file}, line {told.line}, byte {told.byte:,}: the file is {told}") from None
+        place = len(raw) - len(raw.removeprefix(UTF8_MARK)) + len(error.doc[: error.pos].encode("utf-8", "replace"))
+        where = f"byte {place:,}{_record_at(raw, place, damage)}"
+        raise UserError(f"{file} is not valid JSON at {where}: {error}. Was it written or copied to the end?") from None
     shape = f'{{"{key}": [...]}}'
     if not isinstance(document, dict):
         raise UserError(f"{file} holds {_kind(document)} at its top level; expected {shape}.")
@@ -62,16 +71,26 @@ def image_list_json(image_ids: Iterable[str]) -> bytes:
     return _lines("images", ({"image_id": image_id} for image_id in image_ids), {})
 
 
-def _file_bytes(file: Path) -> bytes:
+@contextmanager
+def file_errors_told(file: Path) -> Iterator[None]:
+    """Raises a UserError in place of an OSError within: the file is missing or cannot be read."""
     try:
-        return read_regular(file)
+        yield
     except FileNotFoundError:
         beside = [path.name for path in file.parent.glob("*.json")] if file.parent.is_dir() else []
         close = did_you_mean(file.name, beside)
         hint = f" Did you mean {close}?" if close else " `shelfmark prepare` makes annotation files."
         raise UserError(f"{file} does not exist.{hint}") from None
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def _record_at(raw: bytes, place: int, damage: NotStreamed | None) -> str:
+    """Words for the record at a byte of the file; none where the damage is in front of the records or behind them."""
+    if damage is None or damage.first is None or damage.begin is None or place < damage.begin:
+        return ""
+    commas = Structure(raw[damage.begin : place]).commas()
+    return f", in record {damage.first + len(commas)} (counted from 0)"
 
 
 def _lines(key: str, records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes:

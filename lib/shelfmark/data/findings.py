@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,17 +14,28 @@ from shelfmark.core.dist import is_main
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
 from shelfmark.core.log import say
+from shelfmark.core.strings import Strings
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.wording import counted
 
+Paths = Sequence[str] | Strings
+BytesOf = Callable[[Iterable[int]], Mapping[int, int]]
+"""From numbers of records to the bytes of the file where they begin."""
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
 
 NOT_AN_OBJECT = "record is not an object"
 MISSING_FIELD = "missing field"
+REPEATED_FIELD = "field that stands twice"
 WRONG_TYPE = "wrong type"
 CATEGORY_RANGE = "category out of range"
 WEIGHT_RANGE = "weight out of range"
+CONFIDENCE_RANGE = "confidence out of range"
+CELLS = "row with another number of cells"
+TWO_GROUPS = "class in two groups"
+REPEATED_ID = "id that stands twice"
+UNKNOWN_ID = "id of nothing"
+WRONG_BOX = "box that is none"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
@@ -34,7 +45,13 @@ THE_DISK_HAS = "the disk has"
 REPEATED = "image listed more than once"
 
 _NEXT_STEPS = {
+    CELLS: "a cell that has the character between cells within it stands in quotes.",
+    REPEATED_FIELD: "a record has each field once; take one of the two out.",
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
+    WRONG_BOX: (
+        "write bbox as [x, y, width, height]: four numbers, in pixels of the upright picture, from its upper left"
+        " corner; a record without bbox means the whole picture."
+    ),
     NULL_CATEGORY: 'give the label, or add "role": "unlabelled" to the record.',
     TWO_LABELS: "keep the record with the right label and delete the other.",
     OUTSIDE: (
@@ -46,8 +63,8 @@ _NEXT_STEPS = {
         " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: (
-        "check data.root, or delete the records of files that are gone. Where the disk has a file of nearly the same"
-        " name, write the name as the disk has it, or rename the file."
+        "check data.root (of `prepare`: --images), or delete the records of files that are gone. Where the disk has a"
+        " file of nearly the same name, write the name as the disk has it, or rename the file."
     ),
 }
 
@@ -73,28 +90,35 @@ class Findings:
     def note(self, record: int, problem: str, value: str) -> None:
         self.notes.append(Finding(record, problem, value))
 
-    def settle(self, file: Path, paths: Sequence[str], folder: Path | None = None) -> None:
+    def settle(self, file: Path, paths: Paths, folder: Path | None = None, bytes_of: BytesOf | None = None) -> None:
         """Writes all findings to `<folder>/<stem of file>.findings.csv`, tells the notes, raises the errors.
 
-        paths: (N,) each record's path. Does nothing where nothing was found.
+        paths: (N,) each record's path. bytes_of: where records begin in the file; None for a file without such places.
+        Does nothing where nothing was found.
         """
         if not self.errors and not self.notes:
             return
-        where = _write(sorted(self.errors + self.notes), paths, file, folder or DEFAULT_FOLDER)
+        found = self.errors + self.notes
+        places = None if bytes_of is None else bytes_of(finding.record for finding in found)
+        where = _write(sorted(found), paths, places, file, folder or DEFAULT_FOLDER)
         for problem, number in Counter(note.problem for note in self.notes).items():
             first = next(note for note in self.notes if note.problem == problem)
             say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")
         if self.errors:
-            raise UserError(_report(sorted(self.errors), paths, file, where))
+            raise UserError(_report(sorted(self.errors), paths, places or {}, file, where))
 
 
-def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder: Path) -> str:
+def _write(
+    findings: Sequence[Finding], paths: Paths, places: Mapping[int, int] | None, file: Path, folder: Path
+) -> str:
     """Writes the list, in the main process alone, and returns the sentence that says where it is."""
     target = folder / f"{file.stem}.findings.csv"
     text = io.StringIO()
     rows = line_feed_writer(text)
-    rows.writerow(("index", "problem", "value", "path"))
-    rows.writerows(map(spreadsheet_cell, (*finding, paths[finding.record])) for finding in findings)
+    rows.writerow(("index", "problem", "value", "path", *(() if places is None else ("byte",))))
+    for finding in findings:
+        place = () if places is None else (places.get(finding.record, ""),)
+        rows.writerow(map(spreadsheet_cell, (*finding, paths[finding.record], *place)))
     try:
         if is_main():
             write_text(target, text.getvalue())
@@ -103,7 +127,7 @@ def _write(findings: Sequence[Finding], paths: Sequence[str], file: Path, folder
     return f"The whole list: {target}"
 
 
-def _report(errors: Sequence[Finding], paths: Sequence[str], file: Path, where: str) -> str:
+def _report(errors: Sequence[Finding], paths: Paths, places: Mapping[int, int], file: Path, where: str) -> str:
     kinds = Counter(finding.problem for finding in errors)
     findings = counted(len(errors), "finding")
     lines = [f"{file}: {findings} in {counted(len(paths), 'record')} (counted from 0)."]
@@ -112,7 +136,8 @@ def _report(errors: Sequence[Finding], paths: Sequence[str], file: Path, where: 
     for finding in errors[:NUM_SHOWN]:
         path = paths[finding.record]
         of = f" ({path})" if path and path not in finding.value else ""
-        lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}")
+        place = f", at byte {places[finding.record]:,}" if finding.record in places else ""
+        lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}{place}")
     lines.append(where)
     is_near = any(THE_DISK_HAS in finding.value for finding in errors)
     return "\n".join(lines + _next_steps(kinds, len(paths), is_near))

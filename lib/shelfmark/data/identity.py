@@ -1,6 +1,8 @@
-"""The identity of a picture: its file, however the path is spelled.
+"""The identity of a picture: its file, however the path is spelled; and of a record: its picture and its box.
 
-Every comparison of pictures uses it: a leak, a repetition, a picture that two lists name. Names of pictures
+Every comparison uses one of the two. By picture: a leak, what is held out, what is looked at before training, since a
+photograph that was learned is known as a whole. By record: a repetition, a union, what two lists name, what a search
+leaves out, since two boxes of a photograph are two products. Without boxes the two are the same. Names of pictures
 (`image_id`) are for people and other programs, and may repeat.
 """
 
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.data.boxes import box_texts
+
 
 def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
     """The absolute, normalised form of each path: equal forms are one picture. No disk is touched.
@@ -20,7 +24,9 @@ def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
     root: what relative paths start from.
     """
     base = os.path.abspath(root)
-    return (os.path.join(base, canonical_path(path, base)) for path in paths)
+    prefix = base.rstrip("/") + "/"
+    canonical = (canonical_path(path, base) for path in paths)
+    return (path if path[:1] == "/" else prefix + path for path in canonical)
 
 
 def image_numbers(paths: Iterable[str], root: Path) -> np.ndarray:
@@ -36,6 +42,23 @@ def image_numbers(paths: Iterable[str], root: Path) -> np.ndarray:
         return os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
 
     found = map(real, identities(paths, root))
+    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in found), dtype=np.int64)
+
+
+def record_identities(paths: Iterable[str], root: Path, boxes: np.ndarray | None) -> Iterator[str]:
+    """As `identities`, of records: followed by the box where there is one. boxes: (N, 4), NaN for none; or None."""
+    pictures = identities(paths, root)
+    return pictures if boxes is None else map("".join, zip(pictures, box_texts(boxes)))
+
+
+def record_numbers(paths: Iterable[str], root: Path, boxes: np.ndarray | None) -> np.ndarray:
+    """As `image_numbers`, of records: (N,) int64, equal where picture and box are. boxes: (N, 4), NaN for none; or
+    None."""
+    pictures = image_numbers(paths, root)
+    if boxes is None:
+        return pictures
+    numbers: dict[tuple[int, str], int] = {}
+    found = zip(pictures.tolist(), box_texts(boxes))
     return np.fromiter((numbers.setdefault(one, len(numbers)) for one in found), dtype=np.int64)
 
 

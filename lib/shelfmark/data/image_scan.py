@@ -75,16 +75,31 @@ class _NewImages(NamedTuple):
 
 def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: CheckedImages) -> _NewImages:
     """The images to decode; none where they are too many for `auto`."""
+    if data.check_images == "auto":
+        # No file is asked for where even so many of them as are remembered leave too many.
+        num_new = max(map(_num_paths, tables.values())) - len(checked)
+        if num_new > MOST_BY_ITSELF:
+            _tell_too_many(f"{num_new:,} images or more")
+            return _NewImages([], np.empty(0), num_new)
     paths = list(dict.fromkeys(path for table in tables.values() for path in identities(table.paths, table.root)))
     keys = image_keys(paths, (data.max_image_bytes, data.max_image_pixels))
     rows = np.flatnonzero(~checked.has(keys))
     if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
-        say(
-            f"{len(rows):,} images were not looked at before, too many to do so by itself: unreadable ones are found as"
-            " training comes to them. data.check_images=always looks at all first."
-        )
+        _tell_too_many(f"{len(rows):,} images")
         rows = rows[:0]
     return _NewImages([paths[row] for row in rows], keys[rows], len(paths))
+
+
+def _num_paths(table: Table) -> int:
+    """How many paths a table has, each counted once."""
+    return len(np.unique(table.paths.hashes()))
+
+
+def _tell_too_many(images: str) -> None:
+    say(
+        f"{images} were not looked at before, too many to do so by itself: unreadable ones are found as training comes"
+        " to them. data.check_images=always looks at all first."
+    )
 
 
 def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, total: int = 0) -> list[BadImage]:

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
+from shelfmark.data.jpeg_limits import reason_against
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
@@ -96,6 +97,8 @@ def _decoder(data: bytes, name: str) -> str:
         raise UnreadableImage(name, kind.why_not)
     if kind.decoder == "HEIF":
         _register_heif()
+    if kind.decoder == "JPEG" and (why := reason_against(data)):
+        raise UnreadableImage(name, why)
     return kind.decoder
 
 

@@ -48,12 +48,19 @@ ANY_PHOTOGRAPHS = "grocery_pretrained"
 _DRAWN = ("val_fraction", "seed")
 """The options of a converter that draws images or classes for validation."""
 
+_FOREIGN = (*_DRAWN, "images", "form")
+"""The options of a converter of a file that other programs wrote."""
+
 LAYOUTS: Mapping[str, Layout | None] = {
     "aliproducts": Layout("aliproducts.prepare_aliproducts", recipe="aliproducts_resnet50"),
     "cifar10_lt": Layout("cifar_lt.prepare_cifar10_lt", ("ratio", "seed"), "longtail/cifar100_lt"),
     "cifar100_lt": Layout("cifar_lt.prepare_cifar100_lt", ("ratio", "seed"), "longtail/cifar100_lt"),
     "grocery": Layout("grocery.prepare_grocery", ("seed",), ANY_PHOTOGRAPHS),
     "folder": Layout("folder.prepare_folder", _DRAWN, ANY_PHOTOGRAPHS),
+    "csv": Layout("table_rows.prepare_csv", (*_FOREIGN, "columns"), ANY_PHOTOGRAPHS),
+    "parquet": Layout("table_rows.prepare_parquet", (*_FOREIGN, "columns"), ANY_PHOTOGRAPHS),
+    "coco": Layout("coco.prepare_coco", _FOREIGN, ANY_PHOTOGRAPHS),
+    "list": Layout("list_rows.prepare_list", _FOREIGN, ANY_PHOTOGRAPHS),
     SHOP: None,
     "sop": Layout("sop.prepare_sop", _DRAWN, "retrieval/smoothap_sop"),
     "cub": Layout("cub.prepare_cub", _DRAWN, "retrieval/fastretri_cub"),

@@ -28,7 +28,7 @@ from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.core.text_safety import printable, spreadsheet_cell
 from shelfmark.core.wording import counted
 from shelfmark.data.class_map import class_key
-from shelfmark.data.identity import identities
+from shelfmark.data.identity import record_identities
 from shelfmark.data.near_paths import near_name
 from shelfmark.data.table import Table
 
@@ -177,11 +177,13 @@ def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
         hint += f" The two differ in {near[1]}." if near else ""
         raise UserError(f"{named[first]} names {first!r}{more}, which the training annotations do not have.{hint}")
     for one, found in rows.items():
-        paths = {table.paths[row] for row in found}
-        if len(set(identities(paths, table.root))) > 1:
-            some = ", ".join(sorted(paths)[:3])
+        paths = [table.paths[row] for row in found]
+        boxes = None if table.boxes is None else table.boxes[found]
+        records = set(record_identities(paths, table.root, boxes))
+        if len(records) > 1:
+            some = ", ".join(sorted(set(paths))[:3])
             raise UserError(
-                f"{named[one]} names {one!r}, but {len(paths)} images have that image_id: {some}."
+                f"{named[one]} names {one!r}, but {len(records)} images have that image_id: {some}."
                 " Give each its own in the annotations."
             )
     return rows

@@ -16,7 +16,10 @@ from shelfmark.core.strings import Strings
 class Table:
     """One annotation file, or some rows of it. Legend: N images, C classes.
 
-    paths: (N,) each image's `fpath` as written. image_ids: (N,) its `image_id`, else its `fpath`.
+    paths: (N,) each image's `fpath` as written. image_ids: (N,) its `image_id`, else its `fpath`, followed by
+    `#x,y,width,height` where it has a box.
+    boxes: (N, 4) float32, the part of the upright picture that a record is about: x, y, width, height in pixels; NaN
+    for the whole picture. None where no record has one.
     labels: (N,) int64, -1 where there is none. true_labels: likewise, from `true_category_id`.
     num_classes: C; 0 where the file knows no classes (a test set, a folder of photographs).
     root: the absolute folder that a relative path starts from.
@@ -43,6 +46,7 @@ class Table:
     confidence: np.ndarray | None = None
     weights: np.ndarray | None = None
     true_labels: np.ndarray | None = None
+    boxes: np.ndarray | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -72,6 +76,7 @@ class Table:
             confidence=_array_rows(self.confidence, chosen),
             weights=_array_rows(self.weights, chosen),
             true_labels=_array_rows(self.true_labels, chosen),
+            boxes=_array_rows(self.boxes, chosen),
             columns=taken(self.columns, chosen),
         )
 

@@ -14,13 +14,15 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.core.wording import counted
+from shelfmark.data.boxes import joined_boxes
 from shelfmark.data.class_map import ClassList, matched
-from shelfmark.data.identity import identities
+from shelfmark.data.identity import record_identities
 from shelfmark.data.table import Table
 
 
 def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
-    """The images of all tables, file after file. An image that several files list comes once; the log counts these.
+    """The images of all tables, file after file. An image that several files list comes once; the log counts these. Two
+    boxes of a picture are two images.
 
     tables: at least one, with one root. files: where they were read, for messages.
     Classes have the numbers of the first table, the others are matched by name; names and groups are those of the first
@@ -51,6 +53,7 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
         confidence=_joined(tables, "confidence", np.float32(np.nan)),
         weights=_joined(tables, "weights", np.float32(1)),
         true_labels=_joined(tables, "true_labels", np.int64(-1)),
+        boxes=joined_boxes([(table.boxes, len(table)) for table in tables]),
         columns=columns.joined([(table.columns, len(table)) for table in tables]),
     )
     return joined.take(_stays(joined, np.repeat(np.arange(len(tables)), [len(table) for table in tables]), files))
@@ -63,7 +66,7 @@ def _stays(table: Table, file_of: np.ndarray, files: Sequence[Path]) -> np.ndarr
     """
     stays = np.ones(len(table), dtype=bool)
     keeper: dict[str, int] = {}
-    for row, image in enumerate(identities(table.paths, table.root)):
+    for row, image in enumerate(record_identities(table.paths, table.root, table.boxes)):
         earlier = keeper.setdefault(image, row)
         ours, theirs = table.labels[earlier], table.labels[row]
         if file_of[earlier] == file_of[row]:

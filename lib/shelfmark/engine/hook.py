@@ -53,7 +53,7 @@ class Hook:
         """After the last epoch, or after an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed run needs: plain values and tensors."""
+        """The state that a resumed run needs: plain values and tensors. Each process calls it; rank 0's is saved."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

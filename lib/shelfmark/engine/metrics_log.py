@@ -15,14 +15,15 @@ from shelfmark.core.log import warn
 from shelfmark.engine.trackers.tensorboard_events import TensorBoardEvents
 from shelfmark.engine.trackers.tracker import Tracker
 
-CLOSING = ("epoch", "val")
+CLOSING = ("epoch", "images", "val")
 """The records that an epoch ends with."""
 
 
 class MetricsLog:
     """Appends records to `<folder>/metrics.jsonl`, one JSON object a line, and mirrors numbers to trackers.
 
-    Only the main process writes. A record has `kind` (train, skipped, epoch or val), `step` (batches done) and `epoch`.
+    Only the main process writes. A record has `kind` (train, skipped, epoch, images or val), `step` (batches done) and
+    `epoch`.
     """
 
     def __init__(

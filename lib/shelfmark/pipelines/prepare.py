@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,14 @@ def prepare(
     seed: int = 0,
     ratio: float = 100.0,
     skus: int = NUM_CLASSES,
+    images: Path | None = None,
+    columns: Sequence[str] = (),
+    form: str = "json",
 ) -> dict[str, Any]:
     """What was prepared, as JSON: the folder of the shop, or a layout's files, options, notes and next command.
 
     what: one of LAYOUTS. out: None takes dataset/<what>. skus: of the shop; another number than its 120 makes the
-    larger shop.
+    larger shop. images, columns, form: of a file that another program wrote, see `converters.table_rows`.
     """
     target, layout = out or Path("dataset") / what, LAYOUTS[what]
     if layout is None:
@@ -48,6 +51,7 @@ def prepare(
     if source is None:
         raise UserError(f"--source is missing: {_needed(what)}. {layout.where()}")
     options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
+    options |= {"images": images, "columns": columns, "form": form}
     prepared = layout.convert(source, target, options)
     made = {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
     if not layout.command:

@@ -28,6 +28,7 @@ from shelfmark.core.together import from_main
 from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
+from shelfmark.engine.accounting import Accounting
 from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.compiled import require_compiler
@@ -174,6 +175,7 @@ def _trainer(
     hooks = Hooks(
         [
             BadImages(bad_images),
+            Accounting(state, log, splits.train.labels, bad_images),
             FiniteCheck(state, log, splits.train.image_ids.__getitem__, recipe.train.max_bad_steps, folder),
             WriteMetrics(state, log, Display(), num_epochs),
             Evaluate(state, validate, recipe.eval.metric, log, recipe.eval.every_epochs, num_epochs, recipe.eval.ties),

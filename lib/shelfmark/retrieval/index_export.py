@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.csv_lines import line_feed_writer
-from shelfmark.core.errors import UserError, choose
+from shelfmark.core.errors import choose
 from shelfmark.core.files import atomic_path, write_text
 from shelfmark.core.folders import atomic_folder
+from shelfmark.core.parquet import pyarrow_for
 from shelfmark.retrieval.index import Index
 
 FORMATS = ("npy", "parquet")
@@ -38,17 +38,8 @@ def export_vectors(index: Index, out: Path, form: str) -> None:
         write_text(part / "rows.csv", text.getvalue())
 
 
-def has_parquet() -> bool:
-    """Whether pyarrow can be imported, without importing it."""
-    return importlib.util.find_spec("pyarrow") is not None
-
-
 def _write_parquet(index: Index, out: Path) -> None:
-    if not has_parquet():
-        raise UserError("format=parquet needs pyarrow: pip install pyarrow. format=npy needs nothing more.")
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = pyarrow_for("format=parquet", "format=npy needs nothing more.")
     flat = pyarrow.array(np.ascontiguousarray(index.vectors()).reshape(-1))
     vectors = pyarrow.FixedSizeListArray.from_arrays(flat, index.dim)
     table = pyarrow.table({**_columns(index), "vector": vectors})

@@ -7,16 +7,17 @@ test:       {"images": [{"image_id": "17.jpg"}, ...]}, files test/17.jpg
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.wording import counted
-from shelfmark.data import annotation_checks
-from shelfmark.data.annotation_checks import Field
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
-from shelfmark.data.documents import annotations_json, image_list_json, read_document
+from shelfmark.data.documents import annotations_json, image_list_json
 from shelfmark.data.findings import WRONG_TYPE, Findings
+from shelfmark.data.record_fields import TEXT, Field
+from shelfmark.data.record_files import read_records
+from shelfmark.data.shown_values import shown
 
 WHERE = (
     "Get AliProducts with dataset/get_dataset_AiProducts.sh, and give the folder that holds train.json, val.json and"
@@ -24,8 +25,8 @@ WHERE = (
 )
 PUBLISHED_CLASSES = 50_030
 
-_IMAGE_ID = Field("image_id", (str,), "text", required=True)
-_CLASS_ID = Field("class_id", (str,), "text of digits with its zeros, such as '00042'", required=True)
+_IMAGE_ID = Field("image_id", TEXT, required=True)
+_CLASS_ID = Field("class_id", replace(TEXT, wanted="text of digits with its zeros, such as '00042'"), required=True)
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,15 @@ def prepare_aliproducts(source: Path, out: Path | None = None) -> Prepared:
 
 
 def _read(file: Path, name: str) -> _Part:
-    document, _ = read_document(file, "images")
     findings = Findings()
-    records = annotation_checks.objects(document.pop("images"), findings)
-    fields = (_IMAGE_ID,) if name == "test" else (_IMAGE_ID, _CLASS_ID)
-    columns = annotation_checks.columns(records, fields, findings)
-    image_ids, class_ids = columns["image_id"] or [], columns.get("class_id") or []
-    wrong = {text for text in set(class_ids) if text is not None and not (text.isascii() and text.isdigit())}
-    for index in [index for index, text in enumerate(class_ids) if text in wrong]:
-        findings.error(
-            index, WRONG_TYPE, f"class_id={annotation_checks.shown(class_ids[index])}, wanted {_CLASS_ID.wanted}"
-        )
-    findings.settle(file, [image_id or "" for image_id in image_ids])
+    records = read_records(file, "images", (_IMAGE_ID,) if name == "test" else (_IMAGE_ID, _CLASS_ID), findings)
+    image_ids = list(records.texts("image_id"))
+    class_ids = [] if name == "test" else list(records.texts("class_id"))
+    wrong = {text for text in set(class_ids) if not (text.isascii() and text.isdigit())}
+    reported = {finding.record for finding in findings.errors} if wrong else set()
+    for index in [index for index, text in enumerate(class_ids) if text in wrong and index not in reported]:
+        findings.error(index, WRONG_TYPE, f"class_id={shown(class_ids[index])}, wanted {_CLASS_ID.kind.wanted}")
+    findings.settle(file, image_ids, bytes_of=records.bytes_of)
     return _Part(name, image_ids, class_ids)
 
 

@@ -69,7 +69,7 @@ def list_lines(file: Path, where: str) -> list[str]:
 
 def class_names(pictures: Iterable[Picture]) -> list[str]:
     """Each class name once, sorted, with numbers in the names by their value: 2 before 10."""
-    return sorted({picture.name for picture in pictures}, key=_natural)
+    return sorted({picture.name for picture in pictures}, key=natural)
 
 
 def class_groups(pictures: Iterable[Picture], names: Sequence[str]) -> list[str]:
@@ -113,5 +113,6 @@ def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> Non
         raise UserError(f"{base} lacks {len(missing):,} of its {len(names):,} images. {where}\n  {shown}")
 
 
-def _natural(name: str) -> list[str | int]:
+def natural(name: str) -> list[str | int]:
+    """What names are sorted by that hold numbers: 2 before 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

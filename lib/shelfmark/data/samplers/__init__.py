@@ -38,16 +38,19 @@ def build_order(
     assert batch_size % views == 0, "the recipe refuses it"
     num_draws = batch_size // views
     size_option = "train.batch_size" if views == 1 else "train.batch_size / augment.views"
-    groups = Groups.of(labels, num_classes)
-    if not len(groups):
+    labels = np.asarray(labels, dtype=np.int64)
+    if labels.max(initial=-1) >= num_classes:
+        raise ValueError(f"label {labels.max()} must be below num_classes={num_classes}")
+    num_labelled = int(np.count_nonzero(labels >= 0))
+    if not num_labelled:
         raise UserError("the training set has no labelled image, so there is nothing to train on; see data.train_json.")
-    if num_draws > len(groups):
+    if num_draws > num_labelled:
         raise UserError(
-            f"{size_option}={num_draws} is larger than the training set, which has {len(groups)} labelled images;"
-            f" take at most {len(groups)}."
+            f"{size_option}={num_draws} is larger than the training set, which has {num_labelled} labelled images;"
+            f" take at most {num_labelled}."
         )
-    num_batches = steps_per_epoch or len(groups) // num_draws
-    plan = EpochPlan(options, groups, num_batches, num_draws, seed, num_epochs, weights, size_option)
+    num_batches = steps_per_epoch or num_labelled // num_draws
+    plan = EpochPlan(options, labels, num_classes, num_batches, num_draws, seed, num_epochs, weights, size_option)
     order = SAMPLERS[options.type](plan)
     if options.stages:
         stages = [(stage.from_epoch, SAMPLERS[stage.type](plan)) for stage in options.stages]

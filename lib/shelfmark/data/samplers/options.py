@@ -29,7 +29,8 @@ class SamplingOptions(Section):
         " training images. progressive: from instance in the first epoch to class_balanced in the last."
         " reverse: the fewer images a class has, the more often it is drawn. class_aware: images_per_class"
         " images of one class, then of the next, with the classes in random order. pk: in each batch, P"
-        " classes with K images each. weighted: each image in proportion to its weight in the annotations",
+        " classes with K images each. weighted: each image in proportion to its weight in the annotations."
+        " keyed: each image once, as instance, in an order that takes no memory, for tens of millions of images",
     )
     images_per_class: Positive = option(
         4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +18,30 @@ if TYPE_CHECKING:
 class EpochPlan:
     """The images, and how many of them make up an epoch.
 
-    num_batches: S. batch_size: B, the draws of a batch. num_epochs: of the whole training. weights: (N,) of the
-    table's rows, 0 or more; None: all the same. size_option: what errors call the batch size.
+    labels: (N,) int64 of the table's rows, -1 for those that are never drawn. num_batches: S. batch_size: B, the draws
+    of a batch. num_epochs: of the whole training. weights: (N,) of the table's rows, 0 or more; None: all the same.
+    size_option: what errors call the batch size.
     """
 
     options: SamplingOptions
-    groups: Groups
+    labels: np.ndarray
+    num_classes: int
     num_batches: int
     batch_size: int
     seed: int
     num_epochs: int = 1
     weights: np.ndarray | None = None
     size_option: str = "train.batch_size"
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The labelled rows, class by class: made for those orders alone that look at classes."""
+        return Groups.of(self.labels, self.num_classes)
+
+    @cached_property
+    def num_labelled(self) -> int:
+        """The rows that can be drawn."""
+        return int(np.count_nonzero(self.labels >= 0))
 
     @property
     def num_draws(self) -> int:

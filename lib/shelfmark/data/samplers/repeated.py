@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from shelfmark.data.samplers.order import EpochOrder
+from shelfmark.data.samplers.order import Drawn, EpochOrder, drawn_batches, place_among_equals
 
 
 class RepeatedOrder:
@@ -25,3 +27,12 @@ class RepeatedOrder:
 
     def rows(self, epoch: int) -> np.ndarray:
         return np.tile(self.order.rows(epoch), (1, self.views))
+
+    def drawn(self, epoch: int, start_step: int = 0) -> Iterator[Drawn]:
+        for batch in drawn_batches(self.order, epoch, start_step):
+            # The copies of a row that stands in the batch several times follow each other, view after view.
+            _, number, times = np.unique(batch.rows, return_inverse=True, return_counts=True)
+            earlier_in_batch = place_among_equals(batch.rows)
+            before = self.views * (batch.occurrences - earlier_in_batch) + earlier_in_batch
+            views = before + np.arange(self.views)[:, None] * times[number]
+            yield Drawn(np.tile(batch.rows, self.views), views.ravel())

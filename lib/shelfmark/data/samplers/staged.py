@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from shelfmark.data.samplers.order import EpochOrder
+from shelfmark.data.samplers.order import Drawn, EpochOrder, drawn_batches
 
 
 class StagedOrder:
@@ -25,6 +25,9 @@ class StagedOrder:
 
     def rows(self, epoch: int) -> np.ndarray:
         return self.ruling(epoch).rows(epoch)
+
+    def drawn(self, epoch: int, start_step: int = 0) -> Iterator[Drawn]:
+        return drawn_batches(self.ruling(epoch), epoch, start_step)
 
     def ruling(self, epoch: int) -> EpochOrder:
         """The order of the stage that this epoch belongs to."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from shelfmark.data.samplers.class_aware import ClassAwareOrder
 from shelfmark.data.samplers.class_weighted import class_balanced, power_weighted, progressive, reverse
 from shelfmark.data.samplers.instance import InstanceOrder
+from shelfmark.data.samplers.keyed import KeyedOrder
 from shelfmark.data.samplers.order import EpochOrder
 from shelfmark.data.samplers.pk import PKOrder
 from shelfmark.data.samplers.plan import EpochPlan
@@ -21,4 +22,5 @@ SAMPLERS: Mapping[str, Callable[[EpochPlan], EpochOrder]] = {
     "class_aware": ClassAwareOrder,
     "pk": PKOrder,
     "weighted": WeightedOrder,
+    "keyed": KeyedOrder,
 }

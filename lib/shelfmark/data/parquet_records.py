@@ -1,0 +1,274 @@
+"""Annotations as Parquet: a column a field, as in JSON. Legend: N records.
+
+num_classes, class_names and groups stand in the file's metadata, as JSON under the key `shelfmark`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from shelfmark.core.columns import NO_NUMBER, Column
+from shelfmark.core.errors import UserError
+from shelfmark.core.files import sha256_file
+from shelfmark.core.parquet import pyarrow_for
+from shelfmark.core.strings import Strings
+from shelfmark.data import findings as problem
+from shelfmark.data.documents import file_errors_told
+from shelfmark.data.findings import Findings
+from shelfmark.data.record_columns import UNLABELLED
+from shelfmark.data.record_fields import (
+    BOX,
+    CATEGORY,
+    FLAG,
+    INTEGER,
+    NO_INTEGER,
+    ROLE,
+    SMALLEST,
+    TEXT,
+    Field,
+    Kind,
+    Packed,
+)
+from shelfmark.data.shown_values import shown
+
+PARQUET_MARK = b"PAR1"
+_METADATA = b"shelfmark"
+
+
+class ParquetRecords:
+    """One file. top: what the metadata says beside the records. sha256: of the file's bytes.
+
+    Raises a UserError where pyarrow is missing, or where the file is damaged or empty.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        pyarrow = self._pyarrow = pyarrow_for(str(file))
+        try:
+            with file_errors_told(file):
+                self._open = pyarrow.parquet.ParquetFile(file)
+                self.sha256 = sha256_file(file)
+        except pyarrow.ArrowException as error:
+            raise UserError(f"{file} is no whole Parquet file: {error}. Was it copied to the end?") from None
+        self.names: list[str] = self._open.schema_arrow.names
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise UserError(f"{file} has the column {twice[0]!r} twice; take one of the two out.")
+        self.num_records = int(self._open.metadata.num_rows)
+        if not self.num_records:
+            raise UserError(f"{file} has no rows. There is nothing to read; prepare the file again.")
+        self.top = self._metadata()
+
+    def columns(self, fields: Sequence[Field], findings: Findings) -> dict[str, Packed | None]:
+        """Each field's column, by name; None in place of an optional one that the file lacks."""
+        lacking = [item.name for item in fields if item.required and item.name not in self.names]
+        if lacking:
+            raise UserError(
+                f"{self.file} has no column {lacking[0]!r}; its columns are {', '.join(self.names)}. `shelfmark prepare"
+                " parquet` makes annotations of a file with other columns."
+            )
+        found = {item.name: self._column(item, findings) for item in fields}
+        if CATEGORY in fields:
+            self._check_nulls(found, findings)
+        return found
+
+    def own_columns(self, fields: Sequence[Field]) -> dict[str, Column | None]:
+        """The other columns, by name; None in place of those that are neither whole numbers nor text."""
+        return {name: self._own(name) for name in sorted(set(self.names) - {item.name for item in fields})}
+
+    def cells(self, name: str) -> list[str]:
+        """A column as text, as CSV would have it; empty where there is no value."""
+        column, types = self._read(name), self._pyarrow.types
+        if _is_text(column.type):
+            return list(_strings(column))
+        if types.is_integer(column.type):
+            return list(_strings(column.cast("string")))
+        if not types.is_floating(column.type) and not types.is_nested(column.type):
+            raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or numbers.")
+        return ["" if value is None else orjson.dumps(value).decode() for value in column.to_pylist()]
+
+    def is_inexact(self, name: str) -> bool:
+        """Whether a column has numbers with a decimal point, which name nothing."""
+        return bool(self._pyarrow.types.is_floating(self._open.schema_arrow.field(name).type))
+
+    def _metadata(self) -> dict[str, Any]:
+        text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
+        if text is None:
+            return {}
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise UserError(f"{self.file}: the metadata `shelfmark` is not valid JSON: {error}.") from None
+        if not isinstance(found, dict):
+            raise UserError(f"{self.file}: the metadata `shelfmark` is no JSON object: {shown(found)}.")
+        return found
+
+    def _read(self, name: str) -> Any:
+        pyarrow = self._pyarrow
+        try:
+            column = self._open.read(columns=[name]).column(0)
+            column.validate(full=True)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{self.file}: the column {name!r} cannot be read: {error}.") from None
+        return column
+
+    def _column(self, item: Field, findings: Findings) -> Packed | None:
+        if item.name not in self.names:
+            return None
+        column = self._read(item.name)
+        if column.null_count == len(column) and not item.required:
+            return None
+        if not _has_kind(column.type, item.kind):
+            raise UserError(
+                f"{self.file}: the column {item.name!r} has the type {column.type}, wanted {item.kind.wanted}."
+            )
+        if item.kind is BOX:
+            return _boxes(column, findings)
+        packed = _packed(column, item.kind)
+        if item.required and not item.is_nullable:
+            missing = _is_empty(packed) if isinstance(packed, Strings) else packed == NO_INTEGER
+            for row in np.flatnonzero(missing).tolist():
+                findings.error(row, problem.MISSING_FIELD, f"{item.name} is empty")
+        return packed
+
+    def _check_nulls(self, found: Mapping[str, Packed | None], findings: Findings) -> None:
+        labels, roles = found[CATEGORY.name], found.get(ROLE.name)
+        missing = np.asarray(labels == NO_INTEGER)
+        if isinstance(roles, Strings):
+            missing &= ~roles.equal_to(UNLABELLED)
+        for row in np.flatnonzero(missing).tolist():
+            role = shown(roles[row] or None) if isinstance(roles, Strings) else "null"
+            findings.error(row, problem.NULL_CATEGORY, f"category_id=null, role={role}")
+
+    def _own(self, name: str) -> Column | None:
+        column = self._read(name)
+        types = self._pyarrow.types
+        if types.is_boolean(column.type):
+            return _strings(column.cast("string"))
+        if types.is_integer(column.type):
+            numbers = _integers(column)
+            return np.where(numbers == NO_INTEGER, NO_NUMBER, numbers)
+        return _strings(column) if _is_text(column.type) else None
+
+
+def annotations_parquet(
+    records: Iterable[Mapping[str, Any]],
+    num_classes: int,
+    class_names: Sequence[str] = (),
+    groups: Sequence[str] = (),
+) -> bytes:
+    """As `annotations_json`, as Parquet. A record has fields of the format alone."""
+    top = {"num_classes": num_classes, "class_names": list(class_names), "groups": list(groups)}
+    return _file(records, {name: value for name, value in top.items() if value})
+
+
+def image_list_parquet(image_ids: Iterable[str]) -> bytes:
+    """A test set as Parquet."""
+    return _file([{"image_id": one} for one in image_ids], {})
+
+
+def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes:
+    pyarrow = pyarrow_for("Parquet")
+    rows = list(records)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    kinds = {
+        "category_id": pyarrow.int64(),
+        "true_category_id": pyarrow.int64(),
+        "confidence": pyarrow.float64(),
+        "weight": pyarrow.float64(),
+        "is_query": pyarrow.bool_(),
+        "is_gallery": pyarrow.bool_(),
+        "bbox": pyarrow.list_(pyarrow.float64(), 4),
+    }
+    columns = {
+        name: pyarrow.array([row.get(name) for row in rows], kinds.get(name, pyarrow.string())) for name in names
+    }
+    table = pyarrow.table(columns)
+    if top:
+        table = table.replace_schema_metadata({_METADATA: orjson.dumps(top)})
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table, out)
+    return out.getvalue()
+
+
+def _is_text(kind: Any) -> bool:
+    types = pyarrow_for("Parquet").types
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _has_kind(found: Any, kind: Kind) -> bool:
+    types = pyarrow_for("Parquet").types
+    if kind is INTEGER:
+        return bool(types.is_integer(found))
+    if kind is TEXT:
+        return _is_text(found)
+    if kind is FLAG:
+        return bool(types.is_boolean(found))
+    if kind is BOX:
+        is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
+        return bool(is_list and _is_number(found.value_type))
+    return _is_number(found)
+
+
+def _is_number(kind: Any) -> bool:
+    types = pyarrow_for("Parquet").types
+    return bool(types.is_floating(kind) or types.is_integer(kind))
+
+
+def _packed(column: Any, kind: Kind) -> Packed:
+    if kind is TEXT:
+        return _strings(column)
+    if kind is INTEGER:
+        return _integers(column)
+    if kind is FLAG:
+        return np.asarray(column.fill_null(False).to_numpy(), dtype=bool)
+    return np.asarray(column.cast("float64").fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _integers(column: Any) -> np.ndarray:
+    if str(column.type) == "uint64":
+        return np.asarray(INTEGER.packed(column.to_pylist()))
+    found = np.array(column.cast("int64").fill_null(NO_INTEGER).to_numpy(), dtype=np.int64)
+    if NO_INTEGER in found:
+        found[(found == NO_INTEGER) & column.is_valid().to_numpy()] = SMALLEST
+    return found
+
+
+def _boxes(column: Any, findings: Findings) -> np.ndarray:
+    """(N, 4) float64, NaN for none. Lists of another length than four are reported."""
+    compute = pyarrow_for("Parquet").compute
+    is_given = column.is_valid().to_numpy()
+    lengths = np.where(is_given, compute.list_value_length(column).fill_null(4).to_numpy(), 4)
+    for row in np.flatnonzero(lengths != 4).tolist():
+        findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
+    fits = is_given & (lengths == 4)
+    boxes = np.full((len(fits), 4), np.nan)
+    values = compute.list_flatten(column.filter(fits)).cast("float64").fill_null(np.nan)
+    boxes[fits] = values.to_numpy().reshape(-1, 4)
+    # A box that lacks one of its numbers is none.
+    boxes[fits & np.isnan(boxes).all(axis=1)] = -1
+    return boxes
+
+
+def _strings(column: Any) -> Strings:
+    pyarrow = pyarrow_for("Parquet")
+    parts = []
+    for chunk in column.cast(pyarrow.large_string()).chunks:
+        whole = chunk.fill_null("") if chunk.null_count else chunk
+        _, offsets, data = whole.buffers()
+        places = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
+        text = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+        parts.append(Strings(text[places[0] : places[-1]], places - places[0]))
+    return Strings.joined(parts)
+
+
+def _is_empty(column: Strings) -> np.ndarray:
+    return np.diff(column.offsets) == 0
