@@ -21,11 +21,14 @@ _WARNING = re.compile(
     re.MULTILINE,
 )
 _LEFT_OVER = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+# OpenCV before 4.11 has its own order of colours alone.
+_IS_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
+_COLOUR = cv2.IMREAD_COLOR_RGB if _IS_RGB else cv2.IMREAD_COLOR
 _FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: _COLOUR,
+    2: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 SHRINKS = tuple(_FLAGS)
 """The numbers by which a JPEG's width and height can be divided while it is decoded."""
@@ -42,7 +45,9 @@ def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
         return None, False
     pixels, said = _stderr.caught(np.frombuffer(data, np.uint8, count=end), _FLAGS[shrink])
     damaged = said is not None and not _is_padding(said, data[:end])
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), damaged
+    if pixels is not None and not _IS_RGB:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return pixels, damaged
 
 
 def _is_padding(said: bytes, data: bytes) -> bool:
@@ -67,7 +72,7 @@ class _StandardError:
         self._watches_forks = False
 
     def caught(self, data: np.ndarray, flags: int) -> tuple[np.ndarray | None, bytes | None]:
-        """The decoded pixels (BGR), and libjpeg's warning. libjpeg writes only the first warning of a picture."""
+        """The decoded pixels, and libjpeg's warning. libjpeg writes only the first warning of a picture."""
         with self._lock:
             reader, writer = self._pipe or self._opened()
             before = os.dup(2)
