@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
+from shelfmark.data.jpeg_head import JpegHead, jpeg_head
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
@@ -81,37 +82,53 @@ def open_picture(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) ->
 
 def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture that `decode_rgb` decodes whole; of a JPEG only the head is read now, and its pixels when a window
-    is asked for. Raises UnreadableImage."""
+    is asked for. Rows below the window are then not decoded, so damage there is not found. Raises UnreadableImage."""
     if _decoder(data, name) in _JPEGS:
-        with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
-            if image.mode in ("RGB", "L") and _shrink(image, max_pixels) == 1:
-                return _JpegPicture(data, name, max_pixels, image)
+        head = jpeg_head(data)
+        if head is not None and head.height * head.width <= max_pixels:
+            if head.is_plain:
+                return _JpegPicture(data, name, max_pixels, head, 1)
+            with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
+                if image.mode in ("RGB", "L"):
+                    return _JpegPicture(data, name, max_pixels, head, _orientation(image))
     return Picture(decode_rgb(data, name, max_pixels))
 
 
 class _JpegPicture(Picture):
     """A window's edges are rounded to whole pixels of the picture at the size at which it is decoded."""
 
-    def __init__(self, data: bytes, name: str, max_pixels: int, image: Image.Image) -> None:
+    def __init__(self, data: bytes, name: str, max_pixels: int, head: JpegHead, orientation: int) -> None:
         self._data, self._name, self._max_pixels = data, name, max_pixels
-        self._orientation = _orientation(image)
-        self.width, self.height = image.size[::-1] if self._orientation in _LYING else image.size
+        self._head, self._orientation = head, orientation
+        is_lying = orientation in _LYING
+        self.height, self.width = (head.width, head.height) if is_lying else (head.height, head.width)
         self._decoded: dict[int, np.ndarray] = {}
 
     def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
         fits = [by for by in jpeg.SHRINKS if window.height >= by * least[0] and window.width >= by * least[1]]
         shrink = max(fits, default=1)
-        if shrink not in self._decoded:
-            with _told(self._name):
-                pixels = _jpeg_pixels(self._data, shrink)
-            if pixels is None:
-                # Pillow knows every case, or why there are no pixels.
-                whole = decode_rgb(self._data, self._name, self._max_pixels)
-                return Picture(whole).window(window, least)
-            self._decoded[shrink] = pixels
         stored = _as_stored(window, self._orientation, self.height, self.width)
-        pixels = self._decoded[shrink][_slices(stored, shrink)]
+        rows, columns = _slices(stored, shrink)
+        decoded = self._rows(rows.stop, shrink)
+        if decoded is None:
+            # Pillow knows every case, or why there are no pixels.
+            whole = decode_rgb(self._data, self._name, self._max_pixels)
+            return Picture(whole).window(window, least)
+        pixels = decoded[rows, columns]
         return pixels if self._orientation == 1 else _upright(pixels, self._orientation)
+
+    def _rows(self, number: int, shrink: int) -> np.ndarray | None:
+        """At least so many rows of the picture as it is stored, at 1/shrink of its sides."""
+        known = self._decoded.get(shrink)
+        if known is not None and len(known) >= number:
+            return known
+        with _told(self._name):
+            # Of a window after the first all rows are decoded, for those to come.
+            num_rows = number * shrink if known is None else None
+            pixels = _jpeg_pixels(self._data, shrink, self._head, num_rows)
+        if pixels is not None:
+            self._decoded[shrink] = pixels
+        return pixels
 
 
 def _slices(window: Window, shrink: int) -> tuple[slice, slice]:
@@ -219,9 +236,11 @@ def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
     return _upright(np.array(_as_rgb(image)), _orientation(image))
 
 
-def _jpeg_pixels(data: bytes, shrink: int) -> np.ndarray | None:
-    """Not turned upright; None where Pillow is needed. ValueError: the data are damaged."""
-    pixels, damaged = jpeg.decode(data, shrink)
+def _jpeg_pixels(
+    data: bytes, shrink: int, head: JpegHead | None = None, num_rows: int | None = None
+) -> np.ndarray | None:
+    """`jpeg.decode`, but None only where Pillow is needed. ValueError: the data are damaged."""
+    pixels, damaged = jpeg.decode(data, shrink, head, num_rows)
     if damaged:
         raise ValueError("the decoder warned of damage")
     return pixels

@@ -14,6 +14,8 @@ import threading
 import cv2
 import numpy as np
 
+from shelfmark.data.jpeg_head import JpegHead
+
 END = b"\xff\xd9"
 _WARNING = re.compile(
     rb"^(Corrupt JPEG data|Premature end of JPEG file|Inconsistent progression sequence|Invalid SOS parameters"
@@ -34,20 +36,37 @@ SHRINKS = tuple(_FLAGS)
 """The numbers by which a JPEG's width and height can be divided while it is decoded."""
 
 
-def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
+def decode(
+    data: bytes, shrink: int = 1, head: JpegHead | None = None, num_rows: int | None = None
+) -> tuple[np.ndarray | None, bool]:
     """(H, W, 3) uint8 RGB, not turned upright, and whether the decoder warned of damage.
 
-    None where OpenCV cannot decode it or the data has no end. shrink: of SHRINKS.
+    None where OpenCV cannot decode it or the data has no end. shrink: of SHRINKS. num_rows: how many rows from the
+    top, at full size, are wanted; None for all. head: of the data; with it, rows behind these may be left out, and
+    damage in them is not found.
     """
     end = data.rfind(END) + len(END)
     if end < len(END):
         # OpenCV would decode the part that is there, and leave the other pixels as they were in memory.
         return None, False
-    pixels, said = _stderr.caught(np.frombuffer(data, np.uint8, count=end), _FLAGS[shrink])
-    damaged = said is not None and not _is_padding(said, data[:end])
+    shortened = _shortened(data, head, num_rows)
+    pixels, said = _stderr.caught(np.frombuffer(shortened or data, np.uint8, count=end), _FLAGS[shrink])
+    is_known = said is None or (shortened is not None and _LEFT_OVER.match(said))
+    damaged = said is not None and not is_known and not _is_padding(said, data[:end])
     if pixels is not None and not _IS_RGB:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return pixels, damaged
+
+
+def _shortened(data: bytes, head: JpegHead | None, num_rows: int | None) -> bytes | None:
+    """The data with a smaller height in their head, behind which the decoder leaves off; None to decode all."""
+    if head is None or num_rows is None or not head.is_one_pass:
+        return None
+    # Colours of the last rows are interpolated with those of the next two.
+    height = -(-(num_rows + 2) // head.unit_rows) * head.unit_rows
+    if height >= head.height:
+        return None
+    return data[: head.height_at] + height.to_bytes(2, "big") + data[head.height_at + 2 :]
 
 
 def _is_padding(said: bytes, data: bytes) -> bool:

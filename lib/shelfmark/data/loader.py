@@ -51,7 +51,7 @@ class TrainLoader:
         device: torch.device = _CPU,
     ) -> None:
         self.order = order
-        self._finish, self._device = finish, device
+        self.finish, self._device = finish, device
         self._draws = _EpochDraws(order, rank, world_size)
         self._loader = _data_loader(dataset, self._draws, num_workers, persistent=True, pin_memory=pin_memory)
 
@@ -63,7 +63,7 @@ class TrainLoader:
         """The epoch's batches from `start_step` on. Raises UserError for an image that cannot be read."""
         self._draws.epoch, self._draws.start_step = epoch, start_step
         batches = _raising(self._loader)
-        yield from batches if self._finish is None else ready_batches(batches, self._finish, self._device)
+        yield from batches if self.finish is None else ready_batches(batches, self.finish, self._device)
 
 
 def eval_batches(
