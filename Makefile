@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-loader bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -73,6 +73,10 @@ bench-explain: .venv/installed
 
 bench-index: .venv/installed
 	$(BIN)/python benchmarks/bench_index.py
+
+# How fast training pictures are read, beside timm, torchvision and OpenCV: make bench-loader [MORE="--memory"]
+bench-loader: .venv/installed
+	$(BIN)/python benchmarks/bench_loader.py $(MORE)
 
 bench-longtail: .venv/installed
 	$(BIN)/python benchmarks/bench_longtail.py

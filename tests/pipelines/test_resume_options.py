@@ -98,11 +98,12 @@ def test_small_runs_leave_the_run_that_they_begin_from_as_it_is(
 def test_a_changed_rate_holds_and_what_follows_the_checkpoint_does_not_claim_otherwise(
     stopped: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = ["optim.weight_decay=0.5", "optim.non_backbone_lr_factor=7", "model.weights=other.pth"]
+    options = ["optim.weight_decay=0.5", "optim.non_backbone_lr_factor=7", "model.weights=other.pth", "data.pipeline=2"]
     assert main([*RESUME, *options, "train.num_epochs=3", "eval.metric=top5", "eval.every_epochs=1"]) == 0
     for line in (
         "resume: optim.weight_decay: 0.05 -> 0.5 from here on",
         "resume: model.weights='other.pth' is not used: the checkpoint holds the weights",
+        "resume: data.pipeline=2 is not used: the run goes on seeing images as it did",
         "resume: the best score so far is of mean_class_accuracy, so the next top5 counts as the best",
     ):
         assert line in caplog.text

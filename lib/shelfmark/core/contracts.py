@@ -27,16 +27,19 @@ class BadImage(NamedTuple):
 class Batch:
     """A batch of a loader.
 
-    images: (N, 3, H, W) float32, normalised; or (N, F), the features that a frozen backbone gives for them.
+    images: (N, 3, H, W) float32, normalised; or (N, F), the features that a frozen backbone gives for them; or, between
+    a worker and the device, (N, 3, H, W) uint8.
     labels: (N,) int64, -1 where there is none.
     rows: (N,) int64, each image's row in the annotation table, which is its identity.
     bad: the pictures that could not be read while this batch was made.
+    draws: (N, 12) float32, what is drawn for the images and not done yet; see `data.finish`. None once all is done.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
     bad: tuple[BadImage, ...] = ()
+    draws: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed
-from shelfmark.data.images import read_rgb
+from shelfmark.data.crop_first import CropFirst
+from shelfmark.data.images import Picture, open_picture, read_rgb
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import ImageSource, UnreadableImage
@@ -22,12 +23,14 @@ from shelfmark.data.transforms import SizedTransforms, Transform
 
 
 class Sample(NamedTuple):
-    """image: (3, H, W) float32, None where it could not be read. row: whose picture and label it is."""
+    """image: (3, H, W) float32, None where it could not be read; uint8 if the dataset leaves the rest of the
+    augmentation to `data.finish`, and then draws is what that reads. row: whose picture and label it is."""
 
     image: Tensor | None
     label: int
     row: int
     bad: tuple[BadImage, ...] = ()
+    draws: Tensor | None = None
 
 
 class ImageDataset(Dataset[Sample]):
@@ -38,7 +41,7 @@ class ImageDataset(Dataset[Sample]):
     that a batch keeps its shape; without (evaluation) the sample has no image. labels: (N,) int64, -1 for none;
     None where no picture has one. max_pixels: larger pictures are unreadable. epochs: numbers of
     V epochs, or none. With them, the image of a sample is (V, 3, H, W): view v is the augmentation that the row gets
-    when epoch v of the list draws it for the first time.
+    when epoch v of the list draws it for the first time. finishes: whether a CropFirst does its whole work.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ImageDataset(Dataset[Sample]):
         replace_bad: bool = False,
         max_pixels: int = MAX_PIXELS,
         epochs: Sequence[int] = (),
+        finishes: bool = True,
     ) -> None:
         self.source = source
         self.labels = np.full(len(source), -1) if labels is None else labels
@@ -59,6 +63,7 @@ class ImageDataset(Dataset[Sample]):
         self.seed = seed
         self.max_pixels = max_pixels
         self.epochs = epochs
+        self.finishes = finishes
         self.skips = choose("data.on_bad_image", on_bad_image, ("error", "skip")) == "skip"
         self.substitutes = Substitutes(self.labels, seed) if self.skips and replace_bad else None
 
@@ -81,13 +86,26 @@ class ImageDataset(Dataset[Sample]):
         return derive_seed(self.seed, "augment", draw.epoch, draw.row, *repeats)
 
     def _sample(self, row: int, seed: int, epoch: int) -> Sample:
-        image = self._transform_at(epoch)(read_rgb(self.source, row, self.max_pixels), seed)
-        return Sample(image, int(self.labels[row]), row)
+        transform, label = self._transform_at(epoch), int(self.labels[row])
+        if not isinstance(transform, CropFirst):
+            return Sample(transform(self._rgb(row), seed), label, row)
+        if self.finishes:
+            return Sample(transform(self._picture(row), seed), label, row)
+        pixels, draws = transform.begun(self._picture(row), seed)
+        return Sample(pixels, label, row, draws=draws)
 
     def _views(self, row: int) -> Sample:
-        rgb = read_rgb(self.source, row, self.max_pixels)
-        views = [self._transform_at(epoch)(rgb, self._seed(Draw(row, epoch))) for epoch in self.epochs]
+        crops_first = any(isinstance(self._transform_at(epoch), CropFirst) for epoch in self.epochs)
+        # A CropFirst takes pixels too, but would then cut its views out of a picture that was decoded whole.
+        picture: Any = self._picture(row) if crops_first else self._rgb(row)
+        views = [self._transform_at(epoch)(picture, self._seed(Draw(row, epoch))) for epoch in self.epochs]
         return Sample(torch.stack(views), int(self.labels[row]), row)
+
+    def _rgb(self, row: int) -> np.ndarray:
+        return read_rgb(self.source, row, self.max_pixels)
+
+    def _picture(self, row: int) -> Picture:
+        return open_picture(self.source, row, self.max_pixels)
 
     def _transform_at(self, epoch: int) -> Transform:
         return self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform

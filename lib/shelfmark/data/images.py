@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
+from shelfmark.data.jpeg_head import JpegHead, jpeg_head
 from shelfmark.data.jpeg_limits import reason_against
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.sources import ImageSource, UnreadableImage
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
+# Values of EXIF's orientation. What lies is turned first.
+_LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 # Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. A temporary filter would not be thread-safe.
@@ -38,19 +44,9 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     UnreadableImage, also for a JPEG that the decoder has warned of. name: for that error.
     """
     decoder = _decoder(data, name)
-    try:
-        with Image.open(io.BytesIO(data), formats=(decoder,)) as image:
-            shrink = _shrink(image, max_pixels)
-            pixels = _decode(image, data, shrink) if shrink else None
-    except UnidentifiedImageError:
-        raise UnreadableImage(name, "damaged") from None
-    except _NoRuleError as error:
-        raise UnreadableImage(name, str(error)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise UnreadableImage(name, "too many pixels") from None
-    except Exception as error:
-        # Decoders meet damaged bytes with errors of every type (OSError, SyntaxError, struct.error ...).
-        raise UnreadableImage(name, _reason(error)) from error
+    with _told(name), Image.open(io.BytesIO(data), formats=(decoder,)) as image:
+        shrink = _shrink(image, max_pixels)
+        pixels = _decode(image, data, shrink) if shrink else None
     if pixels is None:
         raise UnreadableImage(name, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
@@ -58,16 +54,106 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return pixels
 
 
+class Window(NamedTuple):
+    """A rectangle of an upright picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Picture:
+    """An upright picture of `height` x `width` pixels, of which windows are asked for. This one is decoded."""
+
+    def __init__(self, rgb: np.ndarray) -> None:
+        self._rgb = rgb
+        self.height, self.width = rgb.shape[:2]
+
+    def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
+        """The pixels (h, w, 3) uint8 of the window, perhaps at 1/2, 1/4 or 1/8 of its sides, but never smaller than
+        `least`, (height, width), where the window is not smaller itself. Raises UnreadableImage."""
+        return self._rgb[_slices(window, 1)]
+
+
+def open_picture(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture of a row, as `picture_of` gives it. Raises UnreadableImage."""
+    return picture_of(source.read(row), source.name(row), max_pixels)
+
+
+def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture that `decode_rgb` decodes whole; of a JPEG only the head is read now, and its pixels when a window
+    is asked for. Rows below the window are then not decoded, so damage there is not found. Raises UnreadableImage."""
+    if _decoder(data, name) in _JPEGS:
+        head = jpeg_head(data)
+        if head is not None and head.height * head.width <= max_pixels:
+            if head.is_plain:
+                return _JpegPicture(data, name, max_pixels, head, 1)
+            with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
+                if image.mode in ("RGB", "L"):
+                    return _JpegPicture(data, name, max_pixels, head, _orientation(image))
+    return Picture(decode_rgb(data, name, max_pixels))
+
+
+class _JpegPicture(Picture):
+    """A window's edges are rounded to whole pixels of the picture at the size at which it is decoded."""
+
+    def __init__(self, data: bytes, name: str, max_pixels: int, head: JpegHead, orientation: int) -> None:
+        self._data, self._name, self._max_pixels = data, name, max_pixels
+        self._head, self._orientation = head, orientation
+        is_lying = orientation in _LYING
+        self.height, self.width = (head.width, head.height) if is_lying else (head.height, head.width)
+        self._decoded: dict[int, np.ndarray] = {}
+
+    def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
+        fits = [by for by in jpeg.SHRINKS if window.height >= by * least[0] and window.width >= by * least[1]]
+        shrink = max(fits, default=1)
+        stored = _as_stored(window, self._orientation, self.height, self.width)
+        rows, columns = _slices(stored, shrink)
+        decoded = self._rows(rows.stop, shrink)
+        if decoded is None:
+            # Pillow knows every case, or why there are no pixels.
+            whole = decode_rgb(self._data, self._name, self._max_pixels)
+            return Picture(whole).window(window, least)
+        pixels = decoded[rows, columns]
+        return pixels if self._orientation == 1 else _upright(pixels, self._orientation)
+
+    def _rows(self, number: int, shrink: int) -> np.ndarray | None:
+        """At least so many rows of the picture as it is stored, at 1/shrink of its sides."""
+        known = self._decoded.get(shrink)
+        if known is not None and len(known) >= number:
+            return known
+        with _told(self._name):
+            # Of a window after the first all rows are decoded, for those to come.
+            num_rows = number * shrink if known is None else None
+            pixels = _jpeg_pixels(self._data, shrink, self._head, num_rows)
+        if pixels is not None:
+            self._decoded[shrink] = pixels
+        return pixels
+
+
+def _slices(window: Window, shrink: int) -> tuple[slice, slice]:
+    """Of a picture at 1/shrink of its sides."""
+    top, left, height, width = window
+    edges = [(edge + shrink // 2) // shrink for edge in (top, top + height, left, left + width)]
+    return slice(*edges[:2]), slice(*edges[2:])
+
+
+def _as_stored(window: Window, orientation: int, height: int, width: int) -> Window:
+    """Where a window of the upright picture, of that height and width, lies in the picture as it is stored."""
+    top, left, tall, wide = window
+    if orientation in _UPSIDE_DOWN:
+        top = height - top - tall
+    if orientation in _MIRRORED:
+        left = width - left - wide
+    return Window(left, top, wide, tall) if orientation in _LYING else Window(top, left, tall, wide)
+
+
 def size_of(data: bytes, name: str) -> tuple[int, int]:
     """Width and height in pixels as the file's head says them, before a pixel is decoded. Raises UnreadableImage."""
     decoder = _decoder(data, name)
-    try:
-        with Image.open(io.BytesIO(data), formats=(decoder,)) as image:
-            return image.size
-    except (Image.DecompressionBombError, MemoryError):
-        raise UnreadableImage(name, "too many pixels") from None
-    except Exception as error:
-        raise UnreadableImage(name, _reason(error)) from error
+    with _told(name), Image.open(io.BytesIO(data), formats=(decoder,)) as image:
+        return image.size
 
 
 def pixels_of(image: Image.Image, name: str) -> np.ndarray:
@@ -84,6 +170,22 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
 
 class _NoRuleError(ValueError):
     """The picture is sound, but its numbers have no brightness that is agreed upon."""
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """A block that opens or decodes a picture: what goes wrong there is an UnreadableImage with its reason."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise UnreadableImage(name, "damaged") from None
+    except _NoRuleError as error:
+        raise UnreadableImage(name, str(error)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise UnreadableImage(name, "too many pixels") from None
+    except Exception as error:
+        # Decoders meet damaged bytes with errors of every type (OSError, SyntaxError, struct.error ...).
+        raise UnreadableImage(name, _reason(error)) from error
 
 
 def _decoder(data: bytes, name: str) -> str:
@@ -125,9 +227,7 @@ def _shrink(image: Image.Image, max_pixels: int) -> int:
 def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
     if image.format in _JPEGS:
         # OpenCV decodes the common JPEG a third faster, to the same pixels. Pillow knows every case.
-        pixels, damaged = jpeg.decode(data, shrink)
-        if damaged:
-            raise ValueError("the decoder warned of damage")
+        pixels = _jpeg_pixels(data, shrink)
         if pixels is not None and image.mode in ("RGB", "L"):
             return _upright(pixels, _orientation(image))
         # A broken download often leaves a file of full length that ends in zeros, which decode as grey.
@@ -139,13 +239,23 @@ def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
     return _upright(np.array(_as_rgb(image)), _orientation(image))
 
 
+def _jpeg_pixels(
+    data: bytes, shrink: int, head: JpegHead | None = None, num_rows: int | None = None
+) -> np.ndarray | None:
+    """`jpeg.decode`, but None only where Pillow is needed. ValueError: the data are damaged."""
+    pixels, damaged = jpeg.decode(data, shrink, head, num_rows)
+    if damaged:
+        raise ValueError("the decoder warned of damage")
+    return pixels
+
+
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The picture turned upright by its EXIF orientation. Orientation 1, and an invalid one, change nothing."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _LYING:
         pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
+    if orientation in _MIRRORED:
         pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in _UPSIDE_DOWN:
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
 

@@ -14,6 +14,8 @@ import threading
 import cv2
 import numpy as np
 
+from shelfmark.data.jpeg_head import JpegHead
+
 END = b"\xff\xd9"
 _WARNING = re.compile(
     rb"^(Corrupt JPEG data|Premature end of JPEG file|Inconsistent progression sequence|Invalid SOS parameters"
@@ -21,28 +23,50 @@ _WARNING = re.compile(
     re.MULTILINE,
 )
 _LEFT_OVER = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+# OpenCV before 4.11 has its own order of colours alone.
+_IS_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
+_COLOUR = cv2.IMREAD_COLOR_RGB if _IS_RGB else cv2.IMREAD_COLOR
 _FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: _COLOUR,
+    2: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: _COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 SHRINKS = tuple(_FLAGS)
 """The numbers by which a JPEG's width and height can be divided while it is decoded."""
 
 
-def decode(data: bytes, shrink: int = 1) -> tuple[np.ndarray | None, bool]:
+def decode(
+    data: bytes, shrink: int = 1, head: JpegHead | None = None, num_rows: int | None = None
+) -> tuple[np.ndarray | None, bool]:
     """(H, W, 3) uint8 RGB, not turned upright, and whether the decoder warned of damage.
 
-    None where OpenCV cannot decode it or the data has no end. shrink: of SHRINKS.
+    None where OpenCV cannot decode it or the data has no end. shrink: of SHRINKS. num_rows: how many rows from the
+    top, at full size, are wanted; None for all. head: of the data; with it, rows behind these may be left out, and
+    damage in them is not found.
     """
     end = data.rfind(END) + len(END)
     if end < len(END):
         # OpenCV would decode the part that is there, and leave the other pixels as they were in memory.
         return None, False
-    pixels, said = _stderr.caught(np.frombuffer(data, np.uint8, count=end), _FLAGS[shrink])
-    damaged = said is not None and not _is_padding(said, data[:end])
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), damaged
+    shortened = _shortened(data, head, num_rows)
+    pixels, said = _stderr.caught(np.frombuffer(shortened or data, np.uint8, count=end), _FLAGS[shrink])
+    is_known = said is None or (shortened is not None and _LEFT_OVER.match(said))
+    damaged = said is not None and not is_known and not _is_padding(said, data[:end])
+    if pixels is not None and not _IS_RGB:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return pixels, damaged
+
+
+def _shortened(data: bytes, head: JpegHead | None, num_rows: int | None) -> bytes | None:
+    """The data with a smaller height in their head, behind which the decoder leaves off; None to decode all."""
+    if head is None or num_rows is None or not head.is_one_pass:
+        return None
+    # Colours of the last rows are interpolated with those of the next two.
+    height = -(-(num_rows + 2) // head.unit_rows) * head.unit_rows
+    if height >= head.height:
+        return None
+    return data[: head.height_at] + height.to_bytes(2, "big") + data[head.height_at + 2 :]
 
 
 def _is_padding(said: bytes, data: bytes) -> bool:
@@ -67,7 +91,7 @@ class _StandardError:
         self._watches_forks = False
 
     def caught(self, data: np.ndarray, flags: int) -> tuple[np.ndarray | None, bytes | None]:
-        """The decoded pixels (BGR), and libjpeg's warning. libjpeg writes only the first warning of a picture."""
+        """The decoded pixels, and libjpeg's warning. libjpeg writes only the first warning of a picture."""
         with self._lock:
             reader, writer = self._pipe or self._opened()
             before = os.dup(2)

@@ -18,7 +18,11 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.lineage import end_with_parent
 from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
+from shelfmark.data.finish import Finish
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
+from shelfmark.data.uploads import ready_batches
+
+_CPU = torch.device("cpu")
 
 
 class EpochLoader(Protocol):
@@ -31,6 +35,7 @@ class EpochLoader(Protocol):
 class TrainLoader:
     """This process's part of the training batches. num_workers: 0 reads in the training process.
 
+    finish: ends on the device what the dataset leaves to it; None if the dataset leaves nothing.
     The workers live as long as the loader. What they yield does not depend on their number.
     """
 
@@ -42,8 +47,11 @@ class TrainLoader:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        finish: Finish | None = None,
+        device: torch.device = _CPU,
     ) -> None:
         self.order = order
+        self.finish, self._device = finish, device
         self._draws = _EpochDraws(order, rank, world_size)
         self._loader = _data_loader(dataset, self._draws, num_workers, persistent=True, pin_memory=pin_memory)
 
@@ -54,7 +62,8 @@ class TrainLoader:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The epoch's batches from `start_step` on. Raises UserError for an image that cannot be read."""
         self._draws.epoch, self._draws.start_step = epoch, start_step
-        yield from _raising(self._loader)
+        batches = _raising(self._loader)
+        yield from batches if self.finish is None else ready_batches(batches, self.finish, self._device)
 
 
 def eval_batches(
@@ -91,12 +100,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """One batch of the samples that have an image, and the failures of all."""
     read = [sample for sample in samples if sample.image is not None]
     images = [sample.image for sample in read if sample.image is not None]
+    draws = [sample.draws for sample in read if sample.draws is not None]
     return Batch(
         # Stacked straight into shared memory, where this is a worker.
         images=default_collate(images) if images else torch.zeros(0, 3, 0, 0),
         labels=torch.tensor([sample.label for sample in read], dtype=torch.int64),
         rows=torch.tensor([sample.row for sample in read], dtype=torch.int64),
         bad=tuple(bad for sample in samples for bad in sample.bad),
+        draws=torch.stack(draws) if draws else None,
     )
 
 

@@ -105,6 +105,18 @@ class DataOptions(Section):
     num_workers: NotNegative = option(
         1, "worker processes that load images, for each training process. 0: the training process loads them"
     )
+    pipeline: Literal[1, 2] = option(
+        1,
+        "version of how a training image is read. 1: it is decoded whole, and normalised by the worker. 2: the crop is"
+        " drawn first, a JPEG is decoded at 1/2, 1/4 or 1/8 where the crop stays as large as the input, and pixels of"
+        " 8 bits go to the device, which normalises them: less time and memory. The draws are the same. In"
+        " evaluation, index and export nothing changes",
+    )
+    color_jitter_on: Literal["workers", "device"] = option(
+        "workers",
+        "what computes augment.color_jitter, with the same draws: the worker processes, or, with pipeline=2, the device"
+        " of the training, a batch at a time",
+    )
     on_bad_image: Literal["error", "skip"] = option(
         "error",
         "what happens if an image cannot be read. error: the run ends. skip: the image is left out, counted and listed",

@@ -39,10 +39,13 @@ def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Tr
     after = _sequence([v2.RandomErasing(p=augment.erasing)] if augment.erasing else [])
     if augment.albumentations is not None:
         return _SavedAugmentation(SavedPipeline(augment.albumentations), size, normalize, after)
-    return _Augmentation(_random_crop(size, augment, data), _sequence(_changes(augment, data)), normalize, after)
+    flip = _sequence([v2.RandomHorizontalFlip(augment.flip)] if augment.flip else [])
+    steps = torch.nn.Sequential(flip, later_changes(augment, data))
+    return _Augmentation(random_crop(size, augment, data), steps, normalize, after)
 
 
-def _random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch.nn.Module:
+def random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch.nn.Module:
+    """A square of `size` x `size`: a RandomResizedCrop of the picture, or of the resized or padded picture."""
     mode = v2.InterpolationMode(data.input_settings.interpolation)
     crop: torch.nn.Module = (
         _PaddedCrop(size, augment.crop_padding_px, mode)
@@ -52,18 +55,22 @@ def _random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch
     return torch.nn.Sequential(_Resize(augment.resize_px, mode), crop) if augment.resize_px else crop
 
 
-def _changes(augment: AugmentOptions, data: DataOptions) -> list[torch.nn.Module]:
+def later_changes(augment: AugmentOptions, data: DataOptions, with_jitter: bool = True) -> torch.nn.Module:
+    """What comes between the flip and the normalisation: colour jitter, unless it is left out, and RandAugment."""
     steps: list[torch.nn.Module] = []
-    if augment.flip:
-        steps.append(v2.RandomHorizontalFlip(augment.flip))
-    if any(augment.color_jitter):
-        jitter = v2.ColorJitter(*augment.color_jitter)
+    jitter = color_jitter(augment)
+    if with_jitter and jitter is not None:
         probability = augment.color_jitter_probability
         steps.append(jitter if probability == 1 else v2.RandomApply([jitter], probability))
     if augment.randaugment.num_ops:
         grey = [round(255 * value) for value in data.input_settings.mean]
         steps.append(v2.RandAugment(augment.randaugment.num_ops, augment.randaugment.magnitude, fill=grey))
-    return steps
+    return _sequence(steps)
+
+
+def color_jitter(augment: AugmentOptions) -> v2.ColorJitter | None:
+    """The change of colours, by any strength above 0."""
+    return v2.ColorJitter(*augment.color_jitter) if any(augment.color_jitter) else None
 
 
 def eval_transform(size: int, data: DataOptions) -> Transform:
@@ -123,6 +130,12 @@ def view_transform(size: int, views: str, data: DataOptions) -> Transform:
     return _Views(_centre_crop(size, data), choose("predict.views", views, NUM_VIEWS))
 
 
+def channels_first(rgb: np.ndarray) -> Tensor:
+    """(3, H, W) of (H, W, 3)."""
+    # A view whose memory stays (H, W, 3): torchvision resizes that layout in a third of the time.
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
 class _Normalize:
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = list(mean), list(std)
@@ -166,7 +179,7 @@ class _Augmentation:
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
         with seeded(seed):
             # Contiguous again after the crop: the steps on colour are a fifth faster so.
-            cropped = self.crop(_channels_first(rgb)).contiguous()
+            cropped = self.crop(channels_first(rgb)).contiguous()
             return self.after(self.normalize(self.steps(cropped)))
 
 
@@ -175,7 +188,7 @@ class _SavedAugmentation:
         self.pipeline, self.size, self.normalize, self.after = pipeline, size, normalize, after
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
-        pixels = _channels_first(self.pipeline(rgb, seed))
+        pixels = channels_first(self.pipeline(rgb, seed))
         if pixels.shape[1:] != (self.size, self.size):
             pixels = functional.resize(pixels, [self.size, self.size], antialias=True)
         ready = pixels.float().contiguous() if pixels.is_floating_point() else self.normalize(pixels)
@@ -191,7 +204,7 @@ class _CentreCrop:
         return self.normalize(functional.center_crop(self.resized(rgb), [self.size, self.size]))
 
     def resized(self, rgb: np.ndarray) -> Tensor:
-        return self.resize(_channels_first(rgb))
+        return self.resize(channels_first(rgb))
 
 
 class _Views:
@@ -222,8 +235,3 @@ def _without_long_ends(pixels: Tensor) -> Tensor:
 
 def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:
     return v2.Compose(steps) if steps else torch.nn.Identity()
-
-
-def _channels_first(rgb: np.ndarray) -> Tensor:
-    # A view whose memory stays (H, W, 3): torchvision resizes that layout in a third of the time.
-    return torch.from_numpy(rgb).permute(2, 0, 1)

@@ -37,6 +37,7 @@ RESUME_RULES = (
         "free",
         "where the images are and how they are read; with other training annotations, the run is a finetuning",
     ),
+    ResumeRule("data.pipeline", "follows", "the run goes on seeing images as it did"),
     ResumeRule("data.num_classes", "refused", f"the classifier keeps its classes: leave it out, or {FINETUNE}"),
     ResumeRule(
         "data.open_set_classes",

@@ -20,6 +20,7 @@ def require_sections_that_fit(recipe: Recipe) -> None:
     _require_heads_that_give_what_losses_take(recipe)
     _require_losses_that_teach_every_expert(recipe)
     _require_whole_views(recipe)
+    _require_jitter_that_can_come_last(recipe)
     _require_one_way_through_the_batch(recipe)
     _require_losses_that_add(recipe)
 
@@ -120,6 +121,21 @@ def _require_whole_views(recipe: Recipe) -> None:
         fitting = f"{lower} or {lower + views}" if lower else f"{views}"
         raise ValueError(
             f"train.batch_size={batch_size} is not a multiple of augment.views={views}; use a batch size of {fitting}"
+        )
+
+
+def _require_jitter_that_can_come_last(recipe: Recipe) -> None:
+    if recipe.data.color_jitter_on == "workers":
+        return
+    place = "data.color_jitter_on=device"
+    if recipe.data.pipeline == 1:
+        raise ValueError(f"{place} needs pixels of 8 bits on the device; set data.pipeline=2")
+    if recipe.augment.albumentations is not None:
+        raise ValueError(f"{place} has no jitter to compute beside augment.albumentations; set it to workers")
+    if recipe.augment.randaugment.num_ops:
+        raise ValueError(
+            f"{place} would come after RandAugment, which changes the jittered image; set it to workers, or"
+            " augment.randaugment.num_ops=0"
         )
 
 

@@ -41,6 +41,8 @@ SHAPES_NO_EMBEDDING = {
     "data.num_workers": "how fast images are read",
     "data.on_bad_image": "whether an image may be missing; that is asked of the images that are there",
     "data.max_bad_images": "how many images may be missing; likewise",
+    "data.pipeline": "how training images are read; in evaluation nothing changes",
+    "data.color_jitter_on": "where training images are changed",
     "data.check_images": "when unreadable images are found",
 }
 """Options, or groups of them, that change no embedding, and why."""

@@ -158,4 +158,7 @@ def _facts_of_views(recipe: Recipe, epochs: range) -> dict[str, Any]:
     file = recipe.augment.albumentations
     # The file is the user's, who may change what stands in it.
     of_file = {} if file is None else {"albumentations_sha256": sha256_file(file)}
-    return flat({"seed": recipe.seed, "epochs": [epochs.start, epochs.stop], "augment": {**augment, **of_file}})
+    facts = {"seed": recipe.seed, "epochs": [epochs.start, epochs.stop], "augment": {**augment, **of_file}}
+    # Views of version 1 noted no version.
+    of_version = {} if recipe.data.pipeline == 1 else {"pipeline": recipe.data.pipeline}
+    return flat({**facts, **of_version})

@@ -52,7 +52,7 @@ def _of_a_skipped_step(found: Overfit) -> str:
 def _of_the_pictures(batch: Batch) -> Iterator[str]:
     labels_of = defaultdict(set)
     for image, label in zip(batch.images, batch.labels.tolist()):
-        labels_of[hash(image.numpy().tobytes())].add(label)
+        labels_of[hash(image.cpu().numpy().tobytes())].add(label)
     flat = batch.images.flatten(1)
     if bool((flat == flat[:, :1]).all()):
         yield (

@@ -12,7 +12,9 @@ import torch
 from shelfmark.core import dist
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
+from shelfmark.data.crop_first import CropFirst
 from shelfmark.data.dataset import ImageDataset
+from shelfmark.data.finish import Finish
 from shelfmark.data.lists import apply_lists
 from shelfmark.data.loader import TrainLoader
 from shelfmark.data.mixing import Mixing
@@ -78,6 +80,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         on_bad_image=data.on_bad_image,
         replace_bad=True,
         max_pixels=data.max_image_pixels,
+        finishes=False,
     )
     return TrainLoader(
         dataset,
@@ -86,6 +89,8 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         rank=dist.rank(),
         world_size=dist.world_size(),
         pin_memory=device.type == "cuda",
+        finish=Finish(data) if crops_first(recipe) else None,
+        device=device,
     )
 
 
@@ -138,9 +143,16 @@ def image_source(recipe: Recipe, table: Table) -> FileSource:
     return FileSource(table.paths, table.root, recipe.data.max_image_bytes)
 
 
+def crops_first(recipe: Recipe) -> bool:
+    """Whether the crop of a training picture is drawn before it is decoded. A pipeline of albumentations is given the
+    whole picture."""
+    return recipe.data.pipeline == 2 and recipe.augment.albumentations is None
+
+
 def augmentation(recipe: Recipe) -> Callable[[int], Transform]:
     """The training augmentation at a size in pixels."""
-    return partial(train_transform, augment=recipe.augment, data=recipe.data)
+    make: Callable[..., Transform] = CropFirst if crops_first(recipe) else train_transform
+    return partial(make, augment=recipe.augment, data=recipe.data)
 
 
 def sized_augmentation(recipe: Recipe) -> SizedTransforms:

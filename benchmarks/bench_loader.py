@@ -1,0 +1,168 @@
+"""How fast training pictures are read, beside timm, torchvision and OpenCV; and what memory a worker takes.
+
+    make bench-loader [MORE="--packed DIR --rounds 7"]
+
+Each reader makes crops of 224 px of photographs, as they are and put together to mosaics of 900 px: crops of 8 to 100%
+of the area, antialiased, half of them flipped, normalised. It reads in this process on one thread, so the figure,
+images a second of processor time, is that of one core. All readers take turns in each round, and the order of turns is
+reversed from round to round; medians are printed. The files are read once before: they come from the memory of the
+system.
+
+--packed: a packed copy of the photographs, for a row of its own. --memory: a worker's own memory in place of the speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from measuring import GROCERY, add_out, made_by, verdict, versions, write_page
+from peer_readers import opencv_batches, timm_batches, torchvision_batches
+from photograph_sets import write_mosaics
+from worker_memory import memory_rows
+
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
+from shelfmark.recipe import Recipe, assemble
+
+SIZE_PX, BATCH = 224, 32
+NUM_PHOTOGRAPHS, NUM_MOSAICS = 512, 64
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Reader:
+    """batches: gives batches for ever. target: images a second that are asked for; 0 for none."""
+
+    name: str
+    batches: Iterator[Any]
+    target: float = 0
+
+    def seconds(self, num_batches: int) -> float:
+        """Processor time of an image."""
+        began = time.process_time()
+        for _ in islice(self.batches, num_batches):
+            pass
+        return (time.process_time() - began) / (num_batches * BATCH)
+
+
+def main() -> None:
+    """Prints the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, default=GROCERY / "train", help="folder with photographs")
+    parser.add_argument("--packed", type=Path, help="a packed copy, made by `shelfmark shrink`")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=8, help=f"batches of {BATCH} images a turn")
+    parser.add_argument("--memory", action="store_true", help="the memory of a worker")
+    add_out(parser)
+    options = parser.parse_args()
+    photographs = sorted(options.images.rglob("*.jpg"))
+    if not photographs:
+        sys.exit(f"error: there are no photographs (*.jpg) in {options.images}; name a folder with some: --images.")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as work:
+        lines = memory_page(photographs) if options.memory else page(photographs, Path(work), options)
+        write_page(lines, options.out)
+
+
+def page(photographs: Sequence[Path], work: Path, options: argparse.Namespace) -> Iterator[str]:
+    """The lines of the page, each when it is known."""
+    chosen = photographs[:: max(1, len(photographs) // NUM_PHOTOGRAPHS)][:NUM_PHOTOGRAPHS]
+    yield "# Reading training pictures"
+    yield ""
+    packages = versions("torch", "torchvision", "timm", "opencv-python-headless", "pillow")
+    yield f"{made_by()} {packages}. To {SIZE_PX} px; medians of {options.rounds} alternating rounds."
+    sets = [("348 px", chosen, 1200.0), ("900 px", write_mosaics(chosen, work, NUM_MOSAICS), 400.0)]
+    for name, files, target in sets:
+        folder = work / name.split()[0]
+        folder.mkdir()
+        yield from _table(f"{name}, {_kilobytes(files)} kB a picture", readers(files, folder, target), options)
+    if options.packed is not None:
+        packed = Reader("ours, from the packed copy", ours(chosen, work, f"data.source=packed:{options.packed}"), 3000)
+        yield from _table("the packed copy", [packed], options)
+
+
+def readers(files: Sequence[Path], folder: Path, target: float) -> list[Reader]:
+    """Ours and the others on the same files. folder: for ours to write annotations."""
+    as_given = partial(_endless, lambda batches: batches)
+    return [
+        Reader("ours, version 2", ours(files, folder, "data.pipeline=2"), target),
+        Reader("ours, version 2, as it goes to a GPU", ours(files, folder, "data.pipeline=2", normalises=False)),
+        Reader("ours, version 1", ours(files, folder, "data.pipeline=1")),
+        Reader("timm", as_given(timm_batches(files, SIZE_PX, BATCH))),
+        Reader("torchvision", as_given(torchvision_batches(files, SIZE_PX, BATCH))),
+        Reader("OpenCV", as_given(opencv_batches(files, SIZE_PX, BATCH))),
+    ]
+
+
+def ours(files: Sequence[Path], folder: Path, *options: str, normalises: bool = True) -> Iterator[Any]:
+    """Batches of a training with these options, epoch after epoch; without what the device does."""
+    records = [{"category_id": number % 4, "fpath": str(file)} for number, file in enumerate(files)]
+    document = {"annotations": records, "num_classes": 4}
+    (folder / "train.json").write_text(json.dumps(document))
+    settings = [
+        f"data.root={files[0].parents[-1]}",
+        f"data.train_json={folder / 'train.json'}",
+        f"data.input_size_px={SIZE_PX}",
+        f"train.batch_size={BATCH}",
+        "data.num_workers=0",
+        *options,
+    ]
+    recipe = load(Recipe, None, [parse_override(one) for one in settings]).config
+    loader = assemble.train_loader(recipe, assemble.read_table(recipe, "train"), CPU)
+    if not normalises:
+        loader.finish = None
+    return chain.from_iterable(loader.epoch(epoch) for epoch in range(10**6))
+
+
+def _endless(look: Callable[[Any], Iterable[Any]], batches: Any) -> Iterator[Any]:
+    return chain.from_iterable(map(look, repeat(batches)))
+
+
+def _table(title: str, all_readers: Sequence[Reader], options: argparse.Namespace) -> Iterator[str]:
+    yield ""
+    yield f"| {title} | images a second and core | of ours, version 2 | target |"
+    yield "|---|---:|---:|---|"
+    seconds: list[list[float]] = [[] for _ in all_readers]
+    turns = list(zip(all_readers, seconds))
+    for reader in all_readers:
+        reader.seconds(1)
+    for _ in range(options.rounds):
+        for reader, taken in turns:
+            taken.append(reader.seconds(options.batches))
+        turns.reverse()
+    for reader, taken in zip(all_readers, seconds):
+        rate = 1 / statistics.median(taken)
+        share = statistics.median(own / one for own, one in zip(seconds[0], taken))
+        target = f"{reader.target:,.0f}: {verdict(rate >= reader.target)}" if reader.target else ""
+        yield f"| {reader.name} | {rate:,.0f} | {share:.0%} | {target} |"
+
+
+def memory_page(photographs: Sequence[Path]) -> Iterator[str]:
+    """The lines of the page on a worker's memory."""
+    yield "# The memory of a worker"
+    yield ""
+    yield f"{made_by()} {versions('torch')}. Megabytes that a worker shares with no other process."
+    yield ""
+    yield from memory_rows(photographs)
+
+
+def _kilobytes(files: Sequence[Path]) -> int:
+    return round(sum(file.stat().st_size for file in files) / len(files) / 1000)
+
+
+if __name__ == "__main__":
+    main()
