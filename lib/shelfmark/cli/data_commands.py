@@ -47,8 +47,8 @@ DATA_COMMANDS = {
             option("--out", "folder for the annotations (default: dataset/LAYOUT)", type=output_folder, metavar="DIR"),
             option(
                 "--val-fraction",
-                "share for validation: of the images of each class (folder, products10k), or of the training classes"
-                " (other retrieval sets)",
+                "share for validation: of the images of each class (folder, products10k, rp2k), of the photographs"
+                " (voc, yolo), or of the training classes (other retrieval sets)",
                 type=float,
                 default=0.2,
                 metavar="PART",

@@ -98,6 +98,17 @@ def size_of(data: bytes, name: str) -> tuple[int, int]:
         raise UnreadableImage(name, _reason(error)) from error
 
 
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height in pixels of what `decode_rgb` gives, where the head says them; else the picture is decoded.
+    Raises UnreadableImage."""
+    if _decoder(data, name) not in (*_JPEGS, "PNG", "WEBP"):
+        height, width = decode_rgb(data, name).shape[:2]
+        return width, height
+    size = size_of(data, name)
+    with Image.open(io.BytesIO(data)) as image:
+        return size[::-1] if _orientation(image) in (5, 6, 7, 8) else size
+
+
 def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
     try:

@@ -47,7 +47,8 @@ def paired_pictures(tables: Sequence[Table], rows: Sequence[np.ndarray], what: s
     """The pictures that every run has. tables: of each run; rows: those of its table that it answered.
 
     A picture is its file, however its path is spelled, and its box. If no file is in all runs, as after a move to
-    another machine, the pictures' ids decide. what: for the message, as `validation images`. UserError: there is no such picture.
+    another machine, the pictures' ids decide. what: for the message, as `validation images`. UserError: there is no
+    such picture.
     """
     chosen = [table.take(own) for table, own in zip(tables, rows)]
     by_file = _common([_numbered(record_identities(table.paths, table.root, table.boxes)) for table in chosen])
