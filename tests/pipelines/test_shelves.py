@@ -95,7 +95,6 @@ def test_each_box_is_answered_as_the_picture_that_it_is_and_counted(
     assert sorted(path.name for path in Path("counted").iterdir()) == ["a.csv", "a.png", "counts.csv"]
     assert [row["kind"] for row in rows_of(shelf["table"])] == ["product"] * 4 + ["outside"]
     assert [row["boxes"] for row in rows_of("counted/counts.csv")] == ["3", "1"]
-    assert Image.open(shelf["picture"]).size[0] > 80
     # Alone, the same pixels get the same answer; nothing was overwritten.
     capsys.readouterr()
     words = ["pictures/retrieval_3.png", "--index", "index", "--weight", "1", "--k", "1", "--json"]
@@ -148,7 +147,7 @@ def test_a_detector_of_the_working_folder_finds_the_boxes(
     found = asked(capsys, "--detector", "halves:detect")
     boxes = found["photographs"][0]["boxes"]
     assert [(one["bbox"], one["box_score"]) for one in boxes] == [([0, 0, 40, 18], 0.9), ([40, 0, 40, 18], 0.8)]
-    assert found["folder"] == "log/run/shelves"
+    assert found["folder"].endswith("log/run/shelves")
     assert len(found["photographs"]) == 3
 
 
@@ -204,6 +203,7 @@ def test_a_detector_may_find_nothing() -> None:
     assert (found.boxes.shape, found.scores.shape) == ((0, 4), (0,))
 
 
+@pytest.mark.slow
 def test_the_example_for_torchvision_reads_weights_and_detects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import detection
 

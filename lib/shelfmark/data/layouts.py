@@ -43,6 +43,8 @@ class Layout:
 
 SHOP = "shop"
 """The layout that has no converter: it is generated."""
+SHELVES = "shop_shelves"
+"""Likewise: photographs of whole shelves of the shop, with boxes."""
 ANY_PHOTOGRAPHS = "grocery_pretrained"
 """The shipped config that is a good begin for photographs of products, whatever they show."""
 _DRAWN = ("val_fraction", "seed")
@@ -55,6 +57,7 @@ LAYOUTS: Mapping[str, Layout | None] = {
     "grocery": Layout("grocery.prepare_grocery", ("seed",), ANY_PHOTOGRAPHS),
     "folder": Layout("folder.prepare_folder", _DRAWN, ANY_PHOTOGRAPHS),
     SHOP: None,
+    SHELVES: None,
     "sop": Layout("sop.prepare_sop", _DRAWN, "retrieval/smoothap_sop"),
     "cub": Layout("cub.prepare_cub", _DRAWN, "retrieval/fastretri_cub"),
     "cars196": Layout("cars196.prepare_cars196", _DRAWN, "retrieval/fastretri_cars"),
