@@ -140,7 +140,7 @@ def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
 
 def image_source(recipe: Recipe, table: Table) -> FileSource:
     """The pictures of a table."""
-    return FileSource(table.paths, table.root, recipe.data.max_image_bytes)
+    return FileSource.of(table, recipe.data.max_image_bytes, recipe.data.box_margin)
 
 
 def crops_first(recipe: Recipe) -> bool:
