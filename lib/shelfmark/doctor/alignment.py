@@ -1,0 +1,134 @@
+"""Whether one picture shows a part of another: their thumbnails are laid over each other, then compared.
+
+Legend: n pairs, S pixels a side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shelfmark.doctor.hash_codes import grey
+from shelfmark.doctor.resampling import windows_of
+
+EXPLAINED, WORST_BLOCK, RECOLOURED = 0.95, 0.3, 12.0
+"""A copy is explained to this share of its variance, and nowhere further off than this share of its contrast; from
+this difference on, of 0..255, it counts as recoloured."""
+
+_COARSE_PX, _STEPS = 16, 3
+_HOPEFUL = 0.75
+_LARGEST_STEP, _SMALLEST_PART, _LARGEST_PART, _BEYOND = 0.05, 0.4, 1.1, 0.03
+_BLOCKS = 4
+_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """How pairs lie on each other; all arrays have n rows.
+
+    windows: (n, 4) float32 top, left, height, width: the part of the whole picture that the other one shows, in 0..1.
+    is_copy: bool. is_recoloured: bool, whether the colours differ beyond what a file's compression does.
+    """
+
+    windows: np.ndarray
+    is_copy: np.ndarray
+    is_recoloured: np.ndarray
+
+
+def laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
+    """Looks for each part (n, 32, 32, 3) uint8 in its whole (n, 32, 32, 3), near a window (n, 4).
+
+    The window is moved and stretched until the grey pictures agree best (least squares, by Gauss and Newton, first on
+    16 x 16 pixels). Then a linear map of the colours is fitted, because copies are brightened and tinted, and what it
+    leaves unexplained decides.
+    """
+    found = [
+        _laid(wholes[at : at + _AT_ONCE], parts[at : at + _AT_ONCE], windows[at : at + _AT_ONCE])
+        for at in range(0, len(wholes), _AT_ONCE)
+    ]
+    if not found:
+        nothing = np.zeros(0, bool)
+        return Laid(np.zeros((0, 4), np.float32), nothing, nothing)
+    return Laid(*(np.concatenate([getattr(one, name) for one in found]) for name in Laid.__dataclass_fields__))
+
+
+def _laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
+    windows = windows.astype(np.float32)
+    whole, part = _softened(grey(wholes)[..., None]), _softened(grey(parts)[..., None])
+    windows, agree = _moved(_halved(whole), _halved(part), windows)
+    hopeful = np.flatnonzero(agree >= _HOPEFUL)
+    is_copy, is_recoloured = np.zeros((2, len(wholes)), bool)
+    if len(hopeful):
+        windows[hopeful], _ = _moved(whole[hopeful], part[hopeful], windows[hopeful])
+        shown = windows_of(wholes[hopeful].astype(np.float32), windows[hopeful])
+        is_copy[hopeful], is_recoloured[hopeful] = _same_colours(shown, parts[hopeful].astype(np.float32))
+    return Laid(windows, is_copy, is_recoloured & is_copy)
+
+
+def _moved(whole: np.ndarray, part: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best of the windows on the way, and (n,) the correlation there. whole, part: (n, S, S, 1)."""
+    side = whole.shape[1]
+    target = _standard(part)
+    u = ((np.arange(side) + 0.5) / side).astype(np.float32)
+    best, reached = windows.copy(), np.full(len(windows), -2.0, np.float32)
+    for step in range(_STEPS + 1):
+        shown = _standard(windows_of(whole, windows))
+        agree = (shown * target).mean((1, 2))
+        better = agree > reached
+        best[better], reached[better] = windows[better], agree[better]
+        if step == _STEPS:
+            break
+        down = np.gradient(shown, axis=1) * side / windows[:, 2, None, None]
+        across = np.gradient(shown, axis=2) * side / windows[:, 3, None, None]
+        slopes = np.stack([down, across, down * u[:, None], across * u], axis=3).reshape(len(whole), -1, 4)
+        slopes -= slopes.mean(1, keepdims=True)
+        turned = slopes.transpose(0, 2, 1)
+        normal = turned @ slopes
+        normal += 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 4 * np.eye(4, dtype=np.float32)
+        normal += 1e-6 * np.eye(4, dtype=np.float32)
+        change = np.linalg.solve(normal, turned @ (target - shown).reshape(len(whole), -1, 1))[..., 0]
+        windows = windows + np.clip(change, -_LARGEST_STEP, _LARGEST_STEP)
+        windows[:, 2:] = np.clip(windows[:, 2:], _SMALLEST_PART, _LARGEST_PART)
+        windows[:, :2] = np.clip(windows[:, :2], -_BEYOND, 1 + _BEYOND - _SMALLEST_PART)
+    return best, reached
+
+
+def _same_colours(shown: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) bool, twice: whether a linear map of colours makes one the other, and whether it is far from none.
+
+    shown, part: (n, S, S, 3) float32.
+    """
+    shown, part = _softened(shown), _softened(part)
+    num, side = len(part), part.shape[1]
+    before = np.concatenate([shown.reshape(num, -1, 3), np.ones((num, side * side, 1), np.float32)], axis=2)
+    after = part.reshape(num, -1, 3)
+    turned = before.transpose(0, 2, 1)
+    colours = np.linalg.solve(turned @ before + np.eye(4, dtype=np.float32), turned @ after)
+    left = np.square(after - before @ colours).mean(2)
+    total = np.square(after - after.mean(1, keepdims=True)).mean((1, 2))
+    blocks = left.reshape(num, _BLOCKS, side // _BLOCKS, _BLOCKS, side // _BLOCKS).mean((2, 4)).reshape(num, -1)
+    variance = np.maximum(total, 1.0)
+    is_explained = left.mean(1) <= (1 - EXPLAINED) * variance
+    is_explained &= blocks.max(1) <= WORST_BLOCK**2 * variance
+    return is_explained, np.sqrt(np.square(after - before[..., :3]).mean((1, 2))) > RECOLOURED
+
+
+def _standard(pictures: np.ndarray) -> np.ndarray:
+    """(n, S, S) of mean 0 and variance 1, of (n, S, S, 1)."""
+    found = pictures[..., 0] - pictures.mean((1, 2))[:, :, None]
+    return np.asarray(found / np.maximum(1e-6, np.sqrt(np.square(found).mean((1, 2), keepdims=True))))
+
+
+def _softened(pictures: np.ndarray) -> np.ndarray:
+    """Each pixel with its neighbours, so that a shift of part of a pixel changes little. (n, S, S, C)."""
+    side = pictures.shape[1]
+    before, after = np.r_[0, : side - 1], np.r_[1:side, side - 1]
+    for axis in (1, 2):
+        pictures = (pictures.take(before, axis) + 2 * pictures + pictures.take(after, axis)) / 4
+    return pictures
+
+
+def _halved(pictures: np.ndarray) -> np.ndarray:
+    num, side, _, channels = pictures.shape
+    return pictures.reshape(num, side // 2, 2, side // 2, 2, channels).mean((2, 4))
