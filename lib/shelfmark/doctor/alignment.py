@@ -20,6 +20,9 @@ _COARSE_PX, _STEPS = 16, 3
 _HOPEFUL = 0.75
 _LARGEST_STEP, _SMALLEST_PART, _LARGEST_PART, _BEYOND = 0.05, 0.4, 1.1, 0.03
 _BLOCKS = 4
+_PLAIN, _PLAIN_SHARE, _LEAST_CONTENT = 16.0, 0.9, 0.03
+"""Levels that a plain background strays; the share of the edge that is of it; the share of pixels that is content."""
+
 _AT_ONCE = 2048
 
 
@@ -97,21 +100,50 @@ def _moved(whole: np.ndarray, part: np.ndarray, windows: np.ndarray) -> tuple[np
 def _same_colours(shown: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) bool, twice: whether a linear map of colours makes one the other, and whether it is far from none.
 
-    shown, part: (n, S, S, 3) float32.
+    shown, part: (n, S, S, 3) float32. Only what stands before a plain background counts: on white paper two outlines
+    agree soon.
     """
-    shown, part = _softened(shown), _softened(part)
     num, side = len(part), part.shape[1]
+    weight = _content(part).reshape(num, side * side)
+    shown, part = _softened(shown), _softened(part)
     before = np.concatenate([shown.reshape(num, -1, 3), np.ones((num, side * side, 1), np.float32)], axis=2)
     after = part.reshape(num, -1, 3)
-    turned = before.transpose(0, 2, 1)
+    turned = (before * weight[:, :, None]).transpose(0, 2, 1)
     colours = np.linalg.solve(turned @ before + np.eye(4, dtype=np.float32), turned @ after)
+    share = weight / np.maximum(weight.sum(1, keepdims=True), 1)
     left = np.square(after - before @ colours).mean(2)
-    total = np.square(after - after.mean(1, keepdims=True)).mean((1, 2))
-    blocks = left.reshape(num, _BLOCKS, side // _BLOCKS, _BLOCKS, side // _BLOCKS).mean((2, 4)).reshape(num, -1)
-    variance = np.maximum(total, 1.0)
-    is_explained = left.mean(1) <= (1 - EXPLAINED) * variance
-    is_explained &= blocks.max(1) <= WORST_BLOCK**2 * variance
-    return is_explained, np.sqrt(np.square(after - before[..., :3]).mean((1, 2))) > RECOLOURED
+    middle = (share[:, :, None] * after).sum(1, keepdims=True)
+    variance = np.maximum((share * np.square(after - middle).mean(2)).sum(1), 1.0)
+    is_explained = (share * left).sum(1) <= (1 - EXPLAINED) * variance
+    is_explained &= _worst_block(left, weight, side) <= WORST_BLOCK**2 * variance
+    is_explained &= weight.mean(1) >= _LEAST_CONTENT
+    apart = (share * np.square(after - before[..., :3]).mean(2)).sum(1)
+    return is_explained, np.sqrt(apart) > RECOLOURED
+
+
+def _content(part: np.ndarray) -> np.ndarray:
+    """(n, S, S) float32, 0 or 1: what is not background, without its outline. All of it, if the edge of the picture is
+    of many colours."""
+    ring = np.concatenate([part[:, 0], part[:, -1], part[:, :, 0], part[:, :, -1]], axis=1)
+    colour = np.median(ring, axis=1)
+    is_plain = (np.abs(ring - colour[:, None]).max(2) <= _PLAIN).mean(1) >= _PLAIN_SHARE
+    inside = np.abs(part - colour[:, None, None]).max(3) > _PLAIN
+    found = inside.copy()
+    for axis in (1, 2):
+        for step in (-1, 1):
+            found &= np.roll(inside, step, axis)
+    found[~is_plain] = True
+    return found.astype(np.float32)
+
+
+def _worst_block(left: np.ndarray, weight: np.ndarray, side: int) -> np.ndarray:
+    """(n,) the greatest mean over a block of what is left, among blocks of which a quarter counts."""
+    cut = (len(left), _BLOCKS, side // _BLOCKS, _BLOCKS, side // _BLOCKS)
+    weights = weight.reshape(cut).sum((2, 4))
+    sums = (left * weight).reshape(cut).sum((2, 4))
+    counts = weights >= (side // _BLOCKS) ** 2 / 4
+    found: np.ndarray = np.where(counts, sums / np.maximum(weights, 1), 0).reshape(len(left), -1).max(1)
+    return found
 
 
 def _standard(pictures: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from shelfmark.retrieval.nearest import exact_neighbours
 FEW_BELOW = 5
 """Different pictures of train."""
 TWIN_BELOW = 0.05
-"""Two classes are one product where the square of the distance of their means is less than this part of their spread."""
+"""Two classes are one product where the squared distance of their means is less than this part of their spread."""
 _NEIGHBOURS = 5
 _AT_LEAST = 3
 

@@ -21,7 +21,10 @@ def exact_parts(hashes: np.ndarray, is_read: np.ndarray) -> np.ndarray:
 
 
 def joined_parts(exact: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(N,) int64: the lowest picture of each connected part; exact: (N,) of `exact_parts`. first, second: (E,) pairs."""
+    """(N,) int64: the lowest picture of each connected part.
+
+    exact: (N,) of `exact_parts`. first, second: (E,) pairs.
+    """
     everyone = np.arange(len(exact))
     source, target = (torch.from_numpy(np.concatenate(pair)) for pair in ((everyone, first), (exact, second)))
     return connected_components(source, target, len(exact)).numpy()
