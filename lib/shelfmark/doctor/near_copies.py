@@ -20,6 +20,9 @@ MANY = 200_000
 RADIUS, RADIUS_OF_MANY = 10, 8
 """Bits in which the hashes of candidates may differ; fewer from MANY pictures on, where candidates are many anyway."""
 
+LEAST_CONTRAST = 6.0
+"""Standard deviation of the brightness, of 0..128. The hash of a picture with less is noise."""
+
 _BLOCK = 50_000
 _LOOKED_UP_AT_ONCE = 1_000_000
 _KEPT_PAIRS = 1 << 22

@@ -13,8 +13,7 @@ from shelfmark.doctor.copy_faults import leaks, two_labels
 from shelfmark.doctor.copy_groups import exact_parts, groups, joined_parts, largest
 from shelfmark.doctor.feature_copies import copies_by_features
 from shelfmark.doctor.listings import Listings
-from shelfmark.doctor.near_copies import Pairs, copies_by_hash
-from shelfmark.doctor.picture_faults import BLANK_BELOW
+from shelfmark.doctor.near_copies import LEAST_CONTRAST, Pairs, copies_by_hash
 from shelfmark.pipelines.doctor.diagnosis import Culprits, Finding
 from shelfmark.runtime.measured_pictures import MeasuredPictures
 
@@ -38,8 +37,7 @@ def find_copies(measured: MeasuredPictures, features: np.ndarray | None) -> Copi
     """features: (n, D) of the readable pictures, in their order; None without a network."""
     facts, is_read = measured.facts, measured.is_read
     exact = exact_parts(facts["pixels"], is_read)
-    # The hash of one colour is noise, and all such pictures would be alike.
-    compared = np.flatnonzero(is_read & (exact == np.arange(len(exact))) & (facts["contrast"] >= BLANK_BELOW))
+    compared = np.flatnonzero(is_read & (exact == np.arange(len(exact))) & (facts["contrast"] >= LEAST_CONTRAST))
     found = [copies_by_hash(compared, measured.thumbs, _look)]
     if features is not None:
         read = np.flatnonzero(is_read)

@@ -20,7 +20,7 @@ NO_FEATURES = (
     "it needs a network: name one with --RESUME_MODEL CKPT, or --model tf_efficientnet_lite0 for published weights"
 )
 _DOUBTFUL = ("image_id", "class", "suggested", "suspicion", "path")
-_TWINS = ("class", "other_class", "apart", "images", "images_of_other")
+_TWINS = ("class", "other_class", "chance", "images", "images_of_other")
 _FEW = ("class", "label", "images")
 _SHOWN_OF_CLASS = 4
 
@@ -100,12 +100,20 @@ def _twins(
     found = twin_classes(np.asarray(features)[rows], labels[once])
     counts = np.bincount(labels[once], minlength=listings.tables[TRAIN].num_classes)
     culprits = []
-    for one, two, apart in zip(found.first.tolist(), found.second.tolist(), found.apart.tolist()):
+    for one, two, chance in zip(found.first.tolist(), found.second.tolist(), found.chance.tolist()):
         names = [_class_name(listings, label) for label in (one, two)]
         shown = [once[labels[once] == label][:_SHOWN_OF_CLASS].tolist() for label in (one, two)]
         notes = tuple(name for name, some in zip(names, shown) for _ in some)
-        row = (*names, f"{max(0.0, apart):.3f}", int(counts[one]), int(counts[two]))
-        culprits.append(Culprits((*shown[0], *shown[1]), (row,), " and ".join(names), (f"apart: {row[2]}",), notes))
+        row = (*names, f"{chance:.3f}", int(counts[one]), int(counts[two]))
+        culprits.append(
+            Culprits(
+                (*shown[0], *shown[1]),
+                (row,),
+                " and ".join(names),
+                (f"{row[2]} of random divisions set them as far apart",),
+                notes,
+            )
+        )
     return Finding("one_product", _TWINS, culprits)
 
 

@@ -21,7 +21,8 @@ _EXPLAINED = {
     "leaks": "A score on such a picture is a score on what was trained.",
     "two_labels": "One photograph, or a part of it, under different labels: at least one is wrong.",
     "doubtful_labels": "The features of all other images speak for another class. Most suspicious first.",
-    "one_product": "The means of the two classes are closer than the spread of their images lets two products be.",
+    "one_product": "The means of the two classes are closer than the spread of their images, and labels dealt at random"
+    " would divide the images as well.",
     "blurred": "The number is the blur, of 0 to 1; the most blurred first.",
     "few_images": "Copies count once, and images that cannot be read do not count.",
 }
