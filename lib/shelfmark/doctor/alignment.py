@@ -58,8 +58,8 @@ def laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
 
 def _laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
     windows = windows.astype(np.float32)
-    whole, part = _softened(grey(wholes)[..., None]), _softened(grey(parts)[..., None])
-    windows, agree = _moved(_halved(whole), _halved(part), windows)
+    whole, part = softened(grey(wholes)[..., None]), softened(grey(parts)[..., None])
+    windows, agree = _moved(halved(whole), halved(part), windows)
     hopeful = np.flatnonzero(agree >= _HOPEFUL)
     is_copy, is_recoloured = np.zeros((2, len(wholes)), bool)
     if len(hopeful):
@@ -72,11 +72,11 @@ def _laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
 def _moved(whole: np.ndarray, part: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best of the windows on the way, and (n,) the correlation there. whole, part: (n, S, S, 1)."""
     side = whole.shape[1]
-    target = _standard(part)
+    target = standard(part)
     u = ((np.arange(side) + 0.5) / side).astype(np.float32)
     best, reached = windows.copy(), np.full(len(windows), -2.0, np.float32)
     for step in range(_STEPS + 1):
-        shown = _standard(windows_of(whole, windows))
+        shown = standard(windows_of(whole, windows))
         agree = (shown * target).mean((1, 2))
         better = agree > reached
         best[better], reached[better] = windows[better], agree[better]
@@ -105,7 +105,7 @@ def _same_colours(shown: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.n
     """
     num, side = len(part), part.shape[1]
     weight = _content(part).reshape(num, side * side)
-    shown, part = _softened(shown), _softened(part)
+    shown, part = softened(shown), softened(part)
     before = np.concatenate([shown.reshape(num, -1, 3), np.ones((num, side * side, 1), np.float32)], axis=2)
     after = part.reshape(num, -1, 3)
     turned = (before * weight[:, :, None]).transpose(0, 2, 1)
@@ -146,13 +146,13 @@ def _worst_block(left: np.ndarray, weight: np.ndarray, side: int) -> np.ndarray:
     return found
 
 
-def _standard(pictures: np.ndarray) -> np.ndarray:
+def standard(pictures: np.ndarray) -> np.ndarray:
     """(n, S, S) of mean 0 and variance 1, of (n, S, S, 1)."""
     found = pictures[..., 0] - pictures.mean((1, 2))[:, :, None]
     return np.asarray(found / np.maximum(1e-6, np.sqrt(np.square(found).mean((1, 2), keepdims=True))))
 
 
-def _softened(pictures: np.ndarray) -> np.ndarray:
+def softened(pictures: np.ndarray) -> np.ndarray:
     """Each pixel with its neighbours, so that a shift of part of a pixel changes little. (n, S, S, C)."""
     side = pictures.shape[1]
     before, after = np.r_[0, : side - 1], np.r_[1:side, side - 1]
@@ -161,6 +161,7 @@ def _softened(pictures: np.ndarray) -> np.ndarray:
     return pictures
 
 
-def _halved(pictures: np.ndarray) -> np.ndarray:
+def halved(pictures: np.ndarray) -> np.ndarray:
+    """(n, S / 2, S / 2, C) of (n, S, S, C)."""
     num, side, _, channels = pictures.shape
     return pictures.reshape(num, side // 2, 2, side // 2, 2, channels).mean((2, 4))

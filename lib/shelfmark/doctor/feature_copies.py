@@ -11,7 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from shelfmark.doctor.alignment import halved, softened, standard
+from shelfmark.doctor.hash_codes import grey
 from shelfmark.doctor.near_copies import Candidates, Pairs, Thumbs, confirmed
+from shelfmark.doctor.resampling import resampling
 from shelfmark.retrieval.nearest import exact_neighbours
 
 NEIGHBOURS, NEAR = 6, 0.8
@@ -19,7 +22,7 @@ NEIGHBOURS, NEAR = 6, 0.8
 
 _DIMENSIONS, _SAMPLE = 64, 20_000
 _AT_ONCE = 2048
-_SCALES = (1.0, 0.8, 0.65)
+_SCALES, _PLACES, _HOPEFUL = (1.0, 0.85, 0.7, 0.58), 4, 0.5
 
 
 def copies_by_features(
@@ -47,22 +50,38 @@ def copies_by_features(
 
 
 def _laid_anyhow(one: np.ndarray, two: np.ndarray, thumbs: Thumbs) -> Pairs:
-    """The pairs that agree, whichever shows a part of the other, mirrored or not, from several first windows."""
+    """The pairs that agree, whichever shows a part of the other, mirrored or not; (n,) pictures each."""
     found = []
     for part, whole in ((one, two), (two, one)):
-        for is_mirrored in (False, True):
-            for window in _windows():
-                mirrored = np.full(len(part), is_mirrored)
-                found.append(confirmed(Candidates(part, whole, mirrored, np.tile(window, (len(part), 1))), thumbs))
+        agree, window, is_mirrored = _best_starts(thumbs(whole), thumbs(part))
+        some = agree >= _HOPEFUL
+        candidates = Candidates(part[some], whole[some], is_mirrored[some], window[some])
+        found.append(confirmed(candidates, thumbs))
     return Pairs.joined(found)
 
 
-def _windows() -> list[tuple[float, float, float, float]]:
-    found = []
+def _best_starts(wholes: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The window of each whole that correlates best with the part, of a grid: (n,), (n, 4), and whether mirrored."""
+    whole, target = (
+        halved(softened(grey(wholes)[..., None]))[..., 0],
+        standard(halved(softened(grey(parts)[..., None]))),
+    )
+    best, window = np.full(len(wholes), -2.0, np.float32), np.zeros((len(wholes), 4))
+    is_mirrored = np.zeros(len(wholes), bool)
+    side = whole.shape[1]
     for scale in _SCALES:
-        places = np.linspace(0, 1 - scale, 1 if scale == 1 else 3).tolist()
-        found.extend((top, left, scale, scale) for top in places for left in places)
-    return found
+        places = np.linspace(0, 1 - scale, 1 if scale == 1 else _PLACES).tolist()
+        lines = [resampling(place, place + scale, side).astype(np.float32) for place in places]
+        for top, down in zip(places, lines):
+            rows = down @ whole
+            for left, across in zip(places, lines):
+                shown = standard((rows @ across.T)[..., None])
+                for mirrored in (False, True):
+                    agree = (shown[:, :, ::-1] * target if mirrored else shown * target).mean((1, 2))
+                    better = agree > best
+                    best[better], is_mirrored[better] = agree[better], mirrored
+                    window[better] = (top, left, scale, scale)
+    return best, window, is_mirrored
 
 
 def _units(features: np.ndarray) -> np.ndarray:
