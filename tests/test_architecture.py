@@ -37,6 +37,7 @@ FLOORS = {
     "discovery": 3,
     "predictions": 3,
     "cleaning": 3,
+    "doctor": 3,
     "reports": 3,
     "shop": 3,
     "export": 3,

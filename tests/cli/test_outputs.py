@@ -33,6 +33,7 @@ OUTPUTS = {
     "calibrate": "--out",
     "embed": "--out",
     "clean": "--out",
+    "doctor": "--out",
     "export": "--out",
     "push": "",
     "pull": "--out",

@@ -8,6 +8,7 @@ from shelfmark.cli.completion_commands import COMPLETION_COMMANDS
 from shelfmark.cli.config_commands import CONFIG_COMMANDS
 from shelfmark.cli.data_commands import DATA_COMMANDS
 from shelfmark.cli.discover_commands import DISCOVER_COMMANDS
+from shelfmark.cli.doctor_commands import DOCTOR_COMMANDS
 from shelfmark.cli.explain_commands import EXPLAIN_COMMANDS
 from shelfmark.cli.export_commands import EXPORT_COMMANDS
 from shelfmark.cli.grow_commands import GROW_COMMANDS
@@ -25,6 +26,7 @@ from shelfmark.cli.train_commands import TRAIN_COMMANDS
 COMMANDS = {
     **TRAIN_COMMANDS,
     **PLAN_COMMANDS,
+    **DOCTOR_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **COMPARE_COMMANDS,

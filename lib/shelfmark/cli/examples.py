@@ -13,6 +13,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark train --config grocery --check overfit",
     ),
     "plan": ("shelfmark plan --config grocery", "shelfmark plan --config grocery --memory 16GB train.batch_size=256"),
+    "doctor": (
+        "shelfmark doctor --config grocery",
+        "shelfmark doctor --config grocery --model tf_efficientnet_lite0",
+        f"shelfmark doctor --config shop {_BEST} --fix",
+    ),
     "demo": ("shelfmark demo",),
     "test": (
         f"shelfmark test {_BEST}",

@@ -29,16 +29,25 @@ from shelfmark.losses import LossEntry
 from shelfmark.recipe.tree import Recipe
 
 
-def read_table(recipe: Recipe, split: str, num_classes: int | None = None, own_columns: bool = False) -> Table:
+def read_table(
+    recipe: Recipe,
+    split: str,
+    num_classes: int | None = None,
+    own_columns: bool = False,
+    check_files: bool = True,
+) -> Table:
     """The checked table of `train`, `val` or `retrieval`. That of train includes `data.more_train_json` and the
     corrections of `data.lists`, without the classes of `data.open_set_classes`.
 
-    num_classes: None takes data.num_classes. own_columns: as of `read_annotations`.
+    num_classes: None takes data.num_classes. own_columns, check_files: as of `read_annotations`.
     """
     file, data = _file(recipe, split), recipe.data
     files = [file, *data.more_train_json] if split == "train" else [file]
     num_classes = data.num_classes if num_classes is None else num_classes
-    tables = [read_annotations(one, data.root, data.extra_roots, num_classes, own_columns=own_columns) for one in files]
+    tables = [
+        read_annotations(one, data.root, data.extra_roots, num_classes, check_files, own_columns=own_columns)
+        for one in files
+    ]
     if split != "train":
         return tables[0]
     return without_classes(*_training_images(recipe, tables, files))

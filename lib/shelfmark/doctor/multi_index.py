@@ -1,0 +1,108 @@
+"""All hashes within a few bits of another, without comparing each with each. Legend: Q queries, K codes.
+
+The 64 bits are cut into m parts. Two hashes that differ in at most m - 2 bits agree in two parts at least, so they are
+found under the bits of some pair of parts: one sorted table for each pair. What agrees there is compared in full.
+Source: Norouzi et al., "Fast search in Hamming space with multi-index hashing", CVPR 2012; pairs of parts: Manku et
+al., "Detecting near-duplicates for web crawling", WWW 2007.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+NUM_BITS = 64
+_MOST_PARTS, _FEWEST_PARTS = 12, 6
+_COMPARISONS = 4e9
+"""About two minutes of one core."""
+_AT_ONCE = 1 << 21
+
+
+@dataclass(frozen=True)
+class Plan:
+    """num_parts: m. All pairs that differ in at most `promised` bits are found, and more of those that differ in up to
+    `radius`."""
+
+    num_parts: int
+    radius: int
+
+    @property
+    def promised(self) -> int:
+        return min(self.radius, self.num_parts - 2)
+
+    @classmethod
+    def of(cls, num_queries: int, num_codes: int, radius: int) -> Plan:
+        """As many parts as cost no more than some minutes, if hashes are spread evenly; six at least."""
+        for parts in range(_MOST_PARTS, _FEWEST_PARTS, -1):
+            in_two = 2 * NUM_BITS / parts
+            if comb(parts, 2) * num_queries * num_codes / 2**in_two <= _COMPARISONS:
+                return cls(parts, radius)
+        return cls(_FEWEST_PARTS, radius)
+
+
+def near_codes(
+    queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 14
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pairs (query, code, bits that differ) of queries (Q,) and codes (K,) uint64, in arrays of bounded length.
+
+    A pair comes once for each pair of parts in which it agrees. crowd: a query that agrees with more codes in two parts
+    is not compared by these two: such crowds are of pictures without content.
+    """
+    cuts = np.linspace(0, NUM_BITS, plan.num_parts + 1).round().astype(int)
+    for first, second in combinations(range(plan.num_parts), 2):
+        spans = (cuts[first], cuts[first + 1]), (cuts[second], cuts[second + 1])
+        keys = _keys(codes, spans)
+        order = np.argsort(keys, kind="stable").astype(np.int32 if len(codes) < 2**31 else np.int64)
+        keys = keys[order]
+        wanted = _keys(queries, spans)
+        low = np.searchsorted(keys, wanted, side="left")
+        number = np.searchsorted(keys, wanted, side="right") - low
+        number[number > crowd] = 0
+        for rows in _blocks(number):
+            query, place = _spread(rows, low, number)
+            code = order[place]
+            differ = bits_set(queries[query] ^ codes[code])
+            near = differ <= plan.radius
+            yield query[near], code[near].astype(np.int64), differ[near]
+
+
+def bits_set(codes: np.ndarray) -> np.ndarray:
+    """(K,) uint8: how many bits of each code (K,) uint64 are set."""
+    if hasattr(np, "bitwise_count"):  # of numpy 2
+        return np.bitwise_count(codes)
+    halves = codes.view(np.uint8).reshape(len(codes), 8)
+    return np.unpackbits(halves, axis=1).sum(axis=1, dtype=np.uint8)
+
+
+def _keys(codes: np.ndarray, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """(K,) uint32: the bits of both spans."""
+    found = np.zeros(len(codes), np.uint64)
+    for low, high in spans:
+        width = np.uint64(high - low)
+        found = (found << width) | ((codes >> np.uint64(low)) & ((np.uint64(1) << width) - np.uint64(1)))
+    return found.astype(np.uint32)
+
+
+def _blocks(number: np.ndarray) -> Iterator[slice]:
+    """Slices of the queries, each with about as many pairs as are compared at once. number: (Q,) pairs of each."""
+    total = np.cumsum(number)
+    begin = 0
+    while begin < len(number):
+        before = total[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(total, before + _AT_ONCE, side="right")))
+        if total[end - 1] > before:
+            yield slice(begin, end)
+        begin = end
+
+
+def _spread(rows: slice, low: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The query and the place among the sorted codes of every pair of a slice of queries."""
+    many = number[rows]
+    query = np.repeat(np.arange(rows.start, rows.stop), many)
+    ends = np.cumsum(many)
+    within = np.arange(ends[-1]) - np.repeat(ends - many, many)
+    return query, np.repeat(low[rows], many) + within

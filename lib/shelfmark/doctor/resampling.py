@@ -1,0 +1,38 @@
+"""Windows of square pictures by linear interpolation. Legend: n pictures, S pixels a side, C channels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def resampling(low: float, high: float, side: int) -> np.ndarray:
+    """(S, S) float64: the matrix that stretches the span low..high, of 0..1, of a side over the whole side."""
+    below, share = _places(np.array([low]), np.array([high - low]), side)
+    found = np.zeros((side, side))
+    row = np.arange(side)
+    found[row, below[0]] += 1 - share[0]
+    found[row, below[0] + 1] += share[0]
+    return found
+
+
+def windows_of(pictures: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """(n, S, S, C): a window of each picture (n, S, S, C), stretched over the whole.
+
+    windows: (n, 4) top, left, height, width, in 0..1. Beyond an edge the edge goes on.
+    """
+    side, row = pictures.shape[1], np.arange(len(pictures))[:, None]
+    for axis, (start, length) in enumerate(((0, 2), (1, 3))):
+        below, share = _places(windows[:, start], windows[:, length], side)
+        share = share.astype(pictures.dtype)[:, :, None, None]
+        lines = pictures if axis == 0 else pictures.transpose(0, 2, 1, 3)
+        lines = lines[row, below] * (1 - share) + lines[row, below + 1] * share
+        pictures = lines if axis == 0 else lines.transpose(0, 2, 1, 3)
+    return pictures
+
+
+def _places(start: np.ndarray, length: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n, S) the pixel before each place, and how far the place lies between it and the next one."""
+    middle = (np.arange(side) + 0.5) / side
+    place = np.clip((start[:, None] + length[:, None] * middle) * side - 0.5, 0, side - 1)
+    below = np.minimum(place.astype(np.int64), side - 2)
+    return below, place - below
