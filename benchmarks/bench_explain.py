@@ -53,7 +53,7 @@ SHOP = ["--config", str(ROOT / "configs/shop.yaml"), "data.input_size_px=112"]
 # Without weights to start from, a ViT needs more epochs and a lower rate than a ResNet.
 SHOP_VIT = [
     *["model.backbone=vit_tiny_patch16_224", "model.backbone_options={img_size: 112, depth: 6}"],
-    *["model.channels_last=false", "optim.lr=0.001", "optim.schedule.warmup_epochs=2"],
+    *["model.channels_last=false", "optim.lr=0.001"],
 ]
 SHOPS = {
     "shop": ["model.last_stride=1"],

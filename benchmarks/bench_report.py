@@ -31,7 +31,7 @@ from shelfmark.core.embeddings import write_embeddings
 from shelfmark.core.files import write_json
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import save_checkpoint
-from shelfmark.evaluation import classification
+from shelfmark.evaluation.per_class import PerClass, write_per_class
 from shelfmark.ops.class_metrics import ClassCounts
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.stored_features import feature_facts
@@ -40,7 +40,7 @@ from shelfmark.runtime.trained_model import open_model
 NUM_CLASSES, NUM_VAL, NUM_TRAIN = 50_030, 148_000, 500_000
 BACKBONE = "resnet10t"  # 512 dimensions
 MOST_S, MOST_GB, MOST_MB = 180, 1.5, 3
-SPREAD = 1.6
+SPREAD = 5.0
 """Of the images about their class's centre, in lengths of the centre."""
 _NUM_PICTURES = 2000
 GB, MB = 10**9, 10**6
@@ -171,7 +171,7 @@ def _write_log(run: Path, counts: np.ndarray, generator: np.random.Generator) ->
     scored = ClassCounts(num_classes)
     scored.counters[0] = 3
     scored.counters[1] = torch.from_numpy(generator.integers(0, 4, num_classes))
-    classification.write_per_class(run / "per_class.csv", scored, counts)
+    write_per_class(run / "per_class.csv", PerClass(scored, counts))
     write_json(run / "summary.json", scored.scores(counts))
     names = ["category_id,recall@1,map,map@r"]
     rows = (f"{label},{value:.4f},{value:.4f},{value:.4f}" for label, value in enumerate(generator.random(num_classes)))
