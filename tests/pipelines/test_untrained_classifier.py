@@ -40,9 +40,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_classifier_is_trained_by_a_loss_or_made_of_class_means(tmp_path: Path) -> None:
     head = ("model.heads.rank.dim=4", "losses=[{name: smooth_ap, head: rank}]")
     both = "losses=[{name: cross_entropy}, {name: smooth_ap, head: rank}]"
+    means = ("model.classifier.type=cosine", "model.classifier.init=class_means")
     assert leaves_classifier_untrained(recipe(tmp_path, *head))
     assert not leaves_classifier_untrained(recipe(tmp_path, head[0], both))
-    assert not leaves_classifier_untrained(recipe(tmp_path, *head, "model.classifier.init=class_means"))
+    assert not leaves_classifier_untrained(recipe(tmp_path, *head, *means))
     assert not leaves_classifier_untrained(recipe(tmp_path))
 
 
