@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-shelves bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -83,6 +83,10 @@ bench-losses: .venv/installed
 # Whether thresholds keep their promise, on a larger shop; stopped, it goes on: make bench-promise [MORE="--max-wrong 0.01"]
 bench-promise: .venv/installed
 	$(BIN)/python benchmarks/bench_promise.py $(MORE)
+
+# Shelf photographs of the shop, from boxes to counts; stopped, it goes on: make bench-shelves [MORE="--max-wrong 1%"]
+bench-shelves: .venv/installed
+	$(BIN)/python benchmarks/bench_shelves.py $(MORE)
 
 bench-report: .venv/installed
 	$(BIN)/python benchmarks/bench_report.py $(MORE)

@@ -48,8 +48,8 @@ DATA_COMMANDS = {
             option("--out", "folder for the annotations (default: dataset/LAYOUT)", type=output_folder, metavar="DIR"),
             option(
                 "--val-fraction",
-                "share for validation: of the images of each class (folder, products10k, csv, parquet, coco, list), or"
-                " of the training classes (other retrieval sets)",
+                "share for validation: of the images of each class (folder, products10k, rp2k, csv, parquet, coco,"
+                " list), of the photographs (voc, yolo), or of the training classes (other retrieval sets)",
                 type=float,
                 default=0.2,
                 metavar="PART",

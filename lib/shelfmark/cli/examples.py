@@ -74,6 +74,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recognise": (
         "shelfmark recognise --index index photo.jpg --topk 3",
         "shelfmark recognise --index index photo.jpg --explain --out why",
+        "shelfmark recognise --index index shelf.jpg --boxes boxes.json --out counted",
     ),
     "explain": (
         f"shelfmark explain photo.jpg {_BEST}",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfmark.cli.existing import checkpoint, existing_folder, output_folder, output_path, store_place
+from shelfmark.cli.existing import checkpoint, existing_file, existing_folder, output_folder, output_path, store_place
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, embeddings_folder, image_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
@@ -139,9 +139,15 @@ def search(args: argparse.Namespace) -> Outcome:
 
 
 def recognise(args: argparse.Namespace) -> Outcome:
-    if args.out is not None and not args.explain:
-        raise UserError("--out is the folder for the pictures of --explain; add --explain, or leave --out out.")
+    of_shelves = args.boxes is not None or args.detector is not None
+    if args.out is not None and not args.explain and not of_shelves:
+        raise UserError(
+            "--out is the folder for the pictures of --explain, --boxes and --detector; add one of them, or leave --out"
+            " out."
+        )
     photos = photos_of(args)
+    if of_shelves:
+        return _recognise_shelves(args, photos)
     if args.explain:
         return _recognise_and_explain(args, photos)
     from shelfmark.cli import index_screens
@@ -151,6 +157,27 @@ def recognise(args: argparse.Namespace) -> Outcome:
     answers = run(args.index, photos, **places, **_settings(args))
     status = status_of(answers, warns=args.json)
     return Outcome([answer.as_json() for answer in answers], lambda: index_screens.recognised(answers), status)
+
+
+def _recognise_shelves(args: argparse.Namespace, photos: list[Path]) -> Outcome:
+    if args.explain or (args.boxes is not None and args.detector is not None):
+        raise UserError("--boxes, --detector and --explain are for themselves; give one of them.")
+    from shelfmark.cli import shelf_screens
+    from shelfmark.pipelines.shelves import recognise_shelves
+    from shelfmark.runtime.box_finders import Detector, ListedBoxes
+    from shelfmark.runtime.photographs import listed
+
+    all_photos = listed(photos)
+    finder: Detector | ListedBoxes
+    if args.boxes is not None:
+        finder = ListedBoxes.of(args.boxes, photos)
+        all_photos = finder.asked(all_photos, args.boxes)
+    else:
+        finder = Detector.of(args.detector, args.min_score)
+    places = {"checkpoint": args.RESUME_MODEL, "overrides": args.overrides, "place": args.store, "where": args.where}
+    found = recognise_shelves(args.index, all_photos, finder, out=args.out, **places, **_settings(args))
+    status = status_of(found.shelves, warns=args.json)
+    return Outcome(found.as_json(), lambda: shelf_screens.counts(found), status)
 
 
 def _recognise_and_explain(args: argparse.Namespace, photos: list[Path]) -> Outcome:
@@ -286,8 +313,28 @@ INDEX_COMMANDS = {
                 action="store_true",
             ),
             option(
+                "--boxes",
+                "annotation file with a bbox in each record: name the product in each box of the photographs, which"
+                " stand on shelves, and count them",
+                type=existing_file("a file of boxes"),
+                metavar="FILE",
+            ),
+            option(
+                "--detector",
+                "as --boxes, with the boxes of a Python function detect(image) -> boxes, scores: package.module:name",
+                metavar="PLUGIN",
+            ),
+            option(
+                "--min-score",
+                "lowest score of a box of --detector that is looked at",
+                type=float,
+                default=0.5,
+                metavar="S",
+            ),
+            option(
                 "--out",
-                "folder for the pictures of --explain (default: explained in the run folder of the model)",
+                "folder for the pictures of --explain, or the pictures and tables of --boxes and --detector (default:"
+                " explained or shelves in the run folder of the model)",
                 type=output_folder,
                 metavar="DIR",
             ),

@@ -36,6 +36,14 @@ def read_npz(file: Path, names: Iterable[str] | None = None, remake: str = "") -
         raise UserError(f"{file} is damaged: {error}. {remake}".rstrip()) from None
 
 
+def stored_boxes(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The array `boxes`, (N, 4) float32; None where there is none. Raises a ValueError for another kind of array."""
+    boxes = arrays.get("boxes")
+    if boxes is not None and (boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.float32):
+        raise ValueError(f"boxes are float32 of (N, 4), not {boxes.dtype} of {boxes.shape}")
+    return boxes
+
+
 def whole_numbers(array: np.ndarray, least: int) -> np.ndarray:
     """The array (N,) as int64. Raises a ValueError unless it holds integers from `least` on."""
     if array.ndim != 1 or array.dtype.kind not in "iu":

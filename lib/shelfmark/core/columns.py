@@ -64,5 +64,15 @@ def joined(parts: Sequence[tuple[Mapping[str, Column], int]]) -> dict[str, Colum
     }
 
 
+def joined_boxes(parts: Sequence[tuple[np.ndarray | None, int]]) -> np.ndarray | None:
+    """(N, 4) float32: the boxes of all parts, one behind the other, NaN for a part without. None where none has some.
+
+    parts: boxes, and the number of their rows.
+    """
+    if all(boxes is None for boxes, _ in parts):
+        return None
+    return np.concatenate([np.full((num, 4), np.nan, np.float32) if boxes is None else boxes for boxes, num in parts])
+
+
 def _one(parts: Sequence[Any]) -> Column:
     return Strings.joined(parts) if isinstance(parts[0], Strings) else np.concatenate(parts)

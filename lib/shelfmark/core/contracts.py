@@ -83,6 +83,7 @@ class Embeddings:
     manifest: how they were made (config hash, checkpoint hash, rows hash).
     rows: (N,) int64, each image's row in the annotation table, 0..N-1 by default. Images that could not be read have
     no row here.
+    boxes: (N, 4) float32, the part of the picture that each row is of, see `data.table`; None without boxes.
     """
 
     features: np.ndarray
@@ -91,6 +92,7 @@ class Embeddings:
     paths: Strings
     manifest: Mapping[str, object] = field(default_factory=dict)
     rows: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    boxes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.rows is None:

@@ -2,7 +2,8 @@
 
 features.npy   (N, D) float32, un-normalised; read as a memory map
 rows.npz       labels and rows (N,) int64, and image ids and paths as UTF-8 bytes with (N + 1,) offsets:
-               id_data id_offsets path_data path_offsets; rows are those of the annotation table
+               id_data id_offsets path_data path_offsets; rows are those of the annotation table; boxes (N, 4)
+               float32 where there are some: x y width height, NaN for a whole picture
 manifest.json  format_version, num_rows, dim, files (sizes and hashes of the other two), digest (of the rest of the
                manifest), and facts about how the features were made
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfmark.core import folders
-from shelfmark.core.arrays import DAMAGED, read_npz, whole_numbers, write_npz
+from shelfmark.core.arrays import DAMAGED, read_npz, stored_boxes, whole_numbers, write_npz
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.disk import allocate
 from shelfmark.core.errors import UserError
@@ -45,7 +46,12 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
             block = embeddings.features[start : start + _BLOCK_ROWS]
             writer.write(np.arange(start, start + len(block)), block)
         writer.finish(
-            embeddings.labels, embeddings.image_ids, embeddings.paths, embeddings.manifest, rows=embeddings.rows
+            embeddings.labels,
+            embeddings.image_ids,
+            embeddings.paths,
+            embeddings.manifest,
+            embeddings.rows,
+            embeddings.boxes,
         )
 
 
@@ -116,10 +122,11 @@ class EmbeddingsWriter:
         paths: Strings,
         manifest: Mapping[str, object],
         rows: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
     ) -> int:
         """Completes the folder and returns how many of the rows are in it.
 
-        labels, image_ids and paths describe all num_rows; rows that were never written are left out.
+        labels, image_ids, paths and boxes describe all num_rows; rows that were never written are left out.
         rows: where each stands in the annotation table; by default it is the whole table, in its order.
         """
         rows = np.arange(self._num_rows) if rows is None else rows
@@ -143,6 +150,8 @@ class EmbeddingsWriter:
             "path_data": where.data,
             "path_offsets": where.offsets,
         }
+        if boxes is not None:
+            arrays["boxes"] = np.asarray(boxes, dtype=np.float32)[kept]
         write_npz(self._folder / ROWS, arrays)
         files = {name: file_facts(self._folder / name, in_blocks=name == FEATURES) for name in (FEATURES, ROWS)}
         own = {"format_version": FORMAT_VERSION, "num_rows": len(kept), "dim": self._dim, "files": files}
@@ -162,13 +171,14 @@ def _read(folder: Path, mmap: bool) -> Embeddings:
             raise UserError(f"{folder} is not a whole folder of embeddings: {name} is missing. {_REMAKE}")
     manifest = _read_manifest(folder)
     features = _read_features(folder / FEATURES, mmap)
-    labels, image_ids, paths, rows = _read_rows(folder / ROWS)
+    labels, image_ids, paths, rows, boxes = _read_rows(folder / ROWS)
     counts = {
         "features.npy": len(features),
         "labels in rows.npz": len(labels),
         "table rows in rows.npz": len(rows),
         "image ids in rows.npz": len(image_ids),
         "paths in rows.npz": len(paths),
+        **({} if boxes is None else {"boxes in rows.npz": len(boxes)}),
         "num_rows in manifest.json": manifest["num_rows"],
     }
     if len(set(counts.values())) > 1 or features.shape[1] != manifest["dim"]:
@@ -177,7 +187,7 @@ def _read(folder: Path, mmap: bool) -> Embeddings:
             f"{folder} does not fit together: rows are {listed}; "
             f"dim is {manifest['dim']} in manifest.json and {features.shape[1]} in features.npy. {_REMAKE}"
         )
-    return Embeddings(features, labels, image_ids, paths, manifest, rows)
+    return Embeddings(features, labels, image_ids, paths, manifest, rows, boxes)
 
 
 def _header(num_rows: int, dim: int) -> bytes:
@@ -242,12 +252,12 @@ def _read_features(file: Path, mmap: bool) -> np.ndarray:
     return features
 
 
-def _read_rows(file: Path) -> tuple[np.ndarray, Strings, Strings, np.ndarray]:
-    names = ("labels", "rows", "id_data", "id_offsets", "path_data", "path_offsets")
-    arrays = read_npz(file, names, _REMAKE)
+def _read_rows(file: Path) -> tuple[np.ndarray, Strings, Strings, np.ndarray, np.ndarray | None]:
+    arrays = read_npz(file, remake=_REMAKE)
     try:
         ids = Strings.stored(arrays["id_data"], arrays["id_offsets"])
         paths = Strings.stored(arrays["path_data"], arrays["path_offsets"])
-        return whole_numbers(arrays["labels"], -1), ids, paths, whole_numbers(arrays["rows"], 0)
-    except ValueError as error:
+        labels, rows = whole_numbers(arrays["labels"], -1), whole_numbers(arrays["rows"], 0)
+        return labels, ids, paths, rows, stored_boxes(arrays)
+    except (KeyError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None

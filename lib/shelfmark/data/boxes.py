@@ -6,7 +6,8 @@ A box is `[x, y, width, height]` in pixels of the upright picture, with x and y 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +38,20 @@ class Crop(NamedTuple):
         return down, across
 
 
+def crop_of(box: np.ndarray, margin: float = 0.0) -> Crop | None:
+    """The crop of a box (4,); None for the whole picture."""
+    x, y, width, height = box.tolist()
+    return None if math.isnan(x) else Crop(x, y, width, height, margin)
+
+
 def has_box(boxes: np.ndarray) -> np.ndarray:
     """(N,) bool: which of the boxes (N, 4) are boxes, and not the whole picture."""
     return ~np.isnan(boxes[:, 0])
+
+
+def box_of_record(box: np.ndarray) -> dict[str, list[float]]:
+    """The field of an annotation's record for a box (4,): none for the whole picture."""
+    return {} if math.isnan(box[0]) else {"bbox": [int(one) if one == int(one) else one for one in box.tolist()]}
 
 
 def box_texts(boxes: np.ndarray) -> Iterator[str]:
@@ -47,13 +59,6 @@ def box_texts(boxes: np.ndarray) -> Iterator[str]:
     # Adding 0.0 takes the sign from a negative zero.
     for row in (boxes.astype(np.float64).round(2) + 0.0).tolist():
         yield "" if row[0] != row[0] else "#" + ",".join(_number(value) for value in row)
-
-
-def joined_boxes(parts: Sequence[tuple[np.ndarray | None, int]]) -> np.ndarray | None:
-    """The boxes of several tables, one behind the other. parts: boxes, and the number of records."""
-    if all(boxes is None for boxes, _ in parts):
-        return None
-    return np.concatenate([np.full((num, 4), np.nan, np.float32) if boxes is None else boxes for boxes, num in parts])
 
 
 def _number(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
 from shelfmark.data.bad_images import allowed, first_told, reasons_told
-from shelfmark.data.checked_images import CheckedImages, image_keys
+from shelfmark.data.checked_images import CheckedImages, image_keys, keys_with_boxes
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.identity import identities
 from shelfmark.data.image_bar import image_bar
@@ -58,7 +58,8 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
     bad: list[BadImage] = []
     for begin in range(0, len(new.paths), _REMEMBERED_AT_ONCE):
         rows = slice(begin, begin + _REMEMBERED_AT_ONCE)
-        found = unreadable_images(new.paths[rows], data, begin, len(new.paths))
+        hulls = None if new.hulls is None else new.hulls[rows]
+        found = unreadable_images(new.paths[rows], data, begin, len(new.paths), hulls)
         bad.extend(one._replace(row=begin + one.row) for one in found)
         from_main(partial(checked.add, np.delete(new.keys[rows], [one.row for one in found])))
     if bad:
@@ -66,11 +67,15 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
 
 
 class _NewImages(NamedTuple):
-    """paths, keys: (N,) the images that are not known to be readable. num_images: how many images there are."""
+    """paths, keys: (N,) the images that are not known to be readable. num_images: how many images there are.
+
+    hulls: (N, 4) the smallest box around all boxes of each image; None without boxes.
+    """
 
     paths: list[str]
     keys: np.ndarray
     num_images: int
+    hulls: np.ndarray | None = None
 
 
 def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: CheckedImages) -> _NewImages:
@@ -80,14 +85,17 @@ def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: Checked
         num_new = max(map(_num_paths, tables.values())) - len(checked)
         if num_new > MOST_BY_ITSELF:
             _tell_too_many(f"{num_new:,} images or more")
-            return _NewImages([], np.empty(0), num_new)
+            return _NewImages([], np.empty(0), num_new, None)
     paths = list(dict.fromkeys(path for table in tables.values() for path in identities(table.paths, table.root)))
     keys = image_keys(paths, (data.max_image_bytes, data.max_image_pixels))
+    hulls = _hulls(paths, tables.values())
+    if hulls is not None:
+        keys = keys_with_boxes(keys, hulls)
     rows = np.flatnonzero(~checked.has(keys))
     if data.check_images == "auto" and len(rows) > MOST_BY_ITSELF:
         _tell_too_many(f"{len(rows):,} images")
         rows = rows[:0]
-    return _NewImages([paths[row] for row in rows], keys[rows], len(paths))
+    return _NewImages([paths[row] for row in rows], keys[rows], len(paths), None if hulls is None else hulls[rows])
 
 
 def _num_paths(table: Table) -> int:
@@ -102,13 +110,35 @@ def _tell_too_many(images: str) -> None:
     )
 
 
-def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, total: int = 0) -> list[BadImage]:
+def _hulls(paths: Sequence[str], tables: Iterable[Table]) -> np.ndarray | None:
+    """(N, 4) float32: the smallest box around all boxes that the tables have of each path; NaN where there is none.
+
+    All boxes lie inside of a picture where the hull does, so that the picture is decoded once.
+    """
+    boxed = [table for table in tables if table.boxes is not None]
+    if not boxed:
+        return None
+    row_of = {path: row for row, path in enumerate(paths)}
+    # left, upper, right and lower edge
+    edges = np.full((len(paths), 4), np.nan, np.float64)
+    for table in boxed:
+        rows = np.fromiter((row_of[path] for path in identities(table.paths, table.root)), np.int64, len(table))
+        first, size = np.hsplit(np.asarray(table.boxes, np.float64), 2)
+        np.fmin.at(edges[:, :2], rows, first)
+        np.fmax.at(edges[:, 2:], rows, first + size)
+    return np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).astype(np.float32)
+
+
+def unreadable_images(
+    paths: Sequence[str], data: DataOptions, begun: int = 0, total: int = 0, boxes: np.ndarray | None = None
+) -> list[BadImage]:
     """Those of `paths`, which are absolute, that cannot be decoded, by row. Each process decodes a share of them.
 
-    begun, total: for the bar: how many images came before these, and how many there are.
+    begun, total: for the bar: how many images came before these, and how many there are. boxes: (N, 4) that must lie
+    inside of the images.
     """
     dataset = ImageDataset(
-        FileSource(Strings.of(paths), Path("/"), data.max_image_bytes),
+        FileSource(Strings.of(paths), Path("/"), data.max_image_bytes, boxes),
         None,
         _no_input,
         seed=0,
@@ -125,7 +155,8 @@ def unreadable_images(paths: Sequence[str], data: DataOptions, begun: int = 0, t
         for batch in batches:
             beat("checking images")
             raise_if_stopped()
-            bad.extend(batch.bad)
+            # The name of an image with a box has the box too.
+            bad.extend(one._replace(path=paths[one.row]) for one in batch.bad)
             done += len(batch.rows) + len(batch.bad)
             # Every process has as many images as the main one, but for a batch.
             show(begun + min(len(paths), done * dist.world_size()))

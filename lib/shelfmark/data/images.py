@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import warnings
 from functools import cache
+from threading import local
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shelfmark.data import jpeg
+from shelfmark.data.boxes import Crop
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
 from shelfmark.data.jpeg_limits import reason_against
 from shelfmark.data.limits import MAX_PIXELS
@@ -26,8 +28,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 
 def read_rgb(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The picture of a row, as `decode_rgb` makes it. Raises UnreadableImage."""
-    return decode_rgb(source.read(row), source.name(row), max_pixels)
+    """The picture of a row, as `decode_rgb` makes it; of a row with a box, that part of it. Raises UnreadableImage."""
+    crop = source.crop(row)
+    if crop is None:
+        return decode_rgb(source.read(row), source.name(row), max_pixels)
+    return decode_crop(source.read(row), source.name(row), crop, max_pixels)
 
 
 def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -37,6 +42,30 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     laid over white; colour profiles are not applied; of several frames or pages the first counts. Raises
     UnreadableImage, also for a JPEG that the decoder has warned of. name: for that error.
     """
+    return _decoded(data, name, max_pixels)[0]
+
+
+def decode_crop(data: bytes, name: str, crop: Crop, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A part of the picture, as `decode_rgb` makes the whole. Raises UnreadableImage, also for a box outside of it.
+
+    The last picture is kept decoded: the boxes of a photograph are mostly asked for one after the other.
+    """
+    last = getattr(_kept, "picture", None)
+    if last is None or last[:2] != (max_pixels, data):
+        last = _kept.picture = (max_pixels, data, *_decoded(data, name, max_pixels))
+    _, _, pixels, shrink = last
+    height, width = pixels.shape[:2]
+    try:
+        return np.ascontiguousarray(pixels[crop.slices((width * shrink, height * shrink), (width, height))])
+    except ValueError as error:
+        raise UnreadableImage(name, str(error)) from None
+
+
+_kept = local()
+
+
+def _decoded(data: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int]:
+    """The picture, and the number by which its sides were divided."""
     decoder = _decoder(data, name)
     try:
         with Image.open(io.BytesIO(data), formats=(decoder,)) as image:
@@ -55,7 +84,7 @@ def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
         raise UnreadableImage(name, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
         raise UnreadableImage(name, "no pixels")
-    return pixels
+    return pixels, shrink
 
 
 def size_of(data: bytes, name: str) -> tuple[int, int]:
@@ -68,6 +97,17 @@ def size_of(data: bytes, name: str) -> tuple[int, int]:
         raise UnreadableImage(name, "too many pixels") from None
     except Exception as error:
         raise UnreadableImage(name, _reason(error)) from error
+
+
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height in pixels of what `decode_rgb` gives, where the head says them; else the picture is decoded.
+    Raises UnreadableImage."""
+    if _decoder(data, name) not in (*_JPEGS, "PNG", "WEBP"):
+        height, width = decode_rgb(data, name).shape[:2]
+        return width, height
+    size = size_of(data, name)
+    with Image.open(io.BytesIO(data)) as image:
+        return size[::-1] if _orientation(image) in (5, 6, 7, 8) else size
 
 
 def pixels_of(image: Image.Image, name: str) -> np.ndarray:

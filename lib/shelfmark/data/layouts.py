@@ -43,6 +43,8 @@ class Layout:
 
 SHOP = "shop"
 """The layout that has no converter: it is generated."""
+SHELVES = "shop_shelves"
+"""Likewise: photographs of whole shelves of the shop, with boxes."""
 ANY_PHOTOGRAPHS = "grocery_pretrained"
 """The shipped config that is a good begin for photographs of products, whatever they show."""
 _DRAWN = ("val_fraction", "seed")
@@ -62,6 +64,7 @@ LAYOUTS: Mapping[str, Layout | None] = {
     "coco": Layout("coco.prepare_coco", _FOREIGN, ANY_PHOTOGRAPHS),
     "list": Layout("list_rows.prepare_list", _FOREIGN, ANY_PHOTOGRAPHS),
     SHOP: None,
+    SHELVES: None,
     "sop": Layout("sop.prepare_sop", _DRAWN, "retrieval/smoothap_sop"),
     "cub": Layout("cub.prepare_cub", _DRAWN, "retrieval/fastretri_cub"),
     "cars196": Layout("cars196.prepare_cars196", _DRAWN, "retrieval/fastretri_cars"),
@@ -69,6 +72,11 @@ LAYOUTS: Mapping[str, Layout | None] = {
     "inaturalist": Layout("inaturalist.prepare_inaturalist", _DRAWN, "retrieval/smoothap_inat"),
     "vehicleid": Layout("vehicleid.prepare_vehicleid", _DRAWN, "retrieval/smoothap_vehicleid"),
     "products10k": Layout("products10k.prepare_products10k", _DRAWN, ANY_PHOTOGRAPHS),
+    "voc": Layout("voc.prepare_voc", _DRAWN, ANY_PHOTOGRAPHS),
+    "yolo": Layout("yolo.prepare_yolo", _DRAWN, ANY_PHOTOGRAPHS),
+    "rp2k": Layout("rp2k.prepare_rp2k", _DRAWN, ANY_PHOTOGRAPHS),
+    "sku110k": Layout("sku110k.prepare_sku110k", command=""),
+    "deepfashion2": Layout("deepfashion2.prepare_deepfashion2", _DRAWN, "retrieval/fastretri_inshop"),
     "pss": Layout("pss.prepare_pss", recipe="discovery/pss_inat", command="discover"),
     "pss_clusters": Layout("pss_pickles.prepare_pss_clusters", command=""),
     "pss_features": Layout("pss_pickles.prepare_pss_features", command="cluster fit"),

@@ -126,6 +126,11 @@ class DataOptions(Section):
         "an image with more pixels than this counts as unreadable. A larger JPEG is decoded at 1/2, 1/4"
         " or 1/8 of its width and height, if that is small enough",
     )
+    box_margin: Annotated[float, Field(ge=0, le=2)] = option(
+        0.0,
+        "share of a box's width and height that is cut out with it on each side, where an annotation has a bbox. 0: the"
+        " box alone. The surroundings end at the edge of the image",
+    )
     mean: tuple[float, float, float] | Literal["backbone"] = option(
         (0.485, 0.456, 0.406),
         "mean of each RGB channel. It is subtracted from the pixels, which are in 0..1. backbone: the value with which"

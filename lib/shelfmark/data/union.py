@@ -14,7 +14,6 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.core.wording import counted
-from shelfmark.data.boxes import joined_boxes
 from shelfmark.data.class_map import ClassList, matched
 from shelfmark.data.identity import record_identities
 from shelfmark.data.table import Table
@@ -53,7 +52,7 @@ def union(tables: Sequence[Table], files: Sequence[Path]) -> Table:
         confidence=_joined(tables, "confidence", np.float32(np.nan)),
         weights=_joined(tables, "weights", np.float32(1)),
         true_labels=_joined(tables, "true_labels", np.int64(-1)),
-        boxes=joined_boxes([(table.boxes, len(table)) for table in tables]),
+        boxes=columns.joined_boxes([(table.boxes, len(table)) for table in tables]),
         columns=columns.joined([(table.columns, len(table)) for table in tables]),
     )
     return joined.take(_stays(joined, np.repeat(np.arange(len(tables)), [len(table) for table in tables]), files))

@@ -22,7 +22,7 @@ from shelfmark.core.write_errors import write_errors_told
 
 
 class Rows(Protocol):
-    """The images' labels, ids and paths, row by row, as an annotation table has them."""
+    """The images' labels, ids, paths and boxes, row by row, as an annotation table has them."""
 
     @property
     def labels(self) -> np.ndarray: ...
@@ -30,6 +30,8 @@ class Rows(Protocol):
     def image_ids(self) -> Strings: ...
     @property
     def paths(self) -> Strings: ...
+    @property
+    def boxes(self) -> np.ndarray | None: ...
 
 
 def extract(
@@ -59,7 +61,7 @@ def extract(
 
         def finish() -> None:
             with write_errors_told(folder):
-                writer.finish(table.labels, table.image_ids, table.paths, manifest)
+                writer.finish(table.labels, table.image_ids, table.paths, manifest, boxes=table.boxes)
 
         part = from_main(begin)
         with together(), write_errors_told(folder):

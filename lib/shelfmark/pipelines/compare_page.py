@@ -68,7 +68,7 @@ class _Pictures:
         assert val is not None
         self._answers, self._val = answers, val
         self._first, self._other = answers.predicted[0], answers.predicted[number]
-        self._source = FileSource(val.paths, val.root)
+        self._source = FileSource.of(val)
         is_right = self._first == answers.labels, self._other == answers.labels
         self._changed = np.flatnonzero(is_right[0] != is_right[1])
 

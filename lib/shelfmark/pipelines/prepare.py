@@ -15,12 +15,13 @@ from shelfmark.core.door import command_line
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.together import from_main
-from shelfmark.data.layouts import LAYOUTS, SHOP
+from shelfmark.data.layouts import LAYOUTS, SHELVES, SHOP
 from shelfmark.recipe import Recipe
 from shelfmark.shop import NUM_CLASSES, generate_shop, is_complete
 from shelfmark.shop.discovery_shop import NAME as DISCOVERY_SHOP
 from shelfmark.shop.discovery_shop import write_discovery_shop
 from shelfmark.shop.large_shop import LargeShop, is_large_shop, write_large_shop
+from shelfmark.shop.shelves import is_shelves, write_shelves
 
 _FILES = tuple(f"data.{name}" for name in ("val_json", "retrieval_json", "test_json", "test_root"))
 """The data of a recipe that other data may lack."""
@@ -44,6 +45,9 @@ def prepare(
     larger shop. images, columns, form: of a file that another program wrote, see `converters.table_rows`.
     """
     target, layout = out or Path("dataset") / what, LAYOUTS[what]
+    if what == SHELVES:
+        _prepare_shelves(target, seed)
+        return {"folder": target}
     if layout is None:
         _prepare_shop(target, seed, skus)
         return {"folder": target}
@@ -109,6 +113,17 @@ def _prepare_shop(root: Path, seed: int, skus: int) -> None:
         return
     generate_shop(root, seed)
     say(f"the shop is in {root}; `{_trains_on_the_shop(root)}` trains on it")
+
+
+def _prepare_shelves(root: Path, seed: int) -> None:
+    if is_shelves(root, seed):
+        say(f"{root} is there already")
+        return
+    if root.exists() and any(root.iterdir()):
+        raise UserError(f"{root} is not empty and holds no shelves of the shop; give another --out, or empty it.")
+    say(f"generating shelves of the shop in {root} ...")
+    write_shelves(root, seed)
+    say(f"the shelves are in {root}; docs/shelves.md says what to do with them")
 
 
 def _trains_on_the_shop(root: Path) -> str:

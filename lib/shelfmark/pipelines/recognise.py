@@ -106,21 +106,38 @@ def recognise(
     searcher = searcher or Searcher.open(folder, checkpoint, overrides, place=place, where=where)
     require_images(searcher, folder, k)
     require_shared_classes(searcher.index, folder)
-    promise = _promise(searcher, folder, settings)
+    promise = promise_for(searcher, folder, settings)
     embedded = searcher.embed(photos)
     answers = [Recognition(str(photo), error=embedded.errors.get(row)) for row, photo in enumerate(photos)]
-    for block, found in joint_blocks(searcher.model, searcher.index, embedded.features, settings, searcher.among):
-        for at, row in enumerate(embedded.rows[block]):
-            products = _products(searcher, found, at, topk)
-            answers[row] = Recognition(str(photos[row]), None, products)
-            if promise is not None:
-                decision = promise.decide(found.evidence(at))
-                names = {label: _name(searcher, label) for label in decision.members}
-                answers[row] = replace(answers[row], decision=decision, names=names, promise=promise)
+    names = [str(photos[row]) for row in embedded.rows]
+    for row, answer in zip(embedded.rows, answers_to(searcher, names, embedded.features, settings, promise, topk)):
+        answers[row] = answer
     return answers
 
 
-def _promise(searcher: Searcher, folder: Path, settings: SearchSettings) -> Promise | None:
+def answers_to(
+    searcher: Searcher,
+    names: Sequence[str],
+    features: np.ndarray,
+    settings: SearchSettings,
+    promise: Promise | None,
+    topk: int,
+) -> list[Recognition]:
+    """The answers about Q pictures with these names, by their features (Q, D)."""
+    answers = []
+    for block, found in joint_blocks(searcher.model, searcher.index, features, settings, searcher.among):
+        for at, name in enumerate(names[block]):
+            answer = Recognition(name, None, _products(searcher, found, at, topk))
+            if promise is not None:
+                decision = promise.decide(found.evidence(at))
+                of_members = {label: _name(searcher, label) for label in decision.members}
+                answer = replace(answer, decision=decision, names=of_members, promise=promise)
+            answers.append(answer)
+    return answers
+
+
+def promise_for(searcher: Searcher, folder: Path, settings: SearchSettings) -> Promise | None:
+    """What the thresholds in the folder promise of answers with these settings; None, with a warning, where nothing."""
     if searcher.among is None:
         return promise_of(searcher.model, folder, settings)
     warn("with --where nothing is promised: thresholds are learned on a search of the whole index")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
+from shelfmark.data.boxes import box_of_record
 from shelfmark.predictions.answers import answered, candidate, unanswered
 from shelfmark.retrieval.index import Records
 from shelfmark.retrieval.stores import Place
@@ -22,13 +23,17 @@ Combine = Literal["max", "sum"]
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One neighbour of a photograph. label: None for none. name: empty if the label has no name."""
+    """One neighbour of a photograph. label: None for none. name: empty if the label has no name.
+
+    box: as of an annotation's record, `{"bbox": [...]}`; empty for a whole picture.
+    """
 
     score: float
     id: str
     label: int | None
     name: str
     path: str
+    box: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,14 @@ class Answer:
             for one in self.candidates
         ]
         near = [
-            {"id": one.id, "class": one.label, "name": one.name or None, "score": one.score, "path": one.path}
+            {
+                "id": one.id,
+                "class": one.label,
+                "name": one.name or None,
+                "score": one.score,
+                "path": one.path,
+                **one.box,
+            }
             for one in self.neighbours
         ]
         return {**answered(self.photo, found), "neighbours": near}
@@ -108,7 +120,8 @@ def gallery_images(records: Records, scores: np.ndarray, rows: np.ndarray) -> tu
             label = int(records.labels[row])
             known = None if label < 0 else label
             name = records.names.get(label, "")
-            found.append(GalleryImage(score, records.ids[row], known, name, records.paths[row]))
+            box = {} if records.boxes is None else box_of_record(records.boxes[row])
+            found.append(GalleryImage(score, records.ids[row], known, name, records.paths[row], box))
     return tuple(found)
 
 

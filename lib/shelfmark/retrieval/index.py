@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shelfmark.core.columns import Column, joined, taken
+from shelfmark.core.columns import Column, joined, joined_boxes, taken
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.strings import Strings
@@ -37,6 +37,7 @@ class Records:
     """The labels, ids and paths of N vectors. labels: (N,) int64, -1 for none.
 
     names, groups: label -> name of the class, and of its group; of some labels. columns: (N,) further values by name.
+    boxes: (N, 4) float32, x, y, width, height of the part of the picture, NaN for the whole; None where all are whole.
     """
 
     ids: Strings
@@ -45,6 +46,7 @@ class Records:
     names: Mapping[int, str] = field(default_factory=dict)
     groups: Mapping[int, str] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
+    boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +58,9 @@ class Records:
         names, groups = (
             {label: name for label, name in known.items() if label in kept} for known in (self.names, self.groups)
         )
-        return Records(self.ids.take(rows), labels, self.paths.take(rows), names, groups, taken(self.columns, rows))
+        boxes = None if self.boxes is None else self.boxes[rows]
+        columns = taken(self.columns, rows)
+        return Records(self.ids.take(rows), labels, self.paths.take(rows), names, groups, columns, boxes)
 
     def require_new(self, more: Records) -> None:
         """Raises a UserError if an id of `more` is among these already, or twice in `more`."""
@@ -99,6 +103,7 @@ class Records:
             {**self.names, **more.names},
             {**self.groups, **more.groups},
             joined([(self.columns, len(self)), (more.columns, len(more))]),
+            joined_boxes([(self.boxes, len(self)), (more.boxes, len(more))]),
         )
 
 

@@ -3,7 +3,7 @@
 index.faiss    the store, in faiss's own format; or, where the vectors are in a Milvus, store.json, which says in which
 rows.npz       labels, and serials, which are the store's ids, (N,) int64; image ids and paths as UTF-8 bytes with
                (N + 1,) offsets; column_0, column_1, ...: those that the manifest names, as (N,) int64 or as bytes with
-               offsets
+               offsets; boxes (N, 4) float32, where some vector is of a part of its picture
 thresholds.json  of `shelfmark thresholds`, if that was asked
 manifest.json  format_version kind metric dim num_vectors num_trained parameters names facts, files (sizes and hashes of
                the other two), digest (of the rest of the manifest); groups (of classes), columns (their names),
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core import manifests
-from shelfmark.core.arrays import read_npz, whole_numbers, write_npz
+from shelfmark.core.arrays import read_npz, stored_boxes, whole_numbers, write_npz
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file
@@ -89,6 +89,7 @@ def write_index(folder: Path, index: Index) -> None:
             "path_data": records.paths.data,
             "path_offsets": records.paths.offsets,
             **_column_arrays(records.columns),
+            **({} if records.boxes is None else {"boxes": records.boxes}),
         }
         write_npz(part / ROWS, arrays)
         manifest = {
@@ -219,14 +220,16 @@ def _read_rows(file: Path, manifest: dict[str, Any]) -> tuple[Records, np.ndarra
         ids = Strings.stored(arrays["id_data"], arrays["id_offsets"])
         paths = Strings.stored(arrays["path_data"], arrays["path_offsets"])
         labels, serials = whole_numbers(arrays["labels"], -1), whole_numbers(arrays["serials"], 0)
+        boxes = stored_boxes(arrays)
         columns = {name: _column(arrays, f"column_{n}") for n, name in enumerate(manifest["columns"])}
     except (KeyError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}. {_REMAKE}") from None
-    lengths = {len(part) for part in (ids, paths, labels, serials, *columns.values())}
+    parts = (ids, paths, labels, serials, *columns.values(), *([] if boxes is None else [boxes]))
+    lengths = set(map(len, parts))
     if len(lengths) > 1 or (np.diff(serials) <= 0).any():
         raise UserError(f"{file} is damaged: its rows do not fit together. {_REMAKE}")
     names, groups = ({int(label): name for label, name in manifest[key].items()} for key in ("names", "groups"))
-    return Records(ids, labels, paths, names, groups, columns), serials
+    return Records(ids, labels, paths, names, groups, columns, boxes), serials
 
 
 def _column_arrays(columns: Mapping[str, Column]) -> dict[str, np.ndarray]:

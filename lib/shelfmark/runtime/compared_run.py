@@ -112,6 +112,7 @@ def at(features: Embeddings, places: np.ndarray) -> Embeddings:
         features.paths.take(places),
         features.manifest,
         features.rows[places],
+        None if features.boxes is None else features.boxes[places],
     )
 
 

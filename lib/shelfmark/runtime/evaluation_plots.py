@@ -54,7 +54,7 @@ def draw_evaluation(
     _attempt(folder / "reliability.png", lambda path: reliability_diagram(found, path))
     shown = shown_pairs(
         model,
-        FileSource(val.paths, val.root),
+        assemble.image_source(model.recipe, val),
         features.rows,
         predictions.labels,
         predictions.predicted,
@@ -116,7 +116,7 @@ def _training_pictures(model: TrainedModel, labels: set[int]) -> dict[int, Pictu
         table = matched(assemble.read_table(model.recipe, "train", num_classes=0), "train", model.classes)
     except UserError:
         return {}
-    return first_pictures(FileSource(table.paths, table.root), table.labels, labels)
+    return first_pictures(assemble.image_source(model.recipe, table), table.labels, labels)
 
 
 def first_pictures(source: FileSource, of_rows: np.ndarray, classes: set[int]) -> dict[int, Picture]:

@@ -20,6 +20,7 @@ from shelfmark.explain.contrast import Contrast
 from shelfmark.explain.last_map import last_map
 from shelfmark.explain.overlay import in_words, on_picture
 from shelfmark.explain.regions import Region, cell_box
+from shelfmark.retrieval.index import Records
 from shelfmark.runtime.explanation import (
     Explanation,
     MatchedNeighbour,
@@ -174,7 +175,7 @@ class Explainer:
         own, path = int(records.labels[row]), records.paths[row]
         found = MatchedNeighbour(records.ids[row], own, records.names.get(own, ""), float(near.scores[0, place]), path)
         try:
-            pixels = read_rgb(FileSource([path]), 0, self.model.recipe.data.max_image_pixels)
+            pixels = self._pixels_of(records, row)
         except UnreadableImage as error:
             return replace(found, error=error.reason)
         theirs = self._seen(pixels, path)
@@ -183,6 +184,12 @@ class Explainer:
         matches = mutual_matches(*maps)
         pairs = tuple(_pairs(matches, [(one.shape[1], one.shape[2]) for one in maps], (seen, theirs)))
         return replace(found, pixels=pixels, pairs=pairs, num_pairs=len(matches.cosine))
+
+    def _pixels_of(self, records: Records, row: int) -> np.ndarray:
+        data = self.model.recipe.data
+        boxes = None if records.boxes is None else records.boxes[[row]]
+        source = FileSource([records.paths[row]], boxes=boxes, box_margin=data.box_margin)
+        return read_rgb(source, 0, data.max_image_pixels)
 
 
 def require_explainable(model: TrainedModel) -> None:

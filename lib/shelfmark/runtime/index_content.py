@@ -98,7 +98,8 @@ class IndexContent:
             if table is None:
                 paths = _rooted(features.paths, model.recipe.data.root)
                 names = _names(features.labels, model.class_names)
-                return features, Records(_ids(source, features.image_ids, index), features.labels, paths, names), None
+                ids, labels = _ids(source, features.image_ids, index), features.labels
+                return features, Records(ids, labels, paths, names, boxes=features.boxes), None
             _require_rows(source.embeddings, features, table)
             features = with_labels_of(table, features, source.embeddings)
         assert table is not None
@@ -152,7 +153,8 @@ def _records(model: TrainedModel, source: Source, table: Table, rows: np.ndarray
         name = source.class_name or _known_classes(model, index)[0].get(source.label)
         names = {source.label: name} if name else {}
     paths = Strings.of(str(table.path(int(row))) for row in rows)
-    return Records(_ids(source, ids, index), labels, paths, names, groups, _columns(table, rows))
+    boxes = None if table.boxes is None else table.boxes[rows]
+    return Records(_ids(source, ids, index), labels, paths, names, groups, _columns(table, rows), boxes)
 
 
 def _ids(source: Source, ids: Strings, index: Index | None) -> Strings:

@@ -13,7 +13,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.wording import counted
 from shelfmark.data.class_map import ClassList, with_new_behind
-from shelfmark.data.identity import identities
+from shelfmark.data.identity import record_identities
 from shelfmark.data.table import Table
 
 
@@ -46,11 +46,12 @@ class PairedPictures:
 def paired_pictures(tables: Sequence[Table], rows: Sequence[np.ndarray], what: str) -> PairedPictures:
     """The pictures that every run has. tables: of each run; rows: those of its table that it answered.
 
-    A picture is its file, however its path is spelled. If no file is in all runs, as after a move to another machine,
-    the pictures' ids decide. what: for the message, as `validation images`. UserError: there is no such picture.
+    A picture is its file, however its path is spelled, and its box. If no file is in all runs, as after a move to
+    another machine, the pictures' ids decide. what: for the message, as `validation images`. UserError: there is no
+    such picture.
     """
     chosen = [table.take(own) for table, own in zip(tables, rows)]
-    by_file = _common([_numbered(identities(table.paths, table.root)) for table in chosen])
+    by_file = _common([_numbered(record_identities(table.paths, table.root, table.boxes)) for table in chosen])
     if len(by_file[0]):
         return _paired("file", by_file, chosen)
     by_id = _common([_numbered(table.image_ids) for table in chosen])

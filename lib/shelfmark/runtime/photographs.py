@@ -76,8 +76,9 @@ def tell_unread(num_photos: int, errors: Mapping[str, str], listed_in: Path) -> 
         warn(f"{len(errors)} of {num_photos} photographs could not be read{more}; all are listed in {listed_in}")
 
 
-def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
-    """Embeds files, or the bytes of files, as the recipe's evaluation does. Unreadable photographs are skipped.
+def embed_photographs(model: TrainedModel, photos: Sequence[Path | bytes | np.ndarray]) -> EmbeddedPhotographs:
+    """Embeds files, the bytes of files, or pixels (H, W, 3) uint8, as the recipe's evaluation does. Unreadable
+    photographs are skipped.
 
     More than 64 photographs are read by data.num_workers processes.
     """

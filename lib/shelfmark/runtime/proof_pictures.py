@@ -11,7 +11,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.core.rng import numpy_generator
 from shelfmark.data.annotations import folder_table
-from shelfmark.data.sources import FileSource
+from shelfmark.data.cut_pictures import CutPictures
+from shelfmark.data.sources import ImageSource
 from shelfmark.data.table import Table
 from shelfmark.export.proof import FEWEST_PICTURES, Expected
 from shelfmark.recipe import assemble
@@ -29,7 +30,7 @@ class Pictures:
     rows: (N,) those of the proof. others: (n,) rows that it does not use.
     """
 
-    source: FileSource
+    source: ImageSource
     rows: np.ndarray
     labels: np.ndarray
     others: np.ndarray
@@ -55,7 +56,10 @@ class Pictures:
         if missing > 0:
             drawn = numpy_generator(model.recipe.seed, "held out of the proof").permutation(rows)[:missing]
             others, rows = np.union1d(others, drawn), np.setdiff1d(rows, drawn)
-        source = assemble.image_source(model.recipe, table)
+        # The file takes whole pictures: cutting boxes out is its caller's part.
+        source: ImageSource = assemble.image_source(model.recipe, table)
+        if table.boxes is not None:
+            source = CutPictures(source, model.recipe.data.max_image_pixels)
         return cls(source, rows, table.labels[rows], others, are_classes, where, table)
 
 

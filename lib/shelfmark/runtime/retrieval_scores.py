@@ -11,7 +11,7 @@ import torch
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
-from shelfmark.data.identity import image_numbers
+from shelfmark.data.identity import image_numbers, record_numbers
 from shelfmark.data.table import Table
 from shelfmark.evaluation import retrieval
 from shelfmark.evaluation.clustering import cluster_scores
@@ -67,6 +67,8 @@ def write_retrieval_scores(
         summary[name] = score
         if name in intervals:
             summary[f"{name}_low"], summary[f"{name}_high"] = intervals[name] or (None, None)
+    if features.boxes is not None:
+        summary |= _in_other_pictures(model, features, table)
     if table is None:
         # The classes of a retrieval table need not be those of the training.
         summary |= found.shot_groups(model.counts, recipe.eval.many, recipe.eval.few)
@@ -80,7 +82,7 @@ def write_retrieval_scores(
         summary |= verification_scores(query_gallery(recipe, features, table), metric, seed=recipe.seed)
     if asked.gallery_draws:
         ks, draws = recipe.eval.recall_at, asked.gallery_draws
-        ids = image_numbers(features.paths, searched.root)
+        ids = record_numbers(features.paths, searched.root, features.boxes)
         summary |= drawn_gallery_scores(features.features, features.labels, ks, draws, metric, recipe.seed, ids)
     if asked.legacy is not None:
         summary |= _legacy_scores(recipe, features, table, asked.legacy)
@@ -119,6 +121,15 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
     write_table(folder / "retrieval_per_class.csv", rows, columns)
     if groups:
         write_table(folder / "retrieval_groups.csv", _group_rows(rows))
+
+
+def _in_other_pictures(model: TrainedModel, features: Embeddings, table: Table | None) -> dict[str, float]:
+    """Recall@1 without the gallery's boxes of the query's own picture, where the same product often stands again."""
+    recipe = model.recipe
+    pictures = image_numbers(features.paths, recipe.data.root)
+    sides = query_gallery(recipe, features, table, ids=pictures).on(model.precision.device)
+    found = retrieval.search_scores(sides, (1,), recipe.eval.retrieval_metric).means()
+    return {"recall@1_other_pictures": found["recall@1"]}
 
 
 def _legacy_scores(recipe: Recipe, features: Embeddings, table: Table | None, definitions: str) -> dict[str, float]:
@@ -165,12 +176,15 @@ def _searched(
     return retrieval.search_scores(sides, recipe.eval.recall_at, recipe.eval.retrieval_metric)
 
 
-def query_gallery(recipe: Recipe, features: Embeddings, table: Table | None) -> QueryGallery:
+def query_gallery(
+    recipe: Recipe, features: Embeddings, table: Table | None, ids: np.ndarray | None = None
+) -> QueryGallery:
     """The queries and the gallery of a table; if it marks neither, each row is searched in all others.
 
-    The id of a row is that of its picture: one that is listed as query and again in the gallery does not find itself.
+    The id of a row is that of its picture and box: one that is listed as query and again in the gallery does not find
+    itself, and finds the other boxes of its picture. ids: (N,) others; rows of one id do not find each other.
     """
-    ids = image_numbers(features.paths, recipe.data.root)
+    ids = record_numbers(features.paths, recipe.data.root, features.boxes) if ids is None else ids
     if table is None or (table.is_query is None and table.is_gallery is None):
         return QueryGallery.of(features.features, features.labels, query_ids=ids)
     if table.is_query is None or table.is_gallery is None:

@@ -92,7 +92,7 @@ class Searcher:
         scores[embedded.rows], ids[embedded.rows] = near
         return NearestImages(Neighbours(scores, ids), embedded.errors)
 
-    def embed(self, photos: Sequence[Path | bytes]) -> EmbeddedPhotographs:
+    def embed(self, photos: Sequence[Path | bytes | np.ndarray]) -> EmbeddedPhotographs:
         """As `embed_photographs`, with the model of the index."""
         return embed_photographs(self.model, photos)
 

@@ -55,8 +55,9 @@ def feature_facts(
 
 
 def paths_hash(table: Table) -> str:
-    """The hash of the pictures' paths, in order."""
-    return _hash(table.paths.offsets, table.paths.data)
+    """The hash of the pictures' paths and boxes, in order."""
+    boxes = [] if table.boxes is None else [table.boxes]
+    return _hash(table.paths.offsets, table.paths.data, *boxes)
 
 
 def stored_pass_facts(features: Embeddings) -> dict[str, Any]:

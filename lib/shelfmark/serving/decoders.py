@@ -15,6 +15,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
+from shelfmark.data.boxes import Crop
 from shelfmark.serving.frames import Head, frame, next_frame
 from shelfmark.serving.limits import Limits
 from shelfmark.serving.refusals import Unreadable
@@ -50,9 +51,9 @@ class Decoders:
         head, content = await self._ask({}, data)
         return np.frombuffer(content, np.uint8).reshape(head["shape"])
 
-    async def thumbnail(self, data: bytes, size_px: int) -> bytes:
-        """The picture as a JPEG of at most size_px a side. Raises `Unreadable`."""
-        return (await self._ask({"thumbnail_px": size_px}, data))[1]
+    async def thumbnail(self, data: bytes, size_px: int, crop: Crop | None = None) -> bytes:
+        """The picture, or a part of it, as a JPEG of at most size_px a side. Raises `Unreadable`."""
+        return (await self._ask({"thumbnail_px": size_px, **({"crop": list(crop)} if crop else {})}, data))[1]
 
     async def close(self) -> None:
         """Ends all processes."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from shelfmark.data.images import decode_rgb, size_of
+from shelfmark.data.boxes import Crop
+from shelfmark.data.images import decode_crop, decode_rgb, size_of
 from shelfmark.data.sources import UnreadableImage
 from shelfmark.reports.thumbnails import small_jpeg
 from shelfmark.serving.frames import read_frame, write_frame
@@ -54,7 +55,7 @@ def _answer(orders: BinaryIO, answers: BinaryIO, prepared: Preparation, limits: 
     _limit_time(limits["decode_s"])
     try:
         if "thumbnail_px" in order:
-            head, content = {}, small_jpeg(decode_rgb(data, "", limits["pixels"]), order["thumbnail_px"])
+            head, content = {}, small_jpeg(_shown(order, data, limits["pixels"]), order["thumbnail_px"])
         else:
             _require_few_pixels(data, limits["pixels"])
             pixels = np.ascontiguousarray(prepared.of_file(data))
@@ -66,6 +67,12 @@ def _answer(orders: BinaryIO, answers: BinaryIO, prepared: Preparation, limits: 
     else:
         write_frame(answers, head, content)
     return True
+
+
+def _shown(order: dict[str, Any], data: bytes, most: int) -> np.ndarray:
+    if "crop" in order:
+        return decode_crop(data, "", Crop(*order["crop"]), most)
+    return decode_rgb(data, "", most)
 
 
 def _require_few_pixels(data: bytes, most: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import read_folder
+from shelfmark.data.boxes import Crop, crop_of
 from shelfmark.retrieval import Neighbours
 from shelfmark.retrieval.index import Index
 from shelfmark.retrieval.index_files import index_hash, read_index
@@ -75,6 +76,11 @@ class Gallery:
     def path(self, row: int) -> Path:
         """Of the picture's file; it never leaves the service."""
         return Path(self.index.records.paths[row])
+
+    def crop(self, row: int) -> Crop | None:
+        """The part of the file's picture that the vector is of; None for the whole."""
+        boxes = self.index.records.boxes
+        return None if boxes is None else crop_of(boxes[row])
 
     @property
     def num_classes(self) -> int:

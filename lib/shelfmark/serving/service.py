@@ -134,7 +134,7 @@ class Service:
                     raise Refused(404, "not_found", "There is no such picture.")
                 try:
                     data = await self._in_thread(lambda: _gallery_bytes(gallery.path(row)))
-                    return await version.decoders.thumbnail(data, THUMBNAIL_PX), gallery.version
+                    return await version.decoders.thumbnail(data, THUMBNAIL_PX, gallery.crop(row)), gallery.version
                 except (OSError, ValueError, Unreadable):
                     raise Refused(
                         404, "not_found", "The picture cannot be shown: its file is gone or unreadable."

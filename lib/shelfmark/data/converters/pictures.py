@@ -15,11 +15,20 @@ NUM_SHOWN = 20
 
 
 class Picture(NamedTuple):
-    """path: relative to data.root. name: of its class, as published. group: of the class, empty where there is none."""
+    """path: relative to data.root. name: of its class, as published. group: of the class, empty where there is none.
+
+    box: x, y, width and height in pixels of the part that the class is of; None for the whole picture.
+    """
 
     path: str
     name: str
     group: str = ""
+    box: tuple[float, ...] | None = None
+
+    def record(self, labels: Mapping[str, int]) -> dict[str, object]:
+        """Its annotation record. labels: the number of each class name."""
+        box = {} if self.box is None else {"bbox": list(self.box)}
+        return {"category_id": labels[self.name], "fpath": self.path, **box}
 
 
 class Counts(NamedTuple):
@@ -68,8 +77,8 @@ def list_lines(file: Path, where: str) -> list[str]:
 
 
 def class_names(pictures: Iterable[Picture]) -> list[str]:
-    """Each class name once, sorted, with numbers in the names by their value: 2 before 10."""
-    return sorted({picture.name for picture in pictures}, key=natural)
+    """Each class name once, sorted, with numbers in the names by their value: 2 before 10, and 0012 before 12."""
+    return sorted({picture.name for picture in pictures}, key=lambda name: (natural(name), name))
 
 
 def class_groups(pictures: Iterable[Picture], names: Sequence[str]) -> list[str]:
@@ -99,18 +108,19 @@ def role_record(path: str, label: int, role: str) -> dict[str, object]:
 
 
 def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> None:
-    """Raises a UserError where a picture is missing, lies outside `base`, or is in two classes."""
-    names: dict[str, str] = {}
-    for path, name, _ in pictures:
-        if names.setdefault(path, name) != name:
-            raise UserError(f"{base / path} is listed in two classes, {names[path]} and {name}. {where}")
-    outside = [path for path in names if path.startswith("/") or ".." in PurePosixPath(path).parts]
+    """Raises a UserError where a picture is missing, lies outside `base`, or is in two classes, whole or by one box."""
+    names: dict[tuple[str, tuple[float, ...] | None], str] = {}
+    for path, name, _, box in pictures:
+        if names.setdefault((path, box), name) != name:
+            raise UserError(f"{base / path} is listed in two classes, {names[path, box]} and {name}. {where}")
+    paths = dict.fromkeys(path for path, _ in names)
+    outside = [path for path in paths if path.startswith("/") or ".." in PurePosixPath(path).parts]
     if outside:
         raise UserError(f"{base} lists {outside[0]}, which leads out of its folder. Every path must stay within it.")
-    missing = [path for path in names if not (base / path).is_file()]
+    missing = [path for path in paths if not (base / path).is_file()]
     if missing:
         shown = "\n  ".join(missing[:NUM_SHOWN])
-        raise UserError(f"{base} lacks {len(missing):,} of its {len(names):,} images. {where}\n  {shown}")
+        raise UserError(f"{base} lacks {len(missing):,} of its {len(paths):,} images. {where}\n  {shown}")
 
 
 def natural(name: str) -> list[str | int]:

@@ -32,7 +32,7 @@ class Search:
         every = [True] * len(self.pictures)
         for picture, query, gallery in zip(self.pictures, self.is_query or every, self.is_gallery or every):
             roles = {"is_query": query, "is_gallery": gallery}
-            yield {"category_id": labels[picture.name], "fpath": picture.path, **roles}
+            yield {**picture.record(labels), **roles}
 
     @property
     def content(self) -> str:
@@ -96,7 +96,7 @@ def _require_new_classes(dataset: RetrievalSet, tested: Sequence[Picture]) -> No
 def _classification(pictures: Sequence[Picture]) -> bytes:
     names = class_names(pictures)
     labels = {name: label for label, name in enumerate(names)}
-    records = ({"category_id": labels[picture.name], "fpath": picture.path} for picture in pictures)
+    records = (picture.record(labels) for picture in pictures)
     return annotations_json(records, len(names), names, class_groups(pictures, names))
 
 

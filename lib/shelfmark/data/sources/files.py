@@ -6,23 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from shelfmark.core.regular_files import NotRegular, TooLarge, read_regular
 from shelfmark.core.strings import Strings
-from shelfmark.data.identity import identities
+from shelfmark.data.boxes import Crop, box_texts, crop_of
+from shelfmark.data.identity import record_identities
 from shelfmark.data.limits import MAX_BYTES
 from shelfmark.data.sources.source import UnreadableImage, require_bytes
+from shelfmark.data.table import Table
 
 
 @dataclass(frozen=True, eq=False)
 class FileSource:
-    """Files by their paths, as the rows of a table are: `FileSource(table.paths, table.root)`.
+    """Files by their paths, as the rows of a table are.
 
-    root: what relative paths start from. max_bytes: a larger file is not read.
+    root: what relative paths start from. max_bytes: a larger file is not read. boxes: (N, 4) as of a `Table`; a row's
+    picture is its box then, with `box_margin` of its sides around it.
     """
 
     paths: Strings | Sequence[str]
     root: Path = Path()
     max_bytes: int = MAX_BYTES
+    boxes: np.ndarray | None = None
+    box_margin: float = 0.0
+
+    @classmethod
+    def of(cls, table: Table, max_bytes: int = MAX_BYTES, box_margin: float = 0.0) -> FileSource:
+        """The pictures of a table."""
+        return cls(table.paths, table.root, max_bytes, table.boxes, box_margin)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -31,10 +43,20 @@ class FileSource:
         return read_file(self.root / self.paths[row], self.max_bytes)
 
     def name(self, row: int) -> str:
-        return str(self.root / self.paths[row])
+        return str(self.root / self.paths[row]) + self._box_text(row)
 
     def identity(self, row: int) -> str:
-        return next(identities([self.paths[row]], self.root))
+        return next(record_identities([self.paths[row]], self.root, self._box(row)))
+
+    def crop(self, row: int) -> Crop | None:
+        return None if self.boxes is None else crop_of(self.boxes[row], self.box_margin)
+
+    def _box(self, row: int) -> np.ndarray | None:
+        return None if self.boxes is None else self.boxes[row : row + 1]
+
+    def _box_text(self, row: int) -> str:
+        box = self._box(row)
+        return "" if box is None else next(box_texts(box))
 
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:

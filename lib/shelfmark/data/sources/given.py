@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from shelfmark.data.boxes import Crop
 from shelfmark.data.identity import identities
 from shelfmark.data.limits import MAX_BYTES
 from shelfmark.data.sources.files import read_file
@@ -49,6 +50,9 @@ class GivenSource:
 
     def name(self, row: int) -> str:
         return self.names[row]
+
+    def crop(self, row: int) -> Crop | None:
+        return None
 
     def identity(self, row: int) -> str:
         picture = self.pictures[row]

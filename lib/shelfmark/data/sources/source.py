@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from shelfmark.core.errors import UserError
+from shelfmark.data.boxes import Crop
 
 
 class ImageSource(Protocol):
@@ -20,11 +21,15 @@ class ImageSource(Protocol):
         ...
 
     def name(self, row: int) -> str:
-        """The picture's name in messages: the path of its file, or the name of an upload."""
+        """The picture's name in messages: the path of its file, or the name of an upload; and its box."""
+        ...
+
+    def crop(self, row: int) -> Crop | None:
+        """The part of the file's picture that is the picture of the row; None for the whole."""
         ...
 
     def identity(self, row: int) -> str:
-        """The same text for two rows of one picture; for files see `data.identity`."""
+        """The same text for two rows of one picture and box; for files see `data.identity`."""
         ...
 
 

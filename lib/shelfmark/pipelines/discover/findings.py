@@ -34,7 +34,7 @@ class RoundFindings:
     known_rows: np.ndarray
 
     def picture(self, row: int) -> Picture:
-        return Picture(FileSource(self.table.paths, self.table.root), row)
+        return Picture(FileSource.of(self.table), row)
 
     def name(self, label: int) -> str:
         """The name of a class: that of a known class, a person's for a pseudo-class, or else its number."""

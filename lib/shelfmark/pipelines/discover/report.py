@@ -15,7 +15,7 @@ import torch
 from shelfmark.core.files import read_json, write_json
 from shelfmark.core.log import warn
 from shelfmark.core.score_names import score_name
-from shelfmark.data.identity import image_numbers
+from shelfmark.data.identity import record_numbers
 from shelfmark.evaluation import found_classes, retrieval
 from shelfmark.pipelines.discover.files import STAGES, RunFiles
 from shelfmark.pipelines.discover.findings import RoundFindings
@@ -103,7 +103,7 @@ def _retrieval(
             continue
         embeddings = run.read_embeddings(number, name)
         features = torch.from_numpy(embeddings.features).to(device)
-        ids = image_numbers(embeddings.paths, run.table.root)
+        ids = record_numbers(embeddings.paths, run.table.root, embeddings.boxes)
         sides = QueryGallery.of(features, run.table.labels[embeddings.rows], query_ids=ids)
         scores = retrieval.search_scores(sides, recall_at, metric)
         means, intervals = scores.means(), scores.intervals(seed)

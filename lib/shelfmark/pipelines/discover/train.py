@@ -12,6 +12,7 @@ from shelfmark.config.load import Loaded, load
 from shelfmark.config.overrides import Override
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import write_text
+from shelfmark.data.boxes import box_of_record
 from shelfmark.data.documents import annotations_json
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
@@ -102,7 +103,8 @@ def _round_recipe(run: RunFiles, number: int, recipe: Recipe) -> Loaded[Recipe]:
 
 def _records(table: Table, labels: np.ndarray) -> Iterator[dict[str, Any]]:
     for row, label in enumerate(labels.tolist()):
-        yield {"category_id": label, "fpath": table.paths[row], "image_id": table.image_ids[row]}
+        box = {} if table.boxes is None else box_of_record(table.boxes[row])
+        yield {"category_id": label, "fpath": table.paths[row], "image_id": table.image_ids[row], **box}
 
 
 def _pseudo_records(

@@ -135,7 +135,7 @@ def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
 
 def image_source(recipe: Recipe, table: Table) -> FileSource:
     """The pictures of a table."""
-    return FileSource(table.paths, table.root, recipe.data.max_image_bytes)
+    return FileSource.of(table, recipe.data.max_image_bytes, recipe.data.box_margin)
 
 
 def augmentation(recipe: Recipe) -> Callable[[int], Transform]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from shelfmark.data.sources import FileSource, Picture
+from shelfmark.data.sources import Picture
 from shelfmark.data.table import Table
 from shelfmark.reports.confused_pairs import ShownPair
 from shelfmark.reports.html.pictures import Shown
@@ -128,4 +128,4 @@ class _Shows:
         train = self.material.train
         if train is None or not classes:
             return {}
-        return first_pictures(FileSource(train.paths, train.root), train.labels, classes)
+        return first_pictures(self.material.source(train), train.labels, classes)

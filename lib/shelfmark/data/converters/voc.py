@@ -1,0 +1,133 @@
+"""Boxes in the form of Pascal VOC (Everingham et al., IJCV 2010), as many programs for labelling write it.
+
+    Annotations/*.xml     one file a photograph: `filename`, `size`, and an `object` with `name` and `bndbox` a box
+    JPEGImages/           the photographs
+    ImageSets/Main/       train.txt, val.txt, test.txt: names of photographs without their ending; may be missing
+
+The XML files and the photographs may lie in one folder, or in `annotations/` and `images/`, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.wording import counted
+from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
+from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, list_lines
+from shelfmark.data.converters.prepared import Prepared, existing_folder
+
+WHERE = (
+    "Give the folder that holds Annotations/ with its XML files, JPEGImages/ with the photographs and, if there are"
+    " lists of train and val, ImageSets/Main/, such as VOCdevkit/VOC2007, as --source."
+)
+_ANNOTATIONS, _PICTURES = ("Annotations", "annotations", "."), ("JPEGImages", "images", ".")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_PARTS = ("train", "val", "test")
+
+
+class _Photograph(NamedTuple):
+    """objects: (name, corners) of each. size: width and height, None where the file does not say."""
+
+    file: Path
+    path: str
+    objects: list[tuple[str, list[float]]]
+    size: tuple[int, int] | None
+
+
+def prepare_voc(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
+    """Writes train and val, and test_labelled where there is a test list, to `out`. An object is a record.
+
+    VOC counts pixels from 1, and its corners are inside of the box; files with a corner at 0 count from 0, as programs
+    for labelling do, and then their right and lower corners are the edges.
+    """
+    base = existing_folder(Path(source))
+    folder = next((base / name for name in _ANNOTATIONS if list((base / name).glob("*.xml"))), None)
+    if folder is None:
+        raise UserError(f"{base} has no XML file in Annotations/, annotations/ or itself. {WHERE}")
+    photographs = {file.stem: _photograph(base, file) for file in sorted(folder.glob("*.xml"))}
+    from_zero = any(0 in corners for one in photographs.values() for _, corners in one.objects)
+    mended = Mended()
+    boxes = {name: _boxes(one, 0 if from_zero else 1, mended) for name, one in photographs.items()}
+    notes = list(mended.notes())
+    if from_zero:
+        notes.insert(0, "some corners are at 0, so all are counted from 0, not from 1 as VOC does")
+    if empty := [name for name, found in boxes.items() if not found]:
+        notes.append(f"{counted(len(empty), 'photograph')} without a box, such as {empty[0]}")
+    parts = _parts(base, boxes)
+    return prepare_boxed(BoxedSet(base, parts, WHERE, notes=notes), Path(out), val_fraction, seed)
+
+
+def _photograph(base: Path, file: Path) -> _Photograph:
+    try:
+        root = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{file} is no XML: {error}. {WHERE}") from None
+    objects = [(_name(file, one), _corners(file, one)) for one in root.iter("object")]
+    sizes = [_number(root.findtext(f"size/{name}")) for name in ("width", "height")]
+    size = (int(sizes[0]), int(sizes[1])) if all(one is not None and one >= 1 for one in sizes) else None  # type: ignore[arg-type]
+    return _Photograph(file, _picture_path(base, file, root.findtext("filename") or ""), objects, size)
+
+
+def _picture_path(base: Path, file: Path, filename: str) -> str:
+    """The photograph that the XML file names, else that of its own name, relative to `base`."""
+    names = [Path(filename.replace("\\", "/")).name] if filename.strip() else []
+    for folder in _PICTURES:
+        for name in (*names, *(f"{file.stem}{ending}" for ending in (".jpg", ".jpeg", ".png", ".JPG"))):
+            if name and (base / folder / name).is_file():
+                return name if folder == "." else f"{folder}/{name}"
+    raise UserError(
+        f"{file} is of {filename or file.stem}, which is in none of JPEGImages/, images/ and {base}. {WHERE}"
+    )
+
+
+def _name(file: Path, one: ElementTree.Element) -> str:
+    name = (one.findtext("name") or "").strip()
+    if not name:
+        raise UserError(f"{file}: an object has no name.")
+    return name
+
+
+def _corners(file: Path, one: ElementTree.Element) -> list[float]:
+    corners = [_number(one.findtext(f"bndbox/{name}")) for name in _CORNERS]
+    if None in corners:
+        found = {name: one.findtext(f"bndbox/{name}") for name in _CORNERS}
+        raise UserError(f"{file}: the bndbox of {one.findtext('name')!r} must have four numbers, not {found}.")
+    return [float(corner) for corner in corners if corner is not None]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) < 1e7 else None
+
+
+def _boxes(photograph: _Photograph, first: int, mended: Mended) -> list[Picture]:
+    """first: the number of the first pixel."""
+    found = []
+    for name, (left, upper, right, lower) in photograph.objects:
+        # Counted from 1, the lower right corner is the last pixel inside, and so its own edge counted from 0.
+        corners = (left - first, upper - first, right, lower)
+        box = mended.box(corners, photograph.size, f"{name} in {photograph.file}")
+        if box is not None:
+            found.append(Picture(photograph.path, name, box=box))
+    return found
+
+
+def _parts(base: Path, boxes: Mapping[str, Sequence[Picture]]) -> dict[str, list[Picture]]:
+    lists = base / "ImageSets" / "Main"
+    files = {part: lists / f"{part}.txt" for part in _PARTS if (lists / f"{part}.txt").is_file()}
+    if "train" not in files:
+        return {"train": [picture for found in boxes.values() for picture in found]}
+    parts: dict[str, list[Picture]] = {}
+    for part, file in files.items():
+        names = [line.split()[0] for line in list_lines(file, WHERE) if line.strip()]
+        if missing := [name for name in names if name not in boxes]:
+            raise UserError(f"{file} names photographs without an XML file: {', '.join(missing[:NUM_SHOWN])}. {WHERE}")
+        parts[part] = [picture for name in names for picture in boxes[name]]
+    return parts

@@ -1,0 +1,166 @@
+"""Boxes in the form of YOLO's data sets (Ultralytics).
+
+data.yaml             `names`: the classes; `path`, `train`, `val`, `test`: folders of photographs, or lists of them
+images/.../NAME.jpg   the photographs
+labels/.../NAME.txt   one line a box, `class x y width height`: of the centre and the sides, as shares of the picture;
+                      a polygon, `class x1 y1 x2 y2 ...`, becomes the box around it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shelfmark.core.errors import UserError
+from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.wording import counted
+from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
+from shelfmark.data.converters.pictures import Picture, list_lines
+from shelfmark.data.converters.prepared import Prepared, existing_folder
+from shelfmark.data.image_files import image_paths
+from shelfmark.data.images import upright_size
+from shelfmark.data.sources.files import read_file
+
+WHERE = (
+    "Give the folder that holds data.yaml, with the class names and the folders of the photographs, images/ and labels/"
+    " as --source."
+)
+_PARTS = ("train", "val", "test")
+
+
+def prepare_yolo(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
+    """Writes train and val, and test_labelled where data.yaml names a test, to `out`. A line of a label file is a
+    record. Classes keep their numbers."""
+    base = existing_folder(Path(source))
+    file = _yaml_file(base)
+    content = _content(file)
+    names = _names(file, content)
+    root = base / str(content.get("path") or "") if (base / str(content.get("path") or "")).is_dir() else base
+    mended, notes, parts = Mended(), list[str](), dict[str, list[Picture]]()
+    for part in _PARTS:
+        if not content.get(part):
+            continue
+        photographs = list(dict.fromkeys(_photographs(file, root, content[part])))
+        found = {photograph: _boxes(base, photograph, names, mended) for photograph in photographs}
+        parts[part] = [picture for pictures in found.values() for picture in pictures]
+        if empty := [photograph for photograph, pictures in found.items() if not pictures]:
+            notes.append(f"{part}: {counted(len(empty), 'photograph')} without a box, such as {empty[0]}")
+    if not parts.get("train"):
+        raise UserError(f"{file}: its `train` leads to no photograph with a label file that has a box. {WHERE}")
+    dataset = BoxedSet(base, parts, WHERE, names, (*notes, *mended.notes()))
+    return prepare_boxed(dataset, Path(out), val_fraction, seed)
+
+
+def _yaml_file(base: Path) -> Path:
+    files = [base / "data.yaml", *sorted(base.glob("*.yaml")), *sorted(base.glob("*.yml"))]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise UserError(f"{base} has no data.yaml. {WHERE}")
+    return found
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(utf8_text(file.read_bytes()))
+    except (yaml.YAMLError, NotUtf8) as error:
+        raise UserError(f"{file} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} must have `names`, `train` and `val`. {WHERE}")
+    return content
+
+
+def _names(file: Path, content: Mapping[str, Any]) -> list[str]:
+    names = content.get("names")
+    if isinstance(names, Mapping) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        raise UserError(f"{file}: `names` must be a list of class names, or numbers from 0 with their names.")
+    texts = [str(name) for name in names]
+    if len(set(texts)) < len(texts):
+        raise UserError(f"{file}: two classes have one name; `names` must be different.")
+    return texts
+
+
+def _photographs(file: Path, root: Path, given: Any) -> Iterator[Path]:
+    """The photographs that an entry of data.yaml names: a folder, a list of paths, or several of these."""
+    for one in [given] if isinstance(given, str) else given:
+        # Exports of Roboflow write `../train/images` for a folder beside data.yaml.
+        places = [root / str(one), file.parent / str(one), file.parent / str(one).removeprefix("../")]
+        place = next((found for found in places if found.exists()), None)
+        if place is None:
+            raise UserError(f"{file} names {one}, which is not there: {places[0]}. {WHERE}")
+        if place.is_dir():
+            yield from (place / name for name in image_paths(place))
+        else:
+            lines = (line.strip() for line in list_lines(place, WHERE))
+            yield from (place.parent / line for line in lines if line)
+
+
+def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended) -> list[Picture]:
+    labels = _label_file(photograph)
+    if not labels.is_file():
+        return []
+    lines = [(number, line.split()) for number, line in enumerate(list_lines(labels, WHERE), start=1) if line.strip()]
+    if not lines:
+        return []
+    size = upright_size(read_file(photograph), str(photograph))
+    path, found = _relative(base, photograph), []
+    for number, fields in lines:
+        where = f"{labels}, line {number}"
+        label, shares = _line(where, fields, len(names))
+        corners = [share * side for share, side in zip(shares, (*size, *size))]
+        box = mended.box(corners, size, where)
+        if box is not None:
+            found.append(Picture(path, names[label], box=box))
+    return found
+
+
+def _line(where: str, fields: Sequence[str], num_classes: int) -> tuple[int, list[float]]:
+    """The class, and the corners (left, upper, right, lower) as shares of the picture."""
+    try:
+        label, *numbers = int(fields[0]), *map(float, fields[1:])
+    except ValueError:
+        raise UserError(f"{where}: {' '.join(fields)[:80]!r} is not `class x y width height`.") from None
+    if not 0 <= label < num_classes:
+        raise UserError(f"{where}: class {label}, and data.yaml has the classes 0 to {num_classes - 1}.")
+    if not all(-10 < one < 10 for one in numbers):
+        raise UserError(f"{where}: {' '.join(fields)[:80]!r} has numbers that are no shares of the picture, 0 to 1.")
+    if len(numbers) in (4, 5):  # the fifth is the confidence of a prediction
+        x, y, width, height = numbers[:4]
+        return label, [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise UserError(
+            f"{where}: {counted(len(numbers), 'number')} behind the class; a box has 4, a polygon 6, 8, ..."
+        )
+    across, down = numbers[::2], numbers[1::2]
+    return label, [min(across), min(down), max(across), max(down)]
+
+
+def _label_file(photograph: Path) -> Path:
+    """In the folder `labels` in place of the last folder `images`; beside the photograph where there is no such."""
+    parts = list(photograph.parts)
+    places = [place for place, name in enumerate(parts[:-1]) if name == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _relative(base: Path, photograph: Path) -> str:
+    root, path = base.absolute(), Path(photograph.absolute())
+    normal = Path(*_without_detours(path.parts))
+    if not normal.is_relative_to(root):
+        raise UserError(f"{photograph} lies outside of {base}; give the folder that holds all photographs as --source.")
+    return str(normal.relative_to(root))
+
+
+def _without_detours(parts: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for part in parts:
+        if part == "..":
+            kept.pop()
+        else:
+            kept.append(part)
+    return kept
