@@ -15,6 +15,7 @@ from shelfmark.core import dist
 from shelfmark.core.contracts import BadImage
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.engine.accounting import NO_LABEL, NOT_DRAWN, SKIPPED_STEP, Accounting
+from shelfmark.engine.hooks import BadImages
 from shelfmark.engine.metrics_log import MetricsLog, read_metrics
 
 LABELS = np.array([0, 1, -1, 2, 0, 1, 2, 0, 1, 2])
@@ -82,6 +83,17 @@ def test_processes_bring_together_what_each_has_seen(tmp_path: Path, monkeypatch
     monkeypatch.setattr(dist, "gather_objects", lambda part: [part, np.packbits(next(seen))])
     ours.epoch_ends(0.1)
     assert ours.reasons() == EXPECTED
+
+
+def test_what_each_process_could_not_read_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (BadImageLog(tmp_path / "bad_images.csv", 10, limit=1.0) for _ in range(2))
+    ours.add([BadImage(3, "3.jpg", "truncated"), BadImage(5, "5.jpg", "missing")])
+    theirs.add([BadImage(5, "5.jpg", "missing"), BadImage(1, "1.jpg", "damaged")])
+    monkeypatch.setattr(dist, "gather_objects", lambda state: [state, theirs.state_dict()])
+    state = BadImages(ours).state_dict()
+    assert state["rows"] == [3, 5, 1]
+    ours.load_state_dict(state)
+    assert ours.reasons == {1: "damaged", 3: "truncated", 5: "missing"}
 
 
 def test_an_epoch_that_an_earlier_version_began_is_not_accounted_for(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: Checked
         num_new = max(map(_num_paths, tables.values())) - len(checked)
         if num_new > MOST_BY_ITSELF:
             _tell_too_many(f"{num_new:,} images or more")
-            return _NewImages([], np.empty(0), num_new)
+            return _NewImages([], np.empty(0), num_new, None)
     paths = list(dict.fromkeys(path for table in tables.values() for path in identities(table.paths, table.root)))
     keys = image_keys(paths, (data.max_image_bytes, data.max_image_pixels))
     hulls = _hulls(paths, tables.values())

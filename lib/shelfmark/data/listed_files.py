@@ -1,6 +1,6 @@
 """Whether the files of many paths are there: each folder is listed once, and no file is asked for by itself.
 
-Legend: N paths.
+Legend: N records.
 """
 
 from __future__ import annotations

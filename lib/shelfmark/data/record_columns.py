@@ -74,7 +74,7 @@ class RecordColumns:
         if item.kind is BOX:
             values = without_others(values, self.findings, self.num_records)
         packed = item.kind.packed(values)
-        if item.kind is INTEGER and np.isin(packed, (SMALLEST, LARGEST)).any():
+        if isinstance(packed, np.ndarray) and item.kind is INTEGER and np.isin(packed, (SMALLEST, LARGEST)).any():
             found = enumerate(values, start=self.num_records)
             self.beyond |= {(item.name, row): one for row, one in found if one is not None and abs(one) >= LARGEST}
         return packed

@@ -53,7 +53,13 @@ class BadImages(Hook):
             warn(f"{self._told} training images could not be read and were replaced; {self.log.file} lists them")
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(self.log.state_dict())
+        # Of all processes: a run that goes on in the middle of an epoch would forget those that rank 0 did not meet.
+        met: dict[Any, tuple[Any, ...]] = {}
+        for state in dist.gather_objects(self.log.state_dict()):
+            for one in zip(state["rows"], state["paths"], state["reasons"]):
+                met.setdefault(one[0], one)
+        found = list(met.values())
+        return {name: [one[place] for one in found] for place, name in enumerate(("rows", "paths", "reasons"))}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.log.load_state_dict(state)

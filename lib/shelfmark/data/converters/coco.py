@@ -80,7 +80,9 @@ def prepare_coco(
     area; boxes that reach over the edge end there: it says how many. Classes are the categories, in the order of their
     ids, and groups their supercategories. For the options see `Wanted`.
     """
-    found, categories, notes = [], dict[str, tuple[str, str]](), list[str]()
+    found: list[ForeignRows] = []
+    categories: dict[str, tuple[str, str]] = {}
+    notes: list[str] = []
     for file in _files(Path(source)):
         rows, own, told = _read(file)
         for one, category in own.items():
@@ -211,7 +213,8 @@ def _usable(
     bytes_of: BytesOf,
 ) -> tuple[np.ndarray | None, np.ndarray, list[str]]:
     """The boxes, ended at the pictures' edges; which records stay; and what was left out and cut."""
-    crowd, boxes, notes = records["iscrowd"], records["bbox"], list[str]()
+    notes: list[str] = []
+    crowd, boxes = records["iscrowd"], records["bbox"]
     assert not isinstance(crowd, Strings)
     assert not isinstance(boxes, Strings)
     stays = np.ones(len(of_picture), dtype=bool)

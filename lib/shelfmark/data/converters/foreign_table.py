@@ -40,11 +40,12 @@ def read_csv(file: Path, findings: Findings) -> ForeignTable:
     with file_errors_told(file):
         raw = read_regular(file)
     lines = _Lines(file, raw)
+    rows: list[list[str]] = []
+    begins: list[int] = []
     reader = csv.reader(lines, delimiter=_delimiter(raw), strict=True)
     try:
         header = next(reader, [])
         _require_header(file, header)
-        rows, begins = [], []
         begin = lines.byte
         for cells in reader:
             if cells:

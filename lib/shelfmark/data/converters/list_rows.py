@@ -65,7 +65,9 @@ def _lines(file: Path) -> tuple[list[str], Sequence[int]]:
     """The lines that are not empty, and the byte at which each begins."""
     with file_errors_told(file):
         raw = read_regular(file)
-    lines, begins, at = [], [], len(UTF8_MARK) if raw.startswith(UTF8_MARK) else 0
+    lines: list[str] = []
+    begins: list[int] = []
+    at = len(UTF8_MARK) if raw.startswith(UTF8_MARK) else 0
     try:
         for part in raw[at:].split(b"\n"):
             line = part.decode("utf-8").removesuffix("\r")

@@ -77,8 +77,8 @@ def list_lines(file: Path, where: str) -> list[str]:
 
 
 def class_names(pictures: Iterable[Picture]) -> list[str]:
-    """Each class name once, sorted, with numbers in the names by their value: 2 before 10."""
-    return sorted({picture.name for picture in pictures}, key=natural)
+    """Each class name once, sorted, with numbers in the names by their value: 2 before 10, and 0012 before 12."""
+    return sorted({picture.name for picture in pictures}, key=lambda name: (natural(name), name))
 
 
 def class_groups(pictures: Iterable[Picture], names: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def parsed_columns(columns: Sequence[str]) -> dict[str, str]:
 
 def _chosen(table: ForeignTable, theirs: Mapping[str, str]) -> dict[str, list[str]]:
     """The columns of the table by our names: one each, or four for a box."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for ours in (*REQUIRED, *OPTIONAL):
         if ours in theirs:
             whole = theirs[ours]

@@ -2,7 +2,7 @@
 
 The state is one integer, the key. A Feistel network permutes the numbers of an even number of bits, the smallest that
 holds N; what it takes beyond N is put through it again, until it is below N ("cycle walking", Black and Rogaway 2002,
-"Ciphers with arbitrary finite domains"). Fewer than four passes are needed on average. Legend: N numbers, n of them.
+"Ciphers with arbitrary finite domains"). Fewer than four passes are needed on average. Legend: N items, n rows of them.
 """
 
 from __future__ import annotations
