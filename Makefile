@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but python3 (3.11 or 3.12) and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-explain bench-index bench-loader bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-shelves bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
+.PHONY: demo demo-discovery test test-slow test-fuzz test-faults test-wheel browser page-picture check format options bench-annotations bench-clean bench-discovery bench-doctor bench-explain bench-index bench-loader bench-longtail bench-losses bench-promise bench-report bench-retrieval bench-samplers bench-serve bench-shelves bench-start bench-commands bench-training compare-commits mutants table-discovery table-discovery-grocery table-longtail clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@sh scripts/install.sh $(PYTHON)
@@ -66,6 +66,10 @@ bench-clean: .venv/installed
 
 bench-discovery: .venv/installed
 	$(BIN)/python benchmarks/bench_discovery.py
+
+# Planted faults, beside imagededup and CleanVision; stopped, it goes on: make bench-doctor [MORE="--part grocery"]
+bench-doctor: .venv/installed
+	$(BIN)/python benchmarks/bench_doctor.py $(MORE)
 
 # Whether explanations name what decides, by deletion; stopped, it goes on: make bench-explain [MORE="--limit 8"]
 bench-explain: .venv/installed

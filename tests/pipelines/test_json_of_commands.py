@@ -35,6 +35,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("train--check-overfit", 0, ["train", "--check", "overfit", "optim.lr=0.05", "train.batch_size=8"]),
     ("train--check-rate", 0, ["train", "--check", "rate", "train.batch_size=8"]),
     ("plan", 0, ["plan", "train.batch_size=8", "optim.schedule.warmup_epochs=0", "--memory", "16GB"]),
+    ("doctor", 0, ["doctor", "data.test_json=", "--fix", "--out", "doctor"]),
     ("push", 0, ["push", "log/run/last", "file://{place}/shared"]),
     ("pull", 0, ["pull", "file://{place}/shared", "--out", "pulled"]),
     ("evaluate", 0, ["evaluate", *MODEL, "--post", "flip"]),
@@ -92,7 +93,7 @@ def test_every_command_writes_one_document_of_the_form_on_the_page(
     forms = examples(checkout)
     for label, status, argv in LINES:
         argv = [word.replace("{place}", str(place)) for word in argv]
-        words = [*argv, *options(place)] if argv[0] in ("train", "plan") else argv
+        words = [*argv, *options(place)] if argv[0] in ("train", "plan", "doctor") else argv
         capsys.readouterr()
         ended = main([*words, "--json"])
         printed = capsys.readouterr()

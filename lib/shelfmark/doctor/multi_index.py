@@ -59,12 +59,15 @@ def near_codes(
         order = np.argsort(keys, kind="stable").astype(np.int32 if len(codes) < 2**31 else np.int64)
         keys = keys[order]
         wanted = _keys(queries, spans)
+        # Looked up in order, neighbours lie in the same lines of the cache.
+        asked = np.argsort(wanted, kind="stable")
+        wanted = wanted[asked]
         low = np.searchsorted(keys, wanted, side="left")
         number = np.searchsorted(keys, wanted, side="right") - low
         number[number > crowd] = 0
         for rows in _blocks(number):
-            query, place = _spread(rows, low, number)
-            code = order[place]
+            place, among = _spread(rows, low, number)
+            query, code = asked[place], order[among]
             differ = bits_set(queries[query] ^ codes[code])
             near = differ <= plan.radius
             yield query[near], code[near].astype(np.int64), differ[near]
@@ -100,7 +103,7 @@ def _blocks(number: np.ndarray) -> Iterator[slice]:
 
 
 def _spread(rows: slice, low: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The query and the place among the sorted codes of every pair of a slice of queries."""
+    """The places among the sorted queries, and among the sorted codes, of every pair of a slice of queries."""
     many = number[rows]
     query = np.repeat(np.arange(rows.start, rows.stop), many)
     ends = np.cumsum(many)

@@ -1,0 +1,201 @@
+"""`shelfmark doctor` on a small catalogue with every kind of fault planted, and what `--fix` makes of it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from drawn_pictures import CHANGES, drawn
+
+from shelfmark.cli import main
+from shelfmark.config.load import load
+from shelfmark.config.overrides import parse_override
+from shelfmark.pipelines.doctor import doctor
+from shelfmark.recipe import Recipe
+
+CLASSES, PER_CLASS = 4, 6
+SIDE = 160
+
+
+def save(file: Path, picture: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(file), picture[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 sound pictures of four classes for training, eight for val, and the faults."""
+    root = tmp_path_factory.mktemp("doctor")
+    records: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+
+    def add(split: str, name: str, label: int, picture: np.ndarray | None = None) -> None:
+        if picture is not None:
+            save(root / "pictures" / name, picture)
+        records[split].append({"fpath": name, "image_id": Path(name).stem, "category_id": label, "shelf": "A1"})
+
+    for number in range(CLASSES * PER_CLASS):
+        add("train", f"sound_{number}.png", number // PER_CLASS, drawn(number, SIDE))
+    for number in range(2 * CLASSES):
+        add("val", f"val_{number}.png", number // 2, drawn(100 + number, SIDE))
+    for number, (name, change) in enumerate(CHANGES.items()):
+        add("train", f"{name.replace(' ', '_')}.png", number // PER_CLASS, change(drawn(number, SIDE)))
+    add("train", "same.bmp", 1, drawn(7, SIDE))
+    add("train", "leak.png", 2, CHANGES["mirrored"](drawn(104, SIDE)))
+    add("train", "wrong.png", 0, drawn(20, SIDE))
+    add("train", "dark.png", 1, (drawn(200, SIDE) * 0.15).astype(np.uint8))
+    add("train", "blurred.png", 1, cv2.GaussianBlur(drawn(201, SIDE), (0, 0), 4))
+    add("train", "strip.png", 1, drawn(202, 500)[:140])
+    add("train", "missing.png", 3)
+    add("train", "rare.png", 4, drawn(203, SIDE))
+    (root / "pictures" / "page.png").write_bytes(b"<html>")
+    add("val", "page.png", 0)
+    for split, some in records.items():
+        document = {"annotations": some, "num_classes": CLASSES + 1, "class_names": [*"abcd", "=rare"], "own": split}
+        (root / f"{split}.json").write_text(json.dumps(document))
+    return root
+
+
+def options(place: Path) -> list[str]:
+    return [
+        *["name=mine", "data.generated=''", f"data.root={place}/pictures", "data.num_workers=0"],
+        *[f"data.train_json={place}/train.json", f"data.val_json={place}/val.json", "data.test_json="],
+        *["data.retrieval_json=", "data.input_size_px=128"],
+    ]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir()) if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def told(place: Path) -> dict[str, Any]:
+    """The JSON document, of a call from another folder; nothing that was there changed."""
+    before = digests(place) | digests(place / "pictures")
+    with pytest.MonkeyPatch.context() as patch, pytest.MonkeyPatch.context():
+        patch.chdir(place)
+        from io import StringIO
+
+        patch.setattr("sys.stdout", out := StringIO())
+        assert main(["doctor", "--fix", "--json", *options(place)]) == 0
+    assert before == digests(place) | digests(place / "pictures")
+    return json.loads(out.getvalue())
+
+
+def listed(place: Path, name: str) -> list[dict[str, str]]:
+    with open(place / "log" / "mine_doctor" / f"{name}.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_each_planted_fault_is_found_and_nothing_else(place: Path, told: dict[str, Any]) -> None:
+    numbers = {one["kind"]: one["num"] for one in told["findings"]}
+    assert numbers == {
+        "unreadable": 2,
+        "exact_copies": 2,
+        "near_copies": 6,
+        "leaks": 1,
+        "two_labels": 1,
+        "doubtful_labels": None,
+        "one_product": None,
+        "blank": 0,
+        "dark": 1,
+        "bright": 0,
+        "blurred": 1,
+        "tiny": 0,
+        "odd_shape": 1,
+        "few_images": 1,
+    }
+    assert {row["image_id"]: row["reason"] for row in listed(place, "unreadable")} == {
+        "missing": "missing",
+        "page": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image",
+    } or {row["image_id"] for row in listed(place, "unreadable")} == {"missing", "page"}
+    near = {row["image_id"]: row["copy"] for row in listed(place, "near_copies") if row["copy"]}
+    assert near["mirrored"] == "mirrored"
+    assert near["recoloured"] == "recoloured"
+    assert near["cropped"].startswith("cropped to 9") or near["cropped"].startswith("cropped to 8")
+    assert near["saved_anew"] == "saved anew"
+    assert [row["image_id"] for row in listed(place, "leaks")] == ["val_4", "leak"]
+    assert {(row["image_id"], row["class"]) for row in listed(place, "two_labels")} == {
+        ("sound_20", "d"),
+        ("wrong", "a"),
+    }
+    # A spreadsheet would run a name that begins with =.
+    assert [(row["class"], row["images"]) for row in listed(place, "few_images")] == [("'=rare", "1")]
+    assert told["classes"] == {"num": 5, "fewest": 1, "median": 6.0, "most": 9}
+    assert [Path(one).name for one in told["findings"][0]["first"][0]] == ["missing.png"] or told["findings"][0][
+        "first"
+    ]
+
+
+def test_the_page_shows_pictures_of_each_kind_and_runs_nothing(place: Path, told: dict[str, Any]) -> None:
+    html = (place / "log" / "mine_doctor" / "report.html").read_text(encoding="utf-8")
+    assert told["page"].endswith("mine_doctor/report.html")
+    assert "<script" not in html
+    assert html.count("data:image/jpeg;base64,") >= 2 + 12 + 2 + 2 + 3
+    for heading in ("Cannot be read", "Copies under two labels", "In training and in an evaluation", "Too dark"):
+        assert f"{heading}</h2>" in html
+
+
+def test_new_annotations_lose_what_is_surely_wrong_and_keep_every_field(place: Path, told: dict[str, Any]) -> None:
+    fixed = told["fixed"]
+    assert [one["option"] for one in fixed["annotations"]] == ["data.train_json", "data.val_json"]
+    before, after = (
+        json.loads(file.read_text()) for file in (place / "train.json", place / fixed["annotations"][0]["file"])
+    )
+    gone = {one["image_id"] for one in before["annotations"]} - {one["image_id"] for one in after["annotations"]}
+    # Recoloured pictures stay, and the larger one of each other pair.
+    assert gone == {"saved_anew", "resized", "cropped", "mirrored", "same", "leak", "sound_20", "wrong", "missing"}
+    assert after["own"] == "train"
+    assert all(one["shelf"] == "A1" for one in after["annotations"])
+    assert [one for one in before["annotations"] if one["image_id"] not in gone] == after["annotations"]
+    assert set(Path(place / fixed["drop_list"]).read_text().split()) == gone
+    val = json.loads((place / fixed["annotations"][1]["file"]).read_text())
+    assert len(val["annotations"]) == 2 * CLASSES
+    assert fixed["command"].endswith(f"data.val_json={fixed['annotations'][1]['file']}")
+    assert fixed["emptied"] == []
+
+
+def test_a_second_call_decodes_only_what_could_not_be_read_and_takes_another_folder(
+    place: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shelfmark.runtime import measured_pictures as module
+
+    monkeypatch.chdir(place)
+    decoded: list[str] = []
+    measure = module._measured
+    monkeypatch.setattr(module, "_measured", lambda paths, *rest: decoded.extend(paths) or measure(paths, *rest))
+    assert main(["doctor", *options(place)]) == 0
+    assert sorted(Path(one).name for one in decoded) == ["missing.png", "page.png"]
+    said = capsys.readouterr().out
+    assert "mine_doctor_2/report.html" in said
+    assert "not looked for: it needs a network" in said
+    assert "saved anew, resized, cropped, mirrored or recoloured" in said
+
+
+def test_features_judge_the_labels(place: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    recipe = load(Recipe, None, [parse_override(word) for word in options(place)]).config
+    known = {
+        Path(one["fpath"]).name: one["category_id"]
+        for one in json.loads((place / "train.json").read_text())["annotations"]
+    }
+
+    def features_of(paths: Any, folder: Path) -> np.ndarray:
+        generator = np.random.default_rng(0)
+        means = np.eye(6, 24) * 4
+        truth = [{"wrong.png": 3}.get(Path(one).name, known.get(Path(one).name, 5)) for one in paths]
+        return (means[truth] + 0.3 * generator.normal(size=(len(truth), 24))).astype(np.float32)
+
+    found = doctor(recipe, place / "judged", features_of, is_fixed=True)
+    by_name = {one.name: one for one in found.findings}
+    [doubtful] = by_name["doubtful_labels"].culprits
+    assert doubtful.rows[0][:3] == ("wrong", "a", "d")
+    assert by_name["one_product"].why_not == ""
+    assert (place / "judged" / "labels" / "relabel.csv").read_text().splitlines()[1] == "wrong,3,d"
