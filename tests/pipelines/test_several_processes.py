@@ -197,7 +197,7 @@ SHARED += ["thresholds", "thresholds check", "compare"]
 
 def test_the_commands_that_share_their_work_say_so_and_no_other_does() -> None:
     found = {name for name, one in COMMANDS.items() if any(option.flag == NUM_GPUS for option in one.options)}
-    assert found == {*SHARED, "index build", "index add", "train", "discover"}
+    assert found == {*SHARED, "index build", "index add", "train", "discover", "doctor"}
     assert {name for name, one in COMMANDS.items() if one.recipe is not None} == found - {"train", "discover"}
 
 

@@ -137,4 +137,4 @@ def test_the_sheet_is_drawn_without_boxes_and_says_so_once(
     assert after_mark("\N{RIGHTWARDS ARROW}", "#7 ? 550ml") in drawn
     assert (drawn.count("training"), drawn.count("no picture")) == (2, 1)
     assert "one of the training is shown" in drawn[1]
-    assert caplog.text.count("no installed font has all letters of 1 class names") == 1
+    assert caplog.text.count("no installed font has all letters of 1 class name,") == 1

@@ -16,7 +16,7 @@ def prepare(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.prepare import prepare as run
 
     drawn = (args.val_fraction, args.seed, args.ratio, args.skus)
-    return Outcome(run(args.what, args.source, args.out, *drawn, args.images, args.columns, args.format))
+    return Outcome(run(args.what, args.source, args.out, *drawn, args.images, args.columns or (), args.format))
 
 
 def migrate(args: argparse.Namespace) -> Outcome:
@@ -62,12 +62,11 @@ DATA_COMMANDS = {
             ),
             option(
                 "--columns",
-                "csv, parquet: which column is what, where it has another name: fpath (path of the image), label (name"
-                " of its class), bbox (x,y,width,height in pixels; one column, or four names), corners"
+                "csv, parquet: which column is what, where it has another name, as OURS=THEIRS: fpath (path of the image),"
+                " label (name of its class), bbox (x,y,width,height in pixels; one column, or four names), corners"
                 " (left,top,right,bottom), image_id, part (train, val or test), group, weight, source",
                 nargs="+",
-                default=(),
-                metavar="OURS=THEIRS",
+                metavar="PAIR",
             ),
             option(
                 "--format",

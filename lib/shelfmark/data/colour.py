@@ -1,4 +1,4 @@
-"""Colour jitter of a batch, each picture by its own factors. Legend: N pictures, n of them.
+"""Colour jitter of a batch, each picture by its own factors. Legend: N pictures, n pictures of a block.
 
 The formulas are those of torchvision's ColorJitter, on uint8.
 """

@@ -1,5 +1,5 @@
-"""Pictures that show the same photograph: saved anew, resized, cropped, mirrored, recoloured. Legend: N pictures, n of
-them, E pairs.
+"""Pictures that show the same photograph: saved anew, resized, cropped, mirrored, recoloured. Legend: N pictures, n
+pictures of a block, E pairs.
 
 Candidates come from the hashes, and from the features of a network where there are some; the thumbnails decide.
 """

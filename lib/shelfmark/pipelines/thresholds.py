@@ -17,7 +17,7 @@ from shelfmark.calibration.promise.curve import rows as curve_rows
 from shelfmark.calibration.promise.learn import Learned, Needed, learn
 from shelfmark.calibration.promise.observed import FORMS, Observed, joined, observed
 from shelfmark.calibration.promise.promise import CHECKPOINT, FORMAT, INDEX
-from shelfmark.calibration.promise.rules import Evidence, Rules
+from shelfmark.calibration.promise.rules import PRODUCT, Evidence, Rules
 from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path, write_json
@@ -300,7 +300,8 @@ def _write_curves(model: TrainedModel, known: Observed, rules: Rules, wish: Wish
     for score, values in known.scores[form].items():
         for bucket, rows in buckets.items():
             curves[score, bucket] = curve(values[rows], known.is_right[form][rows])
-    first = next(iter(rules.rules[0].conditions))
+    of_products = [rule for rule in rules.rules if rule.kind == PRODUCT]
+    first = next(iter((*of_products, *rules.rules)[0].conditions))
     folder.mkdir(parents=True, exist_ok=True)
     columns = ("score", "bucket", "num_answers", "coverage", "risk", "at_least")
     write_table(unused_path(folder / "risk_coverage.csv"), list(curve_rows(curves)), columns)

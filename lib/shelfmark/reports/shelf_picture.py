@@ -52,13 +52,11 @@ def shelf_figure(pixels: np.ndarray, boxes: Sequence[SignedBox], lines: Sequence
 
 
 def _draw(axes: Any, box: Sequence[float], one: SignedBox) -> None:
-    from matplotlib.patches import Rectangle
-
     x, y, width, height = box
     # imshow centres the first pixel at 0.
     place = (x - 0.5, y - 0.5)
-    axes.add_patch(Rectangle(place, width, height, fill=False, edgecolor="black", linewidth=3.2))
-    axes.add_patch(
-        Rectangle(place, width, height, fill=False, edgecolor="white", linewidth=1.6, linestyle=_DASHES[one.kind])
-    )
+    across = [place[0] + width * part for part in (0, 1, 1, 0, 0)]
+    down = [place[1] + height * part for part in (0, 0, 1, 1, 0)]
+    for color, line_pt, dashes in (("black", 3.2, "solid"), ("white", 1.6, _DASHES[one.kind])):
+        axes.plot(across, down, color=color, linewidth=line_pt, linestyle=dashes, scalex=False, scaley=False)
     axes.text(place[0], place[1], one.sign, fontsize=9, weight="bold", color="white", va="top", path_effects=halo(2.5))
