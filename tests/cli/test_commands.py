@@ -137,3 +137,13 @@ def test_a_second_value_of_an_option_is_told_as_one(
     assert "'b' is neither an option of `shelfmark test` nor key=value. --images takes one DIR, which is 'a'" in said
     assert main(["test", "--json", "b"]) == 2
     assert "takes one" not in capsys.readouterr().err
+
+
+def test_a_photograph_that_looks_like_an_option_is_told_how_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "-x.jpg"):
+        (tmp_path / name).touch()
+    assert main(["recognise", "--index", "index", "a.jpg", "-x.jpg"]) == 2
+    assert "The file of this name is written ./-x.jpg." in capsys.readouterr().err

@@ -75,6 +75,11 @@ def _is_there(key: str) -> bool:
         # The option is a part of what was typed.
         ("optim.lr_rate=3", "optim.lr"),
         ("train.gpu_batch_size=2", "train.batch_size"),
+        # It is the beginning of the option.
+        (
+            "optim.schedule.warm=3",
+            "optim.schedule.warmup_epochs or optim.schedule.warmup_steps or optim.schedule.warmup_factor",
+        ),
         # A whole group, with one value.
         ("model=resnet50", "model.backbone=resnet50"),
         ("optim=adamw", "optim.name=adamw"),

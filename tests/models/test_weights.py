@@ -149,9 +149,11 @@ def test_files_that_are_no_weights_say_so(backbone: nn.Module, tmp_path: Path) -
         torch.save(content, tmp_path / name)
         with pytest.raises(UserError, match=message):
             load_backbone_weights(backbone, "resnet18", str(tmp_path / name))
-    (tmp_path / "page.pth").write_text("<html>404</html>")
-    with pytest.raises(UserError, match="is damaged"):
-        load_backbone_weights(backbone, "resnet18", str(tmp_path / "page.pth"))
+    texts = {"page.pth": ("<html>404</html>", r"is damaged"), "note.pth": ("hello", r"or of another kind\.$")}
+    for name, (text, message) in texts.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_backbone_weights(backbone, "resnet18", str(tmp_path / name))
 
 
 def test_a_file_that_is_cut_short_is_refused(backbone: nn.Module, published: nn.Module, tmp_path: Path) -> None:

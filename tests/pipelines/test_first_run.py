@@ -228,6 +228,15 @@ def _good(folder: Path) -> None:
         write_pictures(folder, name, range(4))
 
 
+def test_losses_of_the_users_choose_the_score_too(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in COLOURS:
+        write_pictures(here / "photos", name, range(10))
+    metric = ["losses=[{name: triplet, head: rank}]", "model.heads={rank: {dim: 8}}", "sampling.type=pk"]
+    assert main(["train", "--images", "photos", *TINY, *metric, "train.num_epochs=1"]) == 0
+    assert load(Recipe, Path("dataset/photos/photos.yaml")).config.eval.metric == "recall@1"
+    assert "no loss trains the classifier" not in caplog.text
+
+
 REFUSED: list[tuple[Callable[[Path], None] | None, list[str], str]] = [
     (None, [], "photos holds no picture"),
     (_broken, [], "none of the 4 pictures to train on can be read"),

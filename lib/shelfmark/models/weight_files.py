@@ -62,7 +62,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         is_pickle = path.suffix != ".safetensors"
         content: Any = torch.load(path, map_location="cpu", weights_only=True) if is_pickle else load_file(path)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as weights; it may be cut short: {error}") from error
+        # Of a file of another kind torch names the byte that it did not know, or nothing.
+        why = "." if isinstance(error, (EOFError, KeyError)) else f": {error}"
+        raise UserError(f"{path} cannot be read as weights: it is cut short, or of another kind{why}") from error
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is damaged, or holds more than tensors, which is not loaded because it could run foreign code."

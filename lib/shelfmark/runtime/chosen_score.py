@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from shelfmark.core.errors import UserError, did_you_mean
@@ -23,9 +24,15 @@ def require_score(recipe: Recipe, splits: Splits) -> None:
         return
     known = {} if splits.val is None else _scores_of_classes(recipe, splits.val, splits)
     searched = [*(f"{name}@{k}" for name in AT_K for k in recipe.eval.recall_at), *OF_A_SEARCH]
-    there_are = [name for name, has_value in known.items() if has_value] + searched
+    has_positive = splits.retrieval is not None or splits.val is None or _has_positive(splits.val)
+    there_are = [*(name for name, has_value in known.items() if has_value), *(searched if has_positive else ())]
     if metric in there_are:
         return
+    if metric in searched:
+        raise UserError(
+            f"eval.metric={metric!r} has no value on this validation set: no class has two images there, so no image"
+            f" has another one of its class to be found. There are: {', '.join(there_are)}."
+        )
     if metric in known:
         raise UserError(
             f"eval.metric={metric!r} has no value on this validation set: none of its images is of such a class (see"
@@ -38,6 +45,11 @@ def require_score(recipe: Recipe, splits: Splits) -> None:
         f"eval.metric={metric!r} is no score; there are: {', '.join(there_are)}, and {NO_METRIC!r}, which scores"
         f" nothing.{at_k}{meant}"
     )
+
+
+def _has_positive(val: Table) -> bool:
+    """Whether an image, searched in all others, can find one of its class."""
+    return bool((np.bincount(val.labels[val.labels >= 0], minlength=1) > 1).any())
 
 
 def _scores_of_classes(recipe: Recipe, val: Table, splits: Splits) -> dict[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from shelfmark.data.sources import FileSource
 from shelfmark.models.options import PRETRAINED
 from shelfmark.models.published import place_at_hand
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.recipe.assemble.model import heads_without_loss
 from shelfmark.recipe.first_run import BACKBONES, COMMON, Choice, Facts, choose_network, choose_training
 from shelfmark.recipe.input_settings import settled
 from shelfmark.runtime.first_division import Division
@@ -101,6 +103,7 @@ def _network(
 ) -> tuple[list[Choice], Facts, list[np.ndarray], float]:
     data = given.config.data
     pictures, read_s = sample(FileSource(division.pictures, division.folders.source, data.max_image_bytes))
+    has_positive = max(Counter(division.folders.val.values()).values()) > 1
     names = dict.fromkeys([*BACKBONES, *(choice.value for choice in asked if choice.option == "model.backbone")])
     facts = Facts(
         counts=division.counts,
@@ -109,6 +112,7 @@ def _network(
         has_gpu=dist.local_device(given.config.train.device).type == "cuda",
         num_cores=num_cores(),
         num_processes=num_processes,
+        is_retrieval="classifier" in heads_without_loss(given.config) and has_positive,
         weights={name: place for name in names if (place := place_at_hand(name))},
         asked={choice.option: choice.value for choice in asked},
     )

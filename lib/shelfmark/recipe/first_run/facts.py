@@ -29,7 +29,8 @@ class Facts:
     """counts: training images of each class. num_val: validation images. short_side_px: of a picture, the median.
 
     weights: backbone -> in words, where its published weights lie, of those that are on this machine.
-    asked: the options that the user sets, by dotted name. num_processes: that share each batch.
+    asked: the options that the user sets, by dotted name. num_processes: that share each batch. is_retrieval: the
+    user's losses train other heads than the classifier, and val can be searched in itself.
     """
 
     counts: tuple[int, ...]
@@ -40,6 +41,7 @@ class Facts:
     weights: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
     num_processes: int = 1
+    is_retrieval: bool = False
 
     @property
     def num_train(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from shelfmark.core.wording import counted
 from shelfmark.models.options import PRETRAINED
 from shelfmark.models.starter import PACKAGES, STARTER
 from shelfmark.recipe.first_run.facts import Choice, Facts
@@ -120,7 +121,7 @@ def _batch_size(facts: Facts) -> tuple[int, str]:
     fitting = next((size for size in (64, 32, 16) if facts.num_train >= 10 * size), 8)
     whole = min(fitting, facts.num_train) // facts.num_processes * facts.num_processes
     size = max(whole, facts.num_processes)
-    return size, f"an epoch has {facts.num_train // size:,} steps"
+    return size, f"an epoch has {counted(facts.num_train // size, 'step')}"
 
 
 def _num_workers(facts: Facts) -> tuple[int, str]:

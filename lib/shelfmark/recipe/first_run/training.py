@@ -135,9 +135,7 @@ def _from_scratch(facts: Facts, steps: int, speed: Speed) -> tuple[list[Choice],
 
 
 def _evaluation(facts: Facts, plan: Sequence[Choice]) -> list[Choice]:
-    is_even = facts.imbalance <= 5
-    score = "top1" if is_even else "mean_class_accuracy"
-    why = "classes have about as many images each" if is_even else "small classes count as much as large ones"
+    score, why = _score(facts)
     every, why_every = 1, ""
     if facts.num_train < _FEW:
         stages: list[dict[str, Any]] = next((one.value for one in plan if one.option == "train.stages"), [])
@@ -150,6 +148,14 @@ def _evaluation(facts: Facts, plan: Sequence[Choice]) -> list[Choice]:
         Choice("eval.every_epochs", every, why_every),
         Choice("train.checkpoint_every_epochs", min(5, every)),
     ]
+
+
+def _score(facts: Facts) -> tuple[str, str]:
+    if facts.is_retrieval:
+        return "recall@1", "no loss trains the classifier, so neighbours answer"
+    if facts.imbalance <= 5:
+        return "top1", "classes have about as many images each"
+    return "mean_class_accuracy", "small classes count as much as large ones"
 
 
 def _tuning_epochs(facts: Facts) -> int:
