@@ -137,8 +137,8 @@ class MilvusStore:
         if more < 0:
             return [f"{self.place} lacks {counted(-more, 'vector')}, and no search finds what they are of. {_ADVICE}"]
         return [
-            f"{self.place} has {counted(more, 'vector')} that the index does not have, of removed images or of an addition"
-            " that was not finished. Searches leave them out; `shelfmark index verify --repair` deletes them"
+            f"{self.place} has {counted(more, 'vector')} that the index does not have, of removed images or of an"
+            " addition that was not finished. Searches leave them out; `shelfmark index verify --repair` deletes them"
         ]
 
     def facts(self) -> dict[str, str | int]:
