@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -439,6 +440,14 @@ def test_a_picture_that_cannot_be_read_is_one_error(folder: Path, photos: list[P
     assert good["answer"]["kind"] == "product"
     assert bad["error"].startswith("not one of: JPEG")
     assert [one.shape for one in predictor.predict([])] == [(0, predictor.facts["outputs"]["embedding"]), (0, 3)]
+
+
+def test_a_library_that_logs_does_not_make_our_own_lines_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with onnx_files._silence():
+        logging.warning("please consider pre-processing")
+        assert logging.root.handlers
+    assert logging.root.handlers == []
 
 
 def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from shelfmark.export import predict
 from shelfmark.serving.http import server
 from shelfmark.serving.http.server import Listening
 from shelfmark.serving.limits import Limits
+from shelfmark.serving.service import Service
 from shelfmark.serving.versions import Source
 
 LABELS = [0, 1, 2]
@@ -133,6 +134,35 @@ def test_a_watched_folder_is_served_as_soon_as_it_is_published(place, live, monk
         assert running.get("/info").json["model"]["name"] == "tiny0"
         publish(place, live, 1, ("model",))
         until(lambda: running.get("/info").json["model"]["name"] == "tiny1")
+
+
+def test_many_signals_open_one_more_version_and_none_once_the_service_ends():
+    opened = []
+
+    async def signalled() -> None:
+        service = Service(Source(), Limits())
+        service.state = "ready"
+        may_end = asyncio.Event()
+
+        async def load() -> None:
+            opened.append(len(opened))
+            await may_end.wait()
+
+        service.current.load = load
+        first = asyncio.create_task(service.reload())
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(service.reload()) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert opened == [0]
+        may_end.set()
+        await asyncio.gather(first, *others)
+        assert opened == [0, 1]
+        service.state = "draining"
+        await service.reload()
+        assert opened == [0, 1]
+        await service.close()
+
+    asyncio.run(signalled())
 
 
 @pytest.mark.parametrize("named", ["best_model", "best_model.pth"])

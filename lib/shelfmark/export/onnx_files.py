@@ -156,6 +156,7 @@ def _behind_embedding(model: Any) -> list[str]:
 def _silence() -> Iterator[None]:
     """Exporters warn about what the proof looks at anyway."""
     levels = {name: logging.getLogger(name).level for name in _NOISY}
+    handlers = list(logging.root.handlers)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -165,3 +166,5 @@ def _silence() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+        # onnxruntime calls `logging.warning`, which gives the root a handler: our own lines would come twice then.
+        logging.root.handlers[:] = handlers

@@ -52,6 +52,8 @@ class Service:
         self.room = Room(limits.buffered_bytes)
         self.reloaded: Callable[[bool], None] = lambda succeeded: None
         self._threads = ThreadPoolExecutor(_ANSWER_THREADS, "answers")
+        self._one_reload = asyncio.Lock()
+        self._awaits_reload = False
 
     @property
     def is_ready(self) -> bool:
@@ -65,7 +67,19 @@ class Service:
             say("ready")
 
     async def reload(self) -> None:
-        """Puts what is in the folders now in place of what is served; if that cannot be, says why and goes on."""
+        """Puts what is in the folders now in place of what is served; if that cannot be, says why and goes on.
+
+        However often it is asked for while a version is opened, one more is opened behind it.
+        """
+        if self._awaits_reload:
+            return
+        self._awaits_reload = True
+        async with self._one_reload:
+            self._awaits_reload = False
+            if self.state != "draining":
+                await self._reload()
+
+    async def _reload(self) -> None:
         try:
             await self.current.load()
         except Exception as error:  # whatever a damaged file makes of a library, the service goes on
