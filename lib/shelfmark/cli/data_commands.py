@@ -63,8 +63,8 @@ DATA_COMMANDS = {
             option(
                 "--columns",
                 "csv, parquet: which column is what, where it has another name, each as OURS=THEIRS: fpath (path of the"
-                " image), label (name of its class), bbox (x,y,width,height in pixels; one column, or four names), corners"
-                " (left,top,right,bottom), image_id, part (train, val or test), group, weight, source",
+                " image), label (name of its class), bbox (x,y,width,height in pixels; one column, or four names),"
+                " corners (left,top,right,bottom), image_id, part (train, val or test), group, weight, source",
                 nargs="+",
                 metavar="PAIR",
             ),

@@ -43,7 +43,8 @@ class Listings:
         ]
         split = [np.full(len(table), place) for place, table in enumerate(tables.values())]
         row = [np.arange(len(table)) for table in tables.values()]
-        return cls(tables, Strings.of(numbers), *map(np.concatenate, (picture, split, row)), classes)
+        places = (np.concatenate(column) for column in (picture, split, row))
+        return cls(tables, Strings.of(numbers), next(places), next(places), next(places), classes)
 
     @property
     def splits(self) -> list[str]:

@@ -187,7 +187,9 @@ def _answered(
     answers: dict[int, Recognition] = {}
     for row, box in enumerate(boxes.tolist()):
         try:
-            places = Crop(*box, answering.data.box_margin).slices(size, (pixels.shape[1], pixels.shape[0]))
+            x, y, width, height = box
+            crop = Crop(x, y, width, height, answering.data.box_margin)
+            places = crop.slices(size, (pixels.shape[1], pixels.shape[0]))
             crops[row] = pixels[places]
         except ValueError as error:
             answers[row] = Recognition(names[row], str(error))
