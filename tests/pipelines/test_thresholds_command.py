@@ -231,6 +231,23 @@ def test_the_check_keeps_a_promise_and_finds_one_that_is_broken(
     assert found["drift"]["wrong"]["low"] > 0.2
 
 
+def test_products_that_are_taken_for_never_seen_are_named(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt folder is one of them, and would be counted against the promise in silence."""
+    write_pictures(tmp_path / "new" / "Moon tea", [0] * 2, 300)
+    words = ["thresholds", "check", *MODEL, "--index", "index", "--images", str(tmp_path / "new")]
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "nothing can be promised or checked; they are of: Moon tea." in capsys.readouterr().err
+    known = next(label for label in range(12) if label not in held_out())
+    write_pictures(tmp_path / "new" / NAMES[known], [known] * 2, 301)
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "pictures: 2 of known products, 2 of 1 product never seen" in said
+    assert "never seen are, by their names: Moon tea\n" in said
+
+
 def test_pictures_that_are_kept_choose_neither_the_epoch_nor_the_recalibration(
     inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

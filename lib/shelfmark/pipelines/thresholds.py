@@ -39,6 +39,7 @@ from shelfmark.runtime.promised_pictures import (
     PromisedPictures,
     features_of,
     group_names,
+    names_told,
     pictures_of,
     say_pictures,
     training_tables,
@@ -153,14 +154,24 @@ def seen_pictures(
         products = KnownProducts.of(model, index)
         pictures = pictures_of(model, products, given, training)
         groups = group_names(model, products, training)
+    if not any(len(one.labels) for one in pictures.known):
+        raise _nothing_known(pictures)
     place = folder / STORED
     parts = [_observed(model, index, part, groups, settings, place) for part in (pictures.known, pictures.unseen)]
     known, unseen = parts
-    if known is None:
-        raise UserError("there is no picture of a product that the model or the index knows: nothing can be promised.")
+    assert known is not None
     num_unseen, num_products = (0, 0) if unseen is None else (len(unseen), len(np.unique(unseen.labels)))
     from_main(lambda: say_pictures(pictures, len(known), num_unseen, num_products))
     return Seen(known, unseen, groups, pictures)
+
+
+def _nothing_known(pictures: PromisedPictures) -> UserError:
+    names = f"; they are of: {names_told(pictures.unseen_names)}" if pictures.unseen_names else ""
+    return UserError(
+        "no picture is left of a product that the model or the index knows, so nothing can be promised or"
+        f" checked{names}. A folder of --images, or a class of --annotations, needs the name that its product has in the"
+        " training annotations or in the index."
+    )
 
 
 def _observed(

@@ -52,8 +52,8 @@ def folder_labels(
     loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(names):
         raise UserError(
-            f"--label-from folder: {folder} has {counted(len(loose), 'photograph')} outside any class folder, such as"
-            f" {loose[0]}, and others in folders. Put each in the folder of its class, or give the class with --label."
+            f"{folder} has {counted(len(loose), 'photograph')} outside any class folder, such as {loose[0]}, and others"
+            " in folders. Put each in the folder of its class."
         )
     own = Path(os.path.abspath(folder)).name
     classes = [own if loose else name.split("/", 1)[0] for name in names]
@@ -65,8 +65,9 @@ def folder_labels(
         found = labels_of.get(name, [])
         if len(found) > 1:
             raise UserError(
-                f"--label-from folder: the classes {' and '.join(map(str, sorted(found)))} are both called {name!r}."
-                " Give the number with --label."
+                f"the classes {' and '.join(map(str, sorted(found)))} are both called {name!r}, so that the folder of"
+                f" this name in {folder} may be either. Leave it out; to an index its photographs are added with"
+                " `shelfmark index add --label NUMBER`."
             )
         label_of[name] = found[0] if found else first_new
         first_new += not found

@@ -29,6 +29,8 @@ from shelfmark.runtime.trained_model import TrainedModel
 from shelfmark.runtime.val_parts import choose_share, kept_of
 from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
+_NAMES_TOLD = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -44,12 +46,14 @@ class PromisedPictures:
     """known: of products of the model or the index. unseen: of others, told apart by their labels.
 
     told: what they are, for thresholds.json. notes: why the promise is weaker than it seems, one sentence each.
+    unseen_names: of given pictures, what the products never seen are called.
     """
 
     known: tuple[Labelled, ...]
     unseen: tuple[Labelled, ...]
     told: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    unseen_names: tuple[str, ...] = ()
 
 
 class TrainingTables(NamedTuple):
@@ -203,20 +207,28 @@ def _given(
     if given.images is not None:
         table = folder_table(given.images)
         named = {label: name for label, name in products.names.items() if name}
-        labels, _ = folder_labels(given.images, list(table.image_ids), named, products.first_new)
+        labels, names = folder_labels(given.images, list(table.image_ids), named, products.first_new)
     else:
         assert given.annotations is not None
         data = model.recipe.data
         table = read_annotations(given.annotations, data.root, extra_roots=data.extra_roots)
         labels = _annotated(table, products, model, given.annotations)
+        names = (
+            dict(zip(labels.tolist(), (table.class_names[one] for one in table.labels))) if table.class_names else {}
+        )
     name = f"given_{table.sha256[:16]}"
     table, labels, notes = _not_trained(training, table, labels)
     is_known, is_unseen = np.isin(labels, products.labels), ~np.isin(labels, products.labels) & (labels >= 0)
     known = Labelled(f"{name}_known", table.take(is_known), labels[is_known])
     unseen = Labelled(f"{name}_unseen", table.take(is_unseen), labels[is_unseen])
     told = {"pictures": str(given.place), "chose_model": False, "products_never_seen": [str(given.place)]}
+    unseen_names = sorted(names[label] for label in set(unseen.labels.tolist()) & names.keys())
     return PromisedPictures(
-        (known,) if len(known.labels) else (), (unseen,) if len(unseen.labels) else (), told, tuple(notes)
+        (known,) if len(known.labels) else (),
+        (unseen,) if len(unseen.labels) else (),
+        told,
+        tuple(notes),
+        tuple(unseen_names),
     )
 
 
@@ -287,6 +299,8 @@ def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_p
     """One line on the pictures, and one for each note."""
     of_unseen = f"{num_unseen:,} of {counted(num_products, 'product')}" if num_products else "none of products"
     say(f"pictures: {num_known:,} of known products, {of_unseen} never seen")
+    if found.unseen_names:
+        say(f"never seen are, by their names: {names_told(found.unseen_names)}")
     for note in found.notes:
         warn(note)
 
@@ -297,3 +311,9 @@ def group_names(model: TrainedModel, products: KnownProducts, training: Training
         return {}
     answerable = set(products.labels.tolist())
     return {label: group for label, group in enumerate(training.learned.groups) if group and label in answerable}
+
+
+def names_told(names: Sequence[str]) -> str:
+    """The first of them, and how many there are besides."""
+    more = len(names) - _NAMES_TOLD
+    return ", ".join([*names[:_NAMES_TOLD], *([f"and {more:,} more"] if more > 0 else [])])
