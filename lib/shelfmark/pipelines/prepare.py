@@ -54,7 +54,7 @@ def prepare(
     require_place(target / "train.json", "--out")
     if source is None:
         raise UserError(f"--source is missing: the folder that holds the {what} data. {layout.where()}")
-    options = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
+    options: dict[str, Any] = {"val_fraction": val_fraction, "seed": seed, "ratio": ratio}
     options |= {"images": images, "columns": columns, "form": form}
     prepared = layout.convert(source, target, options)
     made = {"files": prepared.files, "options": prepared.options, "notes": prepared.notes}
