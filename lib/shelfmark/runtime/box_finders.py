@@ -68,7 +68,7 @@ class ListedBoxes:
         rows = defaultdict(list)
         for row in np.flatnonzero(has_box(table.boxes)).tolist():
             rows[table.paths[row]].append(row)
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for root in sorted(roots):
             for path, identity in zip(rows, identities(rows, Path(root))):
                 found.setdefault(identity, table.boxes[rows[path]])

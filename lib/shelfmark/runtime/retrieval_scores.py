@@ -123,7 +123,7 @@ def write_class_tables(found: retrieval.SearchScores, table: Table, folder: Path
         write_table(folder / "retrieval_groups.csv", _group_rows(rows))
 
 
-def _in_other_pictures(model: TrainedModel, features: Embeddings, table: Table | None) -> dict[str, float]:
+def _in_other_pictures(model: TrainedModel, features: Embeddings, table: Table | None) -> dict[str, Any]:
     """Recall@1 without the gallery's boxes of the query's own picture, where the same product often stands again."""
     recipe = model.recipe
     pictures = image_numbers(features.paths, recipe.data.root)

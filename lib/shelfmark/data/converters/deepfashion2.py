@@ -81,7 +81,7 @@ def _items(file: Path, part: str, mended: Mended) -> Iterator[tuple[Picture, str
 
 def _piece(file: Path, name: str, item: Any, mended: Mended) -> tuple[int, tuple[float, ...] | None]:
     style, corners = (item.get("style"), item.get("bounding_box")) if isinstance(item, dict) else (None, None)
-    is_box = isinstance(corners, list) and len(corners) == 4 and {*map(type, corners)} <= {int, float}
-    if type(style) is not int or style < 0 or not is_box:
+    box = corners if isinstance(corners, list) and {*map(type, corners)} <= {int, float} else []
+    if type(style) is not int or style < 0 or len(box) != 4:
         raise UserError(f"{file}: {name} must have `style`, a number from 0, and `bounding_box`, four numbers. {WHERE}")
-    return style, mended.box(corners, None, f"{name} in {file}")
+    return style, mended.box(box, None, f"{name} in {file}")
