@@ -185,10 +185,9 @@ def _answered(
     names = [photo + text for text in box_texts(boxes)]
     crops: dict[int, np.ndarray] = {}
     answers: dict[int, Recognition] = {}
-    for row, box in enumerate(boxes.tolist()):
+    for row, (x, y, width, height) in enumerate(boxes.tolist()):
+        crop = Crop(x, y, width, height, answering.data.box_margin)
         try:
-            x, y, width, height = box
-            crop = Crop(x, y, width, height, answering.data.box_margin)
             places = crop.slices(size, (pixels.shape[1], pixels.shape[0]))
             crops[row] = pixels[places]
         except ValueError as error:
