@@ -161,7 +161,8 @@ def test_recognise_answers_by_the_rules_and_tells_the_promise(inside: Path, caps
     # A picture whose score is none is never answered.
     assert len(products) <= round(80 * coverage[-1]) <= 80
     assert (np.diff(coverage) > 0).all()
-    assert set(np.round(80 * coverage * risk, 6) % 1) == {0}
+    wrong_answers = 80 * coverage * risk
+    np.testing.assert_allclose(wrong_answers, np.round(wrong_answers), atol=1e-3)
 
 
 def test_thresholds_hold_for_the_search_they_were_learned_with_alone(
@@ -232,7 +233,7 @@ def test_the_check_keeps_a_promise_and_finds_one_that_is_broken(
 
 
 def test_products_that_are_taken_for_never_seen_are_named(
-    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A misspelt folder is one of them, and would be counted against the promise in silence."""
     write_pictures(tmp_path / "new" / "Moon tea", [0] * 2, 300)
@@ -243,7 +244,7 @@ def test_products_that_are_taken_for_never_seen_are_named(
     known = next(label for label in range(12) if label not in held_out())
     write_pictures(tmp_path / "new" / NAMES[known], [known] * 2, 301)
     assert main(words) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out + caplog.text
     assert "pictures: 2 of known products, 2 of 1 product never seen" in said
     assert "never seen are, by their names: Moon tea\n" in said
 
