@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made, _checkouts(options.old) as checkouts:
         folder = options.folder or Path(made)
         make_files(folder, options.rows)
-        _write(list(_lines(options, checkouts, folder)), options.out)
+        _write(_lines(options, checkouts, folder), options.out)
 
 
 def _lines(options: argparse.Namespace, checkouts: dict[str, Path], folder: Path) -> Iterator[str]:
@@ -245,10 +245,14 @@ def _checkouts(old: str | None) -> Iterator[dict[str, Path]]:
             subprocess.run([*git, "remove", "--force", str(place)], check=True)
 
 
-def _write(lines: list[str], out: Path | None) -> None:
-    print("\n".join(lines))
+def _write(lines: Iterator[str], out: Path | None) -> None:
+    """Prints each line when it is known, and writes them into `out` too."""
+    known = []
+    for line in lines:
+        print(line, flush=True)
+        known.append(line)
     if out:
-        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        out.write_text("\n".join(known) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
