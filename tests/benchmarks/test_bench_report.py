@@ -17,7 +17,7 @@ def test_the_made_up_run_is_reported_whole(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(bench_report, "_NUM_PICTURES", 20)
     # Among few classes, only images far from their centres are mistaken.
     monkeypatch.setattr(bench_report, "SPREAD", 40.0)
-    found = report(bench_report.make_run(tmp_path, 12, 24, 60))
+    found = report(bench_report.make_run(tmp_path, 12, 24, 72))
     html = found.page.read_text()
     assert "could not be made" not in html
     assert "is not in the folder or has other classes" not in html
