@@ -92,7 +92,7 @@ def make_run(folder: Path, num_classes: int, num_val: int, num_train: int) -> Pa
     """A run folder with checkpoint, scores, log and the features of val."""
     generator = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    counts = np.maximum(1, 1 / np.arange(1, num_classes + 1) ** 0.8)
+    counts = 1 / np.arange(1, num_classes + 1) ** 0.8
     counts = np.maximum(1, np.round(counts / counts.sum() * num_train)).astype(int)
     labels = {"train": np.repeat(np.arange(num_classes), counts), "val": np.arange(num_val) % num_classes}
     _write_pictures(folder / "pictures", max(map(len, labels.values())), generator)
