@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -16,7 +17,7 @@ def require_sizes(backbone: nn.Module, name: str, sizes: Mapping[str, Sequence[i
     """
     # timm's own check is an assertion in the forward pass.
     layers = (module for module in backbone.modules() if hasattr(module, "strict_img_size"))
-    patches = next(layers, None)
+    patches: Any = next(layers, None)
     if patches is None or getattr(patches, "img_size", None) is None:
         return
     own, patch = int(patches.img_size[0]), int(patches.patch_size[0])
