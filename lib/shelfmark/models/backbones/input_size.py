@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,8 +16,8 @@ def require_sizes(backbone: nn.Module, name: str, sizes: Mapping[str, Sequence[i
     Known of networks that divide an image into patches, as timm builds them; others take any size.
     """
     # timm's own check is an assertion in the forward pass.
-    layers: Iterator[Any] = (module for module in backbone.modules() if hasattr(module, "strict_img_size"))
-    patches = next(layers, None)
+    layers = (module for module in backbone.modules() if hasattr(module, "strict_img_size"))
+    patches: Any = next(layers, None)
     if patches is None or getattr(patches, "img_size", None) is None:
         return
     own, patch = int(patches.img_size[0]), int(patches.patch_size[0])
