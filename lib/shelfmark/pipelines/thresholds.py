@@ -169,8 +169,8 @@ def _nothing_known(pictures: PromisedPictures) -> UserError:
     names = f"; they are of: {names_told(pictures.unseen_names)}" if pictures.unseen_names else ""
     return UserError(
         "no picture is left of a product that the model or the index knows, so nothing can be promised or"
-        f" checked{names}. A folder of --images, or a class of --annotations, needs the name that its product has in"
-        " the training annotations or in the index."
+        f" checked{names}. A folder of --images, or a class of --annotations, needs the name of its product in the"
+        " training annotations or in the index."
     )
 
 
