@@ -45,6 +45,7 @@ def shelf_figure(pixels: np.ndarray, boxes: Sequence[SignedBox], lines: Sequence
     axes.set_axis_off()
     for one in boxes:
         _draw(axes, [value * scale for value in one.box], one)
+    axes.set(xlim=(-0.5, small.shape[1] - 0.5), ylim=(small.shape[0] - 0.5, -0.5))
     settings = {"parse_math": False, "family": list(letters.families), "color": INK, "va": "top", "fontsize": 10}
     for row, line in enumerate(wrapped):
         figure.text(_EDGE_IN / _WIDTH_IN, (below - _EDGE_IN - _LINE_IN * row) / total, line, **settings)
@@ -52,13 +53,10 @@ def shelf_figure(pixels: np.ndarray, boxes: Sequence[SignedBox], lines: Sequence
 
 
 def _draw(axes: Any, box: Sequence[float], one: SignedBox) -> None:
-    from matplotlib.patches import Rectangle
-
     x, y, width, height = box
     # imshow centres the first pixel at 0.
-    place = (x - 0.5, y - 0.5)
-    axes.add_patch(Rectangle(place, width, height, fill=False, edgecolor="black", linewidth=3.2))
-    axes.add_patch(
-        Rectangle(place, width, height, fill=False, edgecolor="white", linewidth=1.6, linestyle=_DASHES[one.kind])
-    )
-    axes.text(place[0], place[1], one.sign, fontsize=9, weight="bold", color="white", va="top", path_effects=halo(2.5))
+    left, top = x - 0.5, y - 0.5
+    outline = ([left, left + width, left + width, left, left], [top, top, top + height, top + height, top])
+    axes.plot(*outline, color="black", linewidth=3.2)
+    axes.plot(*outline, color="white", linewidth=1.6, linestyle=_DASHES[one.kind])
+    axes.text(left, top, one.sign, fontsize=9, weight="bold", color="white", va="top", path_effects=halo(2.5))
