@@ -45,6 +45,7 @@ def shelf_figure(pixels: np.ndarray, boxes: Sequence[SignedBox], lines: Sequence
     axes.set_axis_off()
     for one in boxes:
         _draw(axes, [value * scale for value in one.box], one)
+    axes.set(xlim=(-0.5, small.shape[1] - 0.5), ylim=(small.shape[0] - 0.5, -0.5))
     settings = {"parse_math": False, "family": list(letters.families), "color": INK, "va": "top", "fontsize": 10}
     for row, line in enumerate(wrapped):
         figure.text(_EDGE_IN / _WIDTH_IN, (below - _EDGE_IN - _LINE_IN * row) / total, line, **settings)
@@ -54,9 +55,8 @@ def shelf_figure(pixels: np.ndarray, boxes: Sequence[SignedBox], lines: Sequence
 def _draw(axes: Any, box: Sequence[float], one: SignedBox) -> None:
     x, y, width, height = box
     # imshow centres the first pixel at 0.
-    place = (x - 0.5, y - 0.5)
-    across = [place[0] + width * part for part in (0, 1, 1, 0, 0)]
-    down = [place[1] + height * part for part in (0, 0, 1, 1, 0)]
-    for color, line_pt, dashes in (("black", 3.2, "solid"), ("white", 1.6, _DASHES[one.kind])):
-        axes.plot(across, down, color=color, linewidth=line_pt, linestyle=dashes, scalex=False, scaley=False)
-    axes.text(place[0], place[1], one.sign, fontsize=9, weight="bold", color="white", va="top", path_effects=halo(2.5))
+    left, top = x - 0.5, y - 0.5
+    outline = ([left, left + width, left + width, left, left], [top, top, top + height, top + height, top])
+    axes.plot(*outline, color="black", linewidth=3.2)
+    axes.plot(*outline, color="white", linewidth=1.6, linestyle=_DASHES[one.kind])
+    axes.text(left, top, one.sign, fontsize=9, weight="bold", color="white", va="top", path_effects=halo(2.5))
