@@ -147,6 +147,7 @@ def test_a_full_disk_behind_standard_output_is_told(checkout: Path) -> None:
         ("cluster run", ["discovery.clusterer.k", "train.device", "optim.lr"], "^optim.lr has"),
         ("cluster fit", ["discovery", "discovery.rounds"], "^discovery.rounds has"),
         ("train", ["optim.lr", "losses", "predict.views"], None),
+        ("doctor", ["name", "output.log_root", "data.num_workers", "model.weights", "losses"], "^losses has no effect"),
         ("config", ["optim.lr"], None),
     ],
 )

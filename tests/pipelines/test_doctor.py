@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.pipelines.doctor import doctor
 from shelfmark.recipe import Recipe
+from shelfmark.runtime import measured_pictures as module
 
 CLASSES, PER_CLASS = 4, 6
 SIDE = 160
@@ -79,10 +81,8 @@ def digests(folder: Path) -> dict[str, str]:
 def told(place: Path) -> dict[str, Any]:
     """The JSON document, of a call from another folder; nothing that was there changed."""
     before = digests(place) | digests(place / "pictures")
-    with pytest.MonkeyPatch.context() as patch, pytest.MonkeyPatch.context():
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        from io import StringIO
-
         patch.setattr("sys.stdout", out := StringIO())
         assert main(["doctor", "--fix", "--json", *options(place)]) == 0
     assert before == digests(place) | digests(place / "pictures")
@@ -112,26 +112,24 @@ def test_each_planted_fault_is_found_and_nothing_else(place: Path, told: dict[st
         "odd_shape": 1,
         "few_images": 1,
     }
-    assert {row["image_id"]: row["reason"] for row in listed(place, "unreadable")} == {
-        "missing": "missing",
-        "page": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image",
-    } or {row["image_id"] for row in listed(place, "unreadable")} == {"missing", "page"}
+    reasons = {row["image_id"]: row["reason"] for row in listed(place, "unreadable")}
+    assert reasons.keys() == {"missing", "page"}
+    assert reasons["missing"] == "missing"
+    assert reasons["page"].startswith("not a JPEG")
     near = {row["image_id"]: row["copy"] for row in listed(place, "near_copies") if row["copy"]}
     assert near["mirrored"] == "mirrored"
     assert near["recoloured"] == "recoloured"
     assert near["cropped"].startswith("cropped to 9") or near["cropped"].startswith("cropped to 8")
     assert near["saved_anew"] == "saved anew"
-    assert [row["image_id"] for row in listed(place, "leaks")] == ["val_4", "leak"]
+    assert [row["image_id"] for row in listed(place, "leaks")] == ["leak", "val_4"]
     assert {(row["image_id"], row["class"]) for row in listed(place, "two_labels")} == {
         ("sound_20", "d"),
         ("wrong", "a"),
     }
     # A spreadsheet would run a name that begins with =.
     assert [(row["class"], row["images"]) for row in listed(place, "few_images")] == [("'=rare", "1")]
-    assert told["classes"] == {"num": 5, "fewest": 1, "median": 6.0, "most": 9}
-    assert [Path(one).name for one in told["findings"][0]["first"][0]] == ["missing.png"] or told["findings"][0][
-        "first"
-    ]
+    assert told["classes"] == {"num": 5, "fewest": 1, "median": 7.0, "most": 9}
+    assert {Path(path).name for [path] in told["findings"][0]["first"]} == {"missing.png", "page.png"}
 
 
 def test_the_page_shows_pictures_of_each_kind_and_runs_nothing(place: Path, told: dict[str, Any]) -> None:
@@ -163,10 +161,12 @@ def test_new_annotations_lose_what_is_surely_wrong_and_keep_every_field(place: P
 
 
 def test_a_second_call_decodes_only_what_could_not_be_read_and_takes_another_folder(
-    place: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path,
+    told: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from shelfmark.runtime import measured_pictures as module
-
     monkeypatch.chdir(place)
     decoded: list[str] = []
     measure = module._measured
@@ -174,7 +174,7 @@ def test_a_second_call_decodes_only_what_could_not_be_read_and_takes_another_fol
     assert main(["doctor", *options(place)]) == 0
     assert sorted(Path(one).name for one in decoded) == ["missing.png", "page.png"]
     said = capsys.readouterr().out
-    assert "mine_doctor_2/report.html" in said
+    assert "mine_doctor_2/report.html" in caplog.text
     assert "not looked for: it needs a network" in said
     assert "saved anew, resized, cropped, mirrored or recoloured" in said
 

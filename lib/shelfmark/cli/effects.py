@@ -18,6 +18,10 @@ _READ_BY_ONE = {
     "tau_norm": ("tau-norm", "calibrate"),
     "calibrate": ("calibrate",),
     "discovery": ("discover assign",),
+    "name": ("doctor",),
+    "data.generated": ("doctor",),
+    "model.weights": ("doctor",),
+    "output.log_root": ("doctor",),
     "output.tau_root": ("tau-norm", "calibrate", "weigh-experts"),
 }
 """Options, and groups of them, that only these of the commands over a trained model read."""

@@ -33,8 +33,9 @@ def joined_parts(exact: np.ndarray, first: np.ndarray, second: np.ndarray) -> np
 def groups(parts: np.ndarray) -> list[np.ndarray]:
     """The pictures (n,) of each part that has two or more, by their first picture. parts: (N,)."""
     order = np.argsort(parts, kind="stable")
-    cuts = np.flatnonzero(np.diff(parts[order])) + 1
-    return [group for group in np.split(order, cuts) if len(group) > 1]
+    _, begins, numbers = np.unique(parts[order], return_index=True, return_counts=True)
+    several = np.flatnonzero(numbers > 1)
+    return [order[begins[place] : begins[place] + numbers[place]] for place in several.tolist()]
 
 
 def largest(group: Sequence[int] | np.ndarray, num_pixels: np.ndarray) -> int:

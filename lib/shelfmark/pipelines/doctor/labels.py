@@ -68,8 +68,11 @@ def few_finding(listings: Listings, copies: Copies, is_read: np.ndarray) -> tupl
     table, labels = listings.tables[TRAIN], listings.train_labels()
     few, counts = few_classes(labels[is_read], copies.parts[is_read], table.num_classes)
     culprits = []
+    read = np.flatnonzero(is_read & (labels >= 0))
+    read = read[np.argsort(labels[read], kind="stable")]
+    begins = np.searchsorted(labels[read], np.arange(table.num_classes + 1))
     for label in few.tolist():
-        pictures = tuple(np.flatnonzero(is_read & (labels == label)).tolist())
+        pictures = tuple(read[begins[label] : begins[label + 1]].tolist())
         row = (_class_name(listings, label), label, int(counts[label]))
         culprits.append(Culprits(pictures, (row,), title=row[0], facts=(f"{row[2]}",)))
     return Finding("few_images", _FEW, culprits), counts
