@@ -62,6 +62,7 @@ def neighbour_sample(
         drawn = np.sort(numpy_generator(seed, "neighbour_sample").choice(eligible, most, replace=False))
     labels, ids = sides.query_labels[drawn], sides.query_ids[drawn]
     queries = sides.query[drawn]
+    after_block()
     best = _Best.none(len(drawn), min(k, len(sides.gallery)))
     for start in range(0, len(sides.gallery), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
