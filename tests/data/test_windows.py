@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
 from shelfmark.data import jpeg
-from shelfmark.data.images import Window, decode_rgb, picture_of
+from shelfmark.data.images import Window, decode_rgb, open_picture, picture_of, read_rgb
 from shelfmark.data.jpeg_head import jpeg_head
-from shelfmark.data.sources import UnreadableImage
+from shelfmark.data.sources import FileSource, UnreadableImage
 
 ORIENTATION = 0x0112
 WHOLE = (10**6, 10**6)
@@ -200,6 +200,21 @@ def test_a_jpeg_is_decoded_twice_at_most_for_all_windows_of_a_size(monkeypatch: 
         assert asked == decoded
     picture.window(Window(0, 0, 96, 160), (48, 48))
     assert asked == [1, 1, 2]
+
+
+@pytest.mark.parametrize("max_pixels", [10**6, 5000])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_row_with_a_box_is_that_part_of_its_picture(tmp_path: Path, orientation: int, max_pixels: int) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg_of(96, 160, orientation))
+    boxes = np.array([[10, 20, 60, 50], [np.nan] * 4, [90, 90, 80, 80]], dtype=np.float32)
+    source = FileSource(["a.jpg"] * 3, tmp_path, boxes=boxes, box_margin=0.1)
+    for row in (0, 1):
+        whole, picture = read_rgb(source, row, max_pixels), open_picture(source, row, max_pixels)
+        assert (picture.height, picture.width) == whole.shape[:2]
+        for window in windows(picture.height, picture.width, 10):
+            np.testing.assert_array_equal(picture.window(window, WHOLE), cut(whole, window))
+    with pytest.raises(UnreadableImage, match="box outside of the picture"):
+        open_picture(source, 2, max_pixels)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

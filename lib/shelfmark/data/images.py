@@ -93,11 +93,15 @@ class Window(NamedTuple):
 
 
 class Picture:
-    """An upright picture of `height` x `width` pixels, of which windows are asked for. This one is decoded."""
+    """An upright picture of `height` x `width` pixels, of which windows are asked for. This one is decoded.
 
-    def __init__(self, rgb: np.ndarray) -> None:
+    shrink: the number by which its sides were divided. full_size: width and height before that.
+    """
+
+    def __init__(self, rgb: np.ndarray, shrink: int = 1) -> None:
         self._rgb = rgb
         self.height, self.width = rgb.shape[:2]
+        self.full_size = (self.width * shrink, self.height * shrink)
 
     def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
         """The pixels (h, w, 3) uint8 of the window, perhaps at 1/2, 1/4 or 1/8 of its sides, but never smaller than
@@ -106,11 +110,20 @@ class Picture:
 
 
 def open_picture(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture of a row, as `picture_of` gives it; of a row with a box, that part of it, decoded. Raises
-    UnreadableImage."""
-    if source.crop(row) is None:
-        return picture_of(source.read(row), source.name(row), max_pixels)
-    return Picture(read_rgb(source, row, max_pixels))
+    """The picture of a row, as `picture_of` gives it; of a row with a box, that part of it.
+
+    Raises UnreadableImage, also for a box outside of the picture.
+    """
+    crop, name = source.crop(row), source.name(row)
+    picture = picture_of(source.read(row), name, max_pixels)
+    if crop is None:
+        return picture
+    try:
+        rows, columns = crop.slices(picture.full_size, (picture.width, picture.height))
+    except ValueError as error:
+        raise UnreadableImage(name, str(error)) from None
+    size = rows.stop - rows.start, columns.stop - columns.start
+    return _Part(picture, Window(rows.start, columns.start, *size))
 
 
 def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -124,7 +137,17 @@ def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
             with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
                 if image.mode in ("RGB", "L"):
                     return _JpegPicture(data, name, max_pixels, head, _orientation(image))
-    return Picture(decode_rgb(data, name, max_pixels))
+    return Picture(*_decoded(data, name, max_pixels))
+
+
+class _Part(Picture):
+    def __init__(self, picture: Picture, part: Window) -> None:
+        self._picture, self._part = picture, part
+        self.height, self.width = part.height, part.width
+
+    def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
+        top, left = self._part.top + window.top, self._part.left + window.left
+        return self._picture.window(window._replace(top=top, left=left), least)
 
 
 class _JpegPicture(Picture):
@@ -135,6 +158,7 @@ class _JpegPicture(Picture):
         self._head, self._orientation = head, orientation
         is_lying = orientation in _LYING
         self.height, self.width = (head.width, head.height) if is_lying else (head.height, head.width)
+        self.full_size = (self.width, self.height)
         self._decoded: dict[int, np.ndarray] = {}
 
     def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:
