@@ -18,7 +18,7 @@ def test_the_made_up_run_is_reported_whole(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(bench_report, "_NUM_PICTURES", 20)
     # Among few classes, only images far from their centres are mistaken.
     monkeypatch.setattr(bench_report, "SPREAD", 40.0)
-    run = bench_report.make_run(tmp_path, 12, 24, 72)
+    run = bench_report.make_run(tmp_path, 12, 24, 100)
     found, counts = report(run), load_checkpoint(run / "best_model").manifest["counts"]
     assert sorted(counts, reverse=True) == list(counts)
     assert counts[0] > 5 * counts[-1] > 0
