@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,12 @@ from shelfmark.cli import main
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import sha256_file
 from shelfmark.core.manifests import file_facts, read_manifest, write_manifest
+from shelfmark.data.images import decode_rgb
+from shelfmark.data.sources import UnreadableImage
 from shelfmark.export import onnx_files, predict
 from shelfmark.export.network import ExportedNetwork
 from shelfmark.export.predict import Predictor, UnreadablePicture
-from shelfmark.serving.models import ExportedModel
+from shelfmark.serving.models import CheckpointModel, ExportedModel
 
 NUM_VAL = 210
 ANSWER = """
@@ -323,6 +327,18 @@ def test_a_program_of_torch_gives_the_same(place: Path, folder: Path, tmp_path: 
         np.testing.assert_allclose(predict.softmax(logits), model.predict(pictures), atol=1e-4)
     experts = predictor.run(np.stack([predictor.pixels(photo) for photo in photos]))["head.experts"]
     np.testing.assert_allclose(experts.mean(axis=1), logits, atol=1e-4)
+    # What a service has of a client may be read alone.
+    pixels = np.frombuffer(bytes(16 * 16 * 3), np.uint8).reshape(1, 16, 16, 3)
+    served = ExportedModel(predictor), CheckpointModel.open(place / "log/experts/last", (), 1)
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True, action="always") as said:
+            found = [model.run(pixels)["logits"] for model in served]
+    finally:
+        torch.set_warn_always(False)
+    assert not [one for one in said if "writable" in str(one.message)]
+    np.testing.assert_allclose(*found, atol=0.05)  # in bf16 and in fp32
+    assert [model.platform for model in served] == ["pytorch", "pytorch"]
 
 
 @pytest.mark.parametrize(
@@ -436,9 +452,14 @@ def test_a_picture_that_cannot_be_read_is_one_error(folder: Path, photos: list[P
     predictor: Predictor = predict.load(folder)
     with pytest.raises(UnreadablePicture, match="picture 1 could not be read: empty file"):
         predictor.predict([photos[0].read_bytes(), b""])
-    good, bad = predictor.answers([photos[0], b"no picture"])
+    floats = io.BytesIO()
+    Image.fromarray(np.ones((4, 4), np.float32)).save(floats, "TIFF")
+    good, bad, odd = predictor.answers([photos[0], b"no picture", floats.getvalue()])
     assert good["answer"]["kind"] == "product"
     assert bad["error"].startswith("not one of: JPEG")
+    with pytest.raises(UnreadableImage) as of_commands:
+        decode_rgb(floats.getvalue(), "")
+    assert odd["error"] == of_commands.value.reason
     assert [one.shape for one in predictor.predict([])] == [(0, predictor.facts["outputs"]["embedding"]), (0, 3)]
 
 

@@ -211,6 +211,8 @@ def decoded(data: bytes, name: str, max_pixels: int) -> np.ndarray:
         with Image.open(io.BytesIO(data.rstrip(b"\0") if jpeg else data), formats=_formats(data, name)) as image:
             _shrink(image, max_pixels, name)
             image.load()
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                raise UnreadablePicture(name, "numbers of 32 bits in place of colours; save it with 8 or 16 bits")
             pixels = _upright(np.array(_as_rgb(image)), _orientation(image))
     except UnreadablePicture:
         raise
@@ -292,8 +294,6 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("numbers of 32 bits in place of colours")
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -473,7 +473,7 @@ def _torch(file: Path, outputs: Sequence[str], providers: list[str], threads: in
 
     def run(pixels: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [one.numpy() for one in network(torch.from_numpy(pixels))]
+            return [one.numpy() for one in network(torch.from_numpy(np.array(pixels)))]
 
     return run
 

@@ -280,7 +280,10 @@ def _notes_on_val(model: TrainedModel) -> list[str]:
             " eval.choose_share=0.5 or eval.metric=none"
         )
     if any(not step["unmodified"] for step in model.recalibrations):
-        notes.append("the val pictures chose the recalibration of this checkpoint; likewise")
+        notes.append(
+            "the val pictures also chose how this checkpoint was changed after its training (as calibrate and grow"
+            " do), which weakens the promise as well"
+        )
     return notes
 
 

@@ -157,7 +157,8 @@ class CheckpointModel:
 
     def run(self, pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         model = self.trained
-        images = normalised(torch.from_numpy(pixels.transpose(0, 3, 1, 2)), model.recipe.data)
+        # A copy: what a decoder or a client sent may be read alone, of which torch warns.
+        images = normalised(torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2))), model.recipe.data)
         with torch.inference_mode():
             with model.precision.autocast():
                 embedding = model.network.embed(images.to(model.precision.device))
