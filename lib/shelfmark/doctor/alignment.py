@@ -1,6 +1,6 @@
 """Whether one picture shows a part of another: their thumbnails are laid over each other, then compared.
 
-Legend: n pairs, S pixels a side.
+Legend: n rows, one a pair.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
 
 
 def _moved(whole: np.ndarray, part: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best of the windows on the way, and (n,) the correlation there. whole, part: (n, S, S, 1)."""
+    """The best of the windows on the way, and (n,) the correlation there. whole, part: (n, side, side, 1)."""
     side = whole.shape[1]
     target = standard(part)
     u = ((np.arange(side) + 0.5) / side).astype(np.float32)
@@ -100,8 +100,8 @@ def _moved(whole: np.ndarray, part: np.ndarray, windows: np.ndarray) -> tuple[np
 def _same_colours(shown: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) bool, twice: whether a linear map of colours makes one the other, and whether it is far from none.
 
-    shown, part: (n, S, S, 3) float32. Only what stands before a plain background counts: on white paper two outlines
-    agree soon.
+    shown, part: (n, side, side, 3) float32. Only what stands before a plain background counts: on white paper two
+    outlines agree soon.
     """
     num, side = len(part), part.shape[1]
     weight = _content(part).reshape(num, side * side)
@@ -122,8 +122,8 @@ def _same_colours(shown: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _content(part: np.ndarray) -> np.ndarray:
-    """(n, S, S) float32, 0 or 1: what is not background, without its outline. All of it, if the edge of the picture is
-    of many colours."""
+    """(n, side, side) float32, 0 or 1: what is not background, without its outline. All of it, if the edge of the
+    picture is of many colours."""
     ring = np.concatenate([part[:, 0], part[:, -1], part[:, :, 0], part[:, :, -1]], axis=1)
     colour = np.median(ring, axis=1)
     is_plain = (np.abs(ring - colour[:, None]).max(2) <= _PLAIN).mean(1) >= _PLAIN_SHARE
@@ -147,13 +147,13 @@ def _worst_block(left: np.ndarray, weight: np.ndarray, side: int) -> np.ndarray:
 
 
 def standard(pictures: np.ndarray) -> np.ndarray:
-    """(n, S, S) of mean 0 and variance 1, of (n, S, S, 1)."""
+    """(n, side, side) of mean 0 and variance 1, of (n, side, side, 1)."""
     found = pictures[..., 0] - pictures.mean((1, 2))[:, :, None]
     return np.asarray(found / np.maximum(1e-6, np.sqrt(np.square(found).mean((1, 2), keepdims=True))))
 
 
 def softened(pictures: np.ndarray) -> np.ndarray:
-    """Each pixel with its neighbours, so that a shift of part of a pixel changes little. (n, S, S, C)."""
+    """Each pixel with its neighbours, so that a shift of part of a pixel changes little. (n, side, side, C)."""
     side = pictures.shape[1]
     before, after = np.r_[0, : side - 1], np.r_[1:side, side - 1]
     for axis in (1, 2):
@@ -162,6 +162,6 @@ def softened(pictures: np.ndarray) -> np.ndarray:
 
 
 def halved(pictures: np.ndarray) -> np.ndarray:
-    """(n, S / 2, S / 2, C) of (n, S, S, C)."""
+    """(n, side / 2, side / 2, C) of (n, side, side, C)."""
     num, side, _, channels = pictures.shape
     return pictures.reshape(num, side // 2, 2, side // 2, 2, channels).mean((2, 4))

@@ -1,4 +1,4 @@
-"""Copies of one photograph as groups. Legend: N pictures, E pairs."""
+"""Copies of one photograph as groups. Legend: N pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exact_parts(hashes: np.ndarray, is_read: np.ndarray) -> np.ndarray:
 def joined_parts(exact: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(N,) int64: the lowest picture of each connected part.
 
-    exact: (N,) of `exact_parts`. first, second: (E,) pairs.
+    exact: (N,) of `exact_parts`. first, second: (pairs,).
     """
     everyone = np.arange(len(exact))
     source, target = (torch.from_numpy(np.concatenate(pair)) for pair in ((everyone, first), (exact, second)))

@@ -1,5 +1,5 @@
 """Copies that their features find: those that were cropped by more than a hash forgives. Legend: n pictures,
-D embedding, d dimensions, E pairs.
+D embedding, d dimensions.
 
 The neighbours of each picture are searched by tiles of a product, in few dimensions, and the thumbnails decide.
 """

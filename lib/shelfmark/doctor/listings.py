@@ -1,4 +1,4 @@
-"""The pictures of all annotation files, each once, and where each is listed. Legend: N pictures, M listings."""
+"""The pictures of all annotation files, each once, and where each is listed. Legend: N pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN = "train"
 class Listings:
     """tables: by split; `train` is one of them. paths: (N,) absolute.
 
-    picture: (M,) int64, the picture of each listing; split: (M,) its place in `tables`; row: (M,) its row there.
+    picture, split, row: (listings,) int64, the picture of each, the place of its table in `tables`, its row there.
     classes: the names of the splits whose labels mean the same classes; those of another split are compared with
     themselves alone.
     """
@@ -35,16 +35,16 @@ class Listings:
     def of(cls, tables: Mapping[str, Table], classes: frozenset[str]) -> Listings:
         """Two rows are one picture if they name the same file."""
         numbers: dict[str, int] = {}
-        picture = [
+        pictures = [
             np.fromiter(
                 (numbers.setdefault(one, len(numbers)) for one in identities(table.paths, table.root)), np.int64
             )
             for table in tables.values()
         ]
-        split = [np.full(len(table), place) for place, table in enumerate(tables.values())]
-        row = [np.arange(len(table)) for table in tables.values()]
-        places = (np.concatenate(column) for column in (picture, split, row))
-        return cls(tables, Strings.of(numbers), next(places), next(places), next(places), classes)
+        splits = [np.full(len(table), place) for place, table in enumerate(tables.values())]
+        rows = [np.arange(len(table)) for table in tables.values()]
+        picture, split, row = (np.concatenate(one) for one in (pictures, splits, rows))
+        return cls(tables, Strings.of(numbers), picture, split, row, classes)
 
     @property
     def splits(self) -> list[str]:
@@ -52,12 +52,12 @@ class Listings:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(M,) int64: the label of each listing, -1 for none."""
+        """(listings,) int64: the label of each listing, -1 for none."""
         return np.concatenate([table.labels for table in self.tables.values()])
 
     @cached_property
     def spaces(self) -> np.ndarray:
-        """(M,) int64: labels of equal numbers are comparable; 0 for all of `classes`."""
+        """(listings,) int64: labels of equal numbers are comparable; 0 for all of `classes`."""
         own = [0 if name in self.classes else place + 1 for place, name in enumerate(self.tables)]
         return np.array(own)[self.split]
 

@@ -1,4 +1,4 @@
-"""All hashes within a few bits of another, without comparing each with each. Legend: Q queries, K codes.
+"""All hashes within a few bits of another, without comparing each with each. Legend: Q queries.
 
 The 64 bits are cut into m parts. Two hashes that differ in at most m - 2 bits agree in two parts at least, so they are
 found under the bits of some pair of parts: one sorted table for each pair. What agrees there is compared in full.
@@ -47,7 +47,7 @@ class Plan:
 def near_codes(
     queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 14
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pairs (query, code, bits that differ) of queries (Q,) and codes (K,) uint64, in arrays of bounded length.
+    """Pairs (query, code, bits that differ) of queries (Q,) and codes (codes,) uint64, in arrays of bounded length.
 
     A pair comes once for each pair of parts in which it agrees. crowd: a query that agrees with more codes in two parts
     is not compared by these two: such crowds are of pictures without content.
@@ -74,7 +74,7 @@ def near_codes(
 
 
 def bits_set(codes: np.ndarray) -> np.ndarray:
-    """(K,) uint8: how many bits of each code (K,) uint64 are set."""
+    """(codes,) uint8: how many bits of each code (codes,) uint64 are set."""
     if hasattr(np, "bitwise_count"):  # of numpy 2
         return np.bitwise_count(codes)
     halves = codes.view(np.uint8).reshape(len(codes), 8)
@@ -82,7 +82,7 @@ def bits_set(codes: np.ndarray) -> np.ndarray:
 
 
 def _keys(codes: np.ndarray, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """(K,) uint32: the bits of both spans."""
+    """(codes,) uint32: the bits of both spans."""
     found = np.zeros(len(codes), np.uint64)
     for low, high in spans:
         width = np.uint64(high - low)

@@ -1,5 +1,5 @@
 """Pictures that show the same photograph: saved anew, resized, cropped, mirrored, recoloured. Legend: N pictures, n
-pictures of a block, E pairs.
+pictures.
 
 Candidates come from the hashes, and from the features of a network where there are some; the thumbnails decide.
 """
@@ -35,10 +35,10 @@ Thumbs = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """E pairs, each once. first, second: (E,) int64 pictures, first < second.
+    """Pairs, each once. first, second: (pairs,) int64 pictures, first < second.
 
-    is_mirrored, is_recoloured: (E,) bool. window: (E,) float32, the smaller side of the part that the two have in
-    common, 1 for the whole.
+    is_mirrored, is_recoloured: (pairs,) bool. window: (pairs,) float32, the smaller side of the part that the two have
+    in common, 1 for the whole.
     """
 
     first: np.ndarray
@@ -70,7 +70,10 @@ class Pairs:
 
 
 class Candidates(NamedTuple):
-    """part, whole: (E,) int64: pictures, of which the one may show a window (E, 4) of the other; is_mirrored: (E,)."""
+    """part, whole: (pairs,) int64: pictures, of which the one may show a window (pairs, 4) of the other.
+
+    is_mirrored: (pairs,) bool, whether the part is the mirror image.
+    """
 
     part: np.ndarray
     whole: np.ndarray

@@ -1,4 +1,4 @@
-"""Which pictures new annotations leave out. Legend: N pictures, E pairs.
+"""Which pictures new annotations leave out. Legend: N pictures.
 
 Only what is sure is taken out. A recoloured copy may be another product of one design, and so may a near copy under
 another label: those are told, and stay.
@@ -42,7 +42,7 @@ def pictures_to_drop(
 
 
 def sure_pairs(pairs: Pairs, exact: np.ndarray, listings: Listings) -> np.ndarray:
-    """(E,) bool: whether the colours are the same too, and no two pictures with these pixels have different labels."""
+    """(pairs,) bool: whether the colours are the same too, and no two pictures of these pixels have other labels."""
     members: dict[int, list[int]] = {}
     for picture, part in enumerate(exact.tolist()):
         members.setdefault(part, []).append(picture)

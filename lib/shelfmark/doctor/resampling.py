@@ -1,4 +1,4 @@
-"""Windows of square pictures by linear interpolation. Legend: n pictures, S pixels a side, C channels."""
+"""Windows of square pictures, of `side` pixels a side, by linear interpolation. Legend: n pictures, C channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def resampling(low: float, high: float, side: int) -> np.ndarray:
-    """(S, S) float64: the matrix that stretches the span low..high, of 0..1, of a side over the whole side."""
+    """(side, side) float64: the matrix that stretches the span low..high, of 0..1, of a side over the whole side."""
     below, share = _places(np.array([low]), np.array([high - low]), side)
     found = np.zeros((side, side))
     row = np.arange(side)
@@ -16,7 +16,7 @@ def resampling(low: float, high: float, side: int) -> np.ndarray:
 
 
 def windows_of(pictures: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """(n, S, S, C): a window of each picture (n, S, S, C), stretched over the whole.
+    """(n, side, side, C): a window of each picture (n, side, side, C), stretched over the whole.
 
     windows: (n, 4) top, left, height, width, in 0..1. Beyond an edge the edge goes on.
     """
@@ -31,7 +31,7 @@ def windows_of(pictures: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def _places(start: np.ndarray, length: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, S) the pixel before each place, and how far the place lies between it and the next one."""
+    """(n, side) the pixel before each place, and how far the place lies between it and the next one."""
     middle = (np.arange(side) + 0.5) / side
     place = np.clip((start[:, None] + length[:, None] * middle) * side - 0.5, 0, side - 1)
     below = np.minimum(place.astype(np.int64), side - 2)
