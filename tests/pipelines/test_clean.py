@@ -132,6 +132,8 @@ def test_confident_predictions_become_annotations_that_train() -> None:
     assert (table.confidence >= 0.4).all()
     assert table.class_names == ("red", "green", "blue")
     assert len(Path("pseudo_predicted.csv").read_text().splitlines()) == 1 + 6
+    named = Path("pseudo_predicted_top1.csv").read_text().splitlines()
+    assert (named[0], len(named)) == ("id,class_1,score_1,name_1", 1 + 6)
     assert main([*model, "--with-train", "--out", "both.json"]) == 0
     both = read_annotations(Path("both.json"), Path("pictures"))
     assert len(both) == 3 * PER_CLASS + len(table)

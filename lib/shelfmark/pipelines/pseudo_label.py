@@ -69,7 +69,8 @@ def pseudo_label(
         return file
 
     file = from_main(begin)
-    predicted = predict(model, images=images, out=file.with_name(f"{file.stem}_predicted.csv"))
+    # With names, beside the file of numbers.
+    predicted = predict(model, images=images, topk=1, out=file.with_name(f"{file.stem}_predicted.csv"))
     labelled = from_main(lambda: _write(model, predicted, document, min_confidence, file), "report")
     return PseudoLabels(file, predicted, labelled)
 
