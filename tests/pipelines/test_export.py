@@ -285,6 +285,24 @@ def test_a_wrong_file_is_never_published_and_the_other_exporter_is_tried(
     assert [one.name for one in tmp_path.iterdir()] == ["other"]
 
 
+def test_a_picture_that_is_gone_meanwhile_is_no_fault_of_the_exporter(
+    place: Path, photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos[0].parent, tmp_path / "photos")
+
+    def and_takes_one_away(*given: Any) -> None:
+        onnx_files.by_torchscript(*given)
+        (tmp_path / "photos" / photos[3].name).unlink()
+
+    words = ["--images", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
+    with exporters(first=and_takes_one_away, second=by_chance):
+        assert main(["export", "--RESUME_MODEL", str(place / "log/run/last"), *words]) == 2
+    said = capsys.readouterr()
+    assert f"{photos[3].name} was read for the checkpoint, and cannot be read any more: missing" in said.err
+    assert "exporter" not in said.out
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_export_never_takes_the_place_of_the_checkpoint(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = place / "log/run/last"
     before = {file.name: sha256_file(file) for file in checkpoint.iterdir()}

@@ -292,7 +292,7 @@ def test_wishes_that_make_no_sense_are_refused(
 
 
 def test_a_checkpoint_alone_has_its_thresholds_in_the_run_folder(
-    inside: Path, capsys: pytest.CaptureFixture[str]
+    inside: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     capsys.readouterr()
     assert main(["thresholds", *MODEL, "--max-wrong", "99.9%", "--max-false-accept", "none", "--json"]) == 0
@@ -305,5 +305,12 @@ def test_a_checkpoint_alone_has_its_thresholds_in_the_run_folder(
     shown = risk_of(Path("log/run"))
     assert shown is not None
     assert (shown.score, shown.max_wrong) == (content["rules"][0]["conditions"][0]["score"], content["max_wrong"])
+    # Every checkpoint of a run has its thresholds there: the one that loses them is told.
+    again = ["thresholds", *MODEL, "--max-wrong", "99.9%", "--max-false-accept", "none"]
+    for checkpoint, is_told in ((content["checkpoint_sha256"], False), ("0" * 64, True)):
+        Path("log/run/thresholds.json").write_text(json.dumps({**content, "checkpoint_sha256": checkpoint}))
+        caplog.clear()
+        assert main(again) == 0
+        assert any("had thresholds of another checkpoint" in one for one in caplog.messages) is is_told
     Path("log/run/thresholds.json").write_text("{}")
     assert risk_of(Path("log/run")) is None

@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError, choose
 from shelfmark.core.folders import EXPORTED, atomic_folder
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import numpy_generator
+from shelfmark.data.sources import UnreadableImage
 from shelfmark.data.transforms import eval_transform
 from shelfmark.export import bits, folder, onnx_files, predict
 from shelfmark.export.model_facts import ModelFacts, input_facts
@@ -132,6 +133,13 @@ class _Work:
                 onnx_files.export(self.network, (size, size), file, exporter)
                 predictor = predict.load(made)
                 measured, top1 = measure(predictor, self.pictures.source, expected)
+            except (UnreadableImage, predict.UnreadablePicture) as error:
+                # No fault of the file: the next exporter would meet it too.
+                picture = error.path if isinstance(error, UnreadableImage) else error.name
+                raise UserError(
+                    f"{picture} was read for the checkpoint, and cannot be read any more: {error.reason}. Nothing was"
+                    " published; export again when the pictures stay as they are."
+                ) from None
             except Exception as error:  # exporters and runtimes meet what they do not know with errors of every type
                 tried.append({"exporter": name, "error": f"{type(error).__name__}: {error}"[:2000]})
             else:

@@ -46,7 +46,7 @@ from shelfmark.runtime.promised_pictures import (
 )
 from shelfmark.runtime.searcher import Searcher, require_images
 from shelfmark.runtime.stored_features import STORED
-from shelfmark.runtime.thresholds_file import thresholds_file
+from shelfmark.runtime.thresholds_file import read_thresholds, thresholds_file
 from shelfmark.runtime.trained_model import TrainedModel
 
 AUTO = "auto"
@@ -116,11 +116,22 @@ def thresholds(
         with folder_lock(index_folder or model.run_folder / "thresholds", "writing thresholds"):
             if index_folder is not None and index_hash(index_folder) != hash_before:
                 raise UserError(f"{index_folder} was changed while its thresholds were learned. Learn them again.")
+            _tell_replaced(file, model)
             write_json(file, content)
         say(f"thresholds written to {file}, the curves of risk and coverage to {folder}")
         return Thresholds(file, folder, content)
 
     return from_main(finish, "thresholds")
+
+
+def _tell_replaced(file: Path, model: TrainedModel) -> None:
+    """Warns where the file has thresholds of another checkpoint: the run folder has one file for all of its own."""
+    try:
+        before = read_thresholds(file)
+    except UserError:  # damaged, and of no use to anybody
+        return
+    if before is not None and before.thresholds.get(CHECKPOINT) != model.hashes.checkpoint:
+        warn(f"{file} had thresholds of another checkpoint, which is without a promise from now on")
 
 
 def require_shares(max_wrong: float, confidence: float, max_false_accept: float | str | None) -> None:
