@@ -169,6 +169,7 @@ def test_a_second_call_decodes_only_what_could_not_be_read_and_takes_another_fol
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "200")
     decoded: list[str] = []
     measure = module._measured
     monkeypatch.setattr(module, "_measured", lambda paths, *rest: decoded.extend(paths) or measure(paths, *rest))
