@@ -4,7 +4,6 @@ D embedding."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ TOLD_APART = 0.05
 """Two classes are told apart where fewer of the random divisions of their images set the means as far apart."""
 _NEIGHBOURS = 5
 _DIVISIONS = 199
-_DISTINCT = 100
+_AT_LEAST = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,8 @@ def twin_classes(features: np.ndarray, labels: np.ndarray) -> TwinClasses:
     """Pairs of classes whose means are closer than their spread, and that random labels would divide as well.
 
     features: (n, D), scaled to length 1; copies only once, because they make a class seem narrow. labels: (n,) int64,
-    -1 for none. A class is compared with the five nearest others. Left out are pairs with so few images that there are
-    fewer than 100 ways to divide them.
+    -1 for none. A class is compared with the five nearest others. Classes with fewer than 6 images are left out: those
+    are too few to tell two products apart.
     """
     rows = np.flatnonzero(labels >= 0)
     rows = rows[np.argsort(labels[rows], kind="stable")]
@@ -65,7 +64,7 @@ def twin_classes(features: np.ndarray, labels: np.ndarray) -> TwinClasses:
     first, second = _near_means(means)
     squared = np.square(means[first] - means[second]).sum(1)
     close = squared < (spread[first] + spread[second]) / 2
-    close &= [comb(int(counts[one] + counts[two]), int(counts[one])) >= _DISTINCT for one, two in zip(first, second)]
+    close &= np.minimum(counts[first], counts[second]) >= _AT_LEAST
     first, second = first[close], second[close]
     chance = np.array(
         [_chance(_units(features[members[one]]), _units(features[members[two]])) for one, two in zip(first, second)]
