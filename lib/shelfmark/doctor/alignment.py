@@ -5,10 +5,12 @@ Legend: n rows, one a pair.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from shelfmark.core.cores import num_cores
 from shelfmark.doctor.hash_codes import grey
 from shelfmark.doctor.resampling import windows_of
 
@@ -17,13 +19,13 @@ EXPLAINED, WORST_BLOCK, RECOLOURED = 0.95, 0.3, 12.0
 this difference on, of 0..255, it counts as recoloured."""
 
 _COARSE_PX, _STEPS = 16, 3
-_HOPEFUL = 0.75
+_HOPEFUL, _LIKELY = 0.8, 0.88
 _LARGEST_STEP, _SMALLEST_PART, _LARGEST_PART, _BEYOND = 0.05, 0.4, 1.1, 0.03
 _BLOCKS = 4
 _PLAIN, _PLAIN_SHARE, _LEAST_CONTENT = 16.0, 0.9, 0.03
 """Levels that a plain background strays; the share of the edge that is of it; the share of pixels that is content."""
 
-_AT_ONCE = 2048
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,9 @@ def laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
     16 x 16 pixels). Then a linear map of the colours is fitted, because copies are brightened and tinted, and what it
     leaves unexplained decides.
     """
-    found = [
-        _laid(wholes[at : at + _AT_ONCE], parts[at : at + _AT_ONCE], windows[at : at + _AT_ONCE])
-        for at in range(0, len(wholes), _AT_ONCE)
-    ]
+    some = [slice(at, at + _AT_ONCE) for at in range(0, len(wholes), _AT_ONCE)]
+    with ThreadPoolExecutor(num_cores()) as threads:
+        found = list(threads.map(lambda rows: _laid(wholes[rows], parts[rows], windows[rows]), some))
     if not found:
         nothing = np.zeros(0, bool)
         return Laid(np.zeros((0, 4), np.float32), nothing, nothing)
@@ -63,7 +64,8 @@ def _laid(wholes: np.ndarray, parts: np.ndarray, windows: np.ndarray) -> Laid:
     hopeful = np.flatnonzero(agree >= _HOPEFUL)
     is_copy, is_recoloured = np.zeros((2, len(wholes)), bool)
     if len(hopeful):
-        windows[hopeful], _ = _moved(whole[hopeful], part[hopeful], windows[hopeful])
+        windows[hopeful], agree = _moved(whole[hopeful], part[hopeful], windows[hopeful])
+        hopeful = hopeful[agree >= _LIKELY]
         shown = windows_of(wholes[hopeful].astype(np.float32), windows[hopeful])
         is_copy[hopeful], is_recoloured[hopeful] = _same_colours(shown, parts[hopeful].astype(np.float32))
     return Laid(windows, is_copy, is_recoloured & is_copy)

@@ -23,7 +23,7 @@ RADIUS, RADIUS_OF_MANY = 10, 8
 LEAST_CONTRAST = 6.0
 """Standard deviation of the brightness, of 0..128. The hash of a picture with less is noise."""
 
-_BLOCK = 50_000
+_BLOCK = 8192
 _LOOKED_UP_AT_ONCE = 1_000_000
 _KEPT_PAIRS = 1 << 22
 _CONFIRMED_AT_ONCE = 1 << 14
