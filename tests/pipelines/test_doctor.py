@@ -201,3 +201,15 @@ def test_features_judge_the_labels(place: Path, told: dict[str, Any], monkeypatc
     assert doubtful.rows[0][:3] == ("wrong", "a", "d")
     assert by_name["one_product"].why_not == ""
     assert (place / "judged" / "labels" / "relabel.csv").read_text().splitlines()[1] == "wrong,3,d"
+
+
+def test_features_that_know_little_do_not_join_classes(
+    place: Path, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    recipe = load(Recipe, None, [parse_override(word) for word in options(place)]).config
+    noise = np.random.default_rng(0)
+    found = doctor(recipe, place / "weak", lambda paths, folder: noise.normal(size=(len(paths), 8)).astype(np.float32))
+    [one_product] = [one for one in found.findings if one.name == "one_product"]
+    assert one_product.why_not.startswith("these features find the given class of ")
+    assert not one_product.culprits

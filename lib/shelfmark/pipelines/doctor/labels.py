@@ -60,6 +60,10 @@ def label_findings(
     if judged is None:
         why_not = "fewer than two classes have a training image that can be read"
         return [Finding(name, why_not=why_not) for name in ("doubtful_labels", "one_product")]
+    if judged.suspects.accuracy < WEAK_BELOW:
+        # Such features cannot tell many products apart, and would call them one.
+        why_not = f"these features find the given class of {judged.suspects.accuracy:.0%} of the training images only"
+        return [_doubtful(judged, listings), Finding("one_product", why_not=why_not)]
     return [_doubtful(judged, listings), _twins(judged.pictures, listings, copies, is_read, features)]
 
 
