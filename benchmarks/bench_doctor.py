@@ -67,7 +67,7 @@ def page(options: argparse.Namespace, work: Path) -> Iterator[str]:
     yield f"{made_by()} Beside: {PEERS}."
     for part in options.part:
         if part == "search":
-            yield from _search_told(options.thumbs, work)
+            yield from _search_told(options.thumbs, _planted("grocery", options, work).pictures, work)
         else:
             yield from _faults_told(part, _planted(part, options, work), work / part, options.no_peers)
 
@@ -191,10 +191,10 @@ def _peers(planted: Planted, work: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _search_told(num: int, work: Path) -> Iterator[str]:
+def _search_told(num: int, pictures: Path, work: Path) -> Iterator[str]:
     thumbs = work / f"thumbs_{num}.npy"
     if not thumbs.is_file():
-        make_thumbs(thumbs, num, sorted((work / "grocery" / "pictures").glob("0*"))[:2000])
+        make_thumbs(thumbs, num, sorted(pictures.glob("0*"))[:2000])
     kept = work / f"search_{num}.json"
     if not kept.is_file():
         write_json(kept, in_own_process(search, thumbs))

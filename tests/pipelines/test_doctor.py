@@ -158,6 +158,8 @@ def test_new_annotations_lose_what_is_surely_wrong_and_keep_every_field(place: P
     val = json.loads((place / fixed["annotations"][1]["file"]).read_text())
     assert len(val["annotations"]) == 2 * CLASSES
     assert fixed["command"].endswith(f"data.val_json={fixed['annotations'][1]['file']}")
+    assert fixed["command"].count("data.train_json=") == 1
+    assert f"data.root={place}/pictures" in fixed["command"]
     assert fixed["emptied"] == []
 
 

@@ -23,9 +23,8 @@ def doctor(args: argparse.Namespace) -> Outcome:
     from shelfmark.cli import doctor_screens
     from shelfmark.pipelines.doctor import doctor as run
 
-    begin = ["--config", str(args.config)] if args.config is not None else []
     try:
-        found = run(recipe, args.out, _features(args, recipe), args.fix, begin)
+        found = run(recipe, args.out, _features(args, recipe), args.fix, _begin(args))
     except Stopped as stopped:
         advice = "what was looked at is kept, and the same command goes on from there"
         raise Stopped(stopped.number, advice) from None
@@ -38,6 +37,19 @@ def doctor_recipe(args: argparse.Namespace) -> Recipe:
         raise UserError("--model and --RESUME_MODEL both name the network that judges; give one of them.")
     recipe: Recipe = settled_recipe(args).config if args.model else train_recipe(args).config
     return recipe
+
+
+def _begin(args: argparse.Namespace) -> list[str]:
+    """The words of a training on this recipe: its file, and the options that were typed over it."""
+    from shelfmark.config.write import inline
+
+    file = args.config
+    if file is None and args.RESUME_MODEL is not None:
+        # What the run of the checkpoint was trained by.
+        kept = args.RESUME_MODEL.parent / "config.yaml"
+        file = kept if kept.is_file() else None
+    typed = [f"{one.key}={inline(one.value)}" for one in args.overrides]
+    return [*(["--config", str(file)] if file is not None else []), *typed]
 
 
 def _features(args: argparse.Namespace, recipe: Recipe) -> FeaturesOf | None:

@@ -92,7 +92,7 @@ class _Told:
                 named = self.listings.class_name(row)
                 rows.append((number, *listed, named, said, width, height, self.listings.paths[picture]))
             notes.append("; ".join(dict.fromkeys(filter(None, (self._listed(where), said, f"{width} x {height}")))))
-        return Culprits(tuple(order), tuple(rows), title or self.listings.image_id(int(where[0])), (), tuple(notes))
+        return Culprits(tuple(order), tuple(rows), title or str(rows[0][1]), (), tuple(notes))
 
     def _listed(self, rows: np.ndarray) -> str:
         found = []

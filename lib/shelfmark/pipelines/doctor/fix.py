@@ -56,7 +56,9 @@ def fix(
     ids = _ids(listings, drops[TRAIN])
     write_image_ids(folder / DROP_LIST, ids)
     emptied = _emptied(listings, drops[TRAIN])
-    command = command_line("train", *begin, *_options(recipe.data.more_train_json, written))
+    options = list(_options(recipe.data.more_train_json, written))
+    replaced = tuple(f"{one.partition('=')[0]}=" for one in options)
+    command = command_line("train", *(word for word in begin if not word.startswith(replaced)), *options)
     return Fixed(folder, written, dropped, folder / DROP_LIST, emptied, command)
 
 
