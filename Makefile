@@ -20,16 +20,16 @@ test: .venv/installed
 
 # The whole demo, and that it reaches its scores.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m "slow and not faults and not fuzz"
+	$(BIN)/python -m pytest --timeout 0 -m "slow and not faults and not fuzz"
 
 # 50,000 damaged annotation files of each form, and 10,000 damaged images of all formats: each is read right or refused.
 test-fuzz: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m fuzz tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 0 -m fuzz tests/fuzz
 
 # Kills, full disks, damage: docs/reliability.md. Wants strace (apt install strace) and root, to mount a small disk; what
 # lacks them is skipped with the reason. SHELFMARK_FAULT_RUNS=5 makes five trials of each.
 test-faults: .venv/installed
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest --timeout 0 -m faults tests/faults
 
 # Builds the package, installs it elsewhere, and trains with it outside this checkout. Nothing is downloaded.
 test-wheel: .venv/installed
