@@ -140,3 +140,9 @@ def test_rounds_of_a_discovery_stand_side_by_side_with_their_intervals() -> None
         ("test", "2", 0.5, 0.44, 0.56),
     ]
     assert {"0", "2", "40%"} <= set(_texts(drawn))
+
+
+def test_an_axis_of_shares_that_reaches_all_of_them_ends_at_100_percent() -> None:
+    whole = Axis("images", "percent", 0).scale(np.array([0.0, 0.2, 1.0]))
+    assert (whole.high, whole.ticks[-1][1]) == (1.0, "100%")
+    assert Axis("change", "percent", 0).scale(np.array([1.3])).high > 1.3

@@ -85,7 +85,7 @@ def _groups(tail: Tail) -> Figure:
     said = "; ".join(f"{score_name(name)} {100 * value:.1f}%" for name, value in zip(names, values))
     axis = Axis("classes by training images", labels=tuple(score_name(name) for name in names))
     chart = Chart("Many, medium, few", said, axis, Axis("accuracy on val", "percent", 0), tuple(layers))
-    return Figure("accuracy_by_group", chart, "Lines: 95% intervals.")
+    return Figure("accuracy_by_group", chart, "Lines: 95% intervals." if np.isfinite(low).any() else "")
 
 
 def _count_curve(tail: Tail) -> Figure:

@@ -48,7 +48,9 @@ class Axis:
             high = low + 1.0
         if self.high is None:
             # So that what is highest, such as the end of an interval, does not touch the frame.
-            high += 0.02 * (high - low)
+            roomy = high + 0.02 * (high - low)
+            # No share exceeds 100%, so an axis that reaches it ends there.
+            high = 1.0 if self.kind == "percent" and high <= 1 < roomy else roomy
         ticks = round_numbers(low, high)
         # An end that the caller left open lies on a tick, so that no value touches the frame.
         low = low if self.low is not None else min(low, ticks[0])
