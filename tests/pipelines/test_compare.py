@@ -16,6 +16,7 @@ from untrained_models import make_place
 from shelfmark.cli import main
 from shelfmark.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from shelfmark.runtime import image_pass
+from shelfmark.runtime.compared_run import names_of
 
 ORDER = [2, 0, 1]
 """The classes of the copied model, by their numbers in the model that it was copied from."""
@@ -232,3 +233,11 @@ def test_features_that_had_to_be_computed_are_found_by_the_next_comparison(
     assert again == first
     shutil.rmtree(place / "log/run/comparison")
     assert first["runs"][0]["checkpoint"].endswith("log/run/last")
+
+
+def test_runs_with_long_paths_are_called_by_what_differs() -> None:
+    long = "/somewhere/that/takes/its/time/grocery_labelled_seed3"
+    assert names_of([f"{long}/round_0/train", f"{long}/round_1/train"]) == ["round_0/train", "round_1/train"]
+    assert names_of([f"{long}/a", f"{long}/a/b"]) == ["a", "a/b"]
+    assert names_of(["log/a", "log/b"]) == ["log/a", "log/b"]
+    assert names_of([f"{long}/a", f"{long}/a"]) == [f"{long}/a", f"{long}/a"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,12 +21,15 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.sources import FileSource, Picture
 from shelfmark.explain import METHODS
 from shelfmark.pipelines import report as module
+from shelfmark.pipelines.calibrate import calibrate
 from shelfmark.pipelines.report import report, report_of_training
 from shelfmark.reports.html.parts import Folded
 from shelfmark.reports.html.pictures import Shown
 from shelfmark.reports.run_page.reasons import reasons_part
 from shelfmark.runtime.explained_pictures import regions_in_words
 from shelfmark.runtime.explainer import Explainer
+from shelfmark.runtime.run_report.classes import recalibrated
+from shelfmark.runtime.run_report.material import Material
 from shelfmark.runtime.run_report.reasons import Case, reasons_of
 from shelfmark.runtime.run_report.stored_run import summary_of
 from shelfmark.runtime.trained_model import open_model
@@ -194,6 +197,34 @@ def test_scores_that_are_no_numbers_are_told_as_damage(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"top1": "high", "few": 0.1}')
     with pytest.raises(UserError, match=r"summary\.json is damaged"):
         summary_of(tmp_path)
+
+
+def test_of_a_recalibration_the_scores_are_those_of_the_model_that_it_saved(tmp_path: Path) -> None:
+    rows = [
+        {"method": "unmodified", "top1": 0.4, "ece": 0.2, "ece_with_temperature": None},
+        {"method": "crt", "top1": 0.6, "ece": 0.16, "ece_with_temperature": 0.05, "learned": {"temperature": 1.7}},
+    ]
+    (tmp_path / "summary.json").write_text(json.dumps({"chosen": "crt", "saved": "crt", "methods": rows}))
+    assert summary_of(tmp_path) == {"top1": 0.6, "ece": 0.05}
+
+
+def test_a_recalibrated_model_has_a_report_of_its_own_and_stands_in_that_of_its_run_alone(
+    place: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "log_tau"
+    output = SimpleNamespace(output=SimpleNamespace(tau_root=root))
+    with contextlib.chdir(place):
+        found = calibrate(open_model(Path("log/run/last")), ["tau_norm"], root / "run")
+        html = report(found.folder, tmp_path / "page").page.read_text()
+        for of_run in (True, False):
+            # Afterwards another training has taken the run's name.
+            own = Path("log/run") if of_run else Path("log/stranger")
+            run = SimpleNamespace(name="run", folder=own)
+            material = cast(Material, SimpleNamespace(run=run, model=SimpleNamespace(recipe=output)))
+            assert recalibrated(material) == (found.checkpoint if of_run else None)
+    assert "recalibrated by a temperature alone." in html
+    assert "A recalibration trains nothing." in html
+    assert "Row lengths after recalibration" not in html
 
 
 def test_axe_finds_no_violation_and_nothing_reaches_out_of_the_window(page: Path) -> None:

@@ -23,7 +23,7 @@ from shelfmark.ops.mcnemar import mcnemar_p
 from shelfmark.pipelines.compare_page import write_comparison
 from shelfmark.pipelines.comparison import AgainstFirst, Comparison, Judgement, NamedChange
 from shelfmark.runtime.compared_answers import ClassAnswers, SearchAnswers, class_answers, search_answers
-from shelfmark.runtime.compared_run import ComparedRun, open_run, run_facts
+from shelfmark.runtime.compared_run import ComparedRun, names_of, open_run, run_facts
 from shelfmark.runtime.paired_pictures import common_classes, paired_pictures
 from shelfmark.runtime.run_config import config_differences
 
@@ -44,7 +44,8 @@ def compare(
     score that they do not have.
     """
     with together():
-        runs = [open_run(name, checkpoint, overrides) for name, checkpoint in places]
+        names = names_of([given for given, _ in places])
+        runs = [open_run(name, checkpoint, overrides) for name, (_, checkpoint) in zip(names, places)]
         of_classes, of_search = _what_is_scored(runs)
         _require_scores(requirements, runs[0], of_classes, of_search)
         _require_common(runs, of_classes, of_search)

@@ -37,7 +37,7 @@ from shelfmark.runtime.run_report.seen_pictures import seen_pictures
 from shelfmark.runtime.run_report.stored_run import stored_run
 from shelfmark.runtime.splits import Splits, read_evaluation
 from shelfmark.runtime.stored_features import STORED
-from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.runtime.trained_model import TrainedModel, open_model, step_told
 
 PAGE, FIGURES = "report.html", "report"
 
@@ -131,7 +131,7 @@ def run_page(material: Material) -> tuple[Page, Steps]:
     )
     page = Page(
         f"Report of {material.run.name}",
-        f"{model.recipe.model.backbone}, {images}.",
+        f"{model.recipe.model.backbone}, {images}{_recalibrated(model)}.",
         sections,
         tuple(_scores(material)),
         (
@@ -148,6 +148,11 @@ def _tried(heading: str, make: Callable[[], Section]) -> Iterator[Section]:
         yield make()
     except (UserError, OSError, ValueError, KeyError) as error:
         yield Section(heading, (Lacking(f"This part could not be made: {error}"),))
+
+
+def _recalibrated(model: TrainedModel) -> str:
+    steps = map(step_told, model.recalibrations)
+    return f", recalibrated by {', then '.join(steps)}" if model.recalibrations else ""
 
 
 def _command(material: Material, name: str, *words: object) -> str:
@@ -175,6 +180,9 @@ def _changes(material: Material) -> Iterator[Section]:
 
 
 def _curves(material: Material) -> Section:
+    if material.model.earlier_folders and not material.run.records:
+        told = "A recalibration trains nothing. The curves of the training stand in the report of its run."
+        return Section("Curves", (Lacking(told, command_line("report", material.model.earlier_folders[0])),))
     again = command_line("train", "--config", material.run.folder / "config.yaml")
     return curves_section(material.run.records, material.model.recipe.eval.metric, again)
 

@@ -34,9 +34,13 @@ COMPARED = "comparison"
 """The folder in a run for features that a comparison had to compute."""
 
 
+_LONGEST_NAME = 30
+"""In characters: two or three names of this length stand beside each other in a table."""
+
+
 @dataclass(frozen=True)
 class ComparedRun:
-    """name: as the user called it. val, retrieval: its images, of which at least one is there."""
+    """name: of `names_of`. val, retrieval: its images, of which at least one is there."""
 
     name: str
     model: TrainedModel
@@ -85,6 +89,18 @@ class ComparedRun:
         evaluations = sorted(run.parent.glob(f"{escape(run.name)}/evaluation*/{STORED}"))
         earlier = [folder / STORED for folder in self.model.earlier_folders]
         return [run / STORED, *earlier, *evaluations, self._own_folder]
+
+
+def names_of(given: Sequence[str]) -> list[str]:
+    """What runs are called, by the paths that the user gave: as given, without the folders that all of them share where
+    one is too long for a table."""
+    parts = [Path(name).parts for name in given]
+    if max(map(len, given)) <= _LONGEST_NAME or len(set(parts)) < len(parts):
+        return list(given)
+    shared = 0
+    while all(len(one) > shared + 1 for one in parts) and len({one[: shared + 1] for one in parts}) == 1:
+        shared += 1
+    return [str(Path(*one[shared:])) for one in parts]
 
 
 def open_run(name: str, checkpoint: Path, overrides: Sequence[Override]) -> ComparedRun:

@@ -147,11 +147,14 @@ def recalibrations(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _told(manifest: dict[str, Any]) -> str:
-    steps = [_step_told(step) for step in recalibrations(manifest)]
+    steps = [step_told(step) for step in recalibrations(manifest)]
     told = f"step {manifest['step']}, {counted(manifest['num_classes'], 'class')}"
     return f"{told}, {', then '.join(steps)}" if steps else told
 
 
-def _step_told(calibration: dict[str, Any]) -> str:
+def step_told(calibration: dict[str, Any]) -> str:
+    """One of `recalibrations` in words, such as `tau_norm with tau 0.7`."""
+    if calibration["method"] == "unmodified" and "temperature" in calibration:
+        return "a temperature alone"
     tau = f" with tau {calibration['tau']:g}" if "tau" in calibration else ""
     return f"{calibration['method']}{tau}"

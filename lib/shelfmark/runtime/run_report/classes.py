@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 import numpy as np
 
 from shelfmark.core.folders import folder_to_read
 from shelfmark.engine.checkpoint import load_checkpoint
-from shelfmark.engine.checkpointer import BEST
+from shelfmark.engine.checkpointer import BEST, LAST
 from shelfmark.reports.html.parts import Lacking
 from shelfmark.reports.run_page.tail import Tail
 from shelfmark.runtime.run_report.material import Material
 from shelfmark.runtime.run_report.stored_run import or_none
+from shelfmark.runtime.trained_model import recalibrations
 
 CLASSIFIER = "classifier.weight"
 
@@ -27,7 +29,7 @@ def tail_of(material: Material, evaluate_command: str, calibrate_command: str) -
     elif material.val is not None:
         lacking.append(Lacking("per_class.csv is not in the folder or has other classes.", evaluate_command))
     norms = _norms(material)
-    if len(norms) == 1:
+    if len(norms) == 1 and not model.recalibrations:
         said = "Row lengths after recalibration are shown once the run was recalibrated."
         lacking.append(Lacking(said, calibrate_command))
     retrieval = run.columns("retrieval_per_class.csv", ("category_id", "map@r"))
@@ -48,17 +50,29 @@ def tail_of(material: Material, evaluate_command: str, calibrate_command: str) -
 
 
 def recalibrated(material: Material) -> Path | None:
-    """The newest recalibrated checkpoint of the run, if there is one."""
-    root, name = material.model.recipe.output.tau_root, material.run.name
-    places = [root / name, *root.glob(f"{name}_*")]
+    """The newest recalibrated checkpoint of the run, if there is one: another run may have had its name before."""
+    root, run = material.model.recipe.output.tau_root, material.run
+    places = [root / run.name, *root.glob(f"{escape(run.name)}_*")]
     found = [place / BEST for place in places if folder_to_read(place / BEST).is_dir()]
-    return max(found, key=lambda place: folder_to_read(place).stat().st_mtime, default=None)
+    own = [load_checkpoint(run.folder / kind) for kind in (BEST, LAST) if folder_to_read(run.folder / kind).is_dir()]
+    hashes = {one.weights_hash for one in own}
+    of_run = [place for place in found if _came_from(place, hashes)]
+    return max(of_run, key=lambda place: folder_to_read(place).stat().st_mtime, default=None)
+
+
+def _came_from(place: Path, hashes: set[str]) -> bool:
+    """Whether a checkpoint was recalibrated from weights of one of `hashes`. Version 0.1.0 did not note from which."""
+    saved = or_none(lambda: load_checkpoint(place))
+    if saved is None:
+        return False
+    known = {step.get("from_checkpoint_sha256") for step in recalibrations(saved.manifest)} - {None}
+    return not known or bool(known & hashes)
 
 
 def _norms(material: Material) -> dict[str, np.ndarray]:
     """Row lengths of this model's classifier and of the recalibrated one; {} where they mean nothing."""
     # A cosine classifier divides by the length of its rows.
-    if material.model.recipe.model.classifier.type != "linear":
+    if material.model.recipe.model.classifier.type != "linear" or material.model.is_classifier_untrained:
         return {}
     own = material.model.network.classifier.weight.detach().float().norm(dim=1).cpu().numpy()
     norms = {"this model": own}

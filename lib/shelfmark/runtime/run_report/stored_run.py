@@ -89,12 +89,24 @@ def evaluations(folder: Path, checkpoint: Checkpoint) -> list[Path]:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """The content of summary.json, {} where there is none."""
+    """The scores of summary.json, {} where there is none; of a recalibration, those of the model that it saved."""
     file = folder / "summary.json"
     found = read_json(file) if file.is_file() else {}
+    if isinstance(found, dict) and isinstance(found.get("methods"), list):
+        found = _saved_scores(found)
     if not isinstance(found, dict) or not all(isinstance(one, int | float | None) for one in found.values()):
         raise UserError(f"{file} is damaged: it holds no scores. Make it anew with `shelfmark evaluate`.")
     return found
+
+
+def _saved_scores(recalibration: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the method whose model was saved; empty where there is none."""
+    rows = [one for one in recalibration["methods"] if isinstance(one, dict)]
+    saved = next((one for one in rows if one.get("method") == recalibration.get("saved")), {})
+    scores = {name: value for name, value in saved.items() if isinstance(value, int | float | None)}
+    # What is saved has the temperature that was learned on top.
+    with_temperature = scores.pop("ece_with_temperature", None)
+    return scores if with_temperature is None else {**scores, "ece": with_temperature}
 
 
 def table_columns(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
