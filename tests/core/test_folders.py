@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from forks import fork
 
 from shelfmark.core import folders, places
 from shelfmark.core.contracts import Embeddings
@@ -66,7 +67,7 @@ def content(path: Path) -> str:
 
 def killed_at(step: int, work: Callable[[], None]) -> bool:
     """Runs the work in a process that ends as a killed one does, before call number `step`; False if it made fewer."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         left = [step]
 
@@ -371,7 +372,7 @@ def test_links_planted_at_the_names_of_work_files_are_not_followed(tmp_path, mon
 @contextmanager
 def left_by(path: Path, **changes: object) -> Iterator[Path]:
     """A work place as a dead writer leaves it, but for some facts about the writer."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         with atomic_folder(path) as made:
             (made / "half.bin").write_text("half")
@@ -439,10 +440,10 @@ def test_without_flock_the_process_itself_says_whether_it_lives(tmp_path, monkey
 
 def test_a_process_forked_while_a_folder_is_made_does_not_keep_it_alive(tmp_path):
     gate = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         with atomic_folder(tmp_path / "best"):
-            if os.fork() == 0:
+            if fork() == 0:
                 os.close(gate[1])
                 os.read(gate[0], 1)
             os._exit(9)
@@ -457,7 +458,7 @@ def test_a_forked_process_that_fails_takes_nothing_from_its_parent(tmp_path):
 
     def fail_in_a_child(made: Path) -> None:
         nonlocal child
-        child = os.fork()
+        child = fork()
         if child == 0:
             raise RuntimeError
 
@@ -703,7 +704,7 @@ def test_while_writers_are_killed_again_and_again_a_reader_reads_whole_folders(t
     save(last, "0", previous=previous)
     waits = random.Random(0)
     for kill in range(15):
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 write_on(1000 * kill)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from forks import fork
 
 from shelfmark.core import locks
 from shelfmark.core.errors import UserError
@@ -36,11 +37,11 @@ def test_the_second_writer_is_told_who_the_first_is_and_the_lock_ends_with_the_b
 
 def test_another_process_is_refused_while_the_first_lives_and_let_in_when_it_was_killed(tmp_path):
     to_parent, to_child, to_loader = os.pipe(), os.pipe(), os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         with folder_lock(tmp_path / "idx", "building"):
             # A loader process that outlives it does not keep the lock.
-            if os.fork() == 0:
+            if fork() == 0:
                 os.close(to_loader[1])
                 os.read(to_loader[0], 1)
                 os._exit(0)

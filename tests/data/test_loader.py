@@ -269,3 +269,35 @@ def test_where_no_picture_can_be_read_one_empty_batch_reports_them_all(folder: P
     (batch,) = eval_batches(evaluation(folder, tuple(range(NUM_ROWS)), "skip"), 5, num_workers=0)
     assert len(batch) == 0
     assert [bad.row for bad in batch.bad] == list(range(NUM_ROWS))
+
+
+class _Left:
+    """Garbage of the training process, whose end says in which process it came."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.itself = file, self
+
+    def __del__(self) -> None:
+        self.file.write_text(str(os.getpid()))
+
+
+class _Collecting(FileSource):
+    def read(self, row: int) -> bytes:
+        gc.collect()
+        return super().read(row)
+
+
+def test_a_worker_does_not_end_what_its_parent_left_to_the_collector(folder: Path, tmp_path: Path) -> None:
+    dataset = evaluation(folder)
+    dataset.source = _Collecting([f"{row}.png" for row in range(NUM_ROWS)], folder)
+    gc.collect()
+    gc.disable()
+    try:
+        _Left(tmp_path / "ended")
+        batches = list(eval_batches(dataset, 2, 1))
+        assert batches
+        assert not (tmp_path / "ended").exists()
+    finally:
+        gc.enable()
+    gc.collect()
+    assert (tmp_path / "ended").read_text() == str(os.getpid())

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forks import fork
 from PIL import Image
 from refusals import refusal
 from small_recipe import SMALL
@@ -379,7 +380,7 @@ def test_the_second_of_two_writers_is_told_so_and_nothing_is_lost(
     others: list[str] = []
 
     def overtaken(*values: Any) -> Any:
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 pipeline.remove(own_index, labels=[0])

@@ -13,6 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from forks import fork
 from refusals import refusal
 
 from shelfmark.cli import main
@@ -180,7 +181,7 @@ def test_a_kill_while_it_is_compacted_leaves_the_former_index(tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr("shelfmark.retrieval.index_files.write_manifest", die)
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 index_life.compact(tmp_path / "index")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from damage import flipped_bits
+from forks import fork
 
 from shelfmark.core import folders, parquet
 from shelfmark.core.errors import UserError
@@ -400,7 +401,7 @@ def test_a_killed_write_leaves_the_former_index(moment: str, small: Path, monkey
             rename = os.rename
             patch.setattr(folders, "exchange", lambda first, second: False)
             patch.setattr(os, "rename", lambda *ends: moves.append(ends) or (die if len(moves) == 2 else rename)(*ends))
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 write_index(small, index)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forks import fork
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.milvus_place import Place
@@ -194,7 +195,7 @@ def test_a_build_that_fails_leaves_no_collection(shared: Place) -> None:
 def test_a_second_process_is_told_that_the_file_is_in_use(stored: Path, shared: Place) -> None:
     read_end, write_end = os.pipe()
     connected(shared)
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             connected(shared)

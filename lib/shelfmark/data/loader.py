@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -176,6 +177,9 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
+    # What the training process left to its collector is never collected here: an end of such an object may wait for
+    # threads that a fork does not have, for ever. Pages that a collection would mark stay shared, too.
+    gc.freeze()
     keep_freed_memory()
     cv2.setNumThreads(0)
     # A signal to stop may reach every process of a run. Workers ignore it: the training process needs batches to
