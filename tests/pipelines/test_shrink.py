@@ -23,6 +23,7 @@ from shelfmark.core.stopping import Stopped
 from shelfmark.data import packing
 from shelfmark.data.sources import packed_copy
 from shelfmark.data.sources.packed_copy import open_copy
+from shelfmark.pipelines.discover.sets import read_sets
 from shelfmark.pipelines.shrink import Packed, shrink
 from shelfmark.recipe import Recipe
 
@@ -181,6 +182,22 @@ def test_a_picture_that_cannot_be_read_is_an_error_or_a_bad_image_of_the_trainin
     assert main(words) == 2
     assert "1 of 26 images could not be read, so nothing was trained. truncated: 1." in capsys.readouterr().err
     assert not Path("log/run").exists()
+
+
+def test_the_images_of_a_discovery_are_packed_and_found(place: Path) -> None:
+    roles = ("labelled", "unlabelled", "labelled", "test")
+    records = [{"fpath": f"{row}.jpg", "category_id": row // 4, "role": roles[row % 4]} for row in range(20)]
+    for record in records:
+        if record["role"] == "unlabelled":
+            record["category_id"] = None
+    Path("pool.json").write_text(json.dumps({"annotations": records, "num_classes": 5}))
+    options = ["discovery.annotations=pool.json", "data.train_json=null", "data.val_json=null"]
+    assert packed("a", *options).num_images == 20
+    Path("pictures").rename("away")
+    options += ["data.source=packed:a", "discovery.val_classes=0", "eval.metric=none"]
+    recipe = load(Recipe, None, [parse_override(one) for one in (*DATA, *options)]).config
+    table, _, rows = read_sets(recipe)
+    assert (len(table), len(rows["unlabelled"])) == (20, 5)
 
 
 SMALL = [

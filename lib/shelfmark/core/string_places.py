@@ -19,6 +19,9 @@ class StringPlaces:
 
     def of(self, wanted: Strings) -> np.ndarray:
         """(N,) int64: the place of each string among the known ones, -1 where it is none of them."""
+        begin = self._run_of(wanted)
+        if begin is not None:
+            return np.arange(begin, begin + len(wanted))
         hashes, order = self._sorted
         places = np.full(len(wanted), -1, np.int64)
         if not len(hashes):
@@ -37,6 +40,19 @@ class StringPlaces:
                 there = np.flatnonzero(self._known.equal_to(wanted[row]))
                 places[row] = there[0] if len(there) else -1
         return places
+
+    def _run_of(self, wanted: Strings) -> int | None:
+        """Where the strings stand one behind the other, in their order, as most often they do; None where they do
+        not."""
+        known, number = self._known, len(wanted)
+        first = np.flatnonzero(known.equal_to(wanted[0])) if number else ()
+        if not len(first) or first[0] + number > len(known):
+            return None
+        offsets = known.offsets[first[0] : first[0] + number + 1]
+        is_run = np.array_equal(offsets - offsets[0], wanted.offsets - wanted.offsets[0]) and np.array_equal(
+            known.data[offsets[0] : offsets[-1]], wanted.data[wanted.offsets[0] : wanted.offsets[-1]]
+        )
+        return int(first[0]) if is_run else None
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:

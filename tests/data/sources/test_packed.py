@@ -234,4 +234,8 @@ def test_strings_are_found_also_where_their_hashes_are_equal(monkeypatch: pytest
     for hashes in (Strings.hashes, lambda strings: np.diff(strings.offsets) % 5):
         monkeypatch.setattr(Strings, "hashes", hashes)
         assert StringPlaces(Strings.of(known)).of(Strings.of(wanted)).tolist() == expected
+        places = StringPlaces(Strings.of(known))
+        assert places.of(Strings.of(known[40:90])).tolist() == list(range(40, 90))
+        assert places.of(Strings.of([*known[40:60], known[61], known[60]])).tolist() == [*range(40, 60), 61, 60]
+        assert places.of(Strings.of([*known[-3:], "no"])).tolist() == [2997, 2998, 2999, -1]
     assert StringPlaces(Strings.of([])).of(Strings.of(["a"])).tolist() == [-1]
