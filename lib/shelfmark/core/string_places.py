@@ -1,4 +1,4 @@
-"""Where strings stand among millions of others. Legend: P strings that are known, N strings that are looked for."""
+"""Where strings stand among millions of others. Legend: N items that are looked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _AT_ONCE = 1 << 16
 
 
 class StringPlaces:
-    """The places of P different strings. What is found by its hash is compared byte by byte."""
+    """The places of different strings. What is found by its hash is compared byte by byte."""
 
     def __init__(self, known: Strings) -> None:
         self._known = known
@@ -56,7 +56,7 @@ class StringPlaces:
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The hashes (P,) in rising order, and the place of each."""
+        """The hashes (known,) in rising order, and the place of each."""
         hashes = self._known.hashes()
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order

@@ -1,4 +1,4 @@
-"""`shelfmark shrink`: a packed copy of a data set's pictures, made smaller. Legend: P pictures of the copy."""
+"""`shelfmark shrink`: a packed copy of a data set's pictures, made smaller. Legend: N pictures of the copy."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _hash(*arrays: np.ndarray) -> str:
 
 
 def _smallest_boxes(listings: Listings, margin: float) -> np.ndarray | None:
-    """(P,) float64: the shorter side, with its margins, of the smallest box that any file lists of a picture; infinite
+    """(N,) float64: the shorter side, with its margins, of the smallest box that any file lists of a picture; infinite
     for a picture without boxes. None where there are none at all."""
     if all(table.boxes is None for table in listings.tables.values()):
         return None

@@ -1,4 +1,4 @@
-"""Pictures in a packed copy. Legend: N records, P pictures of the copy."""
+"""Pictures in a packed copy. Legend: N records."""
 
 from __future__ import annotations
 
