@@ -45,7 +45,7 @@ class StringPlaces:
         """Where the strings stand one behind the other, in their order, as most often they do; None where they do
         not."""
         known, number = self._known, len(wanted)
-        first = np.flatnonzero(known.equal_to(wanted[0])) if number else ()
+        first = np.flatnonzero(known.equal_to(wanted[0])) if number else np.empty(0, np.int64)
         if not len(first) or first[0] + number > len(known):
             return None
         offsets = known.offsets[first[0] : first[0] + number + 1]
