@@ -207,7 +207,7 @@ SMALL = [
 
 
 def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_originals(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main(["shrink", "--size", "40", *DATA, "data.generated=", "data.test_json=", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -230,3 +230,7 @@ def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_original
     assert main(["doctor", *DATA, *words, "data.test_json=", "name=run", "data.generated="]) == 0
     measured = np.load(next(Path("log/.doctor").glob("*/part_00000.npy")))
     assert set(measured["record"]["width"].tolist()) == {40}
+    resumed = ["train", "--RESUME_MODEL", "log/run/last", "data.source=files", "train.num_epochs=2"]
+    assert main(resumed) == 0
+    assert "data.source: 'packed:pictures_40' -> 'files' from here on" in caplog.text
+    assert "the validation images, or the way they are read, changed" in caplog.text
