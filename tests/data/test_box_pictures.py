@@ -66,9 +66,9 @@ def test_the_boxes_of_a_photograph_are_cut_out_of_one_decoding(table: Table, mon
     decoded: list[str] = []
     whole = images._decoded
 
-    def counted(data: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int]:
+    def counted(data: bytes, name: str, *how: object) -> tuple[np.ndarray, int]:
         decoded.append(name)
-        return whole(data, name, max_pixels)
+        return whole(data, name, *how)
 
     monkeypatch.setattr(images, "_decoded", counted)
     # No other test has left this picture decoded.

@@ -144,6 +144,7 @@ def unreadable_images(
         seed=0,
         on_bad_image="skip",
         max_pixels=data.max_image_pixels,
+        profiles=data.color_profiles,
     )
     batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
     bad: list[BadImage] = []

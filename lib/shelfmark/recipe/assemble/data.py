@@ -89,6 +89,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         on_bad_image=data.on_bad_image,
         replace_bad=True,
         max_pixels=data.max_image_pixels,
+        profiles=data.color_profiles,
         finishes=False,
     )
     return TrainLoader(
