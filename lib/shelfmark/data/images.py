@@ -25,6 +25,8 @@ from shelfmark.data.sources import ImageSource, UnreadableImage
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
+# Copies of a picture on its way to RGB are of so many pixels each.
+_PIXELS_AT_A_TIME = 4_000_000
 # Values of EXIF's orientation. What lies is turned first.
 _LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
@@ -239,7 +241,7 @@ def pixels_of(image: Image.Image, name: str, profiles: ColourProfiles = "ignore"
     """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
     try:
         image.load()
-        pixels = np.array(_as_rgb(image, conversion_of(image) if profiles == "apply" else None))
+        pixels = _rgb_pixels(image, conversion_of(image) if profiles == "apply" else None)
     except _NoRuleError as error:
         raise UnreadableImage(name, str(error)) from None
     except Exception as error:  # of a file that was cut off, when its pixels are wanted
@@ -257,7 +259,7 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        raise UnreadableImage(name, "damaged") from None
+        raise UnreadableImage(name, "damaged, or of a rare kind; save it as JPEG or PNG") from None
     except _NoRuleError as error:
         raise UnreadableImage(name, str(error)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -318,7 +320,7 @@ def _decode(image: Image.Image, data: bytes, shrink: int, conversion: ImageCmsTr
     # Loaded before the orientation is read: reading it loads a PNG too, and there an error counts as no orientation.
     image.load()
     # A TIFF is upright already, and a HEIC: their decoders turn them, and take the orientation away.
-    return _upright(np.array(_as_rgb(image, conversion)), _orientation(image))
+    return _upright(_rgb_pixels(image, conversion), _orientation(image))
 
 
 def _jpeg_pixels(
@@ -349,9 +351,21 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _as_rgb(image: Image.Image, conversion: ImageCmsTransform | None = None) -> Image.Image:
+def _rgb_pixels(image: Image.Image, conversion: ImageCmsTransform | None) -> np.ndarray:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise _NoRuleError("numbers of 32 bits in place of colours; save it with 8 or 16 bits")
+    width, height = image.size
+    num_rows = max(1, _PIXELS_AT_A_TIME // max(width, 1))
+    if height <= num_rows:
+        return np.array(_as_rgb(image, conversion))
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, num_rows):
+        strip = image.crop((0, top, width, min(top + num_rows, height)))
+        pixels[top : top + num_rows] = _as_rgb(strip, conversion)
+    return pixels
+
+
+def _as_rgb(image: Image.Image, conversion: ImageCmsTransform | None) -> Image.Image:
     if image.mode.startswith("I"):
         # The upper byte, which is also what Pillow keeps of 16-bit colour; its own conversion clips instead.
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
