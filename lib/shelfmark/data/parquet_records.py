@@ -35,6 +35,7 @@ from shelfmark.data.record_fields import (
     Kind,
     Packed,
 )
+from shelfmark.data.repeated_fields import repeated_fields
 from shelfmark.data.shown_values import shown
 
 PARQUET_MARK = b"PAR1"
@@ -95,7 +96,8 @@ class ParquetRecords:
 
     def is_inexact(self, name: str) -> bool:
         """Whether a column has numbers with a decimal point, which name nothing."""
-        return bool(self._pyarrow.types.is_floating(self._open.schema_arrow.field(name).type))
+        kind, types = self._open.schema_arrow.field(name).type, self._pyarrow.types
+        return bool(types.is_floating(kind.value_type if types.is_dictionary(kind) else kind))
 
     def _metadata(self) -> dict[str, Any]:
         text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
@@ -107,13 +109,18 @@ class ParquetRecords:
             raise UserError(f"{self.file}: the metadata `shelfmark` is not valid JSON: {error}.") from None
         if not isinstance(found, dict):
             raise UserError(f"{self.file}: the metadata `shelfmark` is no JSON object: {shown(found)}.")
+        if repeated := repeated_fields(text, [found]):
+            raise UserError(f"{self.file}: the metadata `shelfmark` has {repeated[0][1]!r} twice. Take one out.")
         return found
 
     def _read(self, name: str) -> Any:
         pyarrow = self._pyarrow
         try:
-            column = self._open.read(columns=[name]).column(0)
+            # Threads would share columns out, and there is one.
+            column = self._open.read(columns=[name], use_threads=False).column(0)
             column.validate(full=True)
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{self.file}: the column {name!r} cannot be read: {error}.") from None
         return column
@@ -199,8 +206,6 @@ def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes
 
 def _is_text(kind: Any) -> bool:
     types = pyarrow_for("Parquet").types
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
@@ -230,7 +235,12 @@ def _packed(column: Any, kind: Kind) -> Packed:
         return _integers(column)
     if kind is FLAG:
         return np.asarray(column.fill_null(False).to_numpy(), dtype=bool)
-    return np.asarray(column.cast("float64").fill_null(np.nan).to_numpy(), dtype=np.float64)
+    return np.asarray(_floats(column).fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _floats(column: Any) -> Any:
+    # As in JSON, a whole number of more than 53 bits becomes the nearest that there is.
+    return column.cast("float64", safe=False)
 
 
 def _integers(column: Any) -> np.ndarray:
@@ -251,7 +261,7 @@ def _boxes(column: Any, findings: Findings) -> np.ndarray:
         findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
     fits = is_given & (lengths == 4)
     boxes = np.full((len(fits), 4), np.nan)
-    values = compute.list_flatten(column.filter(fits)).cast("float64").fill_null(np.nan)
+    values = _floats(compute.list_flatten(column.filter(fits))).fill_null(np.nan)
     boxes[fits] = values.to_numpy().reshape(-1, 4)
     # A box that lacks one of its numbers is none.
     boxes[fits & np.isnan(boxes).all(axis=1)] = -1
