@@ -15,8 +15,9 @@ import orjson
 
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import sha256_file
+from shelfmark.core.files import atomic_path, sha256_file
 from shelfmark.core.parquet import pyarrow_for
+from shelfmark.core.regular_files import open_regular
 from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.documents import file_errors_told
@@ -40,6 +41,12 @@ from shelfmark.data.shown_values import shown
 
 PARQUET_MARK = b"PAR1"
 _METADATA = b"shelfmark"
+
+
+def is_parquet(file: Path) -> bool:
+    """Whether the file begins as Parquet does. Raises what `open_regular` raises."""
+    with open_regular(file) as stream:
+        return stream.read(len(PARQUET_MARK)) == PARQUET_MARK
 
 
 class ParquetRecords:
@@ -94,10 +101,31 @@ class ParquetRecords:
             raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or numbers.")
         return ["" if value is None else orjson.dumps(value).decode() for value in column.to_pylist()]
 
-    def is_inexact(self, name: str) -> bool:
-        """Whether a column has numbers with a decimal point, which name nothing."""
-        kind, types = self._open.schema_arrow.field(name).type, self._pyarrow.types
-        return bool(types.is_floating(kind.value_type if types.is_dictionary(kind) else kind))
+    def names_nothing(self, name: str) -> str:
+        """What a column has that names nothing: lists, or numbers with a decimal point; empty where it names."""
+        types, (column, _, member) = self._pyarrow.types, self._split(name)
+        kind = self._open.schema_arrow.field(column).type
+        kind = kind.field(member).type if member else kind
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        if types.is_nested(kind):
+            return "lists or objects"
+        return "numbers with a decimal point" if types.is_floating(kind) else ""
+
+    def write_rows(self, target: Path, kept: np.ndarray) -> None:
+        """Writes the file without the rows that are not `kept`, (N,) bool: columns and metadata as they were."""
+        table = self._open.read().filter(self._pyarrow.array(kept))
+        with atomic_path(target) as beside:
+            self._pyarrow.parquet.write_table(table, beside)
+
+    @property
+    def all_names(self) -> list[str]:
+        """The columns, and `column.member` for each member of a column of objects."""
+        fields, is_struct = self._open.schema_arrow, self._pyarrow.types.is_struct
+        within = [f"{one.name}.{member.name}" for one in fields if is_struct(one.type) for member in one.type]
+        return [*self.names, *(name for name in within if name not in self.names)]
+
+    def _split(self, name: str) -> tuple[str, str, str]:
+        return (name, "", "") if name in self.names else name.partition(".")
 
     def _metadata(self) -> dict[str, Any]:
         text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
@@ -119,6 +147,8 @@ class ParquetRecords:
             # Threads would share columns out, and there is one.
             column = self._open.read(columns=[name], use_threads=False).column(0)
             column.validate(full=True)
+            if member := self._split(name)[2]:
+                column = pyarrow.compute.struct_field(column, member)
             if pyarrow.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
         except (pyarrow.ArrowException, OSError) as error:
@@ -206,7 +236,7 @@ def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes
 
 def _is_text(kind: Any) -> bool:
     types = pyarrow_for("Parquet").types
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def _has_kind(found: Any, kind: Kind) -> bool:
