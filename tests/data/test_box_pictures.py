@@ -17,7 +17,7 @@ from shelfmark.data.boxes import NOT_INSIDE
 from shelfmark.data.cut_pictures import CutPictures
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.image_scan import check_images
-from shelfmark.data.images import decode_rgb, read_rgb
+from shelfmark.data.images import Window, decode_rgb, open_picture, read_rgb
 from shelfmark.data.options import DataOptions
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import FileSource, UnreadableImage
@@ -48,6 +48,27 @@ def test_a_box_is_cut_out_of_the_upright_picture(table: Table) -> None:
     assert source.name(0).endswith("lying.png#3,2,10,6")
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_box_counts_in_pixels_of_the_picture_as_it_is_seen(tmp_path: Path, orientation: int, form: str) -> None:
+    """The picture is dark but for a bright block where the box is, whichever way the file has stored it."""
+    seen = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
+    seen[8:16, 24:40] = 230
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = Image.fromarray(seen)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose(back[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "JPEG" else {}
+    stored.save(tmp_path / "one", form, exif=exif, **options)
+    source = FileSource(["one"], tmp_path, boxes=np.array([[24, 8, 16, 8]], np.float32))
+    crop, picture = read_rgb(source, 0), open_picture(source, 0)
+    assert (crop.shape, picture.height, picture.width) == ((8, 16, 3), 8, 16)
+    for pixels in (crop, picture.window(Window(0, 0, 8, 16), (8, 16))):
+        assert np.abs(pixels.astype(int) - 230).max() <= 4
+
+
 def test_a_margin_is_cut_out_too(table: Table) -> None:
     np.testing.assert_array_equal(read_rgb(FileSource.of(table, box_margin=0.5), 0), PIXELS[0:11, 0:18])
 
@@ -66,9 +87,9 @@ def test_the_boxes_of_a_photograph_are_cut_out_of_one_decoding(table: Table, mon
     decoded: list[str] = []
     whole = images._decoded
 
-    def counted(data: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int]:
+    def counted(data: bytes, name: str, *how: object) -> tuple[np.ndarray, int]:
         decoded.append(name)
-        return whole(data, name, max_pixels)
+        return whole(data, name, *how)
 
     monkeypatch.setattr(images, "_decoded", counted)
     # No other test has left this picture decoded.

@@ -99,6 +99,8 @@ def test_files_of_a_labelling_program_count_from_zero_and_are_divided_by_photogr
         ({"Annotations/a.xml": voc("a.jpg", ("tea", 1, 1, 2, 2))}, "a.xml is of a.jpg, which is in none of"),
         ({"Annotations/a.xml": voc("a.jpg", ("", 1, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "an object has no name"),
         ({"Annotations/a.xml": voc("a.jpg", ("t", "x", 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
+        ({"Annotations/a.xml": voc("a.jpg", ("t", "1_0", 1, 20, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
+        ({"Annotations/a.xml": voc("a.jpg", ("t", 9, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "ends before it begins"),
         ({"b.txt": ""}, "has no XML file"),
     ],
 )
@@ -106,6 +108,15 @@ def test_what_is_no_voc_is_named(files: dict, told: str, tmp_path: Path) -> None
     with pytest.raises(UserError, match=told):
         prepare_voc(write(tmp_path / "voc", files), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(0, 0), ("", ""), ("wide", 60)])
+def test_without_a_size_boxes_end_at_the_edge_that_the_photograph_has(size: tuple, tmp_path: Path) -> None:
+    files = {f"{name}.xml": voc(f"{name}.png", ("tea", 51, 31, 300, 300), size=size) for name in "ab"}
+    source = write(tmp_path / "flat", {**files, **{f"{name}.png": SHELF for name in "ab"}})
+    prepared = prepare_voc(source, tmp_path / "out", val_fraction=0.5)
+    assert read(prepared).boxes.tolist() == [[50, 30, 50, 30]]
+    assert "2 boxes reached over the edge" in prepared.summary
 
 
 # YOLO
@@ -145,11 +156,48 @@ def test_yolo_boxes_are_shares_of_the_upright_photograph(tmp_path: Path) -> None
         ("0 0.5 0.5 1", "3 numbers behind the class"),
         ("0 50 50 100 100", "no shares of the picture"),
         ("tea 0.5 0.5 1 1", "is not `class x y width height`"),
-        ("0 nan 0.5 1 1", "no shares of the picture"),
+        ("0 nan 0.5 1 1", "is not `class x y width height`"),
+        ("0 0.5 0.5 0_1 1", "is not `class x y width height`"),
+        ("0.0 0.5 0.5 1 1", "is not `class x y width height`"),
+        ("0 0.5 0.5 -1 1", "a width or height below 0"),
     ],
 )
 def test_a_wrong_label_line_is_named(line: str, told: str, tmp_path: Path) -> None:
     files = {"data.yaml": "names: [tea]\ntrain: images\n", "images/a.png": SHELF, "labels/a.txt": line}
+    with pytest.raises(UserError, match=told):
+        prepare_yolo(write(tmp_path / "yolo", files), tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout", [("images", "labels"), ("train/images", "train/labels"), ("images/x", "images/x")])
+def test_names_are_the_text_of_data_yaml_and_labels_lie_in_each_usual_place(
+    layout: tuple[str, str], tmp_path: Path
+) -> None:
+    photographs, labels = layout
+    names = "[no, 0012, 1.0, null, 12]"
+    files = {"data.yaml": f"nc: 5\nnames: {names}\ntrain: {photographs}\nval:\ntest: null\n"}
+    for row, name in enumerate("abcde"):
+        files |= {f"{photographs}/{name}.png": SHELF, f"{labels}/{name}.txt": f"{row} 0.5 0.5 0.5 0.5\n"}
+    prepared = prepare_yolo(write(tmp_path / "yolo", files), tmp_path / "out", val_fraction=0)
+    train = read(prepared)
+    assert train.class_names == ("no", "0012", "1.0", "null", "12")
+    assert train.labels.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("names: [tea]\nnames: [rice]\ntrain: images\n", "line 2: 'names' stands there twice"),
+        ("names: {0: tea, 0: rice}\ntrain: images\n", "line 1: '0' stands there twice"),
+        ("names: {0: tea, 2: rice}\ntrain: images\n", "`names` must be a list"),
+        ("names: [tea, {a: b}]\ntrain: images\n", "`names` must be a list"),
+        ("names: [tea, '']\ntrain: images\n", "`names` must be a list"),
+        ("names: [tea, tea]\ntrain: images\n", "two classes have one name"),
+        ("nc: 2\nnames: [tea]\ntrain: images\n", "`nc` is 2, but `names` has 1 class"),
+        ("names: [tea]\ntrain: 5\n", "names 5, which is not there"),
+    ],
+)
+def test_a_wrong_data_yaml_is_named(content: str, told: str, tmp_path: Path) -> None:
+    files = {"data.yaml": content, "images/a.png": SHELF, "labels/a.txt": "0 0.5 0.5 1 1"}
     with pytest.raises(UserError, match=told):
         prepare_yolo(write(tmp_path / "yolo", files), tmp_path / "out")
 

@@ -15,8 +15,9 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations, read_test_set
 from shelfmark.data.converters.coco import prepare_coco
 from shelfmark.data.converters.list_rows import prepare_list
+from shelfmark.data.converters.plain_numbers import number_of, whole_of
 from shelfmark.data.converters.prepared import Prepared
-from shelfmark.data.converters.table_rows import number_of, parsed_columns, prepare_csv, prepare_parquet
+from shelfmark.data.converters.table_rows import parsed_columns, prepare_csv, prepare_parquet
 from shelfmark.data.table import Table
 
 
@@ -118,6 +119,9 @@ def test_corners_become_boxes_and_further_columns_come_along(tmp_path: Path) -> 
     assert train.groups == ("g",)
 
 
+NO_BOXES = ("[]", ",", "1,,2,3,4", "[1,2,3,4", "[[1,2,3,4]]", "[1,2,3,4)", "1 2 3 1e999", "1_0 2 3 4", "None")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -134,6 +138,7 @@ def test_corners_become_boxes_and_further_columns_come_along(tmp_path: Path) -> 
         ("fpath,label,bbox\na.jpg,x,1 2 3\n", "record 0: box that is none: bbox='1 2 3', wanted four numbers"),
         ("fpath,label,bbox\na.jpg,x,1 2 3 nan\n", "record 0: box that is none"),
         ("fpath,label,bbox\na.jpg,x,1 2 0 3\n", r"record 0: box that is none: bbox=\[1.0,2.0,0.0,3.0\]"),
+        *((f'fpath,label,bbox\na.jpg,x,"{box}"\n', "record 0: box that is none") for box in NO_BOXES),
         ("fpath,label,part\na.jpg,x,holdout\n", "record 0: wrong type: part='holdout', wanted train, val or test"),
         ("fpath,label,weight\na.jpg,x,-1\n", "record 0: weight out of range"),
         ("fpath,label,group\na.jpg,x,g\na.jpg,x,h\n", "record 1: class in two groups"),
@@ -159,6 +164,35 @@ def test_a_table_in_another_encoding_is_refused_with_the_line_and_the_byte(tmp_p
         prepare_csv(tmp_path / "t.csv", tmp_path / "out")
 
 
+def test_boxes_are_read_in_each_way_to_write_four_numbers(tmp_path: Path) -> None:
+    texts = ("1 2 3.5 4", "[1, 2, 3.5, 4]", "(1;2;3.5;4)", " 1,2 ,3.5, 4 ", "1\t2\t3.5\t4")
+    names = [f"{row}.jpg" for row in range(len(texts) + 1)]
+    pictures(tmp_path, *names)
+    lines = [f'{name},x,"{text}"' for name, text in zip(names, (*texts, " "))]
+    (tmp_path / "t.csv").write_text("fpath,label,bbox\n" + "\n".join(lines))
+    prepared = prepare_csv(tmp_path / "t.csv", tmp_path / "out", val_fraction=0.5)
+    rows = sorted(rows_of(read(prepared, "train")) + rows_of(read(prepared, "val")))
+    assert rows == [(name, "x", [1, 2, 3.5, 4]) for name in names[:-1]] + [(names[-1], "x", None)]
+
+
+def test_members_of_objects_are_columns_and_what_names_nothing_is_refused(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    table = {
+        "fpath": pa.array(["a.jpg", "b.jpg"]).dictionary_encode(),
+        "label": pa.array([7, 7]).dictionary_encode(),
+        "found": [{"x": 1, "y": 2, "w": 3.5, "h": 4, "name": "0012"}, None],
+        "tags": [["0012"], ["0012"]],
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    columns = ("bbox=found.x,found.y,found.w,found.h",)
+    prepared = prepare_parquet(tmp_path / "t.parquet", tmp_path / "out", columns=columns, val_fraction=0.5)
+    rows = sorted(rows_of(read(prepared, "train")) + rows_of(read(prepared, "val")))
+    assert rows == [("a.jpg", "7", [1, 2, 3.5, 4]), ("b.jpg", "7", None)]
+    for label, what in (("found", "lists or objects"), ("tags", "lists or objects"), ("found.w", "a decimal point")):
+        with pytest.raises(UserError, match=f"'{label}' has .*{what}, which name nothing"):
+            prepare_parquet(tmp_path / "t.parquet", tmp_path / "no", columns=(*columns, f"label={label}"))
+
+
 def test_columns_that_nothing_has_are_told_with_those_that_are_near() -> None:
     assert parsed_columns(["fpath=a=b", "label=c"]) == {"fpath": "a=b", "label": "c"}
     for wrong in ("fpat=a", "fpath", "fpath="):
@@ -170,7 +204,16 @@ def test_columns_that_nothing_has_are_told_with_those_that_are_near() -> None:
 
 def test_only_plain_numbers_are_numbers() -> None:
     assert [number_of(text) for text in ("1", "-2.5", ".5", "1e3", " 7 ")] == [1, -2.5, 0.5, 1000, 7]
-    assert [number_of(text) for text in ("nan", "inf", "1_0", "1,5", "0x1", "", "٤")] == [None] * 7
+    assert [number_of(text) for text in ("nan", "inf", "1e999", "2\x1d", "1_0", "1,5", "0x1", "", "٤")] == [None] * 9
+    assert [whole_of(text) for text in ("7", "-1", " 0012 ", "1.0", "1_0", "", "٤")] == [
+        7,
+        -1,
+        12,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 COCO: dict[str, Any] = {
@@ -227,6 +270,18 @@ def test_the_parts_of_cocos_own_folder_are_kept(tmp_path: Path) -> None:
     assert set(read(prepared, "val").paths) == {"val2017/a.jpg", "val2017/b.jpg"}
 
 
+def test_a_picture_of_size_0_has_no_size_and_an_absolute_name_stays(tmp_path: Path) -> None:
+    pictures(tmp_path, "train/a.jpg", "train/b.jpg")
+    images = [{"id": 1, "file_name": str(tmp_path / "train/a.jpg"), "width": 0, "height": 0}]
+    records = [{"id": row, "image_id": row, "category_id": 2, "bbox": [5, 6, 7, 8]} for row in (1, 2)]
+    change = {"images": [*images, {"id": 2, "file_name": "b.jpg"}], "annotations": records}
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(COCO | change))
+    prepared = prepare_coco(tmp_path, tmp_path / "out", val_fraction=0.5)
+    rows = sorted(rows_of(read(prepared, "train")) + rows_of(read(prepared, "val")))
+    box = [5, 6, 7, 8]
+    assert rows == [(str(tmp_path / "train/a.jpg"), "0012", box), ("train/b.jpg", "0012", box)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -236,6 +291,9 @@ def test_the_parts_of_cocos_own_folder_are_kept(tmp_path: Path) -> None:
         ({"annotations": [{"id": 1, "image_id": 1.0, "category_id": 2}]}, "record 0: wrong type: image_id=1.0"),
         ({"images": [{"id": 1, "file_name": "a.jpg"}] * 2}, "record 1: id that stands twice: id=1"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "category 1 .*further up"),
+        ({"categories": [{"id": 1, "name": " "}]}, "category 0 .* must have an id and a name"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "width": -1}]}, "record 0: wrong type: width=-1, wanted a number"),
+        ({"info": {"a": {"year": 1}, "b": [{"year": 1, "url": ":"}]}, "images": []}, "'images' is empty"),
         ({"categories": None}, "no list of categories"),
         ({"images": []}, "'images' is empty"),
     ],

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import time
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from shelfmark.data import images
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.jpeg_limits import MAX_SCANS, reason_against
 from shelfmark.data.sources import UnreadableImage
@@ -28,7 +32,7 @@ def saved(picture: np.ndarray | Image.Image, form: str, **options: object) -> by
 
 
 def png(rows: np.ndarray, depth: int, colour: int) -> bytes:
-    """A PNG written by hand, of big-endian samples (H, W) or (H, W, 3)."""
+    """A PNG written by hand, of big-endian samples (H, W) or (H, W, channels)."""
     height, width = rows.shape[:2]
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.astype(">u2" if depth == 16 else "u1").tobytes() for row in rows))
@@ -42,6 +46,20 @@ def cmyk() -> Image.Image:
     return Image.merge("CMYK", [*Image.fromarray(255 - RGB).split(), Image.new("L", (2 * SIDE, 2 * SIDE), 0)])
 
 
+def frames(form: str, **options: object) -> bytes:
+    """The picture, and behind it others that have all colours reversed."""
+    return saved(RGB, form, save_all=True, append_images=[Image.fromarray(255 - RGB)] * 2, **options)
+
+
+OPAQUE = np.full((2 * SIDE, 2 * SIDE), 0xFFFF, np.uint16)
+ANIMATED = (
+    ("WEBP", 0, {"lossless": True}),
+    ("GIF", 0, {}),
+    ("PNG", 0, {}),
+    ("TIFF", 0, {}),
+    ("AVIF", 4, {"quality": 100, "subsampling": "4:4:4"}),
+    ("MPO", 4, {"quality": 95, "subsampling": 0}),
+)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 FORMATS = {
     "JPEG": (saved(RGB, "JPEG", quality=95, subsampling=0), 4),
@@ -58,6 +76,11 @@ FORMATS = {
     "BMP": (saved(RGB, "BMP"), 0),
     "GIF": (saved(Image.fromarray(RGB).convert("P", palette=Image.Palette.ADAPTIVE), "GIF"), 0),
     "TIFF with LZW": (saved(RGB, "TIFF", compression="tiff_lzw"), 0),
+    "TIFF of JPEG blocks": (saved(RGB, "TIFF", compression="jpeg"), 8),
+    "TIFF of 16 bits": (cv2.imencode(".tiff", RGB[..., ::-1].astype(np.uint16) * 256 + 255)[1].tobytes(), 0),
+    "PNG of 16 bits with alpha": (png(np.dstack([RGB.astype(np.uint16) * 256, OPAQUE]), 16, 6), 0),
+    "Lab TIFF": (saved(Image.fromarray(RGB).convert("LAB"), "TIFF"), 24),
+    **{f"{form} of two frames": (frames(form, **options), limit) for form, limit, options in ANIMATED},
 }
 
 
@@ -68,6 +91,59 @@ def test_each_format_has_the_colours_that_were_painted(name: str) -> None:
     assert (pixels.shape, pixels.dtype) == (RGB.shape, np.uint8)
     centres = slice(SIDE // 2, None, SIDE)
     assert np.abs(pixels[centres, centres].astype(int) - QUARTERS).max() <= tolerance
+
+
+@pytest.mark.parametrize("colours", ["RGB", "RGBA", "L", "LA", "1", "CMYK", "P", "I;16"])
+def test_a_picture_that_is_made_rgb_in_strips_has_the_pixels_of_the_whole(
+    colours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shades = np.random.default_rng(0).integers(0, 256, (37, 50, 4), dtype=np.uint8)
+    if colours == "I;16":
+        data = saved(Image.fromarray(shades[..., 0].astype(np.uint16) * 257), "TIFF")
+    elif colours in ("L", "LA", "1"):
+        grey = Image.merge("LA", [Image.fromarray(shades[..., 0]), Image.fromarray(shades[..., 3])])
+        data = saved(grey if colours == "LA" else grey.convert(colours), "TIFF")
+    elif colours == "P":
+        data = saved(Image.fromarray(shades[..., :3]).convert("P"), "PNG", transparency=bytes(range(256)))
+    else:
+        picture = Image.fromarray(shades) if colours == "RGBA" else Image.fromarray(shades[..., :3]).convert(colours)
+        data = saved(picture, "TIFF")
+    whole = decode_rgb(data, colours)
+    assert len(np.unique(whole)) > 1
+    for most in (1, 50 * 5, 50 * 36):
+        monkeypatch.setattr(images, "_PIXELS_AT_A_TIME", most)
+        np.testing.assert_array_equal(decode_rgb(data, colours), whole)
+
+
+def test_a_small_file_of_many_pixels_takes_few_times_the_pixels_that_it_gives() -> None:
+    data, size_mb = saved(Image.new("RGBA", (6000, 5000), 7), "PNG"), 6000 * 5000 * 3 / 1e6
+    # In a process of its own, whose peak is of this picture.
+    code = (
+        "import sys, pathlib; from shelfmark.data.images import decode_rgb\n"
+        "read = lambda: pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]\n"
+        "data = sys.stdin.buffer.read(); before = int(read()); decode_rgb(data, 'large'); print(int(read()) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert int(done.stdout) / 1e3 < 3.5 * size_mb
+
+
+GIF = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6) + b","
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (saved(RGB, "JPEG2000"), "JPEG 2000, which is not read; save it as JPEG or PNG"),
+        (saved(RGB, "JPEG2000", no_jp2=True), "JPEG 2000, which is not read; save it as JPEG or PNG"),
+        (saved(RGB, "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"), "a rare kind"),
+        (cv2.imencode(".tiff", RGB.astype(np.float32))[1].tobytes(), "a rare kind"),
+        (saved(RGB, "BMP")[:18] + struct.pack("<ii", 60000, 60000) + saved(RGB, "BMP")[26:], "too many pixels"),
+        (GIF + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\2\x4c\1\0;", "too many pixels"),
+    ],
+)
+def test_what_is_not_read_is_refused_with_what_helps(data: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableImage, match=reason):
+        decode_rgb(data, "odd")
 
 
 def test_of_16_bits_the_upper_byte_counts() -> None:

@@ -160,6 +160,15 @@ def test_a_member_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert "has the member 'num_classes' twice" in refusal(file)
 
 
+def test_a_name_that_stands_twice_within_another_member_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    records = '"annotations": [{"category_id": 0, "fpath": "a"}], "num_classes": 1'
+    file.write_text(f'{{"info": {{"by": [{{"a": 1, "b": ":"}}, {{"a": 1, "a": 2}}]}}, {records}}}')
+    assert "within the member 'info', which ends before byte 55, 'a' stands twice in one object" in refusal(file)
+    file.write_text(f'{{"info": {{"by": [{{"a": 1, "b": ":"}}, {{"a": 1}}]}}, {records}}}')
+    assert read_annotations(file, tmp_path, check_files=False).labels.tolist() == [0]
+
+
 def test_values_hundreds_deep_are_refused_and_no_crash(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     deep = '{"a":' * 1010 + '"x:y"' + "}" * 1010

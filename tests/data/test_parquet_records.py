@@ -75,6 +75,26 @@ def test_columns_of_other_widths_sliced_chunks_and_own_columns_are_read(tmp_path
     assert found.columns["price"].tolist()[1] == 3
 
 
+def test_whole_numbers_beyond_what_a_float_holds_are_the_nearest_as_in_json(tmp_path: Path) -> None:
+    columns = {"category_id": [0, 0], "fpath": ["a.jpg", "b.jpg"], "weight": [2**60 + 1, 2**63 - 1]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet", num_classes=1)
+    assert found.weights is not None
+    assert found.weights.tolist() == [2.0**60, 2.0**63]
+    for wrong in ({"weight": [1, -(2**63)]}, {"bbox": [[1, 2, 3, 2**62 + 1]] * 2}):
+        pq.write_table(pa.table(columns | wrong), tmp_path / "a.parquet")
+        with pytest.raises(UserError, match=f"record 1: .*{next(iter(wrong))}"):
+            read(tmp_path / "a.parquet", num_classes=1)
+
+
+def test_a_name_that_stands_twice_in_the_metadata_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"category_id": [0], "fpath": ["a.jpg"]})
+    text = '{"num_classes": 1, "num_classes": 2}'
+    pq.write_table(table.replace_schema_metadata({"shelfmark": text}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="'num_classes' twice"):
+        read(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -193,6 +193,18 @@ def test_nothing_of_the_package_or_torch_is_named_at_the_top_of_predict_py(check
     lines = (checkout / "lib/shelfmark/export/predict.py").read_text().splitlines()
     named = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
     assert named == {
-        *("__future__", "argparse", "hashlib", "io", "json", "sys", "collections", "pathlib", "typing", "warnings"),
+        *(
+            "__future__",
+            "argparse",
+            "functools",
+            "hashlib",
+            "io",
+            "json",
+            "sys",
+            "collections",
+            "pathlib",
+            "typing",
+            "warnings",
+        ),
         *("numpy", "PIL"),
     }

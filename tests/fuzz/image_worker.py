@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from colour_profiles import DISPLAY_P3, cmyk_profile, grey_profile, rgb_profile
+
 from shelfmark.data.images import decode_rgb
 from shelfmark.data.sources import UnreadableImage
 
@@ -44,7 +47,7 @@ def main() -> None:
         data = mutant(draw, draw.choice(whole))
         started = time.process_time()
         try:
-            pixels = decode_rgb(data, "mutant")
+            pixels = decode_rgb(data, "mutant", profiles="apply")
             assert pixels.dtype == np.uint8
             assert pixels.ndim == 3
             assert pixels.shape[2] == 3
@@ -69,6 +72,10 @@ def originals() -> Iterator[bytes]:
         ("JPEG", rgb, {"progressive": True, "exif": exif}),
         ("JPEG", rgb.convert("L"), {"optimize": True}),
         ("JPEG", rgb.convert("CMYK"), {}),
+        ("JPEG", rgb.convert("CMYK"), {"icc_profile": cmyk_profile(np.full((2, 2, 2, 2, 3), 40))}),
+        ("JPEG", rgb, {"icc_profile": rgb_profile(DISPLAY_P3, 2.2)}),
+        ("PNG", rgb, {"icc_profile": rgb_profile(DISPLAY_P3, 2.2)}),
+        ("TIFF", rgb.convert("L"), {"icc_profile": grey_profile(1.8)}),
         ("PNG", rgb, {"exif": exif}),
         ("PNG", rgb.convert("P"), {"transparency": 3}),
         ("PNG", Image.fromarray((grid * 300 % 65536).astype(np.uint16)), {}),

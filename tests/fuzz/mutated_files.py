@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -214,10 +215,15 @@ def record_row(record: dict[str, Any], names: list[str] | None = None) -> tuple[
         record["fpath"],
         names[label] if names and label is not None else label,
         None if box is None else tuple(round(float(side), 2) for side in box),
-        1.0 if weight is None else round(float(weight), 4),
+        1.0 if weight is None else _weight(weight),
         None if confidence is None or math.isnan(confidence) else round(float(confidence), 4),
         record.get("role") or "",
     )
+
+
+def _weight(value: float | str) -> float:
+    # A table keeps weights in 32 bits.
+    return round(float(np.float32(value)), 4)
 
 
 def parquet_rows(raw: bytes) -> Rows | None:
@@ -235,7 +241,7 @@ def csv_rows(raw: bytes) -> Rows | None:
         sides = re.findall(r"[^,;\s\[\]()]+", row.get("bbox") or "")
         weight = row.get("weight")
         box = tuple(round(float(side), 2) for side in sides) or None
-        found.append((row["fpath"], row["label"], box, round(float(weight), 4) if weight else 1.0, None, ""))
+        found.append((row["fpath"], row["label"], box, _weight(weight) if weight else 1.0, None, ""))
     return found
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +26,21 @@ SHARDS = 10
 NAMES = ("a.jpg", "b/c.jpg", "b/é 1.jpg", "d.png")
 
 
+MEMORY = Path("/dev/shm")
+
+
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in NAMES:
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / name).touch()
-    monkeypatch.chdir(tmp_path)
-    # Tens of thousands of lists of findings need not survive a crash of the machine.
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    return tmp_path
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    # Half a million small files: on a disk, opening them takes as long as all else.
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        for name in NAMES:
+            (Path(folder) / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / "images" / name).touch()
+        monkeypatch.chdir(folder)
+        # Tens of thousands of lists of findings need not survive a crash of the machine.
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+        yield Path(folder)
+        monkeypatch.undo()
 
 
 def rows_of(table: Table) -> list[tuple[object, ...]]:
@@ -61,7 +69,9 @@ def rows_of(table: Table) -> list[tuple[object, ...]]:
 def check(form: Form, number: int, seed: int, root: Path) -> None:
     draw, num_read = random.Random(f"{form.name} {seed}"), 0
     refusals: list[str] = []
+    written: set[str] = set()
     for turn in range(number):
+        shutil.rmtree(root / "out", ignore_errors=True)
         raw = form.mutant(draw)
         file = root / f"mutant{form.ending}"
         file.write_bytes(raw)
@@ -76,7 +86,10 @@ def check(form: Form, number: int, seed: int, root: Path) -> None:
         found = [row for table in tables for row in rows_of(table)]
         assert sorted(map(repr, found)) == sorted(map(repr, expected)), raw
         for table in tables:
-            require_written_back(table, root)
+            # Many mutants say the same; it is written and read again once.
+            if (told := f"{table.num_classes} {table.class_names} {rows_of(table)}") not in written:
+                written.add(told)
+                require_written_back(table, root)
     # A mutation that nothing notices shows nothing, nor does one that everything refuses.
     assert num_read > number / 50
     assert len(refusals) > number / 4

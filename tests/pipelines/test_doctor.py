@@ -11,6 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from drawn_pictures import CHANGES, drawn
 
@@ -215,3 +217,39 @@ def test_features_that_know_little_do_not_join_classes(
     [one_product] = [one for one in found.findings if one.name == "one_product"]
     assert one_product.why_not.startswith("these features find the given class of ")
     assert not one_product.culprits
+
+
+def test_photographs_with_boxes_in_parquet_are_looked_at_once_and_written_as_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{number}.png" for number in range(6)]
+    for number, name in enumerate(names):
+        save(tmp_path / "pictures" / name, drawn(number, SIDE))
+    save(tmp_path / "pictures" / "copy.bmp", drawn(0, SIDE))
+    # Every photograph has products a and b, and the last of them c too, in two places; the copy and a missing one too.
+    rows = [(name, label, [10 * label, 5, 40, 30]) for name in (*names, "copy.bmp", "gone.png") for label in (0, 1)]
+    rows += [(names[-1], 2, [x, 60, 40, 30]) for x in (0, 50)]
+    columns = {
+        "category_id": pa.array([label for _, label, _ in rows], pa.int16()),
+        "fpath": pa.array([name for name, _, _ in rows]).dictionary_encode(),
+        "bbox": [box for _, _, box in rows],
+        "price": [1.5] * len(rows),
+    }
+    top = json.dumps({"num_classes": 3, "class_names": ["a", "b", "c"]})
+    pq.write_table(pa.table(columns).replace_schema_metadata({"shelfmark": top}), tmp_path / "train.parquet")
+    words = ["name=mine", "data.root=pictures", "data.train_json=train.parquet", "data.val_json=", "data.num_workers=0"]
+    words += ["data.retrieval_json=", "data.test_json=", "eval.metric=recall@1", "data.input_size_px=128"]
+    recipe = load(Recipe, None, [parse_override(word) for word in words]).config
+    found = doctor(recipe, tmp_path / "out", lambda paths, folder: np.eye(len(paths), 8, dtype=np.float32), True)
+    by_name = {one.name: one for one in found.findings}
+    assert [row[3] for one in by_name["unreadable"].culprits for row in one.rows] == ["missing"] * 2
+    assert [row[:3] for one in by_name["few_images"].culprits for row in one.rows] == [("c", 2, 1)]
+    assert found.counts.tolist() == [6, 6, 1]
+    assert "shelfmark clean" in by_name["doubtful_labels"].why_not
+    assert found.fixed is not None
+    after = pq.read_table(found.fixed.annotations["data.train_json"])
+    assert after.schema == pq.read_table(tmp_path / "train.parquet").schema
+    assert after.schema.metadata[b"shelfmark"] == top.encode()
+    kept = [row for row in rows if row[0] not in ("copy.bmp", "gone.png")]
+    assert [tuple(row[name] for name in ("fpath", "category_id", "bbox")) for row in after.to_pylist()] == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colour_profiles import DISPLAY_P3, rgb_profile, srgb_of_rgb
 from drawn_pictures import drawn
+from forks import fork
 from PIL import Image
 
 from shelfmark.cli import main
@@ -25,7 +28,7 @@ from shelfmark.data.sources import packed_copy
 from shelfmark.data.sources.packed_copy import open_copy
 from shelfmark.pipelines.discover.sets import read_sets
 from shelfmark.pipelines.shrink import Packed, shrink
-from shelfmark.recipe import Recipe
+from shelfmark.recipe import Recipe, assemble
 
 NUM_TRAIN, NUM_VAL = 20, 6
 
@@ -75,7 +78,7 @@ def test_after_a_kill_the_same_command_goes_on_to_the_same_bytes(place: Path, mo
             os._exit(9)
         finish(folder, number, *rest)
 
-    child = os.fork()
+    child = fork()
     if not child:
         monkeypatch.setattr(packing, "_finish_block", killed)
         packed("b")
@@ -234,3 +237,18 @@ def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_original
     assert main(resumed) == 0
     assert "data.source: 'packed:pictures_40' -> 'files' from here on" in caplog.text
     assert "the validation images, or the way they are read, changed" in caplog.text
+
+
+def test_profiles_are_applied_when_a_copy_is_made_and_another_choice_is_refused(place: Path) -> None:
+    wide = {"icc_profile": rgb_profile(DISPLAY_P3, 2.2), "quality": 95, "subsampling": 0}
+    for file in Path("pictures").iterdir():
+        Image.new("RGB", (60, 40), (200, 60, 40)).save(file, **wide)
+    applied = open_copy(packed("applied", "data.color_profiles=apply", size_px=100).folder)
+    ignored = open_copy(packed("ignored", size_px=100).folder)
+    assert ignored.read(0) == Path("pictures/0.jpg").read_bytes()
+    stored = np.asarray(Image.open(io.BytesIO(applied.read(0))))[20, 30]
+    meant = srgb_of_rgb(np.array([200, 60, 40]), DISPLAY_P3, 2.2)
+    assert np.abs(stored - meant).max() <= 4 < np.abs(stored - np.array([200.0, 60, 40])).max()
+    data = [*DATA, "data.source=packed:applied"]
+    with pytest.raises(UserError, match=r"made with data\.color_profiles=apply.*has ignore"):
+        assemble.read_training(load(Recipe, None, [parse_override(one) for one in data]).config)

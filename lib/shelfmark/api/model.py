@@ -71,7 +71,7 @@ class Model:
         passed: Callable[[TrainedModel, GivenSource], Iterator[PassedBatch]],
     ) -> np.ndarray:
         """(N, width) float32: the values of a pass."""
-        source = source_of(images, self.trained.recipe.data.max_image_bytes)
+        source = source_of(images, self.trained.recipe.data.max_image_bytes, self.trained.recipe.data.color_profiles)
         values = np.empty((len(source), width), dtype=np.float32)
         errors = {}
         for batch in passed(self._for_pass(len(source), batch_size), source) if len(source) else ():

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError, choose
 from shelfmark.core.rng import derive_seed
+from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.crop_first import CropFirst
 from shelfmark.data.images import Picture, open_picture, read_rgb
 from shelfmark.data.limits import MAX_PIXELS
@@ -39,9 +40,9 @@ class ImageDataset(Dataset[Sample]):
     on_bad_image: `error` raises UnreadableImage. `skip` reports the picture in `Sample.bad`; with
     `replace_bad` (training) another picture takes its place, of the same class where one can be read, so
     that a batch keeps its shape; without (evaluation) the sample has no image. labels: (N,) int64, -1 for none;
-    None where no picture has one. max_pixels: larger pictures are unreadable. epochs: numbers of
-    V epochs, or none. With them, the image of a sample is (V, 3, H, W): view v is the augmentation that the row gets
-    when epoch v of the list draws it for the first time. finishes: whether a CropFirst does its whole work.
+    None where no picture has one. max_pixels: larger pictures are unreadable. profiles: as of `decode_rgb`. epochs:
+    numbers of V epochs, or none. With them, the image of a sample is (V, 3, H, W): view v is the augmentation that the
+    row gets when epoch v of the list draws it for the first time. finishes: whether a CropFirst does its whole work.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ImageDataset(Dataset[Sample]):
         on_bad_image: str = "error",
         replace_bad: bool = False,
         max_pixels: int = MAX_PIXELS,
+        profiles: ColourProfiles = "ignore",
         epochs: Sequence[int] = (),
         finishes: bool = True,
     ) -> None:
@@ -62,6 +64,7 @@ class ImageDataset(Dataset[Sample]):
         self.transform = transform
         self.seed = seed
         self.max_pixels = max_pixels
+        self.profiles = profiles
         self.epochs = epochs
         self.finishes = finishes
         self.skips = choose("data.on_bad_image", on_bad_image, ("error", "skip")) == "skip"
@@ -102,10 +105,10 @@ class ImageDataset(Dataset[Sample]):
         return Sample(torch.stack(views), int(self.labels[row]), row)
 
     def _rgb(self, row: int) -> np.ndarray:
-        return read_rgb(self.source, row, self.max_pixels)
+        return read_rgb(self.source, row, self.max_pixels, self.profiles)
 
     def _picture(self, row: int) -> Picture:
-        return open_picture(self.source, row, self.max_pixels)
+        return open_picture(self.source, row, self.max_pixels, self.profiles)
 
     def _transform_at(self, epoch: int) -> Transform:
         return self.transform.at(epoch) if isinstance(self.transform, SizedTransforms) else self.transform

@@ -78,7 +78,7 @@ def _check_source(tables: Mapping[str, Table], data: DataOptions, file: Path) ->
     bad: dict[str, BadImage] = {}
     paths: set[str] = set()
     for table in tables.values():
-        source = open_source(data.source, FileSource.of(table, data.max_image_bytes), data.root)
+        source = open_source(data.source, FileSource.of(table, data.max_image_bytes), data.root, data.color_profiles)
         paths.update(identities(table.paths, table.root))
         unread = source.unread if isinstance(source, PackedSource) else {}
         for row, reason in unread.items():
@@ -166,6 +166,7 @@ def unreadable_images(
         seed=0,
         on_bad_image="skip",
         max_pixels=data.max_image_pixels,
+        profiles=data.color_profiles,
     )
     batches = eval_batches(dataset, _BATCH_SIZE, _num_workers(len(paths), data), dist.rank(), dist.world_size())
     bad: list[BadImage] = []

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageCms import ImageCmsTransform
 
 from shelfmark.data import jpeg
 from shelfmark.data.boxes import Crop
+from shelfmark.data.colour_profiles import ColourProfiles, conversion_of, in_srgb
 from shelfmark.data.image_kinds import CAMERA_RAW, HEAD_BYTES, NAMES_READ, is_camera_raw, kind_of
 from shelfmark.data.jpeg_head import JpegHead, jpeg_head
 from shelfmark.data.jpeg_limits import reason_against
@@ -23,6 +25,8 @@ from shelfmark.data.sources import ImageSource, UnreadableImage
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
+# Copies of a picture on its way to RGB are of so many pixels each.
+_PIXELS_AT_A_TIME = 4_000_000
 # Values of EXIF's orientation. What lies is turned first.
 _LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
@@ -33,33 +37,38 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
-def read_rgb(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_rgb(
+    source: ImageSource, row: int, max_pixels: int = MAX_PIXELS, profiles: ColourProfiles = "ignore"
+) -> np.ndarray:
     """The picture of a row, as `decode_rgb` makes it; of a row with a box, that part of it. Raises UnreadableImage."""
     crop = source.crop(row)
     if crop is None:
-        return decode_rgb(source.read(row), source.name(row), max_pixels)
-    return decode_crop(source.read(row), source.name(row), crop, max_pixels)
+        return decode_rgb(source.read(row), source.name(row), max_pixels, profiles)
+    return decode_crop(source.read(row), source.name(row), crop, max_pixels, profiles)
 
 
-def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_rgb(data: bytes, name: str, max_pixels: int = MAX_PIXELS, profiles: ColourProfiles = "ignore") -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB, the way up that its EXIF orientation says.
 
     The format is known by the first bytes. Grey, palette and CMYK become RGB, 16 bits become 8, transparent pixels are
-    laid over white; colour profiles are not applied; of several frames or pages the first counts. Raises
-    UnreadableImage, also for a JPEG that the decoder has warned of. name: for that error.
+    laid over white; of several frames or pages the first counts. Raises UnreadableImage, also for a JPEG that the
+    decoder has warned of. name: for that error. profiles: `apply` makes colours that the picture's own profile
+    describes those of sRGB; a picture without a profile has the same pixels either way.
     """
-    return _decoded(data, name, max_pixels)[0]
+    return _decoded(data, name, max_pixels, profiles)[0]
 
 
-def decode_crop(data: bytes, name: str, crop: Crop, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_crop(
+    data: bytes, name: str, crop: Crop, max_pixels: int = MAX_PIXELS, profiles: ColourProfiles = "ignore"
+) -> np.ndarray:
     """A part of the picture, as `decode_rgb` makes the whole. Raises UnreadableImage, also for a box outside of it.
 
     The last picture is kept decoded: the boxes of a photograph are mostly asked for one after the other.
     """
     last = getattr(_kept, "picture", None)
-    if last is None or last[:2] != (max_pixels, data):
-        last = _kept.picture = (max_pixels, data, *_decoded(data, name, max_pixels))
-    _, _, pixels, shrink = last
+    if last is None or last[:3] != (max_pixels, profiles, data):
+        last = _kept.picture = (max_pixels, profiles, data, *_decoded(data, name, max_pixels, profiles))
+    *_, pixels, shrink = last
     height, width = pixels.shape[:2]
     try:
         return np.ascontiguousarray(pixels[crop.slices((width * shrink, height * shrink), (width, height))])
@@ -70,12 +79,13 @@ def decode_crop(data: bytes, name: str, crop: Crop, max_pixels: int = MAX_PIXELS
 _kept = local()
 
 
-def _decoded(data: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int]:
+def _decoded(data: bytes, name: str, max_pixels: int, profiles: ColourProfiles) -> tuple[np.ndarray, int]:
     """The picture, and the number by which its sides were divided."""
     decoder = _decoder(data, name)
     with _told(name), Image.open(io.BytesIO(data), formats=(decoder,)) as image:
         shrink = _shrink(image, max_pixels)
-        pixels = _decode(image, data, shrink) if shrink else None
+        conversion = conversion_of(image) if profiles == "apply" else None
+        pixels = _decode(image, data, shrink, conversion) if shrink else None
     if pixels is None:
         raise UnreadableImage(name, "more pixels than data.max_image_pixels")
     if 0 in pixels.shape:
@@ -112,13 +122,15 @@ class Picture:
         return self._rgb[_slices(window, 1)]
 
 
-def open_picture(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) -> Picture:
+def open_picture(
+    source: ImageSource, row: int, max_pixels: int = MAX_PIXELS, profiles: ColourProfiles = "ignore"
+) -> Picture:
     """The picture of a row, as `picture_of` gives it; of a row with a box, that part of it.
 
     Raises UnreadableImage, also for a box outside of the picture.
     """
     crop, name = source.crop(row), source.name(row)
-    picture = picture_of(source.read(row), name, max_pixels)
+    picture = picture_of(source.read(row), name, max_pixels, profiles)
     if crop is None:
         return picture
     try:
@@ -129,18 +141,20 @@ def open_picture(source: ImageSource, row: int, max_pixels: int = MAX_PIXELS) ->
     return _Part(picture, Window(rows.start, columns.start, *size))
 
 
-def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS, profiles: ColourProfiles = "ignore") -> Picture:
     """The picture that `decode_rgb` decodes whole; of a JPEG only the head is read now, and its pixels when a window
-    is asked for. Rows below the window are then not decoded, so damage there is not found. Raises UnreadableImage."""
-    if _decoder(data, name) in _JPEGS:
-        head = jpeg_head(data)
-        if head is not None and head.height * head.width <= max_pixels:
-            if head.is_plain:
-                return _JpegPicture(data, name, max_pixels, head, 1)
-            with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
-                if image.mode in ("RGB", "L"):
-                    return _JpegPicture(data, name, max_pixels, head, _orientation(image))
-    return Picture(*_decoded(data, name, max_pixels))
+    is asked for. Rows below the window are then not decoded, so damage there is not found. A JPEG whose profile is
+    applied is decoded whole. Raises UnreadableImage."""
+    head = jpeg_head(data) if _decoder(data, name) in _JPEGS else None
+    if head is None or head.height * head.width > max_pixels:
+        return Picture(*_decoded(data, name, max_pixels, profiles))
+    looks_at_profile = profiles == "apply" and head.has_profile
+    if head.is_plain and not looks_at_profile:
+        return _JpegPicture(data, name, max_pixels, head, 1)
+    with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
+        if image.mode in ("RGB", "L") and not (looks_at_profile and conversion_of(image)):
+            return _JpegPicture(data, name, max_pixels, head, _orientation(image))
+    return Picture(*_decoded(data, name, max_pixels, profiles))
 
 
 class _Part(Picture):
@@ -227,11 +241,11 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
         return size[::-1] if _orientation(image) in (5, 6, 7, 8) else size
 
 
-def pixels_of(image: Image.Image, name: str) -> np.ndarray:
+def pixels_of(image: Image.Image, name: str, profiles: ColourProfiles = "ignore") -> np.ndarray:
     """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
     try:
         image.load()
-        pixels = np.array(_as_rgb(image))
+        pixels = _rgb_pixels(image, conversion_of(image) if profiles == "apply" else None)
     except _NoRuleError as error:
         raise UnreadableImage(name, str(error)) from None
     except Exception as error:  # of a file that was cut off, when its pixels are wanted
@@ -249,7 +263,7 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        raise UnreadableImage(name, "damaged") from None
+        raise UnreadableImage(name, "damaged, or of a rare kind; save it as JPEG or PNG") from None
     except _NoRuleError as error:
         raise UnreadableImage(name, str(error)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -295,11 +309,14 @@ def _shrink(image: Image.Image, max_pixels: int) -> int:
     return next((by for by in allowed if -(-width // by) * -(-height // by) <= max_pixels), 0)
 
 
-def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
+def _decode(image: Image.Image, data: bytes, shrink: int, conversion: ImageCmsTransform | None) -> np.ndarray:
     if image.format in _JPEGS:
         # OpenCV decodes the common JPEG a third faster, to the same pixels. Pillow knows every case.
         pixels = _jpeg_pixels(data, shrink)
         if pixels is not None and image.mode in ("RGB", "L"):
+            if conversion is not None:
+                found = Image.fromarray(pixels if image.mode == "RGB" else pixels[..., 0])
+                pixels = np.array(in_srgb(found, conversion))
             return _upright(pixels, _orientation(image))
         # A broken download often leaves a file of full length that ends in zeros, which decode as grey.
         image = Image.open(io.BytesIO(data.rstrip(b"\0")), formats=_JPEGS[:1])
@@ -307,7 +324,7 @@ def _decode(image: Image.Image, data: bytes, shrink: int) -> np.ndarray:
     # Loaded before the orientation is read: reading it loads a PNG too, and there an error counts as no orientation.
     image.load()
     # A TIFF is upright already, and a HEIC: their decoders turn them, and take the orientation away.
-    return _upright(np.array(_as_rgb(image)), _orientation(image))
+    return _upright(_rgb_pixels(image, conversion), _orientation(image))
 
 
 def _jpeg_pixels(
@@ -338,12 +355,26 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _rgb_pixels(image: Image.Image, conversion: ImageCmsTransform | None) -> np.ndarray:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise _NoRuleError("numbers of 32 bits in place of colours; save it with 8 or 16 bits")
+    width, height = image.size
+    num_rows = max(1, _PIXELS_AT_A_TIME // max(width, 1))
+    if height <= num_rows:
+        return np.array(_as_rgb(image, conversion))
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, num_rows):
+        strip = image.crop((0, top, width, min(top + num_rows, height)))
+        pixels[top : top + num_rows] = _as_rgb(strip, conversion)
+    return pixels
+
+
+def _as_rgb(image: Image.Image, conversion: ImageCmsTransform | None) -> Image.Image:
     if image.mode.startswith("I"):
         # The upper byte, which is also what Pillow keeps of 16-bit colour; its own conversion clips instead.
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if conversion is not None:
+        image = in_srgb(image, conversion)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _SEQUENTIAL = (0xC0, 0xC1)
-_RESTART, _SCAN, _EXIF, _ADOBE = 0xDD, 0xDA, 0xE1, 0xEE
+_RESTART, _SCAN, _EXIF, _PROFILE, _ADOBE = 0xDD, 0xDA, 0xE1, 0xE2, 0xEE
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
 
 
@@ -14,8 +14,8 @@ class JpegHead(NamedTuple):
     """height, width: as stored, not turned upright. height_at: the byte at which the height stands, two bytes long.
 
     unit_rows: rows of pixels that are coded together. is_plain: three channels or grey, and no metadata that could turn
-    the picture or change its colours. is_one_pass: all rows are coded from top to bottom, so that those at the end need
-    not be decoded.
+    the picture or say how its channels are meant. is_one_pass: all rows are coded from top to bottom, so that those at
+    the end need not be decoded. has_profile: of its colours (ICC).
     """
 
     height: int
@@ -24,11 +24,12 @@ class JpegHead(NamedTuple):
     unit_rows: int
     is_plain: bool
     is_one_pass: bool
+    has_profile: bool
 
 
 def jpeg_head(data: bytes) -> JpegHead | None:
     """None where the head is damaged, or of a rare kind."""
-    at, frame, frame_at, restarts, is_plain = 2, 0, 0, False, True
+    at, frame, frame_at, restarts, is_plain, has_profile = 2, 0, 0, False, True, False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:
@@ -39,9 +40,12 @@ def jpeg_head(data: bytes) -> JpegHead | None:
         if marker in _FRAMES:
             frame, frame_at = marker, at
         elif marker == _SCAN:
-            return _head(data, frame, frame_at, data[at + 4 : at + 5], is_plain, restarts) if frame else None
+            found = _head(data, frame, frame_at, data[at + 4 : at + 5], is_plain, restarts) if frame else None
+            return found and found._replace(has_profile=has_profile)
         elif marker in (_EXIF, _ADOBE):
             is_plain = False
+        elif marker == _PROFILE and data.startswith(b"ICC_PROFILE\0", at + 4):
+            has_profile = True
         elif marker == _RESTART:
             restarts = True
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -58,4 +62,4 @@ def _head(data: bytes, frame: int, at: int, in_scan: bytes, is_plain: bool, rest
     unit_rows = 8 * max(factors)
     # With restarts, the decoder's word for damage is also its word for rows that it left.
     is_one_pass = frame in _SEQUENTIAL and not restarts and in_scan == bytes([number])
-    return JpegHead(height, width, at + 5, unit_rows, is_plain and number in (1, 3), is_one_pass)
+    return JpegHead(height, width, at + 5, unit_rows, is_plain and number in (1, 3), is_one_pass, has_profile=False)

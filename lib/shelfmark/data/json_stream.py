@@ -20,6 +20,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.regular_files import open_regular
 from shelfmark.core.text_encoding import UTF8_MARK
 from shelfmark.data.json_structure import COLON, Structure, entry_starts, skip_blanks
+from shelfmark.data.repeated_fields import repeated_fields
 
 BLOCK_BYTES = 1 << 20
 
@@ -99,7 +100,12 @@ class RecordStream:
             if name in self.keys:
                 yield from self._list(window, name)
             else:
-                self.top[name] = window.value()
+                self.top[name], text = window.value()
+                if repeated := repeated_fields(b'{"":' + text + b"}", [{"": self.top[name]}]):
+                    raise UserError(
+                        f"{self.file}: within the member {name!r}, which ends before byte {window.place:,},"
+                        f" {repeated[0][1]!r} stands twice in one object. Take one out."
+                    )
             if window.next_of(b",}") == b"}":
                 break
         window.require_end()
@@ -216,13 +222,13 @@ class _Window:
         self.at = end + 1
         return name
 
-    def value(self) -> Any:
-        """The next value; what follows it is next."""
+    def value(self) -> tuple[Any, bytes]:
+        """The next value, and its text; what follows it is next."""
         self.skip_blanks()
         end = self._until(Structure.value_end)
-        found = self._loaded(end)
+        found, text = self._loaded(end), self.data[self.at : end]
         self.at = end
-        return found
+        return found, text
 
     def require_end(self) -> None:
         self.skip_blanks()

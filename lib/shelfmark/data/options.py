@@ -145,6 +145,12 @@ class DataOptions(Section):
         "an image with more pixels than this counts as unreadable. A larger JPEG is decoded at 1/2, 1/4"
         " or 1/8 of its width and height, if that is small enough",
     )
+    color_profiles: Literal["ignore", "apply"] = option(
+        "ignore",
+        "what happens to the colour profile (ICC) of an image, in training, evaluation, index, export and service."
+        " ignore: its numbers are taken as they are. apply: its colours become those of sRGB, as a browser shows"
+        " them. An image without a profile, or with one of sRGB, is the same either way",
+    )
     box_margin: Annotated[float, Field(ge=0, le=2)] = option(
         0.0,
         "share of a box's width and height that is cut out with it on each side, where an annotation has a bbox. 0: the"

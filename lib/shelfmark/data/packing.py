@@ -24,6 +24,7 @@ from shelfmark.core.log import say
 from shelfmark.core.manifests import check_file, file_facts, read_manifest, write_manifest
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
+from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.file_threads import looked_at
 from shelfmark.data.loader import worked
 from shelfmark.data.shrunk import ShrunkPicture, shrunk_picture
@@ -44,6 +45,7 @@ class Shrinking:
     quality: int
     max_pixels: int
     smallest_box_px: np.ndarray | None = None
+    profiles: ColourProfiles = "ignore"
 
     def __call__(self, rows: Sequence[int]) -> list[ShrunkPicture]:
         return [self._one(row) for row in rows]
@@ -52,7 +54,7 @@ class Shrinking:
         box_px = np.inf if self.smallest_box_px is None else float(self.smallest_box_px[row])
         try:
             data, name = self.source.read(row), self.source.name(row)
-            return shrunk_picture(data, name, self.size_px, self.quality, self.max_pixels, box_px)
+            return shrunk_picture(data, name, self.size_px, self.quality, self.max_pixels, box_px, self.profiles)
         except UnreadableImage as failure:
             return ShrunkPicture(b"", reason=failure.reason)
 

@@ -15,8 +15,9 @@ import orjson
 
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
-from shelfmark.core.files import sha256_file
+from shelfmark.core.files import atomic_path, sha256_file
 from shelfmark.core.parquet import pyarrow_for
+from shelfmark.core.regular_files import open_regular
 from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.documents import file_errors_told
@@ -35,10 +36,17 @@ from shelfmark.data.record_fields import (
     Kind,
     Packed,
 )
+from shelfmark.data.repeated_fields import repeated_fields
 from shelfmark.data.shown_values import shown
 
 PARQUET_MARK = b"PAR1"
 _METADATA = b"shelfmark"
+
+
+def is_parquet(file: Path) -> bool:
+    """Whether the file begins as Parquet does. Raises what `open_regular` raises."""
+    with open_regular(file) as stream:
+        return stream.read(len(PARQUET_MARK)) == PARQUET_MARK
 
 
 class ParquetRecords:
@@ -93,9 +101,31 @@ class ParquetRecords:
             raise UserError(f"{self.file}: the column {name!r} has the type {column.type}, wanted text or numbers.")
         return ["" if value is None else orjson.dumps(value).decode() for value in column.to_pylist()]
 
-    def is_inexact(self, name: str) -> bool:
-        """Whether a column has numbers with a decimal point, which name nothing."""
-        return bool(self._pyarrow.types.is_floating(self._open.schema_arrow.field(name).type))
+    def names_nothing(self, name: str) -> str:
+        """What a column has that names nothing: lists, or numbers with a decimal point; empty where it names."""
+        types, (column, _, member) = self._pyarrow.types, self._split(name)
+        kind = self._open.schema_arrow.field(column).type
+        kind = kind.field(member).type if member else kind
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        if types.is_nested(kind):
+            return "lists or objects"
+        return "numbers with a decimal point" if types.is_floating(kind) else ""
+
+    def write_rows(self, target: Path, kept: np.ndarray) -> None:
+        """Writes the file without the rows that are not `kept`, (N,) bool: columns and metadata as they were."""
+        table = self._open.read().filter(self._pyarrow.array(kept))
+        with atomic_path(target) as beside:
+            self._pyarrow.parquet.write_table(table, beside)
+
+    @property
+    def all_names(self) -> list[str]:
+        """The columns, and `column.member` for each member of a column of objects."""
+        fields, is_struct = self._open.schema_arrow, self._pyarrow.types.is_struct
+        within = [f"{one.name}.{member.name}" for one in fields if is_struct(one.type) for member in one.type]
+        return [*self.names, *(name for name in within if name not in self.names)]
+
+    def _split(self, name: str) -> tuple[str, str, str]:
+        return (name, "", "") if name in self.names else name.partition(".")
 
     def _metadata(self) -> dict[str, Any]:
         text = (self._open.schema_arrow.metadata or {}).get(_METADATA)
@@ -107,13 +137,20 @@ class ParquetRecords:
             raise UserError(f"{self.file}: the metadata `shelfmark` is not valid JSON: {error}.") from None
         if not isinstance(found, dict):
             raise UserError(f"{self.file}: the metadata `shelfmark` is no JSON object: {shown(found)}.")
+        if repeated := repeated_fields(text, [found]):
+            raise UserError(f"{self.file}: the metadata `shelfmark` has {repeated[0][1]!r} twice. Take one out.")
         return found
 
     def _read(self, name: str) -> Any:
         pyarrow = self._pyarrow
         try:
-            column = self._open.read(columns=[name]).column(0)
+            # Threads would share columns out, and there is one.
+            column = self._open.read(columns=[name], use_threads=False).column(0)
             column.validate(full=True)
+            if member := self._split(name)[2]:
+                column = pyarrow.compute.struct_field(column, member)
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{self.file}: the column {name!r} cannot be read: {error}.") from None
         return column
@@ -199,9 +236,7 @@ def _file(records: Iterable[Mapping[str, Any]], top: Mapping[str, Any]) -> bytes
 
 def _is_text(kind: Any) -> bool:
     types = pyarrow_for("Parquet").types
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def _has_kind(found: Any, kind: Kind) -> bool:
@@ -230,7 +265,12 @@ def _packed(column: Any, kind: Kind) -> Packed:
         return _integers(column)
     if kind is FLAG:
         return np.asarray(column.fill_null(False).to_numpy(), dtype=bool)
-    return np.asarray(column.cast("float64").fill_null(np.nan).to_numpy(), dtype=np.float64)
+    return np.asarray(_floats(column).fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _floats(column: Any) -> Any:
+    # As in JSON, a whole number of more than 53 bits becomes the nearest that there is.
+    return column.cast("float64", safe=False)
 
 
 def _integers(column: Any) -> np.ndarray:
@@ -251,7 +291,7 @@ def _boxes(column: Any, findings: Findings) -> np.ndarray:
         findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
     fits = is_given & (lengths == 4)
     boxes = np.full((len(fits), 4), np.nan)
-    values = compute.list_flatten(column.filter(fits)).cast("float64").fill_null(np.nan)
+    values = _floats(compute.list_flatten(column.filter(fits))).fill_null(np.nan)
     boxes[fits] = values.to_numpy().reshape(-1, 4)
     # A box that lacks one of its numbers is none.
     boxes[fits & np.isnan(boxes).all(axis=1)] = -1

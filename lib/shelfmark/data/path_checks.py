@@ -19,6 +19,7 @@ from shelfmark.data.identity import canonical_path, is_under, rows_with_detours
 from shelfmark.data.listed_files import check_files
 
 _AT_ONCE = 1 << 16
+_MOST_HUNDREDTHS = 1e9
 
 
 def check_paths(
@@ -91,8 +92,9 @@ def _repeated_rows(paths: Strings, boxes: np.ndarray | None) -> np.ndarray:
     """(n,) rows, rising: all whose path and box occur again, and perhaps a few more. None of an empty path."""
     keys = paths.hashes()
     if boxes is not None:
-        # To hundredths of a pixel, as `box_texts` writes them.
-        rounded = np.nan_to_num(boxes.astype(np.float64).round(2) * 100, nan=-1e9).astype(np.int64)
+        # To hundredths of a pixel, as `box_texts` writes them. Larger ones are errors, and told as such.
+        hundredths = np.nan_to_num(boxes.astype(np.float64).round(2) * 100, nan=-_MOST_HUNDREDTHS)
+        rounded = hundredths.clip(-_MOST_HUNDREDTHS, _MOST_HUNDREDTHS).astype(np.int64)
         for side in rounded.T:
             keys = keys * 1_000_003 + side
     in_order = np.sort(keys)

@@ -12,12 +12,11 @@ import numpy as np
 from shelfmark.core.columns import Column
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
-from shelfmark.core.regular_files import open_regular
 from shelfmark.core.strings import Strings
 from shelfmark.data.documents import file_errors_told, read_document
 from shelfmark.data.findings import BytesOf, Findings
 from shelfmark.data.json_stream import NotStreamed, RecordStream
-from shelfmark.data.parquet_records import PARQUET_MARK, ParquetRecords
+from shelfmark.data.parquet_records import ParquetRecords, is_parquet
 from shelfmark.data.record_columns import RecordColumns
 from shelfmark.data.record_fields import Field, Packed
 
@@ -70,9 +69,8 @@ def read_records(file: Path, key: str, fields: Sequence[Field], findings: Findin
     own: keep fields beside `fields` too, where they are whole numbers or text; it says which are neither.
     Raises a UserError where the file cannot be read, or is none with such records.
     """
-    with file_errors_told(file), open_regular(file) as stream:
-        is_parquet = stream.read(len(PARQUET_MARK)) == PARQUET_MARK
-    read = _parquet if is_parquet else _json
+    with file_errors_told(file):
+        read = _parquet if is_parquet(file) else _json
     return read(file, key, fields, findings, own)
 
 

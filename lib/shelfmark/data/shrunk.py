@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.images import Picture, Window, picture_of
 from shelfmark.data.jpeg_quality import jpeg_quality
 from shelfmark.data.sources import UnreadableImage
@@ -29,15 +30,21 @@ class ShrunkPicture(NamedTuple):
 
 
 def shrunk_picture(
-    data: bytes, name: str, size_px: int, quality: int, max_pixels: int, smallest_box_px: float = np.inf
+    data: bytes,
+    name: str,
+    size_px: int,
+    quality: int,
+    max_pixels: int,
+    smallest_box_px: float = np.inf,
+    profiles: ColourProfiles = "ignore",
 ) -> ShrunkPicture:
     """The picture, upright, with its shorter side at `size_px` where it is longer, by an antialiased resize.
 
     smallest_box_px: the shorter side of the smallest box in the picture. The picture stays so large that this side is
     `size_px` too, or as it was. A JPEG that is not made smaller, and is upright, keeps its bytes. quality: of JPEG, 1
-    to 100; at most that of an original which is one. Raises UnreadableImage.
+    to 100; at most that of an original which is one. profiles: data.color_profiles. Raises UnreadableImage.
     """
-    picture = picture_of(data, name, max_pixels)
+    picture = picture_of(data, name, max_pixels, profiles)
     found = picture.width, picture.height
     size = shrunk_size(picture.full_size, size_px, smallest_box_px)
     size = min(size[0], found[0]), min(size[1], found[1])

@@ -65,4 +65,5 @@ def input_facts(data: DataOptions) -> dict[str, Any]:
         "std": list(settings.std),
         "max_bytes": data.max_image_bytes,
         "max_pixels": data.max_image_pixels,
+        "color_profiles": data.color_profiles,
     }

@@ -20,11 +20,12 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 Picture = str | Path | bytes
 
@@ -35,6 +36,8 @@ _MANIFEST = "manifest.json"
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_MOST_PROFILE_BYTES, _SAME_LEVELS = 4_000_000, 2
 _ORIENTATION, _DNG_VERSION, _SUBFILE_TYPE = 0x0112, 0xC612, 254
 _BLOCK, _STRIP_ROWS = 16, 64
 _ALL = slice(None)
@@ -74,7 +77,7 @@ class Predictor:
         """(H, W, 3) uint8 RGB: what the network sees of a picture. Raises UnreadablePicture. name: for that error."""
         how = self.facts["input"]
         data, named = _data(picture, name, how["max_bytes"])
-        return to_input(decoded(data, named, how["max_pixels"]), how)
+        return to_input(decoded(data, named, how["max_pixels"], how.get("color_profiles", "ignore")), how)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Each output by its name, for pixels (N, H, W, 3) uint8."""
@@ -199,10 +202,10 @@ def _members(rule: Mapping[str, Any], chances: np.ndarray, groups: Mapping[str, 
 # Pictures: bytes to pixels.
 
 
-def decoded(data: bytes, name: str, max_pixels: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, upright, transparent pixels over white; of several frames the first. Colour profiles are not
-    applied. A JPEG of more than max_pixels is read at 1/2, 1/4 or 1/8. HEIC needs the package pillow_heif. Raises
-    UnreadablePicture."""
+def decoded(data: bytes, name: str, max_pixels: int, profiles: str = "ignore") -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright, transparent pixels over white; of several frames the first. A JPEG of more than
+    max_pixels is read at 1/2, 1/4 or 1/8. profiles: `apply` makes colours of a profile those of sRGB. HEIC needs the
+    package pillow_heif. Raises UnreadablePicture."""
     if not data:
         raise UnreadablePicture(name, "empty file")
     jpeg = data.startswith(b"\xff\xd8\xff")
@@ -213,7 +216,8 @@ def decoded(data: bytes, name: str, max_pixels: int) -> np.ndarray:
             image.load()
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
                 raise UnreadablePicture(name, "numbers of 32 bits in place of colours; save it with 8 or 16 bits")
-            pixels = _upright(np.array(_as_rgb(image)), _orientation(image))
+            conversion = _conversion_of(image) if profiles == "apply" else None
+            pixels = _upright(np.array(_as_rgb(image, conversion)), _orientation(image))
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -293,13 +297,50 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform | None) -> Image.Image:
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if conversion is not None:
+        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        image = conversion.apply(image.convert(conversion.input_mode))
+        if alpha is not None:
+            image.putalpha(alpha)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _conversion_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """What makes colours of the picture's profile those of sRGB. None where it has none, or one of sRGB, or one that is
+    damaged or of other colours than the picture's."""
+    profile = image.info.get("icc_profile") or b""
+    model = "L" if image.mode in _GREY_MODES else "CMYK" if image.mode == "CMYK" else "RGB"
+    is_usable = (
+        128 <= len(profile) <= _MOST_PROFILE_BYTES
+        and image.mode not in ("LAB", "HSV")
+        and profile[36:40] == b"acsp"
+        and profile[12:16] in (b"scnr", b"mntr", b"prtr", b"spac")
+        and profile[16:20] == {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}[model]
+    )
+    return _conversion(bytes(profile), model) if is_usable else None
+
+
+@lru_cache(maxsize=8)
+def _conversion(profile: bytes, model: str) -> ImageCms.ImageCmsTransform | None:
+    srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.PERCEPTUAL
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        conversion = ImageCms.buildTransform(own, srgb, model, "RGB", intent, ImageCms.Flags.BLACKPOINTCOMPENSATION)
+    except (OSError, ImageCms.PyCMSError):
+        return None
+    if model == "CMYK":
+        return conversion
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    colours = levels[None] if model == "L" else np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    found = np.asarray(conversion.apply(Image.fromarray(colours))).astype(int)
+    moved = np.abs(found - (colours[..., None] if model == "L" else colours)).max()
+    return conversion if moved > _SAME_LEVELS else None
 
 
 # Pixels of a picture to those of the network's input.

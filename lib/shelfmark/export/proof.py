@@ -95,8 +95,8 @@ class Proof:
 
     def _picture(self, source: ImageSource, row: int) -> _Picture:
         data, name = source.read(row), source.name(row)
-        pillow = predict.decoded(data, name, self.how["max_pixels"])
-        opencv = decode_rgb(data, name, self.how["max_pixels"])
+        decoding = self.how["max_pixels"], self.how.get("color_profiles", "ignore")
+        pillow, opencv = predict.decoded(data, name, *decoding), decode_rgb(data, name, *decoding)
         pixels = predict.to_input(pillow, self.how)
         is_same = pillow.shape == opencv.shape and np.array_equal(pillow, opencv)
         return _Picture(self.transform(pillow, 0), pixels, None if is_same else (pillow, opencv))

@@ -159,7 +159,7 @@ def _shelf(answering: _Answering, photo: Path, finder: BoxFinder, part: Path, ta
     data = answering.data
     try:
         content = read_file(photo, data.max_image_bytes)
-        pixels = decode_rgb(content, str(photo), data.max_image_pixels)
+        pixels = decode_rgb(content, str(photo), data.max_image_pixels, data.color_profiles)
         size = upright_size(content, str(photo))
     except UnreadableImage as error:
         return Shelf(str(photo), error.reason)

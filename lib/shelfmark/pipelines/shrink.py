@@ -113,7 +113,7 @@ def shrink(recipe: Recipe, size_px: int, quality: int, out: Path | None = None, 
     facts = _facts(recipe, keys, boxes_px, size_px, quality)
     again = command_line("shrink", *begin, "--size", size_px, "--quality", quality, "--out", folder)
     source = FileSource(listings.paths, Path("/"), recipe.data.max_image_bytes)
-    shrinking = Shrinking(source, size_px, quality, recipe.data.max_image_pixels, boxes_px)
+    shrinking = Shrinking(source, size_px, quality, recipe.data.max_image_pixels, boxes_px, recipe.data.color_profiles)
     with StopSignals(), folder_lock(folder, PHASE):
         _require_own(folder, facts)
         make_folders(folder)
@@ -180,7 +180,9 @@ def _facts(recipe: Recipe, keys: Strings, boxes_px: np.ndarray | None, size_px: 
         **({} if boxes_px is None else {"boxes_sha256": _hash(boxes_px)}),
     }
     limits = {"max_image_bytes": data.max_image_bytes, "max_image_pixels": data.max_image_pixels}
-    return flat({"size_px": size_px, "quality": quality, "pictures": pictures, **limits})
+    # What a copy of version 1 that has no word of them was made with.
+    profiles = {} if data.color_profiles == "ignore" else {"color_profiles": data.color_profiles}
+    return flat({"size_px": size_px, "quality": quality, "pictures": pictures, **limits, **profiles})
 
 
 def _hash(*arrays: np.ndarray) -> str:

@@ -102,7 +102,7 @@ class Explainer:
     def _seen(self, photo: Path | bytes | np.ndarray, name: str) -> _Seen:
         data = self.model.recipe.data
         source = GivenSource([name], [photo], data.max_image_bytes)
-        pixels = decode_rgb(source.read(0), name, data.max_image_pixels)
+        pixels = decode_rgb(source.read(0), name, data.max_image_pixels, data.color_profiles)
         inputs = eval_transform(data.input_size_px, data)(pixels, 0)[None].to(self.model.precision.device)
         window = evaluation_window(pixels.shape[0], pixels.shape[1], data.input_size_px, data)
         return _Seen(window, inputs, pixels, window)
@@ -196,7 +196,7 @@ class Explainer:
         data = self.model.recipe.data
         boxes = None if records.boxes is None else records.boxes[[row]]
         source = FileSource([records.paths[row]], boxes=boxes, box_margin=data.box_margin)
-        return read_rgb(source, 0, data.max_image_pixels)
+        return read_rgb(source, 0, data.max_image_pixels, data.color_profiles)
 
 
 def require_explainable(model: TrainedModel) -> None:

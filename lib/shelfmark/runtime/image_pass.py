@@ -19,6 +19,7 @@ from shelfmark.core.heartbeat import beat
 from shelfmark.core.rng import derive_seed
 from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.data.bad_images import BadImageLog
+from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.limits import MAX_PIXELS
 from shelfmark.data.loader import eval_batches
@@ -67,6 +68,7 @@ class ImagePass:
     num_workers: int = 0
     on_bad_image: str = "error"
     max_pixels: int = MAX_PIXELS
+    profiles: ColourProfiles = "ignore"
     seed: int = 0
     epochs: tuple[int, ...] = ()
 
@@ -85,6 +87,7 @@ class ImagePass:
             seed=self.seed,
             on_bad_image=self.on_bad_image,
             max_pixels=self.max_pixels,
+            profiles=self.profiles,
             epochs=self.epochs,
         )
         rank, world_size = (0, 1) if alone else (dist.rank(), dist.world_size())
@@ -172,5 +175,6 @@ def _pass(
         num_workers=data.num_workers,
         on_bad_image=data.on_bad_image,
         max_pixels=data.max_image_pixels,
+        profiles=data.color_profiles,
         seed=seed,
     )

@@ -172,7 +172,9 @@ def _unknown(names: Sequence[str], data: DataOptions, store: _Store) -> tuple[np
 
 def _measured(paths: Sequence[str], data: DataOptions, begun: int, total: int) -> tuple[np.ndarray, dict[int, str]]:
     """(N,) RECORD of `paths`, and why some could not be read, by row. Each process decodes a share of them."""
-    source = open_source(data.source, FileSource(Strings.of(paths), Path("/"), data.max_image_bytes), data.root)
+    source = open_source(
+        data.source, FileSource(Strings.of(paths), Path("/"), data.max_image_bytes), data.root, data.color_profiles
+    )
     dataset = ImageDataset(
         source, None, measured, seed=0, on_bad_image="skip", max_pixels=data.max_image_pixels
     )  # fmt: skip

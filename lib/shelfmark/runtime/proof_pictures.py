@@ -59,7 +59,7 @@ class Pictures:
         # The file takes whole pictures: cutting boxes out is its caller's part.
         source: ImageSource = assemble.image_source(model.recipe, table)
         if table.boxes is not None:
-            source = CutPictures(source, model.recipe.data.max_image_pixels)
+            source = CutPictures(source, model.recipe.data.max_image_pixels, model.recipe.data.color_profiles)
         return cls(source, rows, table.labels[rows], others, are_classes, where, table)
 
 

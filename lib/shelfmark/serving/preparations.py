@@ -36,11 +36,12 @@ class Preparation:
 
     def decoded(self, data: bytes) -> np.ndarray:
         """(H, W, 3) uint8, upright, of the bytes of a file. Raises UnreadableImage."""
-        most = int(self.input["max_pixels"])
+        # Exports before this option have no word of it.
+        most, profiles = int(self.input["max_pixels"]), self.input.get("color_profiles", "ignore")
         if self.decoder == TRAINED:
-            return decode_rgb(data, "", most)
+            return decode_rgb(data, "", most, profiles)
         try:
-            return predict.decoded(data, "", most)
+            return predict.decoded(data, "", most, profiles)
         except predict.UnreadablePicture as error:
             # What a decoder says may have an address in it.
             raise UnreadableImage("", error.reason.partition(" (")[0]) from None

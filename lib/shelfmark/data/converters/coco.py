@@ -143,7 +143,7 @@ def _read(file: _File) -> tuple[ForeignRows, dict[str, tuple[str, str]], list[st
     of_picture = [places.get(one, -1) for one in _texts(records["image_id"])]
     labels = _texts(records["category_id"])
     _require_references(of_picture, labels, categories, findings["annotations"])
-    paths = [file.prefix + names[row] if row >= 0 else "" for row in of_picture]
+    paths = [_path(file, names[row]) if row >= 0 else "" for row in of_picture]
     bytes_of = partial(stream.bytes_of, key="annotations")
     findings["annotations"].settle(file.path, paths, bytes_of=bytes_of)
     boxes, stays, notes = _usable(file.path, pictures, records, np.array(of_picture), bytes_of)
@@ -164,6 +164,10 @@ def _read(file: _File) -> tuple[ForeignRows, dict[str, tuple[str, str]], list[st
     return rows, categories, notes
 
 
+def _path(file: _File, name: str) -> str:
+    return name if name.startswith("/") else file.prefix + name
+
+
 def _of_kept(wanted: Iterable[int], kept: Sequence[int], bytes_of: BytesOf) -> dict[int, int]:
     """Where the rows `wanted` begin, of which `kept` are the records."""
     rows = list(wanted)
@@ -178,7 +182,7 @@ def _categories(file: Path, found: Any) -> dict[str, tuple[str, str]]:
     names: set[str] = set()
     for number, one in enumerate(found):
         is_whole = isinstance(one, dict) and type(one.get("id")) in (int, str) and isinstance(one.get("name"), str)
-        if not is_whole or not one["name"] or not isinstance(one.get("supercategory") or "", str):
+        if not is_whole or not one["name"].strip() or not isinstance(one.get("supercategory") or "", str):
             raise UserError(f"{file}: category {number} (counted from 0) must have an id and a name: {one!r:.80}.")
         identifier = orjson.dumps(one["id"]).decode()
         if identifier in categories or one["name"] in names:
@@ -189,6 +193,11 @@ def _categories(file: Path, found: Any) -> dict[str, tuple[str, str]]:
 
 
 def _require_known(names: Sequence[str], pictures: Mapping[str, Packed | None], findings: Findings) -> None:
+    for name in ("width", "height"):
+        sizes = pictures[name]
+        if isinstance(sizes, np.ndarray):
+            for row in np.flatnonzero(sizes < 0).tolist():
+                findings.error(row, problem.WRONG_TYPE, f"{name}={sizes[row]:g}, wanted a number of pixels")
     seen: dict[str, int] = {}
     for row, one in enumerate(_texts(pictures["id"])):
         if one and seen.setdefault(one, row) != row:
@@ -233,13 +242,14 @@ def _usable(
 
 
 def _ended(boxes: np.ndarray, pictures: Mapping[str, Packed | None], of_picture: np.ndarray) -> np.ndarray:
-    """The boxes without what lies outside of the pictures. A picture without a size ends nowhere to the right."""
+    """The boxes without what lies outside of the pictures. A picture without a size, or of size 0, as some exporters
+    write where they know none, ends nowhere to the right."""
     low = np.maximum(boxes[:, :2], 0)
     high = boxes[:, :2] + boxes[:, 2:]
     for side, name in enumerate(("width", "height")):
         sizes = pictures[name]
         if isinstance(sizes, np.ndarray):
-            limit = sizes[of_picture]
+            limit = np.where(sizes > 0, sizes, np.nan)[of_picture]
             high[:, side] = np.where(np.isnan(limit), high[:, side], np.minimum(high[:, side], limit))
     return np.concatenate([low, high - low], axis=1)
 

@@ -166,8 +166,8 @@ def _divided(rows: ForeignRows, wanted: Wanted) -> list[str]:
     if not drawn.any():
         found = counted(len(pictures), "picture")
         raise UserError(
-            f"{rows.file}: {found} give none to val at --val-fraction {wanted.val_fraction}: each class keeps one for"
-            " training. Raise it, or give the parts in the file."
+            f"{rows.file}: of {found} none goes to val at --val-fraction {wanted.val_fraction}: each class keeps"
+            " one for training. Raise it, or give the parts in the file."
         )
     return [part or (VAL if is_val else TRAIN) for part, is_val in zip(rows.parts, drawn.tolist())]
 

@@ -20,14 +20,14 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True)
 class ForeignTable:
-    """names: of the columns. cells: (N,) texts of a column, by its name, empty for no value. names_nothing: whether a
-    column has numbers with a decimal point. bytes_of: where rows begin in the file."""
+    """names: of the columns. cells: (N,) texts of a column, by its name, empty for no value. names_nothing: what a
+    column has that names nothing, as numbers with a decimal point. bytes_of: where rows begin in the file."""
 
     file: Path
     names: Sequence[str]
     num_rows: int
     cells: Callable[[str], Sequence[str]]
-    names_nothing: Callable[[str], bool] = lambda name: False
+    names_nothing: Callable[[str], str] = lambda name: ""
     bytes_of: BytesOf | None = None
 
 
@@ -72,7 +72,7 @@ def read_csv(file: Path, findings: Findings) -> ForeignTable:
 def read_parquet(file: Path, findings: Findings) -> ForeignTable:
     """A Parquet file with any columns of text and numbers."""
     records = ParquetRecords(file)
-    return ForeignTable(file, records.names, records.num_records, records.cells, records.is_inexact)
+    return ForeignTable(file, records.all_names, records.num_records, records.cells, records.names_nothing)
 
 
 class _Lines:

@@ -18,6 +18,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.boxed_set import Mended
 from shelfmark.data.converters.pictures import Picture, list_lines, require_pictures
+from shelfmark.data.converters.plain_numbers import number_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
 from shelfmark.data.documents import annotations_json
 
@@ -61,15 +62,14 @@ def _boxes(file: Path, mended: Mended) -> Iterator[Picture]:
         where = f"{file}, line {number}"
         if not row:
             continue
-        try:
-            name, (*corners, width, height) = row[0], [float(one) for one in (*row[1:5], *row[6:])]
-        except ValueError:
-            corners, name = [], ""
-        if len(corners) != 4 or len(row) != 8 or not name:
+        numbers = [number_of(one) for one in (*row[1:5], *row[6:])]
+        known = [one for one in numbers if one is not None]
+        if len(row) != 8 or len(known) != 6 or not row[0]:
             raise UserError(f"{where}: {','.join(row)[:80]!r} is not `{_COLUMNS}`. {WHERE}")
+        *corners, width, height = known
         box = mended.box(corners, (int(width), int(height)), where)
         if box is not None:
-            yield Picture(f"images/{name}", row[5], box=box)
+            yield Picture(f"images/{row[0]}", row[5], box=box)
 
 
 def _json(pictures: list[Picture]) -> bytes:

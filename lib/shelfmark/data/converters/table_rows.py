@@ -14,6 +14,7 @@ from shelfmark.data import findings as problem
 from shelfmark.data.converters.foreign_rows import Classes, ForeignRows, Wanted, prepare_rows
 from shelfmark.data.converters.foreign_table import ForeignTable, read_csv, read_parquet
 from shelfmark.data.converters.part_files import images_folder, part_files, part_of
+from shelfmark.data.converters.plain_numbers import number_of
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.findings import Findings
 
@@ -23,8 +24,9 @@ WHERE = (
 )
 REQUIRED = ("fpath", "label")
 OPTIONAL = ("bbox", "corners", "image_id", "part", "group", "weight", "source")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_BETWEEN = re.compile(r"[,;\s]+")
+_NUMBERS = ("bbox", "corners", "weight")
+_BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
+_IN_BRACKETS = re.compile(r"\[(.*)\]|\((.*)\)|([^\[\]()]*)", re.DOTALL)
 
 
 def prepare_csv(source: Path, out: Path, **options: Any) -> Prepared:
@@ -121,11 +123,11 @@ def _rows(
     table: ForeignTable, chosen: Mapping[str, Sequence[str]], part: str, findings: Findings
 ) -> tuple[ForeignRows, dict[str, str]]:
     wrong = {finding.record for finding in findings.errors}
-    for ours in ("label", "image_id"):
-        if ours in chosen and table.names_nothing(chosen[ours][0]):
+    for ours in chosen:
+        if ours not in _NUMBERS and (what := table.names_nothing(chosen[ours][0])):
             raise UserError(
-                f"{table.file}: the column {chosen[ours][0]!r} has numbers with a decimal point, which name nothing:"
-                f" write {ours} as text or as integers."
+                f"{table.file}: the column {chosen[ours][0]!r} has {what}, which name nothing: write {ours} as text or"
+                " as integers."
             )
     labels = list(table.cells(chosen["label"][0]))
     for row in [row for row, label in enumerate(labels) if not label.strip() and row not in wrong]:
@@ -162,9 +164,9 @@ def _boxes(table: ForeignTable, chosen: Mapping[str, Sequence[str]], findings: F
     columns = [table.cells(name) for name in chosen[ours]]
     boxes = np.full((table.num_rows, 4), np.nan)
     for row, cells in enumerate(zip(*columns)):
-        texts = list(cells) if len(cells) == 4 else _BETWEEN.split(cells[0].strip().strip("[]()").strip())
-        if not any(texts):
+        if not any(cell.strip() for cell in cells):
             continue
+        texts = list(cells) if len(cells) == 4 else _of_one_cell(cells[0])
         numbers = [number_of(text) for text in texts]
         if len(numbers) != 4 or None in numbers:
             wanted = "x, y, width and height" if ours == "bbox" else "left, top, right and bottom"
@@ -176,9 +178,10 @@ def _boxes(table: ForeignTable, chosen: Mapping[str, Sequence[str]], findings: F
     return boxes
 
 
-def number_of(text: str) -> float | None:
-    """The number that a text is; None where it is none. `nan`, `inf`, `1_000` and `1,5` are none."""
-    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+def _of_one_cell(text: str) -> list[str]:
+    """The parts of `1 2 3 4`, `[1, 2, 3, 4]` or `(1;2;3;4)`; none of a text with other brackets."""
+    inside = _IN_BRACKETS.fullmatch(text.strip())
+    return _BETWEEN.split(next(part for part in inside.groups() if part is not None).strip()) if inside else []
 
 
 def _more(table: ForeignTable, chosen: Mapping[str, Sequence[str]], findings: Findings) -> dict[str, list[Any]]:

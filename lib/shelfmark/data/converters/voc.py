@@ -18,7 +18,10 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
 from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, list_lines
+from shelfmark.data.converters.plain_numbers import number_of, whole_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder
+from shelfmark.data.images import upright_size
+from shelfmark.data.sources.files import read_file
 
 WHERE = (
     "Give the folder that holds Annotations/ with its XML files, JPEGImages/ with the photographs and, if there are"
@@ -26,16 +29,17 @@ WHERE = (
 )
 _ANNOTATIONS, _PICTURES = ("Annotations", "annotations", "."), ("JPEGImages", "images", ".")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MOST_PX = 1e7
 _PARTS = ("train", "val", "test")
 
 
 class _Photograph(NamedTuple):
-    """objects: (name, corners) of each. size: width and height, None where the file does not say."""
+    """objects: (name, corners) of each. size: width and height."""
 
     file: Path
     path: str
     objects: list[tuple[str, list[float]]]
-    size: tuple[int, int] | None
+    size: tuple[int, int]
 
 
 def prepare_voc(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
@@ -67,9 +71,11 @@ def _photograph(base: Path, file: Path) -> _Photograph:
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise UserError(f"{file} is no XML: {error}. {WHERE}") from None
     objects = [(_name(file, one), _corners(file, one)) for one in root.iter("object")]
-    sizes = [_number(root.findtext(f"size/{name}")) for name in ("width", "height")]
-    size = (int(sizes[0]), int(sizes[1])) if all(one is not None and one >= 1 for one in sizes) else None  # type: ignore[arg-type]
-    return _Photograph(file, _picture_path(base, file, root.findtext("filename") or ""), objects, size)
+    path = _picture_path(base, file, root.findtext("filename") or "")
+    width, height = (whole_of(root.findtext(f"size/{name}") or "") or 0 for name in ("width", "height"))
+    # Some programs write no size, or 0.
+    size = (width, height) if width > 0 and height > 0 else upright_size(read_file(base / path), str(base / path))
+    return _Photograph(file, path, objects, size)
 
 
 def _picture_path(base: Path, file: Path, filename: str) -> str:
@@ -96,15 +102,18 @@ def _corners(file: Path, one: ElementTree.Element) -> list[float]:
     if None in corners:
         found = {name: one.findtext(f"bndbox/{name}") for name in _CORNERS}
         raise UserError(f"{file}: the bndbox of {one.findtext('name')!r} must have four numbers, not {found}.")
-    return [float(corner) for corner in corners if corner is not None]
+    found = [float(corner) for corner in corners if corner is not None]
+    if found[2] < found[0] or found[3] < found[1]:
+        raise UserError(
+            f"{file}: the bndbox of {one.findtext('name')!r} ends before it begins:"
+            f" {', '.join(f'{name} {corner:g}' for name, corner in zip(_CORNERS, found))}. Correct it or take it out."
+        )
+    return found
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if abs(value) < 1e7 else None
+    value = number_of(text or "")
+    return value if value is not None and abs(value) < _MOST_PX else None
 
 
 def _boxes(photograph: _Photograph, first: int, mended: Mended) -> list[Picture]:

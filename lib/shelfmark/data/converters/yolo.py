@@ -19,6 +19,7 @@ from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
 from shelfmark.data.converters.pictures import Picture, list_lines
+from shelfmark.data.converters.plain_numbers import number_of, whole_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder
 from shelfmark.data.image_files import image_paths
 from shelfmark.data.images import upright_size
@@ -29,6 +30,7 @@ WHERE = (
     " as --source."
 )
 _PARTS = ("train", "val", "test")
+_NOTHING = ("", "~", "null", "Null", "NULL")
 
 
 def prepare_yolo(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 0) -> Prepared:
@@ -63,30 +65,51 @@ def _yaml_file(base: Path) -> Path:
 
 
 def _content(file: Path) -> dict[str, Any]:
+    """Every value as the text that stands there: to YAML's own rules `no` is false and `0012` is ten."""
     try:
-        content = yaml.safe_load(utf8_text(file.read_bytes()))
+        text = utf8_text(file.read_bytes())
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        content = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, NotUtf8) as error:
         raise UserError(f"{file} is no YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} must have `names`, `train` and `val`. {WHERE}")
-    return content
+    for repeated in _repeated_keys(root):
+        raise UserError(f"{file}, line {repeated.start_mark.line + 1}: {repeated.value!r} stands there twice.")
+    return {name: value for name, value in content.items() if value not in _NOTHING}
+
+
+def _repeated_keys(node: Any) -> Iterator[Any]:
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _repeated_keys(one)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                yield key
+            seen.add(str(key.value))
+            yield from _repeated_keys(value)
 
 
 def _names(file: Path, content: Mapping[str, Any]) -> list[str]:
     names = content.get("names")
-    if isinstance(names, Mapping) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+    if isinstance(names, Mapping) and sorted(names) == sorted(map(str, range(len(names)))):
         names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise UserError(f"{file}: `names` must be a list of class names, or numbers from 0 with their names.")
-    texts = [str(name) for name in names]
-    if len(set(texts)) < len(texts):
+    if len(set(names)) < len(names):
         raise UserError(f"{file}: two classes have one name; `names` must be different.")
-    return texts
+    if (number := content.get("nc")) not in (None, str(len(names))):
+        raise UserError(
+            f"{file}: `nc` is {number}, but `names` has {counted(len(names), 'class')}. Correct one of the two."
+        )
+    return names
 
 
 def _photographs(file: Path, root: Path, given: Any) -> Iterator[Path]:
     """The photographs that an entry of data.yaml names: a folder, a list of paths, or several of these."""
-    for one in [given] if isinstance(given, str) else given:
+    for one in given if isinstance(given, list) else [given]:
         # Exports of Roboflow write `../train/images` for a folder beside data.yaml.
         places = [root / str(one), file.parent / str(one), file.parent / str(one).removeprefix("../")]
         place = next((found for found in places if found.exists()), None)
@@ -120,16 +143,17 @@ def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended) -
 
 def _line(where: str, fields: Sequence[str], num_classes: int) -> tuple[int, list[float]]:
     """The class, and the corners (left, upper, right, lower) as shares of the picture."""
-    try:
-        label, *numbers = int(fields[0]), *map(float, fields[1:])
-    except ValueError:
-        raise UserError(f"{where}: {' '.join(fields)[:80]!r} is not `class x y width height`.") from None
+    label, numbers = whole_of(fields[0]), [number for one in fields[1:] if (number := number_of(one)) is not None]
+    if label is None or len(numbers) < len(fields) - 1:
+        raise UserError(f"{where}: {' '.join(fields)[:80]!r} is not `class x y width height`.")
     if not 0 <= label < num_classes:
         raise UserError(f"{where}: class {label}, and data.yaml has the classes 0 to {num_classes - 1}.")
     if not all(-10 < one < 10 for one in numbers):
         raise UserError(f"{where}: {' '.join(fields)[:80]!r} has numbers that are no shares of the picture, 0 to 1.")
     if len(numbers) in (4, 5):  # the fifth is the confidence of a prediction
         x, y, width, height = numbers[:4]
+        if width < 0 or height < 0:
+            raise UserError(f"{where}: {' '.join(fields)[:80]!r} has a width or height below 0.")
         return label, [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
     if len(numbers) < 6 or len(numbers) % 2:
         raise UserError(
@@ -141,11 +165,13 @@ def _line(where: str, fields: Sequence[str], num_classes: int) -> tuple[int, lis
 
 def _label_file(photograph: Path) -> Path:
     """In the folder `labels` in place of the last folder `images`; beside the photograph where there is no such."""
-    parts = list(photograph.parts)
+    parts, beside = list(photograph.parts), photograph.with_suffix(".txt")
     places = [place for place, name in enumerate(parts[:-1]) if name == "images"]
-    if places:
-        parts[places[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    if not places:
+        return beside
+    parts[places[-1]] = "labels"
+    within = Path(*parts).with_suffix(".txt")
+    return beside if beside.is_file() and not within.is_file() else within
 
 
 def _relative(base: Path, photograph: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shelfmark.core.errors import UserError
+from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.source_words import packed_folder
 from shelfmark.data.sources.files import FileSource
 from shelfmark.data.sources.packed import PackedSource
@@ -11,13 +13,24 @@ from shelfmark.data.sources.packed_copy import open_copy
 from shelfmark.data.sources.source import ImageSource
 
 
-def open_source(word: str, files: FileSource, home: Path) -> ImageSource:
+def open_source(word: str, files: FileSource, home: Path, profiles: ColourProfiles) -> ImageSource:
     """The pictures of `files`, read from where `word` says: one that `source_words.require_source` let pass.
 
-    home: data.root. Raises a UserError where a picture is not there; no picture's own file is looked at.
+    home: data.root. profiles: data.color_profiles. Raises a UserError where a picture is not there, or a copy's pixels
+    were made with other colours; no picture's own file is looked at.
     """
     folder = packed_folder(word)
-    return files if folder is None else PackedSource.of(files, open_copy(folder), home)
+    if folder is None:
+        return files
+    copy = open_copy(folder)
+    made_with = copy.facts.get("color_profiles", "ignore")
+    if made_with != profiles:
+        raise UserError(
+            f"data.source: the packed copy {folder} was made with data.color_profiles={made_with}, and the recipe has"
+            f" {profiles}, so its colours are others. Set data.color_profiles={made_with}, or pack the images into"
+            " another folder: shelfmark shrink."
+        )
+    return PackedSource.of(files, copy, home)
 
 
 def source_digest(word: str) -> str | None:

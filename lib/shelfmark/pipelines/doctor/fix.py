@@ -14,6 +14,7 @@ from shelfmark.core.files import write_text
 from shelfmark.data.documents import read_document
 from shelfmark.data.identity import identities
 from shelfmark.data.lists import write_image_ids
+from shelfmark.data.parquet_records import ParquetRecords, is_parquet
 from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.doctor.remedy import pictures_to_drop
 from shelfmark.pipelines.doctor.copies import Copies
@@ -84,6 +85,8 @@ def _place(option: str, recipe: Recipe) -> tuple[str, Path, str, str]:
 
 def _filtered(file: Path, target: Path, key: str, name: str, root: Path, gone: set[str]) -> int:
     """Writes the file without the records of pictures that are gone, all else as it was; how many those are."""
+    if is_parquet(file):
+        return _filtered_parquet(file, target, name, root, gone)
     document, _ = read_document(file, key)
     records = document[key]
     paths = identities((record[name] for record in records), root)
@@ -95,6 +98,14 @@ def _filtered(file: Path, target: Path, key: str, name: str, root: Path, gone: s
         text = b"{" + orjson.dumps(key) + b": [\n" + lines + b"\n]" + rest + b"}\n"
         write_text(target, text.decode())
     return len(records) - len(kept)
+
+
+def _filtered_parquet(file: Path, target: Path, name: str, root: Path, gone: set[str]) -> int:
+    records = ParquetRecords(file)
+    kept = np.array([path not in gone for path in identities(records.cells(name), root)])
+    if not kept.all():
+        records.write_rows(target, kept)
+    return int((~kept).sum())
 
 
 def _ids(listings: Listings, pictures: np.ndarray) -> list[str]:

@@ -98,7 +98,9 @@ def _diagnosis(
             _write_label_lists(judged, listings, features, measured.is_read, folder / "labels")
     found = replace(found, files={one.name: _written(one, folder) for one in findings if one.culprits})
     page = folder / PAGE
-    source = open_source(recipe.data.source, FileSource(listings.paths, Path("/")), recipe.data.root)
+    source = open_source(
+        recipe.data.source, FileSource(listings.paths, Path("/")), recipe.data.root, recipe.data.color_profiles
+    )
     num_left_out = write_diagnosis_page(found, source, page, f"{recipe.name}: the doctor")
     if num_left_out:
         say(f"{page}: no room for {counted(num_left_out, 'image')}; the lists have all")

@@ -19,6 +19,7 @@ from shelfmark.pipelines.doctor.diagnosis import Culprits, Finding
 NO_FEATURES = (
     "it needs a network: name one with --RESUME_MODEL CKPT, or --model tf_efficientnet_lite0 for published weights"
 )
+OF_BOXES = "labels are of boxes, and these features of whole images; `shelfmark clean` judges each box"
 _DOUBTFUL = ("image_id", "class", "suggested", "suspicion", "path")
 _TWINS = ("class", "other_class", "chance", "images", "images_of_other")
 _FEW = ("class", "label", "images")
@@ -35,7 +36,10 @@ class JudgedLabels:
 
 
 def judged_labels(listings: Listings, is_read: np.ndarray, features: np.ndarray) -> JudgedLabels | None:
-    """The labels of train, by features (n, D) of the readable pictures in their order; None without two classes."""
+    """The labels of train, by features (n, D) of the readable pictures in their order; None without two classes, and
+    where labels are of boxes, not of pictures."""
+    if listings.tables[TRAIN].boxes is not None:
+        return None
     labels = listings.train_labels()[is_read]
     rows = np.flatnonzero(labels >= 0)
     if len(np.unique(labels[rows])) < 2:
@@ -55,10 +59,11 @@ def label_findings(
     judged: JudgedLabels | None, listings: Listings, copies: Copies, is_read: np.ndarray, features: np.ndarray | None
 ) -> list[Finding]:
     """Doubtful labels, and two labels for one product; features: (n, D) of the readable pictures, None without."""
-    if features is None:
-        return [Finding(name, why_not=NO_FEATURES) for name in ("doubtful_labels", "one_product")]
-    if judged is None:
+    if features is None or judged is None:
         why_not = "fewer than two classes have a training image that can be read"
+        if listings.tables[TRAIN].boxes is not None:
+            why_not = OF_BOXES
+        why_not = NO_FEATURES if features is None else why_not
         return [Finding(name, why_not=why_not) for name in ("doubtful_labels", "one_product")]
     if judged.suspects.accuracy < WEAK_BELOW:
         # Such features cannot tell many products apart, and would call them one.
@@ -69,14 +74,17 @@ def label_findings(
 
 def few_finding(listings: Listings, copies: Copies, is_read: np.ndarray) -> tuple[Finding, np.ndarray]:
     """The classes with too few pictures, and how many (C,) each has."""
-    table, labels = listings.tables[TRAIN], listings.train_labels()
-    few, counts = few_classes(labels[is_read], copies.parts[is_read], table.num_classes)
+    table = listings.tables[TRAIN]
+    # A photograph with boxes has a listing for each, of other classes.
+    rows = np.flatnonzero(listings.split == listings.splits.index(TRAIN))
+    rows = rows[is_read[listings.picture[rows]]]
+    labels, pictures_of = listings.labels[rows], listings.picture[rows]
+    few, counts = few_classes(labels, copies.parts[pictures_of], table.num_classes)
     culprits = []
-    read = np.flatnonzero(is_read & (labels >= 0))
-    read = read[np.argsort(labels[read], kind="stable")]
-    begins = np.searchsorted(labels[read], np.arange(table.num_classes + 1))
+    order = np.lexsort((pictures_of, labels))
+    begins = np.searchsorted(labels[order], np.arange(table.num_classes + 1))
     for label in few.tolist():
-        pictures = tuple(read[begins[label] : begins[label + 1]].tolist())
+        pictures = tuple(np.unique(pictures_of[order[begins[label] : begins[label + 1]]]).tolist())
         row = (_class_name(listings, label), label, int(counts[label]))
         culprits.append(Culprits(pictures, (row,), title=row[0], facts=(f"{row[2]}",)))
     return Finding("few_images", _FEW, culprits), counts

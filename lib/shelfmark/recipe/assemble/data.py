@@ -96,6 +96,7 @@ def train_loader(recipe: Recipe, table: Table, device: torch.device) -> TrainLoa
         on_bad_image=data.on_bad_image,
         replace_bad=True,
         max_pixels=data.max_image_pixels,
+        profiles=data.color_profiles,
         finishes=False,
     )
     return TrainLoader(
@@ -157,7 +158,9 @@ def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
 def image_source(recipe: Recipe, table: Table) -> ImageSource:
     """The pictures of a table, from where data.source says. UserError: one of them is not there."""
     data = recipe.data
-    return open_source(data.source, FileSource.of(table, data.max_image_bytes, data.box_margin), data.root)
+    return open_source(
+        data.source, FileSource.of(table, data.max_image_bytes, data.box_margin), data.root, data.color_profiles
+    )
 
 
 def crops_first(recipe: Recipe) -> bool:

@@ -75,7 +75,8 @@ class _Work:
     def _made(self, case: Case) -> Reason | None:
         picture = case.shown.picture
         assert isinstance(picture, Picture)
-        pixels = read_rgb(*picture, self.explainer.model.recipe.data.max_image_pixels)
+        data = self.explainer.model.recipe.data
+        pixels = read_rgb(*picture, data.max_image_pixels, data.color_profiles)
         found = self.explainer.explain(pixels, answer=case.answer, next_product=case.against)
         pictures = small_pictures(found, SIDE_PX)
         if found.error is not None or pictures is None:

@@ -38,6 +38,7 @@ def seen_pictures(recipe: Recipe, table: Table, most: int = 16) -> SeenPictures:
         on_bad_image="skip",
         replace_bad=True,
         max_pixels=recipe.data.max_image_pixels,
+        profiles=recipe.data.color_profiles,
     )
     samples = [dataset[draw] for draw in draws]
     images = torch.stack([one.image for one in samples if one.image is not None])
