@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from checkouts import ROOT, checkouts_with
+
 NUM_CLASSES = 50_030
 TARGETS = {
     "JSON": "under 4 s and 400 MB",
@@ -46,7 +46,7 @@ def main() -> None:
     if options.work:
         print(json.dumps(_measured(WORKS[options.work], options.folder)))
         return
-    with tempfile.TemporaryDirectory() as made, _checkouts(options.old) as checkouts:
+    with tempfile.TemporaryDirectory() as made, checkouts_with(options.old) as checkouts:
         folder = options.folder or Path(made)
         make_files(folder, options.rows)
         _write(_lines(options, checkouts, folder), options.out)
@@ -227,22 +227,6 @@ WORKS: dict[str, Callable[[Path], Callable[[], object]]] = {
     "division into train and val": _division,
     "start of a training: read, files, leaks, readable images, order": _start,
 }
-
-
-@contextmanager
-def _checkouts(old: str | None) -> Iterator[dict[str, Path]]:
-    """This checkout, behind the one of the commit `old` where that is given."""
-    if old is None:
-        yield {"here": ROOT}
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "old"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--detach", str(place), old], check=True, capture_output=True)
-        try:
-            yield {old: place, "here": ROOT}
-        finally:
-            subprocess.run([*git, "remove", "--force", str(place)], check=True)
 
 
 def _write(lines: Iterator[str], out: Path | None) -> None:

@@ -13,12 +13,10 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from checkouts import ROOT, checkouts_with
+
 CHECKPOINT = str(ROOT / "tests" / "version_0_1_0" / "run" / "last")
 COMMANDS = {
     "`import torch` alone": None,
@@ -44,7 +42,7 @@ def main() -> None:
     parser.add_argument("old", nargs="?", help="commit to compare with")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    with _checkouts(options.old) as checkouts:
+    with checkouts_with(options.old) as checkouts:
         print(f"CPU seconds, median of {options.runs} runs\n")
         print(f"| | {' | '.join(checkouts)} |\n|---|{'---|' * len(checkouts)}")
         for what, argv in COMMANDS.items():
@@ -68,22 +66,6 @@ def _cpu_s(argv: list[str] | None, checkout: Path) -> float:
     subprocess.run([sys.executable, *what], cwd=checkout, env=environment, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-@contextmanager
-def _checkouts(old: str | None) -> Iterator[dict[str, Path]]:
-    """This checkout, behind the one of the commit `old` where that is given."""
-    if old is None:
-        yield {"here": ROOT}
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "old"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--detach", str(place), old], check=True, capture_output=True)
-        try:
-            yield {old: place, "here": ROOT}
-        finally:
-            subprocess.run([*git, "remove", "--force", str(place)], check=True)
 
 
 if __name__ == "__main__":

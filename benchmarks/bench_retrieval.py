@@ -121,7 +121,7 @@ def beside_the_peer(size: Size, rounds: int) -> str:
     return (
         f"| {size.text} | {own.seconds:.1f} s | {other.seconds:.1f} s | {ratio:.2f} "
         f"| {own.num_bytes / MB:,.0f} MB / {other.num_bytes / MB:,.0f} MB ({share:.2f}) | {difference:.1e} "
-        f"| 0.7 of the time: {verdict(ratio <= 0.7)}; a fifth of the memory: {verdict(share <= 0.2)} |"
+        f"| 0.5 of the time: {verdict(ratio <= 0.5)}; a fifth of the memory: {verdict(share <= 0.2)} |"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import AXE, chromium, missing, violations
+from chromium import missing, require_everyone_served
 from PIL import Image
 
 from shelfmark.core.strings import Strings
@@ -85,25 +85,5 @@ def test_the_page_has_the_answer_the_changed_classes_and_their_pictures(page: Pa
 def test_names_are_text_and_nobody_is_shut_out_in_any_look(page: Path) -> None:
     if lacking := missing(axe=True):
         pytest.skip(lacking)
-    with chromium() as browser:
-        for width, look in ((1280, "light"), (1280, "dark"), (320, "light")):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=look)
-            # A slow machine is no fault of the page.
-            context.set_default_timeout(120_000)
-            # The checker needs a script; the page has none of its own.
-            context.add_init_script(path=AXE)
-            opened, wrong = context.new_page(), []
-            opened.on("dialog", lambda one, wrong=wrong: (wrong.append(one.message), one.dismiss()))
-            opened.on("request", lambda one, wrong=wrong: wrong.append(one.url) if _is_foreign(one.url) else None)
-            opened.goto(page.as_uri())
-            assert opened.title() == f"{RUN} compared with log/a"
-            assert opened.evaluate("document.documentElement.scrollWidth") == width
-            headings = opened.locator("h3").all_inner_texts()
-            assert headings == [NAMES[2], NAMES[0]], "the class that was learned, then the one that was lost"
-            assert violations(opened) == [], (width, look)
-            assert wrong == []
-            context.close()
-
-
-def _is_foreign(url: str) -> bool:
-    return not url.startswith("data:") and not url.endswith("/page.html")
+    # The class that was learned, then the one that was lost.
+    require_everyone_served(page, f"{RUN} compared with log/a", headings=[NAMES[2], NAMES[0]])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import AXE, chromium, missing, violations
+from chromium import missing, require_everyone_served
 from drawn_pictures import drawn
 
 from shelfmark.reports.doctor_page import DoctorPage, ShownFinding, ShownGroup, count_curve, some, write_doctor_page
@@ -55,18 +55,4 @@ def test_the_curve_falls_and_keeps_its_ends() -> None:
 def test_names_are_text_and_nobody_is_shut_out_in_any_look(page: Path) -> None:
     if lacking := missing(axe=True):
         pytest.skip(lacking)
-    with chromium() as browser:
-        for width, look in ((1280, "light"), (1280, "dark"), (320, "light")):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=look)
-            # A slow machine is no fault of the page.
-            context.set_default_timeout(120_000)
-            # The checker needs a script; the page has none of its own.
-            context.add_init_script(path=AXE)
-            opened, wrong = context.new_page(), []
-            opened.on("dialog", lambda one, wrong=wrong: (wrong.append(one.message), one.dismiss()))
-            opened.goto(page.as_uri())
-            assert opened.title() == SCRIPT
-            assert opened.evaluate("document.documentElement.scrollWidth") == width
-            assert violations(opened) == [], (width, look)
-            assert wrong == []
-            context.close()
+    require_everyone_served(page, SCRIPT)

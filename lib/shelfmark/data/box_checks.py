@@ -18,7 +18,7 @@ _LARGEST_PX = 1e7
 
 
 def without_others(values: Sequence[list[Any] | None], findings: Findings, first: int) -> Sequence[list[Any] | None]:
-    """The boxes, None in place of those that are not four numbers; these are reported. first: number of the first."""
+    """The boxes, None for a box that is not four numbers, which is reported. first: the record of the first box."""
     if _are_four_numbers(values):
         return values
     kept = [value if _are_four_numbers([value]) else None for value in values]

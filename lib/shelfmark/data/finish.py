@@ -27,8 +27,9 @@ _FACTORS = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_fa
 class Draws:
     """What was drawn for one picture, as torchvision's transforms draw it.
 
-    order: of brightness 0, contrast 1, saturation 2 and hue 3. factors: of these four; NaN where one is left out.
-    rectangle: top, left, height, width of what is erased; height 0 for none.
+    order: in which the colours are changed: 0 is brightness, 1 contrast, 2 saturation, 3 hue. factors: those of
+    brightness, contrast, saturation and hue; NaN for a change that is left out. rectangle: top, left, height and width
+    of the erased part; height 0 where nothing is erased.
     """
 
     order: tuple[float, ...] = _NO_ORDER

@@ -103,7 +103,7 @@ class _NewImages(NamedTuple):
 def _new_images(tables: Mapping[str, Table], data: DataOptions, checked: CheckedImages) -> _NewImages:
     """The images to decode; none where they are too many for `auto`."""
     if data.check_images == "auto":
-        # No file is asked for where even so many of them as are remembered leave too many.
+        # Where too many images are left even if every remembered one is among them, no file is looked at.
         num_new = max(map(_num_paths, tables.values())) - len(checked)
         if num_new > MOST_BY_ITSELF:
             _tell_too_many(f"{num_new:,} images or more")

@@ -193,7 +193,7 @@ class _JpegPicture(Picture):
         return pixels if self._orientation == 1 else _upright(pixels, self._orientation)
 
     def _rows(self, number: int, shrink: int) -> np.ndarray | None:
-        """At least so many rows of the picture as it is stored, at 1/shrink of its sides."""
+        """At least `number` rows of the stored picture, whose sides are decoded to 1/shrink of their lengths."""
         known = self._decoded.get(shrink)
         if known is not None and len(known) >= number:
             return known

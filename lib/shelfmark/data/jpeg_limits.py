@@ -36,6 +36,6 @@ def reason_against(data: bytes) -> str:
 
 
 def _num_scans(data: bytes, begin: int) -> int:
-    # Within a scan a byte of 255 is followed by others than those of these markers.
+    # Inside a scan's data no byte of 255 is followed by the second byte of the marker _SCAN or _END.
     end = data.find(_END, begin)
     return data.count(_SCAN, begin, len(data) if end < 0 else end)

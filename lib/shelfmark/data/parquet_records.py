@@ -87,7 +87,7 @@ class ParquetRecords:
         return found
 
     def own_columns(self, fields: Sequence[Field]) -> dict[str, Column | None]:
-        """The other columns, by name; None in place of those that are neither whole numbers nor text."""
+        """The columns beside those of `fields`, by name; None for a column that is neither whole numbers nor text."""
         return {name: self._own(name) for name in sorted(set(self.names) - {item.name for item in fields})}
 
     def cells(self, name: str) -> list[str]:

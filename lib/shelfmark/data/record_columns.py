@@ -63,11 +63,11 @@ class RecordColumns:
         self.num_records += len(records)
 
     def columns(self) -> dict[str, Packed | None]:
-        """Each field's column, by name; None in place of an optional one that no record has. It is called once."""
+        """Each field's column, by name; None for an optional field that no record has. Call it once."""
         return {item.name: self._joined(item, self._parts.pop(item.name)) for item in self.fields}
 
     def own_columns(self) -> dict[str, Column | None]:
-        """The other fields, by name; None in place of those that are neither whole numbers nor text."""
+        """The columns of all other fields, by name; None for a field that is neither whole numbers nor text."""
         return {name: column_of(list(chain.from_iterable(self._own[name]))) for name in sorted(self._own)}
 
     def _packed(self, item: Field, values: Sequence[Any]) -> Packed:

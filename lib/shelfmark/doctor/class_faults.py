@@ -75,7 +75,10 @@ def twin_classes(features: np.ndarray, labels: np.ndarray) -> TwinClasses:
 
 
 def _chance(one: np.ndarray, two: np.ndarray) -> float:
-    """The share of divisions of all images into parts of these sizes whose means are as far from each other."""
+    """The share of random divisions of both classes' images whose means are as far apart as the means of the classes.
+
+    one, two: (n, D) features of a class each; a division has parts of the classes' sizes.
+    """
     every = np.concatenate([one, two])
     sides = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(two), -1 / len(two))]).astype(np.float32)
     generator = numpy_generator(len(every), "divisions of two classes")

@@ -23,6 +23,7 @@ def comparable(query: Array, gallery: Array, metric: str) -> tuple[Tensor, Tenso
     A zero vector has no direction: it stays zero, so that its cosine with everything is 0.
     """
     choose("metric", metric, METRICS)
+    is_one_set = gallery is query
     query, gallery = _matrix(query, "query"), _matrix(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise UserError(
@@ -33,7 +34,7 @@ def comparable(query: Array, gallery: Array, metric: str) -> tuple[Tensor, Tenso
     dtype = torch.float64 if is_double else torch.float32
     # Usually a set is searched in itself: then it is prepared once.
     ready_query = _ready(query, metric, dtype, "query")
-    ready_gallery = ready_query if gallery is query else _ready(gallery, metric, dtype, "gallery")
+    ready_gallery = ready_query if is_one_set else _ready(gallery, metric, dtype, "gallery")
     return ready_query, ready_gallery
 
 

@@ -106,8 +106,10 @@ def prepare_boxed(dataset: BoxedSet, out: Path, val_fraction: float, seed: int) 
 def hold_out_photographs(
     pictures: Sequence[Picture], fraction: float, seed: int
 ) -> tuple[list[Picture], list[Picture]]:
-    """The boxes without those of a random `fraction` of the photographs, and the boxes of these. 0: nothing is held
-    out. One photograph at least stays on each side."""
+    """The boxes of the photographs that stay, and those of a random `fraction` of the photographs, held out.
+
+    At least one photograph is on each side; with the fraction 0 no photograph is held out.
+    """
     if not 0 <= fraction < 1:
         raise UserError(f"--val-fraction {fraction} must lie from 0 to below 1: it is the part of the photographs.")
     photographs = sorted({picture.path for picture in pictures})

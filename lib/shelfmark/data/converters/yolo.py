@@ -108,7 +108,7 @@ def _names(file: Path, content: Mapping[str, Any]) -> list[str]:
 
 
 def _photographs(file: Path, root: Path, given: Any) -> Iterator[Path]:
-    """The photographs that an entry of data.yaml names: a folder, a list of paths, or several of these."""
+    """The photographs that an entry of data.yaml names: a folder, a text file of paths, or a list of such."""
     for one in given if isinstance(given, list) else [given]:
         # Exports of Roboflow write `../train/images` for a folder beside data.yaml.
         places = [root / str(one), file.parent / str(one), file.parent / str(one).removeprefix("../")]

@@ -9,6 +9,7 @@ Legend: N images, D embedding, R positives, n images of a tile.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,11 +20,11 @@ from torch import Tensor
 from shelfmark.ops.positive_ranks import PositiveRanks
 from shelfmark.retrieval.exact import squared_norms
 from shelfmark.retrieval.mutual.threads import in_threads
-from shelfmark.retrieval.mutual.tile_ranks import ahead_in_columns, ahead_in_rows
+from shelfmark.retrieval.mutual.tile_ranks import Marks, ahead_in_columns, ahead_in_rows
 from shelfmark.retrieval.query_gallery import RowsByKey
 
 _EDGE = 1024
-# The first tile's vectors and the work memory are kept while this many second tiles are compared with it.
+# A thread takes this many second tiles at a time to compare with a first one.
 _TILES_AT_A_TIME = 4
 
 
@@ -44,23 +45,28 @@ def mutual_ranks(
     strips = [
         _Strip(first, range(start, min(start + _TILES_AT_A_TIME, len(tiles))))
         for first in range(len(queries))
-        for start in range(first, len(tiles), _TILES_AT_A_TIME)
+        for start in range(first + 1, len(tiles), _TILES_AT_A_TIME)
     ]
-    ahead = [np.zeros(tile.places.shape, dtype=np.int64) for tile in queries]
+    ahead = counter.ahead_in_own_tile
     for counts in in_threads(counter.counts, strips):
         for number, count in counts:
             ahead[number] += count
-    for tile, count in zip(queries, ahead):
-        ranks = np.where(tile.places < 0, np.inf, 1.0 + count)
-        yield tile.rows, PositiveRanks(torch.from_numpy(np.sort(ranks, axis=1)))
+    for tile, marks, count in zip(queries, counter.marks, ahead):
+        ranks = np.where(marks.items < 0, np.inf, 1.0 + count)[:, : len(tile.rows)].T
+        # A sum over a row goes another way, with other last digits, where the row's values stand apart.
+        yield tile.rows, PositiveRanks(torch.from_numpy(np.sort(np.ascontiguousarray(ranks), axis=1)))
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """rows: (n,) images. places: (n, R) the images that are their positives, -1 for none; R = 0 for no queries."""
+    """rows: (n,) images. places: (n, R) the images that are their positives, -1 for none; R = 0 for no queries.
+
+    start: where the tile's vectors begin among those of all tiles.
+    """
 
     rows: np.ndarray
     places: np.ndarray
+    start: int
 
 
 @dataclass(frozen=True)
@@ -71,70 +77,92 @@ class _Strip:
     seconds: range
 
 
+class _Memory(threading.local):
+    """Each thread's own memory for a tile. Made anew for each tile, it would lie scattered between what is kept."""
+
+    def __init__(self, edge: int, dtype: torch.dtype) -> None:
+        self.products = torch.empty(edge, edge, dtype=dtype)
+        self.mask = np.empty((edge, edge), dtype=bool)
+
+
 class _Counter:
     """Counts the images ahead of positives, tile against tile. squares: (N,) squared lengths, for distances only.
 
-    All products have one shape, edge x edge, so that equal vectors score equally wherever they stand.
+    All products have one shape, edge x edge, so that equal vectors score equally wherever they stand. Behind a tile's
+    own rows the next tile's fill it up.
+
+    marks: of each query tile, (R, edge). ahead_in_own_tile: (R, edge) for each, what the tile has ahead of its marks.
     """
 
     def __init__(
         self, vectors: Tensor, squares: Tensor | None, edge: int, queries: list[_Tile], tiles: list[_Tile]
     ) -> None:
-        self._vectors, self._squares, self._edge, self._tiles = vectors, squares, edge, tiles
-        self._own = list(in_threads(self._own_scores, queries))
+        self._edge, self._tiles, self._memory = edge, tiles, _Memory(edge, vectors.dtype)
+        order = np.concatenate([tile.rows for tile in tiles]) if tiles else np.empty(0, dtype=np.int64)
+        self._vectors = vectors.new_zeros(len(order) + edge, vectors.shape[1])
+        torch.index_select(vectors, 0, torch.from_numpy(order), out=self._vectors[: len(order)])
+        self._squares = None if squares is None else torch.cat([squares[order], squares.new_zeros(edge)])
+        own = list(in_threads(self._own_tile, queries))
+        self.marks = [marks for marks, _ in own]
+        self.ahead_in_own_tile = [ahead for _, ahead in own]
 
     def counts(self, strip: _Strip) -> list[tuple[int, np.ndarray]]:
-        """Numbers of query tiles, and the (n, R) images that the strip finds ahead of their positives."""
-        first = self._tiles[strip.first]
-        columns, memory = (self._vectors.new_empty(self._edge, size) for size in (self._vectors.shape[1], self._edge))
-        rows = self._gathered(first, torch.empty_like(columns))
-        of_first, found = np.zeros(first.places.shape, dtype=np.int64), []
+        """Numbers of query tiles, and the (R, edge) images that the strip finds ahead of their marks."""
+        first, memory = self._tiles[strip.first], self._memory
+        of_first, found = np.zeros_like(self.ahead_in_own_tile[strip.first]), []
         for number in strip.seconds:
-            products = torch.mm(rows, self._gathered(self._tiles[number], columns).T, out=memory)[: len(first.rows)]
-            of_first += self._ahead_in_rows(products, strip.first, number)
-            if strip.first < number < len(self._own):
-                found.append((number, self._ahead_in_columns(products, strip.first, number)))
+            second = self._tiles[number]
+            products = torch.mm(self._of(first), self._of(second).T, out=memory.products)
+            scores = self._row_scores(products, second)
+            of_first += ahead_in_rows(scores, self.marks[strip.first], self._numbers(second), memory.mask)
+            if number < len(self.marks):
+                scores = self._column_scores(products, first)
+                found.append((number, ahead_in_columns(scores, self.marks[number], first.rows, memory.mask)))
         return [(strip.first, of_first), *found]
 
-    def _ahead_in_rows(self, products: Tensor, first: int, second: int) -> np.ndarray:
-        tile, others = self._tiles[first], self._tiles[second].rows
-        scores = self._row_scores(products, others)
-        scores[:, len(others) :] = -torch.inf
-        if first == second:
-            scores.fill_diagonal_(-torch.inf)
-        return ahead_in_rows(scores.numpy(), self._own[first], self._filled_up(others, -1), tile.places)
-
-    def _ahead_in_columns(self, products: Tensor, first: int, second: int) -> np.ndarray:
-        others, tile = self._tiles[first].rows, self._tiles[second]
-        scores = products if self._squares is None else 2 * products - self._squares[others][:, None]
-        own, places = self._filled_up(self._own[second], np.inf), self._filled_up(tile.places, -1)
-        return ahead_in_columns(scores.numpy(), own, others, places)[: len(tile.rows)]
-
-    def _own_scores(self, tile: _Tile) -> np.ndarray:
-        """(n, R) scores of a tile's images with their positives, inf for none."""
-        vectors = self._gathered(tile, self._vectors.new_empty(self._edge, self._vectors.shape[1]))
-        scores = self._row_scores(torch.mm(vectors, vectors.T)[: len(tile.rows)], tile.rows).numpy()
+    def _own_tile(self, tile: _Tile) -> tuple[Marks, np.ndarray]:
+        """The tile's marks, and the (R, edge) images of the tile ahead of them."""
+        vectors = self._of(tile)
+        scores = self._row_scores(torch.mm(vectors, vectors.T, out=self._memory.products), tile)
         order = np.argsort(tile.rows)
         columns = order[np.searchsorted(tile.rows, tile.places, sorter=order)]
         own = scores[np.arange(len(tile.rows))[:, None], columns]
         own[tile.places < 0] = np.inf
-        return own
+        rising = np.argsort(own, axis=1, kind="stable")
+        marks = Marks(
+            self._filled_up(np.take_along_axis(own, rising, axis=1), np.inf),
+            self._filled_up(np.take_along_axis(tile.places, rising, axis=1), -1),
+        )
+        np.fill_diagonal(scores, -np.inf)
+        return marks, ahead_in_rows(scores, marks, self._numbers(tile), self._memory.mask)
 
-    def _row_scores(self, products: Tensor, columns: np.ndarray) -> Tensor:
+    def _row_scores(self, products: Tensor, second: _Tile) -> np.ndarray:
+        """(edge, edge) scores of the second tile's images, -inf behind them; the products may be overwritten."""
         # The same scores as those of `retrieval.exact.products`.
-        if self._squares is None:
-            return products
-        return 2 * products - torch.from_numpy(self._filled_up(self._squares.numpy()[columns], 0))
+        scores = products if self._squares is None else 2 * products - self._of_squares(second)
+        scores[:, len(second.rows) :] = -torch.inf
+        return scores.numpy()
 
-    def _gathered(self, tile: _Tile, out: Tensor) -> Tensor:
-        """(edge, D) the tile's vectors and zeros, in out."""
-        torch.index_select(self._vectors, 0, torch.from_numpy(tile.rows), out=out[: len(tile.rows)])
-        out[len(tile.rows) :] = 0
-        return out
+    def _column_scores(self, products: Tensor, first: _Tile) -> np.ndarray:
+        """(n, edge) scores of the first tile's images for the columns."""
+        scores = products if self._squares is None else 2 * products - self._of_squares(first)[:, None]
+        return scores[: len(first.rows)].numpy()
+
+    def _of(self, tile: _Tile) -> Tensor:
+        return self._vectors[tile.start : tile.start + self._edge]
+
+    def _of_squares(self, tile: _Tile) -> Tensor:
+        assert self._squares is not None
+        return self._squares[tile.start : tile.start + self._edge]
+
+    def _numbers(self, tile: _Tile) -> np.ndarray:
+        return np.pad(tile.rows, (0, self._edge - len(tile.rows)), constant_values=-1)
 
     def _filled_up(self, values: np.ndarray, value: float) -> np.ndarray:
-        """(edge, ...): the (n, ...) values, then `value` in the other rows."""
-        return np.pad(values, [(0, self._edge - len(values))] + [(0, 0)] * (values.ndim - 1), constant_values=value)
+        """(R, edge) of (n, R) values, with `value` behind them."""
+        whole = np.full((values.shape[1], self._edge), value, dtype=values.dtype)
+        whole[:, : len(values)] = values.T
+        return whole
 
 
 def _tiles(labels: np.ndarray, most_positives: int, edge: int) -> tuple[list[_Tile], list[_Tile]]:
@@ -146,13 +174,17 @@ def _tiles(labels: np.ndarray, most_positives: int, edge: int) -> tuple[list[_Ti
     order = np.lexsort((labels, num_same))
     rows, others = order[is_query[order]], order[~is_query[order]]
     is_last = np.append(np.diff(labels[rows]) != 0, True)[: len(rows)]
-    queries = []
+    queries: list[_Tile] = []
     for block in _pieces(1 + np.flatnonzero(is_last), edge):
         same = same_label.rows(labels[rows[block]])
         # Each image stands once among those of its class.
-        queries.append(_Tile(rows[block], same[same != rows[block, None]].reshape(len(same), -1)))
-    empty = [others[start : start + edge] for start in range(0, len(others), edge)]
-    return queries, [*queries, *(_Tile(one, np.empty((len(one), 0), dtype=np.int64)) for one in empty)]
+        places = same[same != rows[block, None]].reshape(len(same), -1)
+        queries.append(_Tile(rows[block], places, block.start))
+    last = []
+    for start in range(0, len(others), edge):
+        some = others[start : start + edge]
+        last.append(_Tile(some, np.empty((len(some), 0), dtype=np.int64), len(rows) + start))
+    return queries, [*queries, *last]
 
 
 def _pieces(ends: np.ndarray, most: int) -> Iterator[slice]:
