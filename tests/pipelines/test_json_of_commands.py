@@ -21,7 +21,7 @@ from shelfmark.pipelines.discover.assign import Assignment
 
 OPEN = {
     *("scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"),
-    *("parity", "allowed", "by_kind"),
+    *("parity", "allowed", "by_kind", "skipped"),
 }
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]

@@ -67,10 +67,18 @@ class TrainLoader:
 
 
 def eval_batches(
-    dataset: ImageDataset, batch_size: int, num_workers: int, rank: int = 0, world_size: int = 1
+    dataset: ImageDataset,
+    batch_size: int,
+    num_workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    rows: range | None = None,
 ) -> EvalBatches:
-    """This process's share of the batches of `dataset` in row order, once, without padding."""
-    return EvalBatches(dataset, batch_size, num_workers, rank, world_size)
+    """This process's share of the batches of `dataset` in row order, once, without padding.
+
+    rows: consecutive ones, to read these alone.
+    """
+    return EvalBatches(dataset, batch_size, num_workers, rank, world_size, rows)
 
 
 class EvalBatches:
@@ -82,11 +90,19 @@ class EvalBatches:
     empty batch, which carries the reports; otherwise no batch is empty.
     """
 
-    def __init__(self, dataset: ImageDataset, batch_size: int, num_workers: int, rank: int, world_size: int) -> None:
-        num_rows = len(dataset)
-        num_batches = -(-num_rows // batch_size)
-        start, stop = (batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
-        self._draws = _RowDraws(start, min(stop, num_rows), batch_size)
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch_size: int,
+        num_workers: int,
+        rank: int,
+        world_size: int,
+        rows: range | None = None,
+    ) -> None:
+        rows = range(len(dataset)) if rows is None else rows
+        num_batches = -(-len(rows) // batch_size)
+        start, stop = (rows.start + batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
+        self._draws = _RowDraws(start, min(stop, rows.stop), batch_size)
         self._loader = _data_loader(dataset, self._draws, min(num_workers, len(self._draws)))
 
     def __len__(self) -> int:
