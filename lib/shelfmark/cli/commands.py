@@ -21,12 +21,14 @@ from shelfmark.cli.promise_commands import PROMISE_COMMANDS
 from shelfmark.cli.report_commands import REPORT_COMMANDS
 from shelfmark.cli.serve_commands import SERVE_COMMANDS
 from shelfmark.cli.share_commands import SHARE_COMMANDS
+from shelfmark.cli.shrink_commands import SHRINK_COMMANDS
 from shelfmark.cli.train_commands import TRAIN_COMMANDS
 
 COMMANDS = {
     **TRAIN_COMMANDS,
     **PLAN_COMMANDS,
     **DOCTOR_COMMANDS,
+    **SHRINK_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **COMPARE_COMMANDS,

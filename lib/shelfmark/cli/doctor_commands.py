@@ -9,7 +9,7 @@ from shelfmark.cli.existing import checkpoint, output_folder
 from shelfmark.cli.options import CONFIG, DEVICES
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
-from shelfmark.cli.recipes import settled_recipe, train_recipe
+from shelfmark.cli.recipes import settled_recipe, train_recipe, words_of_run
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 
@@ -24,7 +24,7 @@ def doctor(args: argparse.Namespace) -> Outcome:
     from shelfmark.pipelines.doctor import doctor as run
 
     try:
-        found = run(recipe, args.out, _features(args, recipe), args.fix, _begin(args))
+        found = run(recipe, args.out, _features(args, recipe), args.fix, words_of_run(args))
     except Stopped as stopped:
         advice = "what was looked at is kept, and the same command goes on from there"
         raise Stopped(stopped.number, advice) from None
@@ -37,19 +37,6 @@ def doctor_recipe(args: argparse.Namespace) -> Recipe:
         raise UserError("--model and --RESUME_MODEL both name the network that judges; give one of them.")
     recipe: Recipe = settled_recipe(args).config if args.model else train_recipe(args).config
     return recipe
-
-
-def _begin(args: argparse.Namespace) -> list[str]:
-    """The words of a training on this recipe: its file, and the options that were typed over it."""
-    from shelfmark.config.write import inline
-
-    file = args.config
-    if file is None and args.RESUME_MODEL is not None:
-        # What the run of the checkpoint was trained by.
-        kept = args.RESUME_MODEL.parent / "config.yaml"
-        file = kept if kept.is_file() else None
-    typed = [f"{one.key}={inline(one.value)}" for one in args.overrides]
-    return [*(["--config", str(file)] if file is not None else []), *typed]
 
 
 def _features(args: argparse.Namespace, recipe: Recipe) -> FeaturesOf | None:

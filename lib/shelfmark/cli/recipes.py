@@ -138,6 +138,19 @@ def resume_of_small_run(args: argparse.Namespace) -> Path | None:
     return None if newest is None else newest.folder
 
 
+def words_of_run(args: argparse.Namespace, but: str = "") -> list[str]:
+    """The words of a training on the same recipe: its file, and the options that were typed over it, without `but`."""
+    from shelfmark.config.write import inline
+
+    file, checkpoint = args.config, getattr(args, "RESUME_MODEL", None)
+    if file is None and checkpoint is not None:
+        # What the run of the checkpoint was trained by.
+        kept = checkpoint.parent / "config.yaml"
+        file = kept if kept.is_file() else None
+    typed = [f"{one.key}={inline(one.value)}" for one in args.overrides if one.key != but]
+    return [*(["--config", str(file)] if file is not None else []), *typed]
+
+
 def default_config() -> Path:
     """The shop's: of `configs/` here, else the shipped one."""
     from shelfmark.config.files import find_config

@@ -15,7 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from shelfmark.core.strings import Strings
 from shelfmark.data.boxes import box_texts
+
+_SLASH, _DOT = ord("/"), ord(".")
+_BYTES_AT_ONCE = 1 << 23
 
 
 def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
@@ -72,6 +76,37 @@ def canonical_path(path: str, root: str) -> str:
         return path
     absolute = os.path.normpath(os.path.join(root, path))
     return absolute[len(root.rstrip("/")) + 1 :] if is_under(absolute, root) else absolute
+
+
+def keys_under(home: Path, paths: Strings, root: Path) -> Strings:
+    """(N,) a key of each picture: its path relative to `home` if it lies under it, else absolute; no disk is touched.
+
+    Equal keys are one picture, whatever folder `home` is on this machine. root: what relative paths start from.
+    """
+    base, start = os.path.abspath(home), os.path.abspath(root)
+    if base != start:
+        return Strings.of(canonical_path(path, base) for path in identities(paths, root))
+    odd = rows_with_detours(paths)
+    if not len(odd):
+        return paths
+    found = [canonical_path(path, base) for path in paths.take(odd)]
+    places = np.arange(len(paths))
+    places[odd] = len(paths) + np.arange(len(odd))
+    return Strings.joined([paths, Strings.of(found)]).take(places)
+
+
+def rows_with_detours(paths: Strings) -> np.ndarray:
+    """(n,) rows, rising, of the paths that begin with a slash or a dot, or have a slash before one of the two: those
+    that `canonical_path` may change."""
+    data, offsets = paths.data, paths.offsets
+    begins = offsets[:-1][np.diff(offsets) > 0]
+    found = [np.searchsorted(offsets, begins[np.isin(data[begins], (_SLASH, _DOT))], "right") - 1]
+    for start in range(0, len(data), _BYTES_AT_ONCE):
+        piece = data[start : start + _BYTES_AT_ONCE + 1]
+        places = start + np.flatnonzero((piece[:-1] == _SLASH) & ((piece[1:] == _SLASH) | (piece[1:] == _DOT)))
+        rows = np.searchsorted(offsets, places, "right") - 1
+        found.append(rows[places + 1 < offsets[rows + 1]])
+    return np.unique(np.concatenate(found))
 
 
 def is_under(path: str, folder: str) -> bool:

@@ -33,7 +33,10 @@ from shelfmark.data.identity import identities
 from shelfmark.data.image_bar import image_bar
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.options import DataOptions
+from shelfmark.data.source_words import reads_files
 from shelfmark.data.sources import FileSource
+from shelfmark.data.sources.named import open_source
+from shelfmark.data.sources.packed import PackedSource
 from shelfmark.data.table import Table
 
 MOST_BY_ITSELF = 20_000
@@ -48,9 +51,13 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
     tables: by the names for messages, as `training`. folder: where runs are written; it keeps what is known, and the
     list of unreadable images in `findings/`.
     Raises a UserError where an image is unreadable and data.on_bad_image is `error`, or where more of a table are than
-    data.max_bad_images allows. Otherwise a warning tells how many are. All processes call it together.
+    data.max_bad_images allows. Otherwise a warning tells how many are. All processes call it together. Of images in a
+    packed copy only those are reported that could not be packed; none is decoded.
     """
     present = {name: table for name, table in tables.items() if table is not None}
+    if not reads_files(data.source):
+        from_main(lambda: _check_source(present, data, folder / "findings" / UNREADABLE_LIST))
+        return
     if data.check_images == "never" or not present:
         return
     checked = CheckedImages.of(folder, data.root)
@@ -64,6 +71,21 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
         from_main(partial(checked.add, np.delete(new.keys[rows], [one.row for one in found])))
     if bad:
         from_main(lambda: _report(bad, new.num_images, present, data, folder / "findings" / UNREADABLE_LIST))
+
+
+def _check_source(tables: Mapping[str, Table], data: DataOptions, file: Path) -> None:
+    """Reports the images that could not be read when the packed copy was made: the others were decoded then."""
+    bad: dict[str, BadImage] = {}
+    paths: set[str] = set()
+    for table in tables.values():
+        source = open_source(data.source, FileSource.of(table, data.max_image_bytes), data.root)
+        paths.update(identities(table.paths, table.root))
+        unread = source.unread if isinstance(source, PackedSource) else {}
+        for row, reason in unread.items():
+            path = next(identities([table.paths[row]], table.root))
+            bad.setdefault(path, BadImage(len(bad), path, reason))
+    if bad:
+        _report(list(bad.values()), len(paths), tables, data, file)
 
 
 class _NewImages(NamedTuple):
@@ -180,7 +202,7 @@ def _report(
 ) -> None:
     """Lists the unreadable images in `file`; then raises or warns."""
     what = f"{len(bad):,} of {counted(num_images, 'image')} could not be read"
-    where = _written(bad, file)
+    where = write_unreadable(bad, file)
     told = f"{reasons_told(bad)}.{first_told(bad)}\n{where}"
     if data.on_bad_image == "error":
         raise UserError(
@@ -200,7 +222,8 @@ def _report(
     warn(f"{what}; in training another image of the class takes the place of each. {told}")
 
 
-def _written(bad: Sequence[BadImage], file: Path) -> str:
+def write_unreadable(bad: Sequence[BadImage], file: Path) -> str:
+    """Writes the list of unreadable images, and returns a sentence that says where it is."""
     text = io.StringIO()
     rows = line_feed_writer(text)
     rows.writerow(("path", "reason"))

@@ -95,8 +95,11 @@ class Window(NamedTuple):
 class Picture:
     """An upright picture of `height` x `width` pixels, of which windows are asked for. This one is decoded.
 
-    shrink: the number by which its sides were divided. full_size: width and height before that.
+    shrink: the number by which its sides were divided. full_size: width and height before that. is_upright_jpeg:
+    whether its bytes are a JPEG whose pixels are these, in this order, without a turn.
     """
+
+    is_upright_jpeg = False
 
     def __init__(self, rgb: np.ndarray, shrink: int = 1) -> None:
         self._rgb = rgb
@@ -159,6 +162,7 @@ class _JpegPicture(Picture):
         is_lying = orientation in _LYING
         self.height, self.width = (head.width, head.height) if is_lying else (head.height, head.width)
         self.full_size = (self.width, self.height)
+        self.is_upright_jpeg = orientation == 1
         self._decoded: dict[int, np.ndarray] = {}
 
     def window(self, window: Window, least: tuple[int, int]) -> np.ndarray:

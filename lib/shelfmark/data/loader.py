@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import torch
@@ -23,6 +23,7 @@ from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 from shelfmark.data.uploads import ready_batches
 
 _CPU = torch.device("cpu")
+Value = TypeVar("Value")
 
 
 class EpochLoader(Protocol):
@@ -53,7 +54,7 @@ class TrainLoader:
         self.order = order
         self.finish, self._device = finish, device
         self._draws = _EpochDraws(order, rank, world_size)
-        self._loader = _data_loader(dataset, self._draws, num_workers, persistent=True, pin_memory=pin_memory)
+        self._loader = _data_loader(_Reader(dataset), self._draws, num_workers, persistent=True, pin_memory=pin_memory)
 
     def num_batches(self, epoch: int) -> int:
         """How many batches the whole epoch has."""
@@ -103,13 +104,22 @@ class EvalBatches:
         num_batches = -(-len(rows) // batch_size)
         start, stop = (rows.start + batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
         self._draws = _RowDraws(start, min(stop, rows.stop), batch_size)
-        self._loader = _data_loader(dataset, self._draws, min(num_workers, len(self._draws)))
+        self._loader = _data_loader(_Reader(dataset), self._draws, min(num_workers, len(self._draws)))
 
     def __len__(self) -> int:
         return len(self._draws)
 
     def __iter__(self) -> Iterator[Batch]:
         return _without_empty(_raising(self._loader))
+
+
+def worked(work: Callable[[Sequence[int]], Value], rows: range, batch_size: int, num_workers: int) -> Iterator[Value]:
+    """What `work` gives for each batch of rows, in their order; worker processes call it. work: can be pickled.
+
+    A UserError of `work` is raised here.
+    """
+    draws = _RowDraws(rows.start, rows.stop, batch_size)
+    return _raising(_data_loader(_Worker(work), draws, min(num_workers, len(draws))))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -166,15 +176,28 @@ class _Reader(Dataset[Any]):
             return error
 
 
+class _Worker(Dataset[Any]):
+    """As `_Reader`, of any work on rows."""
+
+    def __init__(self, work: Callable[[Sequence[int]], Any]) -> None:
+        self.work = work
+
+    def __getitems__(self, draws: list[Draw]) -> Any:
+        try:
+            return self.work([draw.row for draw in draws])
+        except UserError as error:
+            return error
+
+
 def _data_loader(
-    dataset: ImageDataset,
+    dataset: Dataset[Any],
     draws: _EpochDraws | _RowDraws,
     num_workers: int,
     persistent: bool = False,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     return DataLoader(
-        _Reader(dataset),
+        dataset,
         batch_sampler=draws,  # type: ignore[arg-type]
         num_workers=num_workers,
         collate_fn=_as_it_is,
@@ -231,7 +254,7 @@ def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[Batch | Use
     return batches
 
 
-def _raising(loader: DataLoader[Any]) -> Iterator[Batch]:
+def _raising(loader: DataLoader[Any]) -> Iterator[Any]:
     passage = _Passage()
     for batch in _started(loader, passage):
         if isinstance(batch, UserError):

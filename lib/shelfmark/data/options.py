@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from shelfmark.config.section import Fraction, NotNegative, Positive, Section, option
 from shelfmark.core.errors import UserError
 from shelfmark.data.limits import MAX_BYTES, MAX_CLASSES, MAX_PIXELS, PILLOW_MAX_PIXELS
+from shelfmark.data.source_words import FILES, require_source
 
 BY_WEIGHTS = "backbone"
 """In place of a value: that with which the weights were trained from which the run begins."""
@@ -56,6 +57,12 @@ class DataOptions(Section):
         (),
         "more folders that image files may lie in. An image outside of data.root, by an absolute path or"
         " by a link, must lie in one of them",
+    )
+    source: str = option(
+        FILES,
+        "where the bytes of training and validation images are read. files: in their own files. packed:DIR: in a packed"
+        " copy of smaller images, which `shelfmark shrink` makes. A command over a trained model reads files unless"
+        " this option is typed with it",
     )
     train_json: Path | None = option(None, "annotations of the training images")
     more_train_json: tuple[Path, ...] = option(
@@ -160,6 +167,12 @@ class DataOptions(Section):
     def _no_file(cls, file: Path | None) -> Path | None:
         # `data.val_json=` gives an empty text, which as a path would be the working folder.
         return None if file == Path() else file
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, word: str) -> str:
+        require_source(word)
+        return word
 
     @property
     def by_weights(self) -> tuple[str, ...]:

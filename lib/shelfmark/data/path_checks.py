@@ -15,12 +15,10 @@ from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.boxes import box_texts
 from shelfmark.data.findings import Findings
-from shelfmark.data.identity import canonical_path, is_under
+from shelfmark.data.identity import canonical_path, is_under, rows_with_detours
 from shelfmark.data.listed_files import check_files
 
-_SLASH, _DOT = ord("/"), ord(".")
 _AT_ONCE = 1 << 16
-_BYTES_AT_ONCE = 1 << 23
 
 
 def check_paths(
@@ -50,7 +48,7 @@ def check_paths(
 
 def _within_roots(paths: Strings, base: str, allowed: Sequence[str], findings: Findings) -> Strings:
     """The paths without detours; empty for those outside of all roots, which are reported."""
-    odd = _with_detours(paths)
+    odd = rows_with_detours(paths)
     if not len(odd):
         return paths
     parts = []
@@ -69,19 +67,6 @@ def _within_roots(paths: Strings, base: str, allowed: Sequence[str], findings: F
             part = Strings.of(texts)
         parts.append(part)
     return Strings.joined(parts)
-
-
-def _with_detours(paths: Strings) -> np.ndarray:
-    """(n,) rows, rising, of the paths that begin with a slash or a dot, or have a slash before one of the two."""
-    data, offsets = paths.data, paths.offsets
-    begins = offsets[:-1][np.diff(offsets) > 0]
-    found = [np.searchsorted(offsets, begins[np.isin(data[begins], (_SLASH, _DOT))], "right") - 1]
-    for start in range(0, len(data), _BYTES_AT_ONCE):
-        piece = data[start : start + _BYTES_AT_ONCE + 1]
-        places = start + np.flatnonzero((piece[:-1] == _SLASH) & ((piece[1:] == _SLASH) | (piece[1:] == _DOT)))
-        rows = np.searchsorted(offsets, places, "right") - 1
-        found.append(rows[places + 1 < offsets[rows + 1]])
-    return np.unique(np.concatenate(found))
 
 
 def _check_repeats(

@@ -13,6 +13,7 @@ from shelfmark.core.log import say, warn
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.together import from_main
 from shelfmark.data.table import Table
+from shelfmark.recipe.of_checkpoint import source_of_training
 from shelfmark.reports.html.page import Page, Section, all_figures, write_page
 from shelfmark.reports.html.parts import Lacking, Part, Steps, Text
 from shelfmark.reports.html.pictures import Shown
@@ -65,7 +66,8 @@ def report(folder: Path, out: Path | None = None) -> Report:
     Features of val and of the retrieval images are those that the run stored; where they do not fit, a pass over the
     images makes them. UserError: the folder has no checkpoint of a run.
     """
-    model = open_model(stored_run(folder).checkpoint.folder)
+    checkpoint = stored_run(folder).checkpoint
+    model = open_model(checkpoint.folder, source_of_training(checkpoint))
     val, retrieval, unopened = _opened(model)
     return _written(replace(_material(model, None, val, retrieval, folder), unopened=unopened), out or folder)
 

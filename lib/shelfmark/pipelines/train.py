@@ -29,6 +29,7 @@ from shelfmark.core.watch import Watch
 from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.image_scan import check_images
 from shelfmark.engine.accounting import Accounting
+from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.engine.checkpoint_size import checkpoint_bytes
 from shelfmark.engine.checkpointer import BEST, LAST, Checkpointer
 from shelfmark.engine.compiled import require_compiler
@@ -54,6 +55,7 @@ from shelfmark.pipelines.memory_help import with_memory_help
 from shelfmark.pipelines.report import report_of_training
 from shelfmark.pipelines.train_parts import TrainParts, begin
 from shelfmark.recipe import Recipe
+from shelfmark.recipe.of_checkpoint import source_of_training
 from shelfmark.reports.plots import curves
 from shelfmark.runtime.best_model import scored_images, settle_best
 from shelfmark.runtime.frozen_features import FrozenFeatures
@@ -239,7 +241,7 @@ def _go_on(folder: Path) -> str:
 
 def _finish(folder: Path, splits: Splits) -> dict[str, Any]:
     # Opened from disk, as a user will open it, so that the report is about the saved model.
-    model = open_model(folder / BEST)
+    model = open_model(folder / BEST, source_of_training(load_checkpoint(folder / BEST)))
     summary = evaluate_on(model, splits.val, splits.retrieval, folder)
 
     def draw() -> None:

@@ -30,6 +30,7 @@ SHAPES_NO_EMBEDDING = {
     "data.root": "the key has the root of the images themselves",
     "data.test_root": "the key has the root of the images themselves",
     "data.extra_roots": _WHICH_PICTURES,
+    "data.source": "where the images are read; the key has what their content is known by",
     "data.train_json": _WHICH_PICTURES,
     "data.more_train_json": _WHICH_PICTURES,
     "data.val_json": _WHICH_PICTURES,

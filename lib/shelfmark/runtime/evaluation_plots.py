@@ -12,7 +12,7 @@ from shelfmark.core.contracts import Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.data.class_map import matched
-from shelfmark.data.sources import FileSource, Picture
+from shelfmark.data.sources import ImageSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.evaluation.classification import Predictions
 from shelfmark.ops.calibration_metrics import reliability
@@ -73,7 +73,7 @@ def _attempt(path: Path, draw: Callable[[Path], None]) -> None:
 
 def shown_pairs(
     model: TrainedModel,
-    source: FileSource,
+    source: ImageSource,
     rows: np.ndarray,
     labels: Tensor,
     predicted: Tensor,
@@ -119,7 +119,7 @@ def _training_pictures(model: TrainedModel, labels: set[int]) -> dict[int, Pictu
     return first_pictures(assemble.image_source(model.recipe, table), table.labels, labels)
 
 
-def first_pictures(source: FileSource, of_rows: np.ndarray, classes: set[int]) -> dict[int, Picture]:
+def first_pictures(source: ImageSource, of_rows: np.ndarray, classes: set[int]) -> dict[int, Picture]:
     """For each class its first picture, if it has one. of_rows: (N,) the label of each row of the source."""
     found, first = np.unique(of_rows, return_index=True)
     return {int(label): Picture(source, int(row)) for label, row in zip(found, first) if int(label) in classes}

@@ -15,6 +15,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.data.bad_images import require_some_read
 from shelfmark.data.image_files import image_files, tell_left_out
+from shelfmark.data.source_words import FILES
 from shelfmark.data.sources import GivenSource
 from shelfmark.runtime.image_pass import evaluation_pass
 from shelfmark.runtime.trained_model import TrainedModel
@@ -53,11 +54,12 @@ def listed(photos: Sequence[Path]) -> list[Path]:
 
 
 def forgiving(model: TrainedModel, num_photos: int | None = None) -> TrainedModel:
-    """The model, for a pass over a user's photographs: one that cannot be read is skipped, whatever the recipe says.
+    """The model, for a pass over a user's photographs: each is read in its file, an unreadable one is skipped,
+    whatever the recipe says.
 
     num_photos: few are read without loader processes, each of which takes longer to start. None: as the recipe says.
     """
-    data = model.recipe.data.model_copy(update={"on_bad_image": "skip"})
+    data = model.recipe.data.model_copy(update={"on_bad_image": "skip", "source": FILES})
     if num_photos is not None and num_photos <= _FEW_PHOTOS:
         data = data.model_copy(update={"num_workers": 0})
     return replace(model, recipe=model.recipe.model_copy(update={"data": data}))

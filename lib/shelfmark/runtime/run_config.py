@@ -14,7 +14,7 @@ from shelfmark.config.yaml_lines import read_file
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.engine.checkpoint import Checkpoint
-from shelfmark.recipe.of_checkpoint import recipe_of
+from shelfmark.recipe.of_checkpoint import recipe_of, source_of_training
 
 _OF_RUN = ("name",)
 """Options that say nothing of the training."""
@@ -53,7 +53,7 @@ class ConfigDifference:
 
 def run_config(checkpoint: Checkpoint, folders: Sequence[Path]) -> RunConfig:
     """The options of a checkpoint's training. folders: run folders whose config.yaml files say where each was set."""
-    values = recipe_of(checkpoint).model_dump(mode="json")
+    values = recipe_of(checkpoint, source_of_training(checkpoint)).model_dump(mode="json")
     files = [_read(file) for folder in folders for file in _config_files(folder)]
     options: dict[str, Any] = {}
     found: dict[str, str | None] = {}

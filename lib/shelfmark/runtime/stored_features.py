@@ -18,6 +18,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.folders import folder_to_read, holds_our_manifest
 from shelfmark.core.log import say, warn
 from shelfmark.core.manifests import read_manifest
+from shelfmark.data.sources.named import source_digest
 from shelfmark.data.table import Table
 from shelfmark.recipe import Recipe
 from shelfmark.recipe.forward import forward_options
@@ -45,11 +46,13 @@ def feature_facts(
     recipe: Recipe, table: Table, made_by: ModelHashes | str, precision: str, views: str
 ) -> dict[str, Any]:
     """The facts that determine features of a table: `pass_facts`, the precision and the pictures; not the labels."""
+    copy = source_digest(recipe.data.source)
     pictures = {
         "root": table.root.resolve(),
         "num": len(table),
         "paths_sha256": paths_hash(table),
-        "sizes_and_times_sha256": _stats_hash(table),
+        "sizes_and_times_sha256": _stats_hash(table) if copy is None else None,
+        **({} if copy is None else {"copy_sha256": copy}),
     }
     return {**pass_facts(recipe, made_by, views), **flat({"precision": precision, "pictures": pictures})}
 

@@ -12,9 +12,9 @@ from shelfmark.recipe import Recipe, assemble
 SPLITS = (TRAIN, "val", "retrieval", "test")
 
 
-def read_listings(recipe: Recipe) -> Listings:
+def read_listings(recipe: Recipe, check_files: bool = False) -> Listings:
     """All splits that the recipe has. A file that is missing is a picture that cannot be read; all else that is wrong
-    with annotations is a UserError, as before a training.
+    with annotations is a UserError, as before a training. check_files: a missing file is one too.
 
     The classes that data.open_set_classes keeps out are among those of train.
     """
@@ -25,13 +25,13 @@ def read_listings(recipe: Recipe) -> Listings:
             " data.train_json=FILE and data.root=DIR."
         )
     every = recipe.model_copy(update={"data": data.model_copy(update={"open_set_classes": 0.0})})
-    tables: dict[str, Table] = {TRAIN: assemble.read_table(every, TRAIN, check_files=False)}
+    tables: dict[str, Table] = {TRAIN: assemble.read_table(every, TRAIN, check_files=check_files)}
     for split in ("val", "retrieval"):
         if getattr(data, f"{split}_json") is not None:
-            tables[split] = assemble.read_table(every, split, num_classes=0, check_files=False)
+            tables[split] = assemble.read_table(every, split, num_classes=0, check_files=check_files)
     if "val" in tables:
         tables["val"] = matched(tables["val"], str(data.val_json), ClassList.of_training(tables[TRAIN]))
     if data.test_json is not None:
         root = data.test_root or data.root
-        tables["test"] = read_test_set(data.test_json, root, data.extra_roots, check_files=False)
+        tables["test"] = read_test_set(data.test_json, root, data.extra_roots, check_files=check_files)
     return Listings.of(tables, frozenset((TRAIN, "val")))

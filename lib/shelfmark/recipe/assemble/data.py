@@ -21,7 +21,9 @@ from shelfmark.data.mixing import Mixing
 from shelfmark.data.open_set import open_set_classes, tell_open_set, without_classes
 from shelfmark.data.samplers import EpochOrder, build_order, rank_share
 from shelfmark.data.samplers.options import SamplingStage
-from shelfmark.data.sources import FileSource
+from shelfmark.data.source_words import reads_files
+from shelfmark.data.sources import FileSource, ImageSource
+from shelfmark.data.sources.named import open_source
 from shelfmark.data.table import Table
 from shelfmark.data.transforms import SizedTransforms, Transform, train_transform
 from shelfmark.data.union import union
@@ -39,26 +41,31 @@ def read_table(
     """The checked table of `train`, `val` or `retrieval`. That of train includes `data.more_train_json` and the
     corrections of `data.lists`, without the classes of `data.open_set_classes`.
 
-    num_classes: None takes data.num_classes. own_columns, check_files: as of `read_annotations`.
+    num_classes: None takes data.num_classes. own_columns: as of `read_annotations`. check_files: whether every picture
+    must be there, in its file or in the copy that data.source names.
     """
     file, data = _file(recipe, split), recipe.data
     files = [file, *data.more_train_json] if split == "train" else [file]
     num_classes = data.num_classes if num_classes is None else num_classes
+    files_too = check_files and reads_files(data.source)
     tables = [
-        read_annotations(one, data.root, data.extra_roots, num_classes, check_files, own_columns=own_columns)
+        read_annotations(one, data.root, data.extra_roots, num_classes, files_too, own_columns=own_columns)
         for one in files
     ]
-    if split != "train":
-        return tables[0]
-    return without_classes(*_training_images(recipe, tables, files))
+    table = tables[0] if split != "train" else without_classes(*_training_images(recipe, tables, files))
+    if check_files:
+        image_source(recipe, table)
+    return table
 
 
 def read_training(recipe: Recipe) -> tuple[Table, Table]:
     """The training images, and those of the classes that data.open_set_classes keeps out; it says which."""
     files = [_file(recipe, "train"), *recipe.data.more_train_json]
     data = recipe.data
-    tables = [read_annotations(one, data.root, data.extra_roots, data.num_classes) for one in files]
+    files_too = reads_files(data.source)
+    tables = [read_annotations(one, data.root, data.extra_roots, data.num_classes, files_too) for one in files]
     table, held = _training_images(recipe, tables, files)
+    image_source(recipe, table)
     tell_open_set(table, held)
     return without_classes(table, held), table.take(np.isin(table.labels, held))
 
@@ -147,9 +154,10 @@ def _counting_losses(recipe: Recipe, stage: int) -> Sequence[LossEntry]:
     return counting
 
 
-def image_source(recipe: Recipe, table: Table) -> FileSource:
-    """The pictures of a table."""
-    return FileSource.of(table, recipe.data.max_image_bytes, recipe.data.box_margin)
+def image_source(recipe: Recipe, table: Table) -> ImageSource:
+    """The pictures of a table, from where data.source says. UserError: one of them is not there."""
+    data = recipe.data
+    return open_source(data.source, FileSource.of(table, data.max_image_bytes, data.box_margin), data.root)
 
 
 def crops_first(recipe: Recipe) -> bool:

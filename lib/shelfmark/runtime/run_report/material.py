@@ -10,7 +10,7 @@ import numpy as np
 
 from shelfmark.core.contracts import Embeddings
 from shelfmark.data.class_map import matched
-from shelfmark.data.sources import FileSource
+from shelfmark.data.sources import ImageSource
 from shelfmark.data.table import Table
 from shelfmark.recipe import assemble
 from shelfmark.reports.run_page.buckets import bucket_masks
@@ -64,6 +64,6 @@ class Material:
         limits = self.model.recipe.eval
         return bucket_masks(self.model.counts, limits.many, limits.few)
 
-    def source(self, table: Table) -> FileSource:
+    def source(self, table: Table) -> ImageSource:
         """The pictures of a table."""
         return assemble.image_source(self.model.recipe, table)

@@ -1,0 +1,63 @@
+"""Where strings stand among millions of others. Legend: P strings that are known, N strings that are looked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from shelfmark.core.strings import Strings
+
+_AT_ONCE = 1 << 16
+
+
+class StringPlaces:
+    """The places of P different strings. What is found by its hash is compared byte by byte."""
+
+    def __init__(self, known: Strings) -> None:
+        self._known = known
+
+    def of(self, wanted: Strings) -> np.ndarray:
+        """(N,) int64: the place of each string among the known ones, -1 where it is none of them."""
+        hashes, order = self._sorted
+        places = np.full(len(wanted), -1, np.int64)
+        if not len(hashes):
+            return places
+        looked_for = wanted.hashes()
+        for start in range(0, len(wanted), _AT_ONCE):
+            rows = np.arange(start, min(start + _AT_ONCE, len(wanted)))
+            near = np.minimum(np.searchsorted(hashes, looked_for[rows]), len(hashes) - 1)
+            has_hash = hashes[near] == looked_for[rows]
+            found = order[near]
+            same = has_hash.copy()
+            same[has_hash] = _are_equal(wanted, rows[has_hash], self._known, found[has_hash])
+            places[rows[same]] = found[same]
+            for row in rows[has_hash & ~same].tolist():
+                # Another string has this hash: once in millions of data sets.
+                there = np.flatnonzero(self._known.equal_to(wanted[row]))
+                places[row] = there[0] if len(there) else -1
+        return places
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The hashes (P,) in rising order, and the place of each."""
+        hashes = self._known.hashes()
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], order
+
+
+def _are_equal(some: Strings, rows: np.ndarray, others: Strings, places: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether string `rows[i]` of `some` is string `places[i]` of the others."""
+    lengths = some.offsets[rows + 1] - some.offsets[rows]
+    same = lengths == others.offsets[places + 1] - others.offsets[places]
+    lengths, rows, places = lengths[same], rows[same], places[same]
+    starts = np.cumsum(lengths) - lengths
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    differ = (
+        some.data[np.repeat(some.offsets[rows], lengths) + within]
+        != (others.data[np.repeat(others.offsets[places], lengths) + within])
+    )
+    wrong = np.zeros(len(rows), bool)
+    wrong[np.repeat(np.arange(len(rows)), lengths)[differ]] = True
+    same[same] = ~wrong
+    return same
