@@ -36,6 +36,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("train--check-rate", 0, ["train", "--check", "rate", "train.batch_size=8"]),
     ("plan", 0, ["plan", "train.batch_size=8", "optim.schedule.warmup_epochs=0", "--memory", "16GB"]),
     ("doctor", 0, ["doctor", "data.test_json=", "--fix", "--out", "doctor"]),
+    ("to-lance", 0, ["to-lance", "--out", "shop.lance"]),
     ("push", 0, ["push", "log/run/last", "file://{place}/shared"]),
     ("pull", 0, ["pull", "file://{place}/shared", "--out", "pulled"]),
     ("evaluate", 0, ["evaluate", *MODEL, "--post", "flip"]),
@@ -93,7 +94,7 @@ def test_every_command_writes_one_document_of_the_form_on_the_page(
     forms = examples(checkout)
     for label, status, argv in LINES:
         argv = [word.replace("{place}", str(place)) for word in argv]
-        words = [*argv, *options(place)] if argv[0] in ("train", "plan", "doctor") else argv
+        words = [*argv, *options(place)] if argv[0] in ("train", "plan", "doctor", "to-lance") else argv
         capsys.readouterr()
         ended = main([*words, "--json"])
         printed = capsys.readouterr()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
+import multiprocessing.context
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +22,7 @@ from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.finish import Finish
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
+from shelfmark.data.sources import FetchingSource
 from shelfmark.data.uploads import ready_batches
 
 _CPU = torch.device("cpu")
@@ -170,6 +173,8 @@ class _Reader(Dataset[Any]):
         self.dataset = dataset
 
     def __getitems__(self, draws: list[Draw]) -> Batch | UserError:
+        if isinstance(self.dataset.source, FetchingSource):
+            self.dataset.source.fetch([draw.row for draw in draws])
         try:
             return collate([self.dataset[draw] for draw in draws])
         except UserError as error:
@@ -200,6 +205,7 @@ def _data_loader(
         dataset,
         batch_sampler=draws,  # type: ignore[arg-type]
         num_workers=num_workers,
+        multiprocessing_context=_new_processes() if num_workers and _fetches(dataset) else None,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
@@ -208,6 +214,18 @@ def _data_loader(
         # generator, not from the global one, on which dropout depends.
         generator=torch.Generator(),
     )
+
+
+def _fetches(dataset: Dataset[Any]) -> bool:
+    return isinstance(dataset, _Reader) and isinstance(dataset.dataset.source, FetchingSource)
+
+
+def _new_processes() -> multiprocessing.context.ForkServerContext:
+    """Starts workers that are no forks of this process. They are forks of one that has waited since this module was
+    imported, so that only the first has to wait for its imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _as_it_is(batch: Any) -> Any:

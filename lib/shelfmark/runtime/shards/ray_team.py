@@ -38,7 +38,7 @@ def require_ray() -> ModuleType:
     if importlib.util.find_spec("ray") is None:
         raise UserError(
             "--runner ray needs the package ray: pip install -e '.[ray]'. Without it, torchrun in front of the command"
-            " shares its work among machines too (docs/processes.md)."
+            " shares its work among machines too (docs/distributed.md)."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
