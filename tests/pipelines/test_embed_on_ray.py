@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -159,6 +160,17 @@ def test_an_actor_takes_a_gpu_or_the_cores_of_its_loaders() -> None:
     assert ray_team._room({"CPU": 2.0}, images("cpu", 7)) == (1, {"num_cpus": 2})
     with pytest.raises(UserError, match="but Ray has none"):
         ray_team._room({"CPU": 16.0}, images("cuda", 8))
+
+
+def test_an_address_at_which_nothing_listens_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ray_team._require_answer(address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    nobody: Any = SimpleNamespace(is_initialized=lambda: False)
+    with pytest.raises(UserError, match=f"no Ray answers at RAY_ADDRESS={address}: .*`ray start --head`"):
+        ray_team._session(nobody).__enter__()
+    ray_team._require_answer("auto")
 
 
 def test_without_ray_the_error_says_what_to_install_before_anything_is_read(

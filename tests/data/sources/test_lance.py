@@ -123,7 +123,9 @@ def test_the_file_format_is_pinned_in_writing_and_in_reading(place: Path, tmp_pa
         else:
             with pytest.raises(UserError, match=r"has Lance's file format .*; this Shelfmark reads 2\.0 and 2\.1"):
                 open_images(uri)
-    lance.write_dataset(pyarrow.table({"path": ["a"], "image": ["text"]}), str(tmp_path / "text"), data_storage_version=FORMAT)
+    lance.write_dataset(
+        pyarrow.table({"path": ["a"], "image": ["text"]}), str(tmp_path / "text"), data_storage_version=FORMAT
+    )
     with pytest.raises(UserError, match="column 'image' is string, and should be binary or large_binary"):
         open_images(str(tmp_path / "text"))
     with pytest.raises(UserError, match="cannot be opened: .*to-lance --config FILE --out DIR"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from shelfmark.runtime.shards.team import Team
 _ADDRESS = "RAY_ADDRESS"
 _RETRIES = 2
 _LOOK_S = 1.0
+_ANSWER_S = 10.0
 
 Made = tuple[BadImage, ...] | UserError
 """The images of a shard that could not be read; or what ended it, as a value: Ray would wrap it in its own error."""
@@ -139,6 +141,8 @@ def _session(ray: ModuleType) -> Iterator[None]:
         return
     address = os.environ.get(_ADDRESS)
     own: dict[str, Any] = {} if address else {"include_dashboard": False}
+    if address:
+        _require_answer(address)
     try:
         with _kept_handlers():
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
@@ -149,6 +153,20 @@ def _session(ray: ModuleType) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raises a UserError where nothing listens at host:port: Ray itself would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray answers at {_ADDRESS}={address}: {error.strerror or error}. Start one there (`ray start --head`),"
+            f" or unset {_ADDRESS}; then a Ray of this machine is started."
+        ) from None
 
 
 @contextmanager
