@@ -8,7 +8,8 @@ images a second of processor time, is that of one core. All readers take turns i
 reversed from round to round; medians are printed. The files are read once before: they come from the memory of the
 system.
 
---packed: a packed copy of the photographs, for a row of its own. --memory: a worker's own memory in place of the speed.
+Then ours reads both sets from packed copies of 320 px, which are made on the way, or the copy of --packed alone.
+--memory: a worker's own memory in place of the speed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
@@ -35,10 +37,13 @@ from worker_memory import memory_rows
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.data.sources.packed_copy import PackedCopy, open_copy
+from shelfmark.pipelines.shrink import shrink
 from shelfmark.recipe import Recipe, assemble
 
 SIZE_PX, BATCH = 224, 32
 NUM_PHOTOGRAPHS, NUM_MOSAICS = 512, 64
+PACKED_PX = 320
 CPU = torch.device("cpu")
 
 
@@ -62,7 +67,7 @@ def main() -> None:
     """Prints the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, default=GROCERY / "train", help="folder with photographs")
-    parser.add_argument("--packed", type=Path, help="a packed copy, made by `shelfmark shrink`")
+    parser.add_argument("--packed", type=Path, help="a packed copy of `shelfmark shrink`, in place of those made here")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", type=int, default=8, help=f"batches of {BATCH} images a turn")
     parser.add_argument("--memory", action="store_true", help="the memory of a worker")
@@ -90,9 +95,15 @@ def page(photographs: Sequence[Path], work: Path, options: argparse.Namespace) -
         folder = work / name.split()[0]
         folder.mkdir()
         yield from _table(f"{name}, {_kilobytes(files)} kB a picture", readers(files, folder, target), options)
+        if options.packed is None:
+            copy = packed_copy(files, folder, PACKED_PX)
+            yield from _table(_of_copy(f"of {name}", copy), packed_readers(copy, files, folder), options)
     if options.packed is not None:
-        packed = Reader("ours, from the packed copy", ours(chosen, work, f"data.source=packed:{options.packed}"), 3000)
-        yield from _table("the packed copy", [packed], options)
+        copy = open_copy(options.packed)
+        root = Path(copy.facts["pictures.root"])
+        keys = list(copy.keys)[:: max(1, len(copy) // NUM_PHOTOGRAPHS)][:NUM_PHOTOGRAPHS]
+        some = packed_readers(copy, [root / key for key in keys], work)
+        yield from _table(_of_copy(str(options.packed), copy), some, options)
 
 
 def readers(files: Sequence[Path], folder: Path, target: float) -> list[Reader]:
@@ -106,6 +117,30 @@ def readers(files: Sequence[Path], folder: Path, target: float) -> list[Reader]:
         Reader("torchvision", as_given(torchvision_batches(files, SIZE_PX, BATCH))),
         Reader("OpenCV", as_given(opencv_batches(files, SIZE_PX, BATCH))),
     ]
+
+
+def packed_copy(files: Sequence[Path], folder: Path, size_px: int) -> PackedCopy:
+    """A packed copy of the files, in `folder`, where annotations of them stand."""
+    settings = [f"data.root={files[0].parents[-1]}", f"data.train_json={folder / 'train.json'}", "data.num_workers=0"]
+    recipe = load(Recipe, None, [parse_override(one) for one in settings]).config
+    with redirect_stdout(sys.stderr):
+        return open_copy(shrink(recipe, size_px, 90, folder / "packed").folder)
+
+
+def packed_readers(copy: PackedCopy, files: Sequence[Path], folder: Path) -> list[Reader]:
+    """Ours on pictures of a packed copy."""
+    source = (f"data.source=packed:{copy.folder}", f"data.root={copy.facts['pictures.root']}")
+    gpu = ours(files, folder, "data.pipeline=2", *source, normalises=False)
+    return [
+        Reader("ours, version 2, from the packed copy", ours(files, folder, "data.pipeline=2", *source), 3000.0),
+        Reader("ours, version 2, from the packed copy, as it goes to a GPU", gpu, 3000.0),
+        Reader("ours, version 1, from the packed copy", ours(files, folder, "data.pipeline=1", *source)),
+    ]
+
+
+def _of_copy(name: str, copy: PackedCopy) -> str:
+    kilobytes = copy.records["length"].mean() / 1000
+    return f"packed copy {name} at {copy.facts['size_px']} px, {kilobytes:.0f} kB a picture"
 
 
 def ours(files: Sequence[Path], folder: Path, *options: str, normalises: bool = True) -> Iterator[Any]:

@@ -53,6 +53,11 @@ def test_every_reader_makes_the_same_input_and_has_its_row(
             ]
         # The decoders round colours by a level.
         assert float((images - expected).abs().max()) < 2 / 255 / 0.22, reader.name
+    copy = bench_loader.packed_copy(files[1:], tmp_path, size_px=32)
+    packed = bench_loader.packed_readers(copy, files[1:], tmp_path)
+    images = next(packed[0].batches).images
+    assert float((images - expected).abs().max()) < 2 / 255 / 0.22
+    assert len(list(bench_loader._table("packed", packed, Namespace(rounds=1, batches=1)))) == 3 + len(packed)
     lines = list(bench_loader._table("some", readers, Namespace(rounds=2, batches=1)))
     assert len(lines) == 3 + len(readers)
     assert lines[3].startswith("| ours, version 2 | ")

@@ -35,6 +35,7 @@ OUTPUTS = {
     "clean": "--out",
     "doctor": "--out",
     "to-lance": "--out",
+    "shrink": "--out",
     "export": "--out",
     "push": "",
     "pull": "--out",
@@ -149,6 +150,7 @@ def test_a_full_disk_behind_standard_output_is_told(checkout: Path) -> None:
         ("cluster fit", ["discovery", "discovery.rounds"], "^discovery.rounds has"),
         ("train", ["optim.lr", "losses", "predict.views"], None),
         ("doctor", ["name", "output.log_root", "data.num_workers", "model.weights", "losses"], "^losses has no effect"),
+        ("shrink", ["data.lists.drop", "data.generated", "data.box_margin", "optim.lr"], "^optim.lr has no effect"),
         ("config", ["optim.lr"], None),
     ],
 )

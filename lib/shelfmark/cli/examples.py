@@ -18,6 +18,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark doctor --config grocery --model tf_efficientnet_lite0",
         f"shelfmark doctor --config shop {_BEST} --fix",
     ),
+    "shrink": (
+        "shelfmark shrink --config grocery --size 320",
+        "shelfmark shrink --config mine.yaml --size 320 --out /ssd/mine_320",
+    ),
     "demo": ("shelfmark demo",),
     "test": (
         f"shelfmark test {_BEST}",

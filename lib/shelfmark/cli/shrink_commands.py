@@ -48,7 +48,13 @@ SHRINK_COMMANDS = {
                 type=int,
                 metavar="PX",
             ),
-            option("--quality", "quality of the packed JPEGs, 1 to 100", type=int, default=90, metavar="N"),
+            option(
+                "--quality",
+                "highest quality of the packed JPEGs, 1 to 100; an original of a lower one keeps its own (default: 90)",
+                type=int,
+                default=90,
+                metavar="N",
+            ),
             option(
                 "--out",
                 "folder for the packed copy (default: that of the images, followed by _PX)",

@@ -1,4 +1,4 @@
-"""Where strings stand among millions of others. Legend: P strings that are known, N strings that are looked for."""
+"""Where strings stand among millions of others. Legend: N items that are looked for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ _AT_ONCE = 1 << 16
 
 
 class StringPlaces:
-    """The places of P different strings. What is found by its hash is compared byte by byte."""
+    """The places of different strings. What is found by its hash is compared byte by byte."""
 
     def __init__(self, known: Strings) -> None:
         self._known = known
 
     def of(self, wanted: Strings) -> np.ndarray:
         """(N,) int64: the place of each string among the known ones, -1 where it is none of them."""
+        begin = self._run_of(wanted)
+        if begin is not None:
+            return np.arange(begin, begin + len(wanted))
         hashes, order = self._sorted
         places = np.full(len(wanted), -1, np.int64)
         if not len(hashes):
@@ -38,9 +41,22 @@ class StringPlaces:
                 places[row] = there[0] if len(there) else -1
         return places
 
+    def _run_of(self, wanted: Strings) -> int | None:
+        """Where the strings stand one behind the other, in their order, as most often they do; None where they do
+        not."""
+        known, number = self._known, len(wanted)
+        first = np.flatnonzero(known.equal_to(wanted[0])) if number else np.empty(0, np.int64)
+        if not len(first) or first[0] + number > len(known):
+            return None
+        offsets = known.offsets[first[0] : first[0] + number + 1]
+        is_run = np.array_equal(offsets - offsets[0], wanted.offsets - wanted.offsets[0]) and np.array_equal(
+            known.data[offsets[0] : offsets[-1]], wanted.data[wanted.offsets[0] : wanted.offsets[-1]]
+        )
+        return int(first[0]) if is_run else None
+
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The hashes (P,) in rising order, and the place of each."""
+        """The hashes (known,) in rising order, and the place of each."""
         hashes = self._known.hashes()
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order

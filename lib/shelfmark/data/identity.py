@@ -19,7 +19,7 @@ from shelfmark.core.strings import Strings
 from shelfmark.data.boxes import box_texts
 
 _SLASH, _DOT = ord("/"), ord(".")
-_BYTES_AT_ONCE = 1 << 23
+_BYTES_AT_ONCE, _PATHS_AT_ONCE = 1 << 23, 1 << 16
 
 
 def identities(paths: Iterable[str], root: Path) -> Iterator[str]:
@@ -89,10 +89,17 @@ def keys_under(home: Path, paths: Strings, root: Path) -> Strings:
     odd = rows_with_detours(paths)
     if not len(odd):
         return paths
-    found = [canonical_path(path, base) for path in paths.take(odd)]
-    places = np.arange(len(paths))
-    places[odd] = len(paths) + np.arange(len(odd))
-    return Strings.joined([paths, Strings.of(found)]).take(places)
+    parts = []
+    for begin in range(0, len(paths), _PATHS_AT_ONCE):
+        part = paths.take(np.arange(begin, min(begin + _PATHS_AT_ONCE, len(paths))))
+        first, last = np.searchsorted(odd, (begin, begin + _PATHS_AT_ONCE))
+        if first < last:
+            texts = list(part)
+            for row in (odd[first:last] - begin).tolist():
+                texts[row] = canonical_path(texts[row], base)
+            part = Strings.of(texts)
+        parts.append(part)
+    return Strings.joined(parts)
 
 
 def rows_with_detours(paths: Strings) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writes a packed copy, block by block, so that what is whole is never made twice. Legend: P pictures of the copy.
+"""Writes a packed copy, block by block, so that what is whole is never made twice. Legend: N pictures of the copy.
 
 A block is known by its pictures, and by the sizes and times of their files: it is packed again where they changed, or
 where it is damaged.
@@ -37,7 +37,7 @@ _BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Shrinking:
-    """The work of a worker process. smallest_box_px: (P,) of `shrunk_picture`; None without boxes."""
+    """The work of a worker process. smallest_box_px: (N,) of `shrunk_picture`; None without boxes."""
 
     source: FileSource
     size_px: int
@@ -65,7 +65,7 @@ class KnownBlock(NamedTuple):
 
 
 def file_stats(source: FileSource) -> np.ndarray:
-    """(P, 2) int64: the size in bytes and the time of change in ns of each picture's file; -1 where there is none."""
+    """(N, 2) int64: the size in bytes and the time of change in ns of each picture's file; -1 where there is none."""
     root = os.path.abspath(source.root)
 
     def look(paths: Sequence[str]) -> list[tuple[int, int]]:
@@ -82,7 +82,7 @@ def file_stats(source: FileSource) -> np.ndarray:
 
 
 def known_blocks(folder: Path, stats: np.ndarray) -> list[KnownBlock]:
-    """The blocks in a folder, one behind the other, each read whole and compared with its hash. stats: (P, 2) of
+    """The blocks in a folder, one behind the other, each read whole and compared with its hash. stats: (N, 2) of
     `file_stats`, now."""
     found: list[KnownBlock] = []
     first = 0
@@ -109,9 +109,9 @@ def pack_blocks(
     num_workers: int,
     report: Callable[[int], None],
 ) -> int:
-    """Packs all P pictures of the source into blocks in `folder`, and returns the number of blocks.
+    """Packs all N pictures of the source into blocks in `folder`, and returns the number of blocks.
 
-    stats: (P, 2) of `file_stats`. known: of `known_blocks`; what is not sound is packed again, with the same pictures.
+    stats: (N, 2) of `file_stats`. known: of `known_blocks`; what is not sound is packed again, with the same pictures.
     report: called with how many pictures are done. A block is written whole or not at all, so an error or a signal
     (`Stopped`) leaves the whole ones.
     """

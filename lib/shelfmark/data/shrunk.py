@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from shelfmark.data.images import Picture, Window, picture_of
+from shelfmark.data.jpeg_quality import jpeg_quality
 from shelfmark.data.sources import UnreadableImage
 
 _DECODED_AT_LEAST = 2
@@ -34,7 +35,7 @@ def shrunk_picture(
 
     smallest_box_px: the shorter side of the smallest box in the picture. The picture stays so large that this side is
     `size_px` too, or as it was. A JPEG that is not made smaller, and is upright, keeps its bytes. quality: of JPEG, 1
-    to 100. Raises UnreadableImage.
+    to 100; at most that of an original which is one. Raises UnreadableImage.
     """
     picture = picture_of(data, name, max_pixels)
     found = picture.width, picture.height
@@ -49,6 +50,8 @@ def shrunk_picture(
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
+    # What the original's own quality left out would only take room.
+    quality = min(quality, jpeg_quality(data) or quality)
     image.save(stream, "JPEG", quality=quality, subsampling="4:2:0", optimize=True)
     return ShrunkPicture(stream.getvalue(), picture.full_size, size)
 

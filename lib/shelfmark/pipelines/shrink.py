@@ -1,4 +1,4 @@
-"""`shelfmark shrink`: a packed copy of a data set's pictures, made smaller. Legend: P pictures of the copy."""
+"""`shelfmark shrink`: a packed copy of a data set's pictures, made smaller. Legend: N pictures of the copy."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from shelfmark.core.manifests import file_facts, write_manifest
 from shelfmark.core.stopping import StopSignals
 from shelfmark.core.strings import Strings
 from shelfmark.core.wording import counted
+from shelfmark.data.annotations import read_annotations
 from shelfmark.data.bad_images import allowed, first_told, reasons_told
 from shelfmark.data.identity import keys_under
 from shelfmark.data.image_bar import image_bar
@@ -54,7 +55,7 @@ from shelfmark.data.sources.packed_copy import (
     read_block,
     reasons_of,
 )
-from shelfmark.doctor.listings import Listings
+from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.pipelines.doctor.read import read_listings
 from shelfmark.pipelines.prepare import make_data
 from shelfmark.recipe import Recipe
@@ -93,7 +94,8 @@ class Packed:
 
 
 def shrink(recipe: Recipe, size_px: int, quality: int, out: Path | None = None, begin: Sequence[str] = ()) -> Packed:
-    """Packs every picture that the recipe's annotations list, those of train, val, retrieval and test.
+    """Packs every picture that the recipe's annotations list, those of train, val, retrieval and test, or
+    those of a discovery.
 
     out: default `<data.root>_<size_px>`. begin: words of the training that is proposed at the end. The same call goes
     on where it was stopped; of a whole copy it compares every byte, and packs again what is damaged or was changed.
@@ -105,7 +107,7 @@ def shrink(recipe: Recipe, size_px: int, quality: int, out: Path | None = None, 
     root = recipe.data.root
     folder = require_place(out or root.with_name(f"{Path(os.path.abspath(root)).name}_{size_px}"), "--out", True)
     make_data(recipe)
-    listings = read_listings(recipe, check_files=True)
+    listings = _read_listings(recipe)
     keys = keys_under(root, listings.paths, Path("/"))
     boxes_px = _smallest_boxes(listings, recipe.data.box_margin)
     facts = _facts(recipe, keys, boxes_px, size_px, quality)
@@ -155,6 +157,13 @@ def _packed(
     return open_copy(folder), stats
 
 
+def _read_listings(recipe: Recipe) -> Listings:
+    data, file = recipe.data, recipe.discovery.annotations
+    if data.train_json is None and file is not None:
+        return Listings.of({TRAIN: read_annotations(file, data.root, data.extra_roots)}, frozenset((TRAIN,)))
+    return read_listings(recipe, check_files=True)
+
+
 def _require_settings(size_px: int, quality: int) -> None:
     for option, value, fitting in (("--size", size_px, SIZES_PX), ("--quality", quality, QUALITIES)):
         if value not in fitting:
@@ -179,7 +188,7 @@ def _hash(*arrays: np.ndarray) -> str:
 
 
 def _smallest_boxes(listings: Listings, margin: float) -> np.ndarray | None:
-    """(P,) float64: the shorter side, with its margins, of the smallest box that any file lists of a picture; infinite
+    """(N,) float64: the shorter side, with its margins, of the smallest box that any file lists of a picture; infinite
     for a picture without boxes. None where there are none at all."""
     if all(table.boxes is None for table in listings.tables.values()):
         return None

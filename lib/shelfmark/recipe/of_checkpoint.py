@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from shelfmark.config.load import Loaded, load
 from shelfmark.config.overrides import Override
+from shelfmark.data.source_words import FILES
 from shelfmark.engine.checkpoint import Checkpoint, config_overrides
 from shelfmark.recipe.tree import Recipe
 
@@ -16,14 +17,15 @@ _SOURCE = "data.source"
 def recipe_of(checkpoint: Checkpoint, overrides: Sequence[Override] = ()) -> Recipe:
     """A checkpoint's own options, then `overrides`; but images are read in their files unless these name another
     data.source: a model is asked about photographs as they are, and a copy made for its training may be gone."""
-    own = [one for one in config_overrides(checkpoint) if one.key != _SOURCE]
+    own = [*config_overrides(checkpoint), Override(_SOURCE, FILES, "a trained model")]
     return with_its_input(load(Recipe, None, [*own, *overrides]), checkpoint).config
 
 
 def source_of_training(checkpoint: Checkpoint) -> list[Override]:
     """The data.source that the checkpoint was trained with, as an override of `recipe_of`: for what is a part of the
     run, such as its own scores and its report."""
-    return [one for one in config_overrides(checkpoint) if one.key == _SOURCE]
+    source = load(Recipe, None, config_overrides(checkpoint)).config.data.source
+    return [Override(_SOURCE, source, f"checkpoint {checkpoint.folder}")]
 
 
 def with_its_input(loaded: Loaded[Recipe], checkpoint: Checkpoint) -> Loaded[Recipe]:

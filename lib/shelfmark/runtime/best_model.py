@@ -10,6 +10,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.together import from_main
 from shelfmark.data.options import InputSettings
+from shelfmark.data.source_words import FILES
 from shelfmark.engine.checkpoint import Checkpoint, copy_checkpoint, load_checkpoint
 from shelfmark.engine.checkpoint_folder import MANIFEST
 from shelfmark.engine.checkpointer import BEST
@@ -50,7 +51,9 @@ def scored_images(splits: Splits) -> dict[str, str | None]:
 
 def _are_read_anew(recipe: Recipe, facts: Mapping[str, Any]) -> bool:
     now, before = recipe.model_dump(mode="json")["data"], facts["config"]["data"]
-    return any(before.get(name, now[name]) != now[name] for name in _INPUT)
+    # The same copy may lie in another folder now.
+    kind, former = (one.get("source", FILES).partition(":")[0] for one in (now, before))
+    return kind != former or any(before.get(name, now[name]) != now[name] for name in _INPUT)
 
 
 def _has_best(start: RunStart, progress: Progress, folder: Path, recipe: Recipe) -> bool:

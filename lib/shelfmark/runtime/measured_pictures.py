@@ -33,12 +33,13 @@ from shelfmark.core.stopping import raise_if_stopped
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
-from shelfmark.data.checked_images import CheckedImages, image_keys
+from shelfmark.data.checked_images import CheckedImages, copied_keys, image_keys
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.image_bar import image_bar
 from shelfmark.data.loader import eval_batches
 from shelfmark.data.options import DataOptions
 from shelfmark.data.sources import FileSource
+from shelfmark.data.sources.named import open_source, source_digest
 from shelfmark.doctor.measures import RECORD, THUMB_PX, measured
 
 PHASE = "looking at images"
@@ -163,13 +164,15 @@ class _Store:
 def _unknown(names: Sequence[str], data: DataOptions, store: _Store) -> tuple[np.ndarray, np.ndarray]:
     """The key of each picture, and the rows of those that have no record."""
     store.open()
-    keys = image_keys(names, (data.max_image_bytes, data.max_image_pixels))
+    limits = (data.max_image_bytes, data.max_image_pixels)
+    copy = source_digest(data.source)
+    keys = image_keys(names, limits) if copy is None else copied_keys(names, copy, limits)
     return keys, np.flatnonzero(store.found(keys)[1][:, 0] < 0)
 
 
 def _measured(paths: Sequence[str], data: DataOptions, begun: int, total: int) -> tuple[np.ndarray, dict[int, str]]:
     """(N,) RECORD of `paths`, and why some could not be read, by row. Each process decodes a share of them."""
-    source = FileSource(Strings.of(paths), Path("/"), data.max_image_bytes)
+    source = open_source(data.source, FileSource(Strings.of(paths), Path("/"), data.max_image_bytes), data.root)
     dataset = ImageDataset(
         source, None, measured, seed=0, on_bad_image="skip", max_pixels=data.max_image_pixels
     )  # fmt: skip

@@ -107,6 +107,9 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device, checkpoint.manifest.get("precision", ""))
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
+    source = checkpoint.manifest["config"].get("data", {}).get("source", recipe.data.source)
+    if source != recipe.data.source:
+        say(f"trained with data.source={source}; images are read with data.source={recipe.data.source} now")
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
 
 

@@ -1,9 +1,8 @@
-"""Pictures in a packed copy. Legend: N records, P pictures of the copy."""
+"""Pictures in a packed copy. Legend: N records."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def _outward(span: slice, full_px: int, packed_px: int) -> tuple[int, int]:
     return first, max(first + 1, math.ceil(span.stop * packed_px / full_px))
 
 
-def _lacks(paths: Sequence[str], places: np.ndarray, copy: PackedCopy) -> UserError:
+def _lacks(paths: Strings, places: np.ndarray, copy: PackedCopy) -> UserError:
     missing = np.flatnonzero(places < 0)
     return UserError(
         f"data.source: the packed copy {copy.folder} lacks {len(missing):,} of the {len(places):,} images, the first is"

@@ -6,7 +6,7 @@ block_00000.jpegs   the bytes of pictures, one behind the other
 block_00000.npy     a RECORD for each of them
 block_00000.json    which pictures they are, and the hashes of both files; written when the block is whole
 
-Legend: P pictures of the copy.
+Legend: N pictures of the copy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _MOST_MAPS = 256
 
 
 class PackedCopy:
-    """keys: the paths of the P pictures. records: (P,) RECORD. sizes: bytes of each block. firsts: the first picture of
+    """keys: the paths of the N pictures. records: (N,) RECORD. sizes: bytes of each block. firsts: the first picture of
     each block. reasons: picture -> why it could not be read, of those that could not. facts: how the copy was made.
 
     It may be pickled: the other process opens the folder anew. Processes that map a block share its pages.

@@ -13,11 +13,12 @@ from shelfmark.core.log import say
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.wording import counted
 from shelfmark.data.annotations import read_annotations
+from shelfmark.data.source_words import reads_files
 from shelfmark.data.table import Table
 from shelfmark.discovery.clusterers.fitted import learns_on_val
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.pipelines.discover.files import EMBEDDED_SETS, EmbeddedSet, RunFiles, SetsFile
-from shelfmark.recipe import Recipe
+from shelfmark.recipe import Recipe, assemble
 
 ROLES = ("labelled", "unlabelled", "val", "test")
 Rows = dict[EmbeddedSet, np.ndarray]
@@ -34,7 +35,8 @@ def read_sets(recipe: Recipe) -> tuple[Table, SetsFile, Rows]:
             "discovery.annotations is not set; give one file with all images, each with a role: labelled, unlabelled,"
             " test or val. docs/discovery.md describes it."
         )
-    table = read_annotations(file, data.root, data.extra_roots)
+    table = read_annotations(file, data.root, data.extra_roots, check_files=reads_files(data.source))
+    assemble.image_source(recipe, table)
     roles = _roles(table, file)
     rows: Rows = {name: np.flatnonzero(roles == name) for name in EMBEDDED_SETS}
     _require_images(rows, file)

@@ -16,6 +16,8 @@ from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
+from shelfmark.data.sources import FileSource
+from shelfmark.data.sources.named import open_source
 from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.doctor.near_copies import plan_of
 from shelfmark.pipelines.clean import LabelFindings, write_lists
@@ -96,7 +98,8 @@ def _diagnosis(
             _write_label_lists(judged, listings, features, measured.is_read, folder / "labels")
     found = replace(found, files={one.name: _written(one, folder) for one in findings if one.culprits})
     page = folder / PAGE
-    num_left_out = write_diagnosis_page(found, page, f"{recipe.name}: the doctor")
+    source = open_source(recipe.data.source, FileSource(listings.paths, Path("/")), recipe.data.root)
+    num_left_out = write_diagnosis_page(found, source, page, f"{recipe.name}: the doctor")
     if num_left_out:
         say(f"{page}: no room for {counted(num_left_out, 'image')}; the lists have all")
     return replace(found, page=page)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shelfmark.core.wording import counted
-from shelfmark.data.sources import FileSource, Picture
+from shelfmark.data.sources import ImageSource, Picture
 from shelfmark.pipelines.doctor.diagnosis import Culprits, Diagnosis, Finding
 from shelfmark.reports.doctor_page import DoctorPage, ShownFinding, ShownGroup, some, write_doctor_page
 from shelfmark.reports.html.parts import Number
@@ -28,9 +28,9 @@ _EXPLAINED = {
 }
 
 
-def write_diagnosis_page(found: Diagnosis, path: Path, title: str) -> int:
-    """Writes the HTML file; returns the number of pictures for which it had no room."""
-    pictures = _Pictures(found)
+def write_diagnosis_page(found: Diagnosis, source: ImageSource, path: Path, title: str) -> int:
+    """Writes the HTML file; returns the number of pictures for which it had no room. source: of the listed pictures."""
+    pictures = _Pictures(found, source)
     told = [one for one in found.findings if one.culprits]
     sizes = found.class_sizes()
     splits = ", ".join(f"{name}: {len(table):,}" for name, table in found.listings.tables.items())
@@ -59,9 +59,8 @@ def _summary(one: Finding) -> tuple[str, str, str]:
 class _Pictures:
     """The findings with their pictures, as the page shows them."""
 
-    def __init__(self, found: Diagnosis) -> None:
-        self._found = found
-        self._source = FileSource(found.listings.paths, Path("/"))
+    def __init__(self, found: Diagnosis, source: ImageSource) -> None:
+        self._found, self._source = found, source
 
     def finding(self, one: Finding) -> ShownFinding:
         file = self._found.files.get(one.name)

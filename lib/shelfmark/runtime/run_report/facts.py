@@ -9,6 +9,7 @@ from pathlib import Path
 from shelfmark.core.log import warn
 from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.core.wording import counted
+from shelfmark.data.source_words import reads_files
 from shelfmark.reports.run_page.advice import SURE, RunFacts
 from shelfmark.retrieval.index_files import THRESHOLDS
 from shelfmark.runtime.run_report.classes import recalibrated
@@ -42,6 +43,8 @@ def facts_of(material: Material) -> RunFacts:
         scores=() if metric.endswith("error") else scores,
         num_epochs=recipe.train.num_epochs,
         num_workers=recipe.data.num_workers,
+        input_size_px=recipe.data.input_size_px,
+        is_packed=not reads_files(recipe.data.source),
     )
 
 

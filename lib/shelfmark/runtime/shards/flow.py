@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shelfmark.core import dist
-from shelfmark.core.contracts import Embeddings
+from shelfmark.core.contracts import BadImage, Embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.folders import MANIFEST
 from shelfmark.core.heartbeat import beat
@@ -100,7 +100,7 @@ def _make(plan: Plan, work: FeatureWork, team: Team) -> None:
 
 def _missing(plan: Plan, work: FeatureWork) -> list[int]:
     """The shards to make; damaged ones are removed. The images that others could not read are counted again."""
-    missing, unread = [], []
+    missing, unread = list[int](), list[BadImage]()
     for number in range(len(plan)):
         shard = _whole_shard(plan, number)
         if shard is None:
