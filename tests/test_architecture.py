@@ -81,6 +81,8 @@ OWNED = {
     "triton": "ops/soft_rank/kernels.py",
     "wandb": "engine/trackers/wandb_offline.py",
     "mlflow": "engine/trackers/mlflow_files.py",
+    "lance": "data/sources/lance_package.py",
+    "ray": "runtime/shards/ray_team.py",
     "onnx": "export/",
     "onnxscript": "export/",
     "onnxruntime": "export/",

@@ -59,7 +59,7 @@ def test_the_probabilities_are_those_of_the_command_to_the_last_digit(
 def test_the_features_are_those_of_the_command_to_the_last_digit(
     tmp_path: Path, model: Model, photos: list[Path]
 ) -> None:
-    stored, _ = embed(model.trained, tmp_path / "features", images=photos[0].parent)
+    stored = embed(model.trained, tmp_path / "features", images=photos[0].parent).features
     assert np.array_equal(model.embed(photos), stored.features)
 
 

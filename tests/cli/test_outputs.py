@@ -34,6 +34,7 @@ OUTPUTS = {
     "embed": "--out",
     "clean": "--out",
     "doctor": "--out",
+    "to-lance": "--out",
     "shrink": "--out",
     "export": "--out",
     "push": "",

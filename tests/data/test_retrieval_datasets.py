@@ -576,6 +576,6 @@ def test_products10k_refuses_a_folder_without_its_list_and_a_fraction_of_nothing
     with pytest.raises(UserError, match=r"train\.csv is missing\. Download"):
         prepare_products10k(tmp_path, tmp_path / "out")
     source = products_tree(tmp_path / "source")
-    for fraction, message in ((0, "must lie between 0 and 1"), (0.001, "none goes to val")):
+    for fraction, message in ((0, "must lie between 0 and 1"), (0.001, "give none to val")):
         with pytest.raises(UserError, match=message):
             prepare_products10k(source, tmp_path / "out", val_fraction=fraction)

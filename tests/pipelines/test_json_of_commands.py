@@ -21,12 +21,13 @@ from shelfmark.pipelines.discover.assign import Assignment
 
 OPEN = {
     *("scores", "summary", "methods", "table", "cross_validated", "files", "options", "left_out", "rounds"),
-    *("parity", "allowed", "by_kind"),
+    *("parity", "allowed", "by_kind", "skipped"),
 }
 """Mappings of the examples whose names depend on the data."""
 MODEL = ["--RESUME_MODEL", "log/run/last"]
 ONE_SPOILT = ("search", "recognise", "explain")
 PHOTOS = ["--images", "pictures/spoilt"]
+OF_RECIPES = ("train", "plan", "doctor", "shrink", "to-lance")
 LINES: list[tuple[str, int, list[str]]] = [
     ("test", 1, ["test", *MODEL, *PHOTOS, "--topk", "2", "--out", "a.csv"]),
     ("test", 0, ["test", *MODEL, "--images", "pictures/test", "--topk", "2", "--out", "b.csv"]),
@@ -36,6 +37,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("train--check-rate", 0, ["train", "--check", "rate", "train.batch_size=8"]),
     ("plan", 0, ["plan", "train.batch_size=8", "optim.schedule.warmup_epochs=0", "--memory", "16GB"]),
     ("doctor", 0, ["doctor", "data.test_json=", "--fix", "--out", "doctor"]),
+    ("to-lance", 0, ["to-lance", "--out", "shop.lance"]),
     ("shrink", 0, ["shrink", "data.test_json=", "--size", "32", "--out", "packed"]),
     ("push", 0, ["push", "log/run/last", "file://{place}/shared"]),
     ("pull", 0, ["pull", "file://{place}/shared", "--out", "pulled"]),
@@ -94,7 +96,7 @@ def test_every_command_writes_one_document_of_the_form_on_the_page(
     forms = examples(checkout)
     for label, status, argv in LINES:
         argv = [word.replace("{place}", str(place)) for word in argv]
-        words = [*argv, *options(place)] if argv[0] in ("train", "plan", "doctor", "shrink") else argv
+        words = [*argv, *options(place)] if argv[0] in OF_RECIPES else argv
         capsys.readouterr()
         ended = main([*words, "--json"])
         printed = capsys.readouterr()

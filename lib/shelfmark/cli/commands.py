@@ -14,6 +14,7 @@ from shelfmark.cli.export_commands import EXPORT_COMMANDS
 from shelfmark.cli.grow_commands import GROW_COMMANDS
 from shelfmark.cli.index_commands import INDEX_COMMANDS
 from shelfmark.cli.index_life_commands import INDEX_LIFE_COMMANDS
+from shelfmark.cli.lance_commands import LANCE_COMMANDS
 from shelfmark.cli.model_commands import MODEL_COMMANDS
 from shelfmark.cli.plan_commands import PLAN_COMMANDS
 from shelfmark.cli.predict_commands import PREDICT_COMMANDS
@@ -29,6 +30,7 @@ COMMANDS = {
     **PLAN_COMMANDS,
     **DOCTOR_COMMANDS,
     **SHRINK_COMMANDS,
+    **LANCE_COMMANDS,
     **PREDICT_COMMANDS,
     **MODEL_COMMANDS,
     **COMPARE_COMMANDS,

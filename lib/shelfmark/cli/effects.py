@@ -19,7 +19,7 @@ _READ_BY_ONE = {
     "calibrate": ("calibrate",),
     "discovery": ("discover assign",),
     "name": ("doctor",),
-    "data.generated": ("doctor", "shrink"),
+    "data.generated": ("doctor", "shrink", "to-lance"),
     "model.weights": ("doctor",),
     "output.log_root": ("doctor",),
     "output.tau_root": ("tau-norm", "calibrate", "weigh-experts"),

@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "embed": (
         f"shelfmark embed {_BEST} --split val --out features/val",
         f"shelfmark embed {_BEST} --images photographs --out features/photographs",
+        f"shelfmark embed {_BEST} --split train --out features/train --runner ray",
     ),
     "clean": (f"shelfmark clean {_BEST} --min-suspicion 0.8",),
     "grow": (f"shelfmark grow {_BEST} --images new_products --out log/shop/grown",),
@@ -109,6 +110,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "shelfmark prepare folder --source photographs --out dataset/mine",
         "shelfmark prepare sop --source Stanford_Online_Products --out dataset/sop",
     ),
+    "to-lance": ("shelfmark to-lance --config grocery --out grocery.lance",),
     "migrate": ("shelfmark migrate 'python main.py --dataset vehicle_id --loss smoothap --bs 384'",),
     "config": (
         "shelfmark config --list",

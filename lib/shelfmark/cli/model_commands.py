@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from shelfmark.cli.existing import output_folder
 from shelfmark.cli.options import DEVICES, RESUME, annotation_file, image_folder
 from shelfmark.cli.outcome import Outcome
 from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import model_recipe, trained_model
+from shelfmark.core.errors import UserError
 from shelfmark.core.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from shelfmark.recipe import Recipe
 
 
 def evaluate(args: argparse.Namespace) -> Outcome:
@@ -56,14 +61,26 @@ def tau_norm(args: argparse.Namespace) -> Outcome:
 
 
 def embed(args: argparse.Namespace) -> Outcome:
+    if args.runner == "ray":
+        from shelfmark.runtime.shards import require_ray
+
+        require_ray()
     model = trained_model(args)
     from shelfmark.pipelines.embed import embed as run
     from shelfmark.predictions.answers import of_errors
 
-    found, errors = run(model, args.out, args.split, args.annotations, args.images)
-    num_images, dim = found.features.shape
-    value = {"folder": args.out, "num_images": num_images, "dim": dim, "errors": of_errors(errors)}
-    return Outcome(value, status=ExitCode.UNREADABLE if errors else ExitCode.DONE)
+    found = run(model, args.out, args.split, args.annotations, args.images, args.runner, args.shard_size)
+    num_images, dim = found.features.features.shape
+    value = {"folder": args.out, "num_images": num_images, "dim": dim, "errors": of_errors(found.errors)}
+    value["accounts"] = found.accounts.as_json()
+    return Outcome(value, status=ExitCode.UNREADABLE if found.errors else ExitCode.DONE)
+
+
+def embed_recipe(args: argparse.Namespace) -> Recipe:
+    """As `model_recipe`, which is asked where the command shall start several processes."""
+    if args.runner == "ray":
+        raise UserError("--runner ray starts its own processes; leave out --num-gpus, --gpu_ids and torchrun.")
+    return model_recipe(args)
 
 
 def clean(args: argparse.Namespace) -> Outcome:
@@ -171,9 +188,24 @@ MODEL_COMMANDS = {
                 type=image_folder,
                 metavar="DIR",
             ),
+            option(
+                "--shard-size",
+                "number of images whose features are kept, in OUT_shards, as soon as they are whole: the same command"
+                " goes on behind a stop or a kill. A list that has no more images makes no shards (default: 32768)",
+                type=int,
+                metavar="N",
+            ),
+            option(
+                "--runner",
+                "who embeds. local: this process, or those of --num-gpus or torchrun. ray: Ray actors, of this machine"
+                " or of the cluster that RAY_ADDRESS names, shard by shard (extra ray)",
+                choices=["local", "ray"],
+                default="local",
+                metavar="local|ray",
+            ),
             *DEVICES,
         ],
-        recipe=model_recipe,
+        recipe=embed_recipe,
     ),
     "clean": Command(
         "rank training images by doubt about their labels, and propose lists for data.lists",

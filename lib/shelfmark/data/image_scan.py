@@ -35,6 +35,7 @@ from shelfmark.data.loader import eval_batches
 from shelfmark.data.options import DataOptions
 from shelfmark.data.source_words import reads_files
 from shelfmark.data.sources import FileSource
+from shelfmark.data.sources.lance_source import LanceSource
 from shelfmark.data.sources.named import open_source
 from shelfmark.data.sources.packed import PackedSource
 from shelfmark.data.table import Table
@@ -52,7 +53,7 @@ def check_images(tables: Mapping[str, Table | None], data: DataOptions, folder: 
     list of unreadable images in `findings/`.
     Raises a UserError where an image is unreadable and data.on_bad_image is `error`, or where more of a table are than
     data.max_bad_images allows. Otherwise a warning tells how many are. All processes call it together. Of images in a
-    packed copy only those are reported that could not be packed; none is decoded.
+    packed copy or a Lance dataset only those are reported that could not be read when it was made; none is decoded.
     """
     present = {name: table for name, table in tables.items() if table is not None}
     if not reads_files(data.source):
@@ -80,7 +81,7 @@ def _check_source(tables: Mapping[str, Table], data: DataOptions, file: Path) ->
     for table in tables.values():
         source = open_source(data.source, FileSource.of(table, data.max_image_bytes), data.root, data.color_profiles)
         paths.update(identities(table.paths, table.root))
-        unread = source.unread if isinstance(source, PackedSource) else {}
+        unread = source.unread if isinstance(source, PackedSource | LanceSource) else {}
         for row, reason in unread.items():
             path = next(identities([table.paths[row]], table.root))
             bad.setdefault(path, BadImage(len(bad), path, reason))

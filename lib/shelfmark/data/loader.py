@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+import multiprocessing
+import multiprocessing.context
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +23,7 @@ from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.finish import Finish
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
+from shelfmark.data.sources import FetchingSource
 from shelfmark.data.uploads import ready_batches
 
 _CPU = torch.device("cpu")
@@ -69,10 +72,18 @@ class TrainLoader:
 
 
 def eval_batches(
-    dataset: ImageDataset, batch_size: int, num_workers: int, rank: int = 0, world_size: int = 1
+    dataset: ImageDataset,
+    batch_size: int,
+    num_workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    rows: range | None = None,
 ) -> EvalBatches:
-    """This process's share of the batches of `dataset` in row order, once, without padding."""
-    return EvalBatches(dataset, batch_size, num_workers, rank, world_size)
+    """This process's share of the batches of `dataset` in row order, once, without padding.
+
+    rows: consecutive ones, to read these alone.
+    """
+    return EvalBatches(dataset, batch_size, num_workers, rank, world_size, rows)
 
 
 class EvalBatches:
@@ -84,11 +95,19 @@ class EvalBatches:
     empty batch, which carries the reports; otherwise no batch is empty.
     """
 
-    def __init__(self, dataset: ImageDataset, batch_size: int, num_workers: int, rank: int, world_size: int) -> None:
-        num_rows = len(dataset)
-        num_batches = -(-num_rows // batch_size)
-        start, stop = (batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
-        self._draws = _RowDraws(start, min(stop, num_rows), batch_size)
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch_size: int,
+        num_workers: int,
+        rank: int,
+        world_size: int,
+        rows: range | None = None,
+    ) -> None:
+        rows = range(len(dataset)) if rows is None else rows
+        num_batches = -(-len(rows) // batch_size)
+        start, stop = (rows.start + batch_size * (num_batches * place // world_size) for place in (rank, rank + 1))
+        self._draws = _RowDraws(start, min(stop, rows.stop), batch_size)
         self._loader = _data_loader(_Reader(dataset), self._draws, min(num_workers, len(self._draws)))
 
     def __len__(self) -> int:
@@ -155,6 +174,8 @@ class _Reader(Dataset[Any]):
         self.dataset = dataset
 
     def __getitems__(self, draws: list[Draw]) -> Batch | UserError:
+        if isinstance(self.dataset.source, FetchingSource):
+            self.dataset.source.fetch([draw.row for draw in draws])
         try:
             return collate([self.dataset[draw] for draw in draws])
         except UserError as error:
@@ -185,6 +206,7 @@ def _data_loader(
         dataset,
         batch_sampler=draws,  # type: ignore[arg-type]
         num_workers=num_workers,
+        multiprocessing_context=_new_processes() if num_workers and _fetches(dataset) else None,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
@@ -193,6 +215,18 @@ def _data_loader(
         # generator, not from the global one, on which dropout depends.
         generator=torch.Generator(),
     )
+
+
+def _fetches(dataset: Dataset[Any]) -> bool:
+    return isinstance(dataset, _Reader) and isinstance(dataset.dataset.source, FetchingSource)
+
+
+def _new_processes() -> multiprocessing.context.ForkServerContext:
+    """Starts workers that are no forks of this process. They are forks of one that has waited since this module was
+    imported, so that only the first has to wait for its imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -61,7 +61,8 @@ class DataOptions(Section):
     source: str = option(
         FILES,
         "where the bytes of training and validation images are read. files: in their own files. packed:DIR: in a packed"
-        " copy of smaller images, which `shelfmark shrink` makes. A command over a trained model reads files unless"
+        " copy of smaller images, which `shelfmark shrink` makes. lance://DIR or lance://s3://BUCKET/...: in a Lance"
+        " dataset, which `shelfmark to-lance` writes. A command over a trained model reads files unless"
         " this option is typed with it",
     )
     train_json: Path | None = option(None, "annotations of the training images")

@@ -6,19 +6,27 @@ from pathlib import Path
 
 FILES = "files"
 PACKED = "packed:"
+LANCE = "lance://"
 
 
 def require_source(word: str) -> None:
     """Raises a ValueError unless the word is one that `data.sources.named` opens."""
-    if word != FILES and (not word.startswith(PACKED) or word == PACKED):
+    names_place = any(word.startswith(one) and word != one for one in (PACKED, LANCE))
+    if word != FILES and not names_place:
         raise ValueError(
-            f"{word!r} names no source of images; give {FILES}, or {PACKED}DIR for a copy that `shelfmark shrink` made"
+            f"{word!r} names no source of images; give {FILES}, {PACKED}DIR for a copy that `shelfmark shrink` made, or"
+            f" {LANCE}DIR for a dataset that `shelfmark to-lance` wrote"
         )
 
 
 def packed_folder(word: str) -> Path | None:
     """The folder of `packed:DIR`; None of another word."""
     return Path(word.removeprefix(PACKED)) if word.startswith(PACKED) else None
+
+
+def lance_uri(word: str) -> str | None:
+    """The folder or address of `lance://PLACE`; None of another word."""
+    return word.removeprefix(LANCE) if word.startswith(LANCE) else None
 
 
 def reads_files(word: str) -> bool:

@@ -77,18 +77,23 @@ def extract(
         return read_embeddings(folder)
 
 
+def finite_features(rows: np.ndarray, values: Tensor, name: Callable[[int], str]) -> np.ndarray:
+    """(n, D) float32 of the values (n, D) of the rows (n,). UserError, with the picture's name: one is not finite."""
+    features = values.float().cpu().numpy()
+    broken = ~np.isfinite(features).all(axis=1)
+    if broken.any():
+        raise UserError(
+            f"The embedding of {name(int(rows[broken.argmax()]))} holds NaN or infinity. The weights are broken "
+            "or the precision is too small: take an earlier checkpoint, or set train.precision=fp32."
+        )
+    return features
+
+
 def _finite(share: Iterable[tuple[np.ndarray, Tensor]], table: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for rows, values in share:
         if not len(rows):
             continue
-        features = values.float().cpu().numpy()
-        broken = ~np.isfinite(features).all(axis=1)
-        if broken.any():
-            raise UserError(
-                f"The embedding of {table.paths[rows[broken.argmax()]]} holds NaN or infinity. The weights are broken "
-                "or the precision is too small: take an earlier checkpoint, or set train.precision=fp32."
-            )
-        yield rows, features
+        yield rows, finite_features(rows, values, lambda row: table.paths[row])
 
 
 def _agreed_dim(dim: int | None) -> int:

@@ -6,22 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-from torch.nn.functional import normalize
-
 from shelfmark.core import dist
 from shelfmark.core.contracts import Embeddings
 from shelfmark.core.embeddings import read_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import warn
 from shelfmark.core.together import from_main, together
-from shelfmark.data.bad_images import BadImageLog, read_bad_images
+from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.table import Table
 from shelfmark.engine.precision import Precision
-from shelfmark.evaluation.extract import extract
 from shelfmark.models.network import Network
 from shelfmark.recipe import Recipe, assemble
+from shelfmark.runtime.accounts import Accounts
+from shelfmark.runtime.feature_work import FeatureWork, Runner, in_one_go
 from shelfmark.runtime.image_pass import ImagePass, evaluation_pass, views_pass
 from shelfmark.runtime.model_hashes import ModelHashes
 from shelfmark.runtime.photographs import forgiving, tell_unread
@@ -42,6 +39,7 @@ def features_of(
     may_replace: bool = True,
     bad_images: Path | None = None,
     of_photographs: bool = False,
+    runner: Runner = in_one_go,
 ) -> Embeddings:
     """The table's embeddings in `folder`, with the table's own labels and ids.
 
@@ -51,9 +49,9 @@ def features_of(
     features replace those in `folder` that do not fit; False raises a UserError that names the differences.
     bad_images: the list of unreadable pictures, by default `<folder>_bad_images.csv`; their number is told.
     of_photographs: a user asks about the pictures, so any number but all may be unreadable, if data.on_bad_image is
-    `skip`; the caller tells of them.
+    `skip`; the caller tells of them. runner: makes the pass, if there has to be one.
     """
-    bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
+    bad_images = bad_images or bad_images_of(folder)
     source = assemble.image_source(recipe, table)
     if views == "centre":
         images = evaluation_pass(recipe, network, precision, source)
@@ -72,6 +70,7 @@ def features_of(
         ),
         stored_in=stored_in,
         may_replace=may_replace,
+        runner=runner,
     )
     num_unread = len(table) - len(found)
     if num_unread and not of_photographs:
@@ -92,6 +91,7 @@ def stored_or_passed(
     stored_in: Sequence[Path] = (),
     may_replace: bool = True,
     report: Callable[[int], None] | None = None,
+    runner: Runner = in_one_go,
 ) -> Embeddings:
     """The features in `folder` if they fit the facts; otherwise those of a pass over the table's images.
 
@@ -112,10 +112,7 @@ def stored_or_passed(
     _require_same_pictures(table, needed)
     if not is_there:
         images.network.eval()
-        rows_of = _side_by_side if images.output == "backbone" else _features
-        share = ((batch.rows, rows_of(batch.values)) for batch in images.share(bad_images))
-        with bad_images.over_ranks():
-            return extract(share, table, folder=folder, manifest={"facts": needed}, report=report)
+        return runner(FeatureWork(images, table, folder, needed, bad_images, report))
     with together():
         return taken[0] if taken else with_labels_of(table, read_embeddings(folder), folder)
 
@@ -129,6 +126,7 @@ def model_features(
     may_replace: bool = True,
     bad_images: Path | None = None,
     of_photographs: bool = False,
+    runner: Runner = in_one_go,
 ) -> Embeddings:
     """As `features_of`, for a trained model; the features in its run folder are tried too, and in those of the
     checkpoints that it was recalibrated from."""
@@ -143,30 +141,41 @@ def model_features(
         may_replace=may_replace,
         bad_images=bad_images,
         of_photographs=of_photographs,
+        runner=runner,
     )
 
 
 def features_of_photographs(
-    model: TrainedModel, table: Table, folder: Path, bad_images: Path | None = None
+    model: TrainedModel,
+    table: Table,
+    folder: Path,
+    bad_images: Path | None = None,
+    runner: Runner = in_one_go,
 ) -> tuple[Embeddings, dict[str, str]]:
     """`model_features` of a user's photographs, and the error of each that could not be read, by its id.
 
     The errors are told, and listed in `bad_images`. Features that fit are kept; they are never replaced. UserError:
     no photograph could be read.
     """
-    bad_images = bad_images or folder.with_name(f"{folder.name}_bad_images.csv")
+    bad_images = bad_images or bad_images_of(folder)
     found = model_features(
-        forgiving(model), table, folder, may_replace=False, bad_images=bad_images, of_photographs=True
+        forgiving(model),
+        table,
+        folder,
+        may_replace=False,
+        bad_images=bad_images,
+        of_photographs=True,
+        runner=runner,
     )
-    errors = from_main(lambda: _errors(table, np.setdiff1d(np.arange(len(table)), found.rows), bad_images))
+    reasons = from_main(lambda: Accounts.of(len(table), found, bad_images).reasons)
+    errors = {table.image_ids[row]: reason for row, reason in reasons.items()}
     tell_unread(len(table), errors, bad_images)
     return found, errors
 
 
-def _errors(table: Table, rows: np.ndarray, bad_images: Path) -> dict[str, str]:
-    """The reason for each of the unread rows (n,), by its id; those of kept features are in the list of their pass."""
-    reasons = read_bad_images(bad_images) if len(rows) and bad_images.is_file() else {}
-    return {table.image_ids[row]: reasons.get(int(row), "it could not be read") for row in rows}
+def bad_images_of(folder: Path) -> Path:
+    """The list of pictures that the pass for a folder of features could not read, unless it was told another place."""
+    return folder.with_name(f"{folder.name}_bad_images.csv")
 
 
 def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
@@ -177,13 +186,3 @@ def _require_same_pictures(table: Table, facts: Mapping[str, Any]) -> None:
                 f"the processes see different images under {table.root}: they changed as the command began. Leave the"
                 " images as they are, and start the command again."
             )
-
-
-def _side_by_side(values: Tensor) -> Tensor:
-    """(n, V * F) of the views' features (n, V, F)."""
-    return values.flatten(1)
-
-
-def _features(values: Tensor) -> Tensor:
-    """(n, D); of (n, V, D) the mean of the V unit vectors."""
-    return values if values.dim() < 3 else normalize(values.float(), dim=2).mean(dim=1)

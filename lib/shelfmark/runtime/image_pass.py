@@ -72,13 +72,16 @@ class ImagePass:
     seed: int = 0
     epochs: tuple[int, ...] = ()
 
-    def share(self, bad_images: BadImageLog | None = None, alone: bool = False) -> Iterator[PassedBatch]:
+    def share(
+        self, bad_images: BadImageLog | None = None, alone: bool = False, rows: range | None = None
+    ) -> Iterator[PassedBatch]:
         """This process's batches, in row order. The shares in rank order are the batches of one process alone.
 
         bad_images: counts and lists the pictures that this process could not read; raises if there are too many. The
         pass has no collectives, since shares may be empty. Iterate inside `together()` or `bad_images.over_ranks()`, so
         that an error or a signal (`Stopped`) in one process ends the pass in all.
-        alone: all batches, in a program whose processes ask about pictures of their own.
+        alone: all batches, in a program whose processes ask about pictures of their own. rows: consecutive ones, to
+        pass these alone.
         """
         dataset = ImageDataset(
             self.source,
@@ -91,7 +94,7 @@ class ImagePass:
             epochs=self.epochs,
         )
         rank, world_size = (0, 1) if alone else (dist.rank(), dist.world_size())
-        batches = eval_batches(dataset, self.batch_size, self.num_workers, rank, world_size)
+        batches = eval_batches(dataset, self.batch_size, self.num_workers, rank, world_size, rows)
         for batch in batches:
             beat("evaluation")
             raise_if_stopped()

@@ -77,6 +77,12 @@ def pass_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return [one for one in found if one.name not in hidden]
 
 
+def feature_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """The `feature_facts` by which features differ. before: of those that are there."""
+    # The size and the time of a missing picture are unknown.
+    return [one for one in pass_differences(before, now) if one.name != _STATS or None not in (one.before, one.now)]
+
+
 def take_stored(
     folder: Path, table: Table, recipe: Recipe, facts: Mapping[str, Any], stored_in: Sequence[Path], may_replace: bool
 ) -> Embeddings | None:
@@ -171,9 +177,7 @@ def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Dif
         return None
     if "facts" not in manifest:
         return [_NOTED_NOTHING]
-    found = pass_differences(manifest["facts"], facts)
-    # The size and the time of a missing picture are unknown.
-    found = [one for one in found if one.name != _STATS or None not in (one.before, one.now)]
+    found = feature_differences(manifest["facts"], facts)
     if not found and manifest["num_rows"] < facts["pictures.num"] and recipe.data.on_bad_image == "error":
         found = [Difference("data.on_bad_image", "skip", "error")]
     return found

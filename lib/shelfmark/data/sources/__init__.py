@@ -2,6 +2,6 @@
 
 from shelfmark.data.sources.files import FileSource
 from shelfmark.data.sources.given import GivenSource
-from shelfmark.data.sources.source import ImageSource, Picture, UnreadableImage
+from shelfmark.data.sources.source import FetchingSource, ImageSource, Picture, UnreadableImage
 
-__all__ = ["FileSource", "GivenSource", "ImageSource", "Picture", "UnreadableImage"]
+__all__ = ["FetchingSource", "FileSource", "GivenSource", "ImageSource", "Picture", "UnreadableImage"]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.colour_profiles import ColourProfiles
-from shelfmark.data.source_words import packed_folder
+from shelfmark.data.source_words import lance_uri, packed_folder
 from shelfmark.data.sources.files import FileSource
+from shelfmark.data.sources.lance_images import open_images
+from shelfmark.data.sources.lance_source import LanceSource
 from shelfmark.data.sources.packed import PackedSource
 from shelfmark.data.sources.packed_copy import open_copy
 from shelfmark.data.sources.source import ImageSource
@@ -19,7 +21,9 @@ def open_source(word: str, files: FileSource, home: Path, profiles: ColourProfil
     home: data.root. profiles: data.color_profiles. Raises a UserError where a picture is not there, or a copy's pixels
     were made with other colours; no picture's own file is looked at.
     """
-    folder = packed_folder(word)
+    folder, uri = packed_folder(word), lance_uri(word)
+    if uri is not None:
+        return LanceSource.of(files, open_images(uri), home)
     if folder is None:
         return files
     copy = open_copy(folder)
@@ -35,5 +39,7 @@ def open_source(word: str, files: FileSource, home: Path, profiles: ColourProfil
 
 def source_digest(word: str) -> str | None:
     """What the content of the source is known by; None where each picture has a file of its own."""
-    folder = packed_folder(word)
+    folder, uri = packed_folder(word), lance_uri(word)
+    if uri is not None:
+        return open_images(uri).digest
     return None if folder is None else open_copy(folder).digest

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.boxes import Crop
@@ -30,6 +31,18 @@ class ImageSource(Protocol):
 
     def identity(self, row: int) -> str:
         """The same text for two rows of one picture and box; for files see `data.identity`."""
+        ...
+
+
+@runtime_checkable
+class FetchingSource(Protocol):
+    """A source whose pictures come through a library with threads of its own, several in one request.
+
+    A process that has used it is never forked: its readers are started anew.
+    """
+
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Asks for the pictures of some rows, which are read next."""
         ...
 
 
