@@ -18,7 +18,7 @@ demo-discovery: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# The whole demo, and that it reaches its scores.
+# The whole demo, and that it reaches its scores; embedding on a local Ray.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest --timeout 0 -m "slow and not faults and not fuzz"
 

@@ -1,4 +1,7 @@
-"""`embed --runner ray`: a local Ray gives the bytes of one process, and survives killed actors."""
+"""`embed --runner ray`: a local Ray gives the bytes of one process, and survives killed actors.
+
+Those two tests are `slow`: the processes of a Ray of their own take a minute of two cores.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,7 @@ def processes_of(session: str) -> list[str]:
     return [line for line in found.splitlines() if session in line and not line.startswith("Z")]
 
 
+@pytest.mark.slow
 def test_actors_go_on_behind_whole_shards_and_give_the_bytes_of_one_process(
     cluster: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +122,7 @@ def dying(cluster: ModuleType, marks: Path, deaths: int) -> Any:
     return cluster.remote(max_restarts=ray_team._RETRIES, max_task_retries=ray_team._RETRIES, num_cpus=1)(Mortal)
 
 
+@pytest.mark.slow
 def test_a_killed_actor_makes_its_shard_again_and_one_that_always_dies_is_told(
     cluster: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
