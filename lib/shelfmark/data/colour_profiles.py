@@ -49,7 +49,8 @@ def in_srgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform) -> Image
 @lru_cache(maxsize=8)
 def _conversion(profile: bytes, model: str) -> ImageCms.ImageCmsTransform | None:
     if why_not := _why_not(profile, model):
-        return _ignored(why_not)
+        _tell(why_not)
+        return None
     try:
         conversion = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -61,7 +62,8 @@ def _conversion(profile: bytes, model: str) -> ImageCms.ImageCmsTransform | None
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (OSError, ImageCms.PyCMSError):
-        return _ignored("damaged")
+        _tell("damaged")
+        return None
     return None if model != "CMYK" and _changes_nothing(conversion, model) else conversion
 
 
@@ -73,7 +75,7 @@ def _why_not(profile: bytes, model: str) -> str:
     return "" if _MODELS.get(profile[16:20]) == model else "of other colours than the picture has, as CMYK and RGB"
 
 
-def _ignored(why: str) -> None:
+def _tell(why: str) -> None:
     warnings.warn(f"a colour profile is {why}; such pictures are read as sRGB", stacklevel=2)
 
 

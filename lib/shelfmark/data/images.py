@@ -365,7 +365,7 @@ def _rgb_pixels(image: Image.Image, conversion: ImageCmsTransform | None) -> np.
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, num_rows):
         strip = image.crop((0, top, width, min(top + num_rows, height)))
-        pixels[top : top + num_rows] = _as_rgb(strip, conversion)
+        pixels[top : top + num_rows] = np.asarray(_as_rgb(strip, conversion))
     return pixels
 
 

@@ -100,8 +100,8 @@ def _name(file: Path, one: ElementTree.Element) -> str:
 def _corners(file: Path, one: ElementTree.Element) -> list[float]:
     corners = [_number(one.findtext(f"bndbox/{name}")) for name in _CORNERS]
     if None in corners:
-        found = {name: one.findtext(f"bndbox/{name}") for name in _CORNERS}
-        raise UserError(f"{file}: the bndbox of {one.findtext('name')!r} must have four numbers, not {found}.")
+        texts = {name: one.findtext(f"bndbox/{name}") for name in _CORNERS}
+        raise UserError(f"{file}: the bndbox of {one.findtext('name')!r} must have four numbers, not {texts}.")
     found = [float(corner) for corner in corners if corner is not None]
     if found[2] < found[0] or found[3] < found[1]:
         raise UserError(
