@@ -76,10 +76,11 @@ def test_folders_around_the_classes_are_entered_and_said(tmp_path: Path) -> None
     prepared = prepare_folder(source, tmp_path / "out")
     train = read_annotations(tmp_path / "out" / "train.json", source)
     assert train.class_names == ("cat", "dog")
-    assert told(prepared, r"all pictures lie in my photos/2024/")
+    assert told(prepared, r"all pictures lie in my photos/2024/, so its folders are the classes")
     assert told(prepared, r"4 folders of a system .*1 not a picture \(Thumbs\.db\)")
     wrapped = photographs(tmp_path / "in2", *many("set/train/cat", 2), *many("set/train/dog", 2), "set/val/dog/9.jpg")
-    prepare_folder(wrapped, tmp_path / "out2")
+    prepared = prepare_folder(wrapped, tmp_path / "out2")
+    assert told(prepared, "all pictures lie in set/, and the classes in its train and val")
     assert read_annotations(tmp_path / "out2" / "val.json", wrapped).labels.tolist() == [1]
 
 

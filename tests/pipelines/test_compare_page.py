@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def comparison(folder: Path) -> tuple[Comparison, ClassAnswers, Table]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
     found, answers, val = comparison(folder)
+    found = replace(found, untrained=(RUN,))
     write_comparison(found, answers, val, folder / "page.html")
     return folder / "page.html"
 
@@ -79,6 +82,7 @@ def test_the_page_has_the_answer_the_changed_classes_and_their_pictures(page: Pa
     assert html.count("\u2717 now taken for &#34;&gt;&lt;img") == 6
     assert html.count("\u2713 was taken for ") == 6
     assert "right: 6 before, 0 now, of 6 images" in html
+    assert html.index(f"{escape(RUN)}: no loss trained its classifier") < html.index("Scores</h2>")
     assert "<script" not in html
 
 

@@ -106,6 +106,8 @@ def test_the_commands_that_it_ends_with_are_commands_and_name_files_that_exist(d
         assert all((demo.folder / word).exists() for word in argv if "/" in word)
     [recognise] = [line for line in lines if line[1] == "recognise"]
     assert recognise[-1].endswith(".jpg")
+    # From the working folder on, so that the line is short.
+    assert not Path(recognise[-1]).is_absolute()
 
 
 def test_it_ends_in_a_file_that_was_proved_and_belongs_to_the_index_beside_it(demo) -> None:

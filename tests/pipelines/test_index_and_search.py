@@ -25,7 +25,8 @@ from small_recipe import SMALL
 from shelfmark import retrieval
 from shelfmark.cli import main
 from shelfmark.core import log
-from shelfmark.core.embeddings import read_embeddings
+from shelfmark.core.contracts import Embeddings
+from shelfmark.core.embeddings import read_embeddings, write_embeddings
 from shelfmark.core.errors import UserError
 from shelfmark.core.manifests import write_manifest
 from shelfmark.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -456,6 +457,25 @@ def test_of_a_retrieval_file_the_gallery_is_indexed_and_its_own_classes_are_only
     photo = str(photographs("retrieval")[0])
     said = refusal(["recognise", "--index", str(tmp_path / "index"), photo], capsys)
     assert "numbers its classes by another list than the model" in said
+
+
+def test_features_of_a_whole_retrieval_file_serve_an_index_of_its_gallery(at: Path, tmp_path: Path) -> None:
+    argv = ["--RESUME_MODEL", str(MODEL), "--split", "retrieval", "--out", str(tmp_path / "features")]
+    assert main(["embed", *argv]) == 0
+    opened = open_model(MODEL)
+    features = read_embeddings(tmp_path / "features")
+    pipeline.build(opened, tmp_path / "one", Source(split="retrieval"))
+    pipeline.build(opened, tmp_path / "other", Source(split="retrieval", embeddings=tmp_path / "features"))
+    one, other = read_index(tmp_path / "one"), read_index(tmp_path / "other")
+    assert len(other) < len(features)
+    assert list(other.records.ids) == list(one.records.ids)
+    np.testing.assert_allclose(other.vectors(), one.vectors(), atol=1e-6)
+    kept = np.array([place for place, one in enumerate(features.image_ids) if one not in list(other.records.ids)[:3]])
+    ids, paths = features.image_ids.take(kept), features.paths.take(kept)
+    few = Embeddings(features.features[kept], features.labels[kept], ids, paths, features.manifest, features.rows[kept])
+    write_embeddings(tmp_path / "few", few)
+    with pytest.raises(UserError, match="few lack 3 of the 60 images to be indexed, such as "):
+        pipeline.build(opened, tmp_path / "third", Source(split="retrieval", embeddings=tmp_path / "few"))
 
 
 def test_what_is_added_must_number_its_classes_as_the_model_does_where_the_index_does(

@@ -50,11 +50,12 @@ def test_a_classifier_is_trained_by_a_loss_or_made_of_class_means(tmp_path: Path
 def test_its_answers_are_said_to_say_nothing_wherever_they_are_shown(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["compare", "log/run", "log/vectors"]) == 0
+    assert main(["compare", "log/run", "log/vectors", "--out", "page.html"]) == 0
     said = [one.getMessage() for one in caplog.records if "no loss trained" in one.getMessage()]
     assert said == [
         "log/vectors: no loss trained its classifier, so its answers say nothing; its scores of the search do"
     ]
+    assert said[0] in Path("page.html").read_text()
     caplog.clear()
     assert main(["explain", "pictures/val_1.png", "--RESUME_MODEL", "log/vectors/last", "data.input_size_px=96"]) == 0
     assert "no loss trained this model's classifier" in caplog.text

@@ -200,7 +200,9 @@ def test_embed_leaves_what_fits_names_what_differs_and_overwrites_nothing(
     assert "those in features fit this model and these images" in caplog.text
     told = said(capsys, [*argv, FINER, "data.input_size_px=40"])
     assert "features do not fit: data.input_size_px was 32, now 40; model.last_stride was 2, now 1" in told
-    assert "pictures.num was 24, now 48; pictures.paths_sha256 changed" in said(capsys, [*argv, "--split", "train"])
+    assert "the number of images was 24, now 48; the list of images changed" in said(
+        capsys, [*argv, "--split", "train"]
+    )
     assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in Path("features").iterdir()} == files
     assert decoded == []
     corrected = with_other_labels("val", 2)
@@ -254,7 +256,7 @@ def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_embedded_anew(
     assert main(argv) == 0
     first = read_embeddings(Path("features"), mmap=False).features
     Path("bitmaps/a.bmp").write_bytes(Path("bitmaps/b.bmp").read_bytes())
-    assert "features do not fit: pictures.sizes_and_times_sha256 changed" in said(capsys, argv)
+    assert "features do not fit: the size or the time of an image file changed" in said(capsys, argv)
     assert main([*argv[:-1], "new"]) == 0
     second = read_embeddings(Path("new")).features
     np.testing.assert_array_equal(second[0], second[1])
@@ -308,7 +310,7 @@ def test_features_with_pictures_left_out_are_told_and_serve_only_where_pictures_
     write_embeddings(Path("features"), fewer)
     argv = ["embed", *MODEL, "--out", "features"]
     assert main([*argv, "data.on_bad_image=skip"]) == 0
-    assert f"warning: left out, because it could not be read: 1 of {len(whole)} images" in caplog.text
+    assert f"warning: features: left out, because it could not be read: 1 of {len(whole)} images" in caplog.text
     assert "data.on_bad_image was 'skip', now 'error'" in said(capsys, argv)
     assert decoded == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shelfmark.cli.screens import near
 from shelfmark.core.terminal import console_settings, percent
 from shelfmark.core.text_safety import printable
 
@@ -27,12 +27,12 @@ def searched(answers: Sequence[Answer]) -> None:
     for answer in answers:
         if answer.candidates:
             rows = [
-                (_product(one.label, one.name), percent(one.score), str(one.num_neighbours), _near(one.path))
+                (_product(one.label, one.name), percent(one.score), str(one.num_neighbours), near(one.path))
                 for one in answer.candidates
             ]
             _show(answer.photo, ("product", "score", "images", "nearest gallery image"), rows, answer.error)
         else:
-            images = [(one.id, percent(one.score), _near(one.path)) for one in answer.neighbours]
+            images = [(one.id, percent(one.score), near(one.path)) for one in answer.neighbours]
             _show(answer.photo, ("gallery image", "score", "path"), images, answer.error)
 
 
@@ -44,7 +44,7 @@ def recognised(answers: Sequence[Recognition]) -> None:
             (
                 _product(one.label, one.name),
                 *(percent(value) for value in (one.probability, one.classifier, one.neighbours)),
-                _near(one.path),
+                near(one.path),
             )
             for one in answer.products
         ]
@@ -138,9 +138,3 @@ def _show(
 
 def _product(label: int, name: str) -> str:
     return f"{name} ({label})" if name else str(label)
-
-
-def _near(path: str) -> str:
-    """The path from the working folder on, where it lies below it."""
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)

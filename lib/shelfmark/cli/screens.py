@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -154,6 +155,12 @@ def _say_next(checkpoint: Path) -> None:
     say(f"predict with it: {command_line('test', '--RESUME_MODEL', checkpoint, '--images', 'DIR')}")
 
 
+def near(path: str) -> str:
+    """The path from the working folder on, where it lies below it."""
+    here = os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)
+
+
 def demo(result: Demo) -> None:
     """Everything that the demo made."""
     recalibrated = result.recalibrated
@@ -169,7 +176,7 @@ def demo(result: Demo) -> None:
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     console.print(f"\n{sum(result.seconds.values()):.0f} s in all: {times}\n", soft_wrap=True)
     _show_counter(result, console)
-    photo = shlex.quote(str(result.predicted.table.path(0)))
+    photo = shlex.quote(near(str(result.predicted.table.path(0))))
     checkpoint, best = recalibrated.checkpoint, result.run / "best_model"
     for line in (
         "what next:",

@@ -91,7 +91,7 @@ def read_class_folders(source: Path, out: Path | None = None) -> ClassFolders:
         test=test,
         unlabelled_test=unlabelled,
         notes=(
-            *([f"all pictures lie in {above}, so its folders are the classes"] if above else []),
+            *([_told_around(above, parts)] if above else []),
             *notes,
             *([left_out] if left_out else []),
             *_empty(source, parts, [*train, *val, *test, *unlabelled], out),
@@ -137,6 +137,14 @@ def _folders_around(pictures: Sequence[str]) -> str:
         if _part(inner[len(above) : -1]) or any("/" not in path[len(inner) :] for path in pictures):
             return above
         above = inner
+
+
+def _told_around(above: str, parts: Mapping[str, str]) -> str:
+    """parts: the folder of each, as `photos/2024/Valid/`."""
+    if list(parts.values()) == [above]:
+        return f"all pictures lie in {above}, so its folders are the classes"
+    named = [folder.removeprefix(above).rstrip("/") for folder in parts.values()]
+    return f"all pictures lie in {above}, and the classes in its {' and '.join(named)}"
 
 
 def _part(name: str) -> str | None:

@@ -21,7 +21,7 @@ from shelfmark.evaluation.agreement import agreement, better_and_worse, changed_
 from shelfmark.evaluation.paired_scores import PairedScore
 from shelfmark.ops.mcnemar import mcnemar_p
 from shelfmark.pipelines.compare_page import write_comparison
-from shelfmark.pipelines.comparison import AgainstFirst, Comparison, Judgement, NamedChange
+from shelfmark.pipelines.comparison import AgainstFirst, Comparison, Judgement, NamedChange, untrained_told
 from shelfmark.runtime.compared_answers import ClassAnswers, SearchAnswers, class_answers, search_answers
 from shelfmark.runtime.compared_run import ComparedRun, names_of, open_run, run_facts
 from shelfmark.runtime.paired_pictures import common_classes, paired_pictures
@@ -49,14 +49,16 @@ def compare(
         of_classes, of_search = _what_is_scored(runs)
         _require_scores(requirements, runs[0], of_classes, of_search)
         _require_common(runs, of_classes, of_search)
-        _say_untrained(runs if of_classes else ())
+        untrained = tuple(run.name for run in runs if of_classes and run.model.is_classifier_untrained)
+        for name in untrained:
+            say(untrained_told(name))
     val = [run.features(run.val, "val") for run in runs if run.val is not None] if of_classes else []
     searched = _searched_features(runs, val) if of_search else []
 
     def report() -> Comparison:
         answers = class_answers(runs, _known(val)) if of_classes else None
         neighbours = search_answers(runs, _known(searched)) if of_search else None
-        found = _comparison(runs, answers, neighbours, requirements)
+        found = replace(_comparison(runs, answers, neighbours, requirements), untrained=untrained)
         _say_left_out(found)
         if page is None:
             return found
@@ -112,12 +114,6 @@ def _require_common(runs: Sequence[ComparedRun], of_classes: bool, of_search: bo
         given = [table for table in tables if table is not None]
         if given:
             paired_pictures(given, [np.arange(len(table)) for table in given], what)
-
-
-def _say_untrained(runs: Sequence[ComparedRun]) -> None:
-    for run in runs:
-        if run.model.is_classifier_untrained:
-            say(f"{run.name}: no loss trained its classifier, so its answers say nothing; its scores of the search do")
 
 
 def _searched_features(runs: Sequence[ComparedRun], val: list[Embeddings | None]) -> list[Embeddings | None]:

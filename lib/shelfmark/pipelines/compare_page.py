@@ -13,7 +13,7 @@ from shelfmark.data.sources import FileSource, Picture
 from shelfmark.data.table import Table
 from shelfmark.evaluation.agreement import Agreement
 from shelfmark.evaluation.paired_scores import PairedScore
-from shelfmark.pipelines.comparison import AgainstFirst, Comparison, NamedChange
+from shelfmark.pipelines.comparison import AgainstFirst, Comparison, NamedChange, untrained_told
 from shelfmark.reports.comparison_words import (
     config_rows,
     difference_rows,
@@ -123,6 +123,7 @@ def _lead(found: Comparison) -> tuple[Part, ...]:
         num_met = len(found.judgements) - len(found.unmet)
         told = f"Not all requirements are met: {num_met} of {len(found.judgements)}."
         parts.append(Text(told if found.unmet else "All requirements are met."))
+    parts.extend(Text(untrained_told(name)) for name in found.untrained)
     for number in _others(found):
         shown = tuple(_number(one, number) for one in leading if one.differences[number] is not None)
         answers = found.others[number - 1].answers

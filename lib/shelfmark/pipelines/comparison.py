@@ -72,9 +72,16 @@ class Judgement:
     told: str
 
 
+def untrained_told(run: str) -> str:
+    return f"{run}: no loss trained its classifier, so its answers say nothing; its scores of the search do"
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """runs: the facts of each, the first being the baseline. pictures: of val; searched: those of the search."""
+    """runs: the facts of each, the first being the baseline. pictures: of val; searched: those of the search.
+
+    untrained: the names of the runs whose classifier no loss trained, where classifiers are scored.
+    """
 
     runs: list[dict[str, Any]]
     config: list[ConfigDifference]
@@ -84,6 +91,7 @@ class Comparison:
     others: list[AgainstFirst]
     judgements: list[Judgement]
     page: Path | None = None
+    untrained: tuple[str, ...] = ()
 
     @property
     def unmet(self) -> list[Judgement]:

@@ -76,7 +76,8 @@ def features_of(
     if num_unread and not of_photographs:
         # Kept features may come from elsewhere, and their list stays there.
         where = f"; {bad_images} lists them" if bad_images.is_file() else ""
-        warn(f"left out, because it could not be read: {num_unread:,} of {len(table):,} images{where}")
+        told = f"{num_unread:,} of {len(table):,} images{where}"
+        warn(f"{folder.name}: left out, because it could not be read: {told}")
     return found
 
 

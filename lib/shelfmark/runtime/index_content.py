@@ -17,6 +17,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key, matched_or_own
 from shelfmark.data.table import Table
@@ -100,7 +101,7 @@ class IndexContent:
                 names = _names(features.labels, model.class_names)
                 ids, labels = _ids(source, features.image_ids, index), features.labels
                 return features, Records(ids, labels, paths, names, boxes=features.boxes), None
-            _require_rows(source.embeddings, features, table)
+            features = _of_table(source.embeddings, features, table)
             features = with_labels_of(table, features, source.embeddings)
         assert table is not None
         return features, _records(model, source, table, features.rows, index), _difference(model, table)
@@ -253,10 +254,27 @@ def _rooted(paths: Strings, root: Path) -> Strings:
     return Strings.of(str(absolute / path) for path in paths) if (absolute / paths[0]).is_file() else paths
 
 
-def _require_rows(folder: Path, features: Embeddings, table: Table) -> None:
-    fits = int(features.rows.max()) < len(table)
-    if not fits or list(table.image_ids.take(features.rows)) != list(features.image_ids):
+def _of_table(folder: Path, features: Embeddings, table: Table) -> Embeddings:
+    """Stored features of the table's images, as they are or, in the table's order, out of those of a larger set."""
+    is_of_table = features.rows.max(initial=-1) < len(table)
+    if is_of_table and list(table.image_ids.take(features.rows)) == list(features.image_ids):
+        return features
+    place_of = {image_id: place for place, image_id in enumerate(features.image_ids)}
+    places = np.array([place_of.get(image_id, -1) for image_id in table.image_ids], dtype=np.int64)
+    there, lacking = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+    if not len(there) or list(features.paths.take(places[there])) != list(table.paths.take(there)):
         raise UserError(
             f"the features in {folder} are of other images than the annotations. Leave --embeddings out, or name the"
             " annotations that they were made of."
         )
+    if len(lacking):
+        raise UserError(
+            f"the features in {folder} lack {len(lacking):,} of the {counted(len(table), 'image')} to be indexed, such"
+            f" as {table.image_ids[int(lacking[0])]}. Leave --embeddings out, or make the features of these images with"
+            " `shelfmark embed`."
+        )
+    say(f"features: those of {counted(len(table), 'image')} are taken from the {len(features):,} in {folder}")
+    boxes = None if features.boxes is None else features.boxes[places]
+    ids, paths, rows = features.image_ids.take(places), features.paths.take(places), np.arange(len(table))
+    taken_out = features.features[places], features.labels[places]
+    return Embeddings(*taken_out, ids, paths, features.manifest, rows, boxes)

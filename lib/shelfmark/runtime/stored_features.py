@@ -29,6 +29,13 @@ STORED = "embeddings"
 
 _OF_PASS = (*HASHES, "views")
 _STATS = "pictures.sizes_and_times_sha256"
+_IN_WORDS = {
+    CHECKPOINT: "the weights of the checkpoint",
+    "pictures.root": "the folder of the images",
+    "pictures.num": "the number of images",
+    "pictures.paths_sha256": "the list of images",
+    _STATS: "the size or the time of an image file",
+}
 # Such a folder is of version 0.1.0, or of another program.
 _NOTED_NOTHING = Difference("facts", None, None)
 
@@ -184,7 +191,9 @@ def _misfits(folder: Path, facts: Mapping[str, Any], recipe: Recipe) -> list[Dif
 
 
 def _told(found: list[Difference]) -> str:
-    return "they do not say what they were made with" if found == [_NOTED_NOTHING] else listed(found)
+    if found == [_NOTED_NOTHING]:
+        return "they do not say what they were made with"
+    return listed(replace(one, name=_IN_WORDS.get(one.name, one.name)) for one in found)
 
 
 def _stats_hash(table: Table) -> str | None:
