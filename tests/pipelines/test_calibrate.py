@@ -157,7 +157,7 @@ def test_stored_features_are_used_again(
     shop: Shop, all_methods: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    monkeypatch.setattr("shelfmark.runtime.features.extract", lambda *_, **__: passes.append("read again"))
+    monkeypatch.setattr("shelfmark.runtime.feature_work.extract", lambda *_, **__: passes.append("read again"))
     shop.calibrate("linear", "--method", "ncm,temperature", out="again")
     assert passes == []
 
