@@ -215,14 +215,14 @@ def record_row(record: dict[str, Any], names: list[str] | None = None) -> tuple[
         record["fpath"],
         names[label] if names and label is not None else label,
         None if box is None else tuple(round(float(side), 2) for side in box),
-        1.0 if weight is None else _weight(weight),
-        None if confidence is None or math.isnan(confidence) else round(float(confidence), 4),
+        1.0 if weight is None else _in_32_bits(weight),
+        None if confidence is None or math.isnan(confidence) else _in_32_bits(confidence),
         record.get("role") or "",
     )
 
 
-def _weight(value: float | str) -> float:
-    # A table keeps weights in 32 bits.
+def _in_32_bits(value: float | str) -> float:
+    # So a table keeps weights and confidences.
     return round(float(np.float32(value)), 4)
 
 
@@ -241,7 +241,7 @@ def csv_rows(raw: bytes) -> Rows | None:
         sides = re.findall(r"[^,;\s\[\]()]+", row.get("bbox") or "")
         weight = row.get("weight")
         box = tuple(round(float(side), 2) for side in sides) or None
-        found.append((row["fpath"], row["label"], box, _weight(weight) if weight else 1.0, None, ""))
+        found.append((row["fpath"], row["label"], box, _in_32_bits(weight) if weight else 1.0, None, ""))
     return found
 
 
