@@ -183,9 +183,9 @@ def test_what_is_no_copy_is_refused_with_the_next_step(place: Path, capsys: pyte
         theirs = Path(f"theirs_{number}")
         theirs.mkdir()
         (theirs / "manifest.json").write_text(text)
-        for refused in (lambda: open_copy(theirs), lambda: packed(str(theirs))):
+        for refusing in (open_copy, lambda folder: packed(str(folder))):
             with pytest.raises(UserError, match="is no packed copy that can be read. Give another folder"):
-                refused()
+                refusing(theirs)
         assert [one.name for one in theirs.iterdir()] == ["manifest.json"]
     for command in (["shrink", "--size", "40", "--out", "packed:copy"], ["to-lance", "--out", "lance://copy"]):
         assert main([*command, *DATA]) == 2

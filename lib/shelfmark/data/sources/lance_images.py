@@ -87,8 +87,8 @@ class LanceImages:
             return self._dataset.to_table(columns=[name])[name]
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self.uri}: the column {name!r} cannot be read: {lance_told(error)}. If files of the dataset are damaged"
-                " or gone, remove it and write it again: shelfmark to-lance --config FILE --out DIR."
+                f"{self.uri}: the column {name!r} cannot be read: {lance_told(error)}. If the dataset's files are"
+                " damaged or gone, remove it and write it again: shelfmark to-lance --config FILE --out DIR."
             ) from None
 
     @property
