@@ -116,7 +116,7 @@ def read_test_set(
 
 
 def existing_root(root: Path, option: str, check_files: bool = True) -> Path:
-    """The folder that paths are relative to, absolute. option: its name. UserError: it is not there; with check_files."""
+    """The folder that paths are relative to, absolute. option: its name. UserError: it is missing; with check_files."""
     root = Path(os.path.abspath(root))
     if check_files and not root.is_dir():
         raise UserError(f"{root} is not a folder. The paths in the file are relative to it; set {option}.")
