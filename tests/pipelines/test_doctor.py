@@ -219,6 +219,15 @@ def test_features_that_know_little_do_not_join_classes(
     assert not one_product.culprits
 
 
+def test_without_the_folder_of_the_pictures_nothing_is_looked_at_or_left_out(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*options(place), f"data.root={place}/picture", f"output.log_root={tmp_path}/log"]
+    assert main(["doctor", *words, "--fix"]) == 2
+    assert f"{place}/picture is not a folder. The paths in the file are relative to it" in capsys.readouterr().err
+    assert not (tmp_path / "log").exists()
+
+
 def test_photographs_with_boxes_in_parquet_are_looked_at_once_and_written_as_parquet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,8 +168,29 @@ def test_another_copy_in_the_same_folder_is_refused_with_the_reason(place: Path)
     for size_px in (0, -3):
         with pytest.raises(UserError, match=f"--size {size_px}: give a whole number from 16"):
             packed("b", size_px=size_px)
+    with pytest.raises(UserError, match="does not fit: color_profiles was 'ignore', now 'apply'"):
+        packed("a", "data.color_profiles=apply")
     assert content("a") == before
     assert not Path("b").exists()
+
+
+def test_what_is_no_copy_is_refused_with_the_next_step(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"data\.source: .*nowhere is not a packed copy.*there is no such folder"):
+        open_copy(Path("nowhere"))
+    with pytest.raises(UserError, match=r"pictures is not a packed copy.*it has no manifest\.json"):
+        open_copy(Path("pictures"))
+    for number, text in enumerate(("{", "[]", '{"name": "an app"}')):
+        theirs = Path(f"theirs_{number}")
+        theirs.mkdir()
+        (theirs / "manifest.json").write_text(text)
+        for refusing in (open_copy, lambda folder: packed(str(folder))):
+            with pytest.raises(UserError, match="is no packed copy that can be read. Give another folder"):
+                refusing(theirs)
+        assert [one.name for one in theirs.iterdir()] == ["manifest.json"]
+    for command in (["shrink", "--size", "40", "--out", "packed:copy"], ["to-lance", "--out", "lance://copy"]):
+        assert main([*command, *DATA]) == 2
+        assert "here give copy alone" in capsys.readouterr().err
+    assert not list(place.glob("*copy*"))
 
 
 def test_a_picture_that_cannot_be_read_is_an_error_or_a_bad_image_of_the_training(
@@ -224,6 +245,10 @@ def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_original
     capsys.readouterr()
     assert main(evaluate) == 2
     assert "pictures is not a folder" in capsys.readouterr().err
+    assert "Where the files of listed images are gone, add data.source=packed:pictures_40" in caplog.text
+    # A network sees the pictures that the doctor looks at.
+    assert main(["doctor", "--RESUME_MODEL", "log/run/best_model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 26
     assert main([*evaluate, *words, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
     trained = json.loads(Path("log/run/summary.json").read_text())

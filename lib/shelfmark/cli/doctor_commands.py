@@ -46,12 +46,19 @@ def _features(args: argparse.Namespace, recipe: Recipe) -> FeaturesOf | None:
 
     if args.model:
         return lambda paths, folder: features_by_backbone(paths, recipe, folder)
-    return lambda paths, folder: features_by_checkpoint(paths, args.RESUME_MODEL, _of_network(args), folder)
+    return lambda paths, folder: features_by_checkpoint(paths, args.RESUME_MODEL, _of_network(args, recipe), folder)
 
 
-def _of_network(args: argparse.Namespace) -> list:
+def _of_network(args: argparse.Namespace, recipe: Recipe) -> list:
     """The overrides that the checkpoint takes: what it reads is named by the recipe."""
-    return [one for one in args.overrides if not one.key.startswith("data.")]
+    from shelfmark.config.overrides import Override
+    from shelfmark.data.source_words import reads_files
+
+    own = [one for one in args.overrides if not one.key.startswith("data.")]
+    if reads_files(recipe.data.source):
+        return own
+    copy = {"data.source": recipe.data.source, "data.root": str(recipe.data.root)}
+    return [*own, *(Override(name, value, "the recipe") for name, value in copy.items())]
 
 
 DOCTOR_COMMANDS = {

@@ -11,11 +11,12 @@ from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import train_recipe, words_of_run
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
+from shelfmark.data.source_words import place_alone
 
 
 def place(text: str) -> str:
     """An address as s3://..., or a folder that can be written."""
-    return text if "://" in text else str(output_folder(text))
+    return place_alone(text) if "://" in text else str(output_folder(text))
 
 
 def to_lance(args: argparse.Namespace) -> Outcome:

@@ -11,6 +11,7 @@ from shelfmark.cli.parser import Command, option
 from shelfmark.cli.recipes import train_recipe, words_of_run
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
+from shelfmark.data.source_words import place_alone
 
 
 def shrink(args: argparse.Namespace) -> Outcome:
@@ -58,7 +59,7 @@ SHRINK_COMMANDS = {
             option(
                 "--out",
                 "folder for the packed copy (default: that of the images, followed by _PX)",
-                type=output_folder,
+                type=lambda text: output_folder(place_alone(text)),
                 metavar="DIR",
             ),
         ],

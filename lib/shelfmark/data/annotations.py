@@ -53,7 +53,7 @@ def read_annotations(
     own_columns: keep the fields of the user's own too, where they are whole numbers or text.
     Raises one UserError with everything that is wrong. Classes without an image only give a note.
     """
-    file, root = Path(file), _existing_root(root, "data.root", check_files)
+    file, root = Path(file), existing_root(root, "data.root", check_files)
     findings = Findings()
     records = read_records(file, "annotations", ANNOTATION_FIELDS, findings, own_columns)
     num_classes = _num_classes(records.top, file, num_classes)
@@ -103,7 +103,7 @@ def read_test_set(
 
     A record may have `bbox`; then the id in the table is `image_id#x,y,width,height`.
     """
-    file, root = Path(file), _existing_root(root, "data.test_root (data.root where that is not given)", check_files)
+    file, root = Path(file), existing_root(root, "data.test_root (data.root where that is not given)", check_files)
     findings = Findings()
     records = read_records(file, "images", TEST_FIELDS, findings)
     paths = records.texts("image_id")
@@ -113,6 +113,14 @@ def read_test_set(
     findings.settle(file, paths, findings_folder, records.bytes_of)
     ids = _image_ids(None, paths, boxes)
     return Table(paths, labels, ids, num_classes=0, root=root, sha256=records.sha256, boxes=boxes)
+
+
+def existing_root(root: Path, option: str, check_files: bool = True) -> Path:
+    """The folder that paths are relative to, absolute. option: its name. UserError: it is missing; with check_files."""
+    root = Path(os.path.abspath(root))
+    if check_files and not root.is_dir():
+        raise UserError(f"{root} is not a folder. The paths in the file are relative to it; set {option}.")
+    return root
 
 
 def folder_table(folder: Path) -> Table:
@@ -129,13 +137,6 @@ def folder_table(folder: Path) -> Table:
     sha256 = hashlib.sha256(packed.data.tobytes() + packed.offsets.tobytes()).hexdigest()
     labels = np.full(len(names), -1, dtype=np.int64)
     return Table(packed, labels, packed, num_classes=0, root=Path(os.path.abspath(folder)), sha256=sha256)
-
-
-def _existing_root(root: Path, option: str, check_files: bool) -> Path:
-    root = Path(os.path.abspath(root))
-    if check_files and not root.is_dir():
-        raise UserError(f"{root} is not a folder. The paths in the file are relative to it; set {option}.")
-    return root
 
 
 def _num_classes(document: Mapping[str, Any], file: Path, wanted: int) -> int:

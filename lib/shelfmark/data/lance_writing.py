@@ -15,7 +15,7 @@ from shelfmark.core.stopping import raise_if_stopped, received
 from shelfmark.core.strings import Strings
 from shelfmark.data.sources import FileSource, UnreadableImage
 from shelfmark.data.sources.lance_images import ABOUT, FORMAT, IMAGE, PATH, REASON, about_dataset
-from shelfmark.data.sources.lance_package import lance_for
+from shelfmark.data.sources.lance_package import lance_for, lance_told
 
 _FOR = "shelfmark to-lance"
 _COMMITTED_AT_ONCE, _READ_AT_ONCE, _NUM_THREADS = 8192, 128, 16
@@ -29,7 +29,7 @@ def begun(uri: str) -> tuple[Mapping[str, Any] | None, int] | None:
     except (OSError, ValueError, RuntimeError) as error:
         if "not found" in str(error).lower():
             return None
-        raise UserError(f"--out {uri} cannot be opened: {_first_line(error)}.") from None
+        raise UserError(f"--out {uri} cannot be opened: {lance_told(error)}.") from None
     return about_dataset(dataset.schema), dataset.count_rows()
 
 
@@ -61,7 +61,7 @@ def write_pictures(
             lance.write_dataset(reader, uri, mode=mode, data_storage_version=FORMAT)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"--out {uri} cannot be written: {_first_line(error)}. The images that were written before are kept;"
+                f"--out {uri} cannot be written: {lance_told(error)}. The images that were written before are kept;"
                 " the same command goes on with the others."
             ) from None
         raise_if_stopped()
@@ -91,7 +91,3 @@ def _bytes_of(source: FileSource, row: int) -> tuple[bytes | None, str | None]:
         return source.read(row), None
     except UnreadableImage as failure:
         return None, failure.reason
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300]

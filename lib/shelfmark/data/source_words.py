@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shelfmark.core.errors import UserError
+
 FILES = "files"
 PACKED = "packed:"
 LANCE = "lance://"
@@ -17,6 +19,15 @@ def require_source(word: str) -> None:
             f"{word!r} names no source of images; give {FILES}, {PACKED}DIR for a copy that `shelfmark shrink` made, or"
             f" {LANCE}DIR for a dataset that `shelfmark to-lance` wrote"
         )
+
+
+def place_alone(text: str) -> str:
+    """A value of `--out`. UserError: it begins as a word of `data.source` does."""
+    for start in (PACKED, LANCE):
+        if text.startswith(start):
+            alone = text.removeprefix(start) or "DIR"
+            raise UserError(f"--out {text}: only data.source begins with {start}; here give {alone} alone.")
+    return text
 
 
 def packed_folder(word: str) -> Path | None:

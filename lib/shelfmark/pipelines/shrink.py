@@ -179,10 +179,8 @@ def _facts(recipe: Recipe, keys: Strings, boxes_px: np.ndarray | None, size_px: 
         "paths_sha256": _hash(keys.data, keys.offsets),
         **({} if boxes_px is None else {"boxes_sha256": _hash(boxes_px)}),
     }
-    limits = {"max_image_bytes": data.max_image_bytes, "max_image_pixels": data.max_image_pixels}
-    # What a copy of version 1 that has no word of them was made with.
-    profiles = {} if data.color_profiles == "ignore" else {"color_profiles": data.color_profiles}
-    return flat({"size_px": size_px, "quality": quality, "pictures": pictures, **limits, **profiles})
+    reading = {name: getattr(data, name) for name in ("max_image_bytes", "max_image_pixels", "color_profiles")}
+    return flat({"size_px": size_px, "quality": quality, "pictures": pictures, **reading})
 
 
 def _hash(*arrays: np.ndarray) -> str:
@@ -208,7 +206,7 @@ def _require_own(folder: Path, facts: dict[str, Any]) -> None:
         return
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} exists and is not a packed copy, so nothing is written there. Give another --out.")
-    found = differences(packed_manifest(folder)["facts"], facts)
+    found = differences(packed_manifest(folder)["facts"], facts, {"color_profiles": "ignore"})
     if found:
         raise UserError(
             f"{folder} has a packed copy that does not fit: {listed(found)}. A copy is never replaced: give another"

@@ -17,6 +17,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.wording import counted
 from shelfmark.data.class_map import ClassList
+from shelfmark.data.source_words import reads_files
 from shelfmark.engine.checkpoint import Checkpoint, load_model
 from shelfmark.engine.precision import Precision
 from shelfmark.engine.resume import changes
@@ -109,7 +110,9 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
     source = checkpoint.manifest["config"].get("data", {}).get("source", recipe.data.source)
     if source != recipe.data.source:
-        say(f"trained with data.source={source}; images are read with data.source={recipe.data.source} now")
+        told = f"trained with data.source={source}; images are read with data.source={recipe.data.source} now"
+        gone = f". Where the files of listed images are gone, add data.source={source}"
+        say(told + (gone if reads_files(recipe.data.source) else ""))
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
 
 

@@ -201,6 +201,27 @@ def test_other_pictures_and_other_things_are_not_written_over(place: Path, tmp_p
         to_lance(recipe(place), str(tmp_path / "theirs"))
 
 
+def test_a_dataset_with_damaged_files_is_refused_in_words(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, damage in (("cut", lambda file: file.write_bytes(file.read_bytes()[:100])), ("gone", Path.unlink)):
+        uri = tmp_path / f"{name}.lance"
+        shutil.copytree(place / "shop.lance", uri)
+        for file in (uri / "data").iterdir():
+            damage(file)
+        assert main(["train", *options(place), f"data.source=lance://{uri}"]) == 2
+        assert main(["to-lance", *options(place), "--out", str(uri)]) == 2
+        told = capsys.readouterr().err
+        assert "cannot be read: " in told
+        assert "remove it and write it again: shelfmark to-lance" in told
+        # Lance's errors name lines of its own source code.
+        assert ".rs:" not in told
+    assert main(["train", *options(place), f"data.source=lance://{tmp_path}"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot be opened" in told
+    assert ".rs:" not in told
+
+
 def test_a_picture_that_is_missing_or_spoilt_is_told_as_that_of_a_file(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

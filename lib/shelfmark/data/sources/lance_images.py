@@ -19,7 +19,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.string_places import StringPlaces
 from shelfmark.core.strings import Strings
-from shelfmark.data.sources.lance_package import lance_for
+from shelfmark.data.sources.lance_package import lance_for, lance_told
 
 PATH, IMAGE, REASON = "path", "image", "reason"
 FORMAT = "2.1"
@@ -55,7 +55,7 @@ class LanceImages:
         """Why a picture could not be read, by its row, of those that could not."""
         if REASON not in self._dataset.schema.names:
             return {}
-        told = self._dataset.to_table(columns=[REASON])[REASON].combine_chunks()
+        told = self._column(REASON).combine_chunks()
         rows = np.flatnonzero(told.is_valid().to_numpy(zero_copy_only=False))
         return {int(row): told[int(row)].as_py() for row in rows}
 
@@ -75,12 +75,21 @@ class LanceImages:
 
     @property
     def _paths(self) -> Strings:
-        chunks = self._dataset.to_table(columns=[PATH])[PATH].combine_chunks()
+        chunks = self._column(PATH).combine_chunks()
         chunks = chunks if not hasattr(chunks, "chunks") else chunks.chunk(0)
         chunks = chunks.cast("large_string")
         _, offsets, data = chunks.buffers()
         ends = np.frombuffer(offsets, np.int64, len(chunks) + 1, chunks.offset * 8)
         return Strings(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], ends - ends[0])
+
+    def _column(self, name: str) -> Any:
+        try:
+            return self._dataset.to_table(columns=[name])[name]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{self.uri}: the column {name!r} cannot be read: {lance_told(error)}. If the dataset's files are"
+                " damaged or gone, remove it and write it again: shelfmark to-lance --config FILE --out DIR."
+            ) from None
 
     @property
     def _dataset(self) -> Any:
@@ -101,7 +110,7 @@ def open_images(uri: str) -> LanceImages:
         version = int(dataset.version)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"data.source=lance://{uri} cannot be opened: {str(error).splitlines()[0][:300]}. `shelfmark to-lance"
+            f"data.source=lance://{uri} cannot be opened: {lance_told(error)}. `shelfmark to-lance"
             " --config FILE --out DIR` writes such a dataset."
         ) from None
     if dataset.data_storage_version not in READ_FORMATS:

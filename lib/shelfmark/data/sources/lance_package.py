@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from types import ModuleType
 
 from shelfmark.core.errors import UserError
+
+_SOURCE_PLACES = re.compile(r",? *(?:[\w.~/-]*/)?[\w-]+\.rs:\d+(?::\d+)?")
 
 
 def lance_for(what: str) -> ModuleType:
@@ -18,3 +21,9 @@ def lance_for(what: str) -> ModuleType:
     import lance
 
     return lance
+
+
+def lance_told(error: Exception) -> str:
+    """What lance says of an error, in one line, without the places in its own source code."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return _SOURCE_PLACES.sub("", line)[:300].rstrip(" .,:")

@@ -16,6 +16,7 @@ from shelfmark.data.boxes import Crop
 from shelfmark.data.identity import keys_under
 from shelfmark.data.sources.files import FileSource
 from shelfmark.data.sources.lance_images import LanceImages
+from shelfmark.data.sources.lance_package import lance_told
 from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
 
@@ -69,7 +70,7 @@ class LanceSource:
         try:
             data = self._fetched[row] if row in self._fetched else self.images.take([int(self.places[row])])[0]
         except (OSError, ValueError, RuntimeError) as error:
-            reason = f"the Lance dataset says: {str(error).splitlines()[0][:200]}"
+            reason = f"the Lance dataset says: {lance_told(error)}"
             raise UnreadableImage(self.name(row), reason) from None
         if data is None:
             raise UnreadableImage(self.name(row), self.images.reasons.get(int(self.places[row]), "no bytes"))

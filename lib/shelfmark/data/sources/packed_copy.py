@@ -125,9 +125,10 @@ def open_copy(folder: Path) -> PackedCopy:
     try:
         told = os.stat(file)
     except OSError:
+        lacks = f"it has no {MANIFEST}" if folder.is_dir() else "there is no such folder"
         raise UserError(
-            f"{folder} is not a packed copy of images: it has no {MANIFEST}. `shelfmark shrink --config FILE --out"
-            " DIR` makes one; data.source=files reads the images themselves."
+            f"data.source: {folder} is not a packed copy of images: {lacks}. `shelfmark shrink --config FILE --out DIR`"
+            " makes one; data.source=files reads the images themselves."
         ) from None
     return _opened(folder, (told.st_ino, told.st_mtime_ns, told.st_size))
 
@@ -156,7 +157,13 @@ def _opened(folder: Path, identity: tuple[int, int, int]) -> PackedCopy:
 
 def packed_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a copy, whole or not. Raises a UserError where it is damaged or of another kind."""
-    manifest = read_manifest(folder / MANIFEST)
+    try:
+        manifest = read_manifest(folder / MANIFEST)
+    except UserError as error:
+        raise UserError(
+            f"{error} So {folder} is no packed copy that can be read. Give another folder; if it was a copy, remove it"
+            " and pack the images again: shelfmark shrink."
+        ) from None
     if manifest.get("kind") != KIND:
         raise UserError(f"{folder} holds something else than a packed copy of images. Give another folder.")
     if manifest["format_version"] != FORMAT_VERSION:
