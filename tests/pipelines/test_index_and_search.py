@@ -413,7 +413,10 @@ def test_folders_of_the_user_that_lie_beside_an_index_are_left_as_they_are(
     pipeline.add(own_index, Source(annotations=Path("val_small.json")))
     built = ["index", "build", "--RESUME_MODEL", str(MODEL), "--annotations", "train_small.json", "--out"]
     shutil.rmtree(own_index)
-    assert "index_features exists and holds no features of ours" in refusal([*built, str(own_index)], capsys)
+    assert (
+        "index_features exists and holds no features of ours. Nothing is written there. Give another folder."
+        in refusal([*built, str(own_index)], capsys)
+    )
     assert "it does not exist" in refusal(["index", "info", "--index", str(own_index)], capsys)
     assert "it does not exist" in refusal(
         ["index", "remove", "--index", str(own_index / "x" / "y"), "--ids", "a"], capsys

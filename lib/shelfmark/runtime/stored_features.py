@@ -111,7 +111,9 @@ def take_stored(
             raise
         warn(f"{error} The features are made anew")
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and holds no features of ours. Give another folder, or remove it.")
+        raise UserError(
+            f"{folder} exists and holds no features of ours. Nothing is written there. Give another folder."
+        )
     if found and not may_replace:
         raise UserError(
             f"{folder} exists, and its features do not fit: {_told(found)}. Features are never overwritten."
