@@ -171,6 +171,8 @@ def test_shards_of_another_model_list_or_rule_are_refused_with_the_reason(place:
             InShards(SHARD)(other)
     with pytest.raises(UserError, match="data.on_bad_image was 'skip', now 'error'"):
         InShards(SHARD)(work(place, "parts", words=["data.on_bad_image=error"]))
+    with pytest.raises(UserError, match=f"eval.batch_size was {BATCH}, now {BATCH + 1}"):
+        InShards(SHARD)(work(place, "parts", words=[f"eval.batch_size={BATCH + 1}"]))
     # One shard of another embedding among ours.
     killed(lambda: InShards(SHARD)(work(place, "others", MeanColour(until=11))))
     plan = place / "others_shards" / "plan.json"

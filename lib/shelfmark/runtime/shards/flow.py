@@ -78,7 +78,9 @@ def discard_shards(folder: Path) -> None:
 
 
 def _plan(place: Path, work: FeatureWork, most_rows: int, num_workers: int) -> Plan:
-    facts = {**work.facts, "data.on_bad_image": work.images.on_bad_image}
+    images = work.images
+    # The last bits of a network's output depend on the other images of the batch.
+    facts = {**work.facts, "data.on_bad_image": images.on_bad_image, "eval.batch_size": images.batch_size}
     return plan_in(place, facts, len(work.table), most_rows, work.images.batch_size, num_workers)
 
 

@@ -30,7 +30,8 @@ SEEN_WITHIN_S = 90.0
 
 @dataclass(frozen=True)
 class Plan:
-    """place: the folder of the shards. num_rows: N. facts: as of the features, with `data.on_bad_image`."""
+    """place: the folder of the shards. num_rows: N. facts: as of the features, with `data.on_bad_image` and
+    `eval.batch_size`."""
 
     place: Path
     num_rows: int
