@@ -9,7 +9,7 @@ leaves out, since two boxes of a photograph are two products. Without boxes the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +86,11 @@ def keys_under(home: Path, paths: Strings, root: Path) -> Strings:
     base, start = os.path.abspath(home), os.path.abspath(root)
     if base != start:
         return Strings.of(canonical_path(path, base) for path in identities(paths, root))
+    return with_detours_written(paths, lambda row, path: canonical_path(path, base))
+
+
+def with_detours_written(paths: Strings, written: Callable[[int, str], str]) -> Strings:
+    """The paths, those of `rows_with_detours` as `written` gives them. written: takes a row and its path."""
     odd = rows_with_detours(paths)
     if not len(odd):
         return paths
@@ -95,8 +100,8 @@ def keys_under(home: Path, paths: Strings, root: Path) -> Strings:
         first, last = np.searchsorted(odd, (begin, begin + _PATHS_AT_ONCE))
         if first < last:
             texts = list(part)
-            for row in (odd[first:last] - begin).tolist():
-                texts[row] = canonical_path(texts[row], base)
+            for row in odd[first:last].tolist():
+                texts[row - begin] = written(row, texts[row - begin])
             part = Strings.of(texts)
         parts.append(part)
     return Strings.joined(parts)

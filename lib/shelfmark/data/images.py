@@ -25,7 +25,7 @@ from shelfmark.data.sources import ImageSource, UnreadableImage
 
 _JPEGS = ("JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
-# Copies of a picture on its way to RGB are of so many pixels each.
+# A picture becomes RGB in strips of this many pixels, so that no copy on the way is larger than a strip.
 _PIXELS_AT_A_TIME = 4_000_000
 # Values of EXIF's orientation. What lies is turned first.
 _LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)

@@ -15,10 +15,9 @@ from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.boxes import box_texts
 from shelfmark.data.findings import Findings
-from shelfmark.data.identity import canonical_path, is_under, rows_with_detours
+from shelfmark.data.identity import canonical_path, is_under, with_detours_written
 from shelfmark.data.listed_files import check_files
 
-_AT_ONCE = 1 << 16
 _MOST_HUNDREDTHS = 1e9
 
 
@@ -49,25 +48,16 @@ def check_paths(
 
 def _within_roots(paths: Strings, base: str, allowed: Sequence[str], findings: Findings) -> Strings:
     """The paths without detours; empty for those outside of all roots, which are reported."""
-    odd = rows_with_detours(paths)
-    if not len(odd):
-        return paths
-    parts = []
-    for start in range(0, len(paths), _AT_ONCE):
-        part = paths.take(np.arange(start, min(start + _AT_ONCE, len(paths))))
-        here = odd[np.searchsorted(odd, start) : np.searchsorted(odd, start + _AT_ONCE)]
-        if len(here):
-            texts = list(part)
-            for row in here.tolist():
-                path = canonical_path(texts[row - start], base)
-                if path[:1] == "/" and not any(is_under(path, extra) for extra in allowed):
-                    roots = ", ".join([base, *allowed])
-                    findings.error(row, problem.OUTSIDE, f"{texts[row - start]}, allowed: {roots}")
-                    path = ""
-                texts[row - start] = path
-            part = Strings.of(texts)
-        parts.append(part)
-    return Strings.joined(parts)
+
+    def written(row: int, given: str) -> str:
+        path = canonical_path(given, base)
+        if path[:1] == "/" and not any(is_under(path, extra) for extra in allowed):
+            roots = ", ".join([base, *allowed])
+            findings.error(row, problem.OUTSIDE, f"{given}, allowed: {roots}")
+            return ""
+        return path
+
+    return with_detours_written(paths, written)
 
 
 def _check_repeats(

@@ -255,7 +255,8 @@ def _rooted(paths: Strings, root: Path) -> Strings:
 
 
 def _of_table(folder: Path, features: Embeddings, table: Table) -> Embeddings:
-    """Stored features of the table's images, as they are or, in the table's order, out of those of a larger set."""
+    """The stored features of the table's images, in the table's order, also where features of more images are
+    stored."""
     is_of_table = features.rows.max(initial=-1) < len(table)
     if is_of_table and list(table.image_ids.take(features.rows)) == list(features.image_ids):
         return features
@@ -270,8 +271,8 @@ def _of_table(folder: Path, features: Embeddings, table: Table) -> Embeddings:
     if len(lacking):
         raise UserError(
             f"the features in {folder} lack {len(lacking):,} of the {counted(len(table), 'image')} to be indexed, such"
-            f" as {table.image_ids[int(lacking[0])]}. Leave --embeddings out, or make the features of these images with"
-            " `shelfmark embed`."
+            f" as {table.image_ids[int(lacking[0])]}. Without --embeddings the command computes all features itself;"
+            " `shelfmark embed` makes those of all images beforehand."
         )
     say(f"features: those of {counted(len(table), 'image')} are taken from the {len(features):,} in {folder}")
     boxes = None if features.boxes is None else features.boxes[places]

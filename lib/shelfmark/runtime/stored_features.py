@@ -85,7 +85,7 @@ def pass_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def feature_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """The `feature_facts` by which features differ. before: of those that are there."""
+    """What differs between the `feature_facts` of stored features (`before`) and those that are wanted."""
     # The size and the time of a missing picture are unknown.
     return [one for one in pass_differences(before, now) if one.name != _STATS or None not in (one.before, one.now)]
 

@@ -149,7 +149,8 @@ def _with_room(wish: Wish) -> Wish:
 
 
 def _widest(kinds: tuple[str, ...], chosen: Chosen, wish: Wish, scores: tuple[str, ...] | None) -> Path | None:
-    """The path with the greatest coverage among answers of these kinds; None where no path is expected to hold."""
+    """The path with the greatest coverage whose first answers are of one of `kinds`; None where no path is expected to
+    hold."""
     paths = [best_path(form, chosen, wish, scores) for form in FORMS if form[0] in kinds]
     return max((path for path in paths if path is not None and path.aim >= 0), key=_coverage, default=None)
 

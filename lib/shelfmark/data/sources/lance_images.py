@@ -52,7 +52,7 @@ class LanceImages:
 
     @cached_property
     def reasons(self) -> dict[int, str]:
-        """Why a picture could not be read, by its row, of those that could not."""
+        """The reason of each unreadable picture, by its row."""
         if REASON not in self._dataset.schema.names:
             return {}
         told = self._column(REASON).combine_chunks()

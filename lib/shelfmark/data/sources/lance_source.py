@@ -90,7 +90,7 @@ class LanceSource:
 
     @property
     def unread(self) -> dict[int, str]:
-        """Row -> why its picture could not be read when the dataset was written, of those that could not."""
+        """Row -> reason, of the pictures that were unreadable when the dataset was written."""
         is_bad = np.isin(self.places, np.fromiter(self.images.reasons, np.int64))
         return {row: self.images.reasons[int(self.places[row])] for row in np.flatnonzero(is_bad).tolist()}
 

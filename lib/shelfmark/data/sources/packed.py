@@ -76,7 +76,7 @@ class PackedSource:
 
     @property
     def unread(self) -> dict[int, str]:
-        """Row -> why its picture could not be read when the copy was made, of those that could not."""
+        """Row -> reason, of the pictures that were unreadable when the copy was made."""
         if not self.copy.reasons:
             return {}
         is_bad = np.isin(self.places, np.fromiter(self.copy.reasons, np.int64))

@@ -49,7 +49,7 @@ _MOST_MAPS = 256
 
 class PackedCopy:
     """keys: the paths of the N pictures. records: (N,) RECORD. sizes: bytes of each block. firsts: the first picture of
-    each block. reasons: picture -> why it could not be read, of those that could not. facts: how the copy was made.
+    each block. reasons: of each unreadable picture, by its number. facts: how the copy was made.
 
     It may be pickled: the other process opens the folder anew. Processes that map a block share its pages.
     """

@@ -95,7 +95,8 @@ class _Count:
 
 
 def _places(mask: np.ndarray) -> np.ndarray:
-    """The flat places of a mask's few marks: the words that hold one, then the bytes of these. Twice numpy's pace."""
+    """(n,) places in the flat mask where it is true, for a mask that seldom is. It is read in words of eight bytes, and
+    only words that are not 0 are read byte by byte."""
     words = mask.reshape(-1).view(np.uint64)
     full = np.flatnonzero(words != 0)
     inside = np.flatnonzero(words[full].view(bool))
@@ -103,7 +104,8 @@ def _places(mask: np.ndarray) -> np.ndarray:
 
 
 def _sums(mask: np.ndarray, axis: int) -> np.ndarray:
-    """(n,) int64 sums of a mask along an axis: of so many words at a time that no byte runs over."""
+    """(n,) int64 sums of a mask along an axis. Eight bytes are added as one word, so few words at a time that no byte
+    exceeds 255."""
     words = mask.view(np.uint64)
     parts = np.split(words, range(_MOST_OF_A_BYTE, words.shape[axis], _MOST_OF_A_BYTE), axis=axis)
     of_bytes = np.stack([part.sum(axis=axis).view(np.uint8) for part in parts]).sum(axis=0, dtype=np.int64)
