@@ -88,7 +88,8 @@ def system_fonts() -> set[str]:
 def save(figure: Any, path: Path) -> None:
     """Writes a PNG file, whole or not at all."""
     with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=PIXELS_PER_INCH, format="png")
+        # With the usual compression a photograph takes four times as long, for a file that is a seventh smaller.
+        figure.savefig(beside, dpi=PIXELS_PER_INCH, format="png", pil_kwargs={"compress_level": 2})
 
 
 def png(figure: Any) -> bytes:
