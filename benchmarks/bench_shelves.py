@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 from measuring import add_out, made_by, write_page
 
+from shelfmark.calibration.promise import bets
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.boxes import box_texts
 from shelfmark.data.table import Table
 from shelfmark.ops.cluster_metrics import bcubed
+from shelfmark.shop.shelves import PHOTOGRAPHS, is_shelves, write_shelves
 
 NUM_TRAINED = 120
 ROWS = ("training photographs", "and boxes of training shelves")
@@ -67,29 +69,34 @@ def main() -> None:
     parser.add_argument("work", type=Path, nargs="?", default=Path("log/bench_shelves"), help="folder of the runs")
     parser.add_argument("--model", type=Path, help="checkpoint of the shop's 120 products, in place of a training")
     parser.add_argument("--epochs", type=int, help="of the training (default: those of the recipe)")
+    parser.add_argument("--val", type=int, default=300, help="shelf photographs that teach thresholds")
+    parser.add_argument("--test", type=int, default=200, help="shelf photographs that are answered")
     parser.add_argument("--max-wrong", default="5%", help="share of the answers that may be wrong")
     parser.add_argument("--max-false-accept", default="10%", help="likewise, of products never seen")
     add_out(parser)
     options = parser.parse_args()
     work, model = options.work.resolve(), None if options.model is None else options.model.resolve()
     wish = ["--max-wrong", options.max_wrong, "--max-false-accept", options.max_false_accept]
-    write_page(page(work, model, options.epochs, wish), options.out)
+    photographs = {**PHOTOGRAPHS, "val": options.val, "test": options.test}
+    write_page(page(work, photographs, model, options.epochs, wish), options.out)
 
 
-def page(work: Path, model: Path | None, epochs: int | None, wish: list[str]) -> Iterator[str]:
+def page(
+    work: Path, photographs: Mapping[str, int], model: Path | None, epochs: int | None, wish: list[str]
+) -> Iterator[str]:
     """The lines of the page, each when it is known."""
     yield "# Shelf photographs: boxes, answers, counts"
     yield ""
     yield made_by()
     yield ""
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint = prepare(work, model, epochs)
+    checkpoint = prepare(work, photographs, model, epochs)
     test = read_annotations(work / "shelves/test.json", work / "shelves")
     num_new = int((test.labels >= NUM_TRAINED).sum())
     yield (
         f"{len(set(test.paths))} photographs of test, {len(test):,} boxes, of which {num_new:,} of"
         f" {len(np.unique(test.labels[test.labels >= NUM_TRAINED]))} products never trained. Promise:"
-        f" {' '.join(wish)}, learned on the boxes of val."
+        f" {' '.join(wish)}, at 95%, learned on the boxes of {photographs['val']} photographs of val."
     )
     yield ""
     columns = (
@@ -97,6 +104,7 @@ def page(work: Path, model: Path | None, epochs: int | None, wish: list[str]) ->
         "right without thresholds, % of known",
         "answered, % of known",
         "wrong, % of answers",
+        "wrong by photograph, %",
         "never trained answered, %",
         "unknown boxes in groups: BCubed P / R",
         "mean error of a count",
@@ -108,12 +116,15 @@ def page(work: Path, model: Path | None, epochs: int | None, wish: list[str]) ->
     yield ""
     yield "- wrong: of all answers, those about products never trained among them; a short list is right if it has the"
     yield "  product."
+    yield "- wrong by photograph: of products that were trained, as is promised: the mean over photographs of the share"
+    yield "  of their answers that are wrong, and its exact bounds, each at 95%."
     yield "- count: of each product on a photograph, boxes answered with it alone against boxes that show it."
 
 
-def prepare(work: Path, model: Path | None, epochs: int | None) -> Path:
+def prepare(work: Path, photographs: Mapping[str, int], model: Path | None, epochs: int | None) -> Path:
     """The shop, the shelves and a checkpoint, each if it is not there."""
-    _shelfmark(work, "prepare", "shop_shelves", "--out", "shelves")
+    if not is_shelves(work / "shelves", photographs=photographs):
+        write_shelves(work / "shelves", photographs=photographs)
     _shelfmark(work, "prepare", "shop", "--out", "shop")
     if model is not None:
         return model
@@ -154,7 +165,7 @@ def row(name: str, work: Path, index: Path, test: Table, wish: list[str], checkp
     try:
         _shelfmark(work, "thresholds", *model, *learned)
     except subprocess.CalledProcessError:
-        return f"| {name} | {right:.1f} | no promise: see above | | | | {count_error(plain, test):.2f} |"
+        return f"| {name} | {right:.1f} | no promise: see above | | | | | {count_error(plain, test):.2f} |"
     found = answered(work, index, test)
     known, given = found.is_known, found.is_answered
     wrong = (~found.is_right & given).sum() / max(1, given.sum())
@@ -164,11 +175,21 @@ def row(name: str, work: Path, index: Path, test: Table, wish: list[str], checkp
         f"{right:.1f}",
         f"{100 * given[known].mean():.1f}",
         f"{100 * wrong:.1f}",
+        by_photograph(found, test),
         f"{100 * given[~known].mean():.1f}",
         f"{100 * precision:.0f} / {100 * recall:.0f}",
         f"{count_error(found, test):.2f}",
     )
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def by_photograph(found: Found, test: Table) -> str:
+    """The mean over photographs of the share of answers about trained products that are wrong, and its bounds."""
+    rows = found.is_known & found.is_answered
+    _, numbers = np.unique(np.array(list(test.paths))[rows], return_inverse=True)
+    shares = np.bincount(numbers, weights=~found.is_right[rows]) / np.bincount(numbers)
+    low, high = bets.mean_lower(shares, 0.95), bets.mean_upper(shares, 0.95)
+    return f"{100 * shares.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def answered(work: Path, index: Path, test: Table) -> Found:

@@ -43,14 +43,18 @@ class TrueBox(NamedTuple):
     box: tuple[int, int, int, int]
 
 
-def write_shelves(root: Path, seed: int = 0, num_workers: int = 2) -> None:
+def write_shelves(
+    root: Path, seed: int = 0, num_workers: int = 2, photographs: Mapping[str, int] | None = None
+) -> None:
     """Makes the folder `root`, whole or not at all: train.json, val.json, test.json with the boxes and labels of each
     photograph, boxes.json with the boxes of test alone, catalogue.json and the photographs. The files depend on the
-    seed alone."""
+    seed and on `photographs`, the number of each split (by default PHOTOGRAPHS); more of them leave the first ones as
+    they are."""
+    photographs = photographs or PHOTOGRAPHS
     with atomic_folder(root, is_ours=lambda folder: False) as folder:
         for split in PHOTOGRAPHS:
             (folder / split).mkdir()
-        tasks = [(folder, seed, split, number) for split, count in PHOTOGRAPHS.items() for number in range(count)]
+        tasks = [(folder, seed, split, number) for split, count in photographs.items() for number in range(count)]
         # Fresh processes: a fork would copy the locks of threads that torch has started here.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(num_workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
@@ -62,10 +66,10 @@ def write_shelves(root: Path, seed: int = 0, num_workers: int = 2) -> None:
             write_json(folder / name, value)
 
 
-def is_shelves(root: Path, seed: int = 0) -> bool:
+def is_shelves(root: Path, seed: int = 0, photographs: Mapping[str, int] | None = None) -> bool:
     """Whether the folder holds these very shelves. It is written whole or not at all, so its catalogue says so."""
     file = folder_to_read(root) / "catalogue.json"
-    return file.is_file() and read_json(file) == _described(seed)
+    return file.is_file() and read_json(file) == _described(seed, photographs or PHOTOGRAPHS)
 
 
 def shelf_files(seed: int, boxes: Mapping[str, Sequence[Sequence[TrueBox]]]) -> dict[str, dict[str, object]]:
@@ -74,7 +78,7 @@ def shelf_files(seed: int, boxes: Mapping[str, Sequence[Sequence[TrueBox]]]) -> 
     return {
         **{f"{split}.json": _labelled(seed, split, boxes[split]) for split in PHOTOGRAPHS},
         "boxes.json": {"images": test},
-        "catalogue.json": _described(seed),
+        "catalogue.json": _described(seed, {split: len(of_split) for split, of_split in boxes.items()}),
     }
 
 
@@ -182,8 +186,8 @@ def _by_path(split: str, boxes: Sequence[Sequence[TrueBox]]) -> Iterator[tuple[s
     return ((f"{split}/{number:03}.jpg", one) for number, of_one in enumerate(boxes) for one in of_one)
 
 
-def _described(seed: int) -> dict[str, object]:
-    return {"name": NAME, "seed": seed, "num_photographs": dict(PHOTOGRAPHS)}
+def _described(seed: int, photographs: Mapping[str, int]) -> dict[str, object]:
+    return {"name": NAME, "seed": seed, "num_photographs": dict(photographs)}
 
 
 def _write_one(task: tuple[Path, int, str, int]) -> list[TrueBox]:
