@@ -232,6 +232,58 @@ def test_the_check_keeps_a_promise_and_finds_one_that_is_broken(
     assert found["drift"]["wrong"]["low"] > 0.2
 
 
+def write_shelves(folder: Path, num_shelves: int, shown: dict[int, int]) -> list[str]:
+    """Shelves of three packs each, and shelves.json with the box of every pack. shown: what a product looks like.
+
+    The words that name them for a command."""
+    known = [label for label in range(len(NAMES)) if label not in held_out()]
+    generator = np.random.default_rng(5)
+    folder.mkdir()
+    records = []
+    for number in range(num_shelves):
+        labels = generator.choice(known, 3)
+        packs = [np.tile(colour(shown.get(label, label)), (32, 32, 1)) for label in labels.tolist()]
+        pixels = np.concatenate(packs, axis=1) + generator.normal(0, 6, size=(32, 96, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+        records += [
+            {"category_id": label, "fpath": f"{number:03}.png", "bbox": [32 * place, 0, 32, 32]}
+            for place, label in enumerate(labels.tolist())
+        ]
+    document = {"annotations": records, "num_classes": len(NAMES), "class_names": NAMES}
+    (folder / "shelves.json").write_text(json.dumps(document))
+    return ["--annotations", str(folder / "shelves.json"), f"data.root={folder}", "data.train_json=null"]
+
+
+def test_boxes_are_counted_by_photograph_in_the_promise_and_in_its_check(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("index", tmp_path / "index")
+    words = [*MODEL, "--index", str(tmp_path / "index")]
+    known = [label for label in range(12) if label not in held_out()]
+    shelves = write_shelves(tmp_path / "shelves", 30, {})
+    assert main(["thresholds", *words, *shelves, "--max-wrong", "30%", "--max-false-accept", "none"]) == 0
+    said = capsys.readouterr().out
+    content = read_json(tmp_path / "index/thresholds.json")
+    # A third of the 30 photographs chose, with all their boxes.
+    assert (content["learned_on"]["num_photographs"], content["learned_on"]["num_pictures"]) == (10, 30)
+    assert content["bound"]["num_pictures"] == 60
+    assert 0 < content["bound"]["num_photographs"] <= 20
+    assert f"over {content['bound']['num_photographs']} photographs, each counted once" in said
+    drifted = write_shelves(tmp_path / "drift", 30, dict(zip(known, [*known[2:], *known[:2]])))
+    for pictures, status, verdict in ((shelves, 0, "holds"), (drifted, 3, "broken")):
+        capsys.readouterr()
+        assert main(["thresholds", "check", *words, *pictures, "--json"]) == status
+        wrong = json.loads(capsys.readouterr().out)["wrong"]
+        assert (wrong["unit"], wrong["verdict"]) == ("photographs with answers", verdict)
+        assert wrong["trials"] <= 30
+    before = (tmp_path / "index/thresholds.json").read_bytes()
+    assert main(["thresholds", *words, *shelves, "--max-wrong", "5%", "--max-false-accept", "none"]) == 2
+    said = capsys.readouterr().err
+    assert "at most 5% wrong at 95% needs 69 photographs with answers, none of them wrong" in said
+    assert "there are 20 photographs with 60 boxes of known products" in said
+    assert (tmp_path / "index/thresholds.json").read_bytes() == before
+
+
 def test_products_that_are_taken_for_never_seen_are_named(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

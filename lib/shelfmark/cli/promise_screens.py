@@ -26,9 +26,15 @@ def promised(content: Mapping[str, Any]) -> None:
         print(f"  {rule['name']}")
     print("  else: unknown")
     print()
+    here = f"{bound['num_wrong']} of {bound['num_answers']:,}"
+    if "num_photographs" in bound:
+        here = (
+            f"{percent(bound['wrong_by_photograph'])} over {counted(bound['num_photographs'], 'photograph')}, each"
+            f" counted once; {here}"
+        )
     print(
         f"With a confidence of {_share(content['confidence'])} at most {_share(content['max_wrong'])} of the answers"
-        f" are wrong (here {bound['num_wrong']} of {bound['num_answers']:,})."
+        f" are wrong (here {here})."
     )
     if content["max_false_accept"] is None:
         print("Nothing is promised of products never seen.")
@@ -54,7 +60,7 @@ def checked(found: Checked) -> None:
 
 def _share_checked(what: str, share: Share, confidence: float) -> None:
     measured = share.count / share.trials if share.trials else None
-    print(f"{what}: {percent(measured)} of {share.trials:,}; promised: at most {_share(share.limit)}")
+    print(f"{what}: {percent(measured)} of {share.trials:,} {share.unit}; promised: at most {_share(share.limit)}")
     sure = f"each at {_share(confidence)}"
     print(f"  surely {percent(share.low)} or more, {percent(share.high)} or less ({sure}): {_VERDICTS[share.verdict]}")
 

@@ -24,6 +24,7 @@ from shelfmark.core.files import unused_path, write_json
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.together import from_main, together
+from shelfmark.core.wording import counted
 from shelfmark.ops.class_metrics import GROUPS
 from shelfmark.pipelines.recognise import require_shared_classes
 from shelfmark.reports.risk_coverage import risk_coverage_plot
@@ -194,9 +195,9 @@ def _observed(
     folder: Path,
 ) -> Observed | None:
     found = []
-    for features, labels in features_of(model, pictures, folder):
-        evidence = _evidence(model, index, features, settings)
-        found.append(observed(evidence, labels, groups, has_index=index is not None))
+    for part in features_of(model, pictures, folder):
+        evidence = _evidence(model, index, part.features, settings)
+        found.append(observed(evidence, part.labels, groups, index is not None, part.photographs))
     return joined(found) if found else None
 
 
@@ -224,26 +225,50 @@ def _false_accept(asked: float | str | None, seen: Seen) -> float | None:
 
 def _shortfall(learned: Learned, wish: Wish) -> UserError:
     """The error of pictures that do not show the promise."""
-    bound, needed = learned.bound, Needed.of(wish)
+    bound = learned.bound
+    needed = Needed.of(wish, by_photograph=bound.photographs is not None)
     sure = f"{100 * wish.confidence:g}%"
     needs = [
-        f"at most {_percent(wish.max_wrong)} wrong at {sure} needs {needed.num_answers} answers without an error, or"
-        " more with some"
+        f"at most {_percent(wish.max_wrong)} wrong at {sure} needs {needed.num_answers}"
+        f" {_without_error(bound)}, or more with some"
     ]
     if needed.num_products is not None and wish.max_false_accept is not None:
         needs.append(
             f"at most {_percent(wish.max_false_accept)} of products never seen answered needs {needed.num_products}"
             " such products, of which no picture is answered, or more"
         )
-    there_are = f"{bound.num_pictures:,} pictures of known products"
-    if wish.max_false_accept is not None:
-        there_are += f" and {bound.num_products} products never seen"
     wrong, accepted = bound.could_promise(wish)
     return UserError(
-        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {there_are} (others chose the rules);"
-        f" the safest rules answered {bound.num_answers:,} of the pictures, {bound.num_wrong} of them"
-        f" wrongly. {_could(wrong, accepted, sure)} Give more pictures with --annotations FILE or --images DIR, or ask"
-        " for less."
+        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {_there_are(learned, wish)} (others"
+        f" chose the rules); {_safest_told(bound)}. {_could(wrong, accepted, sure)} Give more pictures with"
+        " --annotations FILE or --images DIR, or ask for less."
+    )
+
+
+def _without_error(bound: Counted) -> str:
+    return "answers without an error" if bound.photographs is None else "photographs with answers, none of them wrong"
+
+
+def _there_are(learned: Learned, wish: Wish) -> str:
+    bound, known = learned.bound, learned.halves.bound[0]
+    if known.photographs is None:
+        there_are = f"{bound.num_pictures:,} pictures of known products"
+    else:
+        there_are = (
+            f"{counted(len(np.unique(known.photographs)), 'photograph')} with {bound.num_pictures:,} boxes of known"
+            " products"
+        )
+    return there_are if wish.max_false_accept is None else f"{there_are} and {bound.num_products} products never seen"
+
+
+def _safest_told(bound: Counted) -> str:
+    answered = f"the safest rules answered {bound.num_answers:,} of the"
+    if bound.photographs is None:
+        return f"{answered} pictures, {bound.num_wrong} of them wrongly"
+    wrong, trials = bound.wrong_of_trials
+    return (
+        f"{answered} boxes, on {counted(trials, 'photograph')}, {bound.num_wrong} of them wrongly:"
+        f" {_rounded_up(wrong / max(1, trials))} if each photograph counts once"
     )
 
 
@@ -282,6 +307,7 @@ def _content(model: TrainedModel, seen: Seen, learned: Learned, rules: Rules, wi
         "learned_on": {
             **seen.pictures.told,
             "num_pictures": len(choose[0]),
+            **_num_photographs(choose[0]),
             "num_products_never_seen": 0 if choose[1] is None else len(np.unique(choose[1].labels)),
             "seed": model.recipe.seed,
             "notes": list(seen.pictures.notes),
@@ -296,9 +322,16 @@ def _counts(bound: Counted) -> dict[str, Any]:
         "num_wrong": bound.num_wrong,
         "coverage": bound.coverage,
     }
+    if bound.photographs is not None:
+        wrong, num_photographs = bound.wrong_of_trials
+        found |= {"num_photographs": num_photographs, "wrong_by_photograph": wrong / num_photographs}
     if bound.num_products:
         found |= {"num_products_never_seen": bound.num_products, "false_accept": bound.false_accept}
     return found
+
+
+def _num_photographs(known: Observed) -> dict[str, int]:
+    return {} if known.photographs is None else {"num_photographs": len(np.unique(known.photographs))}
 
 
 def _report_folder(file: Path, index_folder: Path | None, out: Path | None) -> Path:

@@ -20,13 +20,15 @@ from shelfmark.runtime.trained_model import TrainedModel
 @dataclass(frozen=True)
 class Share:
     """What was counted of one promise. limit: what was promised, at most. low, high: exact bounds of the true share,
-    each at the confidence of the promise. count: of answers, wrong ones; of products never seen, the sum of shares."""
+    each at the confidence of the promise. count: of answers, wrong ones; of products never seen, and of photographs
+    with boxes, the sum of their shares. unit: what a trial is, in the plural."""
 
     limit: float
     count: float
     trials: int
     low: float
     high: float
+    unit: str
 
     @property
     def verdict(self) -> str:
@@ -36,7 +38,7 @@ class Share:
         return "broken" if self.low > self.limit else "holds" if self.high <= self.limit else "open"
 
     def as_json(self) -> dict[str, Any]:
-        names = ("limit", "count", "trials", "low", "high")
+        names = ("limit", "count", "trials", "low", "high", "unit")
         return {**{name: getattr(self, name) for name in names}, "verdict": self.verdict}
 
 
@@ -90,9 +92,8 @@ def check(model: TrainedModel, index_folder: Path | None, given: Given) -> Check
 
 
 def _wrong(limit: float, found: Counted, confidence: float) -> Share:
-    counts = found.num_wrong, found.num_answers
-    low, high = binomial.lower(*counts, confidence), binomial.upper(*counts, confidence)
-    return Share(limit, found.num_wrong, found.num_answers, low, high)
+    unit = "answers" if found.photographs is None else "photographs with answers"
+    return Share(limit, *found.wrong_of_trials, *found.wrong_bounds(confidence), unit)
 
 
 def _accept(limit: float | None, found: Counted, confidence: float) -> Share | None:
@@ -102,4 +103,4 @@ def _accept(limit: float | None, found: Counted, confidence: float) -> Share | N
         return None
     counts = found.accepted, found.num_products
     low, high = binomial.mean_lower(*counts, confidence), binomial.mean_upper(*counts, confidence)
-    return Share(limit, found.accepted, found.num_products, low, high)
+    return Share(limit, found.accepted, found.num_products, low, high, "products")

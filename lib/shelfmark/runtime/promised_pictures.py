@@ -18,6 +18,7 @@ from shelfmark.core.wording import are, counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key
 from shelfmark.data.holdout import leaked_rows
+from shelfmark.data.identity import identities, image_numbers
 from shelfmark.data.table import Table
 from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.recipe import assemble
@@ -34,11 +35,16 @@ _NAMES_TOLD = 10
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures with their products' numbers: table, and labels (N,) int64 in its order. name: of their features."""
+    """Pictures with their products' numbers: table, and labels (N,) int64 in its order. name: of their features.
+
+    photographs: (N,) int64, equal where two boxes are of one photograph, of all pictures that thresholds are learned
+    on; None where no photograph has several.
+    """
 
     name: str
     table: Table
     labels: np.ndarray
+    photographs: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +137,39 @@ def pictures_of(
 ) -> PromisedPictures:
     """The pictures that were given; else val, and those of products that were kept out of the training."""
     found = _own(model, products, training) if given.place is None else _given(model, products, given, training)
-    return replace(
-        found,
-        known=tuple(_outside(one, products) for one in found.known),
-        unseen=tuple(_outside(one, products) for one in found.unseen),
-    )
+    parts = _with_photographs([_outside(one, products) for one in (*found.known, *found.unseen)])
+    num_known = len(found.known)
+    return replace(found, known=tuple(parts[:num_known]), unseen=tuple(parts[num_known:]))
 
 
-def features_of(model: TrainedModel, pictures: Sequence[Labelled], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(features (N, D), labels (N,)) of each part; every process takes part. Features are stored in `folder`."""
+def _with_photographs(parts: list[Labelled]) -> list[Labelled]:
+    if all(part.table.boxes is None for part in parts):
+        return parts
+    paths = [path for part in parts for path in identities(part.table.paths, part.table.root)]
+    numbers = image_numbers(paths, Path("/"))
+    if len(np.unique(numbers)) == len(numbers):
+        return parts
+    ends = np.cumsum([len(part.labels) for part in parts])
+    return [replace(part, photographs=own) for part, own in zip(parts, np.split(numbers, ends[:-1]))]
+
+
+class Embedded(NamedTuple):
+    """features (N, D), labels (N,) and, as in `Labelled`, photographs (N,) or None of pictures that could be read."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    photographs: np.ndarray | None
+
+
+def features_of(model: TrainedModel, pictures: Sequence[Labelled], folder: Path) -> list[Embedded]:
+    """Of each part; every process takes part. Features are stored in `folder`."""
     found = []
     for one in pictures:
         features = model_features(model, one.table, folder / one.name)
-        found.append((features.features, one.labels[features.rows]))
+        rows = features.rows
+        found.append(
+            Embedded(features.features, one.labels[rows], None if one.photographs is None else one.photographs[rows])
+        )
     return found
 
 
@@ -301,7 +327,15 @@ def _metric(model: TrainedModel) -> str:
 def say_pictures(found: PromisedPictures, num_known: int, num_unseen: int, num_products: int) -> None:
     """One line on the pictures, and one for each note."""
     of_unseen = f"{num_unseen:,} of {counted(num_products, 'product')}" if num_products else "none of products"
-    say(f"pictures: {num_known:,} of known products, {of_unseen} never seen")
+    photographs = [one.photographs for one in (*found.known, *found.unseen) if one.photographs is not None]
+    if photographs:
+        num_photographs = len(np.unique(np.concatenate(photographs)))
+        say(
+            f"boxes of {counted(num_photographs, 'photograph')}: {num_known:,} of known products, {of_unseen} never"
+            " seen. Each photograph counts once"
+        )
+    else:
+        say(f"pictures: {num_known:,} of known products, {of_unseen} never seen")
     if found.unseen_names:
         say(f"never seen are, by their names: {names_told(found.unseen_names)}")
     for note in found.notes:

@@ -31,7 +31,7 @@ def at_most(count: int, trials: int, share: float) -> float:
 
 def upper(count: int, trials: int, confidence: float) -> float:
     """The share that the true one exceeds with a probability of at most 1 - confidence; 1 without trials."""
-    return _least(lambda share: at_most(count, trials, share), 1 - confidence)
+    return least_share(lambda share: at_most(count, trials, share), 1 - confidence)
 
 
 def lower(count: int, trials: int, confidence: float) -> float:
@@ -56,7 +56,7 @@ def mean_at_most(total: float, trials: int, share: float) -> float:
 
 def mean_upper(total: float, trials: int, confidence: float) -> float:
     """As `upper`, for the mean of values in 0..1."""
-    return _least(lambda share: mean_at_most(total, trials, share), 1 - confidence)
+    return least_share(lambda share: mean_at_most(total, trials, share), 1 - confidence)
 
 
 def mean_lower(total: float, trials: int, confidence: float) -> float:
@@ -69,7 +69,7 @@ def fewest_trials(share: float, confidence: float) -> int:
     return max(1, math.ceil(math.log(1 - confidence) / math.log1p(-share) - 1e-9)) if share < 1 else 1
 
 
-def _least(p_value: Callable[[float], float], level: float) -> float:
+def least_share(p_value: Callable[[float], float], level: float) -> float:
     """The least share whose p-value is at most the level; p-values fall as the share rises."""
     low, high = 0.0, 1.0
     for _ in range(_STEPS):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shelfmark.calibration.promise.bets import fewest_values
 from shelfmark.calibration.promise.binomial import fewest_trials
 from shelfmark.calibration.promise.counted import Counted, Wish, counted
 from shelfmark.calibration.promise.observed import FORMS, Observed
@@ -48,16 +49,18 @@ class Learned:
 
 @dataclass(frozen=True)
 class Needed:
-    """What the promise needs of the pictures of the bound, with no error among them: answers, products never seen."""
+    """What the promise needs of the pictures of the bound, with no error among them: answers, or photographs with
+    answers; products never seen."""
 
     num_answers: int
     num_products: int | None
 
     @classmethod
-    def of(cls, wish: Wish) -> Needed:
+    def of(cls, wish: Wish, by_photograph: bool = False) -> Needed:
         limit = wish.max_false_accept
         products = None if limit is None else fewest_trials(limit, wish.confidence)
-        return cls(fewest_trials(wish.max_wrong, wish.confidence), products)
+        fewest = fewest_values if by_photograph else fewest_trials
+        return cls(fewest(wish.max_wrong, wish.confidence), products)
 
 
 def learn(
@@ -72,7 +75,8 @@ def learn(
     """The rules with the greatest coverage that are found to keep the wish.
 
     A third of the pictures of known products, drawn by the seed, and a third of the products never seen, choose scores
-    and the sequence. All others are tested. scores, kinds: those that may be used; by default all.
+    and the sequence; of boxes a third of the photographs. All others are tested. scores, kinds: those that may be used;
+    by default all.
     """
     halves = divided(known, unseen, seed)
     sequence = rules_in_sequence(halves, groups, wish, scores, kinds)
@@ -92,13 +96,33 @@ def learn(
 
 
 def divided(known: Observed, unseen: Observed | None, seed: int) -> Halves:
-    """Pictures of known products by picture, those of products never seen by product."""
-    chooses = _drawn(len(known), seed, "promise pictures")
+    """Pictures of known products by picture, those of products never seen by product; boxes by photograph besides.
+
+    A box of a product never seen belongs to a half only where product and photograph both do.
+    """
+    photographs = _photographs_that_choose(known, unseen, seed)
+    chooses = _drawn(len(known), seed, "promise pictures") if photographs is None else photographs[known.photographs]
     if unseen is None:
         return Halves((known.take(chooses), None), (known.take(~chooses), None))
     products, number = np.unique(unseen.labels, return_inverse=True)
-    of_unseen = _drawn(len(products), seed, "promise products")[number]
-    return Halves((known.take(chooses), unseen.take(of_unseen)), (known.take(~chooses), unseen.take(~of_unseen)))
+    product_chooses = _drawn(len(products), seed, "promise products")[number]
+    unseen_chooses, is_tested = product_chooses, ~product_chooses
+    if photographs is not None:
+        photograph_chooses = photographs[unseen.photographs]
+        unseen_chooses, is_tested = product_chooses & photograph_chooses, ~product_chooses & ~photograph_chooses
+    return Halves((known.take(chooses), unseen.take(unseen_chooses)), (known.take(~chooses), unseen.take(is_tested)))
+
+
+def _photographs_that_choose(known: Observed, unseen: Observed | None, seed: int) -> np.ndarray | None:
+    """number -> bool, of all photographs; None where each picture is a photograph of its own."""
+    if known.photographs is None:
+        return None
+    numbers = np.unique(known.photographs)
+    if unseen is not None and unseen.photographs is not None:
+        numbers = np.union1d(numbers, unseen.photographs)
+    chooses = np.zeros(int(numbers.max(initial=0)) + 1, dtype=bool)
+    chooses[numbers] = _drawn(len(numbers), seed, "promise photographs")
+    return chooses
 
 
 def rules_in_sequence(
@@ -190,12 +214,7 @@ def _share_wrong(before: Counted, after: Counted) -> float:
 
 def _safest(sequence: list[Rules], chosen: Chosen, wish: Wish) -> int:
     """The place of the strictest rules that seem about as safe as the safest ones."""
-    found = [counted(rules, chosen.known, chosen.unseen) for rules in sequence]
-    num_wrong, num_answers, accepted = (
-        np.array([getattr(one, name) for one in found], dtype=np.float64)
-        for name in ("num_wrong", "num_answers", "accepted")
-    )
-    margin = margins(num_wrong, num_answers, accepted, chosen, wish)
+    margin = margins([counted(rules, chosen.known, chosen.unseen) for rules in sequence], chosen, wish)
     return int(np.flatnonzero(margin >= margin.max() - _ABOUT)[0])
 
 
@@ -221,7 +240,7 @@ def _first(halves: Halves) -> Chosen:
         unseen,
         np.ones(len(known), dtype=bool),
         np.ones(num_unseen, dtype=bool),
-        Counted(len(known), 0, 0, stand_in, 0.0),
+        replace(counted(Rules(()), known, None), num_products=stand_in),
         len(bound_known) / max(1, len(known)),
         of_bound / max(1, stand_in),
     )

@@ -30,12 +30,14 @@ class Observed:
     """labels: (N,) int64, of the true products; those of products never seen tell them apart.
 
     is_right: form -> (N,) bool, whether the answer has the product. scores: form -> score -> (N,) float64; -inf where a
-    picture has no such answer.
+    picture has no such answer. photographs: (N,) int64, the number of the photograph that each picture is a box of;
+    None where each is a photograph of its own.
     """
 
     labels: np.ndarray
     is_right: Mapping[Form, np.ndarray]
     scores: Mapping[Form, Mapping[str, np.ndarray]]
+    photographs: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +52,7 @@ class Observed:
             self.labels[rows],
             {form: right[rows] for form, right in self.is_right.items()},
             {form: {name: found[rows] for name, found in of.items()} for form, of in self.scores.items()},
+            None if self.photographs is None else self.photographs[rows],
         )
 
     def meets(self, rule: Rule) -> np.ndarray:
@@ -71,8 +74,15 @@ class Observed:
         return decided, is_right
 
 
-def observed(evidence: Iterable[Evidence], labels: np.ndarray, groups: Mapping[int, str], has_index: bool) -> Observed:
-    """The evidence of pictures, by what would be answered. labels: (N,) int64, the true ones.
+def observed(
+    evidence: Iterable[Evidence],
+    labels: np.ndarray,
+    groups: Mapping[int, str],
+    has_index: bool,
+    photographs: np.ndarray | None = None,
+) -> Observed:
+    """The evidence of pictures, by what would be answered. labels: (N,) int64, the true ones. photographs: as in
+    `Observed`.
 
     groups: label -> family, of the labels that may be answered. The answer of a product that is not among them is never
     right, nor is a family.
@@ -87,12 +97,13 @@ def observed(evidence: Iterable[Evidence], labels: np.ndarray, groups: Mapping[i
                 is_right[form][row] = bool((members == labels[row]).any())
                 for name in names:
                     scores[form][name][row] = score_of(name, one, members)
-    return Observed(labels, is_right, scores)
+    return Observed(labels, is_right, scores, photographs)
 
 
 def joined(parts: Iterable[Observed]) -> Observed:
-    """The pictures of all parts, in their order."""
+    """The pictures of all parts, in their order. Either all parts have photographs, or none."""
     parts = list(parts)
+    photographs = [part.photographs for part in parts if part.photographs is not None]
     return Observed(
         np.concatenate([part.labels for part in parts]),
         {form: np.concatenate([part.is_right[form] for part in parts]) for form in FORMS},
@@ -100,4 +111,5 @@ def joined(parts: Iterable[Observed]) -> Observed:
             form: {name: np.concatenate([part.scores[form][name] for part in parts]) for name in parts[0].score_names}
             for form in FORMS
         },
+        np.concatenate(photographs) if photographs else None,
     )

@@ -7,12 +7,12 @@ Legend: N pictures, T tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shelfmark.calibration.promise.counted import Counted, Wish
+from shelfmark.calibration.promise.counted import Counted, Photographs, Wish
 from shelfmark.calibration.promise.observed import Form, Observed
 from shelfmark.calibration.promise.rules import Rule
 
@@ -99,18 +99,25 @@ def _candidates(form: Form, chosen: Chosen, scores: tuple[str, ...]) -> Iterator
 
 
 def _path(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen, wish: Wish) -> Path | None:
-    values, right = _values(form, score, gates, chosen.known, chosen.known_left)
+    rows = _rows(form, score, gates, chosen.known, chosen.known_left)
+    values = chosen.known.scores[form][score][rows]
     order = np.argsort(-values, kind="stable")
-    values, right = values[order], right[order]
+    rows, values = rows[order], values[order]
     if not len(values):
         return None
     places = np.unique(np.linspace(0, len(values) - 1, _STEPS).astype(int))
     thresholds = np.unique(values[places])[::-1]
     # All pictures at a threshold are answered together.
     num_answers = np.searchsorted(-values, -thresholds, side="right")
-    num_wrong = np.cumsum(~right)[num_answers - 1]
+    is_wrong = ~chosen.known.is_right[form][rows]
     accepted = _accepted(form, score, gates, chosen, thresholds)
-    steps = _Steps(num_answers, num_wrong, accepted, chosen)
+    steps = _Steps(
+        num_answers,
+        np.cumsum(is_wrong)[num_answers - 1],
+        accepted,
+        chosen,
+        _by_photograph(chosen, rows, is_wrong, num_answers),
+    )
     found = steps.margins(wish)
     start = int(found.argmax())
     aim = _aim(steps, wish)
@@ -121,12 +128,16 @@ def _path(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen, wi
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """What each step of a path answers besides the rules before it: (T,) answers, wrong ones, products never seen."""
+    """What each step of a path answers besides the rules before it: (T,) answers, wrong ones, products never seen.
+
+    photographs: of each step, with the rules before it; None where each picture is a photograph of its own.
+    """
 
     num_answers: np.ndarray
     num_wrong: np.ndarray
     accepted: np.ndarray
     chosen: Chosen
+    photographs: tuple[Photographs, ...] | None
 
     def __len__(self) -> int:
         return len(self.num_answers)
@@ -139,6 +150,7 @@ class _Steps:
             num_answers=before.num_answers + int(self.num_answers[step]),
             num_wrong=before.num_wrong + int(self.num_wrong[step]),
             accepted=before.accepted + float(self.accepted[step]),
+            photographs=None if self.photographs is None else self.photographs[step],
         )
 
     def is_expected(self, step: int, wish: Wish) -> bool:
@@ -149,14 +161,7 @@ class _Steps:
 
     def margins(self, wish: Wish) -> np.ndarray:
         """(T,) the margin of each step."""
-        before = self.chosen.so_far
-        return margins(
-            before.num_wrong + self.num_wrong,
-            before.num_answers + self.num_answers,
-            before.accepted + self.accepted,
-            self.chosen,
-            wish,
-        )
+        return margins([self.counted(step) for step in range(len(self))], self.chosen, wish)
 
 
 def careful(wish: Wish) -> Wish:
@@ -166,7 +171,8 @@ def careful(wish: Wish) -> Wish:
 
 def is_expected(counts: Counted, chosen: Chosen, wish: Wish) -> bool:
     """Whether rules are expected to pass, with room for errors. counts: on the pictures that choose."""
-    return counts.num_wrong <= _ROOM * wish.max_wrong * counts.num_answers and _passes(counts, chosen, wish)
+    wrong, trials = counts.wrong_of_trials
+    return wrong <= _ROOM * wish.max_wrong * trials and _passes(counts, chosen, wish)
 
 
 def _passes(counts: Counted, chosen: Chosen, wish: Wish) -> bool:
@@ -178,14 +184,26 @@ def _aim(steps: _Steps, wish: Wish) -> int:
     return next((step for step in reversed(range(len(steps))) if steps.is_expected(step, careful(wish))), -1)
 
 
-def _values(
-    form: Form, score: str, gates: Mapping[str, float], pictures: Observed, left: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) scores and (n,) bool of the pictures that are left and pass the gates."""
+def _rows(form: Form, score: str, gates: Mapping[str, float], pictures: Observed, left: np.ndarray) -> np.ndarray:
+    """(n,) the pictures that are left, have the score, and pass the gates."""
     rows = left & np.isfinite(pictures.scores[form][score])
     for gate, least in gates.items():
         rows = rows & (pictures.scores[form][gate] >= least)
-    return pictures.scores[form][score][rows], pictures.is_right[form][rows]
+    return np.flatnonzero(rows)
+
+
+def _by_photograph(
+    chosen: Chosen, rows: np.ndarray, is_wrong: np.ndarray, num_answers: np.ndarray
+) -> tuple[Photographs, ...] | None:
+    """The photographs after each step, which answers the first `num_answers` of the rows."""
+    before, numbers = chosen.so_far.photographs, chosen.known.photographs
+    if before is None or numbers is None:
+        return None
+    found = []
+    for count in num_answers.tolist():
+        more = Photographs.of(numbers[rows[:count]], is_wrong[:count], len(before.num_answers) - 1)
+        found.append(before.with_answers(more))
+    return tuple(found)
 
 
 def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen, thresholds: np.ndarray) -> np.ndarray:
@@ -203,18 +221,17 @@ def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen
     return sums[np.searchsorted(-values[order], -thresholds, side="right")]
 
 
-def margins(
-    num_wrong: np.ndarray, num_answers: np.ndarray, accepted: np.ndarray, chosen: Chosen, wish: Wish
-) -> np.ndarray:
-    """(T,) by how many standard deviations the counts are expected to pass the test that is nearer to failing.
+def margins(counts: Sequence[Counted], chosen: Chosen, wish: Wish) -> np.ndarray:
+    """(n,) by how many standard deviations each of the counts is expected to pass the test that is nearer to failing.
 
     The counts are of the pictures that choose; those of the bound are expected to be worse, as the best of many steps
     was lucky too.
     """
-    of_answers = _margin(num_wrong, num_answers, wish.max_wrong, chosen.known_scale)
+    wrong, trials = np.array([one.wrong_of_trials for one in counts], dtype=np.float64).T
+    of_answers = _margin(wrong, trials, wish.max_wrong, chosen.known_scale)
     if wish.max_false_accept is None:
         return of_answers
-    num_products = np.array(chosen.so_far.num_products)
+    accepted, num_products = np.array([one.accepted for one in counts]), np.array(chosen.so_far.num_products)
     return np.minimum(of_answers, _margin(accepted, num_products, wish.max_false_accept, chosen.unseen_scale))
 
 
