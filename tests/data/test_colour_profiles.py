@@ -111,7 +111,12 @@ def test_transparent_pixels_are_laid_over_white_after_the_colours_are_right() ->
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
     palette.putpalette([250, 0, 0, 0, 240, 0])
     expected = [[srgb_of_rgb(np.array([250, 0, 0]), DISPLAY_P3, 2.2), [255, 255, 255]]]
-    np.testing.assert_allclose(applied(saved(palette, "PNG", icc_profile=P3, transparency=1)), expected, atol=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for transparency in (1, b"\xff\0"):
+            data = saved(palette, "PNG", icc_profile=P3, transparency=transparency)
+            np.testing.assert_allclose(decode_rgb(data, "picture", profiles="apply"), expected, atol=2)
+    applied(data)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])

@@ -49,7 +49,12 @@ def conversion_of(image: Image.Image, name: str) -> ImageCms.ImageCmsTransform |
 
 def in_srgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform) -> Image.Image:
     """The picture as RGB, or as RGBA where it has transparent pixels. conversion: of `conversion_of`."""
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    alpha = None
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        alpha = whole.getchannel("A")
+        # Of a palette with transparent colours Pillow warns where it loses them.
+        image = whole if image.mode == "P" else image
     converted = conversion.apply(image.convert(conversion.input_mode))
     if alpha is not None:
         converted.putalpha(alpha)

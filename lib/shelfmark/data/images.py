@@ -33,8 +33,8 @@ _LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 # Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. A temporary filter would not be thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# A damaged TIFF is an error of ours as well.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# A damaged TIFF is an error of ours as well; what Pillow says of the head of a sound picture names no picture.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Image|Jpeg|Png|Tiff)")
 
 
 def read_rgb(
