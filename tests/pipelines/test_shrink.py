@@ -254,6 +254,14 @@ def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_original
     trained = json.loads(Path("log/run/summary.json").read_text())
     assert {name: trained[name] for name in ("top1", "ece")} == {name: scores[name] for name in ("top1", "ece")}
     Path("away").rename("pictures")
+    assert main(["index", "build", "--RESUME_MODEL", "log/run/best_model", "--out", "index"]) == 0
+    assert "trained with data.source=packed:pictures_40; images are read with data.source=files" in caplog.text
+    caplog.clear()
+    photo = str(next(Path("pictures").rglob("*.jpg")))
+    assert main(["search", "--index", "index", photo]) == 0
+    assert main(["explain", "--RESUME_MODEL", "log/run/best_model", photo]) == 0
+    assert main(["test", "--RESUME_MODEL", "log/run/best_model", "--images", "pictures"]) == 0
+    assert "data.source" not in caplog.text, "these never read a copy, so there is nothing to choose"
     assert main(["test", "--RESUME_MODEL", "log/run/best_model", "--images", "pictures", *words]) == 0
     assert main(["doctor", *DATA, *words, "data.test_json=", "name=run", "data.generated="]) == 0
     measured = np.load(next(Path("log/.doctor").glob("*/part_00000.npy")))

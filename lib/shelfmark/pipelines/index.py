@@ -29,7 +29,7 @@ from shelfmark.retrieval.where import column_names
 from shelfmark.runtime.index_content import IndexContent, Source, index_content, require_one_list
 from shelfmark.runtime.index_promise import told_promise
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
-from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.trained_model import TrainedModel, tell_source
 
 _NUM_TOLD = 20
 
@@ -138,6 +138,8 @@ def add(
         features_folder = from_main(begin)
         with together():
             model, _ = open_model_of_index(folder, checkpoint, overrides)
+        if source.images is None:
+            tell_source(model)
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder, place)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")
