@@ -69,7 +69,8 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
         table = folder_table(images) if images else test_set(model)
         check_ids(table.image_ids)
     limit = None if images else model.recipe.data.max_bad_images
-    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit)
+    source = model.recipe.data.source
+    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit, source=source)
     classes, scores = _best_classes(forgiving(model) if images else model, table, max(1, topk), log)
     names = dict(enumerate(model.class_names or ()))
     predicted = Prediction(table, classes, scores, file, None, names, log.reasons)

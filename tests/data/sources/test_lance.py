@@ -249,6 +249,7 @@ def test_a_picture_that_is_missing_or_spoilt_is_told_as_that_of_a_file(
         with pytest.raises(UnreadableImage) as caught:
             source.read(11)
         assert (caught.value.path, caught.value.reason) == (str(mine / "pictures/empty.png"), "empty file")
+        assert "write another dataset by `shelfmark to-lance" in str(pickle.loads(pickle.dumps(caught.value)))
     # Bytes are stored as they are; what they are is found when they are decoded.
     assert source.read(12) == b"no picture"
 
