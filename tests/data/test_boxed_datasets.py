@@ -97,7 +97,10 @@ def test_files_of_a_labelling_program_count_from_zero_and_are_divided_by_photogr
     [
         ({"Annotations/a.xml": "<annotation>"}, "is no XML"),
         ({"Annotations/a.xml": voc("a.jpg", ("tea", 1, 1, 2, 2))}, "a.xml is of a.jpg, which is in none of"),
-        ({"Annotations/a.xml": voc("a.jpg", ("", 1, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "a.xml, object 1 has no name"),
+        (
+            {"Annotations/a.xml": voc("a.jpg", ("", 1, 1, 2, 2)), "JPEGImages/a.jpg": JPEG},
+            "a.xml, object 1 has no name",
+        ),
         ({"Annotations/a.xml": voc("a.jpg", ("t", "x", 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
         ({"Annotations/a.xml": voc("a.jpg", ("t", "1_0", 1, 20, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
         ({"Annotations/a.xml": voc("a.jpg", ("t", 9, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "ends before it begins"),

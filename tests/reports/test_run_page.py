@@ -47,7 +47,11 @@ def test_a_run_of_which_no_rule_holds_is_told_so() -> None:
         ({"scores": [0.1, 0.2, 0.25], "num_epochs": 5}, "Train longer", "rose by 5.0 points", "train.num_epochs=10"),
         (
             {"last": Path("log/shop/last"), "num_done": 2, "scores": [0.1, 0.2, 0.25], "num_epochs": 5},
-            *("Go on with the training", "interrupted when 2 of its 5 epochs were done", "train --RESUME_MODEL log/shop/last"),
+            *(
+                "Go on with the training",
+                "interrupted when 2 of its 5 epochs were done",
+                "train --RESUME_MODEL log/shop/last",
+            ),
         ),
         ({"num_bad_images": 2}, "Look at the unreadable", "2 images could not", ""),
         ({"has_thresholds": False}, "Decide when to answer", "also one of an unknown product", "--max-wrong 5%"),

@@ -168,7 +168,9 @@ def _link(pictures: Iterable[str], base: Path, out: Path) -> None:
     wanted = list(dict.fromkeys(pictures))
     outside = [name for name in wanted if name.startswith("/") or ".." in Path(name).parts]
     if outside:
-        raise UserError(f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it.")
+        raise UserError(
+            f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it."
+        )
     missing = [name for name in wanted if not (base / name).is_file()]
     if missing:
         shown = "\n  ".join(missing[:20])

@@ -119,7 +119,9 @@ def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> Non
     paths = dict.fromkeys(path for path, _ in names)
     outside = [path for path in paths if path.startswith("/") or ".." in PurePosixPath(path).parts]
     if outside:
-        raise UserError(f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it.")
+        raise UserError(
+            f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it."
+        )
     missing = [path for path in paths if not (base / path).is_file()]
     if missing:
         shown = "\n  ".join(missing[:NUM_SHOWN])

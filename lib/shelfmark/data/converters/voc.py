@@ -100,9 +100,7 @@ def _picture_path(base: Path, file: Path, filename: str) -> str:
         for name in (*names, *(f"{file.stem}{ending}" for ending in (".jpg", ".jpeg", ".png", ".JPG"))):
             if name and (base / folder / name).is_file():
                 return name if folder == "." else f"{folder}/{name}"
-    raise UserError(
-        f"{file} is of {filename or file.stem}, which is in none of JPEGImages/, images/ and {base}."
-    )
+    raise UserError(f"{file} is of {filename or file.stem}, which is in none of JPEGImages/, images/ and {base}.")
 
 
 def _name(where: str, one: ElementTree.Element) -> str:
