@@ -149,7 +149,8 @@ def test_a_profile_that_says_nothing_of_the_picture_is_told_once_by_a_name_and_i
             np.testing.assert_array_equal(decode_rgb(data, f"shelf/{number}", profiles="apply"), plain)
         np.testing.assert_array_equal(applied(data), plain)
     (told,) = caplog.messages
-    assert told.startswith("warning: the colour profile of shelf/7 is ") and word in told
+    assert told.startswith("warning: the colour profile of shelf/7 is ")
+    assert word in told
 
 
 def test_of_pictures_that_workers_read_the_first_with_a_damaged_profile_is_told_by_the_process_that_reads_on(

@@ -13,7 +13,7 @@ Notice = tuple[str, str]
 
 
 class Notices:
-    """The kinds that are told. A worker of a loader is quiet: the process that reads its batches tells what it found."""
+    """The kinds that are told. A worker of a loader is quiet: the process that reads its batches tells of them."""
 
     def __init__(self) -> None:
         self._kinds: set[str] = set()

@@ -26,6 +26,7 @@ from shelfmark.runtime.features import model_features
 from shelfmark.runtime.folder_records import folder_labels
 from shelfmark.runtime.splits import read_evaluation, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.training_root import training_recipe
 from shelfmark.runtime.val_parts import choose_share, kept_of
 from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
@@ -68,7 +69,7 @@ def training_tables(model: TrainedModel) -> TrainingTables | None:
     file = model.recipe.data.train_json
     if file is None or not file.is_file():
         return None
-    return TrainingTables(*assemble.read_training(model.recipe))
+    return TrainingTables(*assemble.read_training(training_recipe(model)))
 
 
 @dataclass(frozen=True)

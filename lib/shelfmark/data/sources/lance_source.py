@@ -19,7 +19,6 @@ from shelfmark.data.sources.lance_images import LanceImages
 from shelfmark.data.sources.lance_package import lance_told
 from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
-
 ADVICE = (
     "Repair their files, and write another dataset by `shelfmark to-lance --config FILE --out DIR`; or take them out of"
     " the annotations"

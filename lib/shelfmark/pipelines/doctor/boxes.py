@@ -15,7 +15,7 @@ from shelfmark.runtime.measured_pictures import MeasuredPictures
 
 
 def boxes_outside(listings: Listings, measured: MeasuredPictures, data: DataOptions) -> np.ndarray:
-    """(N,) bool: the listings whose box a training refuses, as it reaches over the edge of a picture that can be read."""
+    """(N,) bool: the listings whose box a training refuses: it lies outside of a picture that can be read."""
     found = np.zeros(len(listings.picture), bool)
     for place, table in enumerate(listings.tables.values()):
         if table.boxes is None:

@@ -44,7 +44,8 @@ def fix(
 ) -> Fixed:
     """Writes to `folder` a new file for each annotation file that loses records, and the list of those of train.
 
-    is_outside: (listings,) bool, of `boxes_outside`: these records are lost, and not the others of their pictures. begin: the first words of the training that is proposed, such as `--config`, `mine.yaml`.
+    is_outside: (listings,) bool, of `boxes_outside`: these records are lost, and not the others of their pictures.
+    begin: the first words of the training that is proposed, such as `--config`, `mine.yaml`.
     """
     facts = measured.facts
     num_pixels = facts["width"].astype(np.int64) * facts["height"]
@@ -72,7 +73,7 @@ def fix(
 
 
 class _Gone(NamedTuple):
-    """What a split loses. paths: of pictures, with all their records. boxes: `path#x,y,width,height` of single records."""
+    """What a split loses. paths: of pictures, with all their records. boxes: `path#x,y,width,height` of single ones."""
 
     paths: set[str]
     boxes: set[str]

@@ -26,8 +26,8 @@ class RunFacts:
     of `SURE` or more, among num_answers. num_suspects: images that shelfmark clean listed; None if it did not run.
     num_bad_images: images of the training that could not be read. is_recalibrated, has_thresholds: whether it was done.
     scores: the chosen score after each evaluated epoch, in their order. num_epochs, num_workers, input_size_px: options
-    of the run. is_packed: whether it read a packed copy of its images. last: the checkpoint that an interrupted run goes
-    on from, None for a run that was trained to its end; num_done: the whole epochs that it has.
+    of the run. is_packed: whether it read a packed copy of its images. last: the checkpoint that an interrupted run
+    goes on from, None for a run that was trained to its end; num_done: the whole epochs that it has.
     """
 
     folder: Path
@@ -73,8 +73,8 @@ def _was_interrupted(facts: RunFacts) -> Iterator[Step]:
     if facts.last is not None:
         yield Step(
             "Go on with the training.",
-            f"The run was interrupted when {facts.num_done:,} of its {facts.num_epochs:,} epochs were done. It goes on as"
-            " if it had never stopped.",
+            f"The run was interrupted when {facts.num_done:,} of its {facts.num_epochs:,} epochs were done. It goes on"
+            " as if it had never stopped.",
             command_line("train", "--RESUME_MODEL", facts.last),
         )
 

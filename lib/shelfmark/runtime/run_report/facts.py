@@ -55,8 +55,8 @@ def facts_of(material: Material) -> RunFacts:
 
 
 def _interrupted(folder: Path, num_epochs: int) -> tuple[Path | None, int, int]:
-    """The checkpoint that an interrupted run goes on from, its whole epochs, and how many it shall have: those of `last`,
-    since the best model may be of a time before train.num_epochs was raised. No checkpoint: it was trained to its end,
+    """The checkpoint that an interrupted run goes on from, its whole epochs, and how many it shall have, by `last`:
+    the best model may be of a time before train.num_epochs was raised. No checkpoint: it was trained to its end,
     or `last` is gone."""
     saved = or_none(lambda: load_checkpoint(folder / LAST))
     if saved is None:
