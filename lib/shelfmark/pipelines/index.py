@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
 from shelfmark.predictions.answers import of_errors
@@ -112,7 +113,7 @@ def _added(content: IndexContent, folder: Path, index: Index, records: Records) 
     if content.source.label_from is not None:
         counts = dict(zip(*np.unique(records.labels, return_counts=True)))
         for label, name in list(sorted(records.names.items()))[:_NUM_TOLD]:
-            say(f"{name} ({label}): {counted(counts[label], 'image')}")
+            say(f"{in_line([name])} ({label}): {counted(counts[label], 'image')}")
     classes = {label: records.names.get(label) for label in np.unique(records.labels).tolist() if label >= 0}
     return Added(folder, layout.kind, layout.metric, len(index), len(records), classes, content.errors)
 

@@ -15,6 +15,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say, warn
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table, read_test_set
@@ -78,7 +79,7 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
         tell_unread(len(table), {table.image_ids[row]: reason for row, reason in log.reasons.items()}, log.file)
     elif log.reasons:
         guess = int(model.counts.argmax())
-        named = f"{model.class_name(guess)} ({guess})" if model.class_names else str(guess)
+        named = f"{in_line([model.class_name(guess)])} ({guess})" if model.class_names else str(guess)
         unread = counted(len(log), "image")
         warn(f"{unread} could not be read; each is given the most frequent class, {named}; see {log.file}")
     rows = np.flatnonzero(~np.isnan(scores[:, 0])) if images else np.arange(len(table))

@@ -14,6 +14,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import are, counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key
@@ -320,4 +321,4 @@ def group_names(model: TrainedModel, products: KnownProducts, training: Training
 def names_told(names: Sequence[str]) -> str:
     """The first of them, and how many there are besides."""
     more = len(names) - _NAMES_TOLD
-    return ", ".join([*names[:_NAMES_TOLD], *([f"and {more:,} more"] if more > 0 else [])])
+    return in_line([*names[:_NAMES_TOLD], *([f"and {more:,} more"] if more > 0 else [])])

@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data import findings as problem
 from shelfmark.data.box_checks import checked_boxes
@@ -183,7 +184,7 @@ def _require_trained(rows: ForeignRows, names: Sequence[str], has_own: bool) -> 
     unseen = Counter(label for label, part in zip(rows.labels, rows.parts) if part == VAL and label not in trained)
     unseen.pop("", None)
     if unseen and not has_own:
-        told = ", ".join(list(unseen)[:_NUM_SHOWN])
+        told = in_line(list(unseen), _NUM_SHOWN)
         raise UserError(
             f"{rows.file}: {counted(len(unseen), 'class')} of val {'is' if len(unseen) == 1 else 'are'} not in train:"
             f" {told}. Scores of classes that were never trained mean nothing; for new classes see data.retrieval_json."
@@ -251,8 +252,7 @@ def _empty_notes(rows: ForeignRows, names: Sequence[str]) -> Iterator[str]:
     for part in (TRAIN, VAL):
         lacking = [name for name in names if name not in in_part[part]]
         if lacking and in_part[part]:
-            told = ", ".join(lacking[:_NUM_SHOWN]) + (", ..." if len(lacking) > _NUM_SHOWN else "")
-            yield f"{counted(len(lacking), 'class')} without a picture in {part}: {told}"
+            yield f"{counted(len(lacking), 'class')} without a picture in {part}: {in_line(lacking, _NUM_SHOWN)}"
 
 
 def _near_names(names: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.text_safety import printable
 from shelfmark.core.wording import counted
 
 NUM_SHOWN = 20
@@ -113,7 +114,7 @@ def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> Non
     twice: list[str] = []
     for path, name, _, box in pictures:
         if names.setdefault((path, box), name) != name:
-            twice.append(f"{base / path} is listed in two classes, {names[path, box]} and {name}")
+            twice.append(f"{base / path} is listed in two classes, {names[path, box]!r} and {name!r}")
     if twice:
         raise UserError(f"{first_of(twice)}. {where}")
     paths = dict.fromkeys(path for path, _ in names)
@@ -131,7 +132,7 @@ def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> Non
 def first_of(texts: Sequence[str]) -> str:
     """The first of the texts on one line, and how many more there are."""
     more = f"; and {len(texts) - NUM_SHOWN:,} more" if len(texts) > NUM_SHOWN else ""
-    return "; ".join(texts[:NUM_SHOWN]) + more
+    return "; ".join(printable(text, one_line=True) for text in texts[:NUM_SHOWN]) + more
 
 
 def natural(name: str) -> list[str | int]:

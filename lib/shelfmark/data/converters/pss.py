@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.inaturalist import PICTURES, species_pictures
 from shelfmark.data.converters.pictures import (
@@ -130,7 +131,7 @@ def _require_disjoint(parts: Mapping[str, Sequence[Picture]], lists: Path) -> No
         if shared:
             raise UserError(
                 f"{lists}: {len(shared):,} classes are in {what}, which must have none in common:"
-                f" {', '.join(sorted(shared)[:NUM_SHOWN])}. {WHERE}"
+                f" {in_line(sorted(shared), NUM_SHOWN)}. {WHERE}"
             )
 
 
