@@ -60,6 +60,8 @@ def batches(place: Path, words: Sequence[str]) -> list[Batch]:
 PK = ["sampling.type=pk", "sampling.images_per_class=3"]
 
 
+# Lance says this before any fork of a process that imported it.
+@pytest.mark.filterwarnings("error:lance is not fork-safe")
 @pytest.mark.parametrize(
     "words", [PK, [*PK, "data.num_workers=2"], ["data.pipeline=2"]], ids=["P x K", "P x K in workers", "pipeline 2"]
 )
