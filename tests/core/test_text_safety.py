@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
-from shelfmark.core.text_safety import printable, spreadsheet_cell
+from shelfmark.core.text_safety import in_line, printable, spreadsheet_cell
 
 EVIL = "a\x1b[2J\x9b31m\r\u202egpj\udcff.jpg"
 
@@ -22,6 +24,34 @@ def test_what_would_command_a_terminal_is_written_out() -> None:
     for code in range(0x110000):
         text = printable(chr(code), one_line=True)
         assert text.isprintable() or code >= 0xA0
+
+
+def test_a_name_cannot_begin_a_line_of_a_message() -> None:
+    assert in_line(["milk\nwarning: all is lost", "a\tb", "c\0"]) == r"milk\nwarning: all is lost, a\tb, c\x00"
+    assert in_line(["a", "b", "c"], 2) == "a, b, ..."
+    assert in_line(["a", "b"], 2) == "a, b"
+
+
+def test_notes_about_classes_keep_each_name_in_its_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from shelfmark.data.annotations import read_annotations
+    from shelfmark.data.converters.foreign_rows import FORMS
+    from shelfmark.data.converters.list_rows import prepare_list
+    from shelfmark.data.open_set import tell_open_set
+
+    hostile = ["a\nwarning: all is lost\x1b[2J", "b\0\tb", "c"]
+    (tmp_path / "x.jpg").touch()
+    document = {"annotations": [{"fpath": "x.jpg", "category_id": 2}], "num_classes": 3, "class_names": hostile}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with caplog.at_level(logging.INFO):
+        table = read_annotations(tmp_path / "train.json", tmp_path)
+        tell_open_set(table, np.array([0, 1]))
+    assert any(r"a\nwarning: all is lost\x1b[2J (0), b\x00\tb (1)" in one for one in caplog.messages)
+    assert not any(set("\n\x1b\0\t") & set(one) for one in caplog.messages)
+    (tmp_path / "train.txt").write_text("x.jpg\tc\n")
+    (tmp_path / "val.txt").write_text("x.jpg\tb\x1bb\n")
+    with pytest.raises(UserError, match="1 class of val is not in train") as told:
+        prepare_list(tmp_path, tmp_path / FORMS[0], images=tmp_path)
+    assert r"b\x1bb" in str(told.value)
 
 
 def test_lines_for_the_user_hold_no_escape(caplog: pytest.LogCaptureFixture) -> None:

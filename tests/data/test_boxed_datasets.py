@@ -97,7 +97,10 @@ def test_files_of_a_labelling_program_count_from_zero_and_are_divided_by_photogr
     [
         ({"Annotations/a.xml": "<annotation>"}, "is no XML"),
         ({"Annotations/a.xml": voc("a.jpg", ("tea", 1, 1, 2, 2))}, "a.xml is of a.jpg, which is in none of"),
-        ({"Annotations/a.xml": voc("a.jpg", ("", 1, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "an object has no name"),
+        (
+            {"Annotations/a.xml": voc("a.jpg", ("", 1, 1, 2, 2)), "JPEGImages/a.jpg": JPEG},
+            "a.xml, object 1 has no name",
+        ),
         ({"Annotations/a.xml": voc("a.jpg", ("t", "x", 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
         ({"Annotations/a.xml": voc("a.jpg", ("t", "1_0", 1, 20, 2)), "JPEGImages/a.jpg": JPEG}, "four numbers"),
         ({"Annotations/a.xml": voc("a.jpg", ("t", 9, 1, 2, 2)), "JPEGImages/a.jpg": JPEG}, "ends before it begins"),
@@ -166,6 +169,52 @@ def test_a_wrong_label_line_is_named(line: str, told: str, tmp_path: Path) -> No
     files = {"data.yaml": "names: [tea]\ntrain: images\n", "images/a.png": SHELF, "labels/a.txt": line}
     with pytest.raises(UserError, match=told):
         prepare_yolo(write(tmp_path / "yolo", files), tmp_path / "out")
+
+
+def test_all_wrong_lines_of_all_files_are_told_in_one_error_the_first_by_line_and_the_rest_by_number(
+    tmp_path: Path,
+) -> None:
+    sound = "0 0.5 0.5 1 1\n"
+    files = {
+        "data.yaml": "names: [tea]\ntrain: images\n",
+        **{f"images/{name}.png": SHELF for name in "abc"},
+        "labels/a.txt": f"{sound}7 0.5 0.5 1 1\n{sound}0 0.5 0.5 1\n",
+        "images/b.png": b"no picture",
+        "labels/b.txt": sound,
+        "labels/c.txt": "tea 0.5 0.5 1 1\n" * 30 + sound,
+    }
+    source = write(tmp_path / "yolo", files)
+    with pytest.raises(UserError) as told:
+        prepare_yolo(source, tmp_path / "out")
+    lines = str(told.value).splitlines()
+    assert lines[0] == f"{source}: 33 places are wrong, and nothing was written."
+    places = [(f"{source}/labels/a.txt, line {line}" in text) for line, text in zip((2, 4), lines[1:3])]
+    assert places == [True, True]
+    assert lines[3].startswith(f"  {source}/images/b.png could not be read: not a ")
+    assert [f"{source}/labels/c.txt, line {line}: " in text for line, text in enumerate(lines[4:21], start=1)] == (
+        [True] * 17
+    )
+    assert lines[21] == "  and 13 more"
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_voc_all_wrong_objects_and_files_are_told_at_once(tmp_path: Path) -> None:
+    files = {
+        "Annotations/a.xml": voc("a.jpg", ("tea", 1, 1, 9, 9), ("", 1, 1, 2, 2), ("tea", 9, 1, 2, 2)),
+        "Annotations/b.xml": "<annotation>",
+        "Annotations/c.xml": voc("c.jpg", ("tea", 1, 1, 9, 9)),
+        "JPEGImages/a.jpg": JPEG,
+    }
+    source = write(tmp_path / "voc", files)
+    with pytest.raises(UserError) as told:
+        prepare_voc(source, tmp_path / "out")
+    lines = str(told.value).splitlines()
+    assert "4 places are wrong" in lines[0]
+    for line, word in zip(
+        lines[1:5], ("a.xml, object 2 has no name", "a.xml, object 3: ", "b.xml is no XML", "c.xml is of c.jpg")
+    ):
+        assert word in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("layout", [("images", "labels"), ("train/images", "train/labels"), ("images/x", "images/x")])
@@ -244,6 +293,9 @@ def test_sku110k_becomes_boxes_without_a_product(tmp_path: Path) -> None:
     (tmp_path / "sku/annotations/annotations_val.csv").write_text("val_0.jpg,0,0,50,object,100,60\n")
     with pytest.raises(UserError, match="annotations_val.csv, line 1: .* is not `image_name,x1,y1,x2,y2"):
         prepare_sku110k(tmp_path / "sku", tmp_path / "other")
+    (tmp_path / "sku/annotations/annotations_val.csv").write_text("a,0\nval_0.jpg,0,0,50,30,object,100,60\nb,0\n")
+    with pytest.raises(UserError, match=r"2 places are wrong(.|\n)*val.csv, line 1: (.|\n)*val.csv, line 3: "):
+        prepare_sku110k(tmp_path / "sku", tmp_path / "other")
 
 
 def test_deepfashion2_pairs_pieces_by_pair_and_style(tmp_path: Path) -> None:
@@ -276,6 +328,11 @@ def test_deepfashion2_pairs_pieces_by_pair_and_style(tmp_path: Path) -> None:
     assert set(test.groups) == {"vest"}
     assert (read(prepared).num_classes, read(prepared, "data.retrieval_json").num_classes) == (4, 2)
     assert "6 pieces of style 0 were left out" in prepared.summary
+    annos = tmp_path / "df2/train/annos"
+    (annos / "000001.json").write_text("[]")
+    (annos / "000002.json").write_text(annotation("user", 2, (1, box), (-1, box), (1, box[:3])))
+    with pytest.raises(UserError, match=r"3 places are wrong(.|\n)*01.json must (.|\n)*item2 must(.|\n)*item3 must"):
+        prepare_deepfashion2(tmp_path / "df2", tmp_path / "other")
 
 
 def test_a_photograph_is_held_out_as_a_whole_and_one_stays() -> None:

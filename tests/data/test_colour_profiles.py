@@ -19,10 +19,13 @@ from colour_profiles import (
 )
 from PIL import Image, ImageCms
 
+from shelfmark.data import colour_profiles, loader
 from shelfmark.data.boxes import Crop
 from shelfmark.data.colour_profiles import MAX_PROFILE_BYTES
 from shelfmark.data.dataset import ImageDataset
 from shelfmark.data.images import Picture, Window, decode_crop, decode_rgb, picture_of, pixels_of
+from shelfmark.data.loader import eval_batches
+from shelfmark.data.notices import Notices
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import GivenSource
 from shelfmark.data.transforms import eval_transform
@@ -36,6 +39,14 @@ P3, GREY = rgb_profile(DISPLAY_P3, 2.2), grey_profile(1.8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 RGB = np.stack(np.meshgrid(*[np.arange(10, 256, 30)] * 3), axis=-1).reshape(27, 27, 3).astype(np.uint8)
 SMOOTH = (np.mgrid[0:120, 0:160].sum(axis=0)[..., None] * [0.9, 0.5, 0.2]).astype(np.uint8)
+
+
+@pytest.fixture
+def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that begins."""
+    notices = Notices()
+    for module in (colour_profiles, loader):
+        monkeypatch.setattr(module, "NOTICES", notices)
 
 
 def saved(picture: np.ndarray | Image.Image, form: str, **options: object) -> bytes:
@@ -100,7 +111,12 @@ def test_transparent_pixels_are_laid_over_white_after_the_colours_are_right() ->
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
     palette.putpalette([250, 0, 0, 0, 240, 0])
     expected = [[srgb_of_rgb(np.array([250, 0, 0]), DISPLAY_P3, 2.2), [255, 255, 255]]]
-    np.testing.assert_allclose(applied(saved(palette, "PNG", icc_profile=P3, transparency=1)), expected, atol=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for transparency in (1, b"\xff\0"):
+            data = saved(palette, "PNG", icc_profile=P3, transparency=transparency)
+            np.testing.assert_allclose(decode_rgb(data, "picture", profiles="apply"), expected, atol=2)
+    applied(data)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
@@ -120,14 +136,37 @@ def test_a_picture_without_a_profile_or_with_one_of_srgb_keeps_its_very_pixels(f
         (P3 + bytes(MAX_PROFILE_BYTES), "more than"),
     ],
 )
-def test_a_profile_that_says_nothing_of_the_picture_is_told_once_and_ignored(profile: bytes, word: str) -> None:
+def test_a_profile_that_says_nothing_of_the_picture_is_told_once_by_a_name_and_ignored(
+    profile: bytes, word: str, caplog: pytest.LogCaptureFixture, nothing_told: None
+) -> None:
     form = "TIFF" if len(profile) > MAX_PROFILE_BYTES else "JPEG"
     data = saved(SMOOTH, form, icc_profile=profile)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("default")
-        for _ in range(3):
-            np.testing.assert_array_equal(applied(data), decode_rgb(data, "picture"))
-    assert [word in str(one.message) for one in told] == [True]
+    plain = decode_rgb(data, "shelf/7")
+    assert not caplog.messages
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(7, 10):
+            np.testing.assert_array_equal(decode_rgb(data, f"shelf/{number}", profiles="apply"), plain)
+        np.testing.assert_array_equal(applied(data), plain)
+    (told,) = caplog.messages
+    assert told.startswith("warning: the colour profile of shelf/7 is ")
+    assert word in told
+
+
+def test_of_pictures_that_workers_read_the_first_with_a_damaged_profile_is_told_by_the_process_that_reads_on(
+    caplog: pytest.LogCaptureFixture, nothing_told: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound, damaged = (saved(SMOOTH, "JPEG", icc_profile=profile) for profile in (P3, b"no profile at all" * 20))
+    names = [f"p{row}" for row in range(8)]
+    source = GivenSource(names, [sound, sound, sound, damaged, sound, damaged, sound, damaged])
+    data = Recipe(data={"num_classes": 2}).data
+    dataset = ImageDataset(source, None, eval_transform(64, data), seed=0, profiles="apply")
+    for _ in range(2):
+        assert [row for batch in eval_batches(dataset, 1, 2) for row in batch.rows.tolist()] == list(range(8))
+    (told,) = caplog.messages
+    assert "colour profile of p3 is damaged" in told
+    # A worker writes nothing itself.
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_turned_jpeg_and_a_box_of_it_have_the_colours_too() -> None:

@@ -319,3 +319,27 @@ def test_a_list_keeps_blanks_in_paths_and_labels_as_text(tmp_path: Path) -> None
     (tmp_path / "train.txt").write_text("a b.jpg 007\nc.jpg\n")
     with pytest.raises(UserError, match=r"record 1: missing field: no label in 'c.jpg'.*at byte 12"):
         prepare_list(tmp_path, tmp_path / "again")
+
+
+def test_where_no_file_is_there_the_folder_that_was_taken_is_named_and_the_option_that_gives_another(
+    tmp_path: Path,
+) -> None:
+    lists = tmp_path / "lists"
+    pictures(tmp_path / "photos", "a.jpg", "b.jpg")
+    lists.mkdir()
+    (lists / "t.csv").write_text("fpath,label\na.jpg,tea\nb.jpg,rice\n")
+    with pytest.raises(UserError) as told:
+        prepare_csv(lists / "t.csv", tmp_path / "out")
+    last = str(told.value).splitlines()[-1]
+    assert f"Without --images paths start from {lists};" in last
+    assert "as --images DIR" in last
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError) as told:
+        prepare_csv(lists / "t.csv", tmp_path / "out", images=tmp_path / "other")
+    assert f"so --images {tmp_path / 'other'} is most likely the wrong folder" in str(told.value)
+    # Options of a run are no options of prepare.
+    (lists / "t.csv").write_text("fpath,label\n../a.jpg,tea\n/b.jpg,rice\n")
+    with pytest.raises(UserError) as told:
+        prepare_csv(lists / "t.csv", tmp_path / "out", images=tmp_path / "photos")
+    assert f"every image must lie in {tmp_path / 'photos'}" in str(told.value)
+    assert "data." not in str(told.value)

@@ -310,7 +310,7 @@ def test_validation_classes_of_sop_come_from_each_of_its_kinds(tmp_path: Path) -
         (["image_id class_id super_class_id path", "1 99 2 ../x.JPG"], "leads out of its folder"),
         (
             ["image_id class_id super_class_id path", "1 98 2 chair_final/011_0.JPG", "1 99 2 chair_final/011_0.JPG"],
-            "listed in two classes, 98 and 99",
+            "listed in two classes, '98' and '99'",
         ),
     ],
 )

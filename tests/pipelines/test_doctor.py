@@ -15,12 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from drawn_pictures import CHANGES, drawn
+from PIL import Image
 
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.data.boxes import NOT_INSIDE
+from shelfmark.data.images import read_rgb
+from shelfmark.data.sources import UnreadableImage
 from shelfmark.pipelines.doctor import doctor
-from shelfmark.recipe import Recipe
+from shelfmark.pipelines.shrink import shrink
+from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime import measured_pictures as module
 
 CLASSES, PER_CLASS = 4, 6
@@ -262,3 +267,62 @@ def test_photographs_with_boxes_in_parquet_are_looked_at_once_and_written_as_par
     assert after.schema.metadata[b"shelfmark"] == top.encode()
     kept = [row for row in rows if row[0] not in ("copy.bmp", "gone.png")]
     assert [tuple(row[name] for name in ("fpath", "category_id", "bbox")) for row in after.to_pylist()] == kept
+
+
+def test_boxes_outside_of_their_photograph_are_those_that_a_training_refuses_and_their_records_alone_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        save(tmp_path / "pictures" / f"{number}.jpg", drawn(number, SIDE))
+    # A photograph on its side, and one that is decoded at half of its sides.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(drawn(5, SIDE)[:80]).save(tmp_path / "pictures" / "lying.jpg", exif=exif)
+    save(tmp_path / "pictures" / "large.jpg", drawn(6, 400))
+    whole = [(f"{number}.jpg", None) for number in range(3)]
+    sound = [("3.jpg", [0, 0, 161, 160]), ("3.jpg", [120, 120, 40, 40]), ("lying.jpg", [0, 100, 80, 60])]
+    sound += [("large.jpg", [300, 300, 100, 100]), *whole]
+    wrong = [("3.jpg", [150, 20, 40, 40]), ("3.jpg", [20, 159.5, 20, 2]), ("lying.jpg", [100, 0, 60, 80])]
+    wrong += [("large.jpg", [300, 300, 100, 102.5]), ("large.jpg", [400, 0, 9, 9])]
+    rows = [*wrong[:2], *sound, *wrong[2:]]
+    records = [
+        {"fpath": name, "category_id": number % 2, **({"bbox": box} if box else {})}
+        for number, (name, box) in enumerate(rows)
+    ]
+    (tmp_path / "train.json").write_text(json.dumps({"annotations": records, "num_classes": 2}))
+    words = ["name=mine", "data.root=pictures", "data.train_json=train.json", "data.val_json=", "data.num_workers=0"]
+    words += ["data.retrieval_json=", "data.test_json=", "eval.metric=none", "data.max_image_pixels=60000"]
+    recipe = load(Recipe, None, [parse_override(word) for word in words]).config
+    packed = load(Recipe, None, [parse_override(word) for word in (*words, "data.source=packed:copy")]).config
+    sound_only = {"annotations": [one for one, row in zip(records, rows) if row in sound], "num_classes": 2}
+    for number, asked in enumerate((recipe, packed)):
+        if number:
+            # The copy is made of annotations that are sound, as it is when annotations come later.
+            (tmp_path / "sound.json").write_text(json.dumps(sound_only))
+            shrink(
+                asked.model_copy(update={"data": asked.data.model_copy(update={"train_json": Path("sound.json")})}),
+                48,
+                90,
+                Path("copy"),
+            )
+        table = assemble.read_table(asked, "train")
+        source = assemble.image_source(asked, table)
+        refused = []
+        for row in range(len(table)):
+            try:
+                read_rgb(source, row, asked.data.max_image_pixels)
+            except UnreadableImage as error:
+                refused.append((row, error.reason))
+        assert refused == [(row, NOT_INSIDE) for row, one in enumerate(rows) if one in wrong]
+        found = doctor(asked, tmp_path / f"out{number}", is_fixed=True)
+        unreadable = next(one for one in found.findings if one.name == "unreadable")
+        told = sorted(row[0] for culprit in unreadable.culprits for row in culprit.rows)
+        assert told == sorted(table.image_ids[row] for row, _ in refused)
+        assert len(unreadable.culprits) == 3
+        with open(found.files["unreadable"], newline="") as stream:
+            assert {row["reason"] for row in csv.DictReader(stream)} == {NOT_INSIDE}
+        assert found.fixed is not None
+        after = json.loads(found.fixed.annotations["data.train_json"].read_text())
+        assert after["annotations"] == sound_only["annotations"]
+        assert sorted(found.fixed.drop_list.read_text().splitlines()) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from markupsafe import escape
 from untrained_models import make_place
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.manifests import write_manifest
 from shelfmark.data.sources import FileSource, Picture
+from shelfmark.engine.checkpoint import load_checkpoint
 from shelfmark.explain import METHODS
 from shelfmark.pipelines import report as module
 from shelfmark.pipelines.calibrate import calibrate
@@ -178,6 +181,19 @@ def test_a_run_without_its_files_says_why_parts_are_absent(place: Path, tmp_path
     for told in ("summary.json is not in the folder", "metrics.jsonl is not in the folder", "environment.json is not"):
         assert told in html
     assert "shelfmark evaluate --RESUME_MODEL log/experts/last" in html
+
+
+def test_an_interrupted_run_is_told_as_such_and_a_finished_one_is_not(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "log/run", run)
+    checkpoint = load_checkpoint(run / "last")
+    config = checkpoint.manifest["config"]
+    for epoch, titles in ((1, ["Go on with the training."]), (7, [])):
+        # The best model is of a time before train.num_epochs was raised.
+        longer = {**config, "train": {**config["train"], "num_epochs": 7}}
+        write_manifest(run / "last/manifest.json", {**checkpoint.manifest, "epoch": epoch, "config": longer})
+        found = report(run).next
+        assert [one["title"] for one in found if one["title"].startswith("Go on")] == titles
 
 
 def test_a_run_outlives_its_pictures(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

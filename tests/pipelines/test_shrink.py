@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from PIL import Image
 from shelfmark.cli import main
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 from shelfmark.data import packing
+from shelfmark.data.bad_images import BadImageLog
 from shelfmark.data.sources import packed_copy
 from shelfmark.data.sources.packed_copy import open_copy
 from shelfmark.pipelines.discover.sets import read_sets
@@ -204,8 +207,18 @@ def test_a_picture_that_cannot_be_read_is_an_error_or_a_bad_image_of_the_trainin
     assert packed("a", "data.on_bad_image=skip").num_unreadable == 1
     words = ["train", *DATA, "data.source=packed:a", "name=run", *SMALL]
     assert main(words) == 2
-    assert "1 of 26 images could not be read, so nothing was trained. truncated: 1." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "1 of 26 images could not be read, so nothing was trained. truncated: 1." in told
     assert not Path("log/run").exists()
+    # The advice is of the copy: a repaired file alone changes nothing.
+    command = re.search(r"Repair their files, .* pack them anew: `(.*?)`; or take them out of the annotations", told)[1]
+    log = BadImageLog(Path("bad.csv"), 26, limit=0.01, source="packed:a")
+    with pytest.raises(UserError, match=re.escape(f"pack them anew: `{command}`; or")):
+        log.add(BadImage(row, str(row), "truncated") for row in range(11))
+    again = shlex.split(command)
+    Image.new("RGB", (60, 60)).save(file)
+    assert main([*again[again.index("shrink") :], *DATA]) == 0
+    assert main([*words, "train.steps_per_epoch=1"]) == 0
 
 
 def test_the_images_of_a_discovery_are_packed_and_found(place: Path) -> None:
@@ -254,6 +267,14 @@ def test_a_training_needs_the_copy_alone_and_commands_after_it_read_the_original
     trained = json.loads(Path("log/run/summary.json").read_text())
     assert {name: trained[name] for name in ("top1", "ece")} == {name: scores[name] for name in ("top1", "ece")}
     Path("away").rename("pictures")
+    assert main(["index", "build", "--RESUME_MODEL", "log/run/best_model", "--out", "index"]) == 0
+    assert "trained with data.source=packed:pictures_40; images are read with data.source=files" in caplog.text
+    caplog.clear()
+    photo = str(next(Path("pictures").rglob("*.jpg")))
+    assert main(["search", "--index", "index", photo]) == 0
+    assert main(["explain", "--RESUME_MODEL", "log/run/best_model", photo]) == 0
+    assert main(["test", "--RESUME_MODEL", "log/run/best_model", "--images", "pictures"]) == 0
+    assert "data.source" not in caplog.text, "these never read a copy, so there is nothing to choose"
     assert main(["test", "--RESUME_MODEL", "log/run/best_model", "--images", "pictures", *words]) == 0
     assert main(["doctor", *DATA, *words, "data.test_json=", "name=run", "data.generated="]) == 0
     measured = np.load(next(Path("log/.doctor").glob("*/part_00000.npy")))

@@ -45,6 +45,14 @@ def test_a_run_of_which_no_rule_holds_is_told_so() -> None:
         ({"num_sure_mistakes": 3, "num_answers": 100}, "Look for wrong labels", "3.0% of the images", "clean"),
         ({"num_suspects": 7}, "Go through the suspects", "clean listed 7 images", "data.lists.drop"),
         ({"scores": [0.1, 0.2, 0.25], "num_epochs": 5}, "Train longer", "rose by 5.0 points", "train.num_epochs=10"),
+        (
+            {"last": Path("log/shop/last"), "num_done": 2, "scores": [0.1, 0.2, 0.25], "num_epochs": 5},
+            *(
+                "Go on with the training",
+                "interrupted when 2 of its 5 epochs were done",
+                "train --RESUME_MODEL log/shop/last",
+            ),
+        ),
         ({"num_bad_images": 2}, "Look at the unreadable", "2 images could not", ""),
         ({"has_thresholds": False}, "Decide when to answer", "also one of an unknown product", "--max-wrong 5%"),
     ],

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from shelfmark.core.log import say
 from shelfmark.core.terminal import console_settings
-from shelfmark.core.text_safety import printable
+from shelfmark.core.text_safety import in_line, printable
 from shelfmark.core.wording import counted
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def _tell_fixed(fixed: Fixed) -> None:
         say(f"{option}: {counted(fixed.num_dropped[option], 'record')} left out: {file}")
     say(f"the images that training loses, as a list: {fixed.drop_list}")
     if fixed.emptied:
-        more = ", ..." if len(fixed.emptied) > _EMPTIED else ""
-        named = ", ".join(fixed.emptied[:_EMPTIED])
-        say(f"no training image is left of {counted(len(fixed.emptied), 'class')}: {named}{more}")
+        named = in_line(fixed.emptied, _EMPTIED)
+        say(f"no training image is left of {counted(len(fixed.emptied), 'class')}: {named}")
     say(f"train on them: {fixed.command}")

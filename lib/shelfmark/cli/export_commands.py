@@ -14,7 +14,7 @@ from shelfmark.core.exit_codes import ExitCode
 
 
 def export(args: argparse.Namespace) -> Outcome:
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.cli import export_screens
     from shelfmark.pipelines.export import Asked, heads_of
     from shelfmark.pipelines.export import export as run

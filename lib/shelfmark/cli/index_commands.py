@@ -78,7 +78,7 @@ NEAREST = option("--k", "number of nearest gallery images to use", type=int, def
 def build(args: argparse.Namespace) -> Outcome:
     require_checkpoint(args)
     source = _source(args)
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.pipelines.index import build as run
 
     return _changed(run(model, args.out, source, args.kind, args.store))

@@ -65,7 +65,7 @@ def embed(args: argparse.Namespace) -> Outcome:
         from shelfmark.runtime.shards import require_ray
 
         require_ray()
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.pipelines.embed import embed as run
     from shelfmark.predictions.answers import of_errors
 

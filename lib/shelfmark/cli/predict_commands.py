@@ -20,7 +20,7 @@ def test(args: argparse.Namespace) -> Outcome:
 
     if args.tta:
         args.overrides.append(Override("predict.views", args.tta, "--tta"))
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.pipelines.predict import predict
 
     result = predict(model, images=args.images, topk=args.topk, out=args.out)
@@ -44,7 +44,7 @@ def ensemble(args: argparse.Namespace) -> Outcome:
 
 
 def weigh_experts(args: argparse.Namespace) -> Outcome:
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.cli import screens
     from shelfmark.pipelines.weigh_experts import weigh_experts as run
     from shelfmark.predictions.answers import of_errors
@@ -61,7 +61,7 @@ def weigh_experts(args: argparse.Namespace) -> Outcome:
 
 
 def pseudo_label(args: argparse.Namespace) -> Outcome:
-    model = trained_model(args)
+    model = trained_model(args, reads_listed=args.images is None)
     from shelfmark.pipelines.pseudo_label import pseudo_label as run
 
     result = run(model, args.out, args.images, args.min_confidence, args.with_train)

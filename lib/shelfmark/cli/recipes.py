@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from shelfmark.runtime.trained_model import TrainedModel
 
 
-def trained_model(args: argparse.Namespace) -> TrainedModel:
-    """The model of --RESUME_MODEL, opened in every process."""
+def trained_model(args: argparse.Namespace, reads_listed: bool = True) -> TrainedModel:
+    """The model of --RESUME_MODEL, opened in every process. reads_listed: whether the command reads images that
+    annotations list."""
     require_checkpoint(args)
     _require_options_fit(args)
     from shelfmark.core.together import together
-    from shelfmark.runtime.trained_model import open_model
+    from shelfmark.runtime.trained_model import open_model, tell_source
 
     with together():
-        return open_model(args.RESUME_MODEL, args.overrides)
+        model = open_model(args.RESUME_MODEL, args.overrides)
+    if reads_listed:
+        tell_source(model)
+    return model
 
 
 def model_recipe(args: argparse.Namespace) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 # Control characters but tab and line feed; marks that turn the direction of what follows; halves of surrogate pairs,
@@ -19,6 +20,12 @@ def printable(text: str, one_line: bool = False) -> str:
     """
     text = _UNPRINTABLE.sub(_written_out, text)
     return _LINES.sub(_written_out, text) if one_line else text
+
+
+def in_line(names: Sequence[str], most: int | None = None) -> str:
+    """Names that others chose, divided by commas, for one line of a message: the first `most`, and dots for more."""
+    shown = ", ".join(printable(name, one_line=True) for name in names[:most])
+    return f"{shown}, ..." if most is not None and len(names) > most else shown
 
 
 def spreadsheet_cell(value: Any) -> Any:

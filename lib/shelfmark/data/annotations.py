@@ -22,6 +22,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.annotation_checks import checked_confidence, checked_range, checked_weights
 from shelfmark.data.box_checks import checked_boxes
@@ -182,7 +183,7 @@ def _image_ids(given: Strings | None, paths: Strings, boxes: np.ndarray | None) 
 def _tell_empty_classes(file: Path, table: Table) -> None:
     empty = np.flatnonzero(table.counts == 0)
     if len(empty):
-        first = ", ".join(_named(table, int(label)) for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
+        first = in_line([_named(table, int(label)) for label in empty[:6]], 5)
         say(f"note: {file}: no image of {len(empty):,} of the {counted(table.num_classes, 'class')}: {first}")
 
 

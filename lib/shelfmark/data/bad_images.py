@@ -18,6 +18,8 @@ from shelfmark.core.files import write_text
 from shelfmark.core.text_safety import spreadsheet_cell
 from shelfmark.core.together import agree
 from shelfmark.core.wording import counted
+from shelfmark.data.source_words import FILES
+from shelfmark.data.sources.named import advice_on_unreadable
 
 _NUM_NAMED = 10
 ALWAYS_ALLOWED = 10
@@ -30,11 +32,11 @@ class BadImageLog:
     file: a CSV, `row,path,reason`, written by the main process; it exists once there is something in it.
     num_images: pictures in the set. limit: the part of them that may be unreadable, data.max_bad_images. It is never
     less than 10 pictures and, below 1, never all of them. None is for photographs that a user asks about: any number
-    but all, and the file is written at the end of the pass.
+    but all, and the file is written at the end of the pass. source: data.source, for the advice.
     """
 
-    def __init__(self, file: Path, num_images: int, limit: float | None = 0.01) -> None:
-        self.file = file
+    def __init__(self, file: Path, num_images: int, limit: float | None = 0.01, source: str = FILES) -> None:
+        self.file, self.source = file, source
         self.num_images = num_images
         self.limit = limit
         self._by_row: dict[int, BadImage] = {}
@@ -130,8 +132,8 @@ class BadImageLog:
         return (
             f"{len(self)} of {counted(self.num_images, 'image')} could not be read, more than"
             f" {allowed(self.num_images, self.limit)}, so the run ends. {reasons_told(found)}. For example"
-            f" {examples}. All that were met are listed in {self.file}; repair them or take them out of the"
-            f" annotations, or allow more, by data.max_bad_images (now {self.limit:g})."
+            f" {examples}. All that were met are listed in {self.file}. {advice_on_unreadable(self.source)}, or allow"
+            f" more, by data.max_bad_images (now {self.limit:g})."
         )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_encoding import has_other_bytes
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import are, counted
 from shelfmark.data.identity import is_under
 from shelfmark.data.image_files import SKIPPED_FOLDERS, ImageFiles, image_files
@@ -233,10 +234,10 @@ def _require_known(where: Path, found: Mapping[str, str], train_folder: Path, tr
         return
     alike = {folded(name): name for name in names}
     close = [f"{name} (train has {alike[folded(name)]})" for name in unknown if folded(name) in alike]
-    hint = f" Other spellings: {', '.join(close[:_NUM_SHOWN])}." if close else ""
+    hint = f" Other spellings: {in_line(close, _NUM_SHOWN)}." if close else ""
     raise UserError(
         f"{where} has {counted(len(unknown), 'class')} that {train_folder} has no image of:"
-        f" {', '.join(unknown[:_NUM_SHOWN])}.{hint} Rename these folders or remove them."
+        f" {in_line(unknown, _NUM_SHOWN)}.{hint} Rename these folders or remove them."
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import warnings
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from shelfmark.data.notices import NOTICES
 
 ColourProfiles = Literal["ignore", "apply"]
 """What happens to a picture's profile; the values of data.color_profiles."""
@@ -27,19 +28,33 @@ _MODEL_OF_MODE = {
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
 
 
-def conversion_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+def conversion_of(image: Image.Image, name: str) -> ImageCms.ImageCmsTransform | None:
     """What makes the colours of an opened picture those of sRGB; None where nothing is to be done.
 
     That is so without a profile, with one of sRGB, and with one that is damaged or of another kind of colours than the
-    picture has. Of the last a Python warning tells, once in a process.
+    picture has. The first picture with such a profile is told by its name.
     """
     profile, model = image.info.get("icc_profile"), _MODEL_OF_MODE.get(image.mode)
-    return _conversion(bytes(profile), model) if profile and model else None
+    if not (profile and model):
+        return None
+    conversion, why_not = _conversion(bytes(profile), model)
+    if why_not:
+        NOTICES.tell(
+            f"colour profile: {why_not}",
+            f"the colour profile of {name} is {why_not}, so the colours are read as sRGB; other pictures with such a"
+            " profile are read like it, and are not named",
+        )
+    return conversion
 
 
 def in_srgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform) -> Image.Image:
     """The picture as RGB, or as RGBA where it has transparent pixels. conversion: of `conversion_of`."""
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    alpha = None
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        alpha = whole.getchannel("A")
+        # Of a palette with transparent colours Pillow warns where it loses them.
+        image = whole if image.mode == "P" else image
     converted = conversion.apply(image.convert(conversion.input_mode))
     if alpha is not None:
         converted.putalpha(alpha)
@@ -47,10 +62,10 @@ def in_srgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform) -> Image
 
 
 @lru_cache(maxsize=8)
-def _conversion(profile: bytes, model: str) -> ImageCms.ImageCmsTransform | None:
+def _conversion(profile: bytes, model: str) -> tuple[ImageCms.ImageCmsTransform | None, str]:
+    """The conversion, and why there can be none; empty where there is one, or none is needed."""
     if why_not := _why_not(profile, model):
-        _tell(why_not)
-        return None
+        return None, why_not
     try:
         conversion = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -62,9 +77,8 @@ def _conversion(profile: bytes, model: str) -> ImageCms.ImageCmsTransform | None
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (OSError, ImageCms.PyCMSError):
-        _tell("damaged")
-        return None
-    return None if model != "CMYK" and _changes_nothing(conversion, model) else conversion
+        return None, "damaged"
+    return (None if model != "CMYK" and _changes_nothing(conversion, model) else conversion), ""
 
 
 def _why_not(profile: bytes, model: str) -> str:
@@ -73,10 +87,6 @@ def _why_not(profile: bytes, model: str) -> str:
     if len(profile) < 128 or profile[36:40] != b"acsp" or profile[12:16] not in _CLASSES:
         return "damaged"
     return "" if _MODELS.get(profile[16:20]) == model else "of other colours than the picture has, as CMYK and RGB"
-
-
-def _tell(why: str) -> None:
-    warnings.warn(f"a colour profile is {why}; such pictures are read as sRGB", stacklevel=2)
 
 
 def _changes_nothing(conversion: ImageCms.ImageCmsTransform, model: str) -> bool:

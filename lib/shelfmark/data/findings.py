@@ -63,10 +63,39 @@ _NEXT_STEPS = {
         " of an annotation file come from data.root and from there alone."
     ),
     MISSING_FILE: (
-        "check data.root (of `prepare`: --images), or delete the records of files that are gone. Where the disk has a"
-        " file of nearly the same name, write the name as the disk has it, or rename the file."
+        "check data.root, or delete the records of files that are gone. Where the disk has a file of nearly the same"
+        " name, write the name as the disk has it, or rename the file."
     ),
 }
+_WRONG_ROOT = "None of the files is there, so data.root (data.test_root) is most likely the wrong folder."
+
+
+@dataclass(frozen=True)
+class ImagesFolder:
+    """The folder that the paths of a file start from, by --images of `shelfmark prepare`. is_given: whether it was
+    typed; else it is the folder of the file."""
+
+    folder: Path
+    is_given: bool
+
+    @property
+    def next_steps(self) -> Mapping[str, str]:
+        """In place of those that name options of a run."""
+        within = f"every image must lie in {self.folder}, which is --images" + ("" if self.is_given else " by default")
+        return {
+            OUTSIDE: f"{within}. A leading / makes a path absolute: take it away if the path was meant to start there.",
+            LEADS_OUT: f"{within}, also at the end of a link.",
+            MISSING_FILE: _NEXT_STEPS[MISSING_FILE].replace("data.root", "--images"),
+        }
+
+    @property
+    def wrong_root(self) -> str:
+        if self.is_given:
+            return f"None of the files is there, so --images {self.folder} is most likely the wrong folder."
+        return (
+            f"None of the files is there. Without --images paths start from {self.folder}; give the folder that they"
+            " start from, as --images DIR."
+        )
 
 
 class Finding(NamedTuple):
@@ -90,11 +119,18 @@ class Findings:
     def note(self, record: int, problem: str, value: str) -> None:
         self.notes.append(Finding(record, problem, value))
 
-    def settle(self, file: Path, paths: Paths, folder: Path | None = None, bytes_of: BytesOf | None = None) -> None:
+    def settle(
+        self,
+        file: Path,
+        paths: Paths,
+        folder: Path | None = None,
+        bytes_of: BytesOf | None = None,
+        images: ImagesFolder | None = None,
+    ) -> None:
         """Writes all findings to `<folder>/<stem of file>.findings.csv`, tells the notes, raises the errors.
 
         paths: (N,) each record's path. bytes_of: where records begin in the file; None for a file without such places.
-        Does nothing where nothing was found.
+        images: where the paths start from in place of data.root, for the advice. Does nothing where nothing was found.
         """
         if not self.errors and not self.notes:
             return
@@ -105,7 +141,7 @@ class Findings:
             first = next(note for note in self.notes if note.problem == problem)
             say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")
         if self.errors:
-            raise UserError(_report(sorted(self.errors), paths, places or {}, file, where))
+            raise UserError(_report(sorted(self.errors), paths, places or {}, file, where, images))
 
 
 def _write(
@@ -127,7 +163,14 @@ def _write(
     return f"The whole list: {target}"
 
 
-def _report(errors: Sequence[Finding], paths: Paths, places: Mapping[int, int], file: Path, where: str) -> str:
+def _report(
+    errors: Sequence[Finding],
+    paths: Paths,
+    places: Mapping[int, int],
+    file: Path,
+    where: str,
+    images: ImagesFolder | None,
+) -> str:
     kinds = Counter(finding.problem for finding in errors)
     findings = counted(len(errors), "finding")
     lines = [f"{file}: {findings} in {counted(len(paths), 'record')} (counted from 0)."]
@@ -140,12 +183,13 @@ def _report(errors: Sequence[Finding], paths: Paths, places: Mapping[int, int], 
         lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}{place}")
     lines.append(where)
     is_near = any(THE_DISK_HAS in finding.value for finding in errors)
-    return "\n".join(lines + _next_steps(kinds, len(paths), is_near))
+    return "\n".join(lines + _next_steps(kinds, len(paths), is_near, images))
 
 
-def _next_steps(kinds: Mapping[str, int], num_records: int, is_near: bool) -> list[str]:
+def _next_steps(kinds: Mapping[str, int], num_records: int, is_near: bool, images: ImagesFolder | None) -> list[str]:
     """is_near: whether the disk has a file of nearly the same name, so that the folder is the right one."""
-    steps = [f"Next, {problem}: {_NEXT_STEPS[problem]}" for problem in kinds if problem in _NEXT_STEPS]
+    known = _NEXT_STEPS if images is None else {**_NEXT_STEPS, **images.next_steps}
+    steps = [f"Next, {problem}: {known[problem]}" for problem in kinds if problem in known]
     if kinds.get(MISSING_FILE) == num_records and not is_near:
-        steps.append("None of the files is there, so data.root (data.test_root) is most likely the wrong folder.")
+        steps.append(_WRONG_ROOT if images is None else images.wrong_root)
     return steps or ["Next: correct or delete these records and run again."]

@@ -36,7 +36,7 @@ from shelfmark.data.options import DataOptions
 from shelfmark.data.source_words import reads_files
 from shelfmark.data.sources import FileSource
 from shelfmark.data.sources.lance_source import LanceSource
-from shelfmark.data.sources.named import open_source
+from shelfmark.data.sources.named import advice_on_unreadable, open_source
 from shelfmark.data.sources.packed import PackedSource
 from shelfmark.data.table import Table
 
@@ -205,11 +205,10 @@ def _report(
     """Lists the unreadable images in `file`; then raises or warns."""
     what = f"{len(bad):,} of {counted(num_images, 'image')} could not be read"
     where = write_unreadable(bad, file)
-    told = f"{reasons_told(bad)}.{first_told(bad)}\n{where}"
+    told, advice = f"{reasons_told(bad)}.{first_told(bad)}\n{where}", advice_on_unreadable(data.source)
     if data.on_bad_image == "error":
         raise UserError(
-            f"{what}, so nothing was trained. {told} Repair them or take them out of the annotations; or set"
-            " data.on_bad_image=skip, which leaves them out."
+            f"{what}, so nothing was trained. {told} {advice}; or set data.on_bad_image=skip, which leaves them out."
         )
     paths = {one.path for one in bad}
     for name, table in tables.items():
@@ -218,8 +217,7 @@ def _report(
         if number > most or number == len(table):
             raise UserError(
                 f"{what}: {number:,} of the {len(table):,} {name} images, more than {most:,}, so nothing was trained."
-                f" {told} Repair them or take them out of the annotations, or allow more, by data.max_bad_images (now"
-                f" {data.max_bad_images:g})."
+                f" {told} {advice}, or allow more, by data.max_bad_images (now {data.max_bad_images:g})."
             )
     warn(f"{what}; in training another image of the class takes the place of each. {told}")
 

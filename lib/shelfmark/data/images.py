@@ -33,8 +33,8 @@ _LYING, _MIRRORED, _UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 # Pillow warns above half of PILLOW_MAX_PIXELS, beside our own error. A temporary filter would not be thread-safe.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# A damaged TIFF is an error of ours as well.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# A damaged TIFF is an error of ours as well; what Pillow says of the head of a sound picture names no picture.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Image|Jpeg|Png|Tiff)")
 
 
 def read_rgb(
@@ -84,7 +84,7 @@ def _decoded(data: bytes, name: str, max_pixels: int, profiles: ColourProfiles) 
     decoder = _decoder(data, name)
     with _told(name), Image.open(io.BytesIO(data), formats=(decoder,)) as image:
         shrink = _shrink(image, max_pixels)
-        conversion = conversion_of(image) if profiles == "apply" else None
+        conversion = conversion_of(image, name) if profiles == "apply" else None
         pixels = _decode(image, data, shrink, conversion) if shrink else None
     if pixels is None:
         raise UnreadableImage(name, "more pixels than data.max_image_pixels")
@@ -152,7 +152,7 @@ def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS, profiles: C
     if head.is_plain and not looks_at_profile:
         return _JpegPicture(data, name, max_pixels, head, 1)
     with _told(name), Image.open(io.BytesIO(data), formats=_JPEGS[:1]) as image:
-        if image.mode in ("RGB", "L") and not (looks_at_profile and conversion_of(image)):
+        if image.mode in ("RGB", "L") and not (looks_at_profile and conversion_of(image, name)):
             return _JpegPicture(data, name, max_pixels, head, _orientation(image))
     return Picture(*_decoded(data, name, max_pixels, profiles))
 
@@ -245,7 +245,7 @@ def pixels_of(image: Image.Image, name: str, profiles: ColourProfiles = "ignore"
     """An opened picture, as `decode_rgb` gives it. Raises UnreadableImage. name: for that error."""
     try:
         image.load()
-        pixels = _rgb_pixels(image, conversion_of(image) if profiles == "apply" else None)
+        pixels = _rgb_pixels(image, conversion_of(image, name) if profiles == "apply" else None)
     except _NoRuleError as error:
         raise UnreadableImage(name, str(error)) from None
     except Exception as error:  # of a file that was cut off, when its pixels are wanted

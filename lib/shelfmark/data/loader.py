@@ -9,7 +9,7 @@ import multiprocessing.context
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import torch
@@ -22,6 +22,7 @@ from shelfmark.core.lineage import end_with_parent
 from shelfmark.core.stopping import held_back, ignore_from_here
 from shelfmark.data.dataset import ImageDataset, Sample
 from shelfmark.data.finish import Finish
+from shelfmark.data.notices import NOTICES, Notice
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 from shelfmark.data.sources import FetchingSource
 from shelfmark.data.uploads import ready_batches
@@ -166,20 +167,27 @@ class _RowDraws:
             yield [Draw(row) for row in self.rows[at : at + self.batch_size]]
 
 
+class _Read(NamedTuple):
+    """value: a batch, or what a work gave. A UserError is a value too: raised in a worker, it would arrive as another
+    exception, with a traceback as its text."""
+
+    value: Any
+    notices: tuple[Notice, ...]
+
+
 class _Reader(Dataset[Any]):
-    """Reads and collates a whole batch. A UserError is returned as a value: raised in a worker, it would arrive as
-    another exception, with a traceback as its text."""
+    """Reads and collates a whole batch."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitems__(self, draws: list[Draw]) -> Batch | UserError:
+    def __getitems__(self, draws: list[Draw]) -> _Read:
         if isinstance(self.dataset.source, FetchingSource):
             self.dataset.source.fetch([draw.row for draw in draws])
         try:
-            return collate([self.dataset[draw] for draw in draws])
+            return _Read(collate([self.dataset[draw] for draw in draws]), NOTICES.found())
         except UserError as error:
-            return error
+            return _Read(error, NOTICES.found())
 
 
 class _Worker(Dataset[Any]):
@@ -188,11 +196,11 @@ class _Worker(Dataset[Any]):
     def __init__(self, work: Callable[[Sequence[int]], Any]) -> None:
         self.work = work
 
-    def __getitems__(self, draws: list[Draw]) -> Any:
+    def __getitems__(self, draws: list[Draw]) -> _Read:
         try:
-            return self.work([draw.row for draw in draws])
+            return _Read(self.work([draw.row for draw in draws]), NOTICES.found())
         except UserError as error:
-            return error
+            return _Read(error, NOTICES.found())
 
 
 def _data_loader(
@@ -261,7 +269,7 @@ class _Passage:
     """One passage over a loader's batches. It is gone when nothing reads them any more."""
 
 
-def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[Batch | UserError]:
+def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[_Read]:
     """The loader's batches. Its workers start here, and until `_start_worker` torch lets a SIGTERM end them.
 
     The finalizer refers to the iterator, so the iterator is whole when it is asked to end its workers. Without that,
@@ -278,7 +286,8 @@ def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[Batch | Use
 
 def _raising(loader: DataLoader[Any]) -> Iterator[Any]:
     passage = _Passage()
-    for batch in _started(loader, passage):
+    for batch, notices in _started(loader, passage):
+        NOTICES.tell_all(notices)
         if isinstance(batch, UserError):
             try:
                 raise batch

@@ -9,6 +9,7 @@ import numpy as np
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.text_safety import in_line
 from shelfmark.data.table import Table
 
 
@@ -47,12 +48,11 @@ def tell_open_set(table: Table, held: np.ndarray) -> None:
     """Says which classes are kept out. table: with the images of all classes."""
     if not len(held):
         return
-    named = [table.class_names[label] if table.class_names else str(label) for label in held[:3].tolist()]
-    more = ", ..." if len(held) > len(named) else ""
+    named = [table.class_names[label] if table.class_names else str(label) for label in held[:4].tolist()]
     num_images = int(table.counts[held].sum())
     say(
         f"data.open_set_classes: {len(held)} classes with {num_images:,} images are kept out of training and"
-        f" validation: {', '.join(named)}{more}"
+        f" validation: {in_line(named, 3)}"
     )
     if table.groups is None:
         warn(

@@ -16,6 +16,7 @@ from shelfmark.core.errors import UserError, did_you_mean
 from shelfmark.core.locks import folder_lock
 from shelfmark.core.log import say, warn
 from shelfmark.core.places import work_place
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
 from shelfmark.predictions.answers import of_errors
@@ -29,7 +30,7 @@ from shelfmark.retrieval.where import column_names
 from shelfmark.runtime.index_content import IndexContent, Source, index_content, require_one_list
 from shelfmark.runtime.index_promise import told_promise
 from shelfmark.runtime.opened_index import index_facts, open_model_of_index
-from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.trained_model import TrainedModel, tell_source
 
 _NUM_TOLD = 20
 
@@ -112,7 +113,7 @@ def _added(content: IndexContent, folder: Path, index: Index, records: Records) 
     if content.source.label_from is not None:
         counts = dict(zip(*np.unique(records.labels, return_counts=True)))
         for label, name in list(sorted(records.names.items()))[:_NUM_TOLD]:
-            say(f"{name} ({label}): {counted(counts[label], 'image')}")
+            say(f"{in_line([name])} ({label}): {counted(counts[label], 'image')}")
     classes = {label: records.names.get(label) for label in np.unique(records.labels).tolist() if label >= 0}
     return Added(folder, layout.kind, layout.metric, len(index), len(records), classes, content.errors)
 
@@ -138,6 +139,8 @@ def add(
         features_folder = from_main(begin)
         with together():
             model, _ = open_model_of_index(folder, checkpoint, overrides)
+        if source.images is None:
+            tell_source(model)
         index: list[Index] = []
         from_main(lambda: index.append(read_index(folder, place)), "index")
         bad_images = folder.with_name(f"{folder.name}_added_features_bad_images.csv")

@@ -15,6 +15,7 @@ from shelfmark.core.destinations import require_place
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import unused_path
 from shelfmark.core.log import say, warn
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
 from shelfmark.data.annotations import folder_table, read_test_set
@@ -69,7 +70,8 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
         table = folder_table(images) if images else test_set(model)
         check_ids(table.image_ids)
     limit = None if images else model.recipe.data.max_bad_images
-    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit)
+    source = model.recipe.data.source
+    log = BadImageLog(_beside(file, "_bad_images"), num_images=len(table), limit=limit, source=source)
     classes, scores = _best_classes(forgiving(model) if images else model, table, max(1, topk), log)
     names = dict(enumerate(model.class_names or ()))
     predicted = Prediction(table, classes, scores, file, None, names, log.reasons)
@@ -77,7 +79,7 @@ def predict(model: TrainedModel, images: Path | None = None, topk: int = 0, out:
         tell_unread(len(table), {table.image_ids[row]: reason for row, reason in log.reasons.items()}, log.file)
     elif log.reasons:
         guess = int(model.counts.argmax())
-        named = f"{model.class_name(guess)} ({guess})" if model.class_names else str(guess)
+        named = f"{in_line([model.class_name(guess)])} ({guess})" if model.class_names else str(guess)
         unread = counted(len(log), "image")
         warn(f"{unread} could not be read; each is given the most frequent class, {named}; see {log.file}")
     rows = np.flatnonzero(~np.isnan(scores[:, 0])) if images else np.arange(len(table))

@@ -171,7 +171,8 @@ def _trainer(
         is_saved=(folder / LAST).is_dir(),
     )
     preemption = Preemption(signals, checkpoint, _go_on(folder))
-    bad_images = BadImageLog(folder / "bad_images.csv", len(splits.train), recipe.data.max_bad_images)
+    data = recipe.data
+    bad_images = BadImageLog(folder / "bad_images.csv", len(splits.train), data.max_bad_images, data.source)
     frozen = FrozenFeatures(recipe, splits.train, state, folder, bad_images)
     validate = preemption.around(_validation(recipe, splits, state, folder, frozen))
     hooks = Hooks(
@@ -207,8 +208,8 @@ def _trainer(
 
 def _validation(recipe: Recipe, splits: Splits, state: TrainState, folder: Path, frozen: FrozenFeatures) -> Validation:
     val = None if splits.val is None else choosing(recipe, splits.val)
-    num_images = 0 if val is None else len(val)
-    bad_images = BadImageLog(folder / "val_bad_images.csv", num_images, recipe.data.max_bad_images)
+    num_images, data = 0 if val is None else len(val), recipe.data
+    bad_images = BadImageLog(folder / "val_bad_images.csv", num_images, data.max_bad_images, data.source)
     return Validation(state, recipe, val, splits.retrieval, splits.train.counts, bad_images, frozen)
 
 

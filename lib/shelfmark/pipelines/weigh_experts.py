@@ -65,7 +65,9 @@ def weigh_experts(model: TrainedModel, images: Path | None = None) -> ExpertWeig
     with ExitStack() as stack:
         views = Path(from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory())))
         limit = None if images else model.recipe.data.max_bad_images
-        bad_images = BadImageLog(folder / "bad_images.csv", num_images=len(table), limit=limit)
+        bad_images = BadImageLog(
+            folder / "bad_images.csv", num_images=len(table), limit=limit, source=model.recipe.data.source
+        )
         # An unreadable picture is missing in both views, so it is listed once.
         with bad_images.over_ranks():
             first = _view(model, table, 1, views, bad_images)

@@ -28,7 +28,7 @@ from shelfmark.runtime.features import model_features
 from shelfmark.runtime.run_config import RunConfig, run_config
 from shelfmark.runtime.splits import read_evaluation
 from shelfmark.runtime.stored_features import STORED, feature_facts, fitting_features
-from shelfmark.runtime.trained_model import TrainedModel, open_model
+from shelfmark.runtime.trained_model import TrainedModel, open_model, tell_source
 
 COMPARED = "comparison"
 """The folder in a run for features that a comparison had to compute."""
@@ -106,6 +106,7 @@ def names_of(given: Sequence[str]) -> list[str]:
 def open_run(name: str, checkpoint: Path, overrides: Sequence[Override]) -> ComparedRun:
     """The run of a checkpoint. UserError: it has neither val nor retrieval images."""
     model = open_model(checkpoint, overrides)
+    tell_source(model)
     val, retrieval = read_evaluation(model)
     return ComparedRun(name, model, val, retrieval)
 

@@ -67,6 +67,7 @@ def features_of(
             bad_images,
             num_images=len(table),
             limit=None if of_photographs else recipe.data.max_bad_images,
+            source=recipe.data.source,
         ),
         stored_in=stored_in,
         may_replace=may_replace,

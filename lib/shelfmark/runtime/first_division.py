@@ -12,6 +12,7 @@ import numpy as np
 from shelfmark.core.contracts import BadImage
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import are, counted
 from shelfmark.data.bad_images import first_told, reasons_told
 from shelfmark.data.checked_images import CheckedImages, image_keys
@@ -67,8 +68,8 @@ def divided_pictures(images: Path, before: Mapping[str, str], data: DataOptions,
     folders, unreadable, keys = _readable(read_class_folders(images), data, log_root)
     if len(folders.class_names) < 2:
         raise UserError(
-            f"{images} has one class, {folders.class_names[0]}: there is nothing to tell apart. Put the pictures of"
-            " each class into a folder of its own: <class>/<picture>."
+            f"{images} has one class, {in_line(folders.class_names)}: there is nothing to tell apart. Put the pictures"
+            " of each class into a folder of its own: <class>/<picture>."
         )
     copies = same_files(images, [*folders.train, *folders.val])
     is_drawn = not folders.val

@@ -86,6 +86,7 @@ class FrozenFeatures(Hook):
                 self.folder.with_name(f"{part}_bad_images.csv"),
                 num_images=len(table),
                 limit=self.recipe.data.max_bad_images,
+                source=self.recipe.data.source,
             )
             self._of_evaluation[part] = self._stored(images, table, part, {}, log)
         return self._of_evaluation[part]

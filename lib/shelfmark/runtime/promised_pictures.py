@@ -14,6 +14,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say, warn
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import are, counted
 from shelfmark.data.annotations import folder_table, read_annotations
 from shelfmark.data.class_map import class_key
@@ -27,6 +28,7 @@ from shelfmark.runtime.features import model_features
 from shelfmark.runtime.folder_records import folder_labels
 from shelfmark.runtime.splits import read_evaluation, require_val
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.training_root import training_recipe
 from shelfmark.runtime.val_parts import choose_share, kept_of
 from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
@@ -74,7 +76,7 @@ def training_tables(model: TrainedModel) -> TrainingTables | None:
     file = model.recipe.data.train_json
     if file is None or not file.is_file():
         return None
-    return TrainingTables(*assemble.read_training(model.recipe))
+    return TrainingTables(*assemble.read_training(training_recipe(model)))
 
 
 @dataclass(frozen=True)
@@ -353,4 +355,4 @@ def group_names(model: TrainedModel, products: KnownProducts, training: Training
 def names_told(names: Sequence[str]) -> str:
     """The first of them, and how many there are besides."""
     more = len(names) - _NAMES_TOLD
-    return ", ".join([*names[:_NAMES_TOLD], *([f"and {more:,} more"] if more > 0 else [])])
+    return in_line([*names[:_NAMES_TOLD], *([f"and {more:,} more"] if more > 0 else [])])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.log import say
+from shelfmark.core.text_safety import in_line
 from shelfmark.data.class_map import ClassList, class_sources
 from shelfmark.data.table import Table
 from shelfmark.engine.checkpoint import Checkpoint
@@ -43,8 +44,7 @@ def weights_by_class(network: Network, train: Table, checkpoint: Checkpoint) -> 
     if sources is None:
         return weights
     names = [name for name, source in zip(train.class_names or (), sources) if source < 0]
-    shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-    new = f"; {len(names)} new, with fresh rows: {shown}" if names else ""
+    new = f"; {len(names)} new, with fresh rows: {in_line(names, 3)}" if names else ""
     say(
         f"classes: {len(sources) - len(names)} of {len(sources)} keep their rows of {checkpoint.folder}, matched by"
         f" name{new}"

@@ -17,6 +17,7 @@ from shelfmark.engine.hooks import NO_METRIC
 from shelfmark.recipe import Recipe, assemble
 from shelfmark.runtime.small_runs import two_batches
 from shelfmark.runtime.trained_model import TrainedModel
+from shelfmark.runtime.training_root import own_data, training_recipe
 from shelfmark.runtime.validation import RETRIEVAL_SCORES
 
 HELD_OUT_PART = 0.2
@@ -45,13 +46,14 @@ class Splits:
     open_classes: tuple[int, ...] = ()
 
 
-def read_splits(recipe: Recipe, small: bool = False) -> Splits:
+def read_splits(recipe: Recipe, small: bool = False, of_training: Recipe | None = None) -> Splits:
     """Training, validation and retrieval tables. No validation image is in training: if the files share images, a
     warning says so, and a part of the shared images is held out of training.
 
-    small: evaluate on two batches, and take class means of two.
+    small: evaluate on two batches, and take class means of two. of_training: by which the training images are read, if
+    by another recipe.
     """
-    train, kept_out = assemble.read_training(recipe)
+    train, kept_out = assemble.read_training(of_training or recipe)
     open_classes = np.unique(kept_out.labels)
     val, retrieval = _read_val_and_retrieval(recipe)
     num_leaked = 0
@@ -95,7 +97,10 @@ def read_evaluation(model: TrainedModel) -> tuple[Table | None, Table | None]:
 
 def read_model_splits(model: TrainedModel) -> Splits:
     """As `read_splits`, with the classes of a trained model."""
-    return with_classes(read_splits(model.recipe), model.classes, model.recipe)
+    # Of val that is the checkpoint's own, the images would not be known for those of the training in another folder.
+    is_other_val = model.recipe.data.val_json != own_data(model).val_json
+    of_training = training_recipe(model) if is_other_val else None
+    return with_classes(read_splits(model.recipe, of_training=of_training), model.classes, model.recipe)
 
 
 def with_classes(splits: Splits, known: ClassList, recipe: Recipe) -> Splits:

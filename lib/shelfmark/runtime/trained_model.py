@@ -108,12 +108,18 @@ def open_model(path: Path, overrides: Sequence[Override] = ()) -> TrainedModel:
     network.fold_class_factors()
     precision = Precision.resolve(recipe.train.precision, device, checkpoint.manifest.get("precision", ""))
     say(f"model: {checkpoint.folder} ({_told(checkpoint.manifest)}), {device}, {precision.name}")
-    source = checkpoint.manifest["config"].get("data", {}).get("source", recipe.data.source)
-    if source != recipe.data.source:
-        told = f"trained with data.source={source}; images are read with data.source={recipe.data.source} now"
-        gone = f". Where the files of listed images are gone, add data.source={source}"
-        say(told + (gone if reads_files(recipe.data.source) else ""))
     return TrainedModel(checkpoint, recipe, network.to(device).eval(), precision)
+
+
+def tell_source(model: TrainedModel) -> None:
+    """Says it where images that annotations list are now read from elsewhere than in the training: for a command that
+    reads such images."""
+    now = model.recipe.data.source
+    source = model.checkpoint.manifest["config"].get("data", {}).get("source", now)
+    if source != now:
+        told = f"trained with data.source={source}; images are read with data.source={now} now"
+        gone = f". Where the files of listed images are gone, add data.source={source}"
+        say(told + (gone if reads_files(now) else ""))
 
 
 def _require_its_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -60,6 +60,8 @@ def batches(place: Path, words: Sequence[str]) -> list[Batch]:
 PK = ["sampling.type=pk", "sampling.images_per_class=3"]
 
 
+# Lance says this before any fork of a process that imported it.
+@pytest.mark.filterwarnings("error:lance is not fork-safe")
 @pytest.mark.parametrize(
     "words", [PK, [*PK, "data.num_workers=2"], ["data.pipeline=2"]], ids=["P x K", "P x K in workers", "pipeline 2"]
 )
@@ -249,6 +251,7 @@ def test_a_picture_that_is_missing_or_spoilt_is_told_as_that_of_a_file(
         with pytest.raises(UnreadableImage) as caught:
             source.read(11)
         assert (caught.value.path, caught.value.reason) == (str(mine / "pictures/empty.png"), "empty file")
+        assert "write another dataset by `shelfmark to-lance" in str(pickle.loads(pickle.dumps(caught.value)))
     # Bytes are stored as they are; what they are is found when they are decoded.
     assert source.read(12) == b"no picture"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.pictures import Picture, class_names, require_pictures
 from shelfmark.data.converters.prepared import Prepared, write_new
@@ -147,7 +148,7 @@ def _notes(parts: Mapping[str, Sequence[Picture]], files: Mapping[str, Path]) ->
     trained = {picture.name for picture in parts["train"]}
     for part in ("val", "test"):
         if new := sorted({picture.name for picture in parts[part]} - trained):
-            some = ", ".join(new[:5])
+            some = in_line(new, 5)
             yield f"{part}: {counted(len(new), 'class')} without a training box, so no answer can be right: {some}"
     if "test" in files:
         yield f"the test: shelfmark evaluate --RESUME_MODEL CKPT data.val_json={files['test']}"

@@ -26,6 +26,7 @@ from shelfmark.data.boxes import OUTSIDE_PX
 from shelfmark.data.converters.foreign_rows import Classes, ForeignRows, Wanted, prepare_rows
 from shelfmark.data.converters.part_files import images_folder, part_of
 from shelfmark.data.converters.prepared import Prepared
+from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.documents import file_errors_told, read_document
 from shelfmark.data.findings import BytesOf, Findings
 from shelfmark.data.json_stream import NotStreamed, RecordStream
@@ -180,15 +181,19 @@ def _categories(file: Path, found: Any) -> dict[str, tuple[str, str]]:
         raise UserError(f'{file} has no list of categories: [{{"id": 1, "name": "cola"}}, ...].')
     categories: dict[str, tuple[str, str]] = {}
     names: set[str] = set()
+    wrong = WrongPlaces()
     for number, one in enumerate(found):
+        where = f"{file}: category {number} (counted from 0)"
         is_whole = isinstance(one, dict) and type(one.get("id")) in (int, str) and isinstance(one.get("name"), str)
         if not is_whole or not one["name"].strip() or not isinstance(one.get("supercategory") or "", str):
-            raise UserError(f"{file}: category {number} (counted from 0) must have an id and a name: {one!r:.80}.")
+            wrong.add(f"{where} must have an id and a name: {one!r:.80}.")
+            continue
         identifier = orjson.dumps(one["id"]).decode()
         if identifier in categories or one["name"] in names:
-            raise UserError(f"{file}: category {number} (counted from 0) has an id or a name that stands further up.")
+            wrong.add(f"{where} has an id or a name that stands further up.")
         names.add(one["name"])
         categories[identifier] = (one["name"], one.get("supercategory") or "")
+    wrong.settle(file, "Correct the categories.")
     return categories
 
 

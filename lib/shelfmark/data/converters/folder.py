@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import are, counted
 from shelfmark.data.class_folders import ClassFolders, read_class_folders
 from shelfmark.data.converters.earlier_folder import EarlierFolder
@@ -153,10 +154,9 @@ def unvalidated_note(names: Sequence[str]) -> list[str]:
     """A note about the classes that have no validation image; none if `names` is empty."""
     if not names:
         return []
-    more = ", ..." if len(names) > _NUM_SHOWN else ""
     return [
         f"{counted(len(names), 'class')} with too few images to give one to val, trained and never scored therefore:"
-        f" {', '.join(names[:_NUM_SHOWN])}{more}"
+        f" {in_line(names, _NUM_SHOWN)}"
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data import findings as problem
 from shelfmark.data.box_checks import checked_boxes
@@ -19,7 +20,7 @@ from shelfmark.data.class_map import class_key
 from shelfmark.data.converters.pictures import natural
 from shelfmark.data.converters.prepared import Prepared, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
-from shelfmark.data.findings import BytesOf, Findings
+from shelfmark.data.findings import BytesOf, Findings, ImagesFolder
 from shelfmark.data.holdout import stratified_draw
 from shelfmark.data.identity import identities
 from shelfmark.data.parquet_records import annotations_parquet, image_list_parquet
@@ -63,13 +64,17 @@ class Classes:
 
 @dataclass(frozen=True)
 class Wanted:
-    """images: the folder of the pictures. out: where annotations go, as `form` says: json or parquet."""
+    """given: the folder of the pictures. out: where annotations go, as `form` says: json or parquet."""
 
-    images: Path
+    given: ImagesFolder
     out: Path
     val_fraction: float
     seed: int
     form: str = FORMS[0]
+
+    @property
+    def images(self) -> Path:
+        return self.given.folder
 
 
 def prepare_rows(files: Sequence[ForeignRows], classes: Classes, wanted: Wanted, notes: Sequence[str] = ()) -> Prepared:
@@ -79,7 +84,7 @@ def prepare_rows(files: Sequence[ForeignRows], classes: Classes, wanted: Wanted,
     Raises a UserError with everything that is wrong, before a file is written.
     """
     for rows in files:
-        _check(rows, wanted.images)
+        _check(rows, wanted.given)
     whole = _joined(files)
     names = list(classes.names) or _named(whole)
     if "" in whole.parts:
@@ -95,7 +100,7 @@ def prepare_rows(files: Sequence[ForeignRows], classes: Classes, wanted: Wanted,
     )
 
 
-def _check(rows: ForeignRows, images: Path) -> None:
+def _check(rows: ForeignRows, images: ImagesFolder) -> None:
     if not len(rows):
         raise UserError(f"{rows.file} lists no picture.")
     for row in [row for row, path in enumerate(rows.paths) if not path]:
@@ -103,8 +108,8 @@ def _check(rows: ForeignRows, images: Path) -> None:
     labels = np.array(_numbers(rows.labels), dtype=np.int64)
     boxes = checked_boxes(rows.boxes, rows.findings)
     names = list(dict.fromkeys(label for label in rows.labels if label))
-    check_paths(Strings.of(rows.paths), labels, images, (), True, rows.findings, boxes, names)
-    rows.findings.settle(rows.file, rows.paths, bytes_of=rows.bytes_of)
+    check_paths(Strings.of(rows.paths), labels, images.folder, (), True, rows.findings, boxes, names)
+    rows.findings.settle(rows.file, rows.paths, bytes_of=rows.bytes_of, images=images)
 
 
 def _numbers(labels: Sequence[str]) -> list[int]:
@@ -179,7 +184,7 @@ def _require_trained(rows: ForeignRows, names: Sequence[str], has_own: bool) -> 
     unseen = Counter(label for label, part in zip(rows.labels, rows.parts) if part == VAL and label not in trained)
     unseen.pop("", None)
     if unseen and not has_own:
-        told = ", ".join(list(unseen)[:_NUM_SHOWN])
+        told = in_line(list(unseen), _NUM_SHOWN)
         raise UserError(
             f"{rows.file}: {counted(len(unseen), 'class')} of val {'is' if len(unseen) == 1 else 'are'} not in train:"
             f" {told}. Scores of classes that were never trained mean nothing; for new classes see data.retrieval_json."
@@ -247,8 +252,7 @@ def _empty_notes(rows: ForeignRows, names: Sequence[str]) -> Iterator[str]:
     for part in (TRAIN, VAL):
         lacking = [name for name in names if name not in in_part[part]]
         if lacking and in_part[part]:
-            told = ", ".join(lacking[:_NUM_SHOWN]) + (", ..." if len(lacking) > _NUM_SHOWN else "")
-            yield f"{counted(len(lacking), 'class')} without a picture in {part}: {told}"
+            yield f"{counted(len(lacking), 'class')} without a picture in {part}: {in_line(lacking, _NUM_SHOWN)}"
 
 
 def _near_names(names: Sequence[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from shelfmark.core.errors import UserError
 from shelfmark.core.rng import numpy_generator
 from shelfmark.core.wording import counted
-from shelfmark.data.converters.pictures import list_lines, role_record
+from shelfmark.data.converters.pictures import first_of, list_lines, role_record
 from shelfmark.data.converters.prepared import Prepared, existing_folder, new_pictures, refuse_to_replace, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
 
@@ -168,7 +168,9 @@ def _link(pictures: Iterable[str], base: Path, out: Path) -> None:
     wanted = list(dict.fromkeys(pictures))
     outside = [name for name in wanted if name.startswith("/") or ".." in Path(name).parts]
     if outside:
-        raise UserError(f"{base} lists {outside[0]}, which leads out of its folder. Every path must stay within it.")
+        raise UserError(
+            f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it."
+        )
     missing = [name for name in wanted if not (base / name).is_file()]
     if missing:
         shown = "\n  ".join(missing[:20])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.data.findings import ImagesFolder
 
 _PARTS = {
     "train": "train",
@@ -42,9 +43,9 @@ def part_files(source: Path, ending: str) -> list[tuple[str, Path]]:
     return known if len(known) > 1 else [("", known[0][1])]
 
 
-def images_folder(images: Path | None, source: Path) -> Path:
+def images_folder(images: Path | None, source: Path) -> ImagesFolder:
     """The folder that the paths of a file start from: that of the file where none is given."""
     folder = images or (source if source.is_dir() else source.parent)
     if not folder.is_dir():
         raise UserError(f"--images {folder} is not a folder. It is what the paths in the file start from.")
-    return folder
+    return ImagesFolder(folder, images is not None)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shelfmark.core.errors import UserError
 from shelfmark.core.text_encoding import NotUtf8, utf8_text
+from shelfmark.core.text_safety import printable
 from shelfmark.core.wording import counted
 
 NUM_SHOWN = 20
@@ -110,17 +111,28 @@ def role_record(path: str, label: int, role: str) -> dict[str, object]:
 def require_pictures(base: Path, pictures: Sequence[Picture], where: str) -> None:
     """Raises a UserError where a picture is missing, lies outside `base`, or is in two classes, whole or by one box."""
     names: dict[tuple[str, tuple[float, ...] | None], str] = {}
+    twice: list[str] = []
     for path, name, _, box in pictures:
         if names.setdefault((path, box), name) != name:
-            raise UserError(f"{base / path} is listed in two classes, {names[path, box]} and {name}. {where}")
+            twice.append(f"{base / path} is listed in two classes, {names[path, box]!r} and {name!r}")
+    if twice:
+        raise UserError(f"{first_of(twice)}. {where}")
     paths = dict.fromkeys(path for path, _ in names)
     outside = [path for path in paths if path.startswith("/") or ".." in PurePosixPath(path).parts]
     if outside:
-        raise UserError(f"{base} lists {outside[0]}, which leads out of its folder. Every path must stay within it.")
+        raise UserError(
+            f"{base} lists {first_of(outside)}: that leads out of its folder, and every path must stay in it."
+        )
     missing = [path for path in paths if not (base / path).is_file()]
     if missing:
         shown = "\n  ".join(missing[:NUM_SHOWN])
         raise UserError(f"{base} lacks {len(missing):,} of its {len(paths):,} images. {where}\n  {shown}")
+
+
+def first_of(texts: Sequence[str]) -> str:
+    """The first of the texts on one line, and how many more there are."""
+    more = f"; and {len(texts) - NUM_SHOWN:,} more" if len(texts) > NUM_SHOWN else ""
+    return "; ".join(printable(text, one_line=True) for text in texts[:NUM_SHOWN]) + more
 
 
 def natural(name: str) -> list[str | int]:

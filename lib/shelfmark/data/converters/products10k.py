@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.pictures import (
     NUM_SHOWN,
@@ -148,7 +149,7 @@ def _require_known(test: _Test | None, names: Sequence[str], base: Path) -> None
     if unknown:
         raise UserError(
             f"{base}: the test list has {counted(len(unknown), 'class')} that train.csv has no image of:"
-            f" {', '.join(unknown[:NUM_SHOWN])}. The lists do not belong together. {WHERE}"
+            f" {in_line(unknown, NUM_SHOWN)}. The lists do not belong together. {WHERE}"
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.inaturalist import PICTURES, species_pictures
 from shelfmark.data.converters.pictures import (
@@ -26,6 +27,7 @@ from shelfmark.data.converters.pictures import (
     class_groups,
     class_names,
     count_notes,
+    first_of,
     require_pictures,
     role_record,
 )
@@ -112,11 +114,14 @@ def _add_rest(parts: dict[str, list[Picture]], everything: Sequence[Picture]) ->
 
 def _require_disjoint(parts: Mapping[str, Sequence[Picture]], lists: Path) -> None:
     part_of: dict[str, str] = {}
+    twice: list[str] = []
     for part, pictures in parts.items():
         for picture in pictures:
             other = part_of.setdefault(picture.path, part)
             if other != part:
-                raise UserError(f"{lists}: {picture.path} stands in {other}.txt and in {part}.txt. {WHERE}")
+                twice.append(f"{picture.path} stands in {other}.txt and in {part}.txt")
+    if twice:
+        raise UserError(f"{lists}: {first_of(twice)}. {WHERE}")
     classes = {part: {picture.name for picture in pictures} for part, pictures in parts.items()}
     trained = classes[LABELLED] | classes[KNOWN] | classes[NEW]
     for what, shared in (
@@ -126,7 +131,7 @@ def _require_disjoint(parts: Mapping[str, Sequence[Picture]], lists: Path) -> No
         if shared:
             raise UserError(
                 f"{lists}: {len(shared):,} classes are in {what}, which must have none in common:"
-                f" {', '.join(sorted(shared)[:NUM_SHOWN])}. {WHERE}"
+                f" {in_line(sorted(shared), NUM_SHOWN)}. {WHERE}"
             )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
+from shelfmark.core.text_safety import in_line
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.class_disjoint import hold_out_classes
 from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, class_groups, class_names, require_pictures
@@ -89,7 +90,7 @@ def _require_new_classes(dataset: RetrievalSet, tested: Sequence[Picture]) -> No
     if shared:
         raise UserError(
             f"{dataset.base}: {len(shared):,} classes are in both the training and the test lists, which must have"
-            f" none in common: {', '.join(shared[:NUM_SHOWN])}. {dataset.where}"
+            f" none in common: {in_line(shared, NUM_SHOWN)}. {dataset.where}"
         )
 
 

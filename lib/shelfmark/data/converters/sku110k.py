@@ -20,6 +20,7 @@ from shelfmark.data.converters.boxed_set import Mended
 from shelfmark.data.converters.pictures import Picture, list_lines, require_pictures
 from shelfmark.data.converters.plain_numbers import number_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
+from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.documents import annotations_json
 
 WHERE = (
@@ -33,7 +34,7 @@ _COLUMNS = "image_name,x1,y1,x2,y2,class,image_width,image_height"
 def prepare_sku110k(source: Path, out: Path) -> Prepared:
     """Writes train.json, val.json and test.json to `out`: unlabelled records, each of one box."""
     base, out = existing_folder(Path(source)), Path(out)
-    mended, notes = Mended(), list[str]()
+    mended, wrong, notes = Mended(), WrongPlaces(), list[str]()
     parts: dict[str, list[Picture]] = {}
     for part, published in PUBLISHED_PHOTOGRAPHS.items():
         file = base / "annotations" / f"annotations_{part}.csv"
@@ -41,11 +42,12 @@ def prepare_sku110k(source: Path, out: Path) -> Prepared:
             if part == "train":
                 raise UserError(f"{file} is missing. {WHERE}")
             continue
-        parts[part] = list(_boxes(file, mended))
+        parts[part] = list(_boxes(file, mended, wrong))
         photographs = len({picture.path for picture in parts[part]})
         if photographs != published:
             found = counted(photographs, "photograph")
             notes.append(f"{part}: expected {published:,} photographs, as published, but found {found}.")
+    wrong.settle(base, WHERE)
     for pictures in parts.values():
         require_pictures(base, pictures, WHERE)
     contents = {out / f"{part}.json": _json(pictures) for part, pictures in parts.items()}
@@ -57,7 +59,7 @@ def prepare_sku110k(source: Path, out: Path) -> Prepared:
     return Prepared(files=told, options={"data.root": base}, notes=tuple(notes))
 
 
-def _boxes(file: Path, mended: Mended) -> Iterator[Picture]:
+def _boxes(file: Path, mended: Mended, wrong: WrongPlaces) -> Iterator[Picture]:
     for number, row in enumerate(csv.reader(list_lines(file, WHERE)), start=1):
         where = f"{file}, line {number}"
         if not row:
@@ -65,7 +67,8 @@ def _boxes(file: Path, mended: Mended) -> Iterator[Picture]:
         numbers = [number_of(one) for one in (*row[1:5], *row[6:])]
         known = [one for one in numbers if one is not None]
         if len(row) != 8 or len(known) != 6 or not row[0]:
-            raise UserError(f"{where}: {','.join(row)[:80]!r} is not `{_COLUMNS}`. {WHERE}")
+            wrong.add(f"{where}: {','.join(row)[:80]!r} is not `{_COLUMNS}`.")
+            continue
         *corners, width, height = known
         box = mended.box(corners, (int(width), int(height)), where)
         if box is not None:

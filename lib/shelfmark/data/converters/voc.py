@@ -20,6 +20,7 @@ from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
 from shelfmark.data.converters.pictures import NUM_SHOWN, Picture, list_lines
 from shelfmark.data.converters.plain_numbers import number_of, whole_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder
+from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.images import upright_size
 from shelfmark.data.sources.files import read_file
 
@@ -52,7 +53,7 @@ def prepare_voc(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 
     folder = next((base / name for name in _ANNOTATIONS if list((base / name).glob("*.xml"))), None)
     if folder is None:
         raise UserError(f"{base} has no XML file in Annotations/, annotations/ or itself. {WHERE}")
-    photographs = {file.stem: _photograph(base, file) for file in sorted(folder.glob("*.xml"))}
+    photographs = _photographs(base, sorted(folder.glob("*.xml")))
     from_zero = any(0 in corners for one in photographs.values() for _, corners in one.objects)
     mended = Mended()
     boxes = {name: _boxes(one, 0 if from_zero else 1, mended) for name, one in photographs.items()}
@@ -65,12 +66,26 @@ def prepare_voc(source: Path, out: Path, val_fraction: float = 0.2, seed: int = 
     return prepare_boxed(BoxedSet(base, parts, WHERE, notes=notes), Path(out), val_fraction, seed)
 
 
-def _photograph(base: Path, file: Path) -> _Photograph:
+def _photographs(base: Path, files: Sequence[Path]) -> dict[str, _Photograph]:
+    """By their names. Raises a UserError with what is wrong in all files."""
+    found, wrong = dict[str, _Photograph](), WrongPlaces()
+    for file in files:
+        with wrong.collected():
+            found[file.stem] = _photograph(base, file, wrong)
+    wrong.settle(base, WHERE)
+    return found
+
+
+def _photograph(base: Path, file: Path, wrong: WrongPlaces) -> _Photograph:
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{file} is no XML: {error}. {WHERE}") from None
-    objects = [(_name(file, one), _corners(file, one)) for one in root.iter("object")]
+        raise UserError(f"{file} is no XML: {error}.") from None
+    objects = []
+    for number, one in enumerate(root.iter("object"), start=1):
+        with wrong.collected():
+            where = f"{file}, object {number}"
+            objects.append((_name(where, one), _corners(where, one)))
     path = _picture_path(base, file, root.findtext("filename") or "")
     width, height = (whole_of(root.findtext(f"size/{name}") or "") or 0 for name in ("width", "height"))
     # Some programs write no size, or 0.
@@ -85,27 +100,25 @@ def _picture_path(base: Path, file: Path, filename: str) -> str:
         for name in (*names, *(f"{file.stem}{ending}" for ending in (".jpg", ".jpeg", ".png", ".JPG"))):
             if name and (base / folder / name).is_file():
                 return name if folder == "." else f"{folder}/{name}"
-    raise UserError(
-        f"{file} is of {filename or file.stem}, which is in none of JPEGImages/, images/ and {base}. {WHERE}"
-    )
+    raise UserError(f"{file} is of {filename or file.stem}, which is in none of JPEGImages/, images/ and {base}.")
 
 
-def _name(file: Path, one: ElementTree.Element) -> str:
+def _name(where: str, one: ElementTree.Element) -> str:
     name = (one.findtext("name") or "").strip()
     if not name:
-        raise UserError(f"{file}: an object has no name.")
+        raise UserError(f"{where} has no name.")
     return name
 
 
-def _corners(file: Path, one: ElementTree.Element) -> list[float]:
+def _corners(where: str, one: ElementTree.Element) -> list[float]:
     corners = [_number(one.findtext(f"bndbox/{name}")) for name in _CORNERS]
     if None in corners:
         texts = {name: one.findtext(f"bndbox/{name}") for name in _CORNERS}
-        raise UserError(f"{file}: the bndbox of {one.findtext('name')!r} must have four numbers, not {texts}.")
+        raise UserError(f"{where}: the bndbox of {one.findtext('name')!r} must have four numbers, not {texts}.")
     found = [float(corner) for corner in corners if corner is not None]
     if found[2] < found[0] or found[3] < found[1]:
         raise UserError(
-            f"{file}: the bndbox of {one.findtext('name')!r} ends before it begins:"
+            f"{where}: the bndbox of {one.findtext('name')!r} ends before it begins:"
             f" {', '.join(f'{name} {corner:g}' for name, corner in zip(_CORNERS, found))}. Correct it or take it out."
         )
     return found
@@ -137,6 +150,8 @@ def _parts(base: Path, boxes: Mapping[str, Sequence[Picture]]) -> dict[str, list
     for part, file in files.items():
         names = [line.split()[0] for line in list_lines(file, WHERE) if line.strip()]
         if missing := [name for name in names if name not in boxes]:
-            raise UserError(f"{file} names photographs without an XML file: {', '.join(missing[:NUM_SHOWN])}. {WHERE}")
+            number = counted(len(missing), "photograph")
+            shown = ", ".join(missing[:NUM_SHOWN])
+            raise UserError(f"{file} names {number} without an XML file: {shown}. {WHERE}")
         parts[part] = [picture for name in names for picture in boxes[name]]
     return parts

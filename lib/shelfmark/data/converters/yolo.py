@@ -21,6 +21,7 @@ from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
 from shelfmark.data.converters.pictures import Picture, list_lines
 from shelfmark.data.converters.plain_numbers import number_of, whole_of
 from shelfmark.data.converters.prepared import Prepared, existing_folder
+from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.image_files import image_paths
 from shelfmark.data.images import upright_size
 from shelfmark.data.sources.files import read_file
@@ -41,15 +42,16 @@ def prepare_yolo(source: Path, out: Path, val_fraction: float = 0.2, seed: int =
     content = _content(file)
     names = _names(file, content)
     root = base / str(content.get("path") or "") if (base / str(content.get("path") or "")).is_dir() else base
-    mended, notes, parts = Mended(), list[str](), dict[str, list[Picture]]()
+    mended, wrong, notes, parts = Mended(), WrongPlaces(), list[str](), dict[str, list[Picture]]()
     for part in _PARTS:
         if not content.get(part):
             continue
         photographs = list(dict.fromkeys(_photographs(file, root, content[part])))
-        found = {photograph: _boxes(base, photograph, names, mended) for photograph in photographs}
+        found = {photograph: _boxes(base, photograph, names, mended, wrong) for photograph in photographs}
         parts[part] = [picture for pictures in found.values() for picture in pictures]
         if empty := [photograph for photograph, pictures in found.items() if not pictures]:
             notes.append(f"{part}: {counted(len(empty), 'photograph')} without a box, such as {empty[0]}")
+    wrong.settle(base, WHERE)
     if not parts.get("train"):
         raise UserError(f"{file}: its `train` leads to no photograph with a label file that has a box. {WHERE}")
     dataset = BoxedSet(base, parts, WHERE, names, (*notes, *mended.notes()))
@@ -122,22 +124,24 @@ def _photographs(file: Path, root: Path, given: Any) -> Iterator[Path]:
             yield from (place.parent / line for line in lines if line)
 
 
-def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended) -> list[Picture]:
-    labels = _label_file(photograph)
+def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended, wrong: WrongPlaces) -> list[Picture]:
+    labels, found = _label_file(photograph), list[Picture]()
     if not labels.is_file():
         return []
-    lines = [(number, line.split()) for number, line in enumerate(list_lines(labels, WHERE), start=1) if line.strip()]
-    if not lines:
-        return []
-    size = upright_size(read_file(photograph), str(photograph))
-    path, found = _relative(base, photograph), []
-    for number, fields in lines:
-        where = f"{labels}, line {number}"
-        label, shares = _line(where, fields, len(names))
-        corners = [share * side for share, side in zip(shares, (*size, *size))]
-        box = mended.box(corners, size, where)
-        if box is not None:
-            found.append(Picture(path, names[label], box=box))
+    with wrong.collected():
+        texts = enumerate(list_lines(labels, WHERE), start=1)
+        lines = [(number, line.split()) for number, line in texts if line.strip()]
+        if not lines:
+            return []
+        size, path = upright_size(read_file(photograph), str(photograph)), _relative(base, photograph)
+        for number, fields in lines:
+            with wrong.collected():
+                where = f"{labels}, line {number}"
+                label, shares = _line(where, fields, len(names))
+                corners = [share * side for share, side in zip(shares, (*size, *size))]
+                box = mended.box(corners, size, where)
+                if box is not None:
+                    found.append(Picture(path, names[label], box=box))
     return found
 
 

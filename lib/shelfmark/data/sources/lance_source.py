@@ -19,6 +19,12 @@ from shelfmark.data.sources.lance_images import LanceImages
 from shelfmark.data.sources.lance_package import lance_told
 from shelfmark.data.sources.source import UnreadableImage, require_bytes
 
+ADVICE = (
+    "Repair their files, and write another dataset by `shelfmark to-lance --config FILE --out DIR`; or take them out of"
+    " the annotations"
+)
+"""What to do about pictures of a dataset that cannot be read."""
+
 
 @dataclass(frozen=True, eq=False)
 class LanceSource:
@@ -73,7 +79,8 @@ class LanceSource:
             reason = f"the Lance dataset says: {lance_told(error)}"
             raise UnreadableImage(self.name(row), reason) from None
         if data is None:
-            raise UnreadableImage(self.name(row), self.images.reasons.get(int(self.places[row]), "no bytes"))
+            reason = self.images.reasons.get(int(self.places[row]), "no bytes")
+            raise UnreadableImage(self.name(row), reason, ADVICE)
         if len(data) > self.files.max_bytes:
             raise UnreadableImage(self.name(row), "more bytes than data.max_image_bytes")
         # A name may have to be looked up.

@@ -9,7 +9,7 @@ from shelfmark.data.colour_profiles import ColourProfiles
 from shelfmark.data.source_words import lance_uri, packed_folder
 from shelfmark.data.sources.files import FileSource
 from shelfmark.data.sources.lance_images import open_images
-from shelfmark.data.sources.lance_source import LanceSource
+from shelfmark.data.sources.lance_source import ADVICE, LanceSource
 from shelfmark.data.sources.packed import PackedSource
 from shelfmark.data.sources.packed_copy import open_copy
 from shelfmark.data.sources.source import ImageSource
@@ -35,6 +35,14 @@ def open_source(word: str, files: FileSource, home: Path, profiles: ColourProfil
             " another folder: shelfmark shrink."
         )
     return PackedSource.of(files, copy, home)
+
+
+def advice_on_unreadable(word: str) -> str:
+    """What to do about pictures that cannot be read there, as the beginning of a sentence."""
+    folder = packed_folder(word)
+    if folder is not None:
+        return open_copy(folder).advice
+    return ADVICE if lance_uri(word) is not None else "Repair them or take them out of the annotations"
 
 
 def source_digest(word: str) -> str | None:

@@ -44,11 +44,11 @@ class PackedSource:
         place = int(self.places[row])
         reason = self.copy.reasons.get(place) if self.copy.reasons else None
         if reason is not None:
-            raise UnreadableImage(self.name(row), reason)
+            raise UnreadableImage(self.name(row), reason, self.copy.advice)
         try:
             return self.copy.read(place)
         except OSError as error:
-            raise UnreadableImage(self.name(row), error.strerror or CHANGED) from None
+            raise UnreadableImage(self.name(row), error.strerror or CHANGED, self.copy.advice) from None
 
     def name(self, row: int) -> str:
         return self.files.name(row)

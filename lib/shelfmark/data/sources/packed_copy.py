@@ -49,7 +49,8 @@ _MOST_MAPS = 256
 
 class PackedCopy:
     """keys: the paths of the N pictures. records: (N,) RECORD. sizes: bytes of each block. firsts: the first picture of
-    each block. reasons: of each unreadable picture, by its number. facts: how the copy was made.
+    each block. reasons: of each unreadable picture, by its number. facts: how the copy was made. command: that makes it
+    again, of whose pictures only those that changed are packed anew.
 
     It may be pickled: the other process opens the folder anew. Processes that map a block share its pages.
     """
@@ -64,9 +65,10 @@ class PackedCopy:
         sizes: Sequence[int],
         reasons: Mapping[int, str],
         digest: str,
+        command: str,
     ) -> None:
         self.folder, self.facts, self.keys, self.records = folder, facts, keys, records
-        self.reasons, self.digest = reasons, digest
+        self.reasons, self.digest, self.command = reasons, digest, command
         self._firsts, self._sizes = firsts, sizes
         self._maps: dict[int, mmap.mmap] = {}
 
@@ -75,6 +77,14 @@ class PackedCopy:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def advice(self) -> str:
+        """What to do about pictures that cannot be read."""
+        return (
+            f"Repair their files, if these are damaged, and pack them anew: `{self.command}`; or take them out of the"
+            " annotations"
+        )
 
     @cached_property
     def places(self) -> StringPlaces:
@@ -152,7 +162,8 @@ def _opened(folder: Path, identity: tuple[int, int, int]) -> PackedCopy:
     sizes = [block["jpegs"]["size_bytes"] for block, _ in blocks]
     for number, size in enumerate(sizes):
         _require_size(block_file(folder, number, "jpegs"), size)
-    return PackedCopy(folder, manifest["facts"], keys, records, firsts, sizes, reasons_of(blocks), manifest["content"])
+    how = manifest["content"], manifest["command"]
+    return PackedCopy(folder, manifest["facts"], keys, records, firsts, sizes, reasons_of(blocks), *how)
 
 
 def packed_manifest(folder: Path) -> dict[str, Any]:

@@ -56,17 +56,15 @@ class Picture(NamedTuple):
 class UnreadableImage(UserError):  # noqa: N818
     """A picture could not be read. `reason` comes from a short list, so that failures can be counted by it."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            f"{path} could not be read: {reason}. Repair it or take it out of the annotations,"
-            " or set data.on_bad_image=skip."
-        )
+    def __init__(self, path: str, reason: str, advice: str = "Repair it or take it out of the annotations") -> None:
+        super().__init__(f"{path} could not be read: {reason}. {advice}, or set data.on_bad_image=skip.")
         self.path = path
         self.reason = reason
+        self.advice = advice
 
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str, str]]:
         # Otherwise pickle, which brings the exception back from a loader process, would rebuild it from its text alone.
-        return type(self), (self.path, self.reason)
+        return type(self), (self.path, self.reason, self.advice)
 
 
 def require_bytes(data: bytes, name: str) -> bytes:

@@ -21,6 +21,7 @@ from shelfmark.data.sources.named import open_source
 from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.doctor.near_copies import plan_of
 from shelfmark.pipelines.clean import LabelFindings, write_lists
+from shelfmark.pipelines.doctor.boxes import boxes_outside
 from shelfmark.pipelines.doctor.copies import copy_findings, find_copies
 from shelfmark.pipelines.doctor.diagnosis import KINDS, Diagnosis, Finding
 from shelfmark.pipelines.doctor.fix import fix
@@ -80,9 +81,10 @@ def _diagnosis(
     say(f"comparing {counted(int(measured.is_read.sum()), 'image')} ...")
     copies = find_copies(measured, features)
     judged = None if features is None else judged_labels(listings, measured.is_read, features)
-    few, counts = few_finding(listings, copies, measured.is_read)
+    is_outside = boxes_outside(listings, measured, recipe.data)
+    few, counts = few_finding(listings, copies, measured.is_read, is_outside)
     findings = [
-        unreadable(listings, measured),
+        unreadable(listings, measured, is_outside),
         *copy_findings(copies, listings, measured),
         *label_findings(judged, listings, copies, measured.is_read, features),
         *faulty(listings, measured, recipe.data.input_size_px),
@@ -93,7 +95,7 @@ def _diagnosis(
     found = Diagnosis(folder, listings, findings, counts, promised)
     make_folders(folder)
     if is_fixed:
-        found = replace(found, fixed=fix(recipe, listings, copies, measured, folder / "fixed", begin))
+        found = replace(found, fixed=fix(recipe, listings, copies, measured, is_outside, folder / "fixed", begin))
         if judged is not None:
             _write_label_lists(judged, listings, features, measured.is_read, folder / "labels")
     found = replace(found, files={one.name: _written(one, folder) for one in findings if one.culprits})

@@ -72,12 +72,14 @@ def label_findings(
     return [_doubtful(judged, listings), _twins(judged.pictures, listings, copies, is_read, features)]
 
 
-def few_finding(listings: Listings, copies: Copies, is_read: np.ndarray) -> tuple[Finding, np.ndarray]:
-    """The classes with too few pictures, and how many (C,) each has."""
+def few_finding(
+    listings: Listings, copies: Copies, is_read: np.ndarray, is_outside: np.ndarray
+) -> tuple[Finding, np.ndarray]:
+    """The classes with too few pictures, and how many (C,) each has. is_outside: (listings,) of `boxes_outside`."""
     table = listings.tables[TRAIN]
     # A photograph with boxes has a listing for each, of other classes.
     rows = np.flatnonzero(listings.split == listings.splits.index(TRAIN))
-    rows = rows[is_read[listings.picture[rows]]]
+    rows = rows[is_read[listings.picture[rows]] & ~is_outside[rows]]
     labels, pictures_of = listings.labels[rows], listings.picture[rows]
     few, counts = few_classes(labels, copies.parts[pictures_of], table.num_classes)
     culprits = []

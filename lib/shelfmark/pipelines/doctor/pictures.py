@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+import numpy as np
+
+from shelfmark.data.boxes import NOT_INSIDE
 from shelfmark.doctor.listings import Listings
 from shelfmark.doctor.picture_faults import picture_faults
 from shelfmark.pipelines.doctor.diagnosis import Culprits, Finding
@@ -13,11 +17,22 @@ _UNREADABLE = ("image_id", "split", "class", "reason", "path")
 _FAULTY = ("image_id", "split", "class", "value", "width", "height", "path")
 
 
-def unreadable(listings: Listings, measured: MeasuredPictures) -> Finding:
-    """Those that could not be read, the commonest reason first."""
-    number = Counter(measured.reasons.values())
-    order = sorted(measured.reasons, key=lambda row: (-number[measured.reasons[row]], measured.reasons[row], row))
-    return Finding("unreadable", _UNREADABLE, [_unread(row, measured.reasons[row], listings) for row in order])
+def unreadable(listings: Listings, measured: MeasuredPictures, is_outside: np.ndarray) -> Finding:
+    """Those that could not be read, and those with boxes that cannot be cut out; the commonest reason first.
+
+    is_outside: (listings,) bool, of `boxes_outside`.
+    """
+    with_boxes = np.unique(listings.picture[is_outside]).tolist()
+    reasons = {**measured.reasons, **dict.fromkeys(with_boxes, NOT_INSIDE)}
+    number = Counter(reasons.values())
+    order = sorted(reasons, key=lambda row: (-number[reasons[row]], reasons[row], row))
+    culprits = []
+    for picture in order:
+        told = listings.of_picture(picture)
+        # The other boxes of a photograph that can be read are sound.
+        own = told if picture in measured.reasons else told[is_outside[told]]
+        culprits.append(_unread(picture, reasons[picture], own.tolist(), listings))
+    return Finding("unreadable", _UNREADABLE, culprits)
 
 
 def faulty(listings: Listings, measured: MeasuredPictures, input_size_px: int) -> list[Finding]:
@@ -38,8 +53,9 @@ def faulty(listings: Listings, measured: MeasuredPictures, input_size_px: int) -
     return found
 
 
-def _unread(picture: int, reason: str, listings: Listings) -> Culprits:
-    rows = tuple((*_named(row, listings), reason, listings.paths[picture]) for row in listings.of_picture(picture))
+def _unread(picture: int, reason: str, told: Sequence[int], listings: Listings) -> Culprits:
+    """told: the listings of the picture that the reason is about."""
+    rows = tuple((*_named(row, listings), reason, listings.paths[picture]) for row in told)
     return Culprits((picture,), rows, title=str(rows[0][0]), facts=(reason,))
 
 

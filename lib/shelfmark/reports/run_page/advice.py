@@ -26,7 +26,8 @@ class RunFacts:
     of `SURE` or more, among num_answers. num_suspects: images that shelfmark clean listed; None if it did not run.
     num_bad_images: images of the training that could not be read. is_recalibrated, has_thresholds: whether it was done.
     scores: the chosen score after each evaluated epoch, in their order. num_epochs, num_workers, input_size_px: options
-    of the run. is_packed: whether it read a packed copy of its images.
+    of the run. is_packed: whether it read a packed copy of its images. last: the checkpoint that an interrupted run
+    goes on from, None for a run that was trained to its end; num_done: the whole epochs that it has.
     """
 
     folder: Path
@@ -44,6 +45,8 @@ class RunFacts:
     num_workers: int = 0
     input_size_px: int = 224
     is_packed: bool = False
+    last: Path | None = None
+    num_done: int = 0
 
     def command(self, command: str, *words: object) -> str:
         return command_line(command, "--RESUME_MODEL", self.checkpoint, *words)
@@ -66,9 +69,20 @@ def _unread(facts: RunFacts) -> Iterator[Step]:
         yield Step("Look at the unreadable images.", f"{reason} {facts.folder / 'bad_images.csv'} lists them.")
 
 
+def _was_interrupted(facts: RunFacts) -> Iterator[Step]:
+    if facts.last is not None:
+        yield Step(
+            "Go on with the training.",
+            f"The run was interrupted when {facts.num_done:,} of its {facts.num_epochs:,} epochs were done. It goes on"
+            " as if it had never stopped.",
+            command_line("train", "--RESUME_MODEL", facts.last),
+        )
+
+
 def _still_rising(facts: RunFacts) -> Iterator[Step]:
     scores = facts.scores
-    if len(scores) >= 3 and scores[-1] == max(scores) and scores[-1] - scores[-2] > 0.01:
+    # Of an interrupted run the scores are those of a rate that has still to fall.
+    if facts.last is None and len(scores) >= 3 and scores[-1] == max(scores) and scores[-1] - scores[-2] > 0.01:
         yield Step(
             "Train longer.",
             f"The score still rose by {100 * (scores[-1] - scores[-2]):.1f} points at the last evaluation, and the last"
@@ -145,6 +159,7 @@ def _promises_nothing(facts: RunFacts) -> Iterator[Step]:
 
 RULES: tuple[Callable[[RunFacts], Iterator[Step]], ...] = (
     _unread,
+    _was_interrupted,
     _still_rising,
     _tail_is_weak,
     _is_overconfident,

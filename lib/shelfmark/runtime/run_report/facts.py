@@ -10,10 +10,13 @@ from shelfmark.core.log import warn
 from shelfmark.core.score_names import CLASS_SCORES
 from shelfmark.core.wording import counted
 from shelfmark.data.source_words import reads_files
+from shelfmark.engine.checkpoint import load_checkpoint
+from shelfmark.engine.checkpointer import LAST
 from shelfmark.reports.run_page.advice import SURE, RunFacts
 from shelfmark.retrieval.index_files import THRESHOLDS
 from shelfmark.runtime.run_report.classes import recalibrated
 from shelfmark.runtime.run_report.material import Material
+from shelfmark.runtime.run_report.stored_run import or_none
 from shelfmark.runtime.trained_model import recalibrations
 
 
@@ -29,6 +32,7 @@ def facts_of(material: Material) -> RunFacts:
         # Nothing is advised by the answers of a classifier that learned nothing.
         summary = {name: value for name, value in summary.items() if not name.startswith(CLASS_SCORES)}
     num_sure = 0 if found is None or is_untrained else int(((found.confidence >= SURE) & ~found.is_right).sum())
+    last, num_done, num_epochs = _interrupted(folder, recipe.train.num_epochs)
     return RunFacts(
         folder,
         material.checkpoint,
@@ -41,11 +45,25 @@ def facts_of(material: Material) -> RunFacts:
         is_recalibrated=bool(recalibrations(run.checkpoint.manifest)) or recalibrated(material) is not None,
         has_thresholds=(folder / THRESHOLDS).is_file() or any(folder.glob(f"*/{THRESHOLDS}")),
         scores=() if metric.endswith("error") else scores,
-        num_epochs=recipe.train.num_epochs,
+        num_epochs=num_epochs,
         num_workers=recipe.data.num_workers,
         input_size_px=recipe.data.input_size_px,
         is_packed=not reads_files(recipe.data.source),
+        last=last,
+        num_done=num_done,
     )
+
+
+def _interrupted(folder: Path, num_epochs: int) -> tuple[Path | None, int, int]:
+    """The checkpoint that an interrupted run goes on from, its whole epochs, and how many it shall have, by `last`:
+    the best model may be of a time before train.num_epochs was raised. No checkpoint: it was trained to its end,
+    or `last` is gone."""
+    saved = or_none(lambda: load_checkpoint(folder / LAST))
+    if saved is None:
+        return None, 0, num_epochs
+    num_done = int(saved.manifest["epoch"])
+    wanted = int(saved.manifest["config"].get("train", {}).get("num_epochs", num_epochs))
+    return (folder / LAST if num_done < wanted else None), num_done, wanted
 
 
 def origin_facts(material: Material) -> Iterator[tuple[str, str]]:
