@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+_AT_ONCE = 1 << 16
+
 
 class NotRegular(OSError):  # noqa: N818
     """The path is that of a named pipe, a socket or a device; `strerror` says which."""
@@ -29,12 +31,14 @@ def read_regular(path: Path | str, max_bytes: int | None = None) -> bytes:
         if found.st_size > max_bytes:
             raise TooLarge(0, f"more than {max_bytes:,} bytes", str(path))
         # One byte more than there should be tells a file that has grown; a raw read may stop early.
-        parts = bytearray(stream.read(found.st_size + 1) or b"")
-        while len(parts) <= max_bytes and (more := stream.read(1 << 20)):
-            parts += more
-    if len(parts) > max_bytes:
+        parts = [stream.read(found.st_size + 1) or b""]
+        size = len(parts[0])
+        while size <= max_bytes and (more := stream.read(_AT_ONCE)):
+            parts.append(more)
+            size += len(more)
+    if size > max_bytes:
         raise TooLarge(0, f"more than {max_bytes:,} bytes", str(path))
-    return bytes(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def open_regular(path: Path | str) -> io.FileIO:

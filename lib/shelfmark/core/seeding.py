@@ -20,3 +20,14 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         for one in cuda:
             torch.cuda.default_generators[one.index].manual_seed(seed)
         yield
+
+
+@contextmanager
+def drawing(seed: int, seeds_torch: bool) -> Iterator[torch.Generator]:
+    """The generator to draw from, seeded. seeds_torch: it is torch's own, as inside `seeded`, for code that takes no
+    other; else it is a new one, which gives the same numbers sooner."""
+    if not seeds_torch:
+        yield torch.Generator().manual_seed(seed)
+        return
+    with seeded(seed):
+        yield torch.default_generator

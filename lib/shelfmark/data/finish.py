@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shelfmark.data.colour import jittered
 from shelfmark.data.options import DataOptions
-from shelfmark.data.transforms import normalised
+from shelfmark.data.transforms import normalisation
 
 _NO_ORDER = (0.0, 1.0, 2.0, 3.0)
 _NO_FACTORS = (math.nan,) * 4
@@ -58,7 +58,7 @@ class Finish:
     """Makes a network's input of pictures that `CropFirst.begun` made."""
 
     def __init__(self, data: DataOptions) -> None:
-        self._data = data
+        self._normalize = normalisation(data)
 
     def __call__(self, pixels: Tensor, draws: Tensor | None) -> Tensor:
         """(N, 3, H, W) float32 of (N, 3, H, W) uint8, on their device. draws: (N, 12), rows of `Draws`, on the CPU.
@@ -67,8 +67,8 @@ class Finish:
         differ by 1 of 255.
         """
         if draws is None:
-            return normalised(pixels, self._data)
-        images = normalised(jittered(pixels, draws[:, :4].long(), draws[:, 4:8]), self._data)
+            return self._normalize(pixels)
+        images = self._normalize(jittered(pixels, draws[:, :4].long(), draws[:, 4:8]))
         return _erased(images, draws[:, 8:].to(images.device))
 
 

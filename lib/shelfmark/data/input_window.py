@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shelfmark.data.options import DataOptions
-from shelfmark.data.transforms import LARGEST_ASPECT, evaluation_resize_px
+from shelfmark.data.resizing import LARGEST_ASPECT
+from shelfmark.data.transforms import evaluation_resize_px
 
 
 class Box(NamedTuple):

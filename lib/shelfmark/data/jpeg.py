@@ -58,7 +58,7 @@ def decode(
     return pixels, damaged
 
 
-def _shortened(data: bytes, head: JpegHead | None, num_rows: int | None) -> bytes | None:
+def _shortened(data: bytes, head: JpegHead | None, num_rows: int | None) -> bytearray | None:
     """The data with a smaller height in their head, behind which the decoder leaves off; None to decode all."""
     if head is None or num_rows is None or not head.is_one_pass:
         return None
@@ -66,7 +66,9 @@ def _shortened(data: bytes, head: JpegHead | None, num_rows: int | None) -> byte
     height = -(-(num_rows + 2) // head.unit_rows) * head.unit_rows
     if height >= head.height:
         return None
-    return data[: head.height_at] + height.to_bytes(2, "big") + data[head.height_at + 2 :]
+    shortened = bytearray(data)
+    shortened[head.height_at : head.height_at + 2] = height.to_bytes(2, "big")
+    return shortened
 
 
 def _is_padding(said: bytes, data: bytes) -> bool:

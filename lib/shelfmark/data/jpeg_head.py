@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
 
+SCAN = 0xDA
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _SEQUENTIAL = (0xC0, 0xC1)
-_RESTART, _SCAN, _EXIF, _PROFILE, _ADOBE = 0xDD, 0xDA, 0xE1, 0xE2, 0xEE
-_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
+_RESTART, _EXIF, _PROFILE, _ADOBE = 0xDD, 0xE1, 0xE2, 0xEE
+_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xDA)))
+_SEGMENT = Struct(">BBH")
 
 
 class JpegHead(NamedTuple):
@@ -27,19 +30,33 @@ class JpegHead(NamedTuple):
     has_profile: bool
 
 
-def jpeg_head(data: bytes) -> JpegHead | None:
-    """None where the head is damaged, or of a rare kind."""
-    at, frame, frame_at, restarts, is_plain, has_profile = 2, 0, 0, False, True, False
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
+def segments(data: bytes) -> list[tuple[int, int]]:
+    """Marker and place of each segment of the head, the last of which is the first scan's unless the head is damaged.
+
+    A segment is a byte of 255, the marker, the length of the rest, two bytes long, and the rest.
+    """
+    found, at, last = [], 2, len(data) - _SEGMENT.size
+    while at <= last:
+        begin, marker, length = _SEGMENT.unpack_from(data, at)
+        if begin != 0xFF:
+            break
+        if marker == 0xFF:  # may fill up
             at += 1
             continue
-        if marker in _WITHOUT_LENGTH:
-            return None
+        found.append((marker, at))
+        if marker == SCAN:
+            break
+        at += 2 + length
+    return found
+
+
+def jpeg_head(data: bytes) -> JpegHead | None:
+    """None where the head is damaged, or of a rare kind."""
+    frame, frame_at, restarts, is_plain, has_profile = 0, 0, False, True, False
+    for marker, at in segments(data):
         if marker in _FRAMES:
             frame, frame_at = marker, at
-        elif marker == _SCAN:
+        elif marker == SCAN:
             found = _head(data, frame, frame_at, data[at + 4 : at + 5], is_plain, restarts) if frame else None
             return found and found._replace(has_profile=has_profile)
         elif marker in (_EXIF, _ADOBE):
@@ -48,7 +65,8 @@ def jpeg_head(data: bytes) -> JpegHead | None:
             has_profile = True
         elif marker == _RESTART:
             restarts = True
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        elif marker in _WITHOUT_LENGTH:
+            return None
     return None
 
 

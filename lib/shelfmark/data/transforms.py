@@ -6,8 +6,10 @@ one picture and put back as it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,16 +17,15 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from shelfmark.core.errors import choose
-from shelfmark.core.seeding import seeded
+from shelfmark.core.seeding import drawing, seeded
+from shelfmark.data.images import Picture
 from shelfmark.data.options import AugmentOptions, DataOptions
+from shelfmark.data.random_crop import RandomCrop
+from shelfmark.data.resizing import Resize, channels_first, planes
 from shelfmark.data.saved_pipeline import SavedPipeline
 
 Transform = Callable[[np.ndarray, int], Tensor]
 """(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
-
-LARGEST_ASPECT = 16
-"""Of the longer side to the shorter: a strip of 1 x 10,000 pixels would be blown up to gigabytes before its middle is
-cut out."""
 
 
 def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Transform:
@@ -35,24 +36,11 @@ def train_transform(size: int, augment: AugmentOptions, data: DataOptions) -> Tr
     normalised here; a float result counts as normalised. A result of another size is resized to `size` x `size`.
     UserError for a pipeline that cannot be read.
     """
-    normalize = _normalize(data)
+    normalize = normalisation(data)
     after = _sequence([v2.RandomErasing(p=augment.erasing)] if augment.erasing else [])
     if augment.albumentations is not None:
         return _SavedAugmentation(SavedPipeline(augment.albumentations), size, normalize, after)
-    flip = _sequence([v2.RandomHorizontalFlip(augment.flip)] if augment.flip else [])
-    steps = torch.nn.Sequential(flip, later_changes(augment, data))
-    return _Augmentation(random_crop(size, augment, data), steps, normalize, after)
-
-
-def random_crop(size: int, augment: AugmentOptions, data: DataOptions) -> torch.nn.Module:
-    """A square of `size` x `size`: a RandomResizedCrop of the picture, or of the resized or padded picture."""
-    mode = v2.InterpolationMode(data.input_settings.interpolation)
-    crop: torch.nn.Module = (
-        _PaddedCrop(size, augment.crop_padding_px, mode)
-        if augment.crop_padding_px
-        else v2.RandomResizedCrop(size, augment.crop_scale, augment.crop_ratio, mode, antialias=True)
-    )
-    return torch.nn.Sequential(_Resize(augment.resize_px, mode), crop) if augment.resize_px else crop
+    return _Augmentation(RandomCrop(size, augment, data), later_changes(augment, data), normalize, after)
 
 
 def later_changes(augment: AugmentOptions, data: DataOptions, with_jitter: bool = True) -> torch.nn.Module:
@@ -91,17 +79,43 @@ def evaluation_resize_px(size: int, data: DataOptions) -> list[int]:
 
 def _centre_crop(size: int, data: DataOptions) -> _CentreCrop:
     mode = v2.InterpolationMode(data.input_settings.interpolation)
-    return _CentreCrop(size, _Resize(evaluation_resize_px(size, data), mode), _normalize(data))
+    return _CentreCrop(size, Resize(evaluation_resize_px(size, data), mode), normalisation(data))
 
 
 def normalised(pixels: Tensor, data: DataOptions) -> Tensor:
     """What `eval_transform` makes of resized and cropped pixels (..., 3, size, size) uint8: float32."""
-    return _normalize(data)(pixels)
+    return normalisation(data)(pixels)
 
 
-def _normalize(data: DataOptions) -> _Normalize:
+def normalisation(data: DataOptions) -> Normalisation:
     settings = data.input_settings
-    return _Normalize(settings.mean, settings.std)
+    return Normalisation(settings.mean, settings.std)
+
+
+class Normalisation:
+    """From pixels (..., 3, H, W) uint8 to float32, by the mean and the standard deviation of each colour."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = list(mean), list(std)
+        # (3, 256): what becomes of each value of each colour.
+        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+        self.table = self._computed(values).reshape(3, 256).numpy()
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        if pixels.dtype != torch.uint8 or pixels.device.type != "cpu":
+            return self._computed(pixels)
+        # On a CPU the arithmetic takes twice as long as looking its results up.
+        colours = planes(pixels) if pixels.ndim == 3 else pixels.contiguous()
+        made = torch.empty(pixels.shape, dtype=torch.float32)
+        by_plane = (math.prod(pixels.shape[:-3]), 3, *pixels.shape[-2:])
+        for values, results in zip(colours.view(by_plane).numpy(), made.view(by_plane).numpy()):
+            for colour, result, row in zip(values, results, self.table):
+                cv2.LUT(colour, row, result)
+        return made
+
+    def _computed(self, pixels: Tensor) -> Tensor:
+        scaled = functional.to_dtype(pixels.contiguous(), torch.float32, scale=True)
+        return functional.normalize(scaled, self.mean, self.std, inplace=True)
 
 
 class SizedTransforms:
@@ -130,61 +144,20 @@ def view_transform(size: int, views: str, data: DataOptions) -> Transform:
     return _Views(_centre_crop(size, data), choose("predict.views", views, NUM_VIEWS))
 
 
-def channels_first(rgb: np.ndarray) -> Tensor:
-    """(3, H, W) of (H, W, 3)."""
-    # A view whose memory stays (H, W, 3): torchvision resizes that layout in a third of the time.
-    return torch.from_numpy(rgb).permute(2, 0, 1)
-
-
-class _Normalize:
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.mean, self.std = list(mean), list(std)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        scaled = functional.to_dtype(pixels.contiguous(), torch.float32, scale=True)
-        return functional.normalize(scaled, self.mean, self.std, inplace=True)
-
-
-class _PaddedCrop(torch.nn.Module):
-    def __init__(self, size: int, padding_px: int, mode: v2.InterpolationMode) -> None:
-        super().__init__()
-        self.resize = _Resize([size], mode)
-        self.crop = v2.RandomCrop(size, padding=padding_px)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.crop(self.resize(pixels))
-
-
-class _Resize(torch.nn.Module):
-    """To (), which is none, (shorter side,) or (height, width), antialiased."""
-
-    def __init__(self, resize_px: Sequence[int], mode: v2.InterpolationMode) -> None:
-        super().__init__()
-        self.resize_px, self.mode = list(resize_px), mode
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        if not self.resize_px:
-            return pixels
-        if len(self.resize_px) == 1:
-            pixels = _without_long_ends(pixels)
-        return functional.resize(pixels, self.resize_px, self.mode, antialias=True)
-
-
 class _Augmentation:
     def __init__(
-        self, crop: torch.nn.Module, steps: torch.nn.Module, normalize: _Normalize, after: torch.nn.Module
+        self, crop: RandomCrop, steps: torch.nn.Module, normalize: Normalisation, after: torch.nn.Module
     ) -> None:
         self.crop, self.steps, self.normalize, self.after = crop, steps, normalize, after
+        self.draws_later = not all(isinstance(one, torch.nn.Identity) for one in (steps, after))
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
-        with seeded(seed):
-            # Contiguous again after the crop: the steps on colour are a fifth faster so.
-            cropped = self.crop(channels_first(rgb)).contiguous()
-            return self.after(self.normalize(self.steps(cropped)))
+        with drawing(seed, self.crop.seeds_torch or self.draws_later) as generator:
+            return self.after(self.normalize(self.steps(self.crop(Picture(rgb), generator))))
 
 
 class _SavedAugmentation:
-    def __init__(self, pipeline: SavedPipeline, size: int, normalize: _Normalize, after: torch.nn.Module) -> None:
+    def __init__(self, pipeline: SavedPipeline, size: int, normalize: Normalisation, after: torch.nn.Module) -> None:
         self.pipeline, self.size, self.normalize, self.after = pipeline, size, normalize, after
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
@@ -197,7 +170,7 @@ class _SavedAugmentation:
 
 
 class _CentreCrop:
-    def __init__(self, size: int, resize: _Resize, normalize: _Normalize) -> None:
+    def __init__(self, size: int, resize: Resize, normalize: Normalisation) -> None:
         self.size, self.resize, self.normalize = size, resize, normalize
 
     def __call__(self, rgb: np.ndarray, seed: int) -> Tensor:
@@ -223,14 +196,6 @@ class _Views:
         if self.views in ("flip", "ten_crop"):
             images += [image.flip(-1) for image in images]
         return torch.stack(images)
-
-
-def _without_long_ends(pixels: Tensor) -> Tensor:
-    height, width = pixels.shape[1:]
-    longest = LARGEST_ASPECT * min(height, width)
-    if max(height, width) <= longest:
-        return pixels
-    return functional.center_crop(pixels, [min(height, longest), min(width, longest)])
 
 
 def _sequence(steps: Sequence[torch.nn.Module]) -> torch.nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 
 from shelfmark import __version__
 from shelfmark.data.options import DataOptions
-from shelfmark.data.transforms import LARGEST_ASPECT
+from shelfmark.data.resizing import LARGEST_ASPECT
 
 FORMAT = 1
 

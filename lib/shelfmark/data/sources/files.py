@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +41,19 @@ class FileSource:
         return len(self.paths)
 
     def read(self, row: int) -> bytes:
-        return read_file(self.root / self.paths[row], self.max_bytes)
+        return read_file(self._place(row), self.max_bytes)
 
     def name(self, row: int) -> str:
-        return str(self.root / self.paths[row]) + self._box_text(row)
+        return self._place(row) + self._box_text(row)
 
     def identity(self, row: int) -> str:
         return next(record_identities([self.paths[row]], self.root, self._box(row)))
 
     def crop(self, row: int) -> Crop | None:
         return None if self.boxes is None else crop_of(self.boxes[row], self.box_margin)
+
+    def _place(self, row: int) -> str:
+        return path_text(self.root, self.paths[row])
 
     def _box(self, row: int) -> np.ndarray | None:
         return None if self.boxes is None else self.boxes[row : row + 1]
@@ -59,7 +63,20 @@ class FileSource:
         return "" if box is None else next(box_texts(box))
 
 
-def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+def path_text(root: Path, path: str) -> str:
+    """`str(root / path)`, which takes a worker as long as it takes to read a small file."""
+    # What is left to pathlib: no name, parts that it leaves out, and systems with another separator.
+    if os.sep != "/" or path[-1:] in "/." or "//" in path or "./" in path:
+        return str(root / path)
+    if path[0] == "/":
+        return path
+    begin = str(root)
+    if begin == ".":
+        return path
+    return begin + path if begin[-1] == "/" else f"{begin}/{path}"
+
+
+def read_file(path: Path | str, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a picture's file, whose size is looked at before it is read. Raises UnreadableImage."""
     name = str(path)
     try:

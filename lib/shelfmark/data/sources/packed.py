@@ -60,10 +60,12 @@ class PackedSource:
         """The box and its margin in the pixels of the packed picture, rounded outward. Raises UnreadableImage for a box
         outside of the picture."""
         crop = self.files.crop(row)
+        if crop is None:
+            return None
         record = self.copy.records[int(self.places[row])]
         full = int(record["full_width"]), int(record["full_height"])
         packed = int(record["width"]), int(record["height"])
-        if crop is None or full == packed or not record["length"]:
+        if full == packed or not record["length"]:
             return crop
         try:
             # Of the original, as it is cut out of the original.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -69,7 +70,7 @@ class PackedCopy:
     ) -> None:
         self.folder, self.facts, self.keys, self.records = folder, facts, keys, records
         self.reasons, self.digest, self.command = reasons, digest, command
-        self._firsts, self._sizes = firsts, sizes
+        self._firsts, self._sizes = firsts.tolist(), sizes
         self._maps: dict[int, mmap.mmap] = {}
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
@@ -93,8 +94,8 @@ class PackedCopy:
 
     def read(self, picture: int) -> bytes:
         """The bytes of a picture that could be read. OSError: the block is no longer as it was when it was opened."""
-        block = int(np.searchsorted(self._firsts, picture, "right")) - 1
-        offset, length = int(self.records["offset"][picture]), int(self.records["length"][picture])
+        block = bisect_right(self._firsts, picture) - 1
+        offset, length, *_ = self.records[picture].item()
         mapped = self._maps.get(block)
         if mapped is None:
             mapped = self._mapped(block)
