@@ -49,6 +49,19 @@ def recoloured(picture: np.ndarray) -> np.ndarray:
     return tinted.clip(0, 255).astype(np.uint8)
 
 
+def clipped(picture: np.ndarray) -> np.ndarray:
+    """Brightened until the brightest parts are white."""
+    return (picture.astype(np.float32) * 1.25).clip(0, 255).astype(np.uint8)
+
+
+def covered(picture: np.ndarray) -> np.ndarray:
+    """With a yellow label in a corner."""
+    found = picture.copy()
+    height, width = picture.shape[:2]
+    found[round(0.83 * height) : round(0.95 * height), round(0.05 * width) : round(0.25 * width)] = (230, 200, 0)
+    return found
+
+
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "saved anew": saved_anew,
     "resized": resized,
@@ -56,3 +69,13 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": mirrored,
     "recoloured": recoloured,
 }
+
+MORE_CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "cropped all round": lambda picture: cropped(picture, 0.8, 0.1, 0.1),
+    "upside down": lambda picture: np.ascontiguousarray(picture[::-1]),
+    "turned": lambda picture: np.ascontiguousarray(np.rot90(picture)),
+    "clipped": clipped,
+    "covered": covered,
+    "grey": lambda picture: cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+}
+"""Changes that fewer people make."""

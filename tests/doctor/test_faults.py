@@ -27,10 +27,10 @@ def table(names: list[str], labels: list[int], root: Path = Path("/data")) -> Ta
     return Table(packed, np.array(labels), packed, num_classes=9, root=root, sha256="")
 
 
-def pairs(*ends: tuple[int, int], recoloured: tuple[int, ...] = ()) -> Pairs:
+def pairs(*ends: tuple[int, int], recoloured: tuple[int, ...] = (), covered: tuple[int, ...] = ()) -> Pairs:
     first, second = np.array(ends, np.int64).reshape(-1, 2).T
-    is_recoloured = np.isin(np.arange(len(ends)), recoloured)
-    return Pairs(first, second, np.zeros(len(ends), bool), is_recoloured, np.ones(len(ends), np.float32))
+    changed = (np.isin(np.arange(len(ends)), some) for some in (recoloured, covered))
+    return Pairs(first, second, np.zeros(len(ends), np.uint8), *changed, np.ones(len(ends), np.float32))
 
 
 def test_each_fault_of_a_picture_is_found_by_what_was_measured() -> None:
@@ -129,22 +129,23 @@ def test_a_product_under_two_labels_is_told_from_its_neighbours(seed: int) -> No
 
 def test_what_is_surely_wrong_is_dropped_and_the_rest_stays() -> None:
     names = ["keep", "small", "same", "leak", "wrong1", "wrong2", "tinted", "other", "broken", "near_a", "near_b"]
-    labels = [0, 0, 0, 1, 1, 2, 0, 3, 0, 4, 5]
+    names += ["priced"]
+    labels = [0, 0, 0, 1, 1, 2, 0, 3, 0, 4, 5, 0]
     listings = Listings.of(
         {"train": table(names, labels), "val": table(["v", "w", "broken_v"], [1, 0, 0])}, frozenset({"train", "val"})
     )
     number = {name: place for place, name in enumerate([*names, "v", "w", "broken_v"])}
-    exact = np.arange(14)
+    exact = np.arange(15)
     exact[number["same"]] = number["keep"]
     exact[number["wrong2"]] = number["wrong1"]
-    is_read = np.ones(14, bool)
+    is_read = np.ones(15, bool)
     is_read[[number["broken"], number["broken_v"]]] = False
-    num_pixels = np.full(14, 100)
+    num_pixels = np.full(15, 100)
     num_pixels[number["small"]] = 50
     ends = [("keep", "small"), ("leak", "v"), ("keep", "tinted"), ("near_a", "near_b"), ("other", "w")]
-    found = pictures_to_drop(
-        listings, exact, pairs(*((number[a], number[b]) for a, b in ends), recoloured=(2,)), is_read, num_pixels
-    )
-    # `tinted` may be another product of one design, `near_a` and `near_b` too, and `other` has another label than `w`.
+    ends += [("keep", "priced")]
+    found_pairs = pairs(*((number[a], number[b]) for a, b in ends), recoloured=(2,), covered=(5,))
+    found = pictures_to_drop(listings, exact, found_pairs, is_read, num_pixels)
+    # `tinted` and `priced` may be other products of one design, `near_a` and `near_b` too, and `other` has another label than `w`.
     assert {names[one] for one in found["train"]} == {"small", "same", "leak", "wrong1", "wrong2", "broken"}
     assert found["val"].tolist() == [number["broken_v"]]

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_pictures import CHANGES, cropped, drawn, mirrored
+from drawn_pictures import CHANGES, MORE_CHANGES, cropped, drawn, mirrored
 
 from shelfmark.doctor.alignment import laid
 from shelfmark.doctor.copy_groups import exact_parts, groups, joined_parts
 from shelfmark.doctor.feature_copies import copies_by_features
-from shelfmark.doctor.hash_codes import WINDOWS, whole_codes, window_codes
+from shelfmark.doctor.hash_codes import (
+    HALF_TURN,
+    MIRRORED,
+    STRAIGHT,
+    TURNS,
+    UPSIDE_DOWN,
+    WINDOWS,
+    turned,
+    turned_codes,
+    whole_codes,
+    window_codes,
+)
 from shelfmark.doctor.measures import RECORD, measured
 from shelfmark.doctor.multi_index import Plan, bits_set, near_codes
 from shelfmark.doctor.near_copies import Pairs, copies_by_hash, plan_of
 
-NUM = 40
+NUM = 24
+EVERY_CHANGE = CHANGES | MORE_CHANGES
 
 
 def records(pictures: list[np.ndarray]) -> np.ndarray:
@@ -23,24 +35,27 @@ def records(pictures: list[np.ndarray]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def thumbs() -> np.ndarray:
-    """NUM pictures, then a copy of each by every change, then NUM more that have none."""
+    """NUM pictures, then a copy of each by every change, then NUM pictures that have none."""
     first = [drawn(number) for number in range(NUM)]
-    copies = [change(one) for change in CHANGES.values() for one in first]
+    copies = [change(one) for change in EVERY_CHANGE.values() for one in first]
     return records([*first, *copies, *(drawn(1000 + number) for number in range(NUM))])["thumb"]
 
 
 def test_every_kind_of_copy_is_found_and_no_other_pair(thumbs: np.ndarray) -> None:
     found = copies_by_hash(np.arange(len(thumbs)), lambda rows: thumbs[rows])
-    original = np.where(np.arange(len(thumbs)) < NUM * (1 + len(CHANGES)), np.arange(len(thumbs)) % NUM, -1)
+    original = np.where(np.arange(len(thumbs)) < NUM * (1 + len(EVERY_CHANGE)), np.arange(len(thumbs)) % NUM, -1)
     assert (original[found.first] == original[found.second]).all()
     assert (original[found.second] >= 0).all()
     assert (found.first < found.second).all()
-    for place, name in enumerate(CHANGES, start=1):
+    for place, name in enumerate(EVERY_CHANGE, start=1):
         mine = (found.first < NUM) & (found.second // NUM == place)
-        assert mine.sum() >= NUM - 1, name
-        assert found.is_mirrored[mine].mean() == (name == "mirrored"), name
-        assert found.is_recoloured[mine].mean() == (name == "recoloured"), name
-        assert np.median(found.window[mine]) == pytest.approx(0.9 if name == "cropped" else 1, abs=0.03), name
+        assert mine.sum() >= (NUM - 1 if name in CHANGES else 0.8 * NUM), name
+        turn = {"mirrored": MIRRORED, "upside down": UPSIDE_DOWN, "turned": (5, 6)}.get(name, STRAIGHT)
+        assert np.isin(found.turn[mine], turn).all(), name
+        assert found.is_recoloured[mine].mean() == (name in ("recoloured", "clipped", "grey")), name
+        assert found.is_covered[mine].mean() == (name == "covered"), name
+        window = {"cropped": 0.9, "cropped all round": 0.8}.get(name, 1)
+        assert np.median(found.window[mine]) == pytest.approx(window, abs=0.03), name
 
 
 def test_the_place_of_a_part_is_found_whichever_window_the_search_begins_with(thumbs: np.ndarray) -> None:
@@ -66,12 +81,24 @@ def test_two_things_of_one_outline_on_white_are_no_copies() -> None:
     assert laid(one[None], records([CHANGES["recoloured"](pictures[0])])["thumb"], whole).is_copy.all()
 
 
-def test_the_second_hash_is_that_of_the_mirror_image(thumbs: np.ndarray) -> None:
-    codes, of_mirrored = whole_codes(thumbs), whole_codes(thumbs[:, :, ::-1])
-    # A coefficient that is nearly 0 may round to either sign.
-    assert bits_set(codes[:, 1] ^ of_mirrored[:, 0]).mean() < 0.5
-    assert np.array_equal(window_codes(thumbs)[:, 0], codes[:, 0])
+def test_the_hash_of_a_turned_picture_follows_from_its_own(thumbs: np.ndarray) -> None:
+    codes = whole_codes(thumbs)
+    for turn in TURNS:
+        of_turned = whole_codes(turned(thumbs, np.full(len(thumbs), turn)))
+        # A coefficient that is nearly 0 may round to either sign.
+        assert bits_set(turned_codes(codes, turn) ^ of_turned).mean() < 0.5, turn
+    assert np.array_equal(window_codes(thumbs)[:, 0], codes)
     assert len(WINDOWS) == window_codes(thumbs).shape[1]
+
+
+def test_turns_are_the_eight_symmetries_of_a_square() -> None:
+    picture = drawn(1, 32)
+    expected = [np.rot90(one, number) for one in (picture, picture[:, ::-1]) for number in range(4)]
+    every = [turned(picture[None], np.array([turn]))[0] for turn in TURNS]
+    assert {one.tobytes() for one in every} == {one.tobytes() for one in expected}
+    assert np.array_equal(every[MIRRORED], picture[:, ::-1])
+    assert np.array_equal(every[HALF_TURN], np.rot90(picture, 2))
+    assert any(np.array_equal(every[5], np.rot90(picture, number)) for number in (1, 3))
 
 
 @pytest.mark.parametrize("parts", [6, 9, 12])
@@ -94,6 +121,7 @@ def test_every_pair_of_hashes_within_the_promise_is_found_and_none_beyond_the_ra
 
 def test_more_pictures_are_searched_in_fewer_parts_and_a_million_within_the_budget() -> None:
     plans = [plan_of(number) for number in (1_000, 100_000, 1_000_000, 10_000_000)]
+    assert [plan.radius for plan in plans] == [12, 10, 8, 8]
     assert [plan.num_parts for plan in plans] == sorted((plan.num_parts for plan in plans), reverse=True)
     assert plans[0].promised == 10
     assert plans[-1].promised >= 4
@@ -110,7 +138,7 @@ def test_a_copy_that_was_cropped_by_much_is_found_by_its_features() -> None:
     assert len(copies_by_hash(everyone, lambda rows: thumbs[rows])) == 0
     found = copies_by_features(features, everyone, lambda rows: thumbs[rows])
     assert list(zip(found.first.tolist(), found.second.tolist())) == [(0, 12), (1, 13)]
-    assert found.is_mirrored.tolist() == [False, True]
+    assert found.turn.tolist() == [STRAIGHT, MIRRORED]
     assert found.window == pytest.approx([0.65, 0.7], abs=0.03)
 
 
@@ -126,7 +154,7 @@ def test_pictures_of_equal_pixels_are_one_part_and_pairs_join_parts() -> None:
 
 def test_a_pair_that_was_found_twice_counts_once() -> None:
     twice = Pairs(
-        np.array([4, 1, 4]), np.array([5, 2, 5]), *np.zeros((2, 3), bool), np.array([0.9, 1, 0.5], np.float32)
+        np.array([4, 1, 4]), np.array([5, 2, 5]), *np.zeros((3, 3), np.uint8), np.array([0.9, 1, 0.5], np.float32)
     )
     found = Pairs.joined([twice, Pairs.none(), twice])
     assert (found.first.tolist(), found.second.tolist()) == ([1, 4], [2, 5])

@@ -33,19 +33,21 @@ def leaks(parts: np.ndarray, listings: Listings) -> dict[str, list[np.ndarray]]:
 
 def two_labels(groups: list[np.ndarray], listings: Listings) -> Iterator[np.ndarray]:
     """The groups whose pictures have different labels. A photograph may list several products: then the sets differ."""
-    for group in groups:
-        seen: dict[int, frozenset[int]] = {}
-        for picture in group.tolist():
-            rows = listings.of_picture(picture)
-            rows = rows[listings.labels[rows] >= 0]
-            for space in np.unique(listings.spaces[rows]).tolist():
-                labels = frozenset(listings.labels[rows[listings.spaces[rows] == space]].tolist())
-                if seen.setdefault(space, labels) != labels:
-                    break
-            else:
-                continue
-            yield group
-            break
+    return (group for group in groups if labels_of(group, listings) is None)
+
+
+def labels_of(group: np.ndarray, listings: Listings) -> dict[int, frozenset[int]] | None:
+    """By the number of `Listings.spaces`, the set of labels that each of these pictures (n,) has; None if they differ.
+    A picture without a label differs from none."""
+    seen: dict[int, frozenset[int]] = {}
+    for picture in group.tolist():
+        rows = listings.of_picture(picture)
+        rows = rows[listings.labels[rows] >= 0]
+        for space in np.unique(listings.spaces[rows]).tolist():
+            labels = frozenset(listings.labels[rows[listings.spaces[rows] == space]].tolist())
+            if seen.setdefault(space, labels) != labels:
+                return None
+    return seen
 
 
 def _marked(parts: np.ndarray, is_in: np.ndarray) -> np.ndarray:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from shelfmark.doctor.alignment import halved, softened, standard
 from shelfmark.doctor.hash_codes import grey
 from shelfmark.doctor.near_copies import Candidates, Pairs, Thumbs, confirmed
-from shelfmark.doctor.resampling import resampling
+from shelfmark.doctor.resampling import halved, resampling, softened, standard
 from shelfmark.retrieval.nearest import exact_neighbours
 
 NEIGHBOURS, NEAR = 6, 0.8
@@ -55,7 +54,7 @@ def _laid_anyhow(one: np.ndarray, two: np.ndarray, thumbs: Thumbs) -> Pairs:
     for part, whole in ((one, two), (two, one)):
         agree, window, is_mirrored = _best_starts(thumbs(whole), thumbs(part))
         some = agree >= _HOPEFUL
-        candidates = Candidates(part[some], whole[some], is_mirrored[some], window[some])
+        candidates = Candidates(part[some], whole[some], is_mirrored[some].astype(np.uint8), window[some])
         found.append(confirmed(candidates, thumbs))
     return Pairs.joined(found)
 

@@ -1,8 +1,8 @@
-"""Perceptual hashes of pictures, of windows of them, and of their mirror images. Legend: N pictures.
+"""Perceptual hashes of pictures, of windows of them, and of turned ones. Legend: N pictures.
 
 A hash has a bit for each of 63 coefficients of the cosine transform of the grey thumbnail: its sign. Nearly equal
 pictures have hashes that differ in few bits. Mirroring a picture turns the signs of the coefficients of odd horizontal
-frequency, so the hash of the mirror image is known without it.
+frequency, and a quarter turn exchanges both frequencies, so the hash of a turned picture is known from its own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from shelfmark.doctor.resampling import resampling
 
 NUM_BITS = 64
 _LOW = 8
-_SPANS = ((0.0, 1.0), (0.0, 0.9), (0.05, 0.95), (0.1, 1.0))
-WINDOWS = tuple(product(_SPANS, _SPANS))
-"""Parts of a picture, (top, bottom), (left, right) in 0..1; the first is the whole. A copy that was cropped by a tenth
-looks like one of them."""
+_WHOLE, _MIDDLE = (0.0, 1.0), (0.1, 0.9)
+_SPANS = (_WHOLE, (0.0, 0.9), (0.05, 0.95), (0.1, 1.0), _MIDDLE)
+_PLACES = (*product(range(4), range(4)), (0, 4), (4, 0), (4, 4))
+WINDOWS = tuple((_SPANS[high], _SPANS[wide]) for high, wide in _PLACES)
+"""Parts of a picture, (top, bottom), (left, right) in 0..1; the first is the whole. A copy that was cropped by a tenth,
+on one edge or on two that face each other, looks like one of them."""
+
+STRAIGHT, MIRRORED, UPSIDE_DOWN, HALF_TURN, TRANSPOSED = range(5)
+TURNS = range(8)
+"""How a picture is turned: after the bit of TRANSPOSED its rows are its columns, then that of UPSIDE_DOWN turns the
+order of its rows, and that of MIRRORED the order of its columns. 5 and 6 are the quarter turns."""
 
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -33,18 +40,38 @@ def window_codes(thumbs: np.ndarray) -> np.ndarray:
     """(N, windows) uint64: the hash of each of WINDOWS of thumbnails (N, 32, 32, 3)."""
     found = np.empty((len(thumbs), len(WINDOWS)), np.uint64)
     values = _coefficients(thumbs, _SPANS)
-    for place in range(len(WINDOWS)):
-        high, wide = divmod(place, len(_SPANS))
+    for place, (high, wide) in enumerate(_PLACES):
         rows, columns = (slice(_LOW * one, _LOW * (one + 1)) for one in (high, wide))
-        found[:, place] = _packed(values[:, rows, columns])
+        found[:, place] = _packed(values[:, rows, columns] > 0)
     return found
 
 
 def whole_codes(thumbs: np.ndarray) -> np.ndarray:
-    """(N, 2) uint64: the hash of each whole picture, and that of its mirror image."""
-    values = _coefficients(thumbs, _SPANS[:1])
-    mirrored = values * np.where(np.arange(_LOW) % 2, -1, 1).astype(np.float32)
-    return np.stack([_packed(values), _packed(mirrored)], axis=1)
+    """(N,) uint64: the hash of each whole picture."""
+    return _packed(_coefficients(thumbs, _SPANS[:1]) > 0)
+
+
+def turned_codes(codes: np.ndarray, turn: int) -> np.ndarray:
+    """(N,) uint64: the hashes of the whole pictures after one of TURNS, from their hashes (N,)."""
+    if turn & TRANSPOSED:
+        bits = np.unpackbits(np.ascontiguousarray(codes).view(np.uint8).reshape(-1, 8), axis=1)
+        codes = _packed(bits[:, np.argsort(_ORDER)].reshape(-1, _LOW, _LOW).transpose(0, 2, 1))
+    odd = np.arange(_LOW) % 2 == 1
+    if turn & UPSIDE_DOWN:
+        codes = codes ^ _packed(np.tile(odd[:, None], (1, _LOW))[None])
+    if turn & MIRRORED:
+        codes = codes ^ _packed(np.tile(odd, (_LOW, 1))[None])
+    return codes
+
+
+def turned(thumbs: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """(n, 32, 32, 3): thumbnails after a turn (n,) each."""
+    found = thumbs.copy()
+    for turn in np.unique(turns[turns != STRAIGHT]).tolist():
+        some = thumbs[turns == turn]
+        some = some.transpose(0, 2, 1, 3) if turn & TRANSPOSED else some
+        found[turns == turn] = some[:, :: -1 if turn & UPSIDE_DOWN else 1, :: -1 if turn & MIRRORED else 1]
+    return found
 
 
 def _coefficients(thumbs: np.ndarray, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -68,8 +95,8 @@ def _cosines() -> np.ndarray:
 _ORDER = np.random.default_rng(0).permutation(NUM_BITS)
 
 
-def _packed(values: np.ndarray) -> np.ndarray:
-    """(N,) uint64 of coefficients (N, 8, 8); the first one, the mean brightness, has no bit."""
-    bits = values.reshape(len(values), NUM_BITS) > 0
-    bits[:, 0] = False
+def _packed(is_positive: np.ndarray) -> np.ndarray:
+    """(N,) uint64 of the signs of coefficients (N, 8, 8); the first one, the mean brightness, has no bit."""
+    bits = is_positive.reshape(len(is_positive), NUM_BITS).copy()
+    bits[:, 0] = 0
     return np.ascontiguousarray(np.packbits(bits[:, _ORDER], axis=1)).view(np.uint64)[:, 0]

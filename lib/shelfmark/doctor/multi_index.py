@@ -19,7 +19,7 @@ NUM_BITS = 64
 _MOST_PARTS, _FEWEST_PARTS = 12, 6
 _COMPARISONS = 4e9
 """About two minutes of one core."""
-_AT_ONCE = 1 << 21
+_AT_ONCE, _QUERIES_AT_ONCE = 1 << 21, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class Plan:
 
 
 def near_codes(
-    queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 14
+    queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 12, most: int = 512
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Pairs (query, code, bits that differ) of queries (Q,) and codes (codes,) uint64, in arrays of bounded length.
 
-    A pair comes once for each pair of parts in which it agrees. crowd: a query that agrees with more codes in two parts
-    is not compared by these two: such crowds are of pictures without content.
+    A pair comes once for each pair of parts in which it agrees. A query that agrees with more codes than `crowd` in two
+    parts is compared with the first of these alone, and gets the `most` nearest: so thousands of saves of one picture
+    are not compared each with each, but all with the same ones.
     """
     cuts = np.linspace(0, NUM_BITS, plan.num_parts + 1).round().astype(int)
     for first, second in combinations(range(plan.num_parts), 2):
@@ -58,19 +59,33 @@ def near_codes(
         keys = _keys(codes, spans)
         order = np.argsort(keys, kind="stable").astype(np.int32 if len(codes) < 2**31 else np.int64)
         keys = keys[order]
-        wanted = _keys(queries, spans)
-        # Looked up in order, neighbours lie in the same lines of the cache.
-        asked = np.argsort(wanted, kind="stable")
-        wanted = wanted[asked]
-        low = np.searchsorted(keys, wanted, side="left")
-        number = np.searchsorted(keys, wanted, side="right") - low
-        number[number > crowd] = 0
-        for rows in _blocks(number):
-            place, among = _spread(rows, low, number)
-            query, code = asked[place], order[among]
-            differ = bits_set(queries[query] ^ codes[code])
-            near = differ <= plan.radius
-            yield query[near], code[near].astype(np.int64), differ[near]
+        for at in range(0, len(queries), _QUERIES_AT_ONCE):
+            some = queries[at : at + _QUERIES_AT_ONCE]
+            wanted = _keys(some, spans)
+            # Looked up in order, neighbours lie in the same lines of the cache.
+            asked = np.argsort(wanted, kind="stable")
+            wanted = wanted[asked]
+            low = np.searchsorted(keys, wanted, side="left")
+            number = np.minimum(np.searchsorted(keys, wanted, side="right") - low, crowd)
+            for rows in _blocks(number):
+                place, among = _spread(rows, low, number)
+                query, code = asked[place], order[among]
+                differ = bits_set(some[query] ^ codes[code])
+                near = np.flatnonzero(differ <= plan.radius)
+                near = near[_first_of_each(query[near], differ[near], most)]
+                yield at + query[near], code[near].astype(np.int64), differ[near]
+
+
+def _first_of_each(query: np.ndarray, differ: np.ndarray, most: int) -> np.ndarray | slice:
+    """The rows of the `most` nearest codes of each query, of equal ones the first; all where no query has more. The
+    rows of a query lie together."""
+    begins = np.flatnonzero(np.r_[True, query[1:] != query[:-1]][: len(query)])
+    numbers = np.diff(np.r_[begins, len(query)])
+    if not len(numbers) or numbers.max() <= most:
+        return slice(None)
+    order = np.lexsort((differ, np.repeat(np.arange(len(numbers)), numbers)))
+    rank = np.arange(len(query)) - np.repeat(begins, numbers)
+    return np.sort(order[rank < most])
 
 
 def bits_set(codes: np.ndarray) -> np.ndarray:

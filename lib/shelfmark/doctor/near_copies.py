@@ -1,4 +1,4 @@
-"""Pictures that show the same photograph: saved anew, resized, cropped, mirrored, recoloured. Legend: N pictures, n
+"""Pictures that show the same photograph: saved anew, resized, cropped, turned, recoloured. Legend: N pictures, n
 pictures.
 
 Candidates come from the hashes, and from the features of a network where there are some; the thumbnails decide.
@@ -13,12 +13,22 @@ from typing import NamedTuple
 import numpy as np
 
 from shelfmark.doctor.alignment import laid
-from shelfmark.doctor.hash_codes import WINDOWS, whole_codes, window_codes
+from shelfmark.doctor.hash_codes import (
+    MIRRORED,
+    STRAIGHT,
+    TURNS,
+    WINDOWS,
+    turned,
+    turned_codes,
+    whole_codes,
+    window_codes,
+)
 from shelfmark.doctor.multi_index import Plan, near_codes
 
-MANY = 200_000
-RADIUS, RADIUS_OF_MANY = 10, 8
-"""Bits in which the hashes of candidates may differ; fewer from MANY pictures on, where candidates are many anyway."""
+RADII = ((20_000, 12), (200_000, 10))
+RADIUS_OF_MANY = 8
+"""Up to so many pictures, the bits in which the hashes of candidates may differ; fewer of many pictures, of which
+candidates are many anyway."""
 
 LEAST_CONTRAST = 6.0
 """Standard deviation of the brightness, of 0..128. The hash of a picture with less is noise."""
@@ -27,7 +37,11 @@ _BLOCK = 8192
 _LOOKED_UP_AT_ONCE = 1_000_000
 _KEPT_PAIRS = 1 << 22
 _CONFIRMED_AT_ONCE = 1 << 14
-_WINDOW_BITS, _DISTANCE_BITS = 5, 4
+_WAY_BITS, _DISTANCE_BITS = 8, 4
+_MOST_OF_ONE = 32
+"""Of a picture, that many candidates are compared: of a thousand saves of one picture, not each with each."""
+_OTHER_TURNS = (2, 3, 4, 5, 7)
+"""All but STRAIGHT and MIRRORED; and of the two quarter turns one, because each undoes the other."""
 
 Thumbs = Callable[[np.ndarray], np.ndarray]
 """(n,) pictures -> (n, 32, 32, 3) uint8."""
@@ -37,14 +51,15 @@ Thumbs = Callable[[np.ndarray], np.ndarray]
 class Pairs:
     """Pairs, each once. first, second: (pairs,) int64 pictures, first < second.
 
-    is_mirrored, is_recoloured: (pairs,) bool. window: (pairs,) float32, the smaller side of the part that the two have
-    in common, 1 for the whole.
+    turn: (pairs,) uint8, of `hash_codes.TURNS`. is_recoloured, is_covered: (pairs,) bool. window: (pairs,) float32, the
+    smaller side of the part that the two have in common, 1 for the whole.
     """
 
     first: np.ndarray
     second: np.ndarray
-    is_mirrored: np.ndarray
+    turn: np.ndarray
     is_recoloured: np.ndarray
+    is_covered: np.ndarray
     window: np.ndarray
 
     def __len__(self) -> int:
@@ -66,25 +81,26 @@ class Pairs:
     @classmethod
     def none(cls) -> Pairs:
         nobody = np.empty(0, np.int64)
-        return cls(nobody, nobody, np.empty(0, bool), np.empty(0, bool), np.empty(0, np.float32))
+        nothing = np.empty(0, bool)
+        return cls(nobody, nobody, np.empty(0, np.uint8), nothing, nothing, np.empty(0, np.float32))
 
 
 class Candidates(NamedTuple):
     """part, whole: (pairs,) int64: pictures, of which the one may show a window (pairs, 4) of the other.
 
-    is_mirrored: (pairs,) bool, whether the part is the mirror image.
+    turn: (pairs,) uint8 of `hash_codes.TURNS`, after which the part does.
     """
 
     part: np.ndarray
     whole: np.ndarray
-    is_mirrored: np.ndarray
+    turn: np.ndarray
     windows: np.ndarray
 
 
 def copies_by_hash(pictures: np.ndarray, thumbs: Thumbs, look: Callable[[], None] = lambda: None) -> Pairs:
     """The near copies among `pictures` (n,) int64, that their hashes find. look: called now and then.
 
-    Memory: 150 bytes a picture and, for a million pictures at a time, the tables of the search.
+    Memory: 50 bytes a picture and, for a million pictures at a time, the tables of the search.
     """
     plan = plan_of(len(pictures))
     found = []
@@ -97,7 +113,7 @@ def copies_by_hash(pictures: np.ndarray, thumbs: Thumbs, look: Callable[[], None
 def plan_of(num_pictures: int) -> Plan:
     """How the hashes of so many pictures are searched."""
     at_once = min(num_pictures, _LOOKED_UP_AT_ONCE)
-    radius = RADIUS if num_pictures <= MANY else RADIUS_OF_MANY
+    radius = next((bits for most, bits in RADII if num_pictures <= most), RADIUS_OF_MANY)
     return Plan.of(2 * num_pictures, at_once * len(WINDOWS), radius)
 
 
@@ -105,29 +121,37 @@ def hash_candidates(
     pictures: np.ndarray, thumbs: Thumbs, plan: Plan, look: Callable[[], None] = lambda: None
 ) -> Iterator[Candidates]:
     """Candidates, block by block of the pictures that are searched in. A pair may come twice, once each way round."""
-    whole = np.concatenate([whole_codes(thumbs(part)) for part in _parts(pictures)] or [np.empty((0, 2), np.uint64)])
-    queries = np.ascontiguousarray(whole.T).ravel()
+    whole = np.concatenate([whole_codes(thumbs(part)) for part in _parts(pictures)] or [np.empty(0, np.uint64)])
     for begin in range(0, len(pictures), _LOOKED_UP_AT_ONCE):
         searched = pictures[begin : begin + _LOOKED_UP_AT_ONCE]
-        codes = np.concatenate([window_codes(thumbs(part)) for part in _parts(searched)]).ravel()
+        windows = np.concatenate([window_codes(thumbs(part)) for part in _parts(searched)])
         best = _BestPairs(len(pictures))
-        for query, code, differ in near_codes(queries, codes, plan):
-            mirror, part = np.divmod(query, len(pictures))
-            within, window = np.divmod(code, len(WINDOWS))
-            best.add(part, begin + within, differ, 2 * window + mirror)
-            look()
+        for turns, codes in _searches(windows):
+            queries = np.concatenate([turned_codes(whole, turn) for turn in turns])
+            for query, code, differ in near_codes(queries, codes.ravel(), plan):
+                place, part = np.divmod(query, len(pictures))
+                within, window = np.divmod(code, codes.shape[1])
+                best.add(part, begin + within, differ, window * len(TURNS) + np.array(turns)[place])
+                look()
         yield from best.candidates(pictures)
+
+
+def _searches(windows: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Turns of all pictures, and the hashes (n, windows) that they are looked up among. A copy that was cropped is
+    found as it is, or mirrored; one that was turned otherwise, a rare kind, as a whole."""
+    yield (STRAIGHT, MIRRORED), windows
+    yield from (((turn,), windows[:, :1]) for turn in _OTHER_TURNS)
 
 
 def confirmed(candidates: Candidates, thumbs: Thumbs) -> Pairs:
     """The candidates whose thumbnails agree."""
-    parts = thumbs(candidates.part)
-    parts = np.where(candidates.is_mirrored[:, None, None, None], parts[:, :, ::-1], parts)
+    parts = turned(thumbs(candidates.part), candidates.turn)
     found = laid(thumbs(candidates.whole), parts, candidates.windows)
     is_copy = found.is_copy
     ends = np.sort(np.stack([candidates.part[is_copy], candidates.whole[is_copy]]), axis=0)
     smaller = np.minimum(1, found.windows[is_copy, 2:].min(1)) if is_copy.any() else np.empty(0, np.float32)
-    return Pairs(ends[0], ends[1], candidates.is_mirrored[is_copy], found.is_recoloured[is_copy], smaller)
+    changed = found.is_recoloured[is_copy], found.is_covered[is_copy]
+    return Pairs(ends[0], ends[1], candidates.turn[is_copy], *changed, smaller)
 
 
 def _parts(pictures: np.ndarray) -> list[np.ndarray]:
@@ -135,7 +159,7 @@ def _parts(pictures: np.ndarray) -> list[np.ndarray]:
 
 
 class _BestPairs:
-    """Pairs with the window and mirroring in which their hashes differ least. They are kept as one number each, pair
+    """Pairs with the way, window and turn, in which their hashes differ least. They are kept as one number each, pair
     first, then distance, so that sorting finds the best; at most some millions are waiting to be sorted."""
 
     def __init__(self, num_pictures: int) -> None:
@@ -144,10 +168,10 @@ class _BestPairs:
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
 
-    def add(self, part: np.ndarray, whole: np.ndarray, differ: np.ndarray, window: np.ndarray) -> None:
+    def add(self, part: np.ndarray, whole: np.ndarray, differ: np.ndarray, way: np.ndarray) -> None:
         other = part != whole
         pair = part[other] * self.num_pictures + whole[other]
-        packed = (pair << _DISTANCE_BITS | differ[other].astype(np.int64)) << _WINDOW_BITS | window[other]
+        packed = (pair << _DISTANCE_BITS | differ[other].astype(np.int64)) << _WAY_BITS | way[other]
         self._waiting.append(packed)
         self._num_waiting += len(packed)
         if self._num_waiting > _KEPT_PAIRS:
@@ -159,12 +183,23 @@ class _BestPairs:
         spans = np.array([(top, left, bottom - top, right - left) for (top, bottom), (left, right) in WINDOWS])
         for at in range(0, len(self._sorted), _CONFIRMED_AT_ONCE):
             packed = self._sorted[at : at + _CONFIRMED_AT_ONCE]
-            part, whole = np.divmod(packed >> (_DISTANCE_BITS + _WINDOW_BITS), self.num_pictures)
-            window, mirror = np.divmod(packed & ((1 << _WINDOW_BITS) - 1), 2)
-            yield Candidates(pictures[part], pictures[whole], mirror == 1, spans[window])
+            part, whole = np.divmod(packed >> (_DISTANCE_BITS + _WAY_BITS), self.num_pictures)
+            window, turn = np.divmod(packed & ((1 << _WAY_BITS) - 1), len(TURNS))
+            yield Candidates(pictures[part], pictures[whole], turn.astype(np.uint8), spans[window])
 
     def _sort(self) -> None:
         every = np.sort(np.concatenate([self._sorted, *self._waiting]))
-        pair = every >> (_DISTANCE_BITS + _WINDOW_BITS)
-        self._sorted = every[np.r_[True, pair[1:] != pair[:-1]][: len(every)]]
+        pair = every >> (_DISTANCE_BITS + _WAY_BITS)
+        every = every[np.r_[True, pair[1:] != pair[:-1]][: len(every)]]
+        self._sorted = self._nearest(every)
         self._waiting, self._num_waiting = [], 0
+
+    def _nearest(self, packed: np.ndarray) -> np.ndarray:
+        """Without those of a picture that has more than _MOST_OF_ONE better ones, of equal ones the first. packed:
+        sorted, each pair once."""
+        part = (packed >> (_DISTANCE_BITS + _WAY_BITS)) // self.num_pictures
+        distance = packed >> _WAY_BITS & ((1 << _DISTANCE_BITS) - 1)
+        order = np.lexsort((distance, part))
+        begins = np.r_[0, np.flatnonzero(np.diff(part)) + 1]
+        rank = np.arange(len(packed)) - np.repeat(begins, np.diff(np.r_[begins, len(packed)]))
+        return packed[np.sort(order[rank < _MOST_OF_ONE])] if len(packed) else packed

@@ -1,14 +1,14 @@
 """Which pictures new annotations leave out. Legend: N pictures.
 
-Only what is sure is taken out. A recoloured copy may be another product of one design, and so may a near copy under
-another label: those are told, and stay.
+Only what is sure is taken out. A recoloured copy, one with something laid over, and a near copy under another label
+may be another product of one design: those are told, and stay.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from shelfmark.doctor.copy_faults import leaks, two_labels
+from shelfmark.doctor.copy_faults import labels_of, leaks, two_labels
 from shelfmark.doctor.copy_groups import groups, joined_parts, largest
 from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.doctor.near_copies import Pairs
@@ -42,10 +42,26 @@ def pictures_to_drop(
 
 
 def sure_pairs(pairs: Pairs, exact: np.ndarray, listings: Listings) -> np.ndarray:
-    """(pairs,) bool: whether the colours are the same too, and no two pictures of these pixels have other labels."""
-    members: dict[int, list[int]] = {}
-    for picture, part in enumerate(exact.tolist()):
-        members.setdefault(part, []).append(picture)
-    both = [np.array([*members[one], *members[two]]) for one, two in zip(pairs.first.tolist(), pairs.second.tolist())]
-    agree = [not any(True for _ in two_labels([group], listings)) for group in both]
-    return np.array(agree, bool) & ~pairs.is_recoloured
+    """(pairs,) bool: whether neither the colours nor a part differ, and no two pictures of these pixels have other
+    labels."""
+    labels = _labels_of_parts(pairs, exact, listings)
+    agree = [
+        _compatible(labels[one], labels[two]) for one, two in zip(pairs.first.tolist(), pairs.second.tolist())
+    ]  # fmt: skip
+    return np.array(agree, bool) & ~pairs.is_recoloured & ~pairs.is_covered
+
+
+def _labels_of_parts(pairs: Pairs, exact: np.ndarray, listings: Listings) -> dict[int, dict[int, frozenset[int]] | None]:
+    """By the first picture with its pixels: the sets of labels by their space; None where those with the same pixels
+    have different ones. Each part is looked at once, however many pairs it is in."""
+    order = np.argsort(exact, kind="stable")
+    ends = np.unique(np.concatenate([pairs.first, pairs.second]))
+    begins, stops = (np.searchsorted(exact[order], ends, side=side) for side in ("left", "right"))
+    spans = zip(ends.tolist(), begins.tolist(), stops.tolist())
+    return {part: labels_of(order[begin:stop], listings) for part, begin, stop in spans}
+
+
+def _compatible(one: dict[int, frozenset[int]] | None, two: dict[int, frozenset[int]] | None) -> bool:
+    if one is None or two is None:
+        return False
+    return all(one[space] == two[space] for space in one.keys() & two.keys())

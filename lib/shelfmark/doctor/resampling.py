@@ -1,4 +1,7 @@
-"""Windows of square pictures, of `side` pixels a side, by linear interpolation. Legend: n pictures, C channels."""
+"""Windows of square pictures, of `side` pixels a side, by linear interpolation, and simpler pictures of them.
+
+Legend: n pictures, C channels.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,27 @@ def windows_of(pictures: np.ndarray, windows: np.ndarray) -> np.ndarray:
         lines = lines[row, below] * (1 - share) + lines[row, below + 1] * share
         pictures = lines if axis == 0 else lines.transpose(0, 2, 1, 3)
     return pictures
+
+
+def standard(pictures: np.ndarray) -> np.ndarray:
+    """(n, side, side) of mean 0 and variance 1, of (n, side, side, 1)."""
+    found = pictures[..., 0] - pictures.mean((1, 2))[:, :, None]
+    return np.asarray(found / np.maximum(1e-6, np.sqrt(np.square(found).mean((1, 2), keepdims=True))))
+
+
+def softened(pictures: np.ndarray) -> np.ndarray:
+    """Each pixel with its neighbours, so that a shift of part of a pixel changes little. (n, side, side, C)."""
+    side = pictures.shape[1]
+    before, after = np.r_[0, : side - 1], np.r_[1:side, side - 1]
+    for axis in (1, 2):
+        pictures = (pictures.take(before, axis) + 2 * pictures + pictures.take(after, axis)) / 4
+    return pictures
+
+
+def halved(pictures: np.ndarray) -> np.ndarray:
+    """(n, side / 2, side / 2, C) of (n, side, side, C)."""
+    num, side, _, channels = pictures.shape
+    return pictures.reshape(num, side // 2, 2, side // 2, 2, channels).mean((2, 4))
 
 
 def _places(start: np.ndarray, length: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,9 @@ from shelfmark.runtime.measured_pictures import MeasuredPictures
 
 COLUMNS = ("group", "image_id", "split", "class", "copy", "width", "height", "path")
 _SAME = "same pixels"
+_QUARTER, _BOTH = "turned by 90 degrees", "turned by 90 degrees and mirrored"
+_TURNED = ("", "mirrored", "mirrored upside down", "turned by 180 degrees", _BOTH, _QUARTER, _QUARTER, _BOTH)
+"""By `hash_codes.TURNS`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +116,11 @@ class _Told:
         said = []
         if pairs.window[place] < 0.97:
             said.append(f"cropped to {pairs.window[place]:.0%}")
-        if pairs.is_mirrored[place]:
-            said.append("mirrored")
+        said.extend(filter(None, [_TURNED[pairs.turn[place]]]))
         if pairs.is_recoloured[place]:
             said.append("recoloured")
+        if pairs.is_covered[place]:
+            said.append("something laid over")
         return ", ".join(said) or "saved anew"
 
 
