@@ -6,19 +6,20 @@ from functools import cached_property
 
 import numpy as np
 
+from shelfmark.core.byte_runs import same_runs
 from shelfmark.core.strings import Strings
 
 _AT_ONCE = 1 << 16
 
 
 class StringPlaces:
-    """The places of different strings. What is found by its hash is compared byte by byte."""
+    """The places of strings. What is found by its hash is compared byte by byte."""
 
     def __init__(self, known: Strings) -> None:
         self._known = known
 
     def of(self, wanted: Strings) -> np.ndarray:
-        """(N,) int64: the place of each string among the known ones, -1 where it is none of them."""
+        """(N,) int64: a place of each string among the known ones, -1 where it is none of them."""
         begin = self._run_of(wanted)
         if begin is not None:
             return np.arange(begin, begin + len(wanted))
@@ -66,14 +67,11 @@ def _are_equal(some: Strings, rows: np.ndarray, others: Strings, places: np.ndar
     """(n,) bool: whether string `rows[i]` of `some` is string `places[i]` of the others."""
     lengths = some.offsets[rows + 1] - some.offsets[rows]
     same = lengths == others.offsets[places + 1] - others.offsets[places]
-    lengths, rows, places = lengths[same], rows[same], places[same]
-    starts = np.cumsum(lengths) - lengths
-    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    differ = (
-        some.data[np.repeat(some.offsets[rows], lengths) + within]
-        != (others.data[np.repeat(others.offsets[places], lengths) + within])
+    same[same] = same_runs(
+        np.ascontiguousarray(some.data),
+        some.offsets[rows[same]],
+        lengths[same],
+        np.ascontiguousarray(others.data),
+        others.offsets[places[same]],
     )
-    wrong = np.zeros(len(rows), bool)
-    wrong[np.repeat(np.arange(len(rows)), lengths)[differ]] = True
-    same[same] = ~wrong
     return same

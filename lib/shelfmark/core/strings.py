@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from shelfmark.core.byte_runs import gathered, run_hashes
+
 _AT_ONCE = 10_000
 
 
@@ -70,12 +72,8 @@ class Strings:
     def take(self, rows: np.ndarray) -> Strings:
         """The strings at `rows` (int array or boolean mask), in that order."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        lengths = self.offsets[rows + 1] - self.offsets[rows]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        # For byte b of output string i: its place in `data` is start_i + (b - offsets_i).
-        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Strings(self.data[source], offsets)
+        begins = self.offsets[rows]
+        return Strings(*gathered(np.ascontiguousarray(self.data), begins, self.offsets[rows + 1] - begins))
 
     @classmethod
     def joined(cls, parts: Sequence[Strings]) -> Strings:
@@ -96,14 +94,7 @@ class Strings:
 
     def hashes(self) -> np.ndarray:
         """(N,) int64: equal strings have equal numbers, in this process; different strings nearly always differ."""
-        found = np.empty(len(self), dtype=np.int64)
-        for start in range(0, len(self), _AT_ONCE):
-            offsets = self.offsets[start : start + _AT_ONCE + 1].tolist()
-            first = offsets[0]
-            raw = self.data[first : offsets[-1]].tobytes()
-            parts = (hash(raw[begin - first : end - first]) for begin, end in pairwise(offsets))
-            found[start : start + _AT_ONCE] = np.fromiter(parts, np.int64, len(offsets) - 1)
-        return found
+        return run_hashes(np.ascontiguousarray(self.data), self.offsets[:-1], np.diff(self.offsets))
 
 
 def _offsets(lengths: Iterable[int], number: int) -> np.ndarray:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
+from shelfmark.core.byte_runs import gathered, run_groups
 from shelfmark.core.strings import Strings
 from shelfmark.data import findings as problem
 from shelfmark.data.findings import Findings
@@ -28,10 +30,10 @@ def check_files(paths: Strings, root: str, extra_roots: Sequence[str], findings:
     for folder, rows, names in _by_folder(paths):
         place = os.path.join(root, folder)
         present, links = _file_names(place)
-        absent = [row for row, name in zip(rows, names) if name not in present]
-        for row in absent:
-            findings.error(row, problem.MISSING_FILE, _missing(os.path.join(root, paths[row]), near))
-        led_out = roots.target_outside(place) if present else None
+        if not present.issuperset(names):
+            for row in (row for row, name in zip(rows, names) if name not in present):
+                findings.error(row, problem.MISSING_FILE, _missing(os.path.join(root, paths[row]), near))
+        led_out = roots.folder_outside(place) if present else None
         for row, raw in zip(rows, names) if links or led_out else ():
             if raw not in present:
                 continue
@@ -44,23 +46,26 @@ def check_files(paths: Strings, root: str, extra_roots: Sequence[str], findings:
 
 def _by_folder(paths: Strings) -> Iterator[tuple[str, list[int], list[bytes]]]:
     """Each folder, with a slash at its end, with the rows that are in it and the names of their files."""
-    begins, ends = paths.offsets[:-1], paths.offsets[1:]
+    data, begins, ends = np.ascontiguousarray(paths.data), paths.offsets[:-1], paths.offsets[1:]
     names_begin = _behind_last_slash(paths)
-    text = memoryview(paths.data)  # type: ignore[arg-type]
-    numbers: dict[bytes, int] = {}
-    folders = (
-        numbers.setdefault(text[begin:end].tobytes(), len(numbers))
-        for begin, end in zip(_read_in_parts(begins), _read_in_parts(names_begin))
-    )
-    number_of = np.fromiter(folders, np.int32, len(paths))
-    kept = np.flatnonzero(ends > begins)
-    order = kept[np.argsort(number_of[kept], kind="stable")]
-    limits = np.searchsorted(number_of[order], np.arange(len(numbers) + 1))
-    for folder, number in numbers.items():
-        rows = order[limits[number] : limits[number + 1]]
-        if len(rows):
-            places = zip(names_begin[rows].tolist(), ends[rows].tolist())
-            yield os.fsdecode(folder), rows.tolist(), [text[begin:end].tobytes() for begin, end in places]
+    order, limits = run_groups(data, begins, names_begin - begins)
+    order, limits = _without_empty(order, limits, ends > begins)
+    names, places = gathered(data, names_begin[order], (ends - names_begin)[order])
+    for first, end in pairwise(limits.tolist()):
+        if first == end:
+            continue
+        rows, offsets = order[first:end].tolist(), (places[first : end + 1] - places[first]).tolist()
+        text = names[places[first] : places[end]].tobytes()
+        folder = data[begins[rows[0]] : names_begin[rows[0]]].tobytes()
+        yield os.fsdecode(folder), rows, [text[begin:end] for begin, end in pairwise(offsets)]
+
+
+def _without_empty(order: np.ndarray, limits: np.ndarray, is_given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The groups without the rows of empty paths."""
+    stays = is_given[order]
+    if stays.all():
+        return order, limits
+    return order[stays], np.concatenate([[0], np.cumsum(stays)])[limits]
 
 
 def _behind_last_slash(paths: Strings) -> np.ndarray:
@@ -71,12 +76,6 @@ def _behind_last_slash(paths: Strings) -> np.ndarray:
         return begins
     last = slashes[np.maximum(np.searchsorted(slashes, ends) - 1, 0)]
     return np.where((last >= begins) & (last < ends), last + 1, begins)
-
-
-def _read_in_parts(numbers: np.ndarray) -> Iterator[int]:
-    # As one list, millions of integers take more memory than the paths.
-    for start in range(0, len(numbers), 1 << 16):
-        yield from numbers[start : start + (1 << 16)].tolist()
 
 
 def _missing(path: str, near: NearPaths) -> str:

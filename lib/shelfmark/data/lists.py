@@ -165,6 +165,8 @@ def _listed(table: Table, files: Sequence[Path]) -> np.ndarray:
 def _rows_of(table: Table, named: Mapping[str, str]) -> dict[str, list[int]]:
     """The rows of each image id. named: the place in a list that names the id, for the error about an unknown image."""
     rows: dict[str, list[int]] = {one: [] for one in named}
+    if not rows:
+        return rows
     for row, one in enumerate(table.image_ids):
         if one in rows:
             rows[one].append(row)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from shelfmark.core.byte_runs import gathered
 from shelfmark.core.columns import NO_NUMBER, Column
 from shelfmark.core.errors import UserError
 from shelfmark.core.files import atomic_path, sha256_file
@@ -264,8 +265,8 @@ def _packed(column: Any, kind: Kind) -> Packed:
     if kind is INTEGER:
         return _integers(column)
     if kind is FLAG:
-        return np.asarray(column.fill_null(False).to_numpy(), dtype=bool)
-    return np.asarray(_floats(column).fill_null(np.nan).to_numpy(), dtype=np.float64)
+        return _numbers(column, absent=False)
+    return _numbers(_floats(column), absent=np.nan)
 
 
 def _floats(column: Any) -> Any:
@@ -276,37 +277,69 @@ def _floats(column: Any) -> Any:
 def _integers(column: Any) -> np.ndarray:
     if str(column.type) == "uint64":
         return np.asarray(INTEGER.packed(column.to_pylist()))
-    found = np.array(column.cast("int64").fill_null(NO_INTEGER).to_numpy(), dtype=np.int64)
+    found = _numbers(column.cast("int64"), absent=NO_INTEGER)
     if NO_INTEGER in found:
-        found[(found == NO_INTEGER) & column.is_valid().to_numpy()] = SMALLEST
+        found[(found == NO_INTEGER) & _given(column)] = SMALLEST
     return found
 
 
 def _boxes(column: Any, findings: Findings) -> np.ndarray:
     """(N, 4) float64, NaN for none. Lists of another length than four are reported."""
     compute = pyarrow_for("Parquet").compute
-    is_given = column.is_valid().to_numpy()
-    lengths = np.where(is_given, compute.list_value_length(column).fill_null(4).to_numpy(), 4)
+    is_given = _given(column)
+    lengths = np.where(is_given, _numbers(compute.list_value_length(column), absent=4), 4)
     for row in np.flatnonzero(lengths != 4).tolist():
         findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
     fits = is_given & (lengths == 4)
     boxes = np.full((len(fits), 4), np.nan)
-    values = _floats(compute.list_flatten(column.filter(fits))).fill_null(np.nan)
-    boxes[fits] = values.to_numpy().reshape(-1, 4)
+    values = _floats(compute.list_flatten(column.filter(fits)))
+    boxes[fits] = _numbers(values, absent=np.nan).reshape(-1, 4)
     # A box that lacks one of its numbers is none.
     boxes[fits & np.isnan(boxes).all(axis=1)] = -1
     return boxes
 
 
+def _numbers(column: Any, absent: float) -> np.ndarray:
+    """(N,) the numbers or flags of a column, `absent` in place of a null."""
+    # pyarrow's own ways import pandas where that is installed, which takes longer than a million rows.
+    is_flag = pyarrow_for("Parquet").types.is_boolean(column.type)
+    parts = [np.empty(0, bool if is_flag else str(column.type))]
+    for chunk in column.chunks:
+        data = chunk.buffers()[1] or b""
+        held = slice(chunk.offset, chunk.offset + len(chunk))
+        values = _bits(data, chunk) if is_flag else np.frombuffer(data, parts[0].dtype)[held]
+        parts.append(np.where(_is_given(chunk), values, absent) if chunk.null_count else values)
+    return np.concatenate(parts, dtype=parts[0].dtype)
+
+
+def _given(column: Any) -> np.ndarray:
+    """(N,) bool: which rows are no null."""
+    return np.concatenate([np.empty(0, bool), *map(_is_given, column.chunks)])
+
+
+def _is_given(chunk: Any) -> np.ndarray:
+    return _bits(chunk.buffers()[0], chunk) if chunk.null_count else np.ones(len(chunk), dtype=bool)
+
+
+def _bits(buffer: Any, chunk: Any) -> np.ndarray:
+    """(n,) bool: the rows' bits, of their values or of which are no nulls."""
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+
+
 def _strings(column: Any) -> Strings:
+    """The texts of a column, empty in place of a null."""
     pyarrow = pyarrow_for("Parquet")
     parts = []
     for chunk in column.cast(pyarrow.large_string()).chunks:
-        whole = chunk.fill_null("") if chunk.null_count else chunk
-        _, offsets, data = whole.buffers()
-        places = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
+        _, offsets, data = chunk.buffers()
+        places = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
         text = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
-        parts.append(Strings(text[places[0] : places[-1]], places - places[0]))
+        if chunk.null_count:
+            # Whatever bytes stand where a null is, they are no text.
+            parts.append(Strings(*gathered(text, places[:-1], np.diff(places) * _is_given(chunk))))
+        else:
+            parts.append(Strings(text[places[0] : places[-1]], places - places[0]))
     return Strings.joined(parts)
 
 

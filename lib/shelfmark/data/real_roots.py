@@ -15,11 +15,27 @@ class RealRoots:
     def __init__(self, given: Sequence[str]) -> None:
         self.given = given
         self._real = [os.path.realpath(one) for one in given]
+        self._real_parents: dict[str, str] = {}
 
     def target_outside(self, path: str) -> str | None:
         """The file that `path` leads to, if it is outside all roots; None if it is inside one."""
-        target = os.path.realpath(path)
+        return self._if_outside(os.path.realpath(path))
+
+    def folder_outside(self, folder: str) -> str | None:
+        """As `target_outside`, of a folder that is there, by a path without detours. What its parent is known to lead
+        to is not asked for again: of many folders beside each other, each costs one look at the disk."""
+        return self._if_outside(self._real_folder(folder.rstrip("/")))
+
+    def _if_outside(self, target: str) -> str | None:
         return None if any(target == real or is_under(target, real) for real in self._real) else target
+
+    def _real_folder(self, folder: str) -> str:
+        parent, name = os.path.split(folder)
+        if not name or os.path.islink(folder):
+            return os.path.realpath(folder or "/")
+        if parent not in self._real_parents:
+            self._real_parents[parent] = self._real_folder(parent)
+        return os.path.join(self._real_parents[parent], name)
 
 
 def folders_behind_links(root: Path, paths: Iterable[str]) -> list[str]:

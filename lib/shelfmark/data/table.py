@@ -64,11 +64,12 @@ class Table:
     def take(self, rows: np.ndarray | Sequence[int] | slice) -> Table:
         """The images at `rows` (integers, a boolean mask or a slice), in that order, with all their columns."""
         chosen = np.arange(len(self))[rows]
+        paths = self.paths.take(chosen)
         return replace(
             self,
-            paths=self.paths.take(chosen),
+            paths=paths,
             labels=self.labels[chosen],
-            image_ids=self.image_ids.take(chosen),
+            image_ids=paths if self.image_ids is self.paths else self.image_ids.take(chosen),
             is_query=_array_rows(self.is_query, chosen),
             is_gallery=_array_rows(self.is_gallery, chosen),
             roles=_string_rows(self.roles, chosen),
