@@ -14,9 +14,10 @@ demo: .venv/installed
 demo-discovery: .venv/installed
 	$(BIN)/shelfmark discover --config configs/discovery/shop.yaml
 
-# Two runners of one thread each; the longest files come first (tests/conftest.py).
+# Two runners of one thread each; the longest files come first (tests/conftest.py). Compiled files are kept, whatever the
+# environment says: about sixty processes would each compile the package anew.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # The whole demo, and that it reaches its scores; embedding on a local Ray.
 test-slow: .venv/installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,6 +39,8 @@ LONGEST_FIRST = (
     "test_stages.py",
 )
 sys.path.insert(0, str(CHECKOUT / "tests"))
+FILES_SHOWN = 40
+_seconds_of_file: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +103,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds_of_file[report.nodeid.partition("::")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After a whole run, the files for LONGEST_FIRST."""
+    if len(_seconds_of_file) > FILES_SHOWN:
+        terminalreporter.section(f"slowest {FILES_SHOWN} files")
+        for file, seconds in _seconds_of_file.most_common(FILES_SHOWN):
+            terminalreporter.write_line(f"{seconds:6.1f} s  {file}")

@@ -133,12 +133,13 @@ class Import:
 def imports_of(source: Path) -> list[Import]:
     """Every import of the package that lies in the folder `source`."""
     modules = {_module_name(source, path): path for path in sorted(source.rglob("*.py"))}
+    names, rooms = set(modules), {_room(module) for module in modules}
     found: list[Import] = []
     for name, path in modules.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for node, late, runtime in _import_nodes(_parsed(path.read_text(encoding="utf-8"))):
-            shown = path.relative_to(source).as_posix()
-            for target in _targets(node, package, set(modules)):
+        shown = path.relative_to(source).as_posix()
+        for node, late, runtime in _imports_in(path.read_text(encoding="utf-8")):
+            for target in _targets(node, package, names, rooms):
                 found.append(Import(shown, node.lineno, name, target, late, runtime))
     return found
 
@@ -164,7 +165,7 @@ def relative_import_violations(source: Path) -> list[str]:
     found = []
     for path in sorted(source.rglob("*.py")):
         depth = len(path.relative_to(source).parts) - 1
-        for node, _, _ in _import_nodes(_parsed(path.read_text(encoding="utf-8"))):
+        for node, _, _ in _imports_in(path.read_text(encoding="utf-8")):
             if isinstance(node, ast.ImportFrom) and node.level > depth:
                 shown = path.relative_to(source).as_posix()
                 found.append(f"{shown}:{node.lineno} -> {'.' * node.level}{node.module or ''}: leaves its subpackage")
@@ -419,9 +420,9 @@ def _canonical(name: str) -> str:
 
 
 @cache
-def _parsed(text: str) -> ast.Module:
+def _imports_in(text: str) -> list[tuple[ast.stmt, bool, bool]]:
     # Every rule reads the whole source, and parsing takes most of it.
-    return ast.parse(text)
+    return list(_import_nodes(ast.parse(text)))
 
 
 def _module_name(source: Path, path: Path) -> str:
@@ -440,6 +441,9 @@ def _import_nodes(tree: ast.AST, late: bool = False, runtime: bool = True) -> It
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, late, runtime
+        elif isinstance(node, ast.expr):
+            # No statement is within an expression.
+            continue
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             yield from _import_nodes(ast.Module(node.body, []), late, False)
             yield from _import_nodes(ast.Module(node.orelse, []), late, runtime)
@@ -448,14 +452,13 @@ def _import_nodes(tree: ast.AST, late: bool = False, runtime: bool = True) -> It
             yield from _import_nodes(node, late or within, runtime)
 
 
-def _targets(node: ast.stmt, package: str, modules: set[str]) -> list[str]:
+def _targets(node: ast.stmt, package: str, modules: set[str], rooms: set[str]) -> list[str]:
     """The modules that a statement imports: of `from a import b`, a.b where that is a module, else a."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     assert isinstance(node, ast.ImportFrom)
     above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
     base = ".".join([*above, *([node.module] if node.module else [])])
-    rooms = {_room(module) for module in modules}
     return [
         f"{base}.{alias.name}"
         if f"{base}.{alias.name}" in modules or (base == PACKAGE and alias.name in rooms)

@@ -38,7 +38,12 @@ def without_pictures() -> Iterator[None]:
 def few_steps() -> Iterator[None]:
     """A tenth of cRT's and LWS's steps suffices for twelve classes."""
     with pytest.MonkeyPatch.context() as patched:
-        for method in (CRT, LWS):
-            num_epochs, _, *others = method.__init__.__defaults__
-            patched.setattr(method.__init__, "__defaults__", (num_epochs, 50, *others))
+        take_few_steps(patched)
         yield
+
+
+def take_few_steps(patched: pytest.MonkeyPatch) -> None:
+    """cRT and LWS are content with 50 steps, or ten epochs if those are more."""
+    for method in (CRT, LWS):
+        num_epochs, _, *others = method.__init__.__defaults__
+        patched.setattr(method.__init__, "__defaults__", (num_epochs, 50, *others))

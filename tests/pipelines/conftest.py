@@ -13,6 +13,7 @@ import pytest
 from run_fixtures import base, base_run, kept, small, undrawn, unrendered
 from small_recipe import SHORT_DEMO
 from three_colours import colours
+from twelve_classes import take_few_steps
 
 from shelfmark.cli import main
 from shelfmark.shop.counter import Counter
@@ -42,8 +43,9 @@ class DemoRun:
 
 @pytest.fixture(scope="session")
 def demo(shop_root: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """The whole road, with an eighth of the training."""
+    """The whole road, with an eighth of the training, and a fifth of that of cRT and LWS."""
     with pytest.MonkeyPatch.context() as patch:
+        take_few_steps(patch)
         # So weak a model gets no promise, however many photographs it is asked about.
         patch.setattr("shelfmark.pipelines.demo.COUNTER", Counter(known_each=1, num_unseen=10, unseen_each=1))
         return _demo_in(tmp_path_factory.mktemp("demo"), shop_root, checkout, SHORT_DEMO)
