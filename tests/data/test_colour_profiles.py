@@ -19,7 +19,7 @@ from colour_profiles import (
 )
 from PIL import Image, ImageCms
 
-from shelfmark.data import colour_profiles, loader
+from shelfmark.data import colour_profiles, loader, told_notices
 from shelfmark.data.boxes import Crop
 from shelfmark.data.colour_profiles import MAX_PROFILE_BYTES
 from shelfmark.data.dataset import ImageDataset
@@ -28,6 +28,7 @@ from shelfmark.data.loader import eval_batches
 from shelfmark.data.notices import Notices
 from shelfmark.data.samplers import Draw
 from shelfmark.data.sources import GivenSource
+from shelfmark.data.told_notices import tell_notices
 from shelfmark.data.transforms import eval_transform
 from shelfmark.export import predict
 from shelfmark.export.model_facts import input_facts
@@ -45,7 +46,7 @@ SMOOTH = (np.mgrid[0:120, 0:160].sum(axis=0)[..., None] * [0.9, 0.5, 0.2]).astyp
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that begins."""
     notices = Notices()
-    for module in (colour_profiles, loader):
+    for module in (colour_profiles, loader, told_notices):
         monkeypatch.setattr(module, "NOTICES", notices)
 
 
@@ -147,7 +148,9 @@ def test_a_profile_that_says_nothing_of_the_picture_is_told_once_by_a_name_and_i
         warnings.simplefilter("error")
         for number in range(7, 10):
             np.testing.assert_array_equal(decode_rgb(data, f"shelf/{number}", profiles="apply"), plain)
+            tell_notices()
         np.testing.assert_array_equal(applied(data), plain)
+        tell_notices()
     (told,) = caplog.messages
     assert told.startswith("warning: the colour profile of shelf/7 is ")
     assert word in told
@@ -161,8 +164,8 @@ def test_of_pictures_that_workers_read_the_first_with_a_damaged_profile_is_told_
     source = GivenSource(names, [sound, sound, sound, damaged, sound, damaged, sound, damaged])
     data = Recipe(data={"num_classes": 2}).data
     dataset = ImageDataset(source, None, eval_transform(64, data), seed=0, profiles="apply")
-    for _ in range(2):
-        assert [row for batch in eval_batches(dataset, 1, 2) for row in batch.rows.tolist()] == list(range(8))
+    for num_workers in (2, 2, 0):
+        assert [row for batch in eval_batches(dataset, 1, num_workers) for row in batch.rows.tolist()] == list(range(8))
     (told,) = caplog.messages
     assert "colour profile of p3 is damaged" in told
     # A worker writes nothing itself.

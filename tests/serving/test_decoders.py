@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -167,3 +169,8 @@ def test_a_preparation_that_no_decoder_knows_is_told_at_the_start():
         await decoders.close()
 
     asyncio.run(run())
+
+
+def test_a_decoding_process_does_without_torch() -> None:
+    program = "import sys, shelfmark.serving.decoding; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

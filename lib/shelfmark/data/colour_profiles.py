@@ -32,14 +32,14 @@ def conversion_of(image: Image.Image, name: str) -> ImageCms.ImageCmsTransform |
     """What makes the colours of an opened picture those of sRGB; None where nothing is to be done.
 
     That is so without a profile, with one of sRGB, and with one that is damaged or of another kind of colours than the
-    picture has. The first picture with such a profile is told by its name.
+    picture has. The first picture with such a profile is noticed by its name.
     """
     profile, model = image.info.get("icc_profile"), _MODEL_OF_MODE.get(image.mode)
     if not (profile and model):
         return None
     conversion, why_not = _conversion(bytes(profile), model)
     if why_not:
-        NOTICES.tell(
+        NOTICES.add(
             f"colour profile: {why_not}",
             f"the colour profile of {name} is {why_not}, so the colours are read as sRGB; other pictures with such a"
             " profile are read like it, and are not named",

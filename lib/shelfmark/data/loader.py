@@ -25,6 +25,7 @@ from shelfmark.data.finish import Finish
 from shelfmark.data.notices import NOTICES, Notice
 from shelfmark.data.samplers import Draw, EpochOrder, rank_batches
 from shelfmark.data.sources import FetchingSource
+from shelfmark.data.told_notices import tell_notices
 from shelfmark.data.uploads import ready_batches
 
 _CPU = torch.device("cpu")
@@ -287,7 +288,7 @@ def _started(loader: DataLoader[Any], passage: _Passage) -> Iterator[_Read]:
 def _raising(loader: DataLoader[Any]) -> Iterator[Any]:
     passage = _Passage()
     for batch, notices in _started(loader, passage):
-        NOTICES.tell_all(notices)
+        tell_notices(notices)
         if isinstance(batch, UserError):
             try:
                 raise batch

@@ -1,43 +1,43 @@
-"""What is told of pictures as they are read: the first of each kind, once in a run, whichever process reads it."""
+"""What is noticed of pictures as they are read: the first of each kind. It is told elsewhere (`told_notices`), so that
+a process which only decodes needs no more than this."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from torch.utils.data import get_worker_info
-
-from shelfmark.core.log import warn
 
 Notice = tuple[str, str]
 """A kind, and the sentence about the first picture of that kind."""
 
 
 class Notices:
-    """The kinds that are told. A worker of a loader is quiet: the process that reads its batches tells of them."""
+    """The notices of one process. A worker of a loader hands on what it found to the process that reads its batches."""
 
     def __init__(self) -> None:
-        self._kinds: set[str] = set()
+        self._known: set[str] = set()
+        self._told: set[str] = set()
         self._found: list[Notice] = []
 
-    def tell(self, kind: str, sentence: str) -> None:
-        """A warning with the sentence, unless the kind is told already."""
-        if kind in self._kinds:
-            return
-        self._kinds.add(kind)
-        if get_worker_info() is None:
-            warn(sentence)
-        else:
+    def add(self, kind: str, sentence: str) -> None:
+        """Keeps the sentence, unless there was one of its kind."""
+        if kind not in self._known:
+            self._known.add(kind)
             self._found.append((kind, sentence))
 
     def found(self) -> tuple[Notice, ...]:
-        """What a worker found since it was asked before."""
+        """What came since this was asked before."""
         found, self._found = tuple(self._found), []
         return found
 
-    def tell_all(self, notices: Iterable[Notice]) -> None:
-        """Those that a worker found."""
+    def untold(self, notices: Iterable[Notice]) -> list[str]:
+        """The sentences of kinds that were never asked for here, to be told now."""
+        sentences = []
         for kind, sentence in notices:
-            self.tell(kind, sentence)
+            if kind not in self._told:
+                self._told.add(kind)
+                # A worker that is forked later need not find it again.
+                self._known.add(kind)
+                sentences.append(sentence)
+        return sentences
 
 
 NOTICES = Notices()

@@ -29,6 +29,7 @@ from shelfmark.data.boxes import Crop, box_texts
 from shelfmark.data.images import decode_rgb, upright_size
 from shelfmark.data.sources import UnreadableImage
 from shelfmark.data.sources.files import read_file
+from shelfmark.data.told_notices import tell_notices
 from shelfmark.pipelines.recognise import Recognition, answers_to, promise_for, require_shared_classes
 from shelfmark.pipelines.shelf_answers import (
     UNKNOWN,
@@ -160,6 +161,7 @@ def _shelf(answering: _Answering, photo: Path, finder: BoxFinder, part: Path, ta
     try:
         content = read_file(photo, data.max_image_bytes)
         pixels = decode_rgb(content, str(photo), data.max_image_pixels, data.color_profiles)
+        tell_notices()
         size = upright_size(content, str(photo))
     except UnreadableImage as error:
         return Shelf(str(photo), error.reason)

@@ -14,6 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.data.images import decode_rgb, read_rgb
 from shelfmark.data.input_window import InputWindow, evaluation_window, whole_window
 from shelfmark.data.sources import FileSource, GivenSource, UnreadableImage
+from shelfmark.data.told_notices import tell_notices
 from shelfmark.data.transforms import eval_transform, normalised
 from shelfmark.explain import Matches, ScoreMaps, blurred, infilled, mutual_matches, named_regions, score_maps
 from shelfmark.explain.contrast import Contrast
@@ -103,6 +104,7 @@ class Explainer:
         data = self.model.recipe.data
         source = GivenSource([name], [photo], data.max_image_bytes)
         pixels = decode_rgb(source.read(0), name, data.max_image_pixels, data.color_profiles)
+        tell_notices()
         inputs = eval_transform(data.input_size_px, data)(pixels, 0)[None].to(self.model.precision.device)
         window = evaluation_window(pixels.shape[0], pixels.shape[1], data.input_size_px, data)
         return _Seen(window, inputs, pixels, window)

@@ -1,4 +1,4 @@
-"""Records whose box lies outside of their photograph. Legend: N listings, n rows."""
+"""Records whose box lies outside of their photograph. Legend: n rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shelfmark.runtime.measured_pictures import MeasuredPictures
 
 
 def boxes_outside(listings: Listings, measured: MeasuredPictures, data: DataOptions) -> np.ndarray:
-    """(N,) bool: the listings whose box a training refuses: it lies outside of a picture that can be read."""
+    """(listings,) bool: those whose box a training refuses: it lies outside of a picture that can be read."""
     found = np.zeros(len(listings.picture), bool)
     for place, table in enumerate(listings.tables.values()):
         if table.boxes is None:
