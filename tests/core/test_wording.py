@@ -15,6 +15,7 @@ from shelfmark.core.wording import are, counted
         (2, "day", "2 days"),
         (3, "box", "3 boxes"),
         (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
     ],
 )
 def test_a_number_and_its_noun_agree(number: int, what: str, said: str) -> None:
