@@ -159,3 +159,22 @@ def test_a_pair_that_was_found_twice_counts_once() -> None:
     found = Pairs.joined([twice, Pairs.none(), twice])
     assert (found.first.tolist(), found.second.tolist()) == ([1, 4], [2, 5])
     assert found.window.tolist() == pytest.approx([1, 0.9])
+
+
+@pytest.mark.parametrize("noise", [1, 12])
+def test_a_crowd_of_copies_is_one_group_of_few_pairs(noise: int) -> None:
+    """Some saves of one picture have equal hashes; where the noise is strong, few have."""
+    crowd = 150
+    generator = np.random.default_rng(noise)
+    [picture] = records([drawn(3)])["thumb"]
+    thumbs = (picture + generator.normal(0, noise, (crowd, *picture.shape))).round().clip(0, 255).astype(np.uint8)
+    compared = 0
+
+    def looked_at(pictures: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        compared += len(pictures)
+        return thumbs[pictures]
+
+    found = copies_by_hash(np.arange(crowd), looked_at)
+    assert [len(group) for group in groups(joined_parts(np.arange(crowd), found.first, found.second))] == [crowd]
+    assert compared < crowd * 80

@@ -45,7 +45,7 @@ class Plan:
 
 
 def near_codes(
-    queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 12, most: int = 512
+    queries: np.ndarray, codes: np.ndarray, plan: Plan, crowd: int = 1 << 11, most: int = 128
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Pairs (query, code, bits that differ) of queries (Q,) and codes (codes,) uint64, in arrays of bounded length.
 

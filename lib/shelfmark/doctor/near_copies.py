@@ -102,10 +102,28 @@ def copies_by_hash(pictures: np.ndarray, thumbs: Thumbs, look: Callable[[], None
 
     Memory: 50 bytes a picture and, for a million pictures at a time, the tables of the search.
     """
+    found = [_of_equal_hashes(pictures, thumbs, look)]
+    pictures = np.setdiff1d(pictures, found[0].second)
     plan = plan_of(len(pictures))
-    found = []
     for candidates in hash_candidates(pictures, thumbs, plan, look):
         found.append(confirmed(candidates, thumbs))
+        look()
+    return Pairs.joined(found)
+
+
+def _of_equal_hashes(pictures: np.ndarray, thumbs: Thumbs, look: Callable[[], None]) -> Pairs:
+    """Where more than _MOST_OF_ONE pictures have one hash: pairs of the first and each of its sure copies. The first
+    stands for these in the search, so thousands of saves of one picture are not compared each with each."""
+    codes = np.concatenate([whole_codes(thumbs(part)) for part in _parts(pictures)] or [np.empty(0, np.uint64)])
+    _, first, inverse, numbers = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+    others = np.flatnonzero((numbers > _MOST_OF_ONE)[inverse] & (first[inverse] != np.arange(len(codes))))
+    found = []
+    for at in range(0, len(others), _CONFIRMED_AT_ONCE):
+        some = others[at : at + _CONFIRMED_AT_ONCE]
+        windows = np.tile((0.0, 0.0, 1.0, 1.0), (len(some), 1))
+        straight = np.zeros(len(some), np.uint8)
+        pairs = confirmed(Candidates(pictures[some], pictures[first[inverse[some]]], straight, windows), thumbs)
+        found.append(pairs.take(~pairs.is_recoloured & ~pairs.is_covered))
         look()
     return Pairs.joined(found)
 
@@ -195,11 +213,15 @@ class _BestPairs:
         self._waiting, self._num_waiting = [], 0
 
     def _nearest(self, packed: np.ndarray) -> np.ndarray:
-        """Without those of a picture that has more than _MOST_OF_ONE better ones, of equal ones the first. packed:
-        sorted, each pair once."""
+        """Of a picture with more than _MOST_OF_ONE others, the nearest half of so many, and the first half: by these,
+        which all of a crowd have in common, it becomes one group. packed: sorted, each pair once."""
         part = (packed >> (_DISTANCE_BITS + _WAY_BITS)) // self.num_pictures
+        begins = np.flatnonzero(np.r_[True, part[1:] != part[:-1]][: len(part)])
+        numbers = np.diff(np.r_[begins, len(part)])
+        if not len(numbers) or numbers.max() <= _MOST_OF_ONE:
+            return packed
+        rank = np.arange(len(packed)) - np.repeat(begins, numbers)
         distance = packed >> _WAY_BITS & ((1 << _DISTANCE_BITS) - 1)
-        order = np.lexsort((distance, part))
-        begins = np.r_[0, np.flatnonzero(np.diff(part)) + 1]
-        rank = np.arange(len(packed)) - np.repeat(begins, np.diff(np.r_[begins, len(packed)]))
-        return packed[np.sort(order[rank < _MOST_OF_ONE])] if len(packed) else packed
+        is_kept = rank < _MOST_OF_ONE // 2
+        is_kept[np.lexsort((distance, part))[is_kept]] = True
+        return packed[is_kept | (np.repeat(numbers, numbers) <= _MOST_OF_ONE)]
