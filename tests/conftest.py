@@ -37,6 +37,13 @@ LONGEST_FIRST = (
     "test_head_first.py",
     "test_discover_recipes.py",
     "test_stages.py",
+    "test_new_versions.py",
+    "test_mutants.py",
+    "test_json_of_commands.py",
+    "test_large_shop.py",
+    "test_learn.py",
+    "test_disk_full_writers.py",
+    "test_fixed_names.py",
 )
 sys.path.insert(0, str(CHECKOUT / "tests"))
 FILES_SHOWN = 40

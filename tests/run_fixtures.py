@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
 from small_recipe import SMALL
@@ -61,15 +63,25 @@ def small(workplace: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def base_run(shop_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """log/base of two training steps, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("base")
+    """log/base of two training steps, made once for all runners of a session. Tests leave it as it is."""
+    place = tmp_path_factory.getbasetemp()
+    # A runner of several has a folder of its own in that of the session.
+    folder = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "base"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            made = tmp_path_factory.mktemp("base_run")
+            _train_base(made, shop_root)
+            made.rename(folder)
+    return folder / "log"
+
+
+def _train_base(folder: Path, shop_root: Path) -> None:
     (folder / "dataset").mkdir()
     (folder / "dataset" / "shop").symlink_to(shop_root)
     write_small_annotations(folder)
     with contextlib.chdir(folder):
         short = ["name=base", "train.num_epochs=1", "train.steps_per_epoch=2", "train.precision=fp32"]
         assert main(["train", *SMALL, *short]) == 0
-    return folder / "log"
 
 
 @pytest.fixture

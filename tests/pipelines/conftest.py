@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from three_colours import colours
 from twelve_classes import take_few_steps
 
 from shelfmark.cli import main
-from shelfmark.shop.counter import Counter
+from shelfmark.shop.counter import Counter, write_counter
 
 __all__ = ["base", "base_run", "colours", "kept", "small", "undrawn", "unrendered"]
 
@@ -46,6 +47,8 @@ def demo(shop_root: Path, checkout: Path, tmp_path_factory: pytest.TempPathFacto
     """The whole road, with an eighth of the training, and a fifth of that of cRT and LWS."""
     with pytest.MonkeyPatch.context() as patch:
         take_few_steps(patch)
+        # Two further processes would import torch, for 130 photographs.
+        patch.setattr("shelfmark.pipelines.demo.write_counter", partial(write_counter, num_workers=1))
         # So weak a model gets no promise, however many photographs it is asked about.
         patch.setattr("shelfmark.pipelines.demo.COUNTER", Counter(known_each=1, num_unseen=10, unseen_each=1))
         return _demo_in(tmp_path_factory.mktemp("demo"), shop_root, checkout, SHORT_DEMO)

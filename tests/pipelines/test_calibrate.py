@@ -219,11 +219,9 @@ def test_the_saved_checkpoint_gives_the_scores_of_its_row_and_a_bias_where_the_m
     summary = shop.calibrate("plain", "--method", "crt", out="with_bias")
     assert summary["saved"] == "crt"
     assert "the saved one has model.classifier.bias=true" in caplog.text
-    original, changed = shop.checkpoint("log/plain"), shop.checkpoint("with_bias")
-    assert changed.read_model().keys() - original.read_model().keys() == {"classifier.bias"}
-    assert {
-        name for name in original.read_model() if not original.read_model()[name].equal(changed.read_model()[name])
-    } == {"classifier.weight"}
+    original, changed = (shop.checkpoint(name).read_model() for name in ("log/plain", "with_bias"))
+    assert changed.keys() - original.keys() == {"classifier.bias"}
+    assert {name for name in original if not original[name].equal(changed[name])} == {"classifier.weight"}
     with contextlib.chdir(shop.folder), without_pictures():
         assert main(["evaluate", "--RESUME_MODEL", "with_bias/best_model", "--out", "scored"]) == 0
     scored = json.loads((shop.folder / "scored" / "summary.json").read_text())
@@ -248,7 +246,8 @@ def test_of_a_cosine_classifier_only_the_scale_can_be_saved(shop: Shop, caplog: 
     assert warm["saved"] == "temperature"
     scales = [one.manifest["config"]["model"]["classifier"]["scale"] for one in (original, changed)]
     assert scales[1] == pytest.approx(scales[0] / changed.manifest["calibration"]["temperature"])
-    assert all(original.read_model()[name].equal(changed.read_model()[name]) for name in original.read_model())
+    ours, theirs = original.read_model(), changed.read_model()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
 def test_a_method_that_the_classifier_has_no_use_for_is_an_error_where_it_stands_alone(

@@ -196,14 +196,15 @@ def test_the_checkpoint_of_tau_norm_stores_its_tau_and_the_rescaled_weight(demo,
     calibration = recalibrated.manifest["calibration"]
     assert calibration["method"] == "tau_norm"
     assert calibration["from_checkpoint_sha256"] == original.weights_hash
-    weight = original.read_model()["classifier.weight"]
+    before, after = original.read_model(), recalibrated.read_model()
+    weight = before["classifier.weight"]
     if calibration["unmodified"]:
         expected = weight
     else:
         expected = weight / weight.norm(dim=1, keepdim=True) ** calibration["tau"]
-    torch.testing.assert_close(recalibrated.read_model()["classifier.weight"], expected)
-    unchanged = [name for name in original.read_model() if not name.startswith("classifier.")]
-    assert all(torch.equal(original.read_model()[name], recalibrated.read_model()[name]) for name in unchanged)
+    torch.testing.assert_close(after["classifier.weight"], expected)
+    unchanged = [name for name in before if not name.startswith("classifier.")]
+    assert all(torch.equal(before[name], after[name]) for name in unchanged)
 
 
 def test_the_tau_table_holds_the_whole_sweep_and_the_unmodified_model(demo, tau: Path) -> None:

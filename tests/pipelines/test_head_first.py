@@ -91,7 +91,8 @@ def test_every_resume_gives_the_same_digits(place: Path, kept: dict[int, Path]) 
     model = load_checkpoint(whole / "last").read_model()
     for step in (2, LAST_HEAD_STEP, 8):
         resumed = trained(f"from_{step}", resume=points[step])
-        assert all(load_checkpoint(resumed / "last").read_model()[name].equal(model[name]) for name in model)
+        again = load_checkpoint(resumed / "last").read_model()
+        assert all(again[name].equal(model[name]) for name in model)
         assert records(resumed) == [record for record in records(whole) if record["step"] > step]
     heads_alone = [*UNSCORED, "train.num_epochs=1", "train.stages=[]", "optim.lr=0.01"]
     finetuned = trained("finetuned", *heads_alone, resume=points[NUM_STEPS], mode="finetune")

@@ -50,20 +50,15 @@ def test_factors_mixing_and_statistics_change_with_the_stage_and_every_resume_gi
     points = {step: load_checkpoint(folder) for step, folder in kept.items()}
     assert sorted(points) == [2, 3, 4, 6, 8, 9]
 
-    assert [step for step, point in points.items() if SCALE in point.read_model()] == [4, 6]
-    assert (
-        0
-        < float((points[4].read_model()[SCALE] - 1).abs().median())
-        < float((points[6].read_model()[SCALE] - 1).abs().median())
-    )
+    models = {step: point.read_model() for step, point in points.items()}
+    assert [step for step, model in models.items() if SCALE in model] == [4, 6]
+    assert 0 < float((models[4][SCALE] - 1).abs().median()) < float((models[6][SCALE] - 1).abs().median())
     for name in ("classifier.weight", "classifier.bias"):
-        assert all(torch.equal(points[step].read_model()[name], points[3].read_model()[name]) for step in (4, 6))
-        assert not torch.equal(points[8].read_model()[name], points[6].read_model()[name])
-    parameters = [name for name in points[3].read_model() if name.startswith("backbone.") and _is_parameter(name)]
+        assert all(torch.equal(models[step][name], models[3][name]) for step in (4, 6))
+        assert not torch.equal(models[8][name], models[6][name])
+    parameters = [name for name in models[3] if name.startswith("backbone.") and _is_parameter(name)]
     for name in parameters:
-        assert all(
-            torch.equal(points[step].read_model()[name], points[3].read_model()[name]) for step in (4, 6, 8, 9)
-        ), name
+        assert all(torch.equal(models[step][name], models[3][name]) for step in (4, 6, 8, 9)), name
     assert not torch.equal(_backbone(points[4], True), _backbone(points[3], True))
     assert not torch.equal(_backbone(points[6], True), _backbone(points[4], True))
     assert torch.equal(_backbone(points[9], True), _backbone(points[6], True))
@@ -78,9 +73,10 @@ def test_factors_mixing_and_statistics_change_with_the_stage_and_every_resume_gi
     for step in (4, 6):
         assert main(["train", "--RESUME_MODEL", str(kept[step]), f"name=from_{step}"]) == 0
         resumed = load_checkpoint(Path(f"log/from_{step}/last"))
-        assert resumed.read_model().keys() == whole.read_model().keys()
-        for name, value in whole.read_model().items():
-            assert torch.equal(value, resumed.read_model()[name]), (step, name)
+        ours, theirs = whole.read_model(), resumed.read_model()
+        assert theirs.keys() == ours.keys()
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), (step, name)
         assert all(records[at] == record for at, record in _train_records(Path(f"log/from_{step}")).items())
 
 

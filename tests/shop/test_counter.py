@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import pickle
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from shelfmark.shop import counter as counter_module
 from shelfmark.shop.catalogue import catalogue
 from shelfmark.shop.counter import Counter, never_sold, visitor_picture, visits, write_counter
 
@@ -39,6 +44,25 @@ def test_every_trained_product_comes_with_as_many_photographs_in_a_folder_of_its
     counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "counter").iterdir()}
     assert {name: count for name, count in counts.items() if name in known} == dict.fromkeys(known, 1)
     assert sorted(count for name, count in counts.items() if name not in known) == [2] * 6
+
+
+def test_two_processes_get_tasks_that_can_be_sent_to_them_and_draw_what_one_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sent(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], num_workers: int) -> None:
+        assert (num_workers, len(tasks)) == (2, 2)
+        # What comes first does not matter.
+        for one in reversed(tasks):
+            there, given = pickle.loads(pickle.dumps((work, one)))
+            there(*given)
+
+    monkeypatch.setattr(counter_module, "drawn", sent)
+    write_counter(tmp_path / "counter", SMALL)
+    files = [tmp_path / "counter" / visit.file for visit in visits(SMALL)]
+    assert len(files) == 132
+    assert all(file.is_file() for file in files)
+    for index in (0, 127, 128, 131):
+        assert files[index].read_bytes() == visitor_picture(SMALL, index)
 
 
 def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
