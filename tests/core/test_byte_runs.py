@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from unittest import mock
 
 import numpy as np
@@ -41,9 +42,11 @@ def test_runs_are_copied_compared_and_hashed_as_bytes_are(data: bytes, seed: int
     theirs = [data[begin : begin + length] for begin, length in zip(others.tolist(), lengths.tolist())]
     with small_limits(at_once, long):
         together, offsets = gathered(array, begins, lengths)
+        apart, _ = gathered(array, begins, lengths, behind=b"|")
         hashes = run_hashes(array, begins, lengths).tolist()
         same = same_runs(array, begins, lengths, array, others)
     assert together.tobytes() == b"".join(runs)
+    assert apart.tobytes() == b"".join(run + b"|" for run in runs)
     assert np.diff(offsets).tolist() == lengths.tolist()
     assert same.tolist() == [one == other for one, other in zip(runs, theirs)]
     assert len(set(hashes)) == len(set(runs)) == len(set(zip(hashes, runs)))
@@ -58,7 +61,7 @@ def test_groups_hold_equal_runs_in_their_order_even_where_all_hashes_are_one(
     bad = mock.patch.object(byte_runs, "run_hashes", lambda data, begins, lengths: np.zeros(len(begins), np.int64))
     with mock.MagicMock() if is_hashed else bad:
         order, limits = run_groups(array, begins, lengths)
-    groups = [order[first:end].tolist() for first, end in zip(limits[:-1], limits[1:])]
+    groups = [order[first:end].tolist() for first, end in pairwise(limits.tolist())]
     wanted: dict[bytes, list[int]] = {}
     for row, run in enumerate(runs):
         wanted.setdefault(run, []).append(row)

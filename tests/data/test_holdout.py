@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.holdout import hold_out, leaked_rows, stratified_draw
+from shelfmark.data.identity import identities
 from shelfmark.data.table import Table
 
 
@@ -41,6 +42,21 @@ def test_equal_names_under_other_roots_do_not_leak() -> None:
     leaked = leaked_rows(table(["a.jpg"], root="/one"), table(["a.jpg"], root="/two"))
     assert leaked.tolist() == []
     assert leaked.dtype == np.int64
+
+
+SPELLED = st.lists(st.sampled_from(["a.jpg", "b.jpg", "./a.jpg", "/data/b.jpg", "c//d.jpg", "c/d.jpg", "é.jpg", ""]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SPELLED, SPELLED, st.sampled_from(["/data", "/data/c", "/"]))
+def test_leaked_rows_are_those_of_a_set_of_identities(ours: list[str], theirs: list[str], root: str) -> None:
+    train, val = (
+        Table(Strings.of(paths), np.zeros(len(paths), np.int64), Strings.of(paths), 1, Path(at), "")
+        for paths, at in ((ours, "/data"), (theirs, root))
+    )
+    known = set(identities(ours, train.root))
+    wanted = [row for row, one in enumerate(identities(theirs, val.root)) if one in known]
+    assert leaked_rows(train, val).tolist() == wanted
 
 
 def test_an_even_split_holds_out_the_exact_share_of_each_class() -> None:
@@ -87,6 +103,16 @@ def test_what_cannot_be_held_out_is_an_error() -> None:
     for fraction in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(UserError, match="between 0 and 1"):
             hold_out(table_of([0, 0]), fraction=fraction)
+
+
+def test_the_draw_depends_on_the_order_of_classes_and_not_on_how_large_their_numbers_are() -> None:
+    labels = np.random.default_rng(0).integers(-1, 40, 3000)
+    numbers = np.append(np.sort(np.random.default_rng(1).choice(3 << 16, 40, replace=False)), -1)
+    assert numbers.max() >= 1 << 16
+    candidates = np.random.default_rng(2).random(3000) < 0.7
+    few, many = (stratified_draw(one, candidates, 0.23, seed=7) for one in (labels, numbers[labels]))
+    assert few.any()
+    np.testing.assert_array_equal(few, many)
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from shelfmark.core.errors import UserError
 from shelfmark.core.strings import Strings
 from shelfmark.data.annotations import read_annotations, read_test_set
-from shelfmark.data.parquet_records import annotations_parquet, image_list_parquet
+from shelfmark.data.parquet_records import _given, _numbers, _strings, annotations_parquet, image_list_parquet
 from shelfmark.data.table import Table
 
 RECORDS: list[dict[str, Any]] = [
@@ -73,6 +75,45 @@ def test_columns_of_other_widths_sliced_chunks_and_own_columns_are_read(tmp_path
     assert found.boxes[1].tolist() == [1, 2, 3, 4]
     assert sorted(found.columns) == ["brand", "price"]
     assert found.columns["price"].tolist()[1] == 3
+
+
+KINDS = [pa.int8(), pa.int64(), pa.uint32(), pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_columns_become_arrays_as_they_become_lists(kind: pa.DataType) -> None:
+    generator = np.random.default_rng(0)
+    draws = generator.integers(0, 3, 99).tolist()
+    of = {0: None, 1: False, 2: True} if kind == pa.bool_() else {0: None, 1: 1, 2: 2}
+    values = ["é" * draw if draw and "string" in str(kind) else of[draw] for draw in draws]
+    whole = pa.array(values, kind)
+    column = pa.chunked_array([whole.slice(3, 40), whole.slice(0, 0), whole.slice(64), whole.filter(whole.is_valid())])
+    told = column.to_pylist()
+    if "string" in str(kind):
+        assert list(_strings(column)) == [one or "" for one in told]
+    else:
+        absent = kind == pa.bool_() or 7
+        assert _numbers(column, absent).tolist() == [absent if one is None else one for one in told]
+    assert _given(column).tolist() == [one is not None for one in told]
+
+
+def test_bytes_under_a_null_are_no_text() -> None:
+    offsets, text = np.array([0, 1, 3, 4], np.int64), b"abbc"
+    parts = [pa.py_buffer(b"\x05"), pa.py_buffer(offsets), pa.py_buffer(text)]
+    column = pa.chunked_array([pa.Array.from_buffers(pa.large_string(), 3, parts)])
+    assert list(_strings(column)) == ["a", "", "c"]
+
+
+def test_pandas_is_not_imported(tmp_path: Path) -> None:
+    rows = {"category_id": [0, 1], "fpath": ["a.jpg", "b.jpg"], "role": [None, "x"], "weight": [None, 2.0]}
+    table = pa.table({**rows, "bbox": [None, [1.0, 2.0, 3.0, 4.0]], "is_query": [True, None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    code = (
+        "import sys; from pathlib import Path; from shelfmark.data.annotations import read_annotations as read;"
+        " read(Path('a.parquet'), Path(), num_classes=2, check_files=False); print('pandas' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.split()[-1] == "False"
 
 
 def test_whole_numbers_beyond_what_a_float_holds_are_the_nearest_as_in_json(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -31,10 +30,10 @@ def check_files(paths: Strings, root: str, extra_roots: Sequence[str], findings:
         place = os.path.join(root, folder)
         present, links = _file_names(place)
         if not present.issuperset(names):
-            for row in (row for row, name in zip(rows, names) if name not in present):
+            for row in (row for row, name in zip(rows.tolist(), names) if name not in present):
                 findings.error(row, problem.MISSING_FILE, _missing(os.path.join(root, paths[row]), near))
         led_out = roots.folder_outside(place) if present else None
-        for row, raw in zip(rows, names) if links or led_out else ():
+        for row, raw in zip(rows.tolist(), names) if links or led_out else ():
             if raw not in present:
                 continue
             name = os.fsdecode(raw)
@@ -44,20 +43,21 @@ def check_files(paths: Strings, root: str, extra_roots: Sequence[str], findings:
                 findings.error(row, problem.LEADS_OUT, f"{place}{name} leads to {target}, allowed: {allowed}")
 
 
-def _by_folder(paths: Strings) -> Iterator[tuple[str, list[int], list[bytes]]]:
-    """Each folder, with a slash at its end, with the rows that are in it and the names of their files."""
+def _by_folder(paths: Strings) -> Iterator[tuple[str, np.ndarray, list[bytes]]]:
+    """Each folder, with a slash at its end, with the rows, rising, that are in it and the names of their files."""
     data, begins, ends = np.ascontiguousarray(paths.data), paths.offsets[:-1], paths.offsets[1:]
     names_begin = _behind_last_slash(paths)
     order, limits = run_groups(data, begins, names_begin - begins)
     order, limits = _without_empty(order, limits, ends > begins)
-    names, places = gathered(data, names_begin[order], (ends - names_begin)[order])
-    for first, end in pairwise(limits.tolist()):
-        if first == end:
-            continue
-        rows, offsets = order[first:end].tolist(), (places[first : end + 1] - places[first]).tolist()
-        text = names[places[first] : places[end]].tobytes()
+    # No name of a file has a slash, so that slashes tell names apart.
+    names, places = gathered(data, names_begin[order], (ends - names_begin)[order], behind=b"/")
+    # In the order of their first records, which often is the order in which a disk has the folders.
+    filled = np.flatnonzero(np.diff(limits))
+    filled = filled[np.argsort(order[limits[filled]])]
+    for first, end in zip(limits[filled].tolist(), limits[filled + 1].tolist()):
+        rows = order[first:end]
         folder = data[begins[rows[0]] : names_begin[rows[0]]].tobytes()
-        yield os.fsdecode(folder), rows, [text[begin:end] for begin, end in pairwise(offsets)]
+        yield os.fsdecode(folder), rows, names[places[first] : places[end] - 1].tobytes().split(b"/")
 
 
 def _without_empty(order: np.ndarray, limits: np.ndarray, is_given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,10 +95,12 @@ def _file_names(folder: str) -> tuple[set[bytes], set[bytes]]:
     try:
         with os.scandir(os.fsencode(folder)) as entries:
             for entry in entries:
-                if entry.is_file():
-                    present.add(entry.name)
-                    if entry.is_symlink():
+                if entry.is_symlink():
+                    # Unlike the entry's own way, this one is no error where a link leads to itself.
+                    if os.path.isfile(entry.path):
                         links.add(entry.name)
+                elif entry.is_file():
+                    present.add(entry.name)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return set(), set()
-    return present, links
+    return present | links, links

@@ -287,13 +287,13 @@ def _boxes(column: Any, findings: Findings) -> np.ndarray:
     """(N, 4) float64, NaN for none. Lists of another length than four are reported."""
     compute = pyarrow_for("Parquet").compute
     is_given = _given(column)
-    lengths = np.where(is_given, _numbers(compute.list_value_length(column), absent=4), 4)
-    for row in np.flatnonzero(lengths != 4).tolist():
+    lengths = np.where(is_given, _numbers(compute.list_value_length(column), absent=0), 0)
+    for row in np.flatnonzero(is_given & (lengths != 4)).tolist():
         findings.error(row, problem.WRONG_BOX, f"bbox={shown(column[row].as_py())}, wanted {BOX.wanted}")
-    fits = is_given & (lengths == 4)
+    fits = lengths == 4
     boxes = np.full((len(fits), 4), np.nan)
-    values = _floats(compute.list_flatten(column.filter(fits)))
-    boxes[fits] = _numbers(values, absent=np.nan).reshape(-1, 4)
+    values = _numbers(_floats(compute.list_flatten(column)), absent=np.nan)
+    boxes[fits] = values[np.repeat(fits, lengths)].reshape(-1, 4)
     # A box that lacks one of its numbers is none.
     boxes[fits & np.isnan(boxes).all(axis=1)] = -1
     return boxes
@@ -303,7 +303,7 @@ def _numbers(column: Any, absent: float) -> np.ndarray:
     """(N,) the numbers or flags of a column, `absent` in place of a null."""
     # pyarrow's own ways import pandas where that is installed, which takes longer than a million rows.
     is_flag = pyarrow_for("Parquet").types.is_boolean(column.type)
-    parts = [np.empty(0, bool if is_flag else str(column.type))]
+    parts = [np.empty(0, column.type.to_pandas_dtype())]
     for chunk in column.chunks:
         data = chunk.buffers()[1] or b""
         held = slice(chunk.offset, chunk.offset + len(chunk))
