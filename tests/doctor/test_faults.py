@@ -37,8 +37,8 @@ def test_each_fault_of_a_picture_is_found_by_what_was_measured() -> None:
     good = drawn(1, 200)
     pictures = {
         "good": good,
-        "dark": (good * 0.15).astype(np.uint8),
-        "bright": (235 + good * 0.07).astype(np.uint8),
+        "dark": (good * 0.25).astype(np.uint8),
+        "bright": (213 + good * 0.16).astype(np.uint8),
         "blank": np.full((200, 200, 3), 128, np.uint8),
         "blurred": cv2.GaussianBlur(good, (0, 0), 4),
         "tiny": drawn(2, 100),
