@@ -42,10 +42,9 @@ class RandomCrop:
     def _cropped(self, picture: Picture, generator: Generator) -> Tensor:
         height, width = picture.height, picture.width
         if self._of_whole is not None:
-            whole: Tensor = self._of_whole(
-                channels_first(picture.window(Window(0, 0, height, width), self._whole_least))
-            )
-            return whole
+            whole = picture.window(Window(0, 0, height, width), self._whole_least)
+            part: Tensor = self._of_whole(channels_first(whole))
+            return part
         window = self._window(height, width, generator)
         return resized(picture.window(window, (self._size[0], self._size[1])), self._size, self._mode)
 
