@@ -6,7 +6,7 @@ Each reader makes crops of 224 px of photographs, as they are and put together t
 of the area, antialiased, half of them flipped, normalised. It reads in this process on one thread, so the figure,
 images a second of processor time, is that of one core. All readers take turns in each round, and the order of turns is
 reversed from round to round; medians are printed. The files are read once before: they come from the memory of the
-system.
+system. Freed memory stays with the process, as with `shelfmark train` and its workers.
 
 Then ours reads both sets from packed copies of 320 px, which are made on the way, or the copy of --packed alone.
 --memory: a worker's own memory in place of the speed.
@@ -37,6 +37,7 @@ from worker_memory import memory_rows
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
+from shelfmark.core.allocator import keep_freed_memory
 from shelfmark.data.sources.packed_copy import PackedCopy, open_copy
 from shelfmark.pipelines.shrink import shrink
 from shelfmark.recipe import Recipe, assemble
@@ -78,6 +79,8 @@ def main() -> None:
         sys.exit(f"error: there are no photographs (*.jpg) in {options.images}; name a folder with some: --images.")
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # As in a worker of `shelfmark train`.
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as work:
         lines = memory_page(photographs) if options.memory else page(photographs, Path(work), options)
         write_page(lines, options.out)

@@ -29,22 +29,22 @@ class RandomCrop:
         self._of_whole = _crop_of_whole(size, augment, self._mode)
         # A picture that is resized as a whole, before the crop, may be decoded as small as that.
         self._whole_least = _least_of_whole(size, augment)
-        # The share is compared with draws of float32.
-        self._flip = float(torch.tensor(augment.flip, dtype=torch.float32))
+        self._flips = augment.flip > 0
+        # It is compared with draws of float32.
+        self._flip_share = float(torch.tensor(augment.flip, dtype=torch.float32))
         self.seeds_torch = self._of_whole is not None
 
     def __call__(self, picture: Picture, generator: Generator) -> Tensor:
         """(3, size, size) uint8, contiguous. generator: torch's own where `seeds_torch`."""
         pixels = self._cropped(picture, generator)
-        return planes(pixels, mirrored=self._flip > 0 and float(torch.rand(1, generator=generator)) < self._flip)
+        return planes(pixels, self._flips and torch.rand(1, generator=generator).item() < self._flip_share)
 
     def _cropped(self, picture: Picture, generator: Generator) -> Tensor:
         height, width = picture.height, picture.width
         if self._of_whole is not None:
-            whole: Tensor = self._of_whole(
-                channels_first(picture.window(Window(0, 0, height, width), self._whole_least))
-            )
-            return whole
+            whole = picture.window(Window(0, 0, height, width), self._whole_least)
+            part: Tensor = self._of_whole(channels_first(whole))
+            return part
         window = self._window(height, width, generator)
         return resized(picture.window(window, (self._size[0], self._size[1])), self._size, self._mode)
 

@@ -24,6 +24,9 @@ from shelfmark.data.random_crop import RandomCrop
 from shelfmark.data.resizing import Resize, channels_first, planes
 from shelfmark.data.saved_pipeline import SavedPipeline
 
+# Above a quarter of a million values OpenCV starts threads, which a loader's worker must not inherit.
+_AT_ONCE = 1 << 17
+
 Transform = Callable[[np.ndarray, int], Tensor]
 """(picture, seed) -> input. The same picture and seed give the same input, wherever and whenever."""
 
@@ -108,9 +111,11 @@ class Normalisation:
         colours = planes(pixels) if pixels.ndim == 3 else pixels.contiguous()
         made = torch.empty(pixels.shape, dtype=torch.float32)
         by_plane = (math.prod(pixels.shape[:-3]), 3, *pixels.shape[-2:])
+        num_rows = max(1, _AT_ONCE // max(1, pixels.shape[-1]))
         for values, results in zip(colours.view(by_plane).numpy(), made.view(by_plane).numpy()):
             for colour, result, row in zip(values, results, self.table):
-                cv2.LUT(colour, row, result)
+                for top in range(0, len(colour), num_rows):
+                    cv2.LUT(colour[top : top + num_rows], row, result[top : top + num_rows])
         return made
 
     def _computed(self, pixels: Tensor) -> Tensor:
