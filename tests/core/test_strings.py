@@ -57,3 +57,11 @@ def test_a_million_strings_are_two_arrays():
 
 def test_strings_travel_to_another_process():
     assert list(pickle.loads(pickle.dumps(Strings.of(["a", "é"])))) == ["a", "é"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(WORDS, min_size=1, max_size=4))
+def test_joined_strings_follow_part_after_part(parts):
+    joined = Strings.joined([Strings.of(words) for words in parts])
+    assert list(joined) == [word for words in parts for word in words]
+    assert joined.offsets.dtype == np.int64

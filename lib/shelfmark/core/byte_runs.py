@@ -1,7 +1,7 @@
-"""Runs of bytes in one array: gathered, hashed and compared without an object for each. Legend: B bytes, N runs.
+"""Runs of bytes in one array: gathered, hashed and compared without an object for each. Legend: N items.
 
-A run is `data[begin:begin + length]` of data (B,) uint8, C-contiguous. Runs may overlap, in any order. begins, lengths:
-(N,) int64.
+A run is `data[begin : begin + length]` of data (bytes,) uint8, C-contiguous. Runs may overlap and stand in any order.
+begins, lengths: (N,) int64, of each run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FIRST, _EACH, _LAST = (np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xC2B2AE3
 def gathered(
     data: np.ndarray, begins: np.ndarray, lengths: np.ndarray, behind: bytes = b""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The runs end to end, and (N + 1,) int64 where each begins in there. behind: no byte, or one
-    that stands behind each run."""
+    """The runs end to end, and (N + 1,) int64 where each begins in there. behind: no byte, or one that stands behind
+    each run."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths + len(behind), out=offsets[1:])
     found = np.empty(int(offsets[-1]), dtype=np.uint8)
@@ -55,7 +55,8 @@ def run_hashes(data: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> np.
 def same_runs(
     data: np.ndarray, begins: np.ndarray, lengths: np.ndarray, others: np.ndarray, other_begins: np.ndarray
 ) -> np.ndarray:
-    """(N,) bool: whether each run has the bytes of the one of its length at `other_begins` (N,) of `others` (B,)."""
+    """(N,) bool: whether each run has the bytes of the one of its length at `other_begins` (N,) of `others`, which is
+    as `data`."""
     same = np.ones(len(lengths), dtype=bool)
     for start in range(0, len(lengths), _RUNS_AT_ONCE):
         part = slice(start, start + _RUNS_AT_ONCE)
@@ -70,8 +71,8 @@ def same_runs(
 
 
 def run_groups(data: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the runs so that equal ones stand together, rising among themselves; and (groups + 1,) where in there each
-    group begins. Groups follow each other in no order that means anything."""
+    """(N,) int64, the runs so that equal ones stand together, rising among themselves; and (groups + 1,) where in there
+    each group begins. Groups follow each other in no order that means anything."""
     row_bits = np.uint64(max(len(lengths) - 1, 1).bit_length())
     # Sorting numbers of which a row is a part is twice as fast as sorting rows by their numbers.
     hashes = run_hashes(data, begins, lengths).view(np.uint64) >> row_bits
@@ -113,7 +114,7 @@ def _copy(data: np.ndarray, begins: np.ndarray, lengths: np.ndarray, into: np.nd
 
 
 def _items(data: np.ndarray, length: int) -> np.ndarray:
-    """(B - length + 1,) items of `length` bytes, one from each byte on. They share the memory of `data`."""
+    """Items of `length` bytes, one from each byte on that has as many behind it. They share the memory of `data`."""
     return np.ndarray((len(data) - length + 1,), f"V{length}", data, strides=(1,))
 
 

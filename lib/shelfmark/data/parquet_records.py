@@ -330,16 +330,20 @@ def _bits(buffer: Any, chunk: Any) -> np.ndarray:
 def _strings(column: Any) -> Strings:
     """The texts of a column, empty in place of a null."""
     pyarrow = pyarrow_for("Parquet")
+    is_plain = pyarrow.types.is_string(column.type)
     parts = []
-    for chunk in column.cast(pyarrow.large_string()).chunks:
+    for chunk in (column if is_plain else column.cast(pyarrow.large_string())).chunks:
         _, offsets, data = chunk.buffers()
-        places = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        held = slice(chunk.offset, chunk.offset + len(chunk) + 1)
+        places = np.frombuffer(offsets or bytes(8), np.int32 if is_plain else np.int64)[held].astype(np.int64)
         text = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
         if chunk.null_count:
             # Whatever bytes stand where a null is, they are no text.
             parts.append(Strings(*gathered(text, places[:-1], np.diff(places) * _is_given(chunk))))
         else:
-            parts.append(Strings(text[places[0] : places[-1]], places - places[0]))
+            text = text[places[0] : places[-1]]
+            places -= places[0]
+            parts.append(Strings(text, places))
     return Strings.joined(parts)
 
 
