@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from drawn_pictures import drawn
 
+from shelfmark.core.errors import UserError
 from shelfmark.core.stopping import Stopped
 from shelfmark.core.strings import Strings
 from shelfmark.data.checked_images import CheckedImages, image_keys
@@ -100,13 +101,17 @@ def test_a_file_that_decodes_no_more_though_nothing_changed_is_told(folder: Path
     assert SPOILT in look(folder).reasons[2]
 
 
-def test_a_stopped_pass_goes_on_where_it_was(
-    folder: Path, decoded: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_pass_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_batches = 0
+
     def stop() -> None:
-        if len(decoded) == 2:
+        nonlocal num_batches
+        num_batches += 1
+        if num_batches == 5:
             raise Stopped(15)
 
+    monkeypatch.setattr(module, "_AT_A_TIME", 3)
+    monkeypatch.setattr(module, "_BATCH_SIZE", 1)
     monkeypatch.setattr(module, "raise_if_stopped", stop)
     with pytest.raises(Stopped):
         look(folder)
@@ -115,7 +120,30 @@ def test_a_stopped_pass_goes_on_where_it_was(
     measure = module._measured
     monkeypatch.setattr(module, "_measured", lambda paths, *rest: again.append(len(paths)) or measure(paths, *rest))
     assert look(folder).is_read.all()
-    assert again == [NUM - 3]
+    assert again == [NUM - 5]
+
+
+def test_two_runs_at_once_keep_the_records_of_both(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins where the first one has counted the parts of the folder, and has not added its own."""
+    add, begun = module._Store.add, []
+
+    def both(self: module._Store, keys: np.ndarray, records: np.ndarray) -> None:
+        monkeypatch.setattr(module._Store, "add", add)
+        monkeypatch.setattr(Path, "glob", lambda path, pattern: [])
+        begun.append(len(keys))
+        self.add(keys[:3], records[:3])
+        self.add(keys[3:], records[3:])
+        monkeypatch.undo()
+
+    monkeypatch.setattr(module._Store, "add", both)
+    assert look(folder).is_read.all()
+    assert begun == [NUM]
+
+
+def test_records_that_vanish_are_no_unreadable_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._Store, "add", lambda *_: None)
+    with pytest.raises(UserError, match="the records of 7 images were removed"):
+        look(folder)
 
 
 def test_records_of_another_kind_are_made_anew(folder: Path, decoded: list[list[str]]) -> None:

@@ -3,8 +3,8 @@
 The records lie in a folder beside the runs, in parts of some thousands, under the path, size and time of each file. So
 a stopped pass goes on, and a later one decodes only what is new or was changed.
 
-    manifest.json   how the pictures were measured
-    part_00000.npy  records
+    manifest.json            how the pictures were measured
+    part_00000_5f0c3a91.npy  records; the end of the name is drawn at random
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shelfmark.core.files import atomic_path
 from shelfmark.core.heartbeat import beat
 from shelfmark.core.log import say
 from shelfmark.core.manifests import read_manifest, write_manifest
-from shelfmark.core.stopping import raise_if_stopped
+from shelfmark.core.stopping import Stopped, raise_if_stopped
 from shelfmark.core.strings import Strings
 from shelfmark.core.together import from_main, together
 from shelfmark.core.wording import counted
@@ -102,14 +102,17 @@ def measured_pictures(paths: Strings, data: DataOptions, log_root: Path) -> Meas
         say(f"{PHASE}: {counted(len(rows), 'image')}, of {len(names):,}")
     for begin in range(0, len(rows), _AT_A_TIME):
         part = rows[begin : begin + _AT_A_TIME]
-        found, bad = _measured([names[row] for row in part], data, begin, len(rows))
-        from_main(partial(_keep, store, checked, keys[part], found, bad))
+        found, is_good, bad, stopped = _measured([names[row] for row in part], data, begin, len(rows))
+        from_main(partial(_keep, store, checked, keys[part[is_good]], found[is_good]))
+        if stopped is not None:
+            raise stopped
         was_readable = checked.has(keys[part[list(bad)]]) if bad else ()
         for row, reason, before in zip(bad, bad.values(), was_readable):
             reasons[int(part[row])] = f"{reason} ({SPOILT})" if before else reason
     dist.barrier()
     with together():
         parts, place = store.found(keys)
+        _require_all(place, reasons, store.folder)
     return MeasuredPictures(parts, place, reasons)
 
 
@@ -144,7 +147,9 @@ class _Store:
         stored = np.empty(len(keys), _STORED)
         stored["key"], stored["record"] = keys, records
         number = len(list(self.folder.glob("part_*.npy")))
-        with atomic_path(self.folder / f"part_{number:05}.npy") as beside, open(beside, "wb") as stream:
+        # Another run may add a part to the same folder at the same time.
+        name = f"part_{number:05}_{os.urandom(4).hex()}.npy"
+        with atomic_path(self.folder / name) as beside, open(beside, "wb") as stream:
             np.save(stream, stored)
 
     def found(self, keys: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -161,6 +166,17 @@ class _Store:
         return parts, place
 
 
+def _require_all(place: np.ndarray, reasons: Mapping[int, str], folder: Path) -> None:
+    """A picture without a record and without a reason would count as one that cannot be read."""
+    is_known = place[:, 0] >= 0
+    is_known[list(reasons)] = True
+    if not is_known.all():
+        raise UserError(
+            f"{folder}: the records of {counted(int((~is_known).sum()), 'image')} were removed while the images were"
+            " looked at; does another process clear the folder? The same command looks at these images again."
+        )
+
+
 def _unknown(names: Sequence[str], data: DataOptions, store: _Store) -> tuple[np.ndarray, np.ndarray]:
     """The key of each picture, and the rows of those that have no record."""
     store.open()
@@ -170,8 +186,11 @@ def _unknown(names: Sequence[str], data: DataOptions, store: _Store) -> tuple[np
     return keys, np.flatnonzero(store.found(keys)[1][:, 0] < 0)
 
 
-def _measured(paths: Sequence[str], data: DataOptions, begun: int, total: int) -> tuple[np.ndarray, dict[int, str]]:
-    """(N,) RECORD of `paths`, and why some could not be read, by row. Each process decodes a share of them."""
+def _measured(
+    paths: Sequence[str], data: DataOptions, begun: int, total: int
+) -> tuple[np.ndarray, np.ndarray, dict[int, str], Stopped | None]:
+    """(N,) RECORD of `paths`, whether each could be read, and why some could not, by row. Each process decodes a share
+    of them. The last value is the signal that ended it before all were looked at, the same in all processes."""
     source = open_source(
         data.source, FileSource(Strings.of(paths), Path("/"), data.max_image_bytes), data.root, data.color_profiles
     )
@@ -182,32 +201,42 @@ def _measured(paths: Sequence[str], data: DataOptions, begun: int, total: int) -
     rows: list[np.ndarray] = []
     records: list[np.ndarray] = []
     bad: list[tuple[int, str]] = []
-    with together(), image_bar(PHASE, total, begun) as show:
-        done = 0
-        for batch in batches:
-            beat(PHASE)
-            raise_if_stopped()
-            bad.extend((one.row, one.reason) for one in batch.bad)
-            if len(batch):
-                rows.append(batch.rows.numpy())
-                records.append(batch.images.numpy().reshape(len(batch), -1).view(RECORD)[:, 0])
-            done += len(batch) + len(batch.bad)
-            # Every process has as many images as the main one, but for a batch.
-            show(begun + min(len(paths), done * dist.world_size()))
-    found = np.zeros(len(paths), RECORD)
+    stopped: Stopped | None = None
+    try:
+        with together(), image_bar(PHASE, total, begun) as show:
+            done = 0
+            for batch in batches:
+                beat(PHASE)
+                bad.extend((one.row, one.reason) for one in batch.bad)
+                if len(batch):
+                    rows.append(batch.rows.numpy())
+                    records.append(batch.images.numpy().reshape(len(batch), -1).view(RECORD)[:, 0])
+                done += len(batch) + len(batch.bad)
+                # Every process has as many images as the main one, but for a batch.
+                show(begun + min(len(paths), done * dist.world_size()))
+                raise_if_stopped()
+    except Stopped as signal:
+        # What was looked at until then is kept.
+        stopped = signal
+    return *_gathered(len(paths), rows, records, bad), stopped
+
+
+def _gathered(
+    num: int, rows: list[np.ndarray], records: list[np.ndarray], bad: list[tuple[int, str]]
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    found, is_good = np.zeros(num, RECORD), np.zeros(num, bool)
+    every_bad: dict[int, str] = {}
     for their_rows, theirs, reasons in dist.gather_objects((rows, records, bad)):
         for some, values in zip(their_rows, theirs):
-            found[some] = values
-        bad.extend(reasons)
-    return found, dict(sorted(bad))
+            found[some], is_good[some] = values, True
+        every_bad.update(reasons)
+    return found, is_good, dict(sorted(every_bad.items()))
 
 
-def _keep(store: _Store, checked: CheckedImages, keys: np.ndarray, found: np.ndarray, bad: Mapping[int, str]) -> None:
-    is_good = np.ones(len(keys), bool)
-    is_good[list(bad)] = False
-    if is_good.any():
-        store.add(keys[is_good], found[is_good])
-        checked.add(keys[is_good])
+def _keep(store: _Store, checked: CheckedImages, keys: np.ndarray, found: np.ndarray) -> None:
+    if len(keys):
+        store.add(keys, found)
+        checked.add(keys)
 
 
 def _num_workers(num_images: int, data: DataOptions) -> int:
