@@ -146,6 +146,7 @@ def test_what_is_surely_wrong_is_dropped_and_the_rest_stays() -> None:
     ends += [("keep", "priced")]
     found_pairs = pairs(*((number[a], number[b]) for a, b in ends), recoloured=(2,), covered=(5,))
     found = pictures_to_drop(listings, exact, found_pairs, is_read, num_pixels)
-    # `tinted` and `priced` may be other products of one design, `near_a` and `near_b` too, and `other` has another label than `w`.
+    # `tinted` and `priced` may be other products of one design, `near_a` and `near_b` too; `other` has another label
+    # than `w`.
     assert {names[one] for one in found["train"]} == {"small", "same", "leak", "wrong1", "wrong2", "broken"}
     assert found["val"].tolist() == [number["broken_v"]]

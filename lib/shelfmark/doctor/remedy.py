@@ -13,6 +13,9 @@ from shelfmark.doctor.copy_groups import groups, joined_parts, largest
 from shelfmark.doctor.listings import TRAIN, Listings
 from shelfmark.doctor.near_copies import Pairs
 
+_Labels = dict[int, frozenset[int]]
+"""Of `copy_faults.labels_of`."""
+
 
 def pictures_to_drop(
     listings: Listings, exact: np.ndarray, pairs: Pairs, is_read: np.ndarray, num_pixels: np.ndarray
@@ -51,7 +54,9 @@ def sure_pairs(pairs: Pairs, exact: np.ndarray, listings: Listings) -> np.ndarra
     return np.array(agree, bool) & ~pairs.is_recoloured & ~pairs.is_covered
 
 
-def _labels_of_parts(pairs: Pairs, exact: np.ndarray, listings: Listings) -> dict[int, dict[int, frozenset[int]] | None]:
+def _labels_of_parts(
+    pairs: Pairs, exact: np.ndarray, listings: Listings
+) -> dict[int, dict[int, frozenset[int]] | None]:
     """By the first picture with its pixels: the sets of labels by their space; None where those with the same pixels
     have different ones. Each part is looked at once, however many pairs it is in."""
     order = np.argsort(exact, kind="stable")
@@ -61,7 +66,7 @@ def _labels_of_parts(pairs: Pairs, exact: np.ndarray, listings: Listings) -> dic
     return {part: labels_of(order[begin:stop], listings) for part, begin, stop in spans}
 
 
-def _compatible(one: dict[int, frozenset[int]] | None, two: dict[int, frozenset[int]] | None) -> bool:
+def _compatible(one: _Labels | None, two: _Labels | None) -> bool:
     if one is None or two is None:
         return False
     return all(one[space] == two[space] for space in one.keys() & two.keys())
