@@ -204,8 +204,8 @@ def _search_told(num: int, pictures: Path, work: Path) -> Iterator[str]:
     yield ""
     yield (
         f"{found['seconds']:.0f} s, of them {found['processor_s']:.0f} s of CPU; {found['peak_bytes'] / 1e6:,.0f} MB"
-        f" above the start, of which up to {thumbs.stat().st_size / 1e6:,.0f} MB are pages of the thumbnails' file, which"
-        f" the system can take back. All hashes that differ in {found['promised']} bits are"
+        f" above the start, of which up to {thumbs.stat().st_size / 1e6:,.0f} MB are pages of the thumbnails' file,"
+        f" which the system can take back. All hashes that differ in {found['promised']} bits are"
         f" compared, and most up to {found['radius']}. Of {found['planted']:,} planted copies {found['found']:,} were"
         f" found, among {found['pairs']:,} pairs."
     )

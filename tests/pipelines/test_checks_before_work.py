@@ -35,7 +35,12 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(cleaning, "model_features", work)
     monkeypatch.setattr(embedding, "model_features", work)
     data = SimpleNamespace(
-        test_json=tmp_path / "test.json", root=tmp_path, test_root=None, extra_roots=(), max_bad_images=0.01
+        test_json=tmp_path / "test.json",
+        root=tmp_path,
+        test_root=None,
+        extra_roots=(),
+        max_bad_images=0.01,
+        source="files",
     )
     recipe = SimpleNamespace(data=data, output=SimpleNamespace(tau_root=tmp_path / "recalibrated"))
     network = SimpleNamespace(state_dict=dict)

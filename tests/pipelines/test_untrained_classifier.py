@@ -31,7 +31,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     make_place(tmp_path)
     own = recipe(tmp_path, "model.heads.rank.dim=4", "losses=[{name: smooth_ap, head: rank}]")
-    facts = {**load_checkpoint(Path("log/run/last")).manifest, "config": own.model_dump(mode="json")}
+    facts = {
+        **load_checkpoint(Path("log/run/last")).manifest,
+        "config": own.model_dump(mode="json"),
+        "epoch": own.train.num_epochs,
+    }
     save_checkpoint(Path("log/vectors/last"), assemble.network(own, NUM_CLASSES).state_dict(), {}, facts)
     (tmp_path / "log/vectors/summary.json").write_text(json.dumps(SUMMARY))
     return tmp_path

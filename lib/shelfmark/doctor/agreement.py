@@ -1,6 +1,6 @@
 """Whether two pictures that lie on each other are one photograph, whatever was done to its colours.
 
-Legend: n pairs, P pixels, K columns, side of a thumbnail.
+Legend: n pairs, side of a thumbnail.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def _agree_beside_cover(columns: np.ndarray, after: np.ndarray, weight: np.ndarr
 
 
 def _columns(before: np.ndarray) -> np.ndarray:
-    """(n, P, K) float64 of colours (n, P, 3): what the map is a sum of."""
+    """(n, pixels, columns) float64 of colours (n, pixels, 3): what the map is a sum of."""
     squared = np.square(before.mean(2, keepdims=True)) / 255
     return np.concatenate([before, np.full_like(squared, _CONSTANT), squared], axis=2, dtype=np.float64)
 
 
 def _unexplained(columns: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n, P) float32: the squared error of the best map, fitted to the pixels that have weight (n, P)."""
+    """(n, pixels) float32: the squared error of the best map, fitted to the pixels that have weight (n, pixels)."""
     # In float64, because the colours of a grey picture are three equal columns.
     turned = (columns * weight[:, :, None]).transpose(0, 2, 1)
     colours = np.linalg.solve(turned @ columns + _RIDGE * np.eye(columns.shape[2]), turned @ after)
@@ -90,12 +90,12 @@ def _unexplained(columns: np.ndarray, after: np.ndarray, weight: np.ndarray) -> 
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n,) of (n, P)."""
+    """(n,) of (n, pixels)."""
     return np.asarray((weight * values).sum(1) / np.maximum(weight.sum(1), 1))
 
 
 def _variance(after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n,) of the colours (n, P, 3), at least 1."""
+    """(n,) of the colours (n, pixels, 3), at least 1."""
     middle = (weight[:, :, None] * after).sum(1) / np.maximum(weight.sum(1), 1)[:, None]
     return np.asarray(np.maximum(_mean(np.square(after - middle[:, None]).mean(2), weight), 1.0))
 
@@ -123,7 +123,7 @@ def _content(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _worst_block(left: np.ndarray, weight: np.ndarray, side: int) -> np.ndarray:
-    """(n,) the greatest mean over a block of what is left (n, P), among blocks of which a quarter counts."""
+    """(n,) the greatest mean over a block of what is left (n, pixels), among blocks of which a quarter counts."""
     cut = (len(left), _BLOCKS, side // _BLOCKS, _BLOCKS, side // _BLOCKS)
     weights = weight.reshape(cut).sum((2, 4))
     sums = (left * weight).reshape(cut).sum((2, 4))
