@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -201,15 +202,21 @@ def held_out_of(folder: Path) -> list[int]:
         return held_out()
 
 
-def test_a_promise_that_the_pictures_do_not_show_is_not_given(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_promise_that_the_pictures_do_not_show_is_not_given(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = Path("index/thresholds.json").read_bytes()
     assert main(["thresholds", *MODEL, "--index", "index"]) == 2
     said = capsys.readouterr().err
     assert "at most 1% wrong at 95% needs 299 answers without an error" in said
     assert "at most 1% of products never seen answered needs 299 such products" in said
     assert "there are 54 pictures of known products and 2 products never seen" in said
-    assert "They could promise, at 95%: --max-wrong " in said
     assert Path("index/thresholds.json").read_bytes() == before
+    # What it advises is given.
+    advised = re.search(r"They could promise, at 95%: (--max-wrong \S+ --max-false-accept \S+)\. Give", said)
+    assert advised is not None
+    shutil.copytree("index", tmp_path / "index")
+    assert main(["thresholds", *MODEL, "--index", str(tmp_path / "index"), *advised[1].split()]) == 0
 
 
 def test_the_check_keeps_a_promise_and_finds_one_that_is_broken(

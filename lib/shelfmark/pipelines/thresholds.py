@@ -54,6 +54,10 @@ AUTO = "auto"
 """As max_false_accept: 1%, or nothing where there is no picture of a product never seen."""
 _AUTO_FALSE_ACCEPT = 0.01
 _VAL, _USUAL = Given(), SearchSettings()
+_TRIES, _LOOSER = 6, 1.25
+_OF_USE, _ANY = 0.4, 0.95
+"""More wrong answers than the first are of no use; more answers than the second about products never seen are as good as
+no promise."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def thresholds(
         wish = Wish(max_wrong, confidence, _false_accept(max_false_accept, seen))
         learned = learn(seen.known, seen.unseen, seen.groups, wish, model.recipe.seed)
         if learned.rules is None:
-            raise _shortfall(learned, wish)
+            raise _shortfall(learned, wish, _possible(seen, learned, wish, model.recipe.seed))
         content = _content(model, seen, learned, learned.rules, wish)
         content |= {
             "search": None if index is None else settings.as_json(),
@@ -223,8 +227,22 @@ def _false_accept(asked: float | str | None, seen: Seen) -> float | None:
     return None
 
 
-def _shortfall(learned: Learned, wish: Wish) -> UserError:
-    """The error of pictures that do not show the promise."""
+def _possible(seen: Seen, learned: Learned, wish: Wish, seed: int) -> Wish | None:
+    """A promise that these pictures show: what the safest rules showed, or more, until it is given. None where that is
+    nothing of use."""
+    wrong, accepted = learned.bound.could_promise(wish)
+    for _ in range(_TRIES):
+        limit = None if accepted is None or accepted >= _ANY else _rounded_up(accepted)
+        wish = Wish(_rounded_up(min(wrong, _OF_USE)), wish.confidence, limit)
+        unseen = None if limit is None else seen.unseen
+        if learn(seen.known, unseen, seen.groups, wish, seed).rules is not None:
+            return wish
+        wrong, accepted = _LOOSER * wrong, None if accepted is None else _LOOSER * accepted
+    return None
+
+
+def _shortfall(learned: Learned, wish: Wish, possible: Wish | None) -> UserError:
+    """The error of pictures that do not show the promise. possible: one that they show."""
     bound = learned.bound
     needed = Needed.of(wish, by_photograph=bound.photographs is not None)
     sure = f"{100 * wish.confidence:g}%"
@@ -237,10 +255,9 @@ def _shortfall(learned: Learned, wish: Wish) -> UserError:
             f"at most {_percent(wish.max_false_accept)} of products never seen answered needs {needed.num_products}"
             " such products, of which no picture is answered, or more"
         )
-    wrong, accepted = bound.could_promise(wish)
     return UserError(
-        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {_there_are(learned, wish)} (others"
-        f" chose the rules); {_safest_told(bound)}. {_could(wrong, accepted, sure)} Give more pictures with"
+        f"the promise cannot be given: {'; '.join(needs)}. To test it there are {_there_are(learned, wish)}, besides"
+        f" those that chose the rules; {_safest_told(bound)}. {_could(possible, wish)} Give more pictures with"
         " --annotations FILE or --images DIR, or ask for less."
     )
 
@@ -268,24 +285,25 @@ def _safest_told(bound: Counted) -> str:
     wrong, trials = bound.wrong_of_trials
     return (
         f"{answered} boxes, on {counted(trials, 'photograph')}, {bound.num_wrong} of them wrongly:"
-        f" {_rounded_up(wrong / max(1, trials))} if each photograph counts once"
+        f" {_percent(_rounded_up(wrong / max(1, trials)))} if each photograph counts once"
     )
 
 
-def _could(wrong: float, accepted: float | None, sure: str) -> str:
-    if wrong >= 0.5:
+def _could(possible: Wish | None, wish: Wish) -> str:
+    if possible is None:
         return "They could promise nothing of use."
-    options = f"--max-wrong {_rounded_up(wrong)}"
-    if accepted is not None:
-        options += f" --max-false-accept {_rounded_up(accepted)}"
-    return f"They could promise, at {sure}: {options}."
+    options = f"--max-wrong {_percent(possible.max_wrong)}"
+    if wish.max_false_accept is not None:
+        limit = possible.max_false_accept
+        options += f" --max-false-accept {'none' if limit is None else _percent(limit)}"
+    return f"They could promise, at {100 * wish.confidence:g}%: {options}."
 
 
-def _rounded_up(share: float) -> str:
-    """Percent with two digits, rounded up."""
+def _rounded_up(share: float) -> float:
+    """To two digits of its percent."""
     value = 100 * share
     digits = max(0, 1 - math.floor(math.log10(value))) if value > 0 else 2
-    return f"{min(100.0, math.ceil(value * 10**digits - 1e-9) / 10**digits):g}%"
+    return math.ceil(value * 10**digits - 1e-9) / 10**digits / 100
 
 
 def _percent(share: float) -> str:

@@ -11,6 +11,7 @@ from shelfmark.calibration.promise import binomial
 from shelfmark.calibration.promise.counted import Counted, Wish, by_kind, counted, product_shares
 from shelfmark.calibration.promise.learn import Learned, Needed, divided, learn, rules_in_sequence
 from shelfmark.calibration.promise.observed import FORMS, Observed
+from shelfmark.calibration.promise.paths import safest
 from shelfmark.calibration.promise.rules import Rule, Rules
 
 WISH = Wish(0.05, 0.9, 0.2)
@@ -144,6 +145,26 @@ def test_an_answer_about_a_product_never_seen_is_accepted_whatever_its_kind() ->
     scores = {form: {"softmax": np.array([1, 1, 0, 0, 0, 0, 0, 0], float)} for form in FORMS}
     rules = Rules((Rule("family", {"softmax": 0.5}),))
     assert counted(rules, drawn(rng, 5, True), Observed(unseen.labels, unseen.is_right, scores)).accepted == 0.5
+
+
+def test_strict_rules_that_seem_alike_by_few_products_never_seen_are_passed_over_until_they_give_enough_answers() -> (
+    None
+):
+    # From strict to lenient: margins of the answers, and of the products never seen.
+    found = np.array([[-2.0, -8.0], [0.5, -8.0], [1.2, -8.0], [3.0, -8.0], [4.0, -9.0]])
+    assert safest(found) == 2
+    # Where the answers are nearer to failing, theirs alone is looked at.
+    assert safest(np.array([[-2.0, 5.0], [0.5, 5.0], [0.45, 4.0]])) == 1
+    assert safest(np.array([[-2.0, 5.0], [0.45, 5.0], [0.5, 4.0]]), about=0.1) == 1
+
+
+def test_four_products_never_seen_and_a_loose_wish_still_give_a_promise() -> None:
+    given = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        known, unseen = drawn(rng, 400, True), drawn(rng, 4 * PICTURES_PER_PRODUCT, False)
+        given += learn(known, unseen, {}, Wish(0.2, 0.9, 0.9), seed).rules is not None
+    assert given >= 9
 
 
 def _most_by_chance(number: int, share: float) -> int:

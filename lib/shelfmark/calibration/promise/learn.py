@@ -16,7 +16,7 @@ from shelfmark.calibration.promise.bets import fewest_values
 from shelfmark.calibration.promise.binomial import fewest_trials
 from shelfmark.calibration.promise.counted import Counted, Wish, counted
 from shelfmark.calibration.promise.observed import FORMS, Observed
-from shelfmark.calibration.promise.paths import Chosen, Path, best_path, careful, is_expected, margins
+from shelfmark.calibration.promise.paths import Chosen, Path, best_path, careful, is_expected, margins, safest
 from shelfmark.calibration.promise.rules import FAMILY, SHORTLIST, Rules
 from shelfmark.core.rng import numpy_generator
 
@@ -214,8 +214,7 @@ def _share_wrong(before: Counted, after: Counted) -> float:
 
 def _safest(sequence: list[Rules], chosen: Chosen, wish: Wish) -> int:
     """The place of the strictest rules that seem about as safe as the safest ones."""
-    margin = margins([counted(rules, chosen.known, chosen.unseen) for rules in sequence], chosen, wish)
-    return int(np.flatnonzero(margin >= margin.max() - _ABOUT)[0])
+    return safest(margins([counted(rules, chosen.known, chosen.unseen) for rules in sequence], chosen, wish), _ABOUT)
 
 
 def _coverage(path: Path) -> float:

@@ -19,6 +19,8 @@ from shelfmark.calibration.promise.rules import Rule
 _STEPS = 64
 _GATE_LOSSES = (0.02, 0.05, 0.1, 0.2, 0.35)
 _GATE_GAIN = 0.01
+_ENOUGH = 1.0
+"""Standard deviations by which the answers are to pass before strictness counts."""
 _ROOM = 0.5
 """Half of the errors that are promised: kinds of answers that come later, and luck in the choice, need the rest."""
 
@@ -118,12 +120,12 @@ def _path(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen, wi
         chosen,
         _by_photograph(chosen, rows, is_wrong, num_answers),
     )
-    found = steps.margins(wish)
-    start = int(found.argmax())
+    found = margins([steps.counted(step) for step in range(len(steps))], chosen, wish)
+    start = safest(found)
     aim = _aim(steps, wish)
     start = start if aim < 0 else min(start, aim)
     coverage = steps.counted(max(aim, start)).coverage
-    return Path(form, score, dict(gates), thresholds, start, aim, coverage, float(found[start]))
+    return Path(form, score, dict(gates), thresholds, start, aim, coverage, float(found[start].min()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +160,6 @@ class _Steps:
         if self.num_wrong[step] > _ROOM * wish.max_wrong * self.num_answers[step]:
             return False
         return _passes(self.counted(step), self.chosen, wish)
-
-    def margins(self, wish: Wish) -> np.ndarray:
-        """(T,) the margin of each step."""
-        return margins([self.counted(step) for step in range(len(self))], self.chosen, wish)
 
 
 def careful(wish: Wish) -> Wish:
@@ -222,7 +220,8 @@ def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen
 
 
 def margins(counts: Sequence[Counted], chosen: Chosen, wish: Wish) -> np.ndarray:
-    """(n,) by how many standard deviations each of the counts is expected to pass the test that is nearer to failing.
+    """(n, 2) by how many standard deviations each of the counts is expected to pass the test of the answers, and the one
+    of products never seen.
 
     The counts are of the pictures that choose; those of the bound are expected to be worse, as the best of many steps
     was lucky too.
@@ -230,9 +229,20 @@ def margins(counts: Sequence[Counted], chosen: Chosen, wish: Wish) -> np.ndarray
     wrong, trials = np.array([one.wrong_of_trials for one in counts], dtype=np.float64).T
     of_answers = _margin(wrong, trials, wish.max_wrong, chosen.known_scale)
     if wish.max_false_accept is None:
-        return of_answers
+        return np.stack([of_answers, of_answers], axis=1)
     accepted, num_products = np.array([one.accepted for one in counts]), np.array(chosen.so_far.num_products)
-    return np.minimum(of_answers, _margin(accepted, num_products, wish.max_false_accept, chosen.unseen_scale))
+    of_unseen = _margin(accepted, num_products, wish.max_false_accept, chosen.unseen_scale)
+    return np.stack([of_answers, of_unseen], axis=1)
+
+
+def safest(found: np.ndarray, about: float = 0.0) -> int:
+    """The first place whose margins are about as good as the best. found: (n, 2), from strict to lenient.
+
+    By the test that is nearer to failing. Where that is about the same, the margin of the answers has to be enough too:
+    with few products never seen all strict rules seem alike, and the first of them give too few answers to pass."""
+    nearer, of_answers = found.min(axis=1), np.minimum(found[:, 0], _ENOUGH)
+    is_near = nearer >= nearer.max() - about
+    return int(np.flatnonzero(is_near & (of_answers >= of_answers[is_near].max() - about))[0])
 
 
 def _margin(counts: np.ndarray, trials: np.ndarray, limit: float, scale: float) -> np.ndarray:
