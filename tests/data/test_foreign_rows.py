@@ -158,6 +158,19 @@ def test_a_wrong_table_is_refused_with_the_row_and_its_byte(text: str, message: 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_row_with_another_number_of_cells_has_this_finding_alone(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    rows = ("a.jpg,x,train,g,1 2 3 4", "a.jpg,x,train,g", "a.jpg,x,train,g,1 2 3 4,5", ",,train,h,")
+    (tmp_path / "t.csv").write_text("\n".join(["fpath,label,part,group,bbox", *rows]))
+    with pytest.raises(UserError) as told:
+        prepare_csv(tmp_path / "t.csv", tmp_path / "out")
+    lines = str(told.value).splitlines()
+    assert "4 findings in 4 records" in lines[0]
+    shown = [line.split(" cells")[0] for line in lines if line.startswith("  record ")]
+    assert shown[:2] == [f"  record {row}: row with another number of cells: {cells}" for row, cells in ((1, 4), (2, 6))]
+    assert [line.split(": ")[1] for line in shown[2:]] == ["missing field"] * 2
+
+
 def test_a_table_in_another_encoding_is_refused_with_the_line_and_the_byte(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("fpath,label\ncafé.jpg,x\n".encode("latin-1"))
     with pytest.raises(UserError, match="line 2, byte 15: the file is not UTF-8"):

@@ -119,6 +119,12 @@ class Findings:
     def note(self, record: int, problem: str, value: str) -> None:
         self.notes.append(Finding(record, problem, value))
 
+    def keep_alone(self, problem: str) -> None:
+        """Drops all other findings of the records that have this one: what follows from it is no mistake of its own."""
+        alone = {finding.record for finding in self.errors if finding.problem == problem}
+        self.errors = [one for one in self.errors if one.problem == problem or one.record not in alone]
+        self.notes = [one for one in self.notes if one.record not in alone]
+
     def settle(
         self,
         file: Path,

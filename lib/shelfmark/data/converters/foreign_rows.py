@@ -109,6 +109,7 @@ def _check(rows: ForeignRows, images: ImagesFolder) -> None:
     boxes = checked_boxes(rows.boxes, rows.findings)
     names = list(dict.fromkeys(label for label in rows.labels if label))
     check_paths(Strings.of(rows.paths), labels, images.folder, (), True, rows.findings, boxes, names)
+    rows.findings.keep_alone(problem.CELLS)
     rows.findings.settle(rows.file, rows.paths, bytes_of=rows.bytes_of, images=images)
 
 

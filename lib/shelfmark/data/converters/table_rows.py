@@ -122,7 +122,6 @@ def _example(ours: str, table: ForeignTable) -> str:
 def _rows(
     table: ForeignTable, chosen: Mapping[str, Sequence[str]], part: str, findings: Findings
 ) -> tuple[ForeignRows, dict[str, str]]:
-    wrong = {finding.record for finding in findings.errors}
     for ours in chosen:
         if ours not in _NUMBERS and (what := table.names_nothing(chosen[ours][0])):
             raise UserError(
@@ -130,7 +129,7 @@ def _rows(
                 " as integers."
             )
     labels = list(table.cells(chosen["label"][0]))
-    for row in [row for row, label in enumerate(labels) if not label.strip() and row not in wrong]:
+    for row in [row for row, label in enumerate(labels) if not label.strip()]:
         findings.error(row, problem.MISSING_FIELD, "the label is empty")
     rows = ForeignRows(
         table.file,
@@ -205,6 +204,6 @@ def _groups(
         return {}
     groups: dict[str, str] = {}
     for row, (label, group) in enumerate(zip(labels, table.cells(chosen["group"][0]))):
-        if groups.setdefault(label, group) != group:
+        if label and groups.setdefault(label, group) != group:
             findings.error(row, problem.TWO_GROUPS, f"{label!r} is in {group!r}, and in {groups[label]!r} further up")
     return groups
