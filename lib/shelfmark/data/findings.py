@@ -20,7 +20,7 @@ from shelfmark.core.wording import counted
 
 Paths = Sequence[str] | Strings
 BytesOf = Callable[[Iterable[int]], Mapping[int, int]]
-"""From numbers of records to the bytes of the file where they begin."""
+"""From numbers of records to the bytes of the file where they begin, or to its lines, counted from 1."""
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
 
@@ -98,12 +98,46 @@ class ImagesFolder:
         )
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the records of a file are in it; None for a file without such places.
+
+    within: the list that the numbers count in, of a file with several.
+    """
+
+    bytes_of: BytesOf | None = None
+    lines_of: BytesOf | None = None
+    within: str = ""
+
+    @classmethod
+    def of_rows(cls, begins: Sequence[int], lines: Sequence[int]) -> Places:
+        """begins, lines: (N,) byte and line of each row."""
+        return cls(
+            lambda wanted: {row: begins[row] for row in wanted if row < len(begins)},
+            lambda wanted: {row: lines[row] for row in wanted if row < len(lines)},
+        )
+
+    @property
+    def of_list(self) -> str:
+        """Words behind `record`."""
+        return f" of `{self.within}`" if self.within else ""
+
+    def columns(self, records: Sequence[int]) -> dict[str, Mapping[int, int]]:
+        """line and byte of each record, as far as the file has such."""
+        known = {"line": self.lines_of, "byte": self.bytes_of}
+        return {name: places_of(records) for name, places_of in known.items() if places_of is not None}
+
+
 class Finding(NamedTuple):
     """One thing noticed about one record, which is given by its index (from 0)."""
 
     record: int
     problem: str
     value: str
+
+
+_NOWHERE = Places()
+_AT = {"line": "line", "byte": "at byte"}
 
 
 @dataclass
@@ -130,37 +164,37 @@ class Findings:
         file: Path,
         paths: Paths,
         folder: Path | None = None,
-        bytes_of: BytesOf | None = None,
+        places: Places = _NOWHERE,
         images: ImagesFolder | None = None,
     ) -> None:
         """Writes all findings to `<folder>/<stem of file>.findings.csv`, tells the notes, raises the errors.
 
-        paths: (N,) each record's path. bytes_of: where records begin in the file; None for a file without such places.
-        images: where the paths start from in place of data.root, for the advice. Does nothing where nothing was found.
+        paths: (N,) each record's path. images: where the paths start from in place of data.root, for the advice. Does
+        nothing where nothing was found.
         """
         if not self.errors and not self.notes:
             return
         found = self.errors + self.notes
-        places = None if bytes_of is None else bytes_of(finding.record for finding in found)
         where = _write(sorted(found), paths, places, file, folder or DEFAULT_FOLDER)
         for problem, number in Counter(note.problem for note in self.notes).items():
             first = next(note for note in self.notes if note.problem == problem)
-            say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")
+            record = f"record {first.record}{places.of_list}"
+            say(f"note: {file}: {number:,} x {problem}, first in {record}: {first.value}. {where}")
         if self.errors:
-            raise UserError(_report(sorted(self.errors), paths, places or {}, file, where, images))
+            raise UserError(_report(sorted(self.errors), paths, places, file, where, images))
 
 
-def _write(
-    findings: Sequence[Finding], paths: Paths, places: Mapping[int, int] | None, file: Path, folder: Path
-) -> str:
+def _write(findings: Sequence[Finding], paths: Paths, places: Places, file: Path, folder: Path) -> str:
     """Writes the list, in the main process alone, and returns the sentence that says where it is."""
     target = folder / f"{file.stem}.findings.csv"
     text = io.StringIO()
     rows = line_feed_writer(text)
-    rows.writerow(("index", "problem", "value", "path", *(() if places is None else ("byte",))))
+    columns = places.columns([finding.record for finding in findings])
+    within = {"list": places.within} if places.within else {}
+    rows.writerow(("index", "problem", "value", "path", *columns, *within))
     for finding in findings:
-        place = () if places is None else (places.get(finding.record, ""),)
-        rows.writerow(map(spreadsheet_cell, (*finding, paths[finding.record], *place)))
+        place = (column.get(finding.record, "") for column in columns.values())
+        rows.writerow(map(spreadsheet_cell, (*finding, paths[finding.record], *place, *within.values())))
     try:
         if is_main():
             write_text(target, text.getvalue())
@@ -172,30 +206,33 @@ def _write(
 def _report(
     errors: Sequence[Finding],
     paths: Paths,
-    places: Mapping[int, int],
+    places: Places,
     file: Path,
     where: str,
     images: ImagesFolder | None,
 ) -> str:
     kinds = Counter(finding.problem for finding in errors)
     findings = counted(len(errors), "finding")
-    lines = [f"{file}: {findings} in {counted(len(paths), 'record')} (counted from 0)."]
+    lines = [f"{file}: {findings} in {counted(len(paths), 'record')}{places.of_list} (counted from 0)."]
     lines += [f"  {number:,} x {problem}" for problem, number in kinds.most_common()]
     lines.append(f"The first {NUM_SHOWN}:" if len(errors) > NUM_SHOWN else "They are:")
-    for finding in errors[:NUM_SHOWN]:
+    first = errors[:NUM_SHOWN]
+    columns = places.columns([finding.record for finding in first])
+    for finding in first:
         path = paths[finding.record]
         of = f" ({path})" if path and path not in finding.value else ""
-        place = f", at byte {places[finding.record]:,}" if finding.record in places else ""
+        known = {name: column[finding.record] for name, column in columns.items() if finding.record in column}
+        place = "".join(f", {_AT[name]} {number:,}" for name, number in known.items())
         lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}{place}")
     lines.append(where)
     is_near = any(THE_DISK_HAS in finding.value for finding in errors)
-    return "\n".join(lines + _next_steps(kinds, len(paths), is_near, images))
+    return "\n".join(lines + _next_steps(kinds, paths, is_near, images))
 
 
-def _next_steps(kinds: Mapping[str, int], num_records: int, is_near: bool, images: ImagesFolder | None) -> list[str]:
+def _next_steps(kinds: Mapping[str, int], paths: Paths, is_near: bool, images: ImagesFolder | None) -> list[str]:
     """is_near: whether the disk has a file of nearly the same name, so that the folder is the right one."""
     known = _NEXT_STEPS if images is None else {**_NEXT_STEPS, **images.next_steps}
     steps = [f"Next, {problem}: {known[problem]}" for problem in kinds if problem in known]
-    if kinds.get(MISSING_FILE) == num_records and not is_near:
+    if MISSING_FILE in kinds and kinds[MISSING_FILE] == sum(map(bool, paths)) and not is_near:
         steps.append(_WRONG_ROOT if images is None else images.wrong_root)
     return steps or ["Next: correct or delete these records and run again."]

@@ -137,7 +137,7 @@ def _rows(
         labels,
         _parts(table, chosen, part, findings),
         findings,
-        table.bytes_of,
+        table.places,
         _boxes(table, chosen, findings),
         _more(table, chosen, findings),
     )
