@@ -136,10 +136,20 @@ NO_BOXES = ("[]", ",", "1,,2,3,4", "[1,2,3,4", "[[1,2,3,4]]", "[1,2,3,4)", "1 2 
             "fpath,label\na.jpg,x\na.jpg,y\n",
             "duplicate path with two labels: label='y', but record 0 has 'x'",
         ),
-        ("fpath,label,bbox\na.jpg,x,1 2 3\n", "record 0: box that is none: bbox='1 2 3', wanted four numbers"),
-        ("fpath,label,bbox\na.jpg,x,1 2 3 nan\n", "record 0: box that is none"),
-        ("fpath,label,bbox\na.jpg,x,1 2 0 3\n", r"record 0: box that is none: bbox=\[1.0,2.0,0.0,3.0\]"),
-        *((f'fpath,label,bbox\na.jpg,x,"{box}"\n', "record 0: box that is none") for box in NO_BOXES),
+        ("fpath,label,bbox\na.jpg,x,1 2 3\n", "record 0: not a box: bbox='1 2 3', wanted four numbers"),
+        (
+            "fpath,label,bbox\na.jpg,x,1 2 3 nan\n",
+            "record 0: not a box: bbox='1 2 3 nan', .*: height: 'nan' is not a finite number",
+        ),
+        ("fpath,label,bbox\na.jpg,x,1_0 2 3 4\n", "record 0: not a box: .*: x: '1_0' is not a plain number"),
+        ('fpath,label,bbox\na.jpg,x,"[1,2,3"\n', "record 0: not a box: .*: its brackets do not match"),
+        (
+            "fpath,label,corners\na.jpg,x,1 2\n",
+            "corners='1 2', wanted four numbers, left, top, right, bottom: it has 2 parts",
+        ),
+        ("fpath,label,bbox\na.jpg,x,1 2 1e7 3\n", "record 0: not a box: .*: a number is not below 10,000,000"),
+        ("fpath,label,bbox\na.jpg,x,1 2 0 3\n", r"record 0: not a box: bbox=\[1.0,2.0,0.0,3.0\]"),
+        *((f'fpath,label,bbox\na.jpg,x,"{box}"\n', "record 0: not a box") for box in NO_BOXES),
         ("fpath,label,part\na.jpg,x,holdout\n", "record 0: wrong type: part='holdout', wanted train, val or test"),
         ("fpath,label,weight\na.jpg,x,-1\n", "record 0: weight out of range"),
         ("fpath,label,group\na.jpg,x,g\na.jpg,x,h\n", "record 1: class in two groups"),
@@ -157,6 +167,15 @@ def test_a_wrong_table_is_refused_with_the_row_and_its_byte(text: str, message: 
     with pytest.raises(UserError, match=message):
         prepare_csv(tmp_path / "t.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_each_cell_that_keeps_a_box_from_being_one_is_told_by_its_column(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    (tmp_path / "t.csv").write_text("fpath,label,x,y,w,h\na.jpg,tea,1,,inf,\n")
+    with pytest.raises(UserError) as told:
+        prepare_csv(tmp_path / "t.csv", tmp_path / "out", columns=["bbox=x,y,w,h"])
+    why = "y: nothing stands there; w: 'inf' is not a finite number; h: nothing stands there"
+    assert f"not a box: bbox='1,,inf,', wanted four numbers, x, y, width, height: {why} (a.jpg)" in str(told.value)
 
 
 def test_a_row_with_another_number_of_cells_has_this_finding_alone(tmp_path: Path) -> None:
@@ -318,7 +337,7 @@ def test_a_picture_of_size_0_has_no_size_and_an_absolute_name_stays(tmp_path: Pa
             "(?s)in 1 record of `annotations` .*record 0: id of nothing: image_id=9 is the id of no picture, at byte",
         ),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": "2"}]}, 'category_id="2" is of no category'),
-        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2]}]}, "record 0: box that is none"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2]}]}, "record 0: not a box"),
         ({"annotations": [{"id": 1, "image_id": 1.0, "category_id": 2}]}, "record 0: wrong type: image_id=1.0"),
         (
             {"images": [{"id": 1, "file_name": "a.jpg"}] * 2},

@@ -149,8 +149,11 @@ def test_a_name_that_stands_twice_in_the_metadata_is_refused(tmp_path: Path) -> 
         ({"category_id": [0, None], "fpath": ["a", "b"]}, "record 1: null category_id without"),
         ({"category_id": [0, -(2**63)], "fpath": ["a", "b"]}, "record 1: category out of range"),
         ({"category_id": [0, 1], "fpath": ["a", None]}, "record 1: missing field: fpath is empty"),
-        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, 3]]}, "record 0: box that is none: bbox=\\[1,2,3\\]"),
-        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, None, 4]]}, "record 0: box that is none"),
+        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, 3]]}, "record 0: not a box: bbox=\\[1,2,3\\]"),
+        (
+            {"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, None, 4]]},
+            "not a box: .*: a number is missing or not finite",
+        ),
     ],
 )
 def test_what_json_would_refuse_is_refused(columns: dict[str, list[Any]], message: str, tmp_path: Path) -> None:

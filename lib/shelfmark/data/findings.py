@@ -35,7 +35,7 @@ CELLS = "row with another number of cells"
 TWO_GROUPS = "class in two groups"
 REPEATED_ID = "id that stands twice"
 UNKNOWN_ID = "id of nothing"
-WRONG_BOX = "box that is none"
+WRONG_BOX = "not a box"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
@@ -44,7 +44,15 @@ MISSING_FILE = "missing file"
 THE_DISK_HAS = "the disk has"
 REPEATED = "image listed more than once"
 
-_NEXT_STEPS = {
+NEXT_STEPS = {
+    NOT_AN_OBJECT: 'a record is an object, as {"category_id": 0, "fpath": "cola.jpg"}; write one, or delete the value.',
+    MISSING_FIELD: "fill in what is missing, or delete the record.",
+    WRONG_TYPE: "write the value as it is wanted; nothing is converted, so a number in quotes is text.",
+    WEIGHT_RANGE: "write a finite number from 0 on, or leave the weight out; it is 1 then.",
+    CONFIDENCE_RANGE: "write a finite number, or leave the confidence out.",
+    TWO_GROUPS: "a class has one group; write the same in each of its rows.",
+    REPEATED_ID: "give each its own id, or delete what stands there twice.",
+    UNKNOWN_ID: "correct the id, add the picture or category that it means, or delete the record.",
     CELLS: "a cell that has the character between cells within it stands in quotes.",
     REPEATED_FIELD: "a record has each field once; take one of the two out.",
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
@@ -85,7 +93,7 @@ class ImagesFolder:
         return {
             OUTSIDE: f"{within}. A leading / makes a path absolute: take it away if the path was meant to start there.",
             LEADS_OUT: f"{within}, also at the end of a link.",
-            MISSING_FILE: _NEXT_STEPS[MISSING_FILE].replace("data.root", "--images"),
+            MISSING_FILE: NEXT_STEPS[MISSING_FILE].replace("data.root", "--images"),
         }
 
     @property
@@ -231,8 +239,8 @@ def _report(
 
 def _next_steps(kinds: Mapping[str, int], paths: Paths, is_near: bool, images: ImagesFolder | None) -> list[str]:
     """is_near: whether the disk has a file of nearly the same name, so that the folder is the right one."""
-    known = _NEXT_STEPS if images is None else {**_NEXT_STEPS, **images.next_steps}
-    steps = [f"Next, {problem}: {known[problem]}" for problem in kinds if problem in known]
+    known = NEXT_STEPS if images is None else {**NEXT_STEPS, **images.next_steps}
+    steps = [f"Next, {problem}: {known[problem]}" for problem in kinds]
     if MISSING_FILE in kinds and kinds[MISSING_FILE] == sum(map(bool, paths)) and not is_near:
         steps.append(_WRONG_ROOT if images is None else images.wrong_root)
-    return steps or ["Next: correct or delete these records and run again."]
+    return steps

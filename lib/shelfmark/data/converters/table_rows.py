@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.wording import counted
 from shelfmark.data import findings as problem
 from shelfmark.data.converters.foreign_rows import Classes, ForeignRows, Wanted, prepare_rows
 from shelfmark.data.converters.foreign_table import ForeignTable, read_csv, read_parquet
 from shelfmark.data.converters.part_files import images_folder, part_files, part_of
-from shelfmark.data.converters.plain_numbers import number_of
+from shelfmark.data.converters.plain_numbers import number_of, why_no_number
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.findings import Findings
 
@@ -25,6 +26,7 @@ WHERE = (
 REQUIRED = ("fpath", "label")
 OPTIONAL = ("bbox", "corners", "image_id", "part", "group", "weight", "source")
 _NUMBERS = ("bbox", "corners", "weight")
+_SIDES = {"bbox": ("x", "y", "width", "height"), "corners": ("left", "top", "right", "bottom")}
 _BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
 _IN_BRACKETS = re.compile(r"\[(.*)\]|\((.*)\)|([^\[\]()]*)", re.DOTALL)
 
@@ -168,13 +170,23 @@ def _boxes(table: ForeignTable, chosen: Mapping[str, Sequence[str]], findings: F
         texts = list(cells) if len(cells) == 4 else _of_one_cell(cells[0])
         numbers = [number_of(text) for text in texts]
         if len(numbers) != 4 or None in numbers:
-            wanted = "x, y, width and height" if ours == "bbox" else "left, top, right and bottom"
-            findings.error(row, problem.WRONG_BOX, f"{ours}={','.join(cells)!r}, wanted four numbers: {wanted}")
+            why = _why_no_box(texts, chosen[ours] if len(cells) == 4 else _SIDES[ours])
+            told = f"{ours}={','.join(cells)!r}, wanted four numbers, {', '.join(_SIDES[ours])}: {why}"
+            findings.error(row, problem.WRONG_BOX, told)
             continue
         boxes[row] = numbers
     if ours == "corners":
         boxes[:, 2:] -= boxes[:, :2]
     return boxes
+
+
+def _why_no_box(texts: Sequence[str], names: Sequence[str]) -> str:
+    if not texts:
+        return "its brackets do not match"
+    if len(texts) != 4:
+        return f"it has {counted(len(texts), 'part')}"
+    wrong = [(name, text) for name, text in zip(names, texts) if number_of(text) is None]
+    return "; ".join(f"{name}: {why_no_number(text)}" for name, text in wrong)
 
 
 def _of_one_cell(text: str) -> list[str]:
