@@ -162,6 +162,15 @@ def test_what_json_would_refuse_is_refused(columns: dict[str, list[Any]], messag
         read(tmp_path / "a.parquet", num_classes=2)
 
 
+def test_a_box_of_nothing_but_nulls_is_shown_as_such(tmp_path: Path) -> None:
+    nulls = pa.array([[None] * 4] * 2, pa.list_(pa.float64()))
+    pq.write_table(pa.table({"category_id": [0, 0], "fpath": ["a", "a"], "bbox": nulls}), tmp_path / "a.parquet")
+    with pytest.raises(UserError) as told:
+        read(tmp_path / "a.parquet", num_classes=2)
+    assert "record 1: not a box: bbox=[null,null,null,null], wanted [x, y, width, height] in pixels" in str(told.value)
+    assert "a number is missing or not finite" in str(told.value)
+
+
 def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path) -> None:
     whole = annotations_parquet(RECORDS, 3, NAMES)
     file = tmp_path / "a.parquet"
