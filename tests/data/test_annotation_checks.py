@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shelfmark.core.errors import UserError
-from shelfmark.data import annotations
+from shelfmark.data import annotations, findings
 from shelfmark.data.annotations import read_annotations
 from shelfmark.data.findings import Findings
 
@@ -98,6 +98,14 @@ def test_only_an_integer_in_the_range_is_a_category(shop: Path) -> None:
     kinds = [*["wrong type"] * len(wrong), *["category out of range"] * len(outside)]
     assert [one for one in found if "label" not in one[1] and "once" not in one[1]] == list(enumerate(kinds, start=1))
     assert all(f"category_id={value}, allowed 0..2" in text for value in outside)
+
+
+def test_each_kind_of_mistake_has_a_next_step() -> None:
+    told_only = {findings.REPEATED, findings.THE_DISK_HAS}
+    kinds = {
+        value for name, value in vars(findings).items() if name[0] != "_" and name.isupper() and type(value) is str
+    }
+    assert kinds - told_only == set(findings.NEXT_STEPS)
 
 
 def test_one_record_may_have_several_findings(shop: Path) -> None:

@@ -12,7 +12,7 @@ from tiny_pictures import JPEG, encoded
 
 from shelfmark.core.errors import UserError
 from shelfmark.data.annotations import read_annotations
-from shelfmark.data.converters.boxed_set import hold_out_photographs
+from shelfmark.data.converters.boxed_set import Mended, hold_out_photographs
 from shelfmark.data.converters.deepfashion2 import prepare_deepfashion2
 from shelfmark.data.converters.pictures import Picture
 from shelfmark.data.converters.rp2k import prepare_rp2k
@@ -158,10 +158,11 @@ def test_yolo_boxes_are_shares_of_the_upright_photograph(tmp_path: Path) -> None
         ("3 0.5 0.5 1 1", "line 1: class 3, and data.yaml has the classes 0 to 0"),
         ("0 0.5 0.5 1", "3 numbers behind the class"),
         ("0 50 50 100 100", "no shares of the picture"),
-        ("tea 0.5 0.5 1 1", "is not `class x y width height`"),
-        ("0 nan 0.5 1 1", "is not `class x y width height`"),
-        ("0 0.5 0.5 0_1 1", "is not `class x y width height`"),
-        ("0.0 0.5 0.5 1 1", "is not `class x y width height`"),
+        ("tea 0.5 0.5 1 1", "is not `class x y width height`: the class 'tea' is not a whole number."),
+        ("0 nan 0.5 1 1", "is not `class x y width height`: word 2, 'nan' is not a finite number."),
+        ("0 0.5 0.5 0_1 1", "is not `class x y width height`: word 4, '0_1' is not a plain number."),
+        ("0.0 0.5 0.5 1 1", "is not `class x y width height`: the class '0.0' is not a whole number."),
+        ("1.0 x 0.5 1 inf", "class '1.0' is not a whole number; word 2, 'x' is not .*; word 5, 'inf' is not a finite"),
         ("0 0.5 0.5 -1 1", "a width or height below 0"),
     ],
 )
@@ -178,12 +179,12 @@ def test_all_wrong_lines_of_all_files_are_told_in_one_error_the_first_by_line_an
     files = {
         "data.yaml": "names: [tea]\ntrain: images\n",
         **{f"images/{name}.png": SHELF for name in "abc"},
-        "labels/a.txt": f"{sound}7 0.5 0.5 1 1\n{sound}0 0.5 0.5 1\n",
+        "labels/a.txt": f"{sound}7 0.5 0.5 1 1\n{sound}0 0.5 0.5 1\n0 0.5 0.5 0 1\n",
         "images/b.png": b"no picture",
         "labels/b.txt": sound,
         "labels/c.txt": "tea 0.5 0.5 1 1\n" * 30 + sound,
     }
-    source = write(tmp_path / "yolo", files)
+    source, narrow = write(tmp_path / "yolo", files), "labels/a.txt, line 5"
     with pytest.raises(UserError) as told:
         prepare_yolo(source, tmp_path / "out")
     lines = str(told.value).splitlines()
@@ -195,6 +196,10 @@ def test_all_wrong_lines_of_all_files_are_told_in_one_error_the_first_by_line_an
         [True] * 17
     )
     assert lines[21] == "  and 13 more"
+    assert (
+        lines[22] == f"  besides, no mistake: 1 box left out, with less than a pixel in the picture: {source}/{narrow}"
+    )
+    assert lines[23:] == ["Correct or remove what is named here, and run the command again."]
     assert not (tmp_path / "out").exists()
 
 
@@ -215,6 +220,13 @@ def test_of_voc_all_wrong_objects_and_files_are_told_at_once(tmp_path: Path) -> 
     ):
         assert word in line
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_that_were_cut_and_those_left_out_are_each_told_by_their_own_first_place() -> None:
+    mended = Mended()
+    for where, right in (("whole", 9), ("cut", 200), ("narrow", 0.5), ("narrow too", 0)):
+        mended.box((0, 0, right, 9), (100, 60), where)
+    assert [note.rpartition(": ")[2] for note in mended.notes()] == ["cut", "narrow"]
 
 
 @pytest.mark.parametrize("layout", [("images", "labels"), ("train/images", "train/labels"), ("images/x", "images/x")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -135,10 +136,20 @@ NO_BOXES = ("[]", ",", "1,,2,3,4", "[1,2,3,4", "[[1,2,3,4]]", "[1,2,3,4)", "1 2 
             "fpath,label\na.jpg,x\na.jpg,y\n",
             "duplicate path with two labels: label='y', but record 0 has 'x'",
         ),
-        ("fpath,label,bbox\na.jpg,x,1 2 3\n", "record 0: box that is none: bbox='1 2 3', wanted four numbers"),
-        ("fpath,label,bbox\na.jpg,x,1 2 3 nan\n", "record 0: box that is none"),
-        ("fpath,label,bbox\na.jpg,x,1 2 0 3\n", r"record 0: box that is none: bbox=\[1.0,2.0,0.0,3.0\]"),
-        *((f'fpath,label,bbox\na.jpg,x,"{box}"\n', "record 0: box that is none") for box in NO_BOXES),
+        ("fpath,label,bbox\na.jpg,x,1 2 3\n", "record 0: not a box: bbox='1 2 3', wanted four numbers"),
+        (
+            "fpath,label,bbox\na.jpg,x,1 2 3 nan\n",
+            "record 0: not a box: bbox='1 2 3 nan', .*: height: 'nan' is not a finite number",
+        ),
+        ("fpath,label,bbox\na.jpg,x,1_0 2 3 4\n", "record 0: not a box: .*: x: '1_0' is not a plain number"),
+        ('fpath,label,bbox\na.jpg,x,"[1,2,3"\n', "record 0: not a box: .*: its brackets do not match"),
+        (
+            "fpath,label,corners\na.jpg,x,1 2\n",
+            "corners='1 2', wanted four numbers, left, top, right, bottom: it has 2 parts",
+        ),
+        ("fpath,label,bbox\na.jpg,x,1 2 1e7 3\n", "record 0: not a box: .*: a number is not below 10,000,000"),
+        ("fpath,label,bbox\na.jpg,x,1 2 0 3\n", r"record 0: not a box: bbox=\[1.0,2.0,0.0,3.0\]"),
+        *((f'fpath,label,bbox\na.jpg,x,"{box}"\n', "record 0: not a box") for box in NO_BOXES),
         ("fpath,label,part\na.jpg,x,holdout\n", "record 0: wrong type: part='holdout', wanted train, val or test"),
         ("fpath,label,weight\na.jpg,x,-1\n", "record 0: weight out of range"),
         ("fpath,label,group\na.jpg,x,g\na.jpg,x,h\n", "record 1: class in two groups"),
@@ -156,6 +167,42 @@ def test_a_wrong_table_is_refused_with_the_row_and_its_byte(text: str, message: 
     with pytest.raises(UserError, match=message):
         prepare_csv(tmp_path / "t.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_each_cell_that_keeps_a_box_from_being_one_is_told_by_its_column(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    (tmp_path / "t.csv").write_text("fpath,label,x,y,w,h\na.jpg,tea,1,,inf,\n")
+    with pytest.raises(UserError) as told:
+        prepare_csv(tmp_path / "t.csv", tmp_path / "out", columns=["bbox=x,y,w,h"])
+    why = "y: nothing stands there; w: 'inf' is not a finite number; h: nothing stands there"
+    assert f"not a box: bbox='1,,inf,', wanted four numbers, x, y, width, height: {why} (a.jpg)" in str(told.value)
+
+
+def test_a_row_with_another_number_of_cells_has_this_finding_alone(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    rows = ("a.jpg,x,train,g,1 2 3 4", "a.jpg,x,train,g", "a.jpg,x,train,g,1 2 3 4,5", ",,train,h,")
+    (tmp_path / "t.csv").write_text("\n".join(["fpath,label,part,group,bbox", *rows]))
+    with pytest.raises(UserError) as told:
+        prepare_csv(tmp_path / "t.csv", tmp_path / "out")
+    lines = str(told.value).splitlines()
+    assert "4 findings in 4 records" in lines[0]
+    shown = [line.split(": ")[:2] for line in lines if line.startswith("  record ")]
+    kinds = ["row with another number of cells"] * 2 + ["missing field"] * 2
+    assert shown == [[f"  record {row}", kind] for row, kind in zip((1, 2, 3, 3), kinds)]
+
+
+def test_the_line_of_a_row_is_that_of_an_editor_also_behind_breaks_in_quotes_and_empty_lines(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    text = 'fpath,label,note\r\na.jpg,x,"one\r\ntwo\nthree"\r\n\r\ngone.jpg,x,"four\nfive"\r\nlost.jpg,x,'
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    with pytest.raises(UserError) as told:
+        prepare_csv(tmp_path / "t.csv", tmp_path / "out")
+    for row, name in ((1, "gone.jpg"), (2, "lost.jpg")):
+        place = text.index(name)
+        line = text.count("\n", 0, place) + 1
+        assert f"record {row}: missing file: {tmp_path}/{name}, line {line}, at byte {place}" in str(told.value)
+    with open("log/findings/t.findings.csv", encoding="utf-8", newline="") as stream:
+        assert [row["line"] for row in csv.DictReader(stream)] == ["6", "8"]
 
 
 def test_a_table_in_another_encoding_is_refused_with_the_line_and_the_byte(tmp_path: Path) -> None:
@@ -285,11 +332,17 @@ def test_a_picture_of_size_0_has_no_size_and_an_absolute_name_stays(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"annotations": [{"id": 1, "image_id": 9, "category_id": 2}]}, "record 0: id of nothing: image_id .*at byte"),
+        (
+            {"annotations": [{"id": 1, "image_id": 9, "category_id": 2}]},
+            "(?s)in 1 record of `annotations` .*record 0: id of nothing: image_id=9 is the id of no picture, at byte",
+        ),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": "2"}]}, 'category_id="2" is of no category'),
-        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2]}]}, "record 0: box that is none"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2]}]}, "record 0: not a box"),
         ({"annotations": [{"id": 1, "image_id": 1.0, "category_id": 2}]}, "record 0: wrong type: image_id=1.0"),
-        ({"images": [{"id": 1, "file_name": "a.jpg"}] * 2}, "record 1: id that stands twice: id=1"),
+        (
+            {"images": [{"id": 1, "file_name": "a.jpg"}] * 2},
+            "(?s)in 2 records of `images` .*record 1: id that stands twice: id=1",
+        ),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "category 1 .*further up"),
         ({"categories": [{"id": 1, "name": " "}]}, "category 0 .* must have an id and a name"),
         ({"images": [{"id": 1, "file_name": "a.jpg", "width": -1}]}, "record 0: wrong type: width=-1, wanted a number"),
@@ -307,6 +360,22 @@ def test_wrong_coco_is_refused_with_the_record_and_its_byte(
         prepare_coco(tmp_path / "c.json", tmp_path / "out")
 
 
+def test_records_of_coco_keep_their_numbers_where_others_are_left_out(tmp_path: Path) -> None:
+    pictures(tmp_path, "b.jpg")
+    crowd = {"id": 69, "image_id": 1, "category_id": 2, "bbox": [0, 0, 5, 5], "iscrowd": 1}
+    annotations = [crowd, *COCO["annotations"][:2], COCO["annotations"][1] | {"category_id": 2}]
+    (tmp_path / "c.json").write_text(json.dumps(COCO | {"annotations": annotations}))
+    with pytest.raises(UserError) as told:
+        prepare_coco(tmp_path / "c.json", tmp_path / "out")
+    place = (tmp_path / "c.json").read_bytes().index(b'{"id": 70')
+    assert "2 findings in 4 records of `annotations` (counted from 0)" in str(told.value)
+    assert f"record 1: missing file: {tmp_path}/a.jpg, at byte {place:,}" in str(told.value)
+    assert "record 3: duplicate path with two labels: label='0012', but record 2 has 'cola'" in str(told.value)
+    with open("log/findings/c.findings.csv", encoding="utf-8", newline="") as stream:
+        first = next(csv.DictReader(stream))
+    assert (first["index"], first["list"], first["byte"]) == ("1", "annotations", str(place))
+
+
 def test_a_list_keeps_blanks_in_paths_and_labels_as_text(tmp_path: Path) -> None:
     pictures(tmp_path, "a b.jpg", "c.jpg", "d.jpg")
     (tmp_path / "train.txt").write_text("a b.jpg 007\nc.jpg\tcola light\n\n")
@@ -317,7 +386,7 @@ def test_a_list_keeps_blanks_in_paths_and_labels_as_text(tmp_path: Path) -> None
     assert rows_of(read(prepared, "val")) == [("d.jpg", "007", None)]
     assert list(read_test_set(Path(prepared.options["data.test_json"]), tmp_path).paths) == ["d.jpg", "c.jpg"]
     (tmp_path / "train.txt").write_text("a b.jpg 007\nc.jpg\n")
-    with pytest.raises(UserError, match=r"record 1: missing field: no label in 'c.jpg'.*at byte 12"):
+    with pytest.raises(UserError, match=r"record 1: missing field: no label in 'c.jpg'.*, line 2, at byte 12"):
         prepare_list(tmp_path, tmp_path / "again")
 
 

@@ -149,14 +149,26 @@ def test_a_name_that_stands_twice_in_the_metadata_is_refused(tmp_path: Path) -> 
         ({"category_id": [0, None], "fpath": ["a", "b"]}, "record 1: null category_id without"),
         ({"category_id": [0, -(2**63)], "fpath": ["a", "b"]}, "record 1: category out of range"),
         ({"category_id": [0, 1], "fpath": ["a", None]}, "record 1: missing field: fpath is empty"),
-        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, 3]]}, "record 0: box that is none: bbox=\\[1,2,3\\]"),
-        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, None, 4]]}, "record 0: box that is none"),
+        ({"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, 3]]}, "record 0: not a box: bbox=\\[1,2,3\\]"),
+        (
+            {"category_id": [0], "fpath": ["a"], "bbox": [[1, 2, None, 4]]},
+            "not a box: .*: a number is missing or not finite",
+        ),
     ],
 )
 def test_what_json_would_refuse_is_refused(columns: dict[str, list[Any]], message: str, tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=message):
         read(tmp_path / "a.parquet", num_classes=2)
+
+
+def test_a_box_of_nothing_but_nulls_is_shown_as_such(tmp_path: Path) -> None:
+    nulls = pa.array([[None] * 4] * 2, pa.list_(pa.float64()))
+    pq.write_table(pa.table({"category_id": [0, 0], "fpath": ["a", "a"], "bbox": nulls}), tmp_path / "a.parquet")
+    with pytest.raises(UserError) as told:
+        read(tmp_path / "a.parquet", num_classes=2)
+    assert "record 1: not a box: bbox=[null,null,null,null], wanted [x, y, width, height] in pixels" in str(told.value)
+    assert "a number is missing or not finite" in str(told.value)
 
 
 def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path) -> None:

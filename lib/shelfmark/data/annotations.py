@@ -27,7 +27,7 @@ from shelfmark.core.wording import counted
 from shelfmark.data.annotation_checks import checked_confidence, checked_range, checked_weights
 from shelfmark.data.box_checks import checked_boxes
 from shelfmark.data.boxes import box_texts
-from shelfmark.data.findings import Findings
+from shelfmark.data.findings import Findings, Places
 from shelfmark.data.image_files import image_files, require_some, tell_left_out
 from shelfmark.data.limits import MAX_CLASSES
 from shelfmark.data.path_checks import check_paths
@@ -69,7 +69,7 @@ def read_annotations(
     if true_labels is not None:
         true_labels = checked_range("true_category_id", true_labels, num_classes, records.beyond, findings)
     check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
-    findings.settle(file, paths, findings_folder, records.bytes_of)
+    findings.settle(file, paths, findings_folder, Places(records.bytes_of))
     table = Table(
         paths=paths,
         labels=labels,
@@ -111,7 +111,7 @@ def read_test_set(
     boxes = checked_boxes(records.array("bbox"), findings)
     labels = np.full(len(paths), -1, dtype=np.int64)
     check_paths(paths, labels, root, extra_roots, check_files, findings, boxes)
-    findings.settle(file, paths, findings_folder, records.bytes_of)
+    findings.settle(file, paths, findings_folder, Places(records.bytes_of))
     ids = _image_ids(None, paths, boxes)
     return Table(paths, labels, ids, num_classes=0, root=root, sha256=records.sha256, boxes=boxes)
 

@@ -20,7 +20,7 @@ from shelfmark.core.wording import counted
 
 Paths = Sequence[str] | Strings
 BytesOf = Callable[[Iterable[int]], Mapping[int, int]]
-"""From numbers of records to the bytes of the file where they begin."""
+"""From numbers of records to the bytes of the file where they begin, or to its lines, counted from 1."""
 NUM_SHOWN = 20
 DEFAULT_FOLDER = Path("log") / "findings"
 
@@ -35,7 +35,7 @@ CELLS = "row with another number of cells"
 TWO_GROUPS = "class in two groups"
 REPEATED_ID = "id that stands twice"
 UNKNOWN_ID = "id of nothing"
-WRONG_BOX = "box that is none"
+WRONG_BOX = "not a box"
 NULL_CATEGORY = "null category_id without the role 'unlabelled'"
 TWO_LABELS = "duplicate path with two labels"
 OUTSIDE = "path outside the allowed roots"
@@ -44,7 +44,15 @@ MISSING_FILE = "missing file"
 THE_DISK_HAS = "the disk has"
 REPEATED = "image listed more than once"
 
-_NEXT_STEPS = {
+NEXT_STEPS = {
+    NOT_AN_OBJECT: 'a record is an object, as {"category_id": 0, "fpath": "cola.jpg"}; write one, or delete the value.',
+    MISSING_FIELD: "fill in what is missing, or delete the record.",
+    WRONG_TYPE: "write the value as it is wanted; nothing is converted, so a number in quotes is text.",
+    WEIGHT_RANGE: "write a finite number from 0 on, or leave the weight out; it is 1 then.",
+    CONFIDENCE_RANGE: "write a finite number, or leave the confidence out.",
+    TWO_GROUPS: "a class has one group; write the same in each of its rows.",
+    REPEATED_ID: "give each its own id, or delete what stands there twice.",
+    UNKNOWN_ID: "correct the id, add the picture or category that it means, or delete the record.",
     CELLS: "a cell that has the character between cells within it stands in quotes.",
     REPEATED_FIELD: "a record has each field once; take one of the two out.",
     CATEGORY_RANGE: "labels run from 0 to num_classes - 1; correct category_id, or num_classes in the file.",
@@ -85,7 +93,7 @@ class ImagesFolder:
         return {
             OUTSIDE: f"{within}. A leading / makes a path absolute: take it away if the path was meant to start there.",
             LEADS_OUT: f"{within}, also at the end of a link.",
-            MISSING_FILE: _NEXT_STEPS[MISSING_FILE].replace("data.root", "--images"),
+            MISSING_FILE: NEXT_STEPS[MISSING_FILE].replace("data.root", "--images"),
         }
 
     @property
@@ -98,12 +106,46 @@ class ImagesFolder:
         )
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the records of a file are in it; None for a file without such places.
+
+    within: the list that the numbers count in, of a file with several.
+    """
+
+    bytes_of: BytesOf | None = None
+    lines_of: BytesOf | None = None
+    within: str = ""
+
+    @classmethod
+    def of_rows(cls, begins: Sequence[int], lines: Sequence[int]) -> Places:
+        """begins, lines: (N,) byte and line of each row."""
+        return cls(
+            lambda wanted: {row: begins[row] for row in wanted if row < len(begins)},
+            lambda wanted: {row: lines[row] for row in wanted if row < len(lines)},
+        )
+
+    @property
+    def of_list(self) -> str:
+        """Words behind `record`."""
+        return f" of `{self.within}`" if self.within else ""
+
+    def columns(self, records: Sequence[int]) -> dict[str, Mapping[int, int]]:
+        """line and byte of each record, as far as the file has such."""
+        known = {"line": self.lines_of, "byte": self.bytes_of}
+        return {name: places_of(records) for name, places_of in known.items() if places_of is not None}
+
+
 class Finding(NamedTuple):
     """One thing noticed about one record, which is given by its index (from 0)."""
 
     record: int
     problem: str
     value: str
+
+
+_NOWHERE = Places()
+_AT = {"line": "line", "byte": "at byte"}
 
 
 @dataclass
@@ -119,42 +161,48 @@ class Findings:
     def note(self, record: int, problem: str, value: str) -> None:
         self.notes.append(Finding(record, problem, value))
 
+    def keep_alone(self, problem: str) -> None:
+        """Drops all other findings of the records that have this one: what follows from it is no mistake of its own."""
+        alone = {finding.record for finding in self.errors if finding.problem == problem}
+        self.errors = [one for one in self.errors if one.problem == problem or one.record not in alone]
+        self.notes = [one for one in self.notes if one.record not in alone]
+
     def settle(
         self,
         file: Path,
         paths: Paths,
         folder: Path | None = None,
-        bytes_of: BytesOf | None = None,
+        places: Places = _NOWHERE,
         images: ImagesFolder | None = None,
     ) -> None:
         """Writes all findings to `<folder>/<stem of file>.findings.csv`, tells the notes, raises the errors.
 
-        paths: (N,) each record's path. bytes_of: where records begin in the file; None for a file without such places.
-        images: where the paths start from in place of data.root, for the advice. Does nothing where nothing was found.
+        paths: (N,) each record's path. images: where the paths start from in place of data.root, for the advice. Does
+        nothing where nothing was found.
         """
         if not self.errors and not self.notes:
             return
         found = self.errors + self.notes
-        places = None if bytes_of is None else bytes_of(finding.record for finding in found)
         where = _write(sorted(found), paths, places, file, folder or DEFAULT_FOLDER)
         for problem, number in Counter(note.problem for note in self.notes).items():
             first = next(note for note in self.notes if note.problem == problem)
-            say(f"note: {file}: {number:,} x {problem}, first in record {first.record}: {first.value}. {where}")
+            record = f"record {first.record}{places.of_list}"
+            say(f"note: {file}: {number:,} x {problem}, first in {record}: {first.value}. {where}")
         if self.errors:
-            raise UserError(_report(sorted(self.errors), paths, places or {}, file, where, images))
+            raise UserError(_report(sorted(self.errors), paths, places, file, where, images))
 
 
-def _write(
-    findings: Sequence[Finding], paths: Paths, places: Mapping[int, int] | None, file: Path, folder: Path
-) -> str:
+def _write(findings: Sequence[Finding], paths: Paths, places: Places, file: Path, folder: Path) -> str:
     """Writes the list, in the main process alone, and returns the sentence that says where it is."""
     target = folder / f"{file.stem}.findings.csv"
     text = io.StringIO()
     rows = line_feed_writer(text)
-    rows.writerow(("index", "problem", "value", "path", *(() if places is None else ("byte",))))
+    columns = places.columns([finding.record for finding in findings])
+    within = {"list": places.within} if places.within else {}
+    rows.writerow(("index", "problem", "value", "path", *columns, *within))
     for finding in findings:
-        place = () if places is None else (places.get(finding.record, ""),)
-        rows.writerow(map(spreadsheet_cell, (*finding, paths[finding.record], *place)))
+        place = (column.get(finding.record, "") for column in columns.values())
+        rows.writerow(map(spreadsheet_cell, (*finding, paths[finding.record], *place, *within.values())))
     try:
         if is_main():
             write_text(target, text.getvalue())
@@ -166,30 +214,33 @@ def _write(
 def _report(
     errors: Sequence[Finding],
     paths: Paths,
-    places: Mapping[int, int],
+    places: Places,
     file: Path,
     where: str,
     images: ImagesFolder | None,
 ) -> str:
     kinds = Counter(finding.problem for finding in errors)
     findings = counted(len(errors), "finding")
-    lines = [f"{file}: {findings} in {counted(len(paths), 'record')} (counted from 0)."]
+    lines = [f"{file}: {findings} in {counted(len(paths), 'record')}{places.of_list} (counted from 0)."]
     lines += [f"  {number:,} x {problem}" for problem, number in kinds.most_common()]
     lines.append(f"The first {NUM_SHOWN}:" if len(errors) > NUM_SHOWN else "They are:")
-    for finding in errors[:NUM_SHOWN]:
+    first = errors[:NUM_SHOWN]
+    columns = places.columns([finding.record for finding in first])
+    for finding in first:
         path = paths[finding.record]
         of = f" ({path})" if path and path not in finding.value else ""
-        place = f", at byte {places[finding.record]:,}" if finding.record in places else ""
+        known = {name: column[finding.record] for name, column in columns.items() if finding.record in column}
+        place = "".join(f", {_AT[name]} {number:,}" for name, number in known.items())
         lines.append(f"  record {finding.record}: {finding.problem}: {finding.value}{of}{place}")
     lines.append(where)
     is_near = any(THE_DISK_HAS in finding.value for finding in errors)
-    return "\n".join(lines + _next_steps(kinds, len(paths), is_near, images))
+    return "\n".join(lines + _next_steps(kinds, paths, is_near, images))
 
 
-def _next_steps(kinds: Mapping[str, int], num_records: int, is_near: bool, images: ImagesFolder | None) -> list[str]:
+def _next_steps(kinds: Mapping[str, int], paths: Paths, is_near: bool, images: ImagesFolder | None) -> list[str]:
     """is_near: whether the disk has a file of nearly the same name, so that the folder is the right one."""
-    known = _NEXT_STEPS if images is None else {**_NEXT_STEPS, **images.next_steps}
-    steps = [f"Next, {problem}: {known[problem]}" for problem in kinds if problem in known]
-    if kinds.get(MISSING_FILE) == num_records and not is_near:
+    known = NEXT_STEPS if images is None else {**NEXT_STEPS, **images.next_steps}
+    steps = [f"Next, {problem}: {known[problem]}" for problem in kinds]
+    if MISSING_FILE in kinds and kinds[MISSING_FILE] == sum(map(bool, paths)) and not is_near:
         steps.append(_WRONG_ROOT if images is None else images.wrong_root)
-    return steps or ["Next: correct or delete these records and run again."]
+    return steps

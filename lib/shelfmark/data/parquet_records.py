@@ -295,7 +295,7 @@ def _boxes(column: Any, findings: Findings) -> np.ndarray:
     values = _numbers(_floats(compute.list_flatten(column)), absent=np.nan)
     boxes[fits] = values[np.repeat(fits, lengths)].reshape(-1, 4)
     # A box that lacks one of its numbers is none.
-    boxes[fits & np.isnan(boxes).all(axis=1)] = -1
+    boxes[fits & np.isnan(boxes).all(axis=1)] = np.inf
     return boxes
 
 

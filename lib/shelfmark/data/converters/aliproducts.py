@@ -14,7 +14,7 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.prepared import Prepared, existing_folder, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
-from shelfmark.data.findings import WRONG_TYPE, Findings
+from shelfmark.data.findings import WRONG_TYPE, Findings, Places
 from shelfmark.data.record_fields import TEXT, Field
 from shelfmark.data.record_files import read_records
 from shelfmark.data.shown_values import shown
@@ -82,7 +82,7 @@ def _read(file: Path, name: str) -> _Part:
     reported = {finding.record for finding in findings.errors} if wrong else set()
     for index in [index for index, text in enumerate(class_ids) if text in wrong and index not in reported]:
         findings.error(index, WRONG_TYPE, f"class_id={shown(class_ids[index])}, wanted {_CLASS_ID.kind.wanted}")
-    findings.settle(file, image_ids, bytes_of=records.bytes_of)
+    findings.settle(file, image_ids, places=Places(records.bytes_of))
     return _Part(name, image_ids, class_ids)
 
 

@@ -8,7 +8,7 @@ test_labelled.json   those of the test photographs, for `shelfmark evaluate`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
@@ -25,17 +25,19 @@ _PART_FILES = {"train": "train", "val": "val", "test": "test_labelled"}
 
 @dataclass
 class Mended:
-    """Counts the boxes that were cut at the edge of their picture, and those of which nothing was left."""
+    """Counts the boxes that were cut at the edge of their picture, and those of which nothing was left; and where the
+    first of each was."""
 
     num_cut: int = 0
     num_dropped: int = 0
-    first: str = field(default="")
+    first_cut: str = ""
+    first_dropped: str = ""
 
     def box(self, corners: Sequence[float], size: tuple[int, int] | None, where: str) -> tuple[float, ...] | None:
         """x, y, width and height of a box by its corners (left, upper, right, lower), cut at the picture's edge.
 
-        size: width and height of the picture; None where they are not known. where: for the note on the first box that
-        was changed. None: less than a pixel of the box is left.
+        size: width and height of the picture; None where they are not known. where: for the note on the first such box.
+        None: less than a pixel of the box is left.
         """
         left, upper, right, lower = corners
         width, height = size or (float("inf"), float("inf"))
@@ -44,18 +46,20 @@ class Mended:
         found = (x, y, inside[2] - x, inside[3] - y)
         if min(found[2:]) < LEAST_PX:
             self.num_dropped += 1
-            self.first = self.first or where
+            self.first_dropped = self.first_dropped or where
             return None
         if inside != (left, upper, right, lower):
             self.num_cut += 1
-            self.first = self.first or where
+            self.first_cut = self.first_cut or where
         return tuple(_plain(one) for one in found)
 
     def notes(self) -> Iterator[str]:
         if self.num_cut:
-            yield f"{counted(self.num_cut, 'box')} reached over the edge of a picture and ends there now: {self.first}"
+            boxes = counted(self.num_cut, "box")
+            yield f"{boxes} reached over the edge of a picture and ends there now: {self.first_cut}"
         if self.num_dropped:
-            yield f"{counted(self.num_dropped, 'box')} left out, with less than a pixel in the picture: {self.first}"
+            boxes = counted(self.num_dropped, "box")
+            yield f"{boxes} left out, with less than a pixel in the picture: {self.first_dropped}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ train/_annotations.coco.json, valid/... beside the pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from shelfmark.data.converters.part_files import images_folder, part_of
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.documents import file_errors_told, read_document
-from shelfmark.data.findings import BytesOf, Findings
+from shelfmark.data.findings import Findings, Places
 from shelfmark.data.json_stream import NotStreamed, RecordStream
 from shelfmark.data.record_columns import RecordColumns
 from shelfmark.data.record_fields import BBOX, INTEGER, NO_INTEGER, NUMBER, TEXT, Field, Kind, Packed
@@ -139,28 +139,28 @@ def _read(file: _File) -> tuple[ForeignRows, dict[str, tuple[str, str]], list[st
     categories = _categories(file.path, stream.top.get("categories"))
     names = _texts(pictures["file_name"])
     _require_known(names, pictures, findings["images"])
-    findings["images"].settle(file.path, names, bytes_of=partial(stream.bytes_of, key="images"))
+    findings["images"].settle(file.path, names, places=_places(stream, "images"))
     places = {one: row for row, one in enumerate(_texts(pictures["id"]))}
     of_picture = [places.get(one, -1) for one in _texts(records["image_id"])]
     labels = _texts(records["category_id"])
-    _require_references(of_picture, labels, categories, findings["annotations"])
+    _require_references(of_picture, _texts(records["image_id"]), labels, categories, findings["annotations"])
     paths = [_path(file, names[row]) if row >= 0 else "" for row in of_picture]
-    bytes_of = partial(stream.bytes_of, key="annotations")
-    findings["annotations"].settle(file.path, paths, bytes_of=bytes_of)
-    boxes, stays, notes = _usable(file.path, pictures, records, np.array(of_picture), bytes_of)
+    in_file = _places(stream, "annotations")
+    findings["annotations"].settle(file.path, paths, places=in_file)
+    boxes, stays, notes = _usable(file.path, pictures, records, np.array(of_picture), in_file)
     ids = None if records["id"] is None else [_plain_id(one) for one in _texts(records["id"])]
-    kept = np.flatnonzero(stays).tolist()
     rows = ForeignRows(
         file.path,
-        [paths[row] for row in kept],
-        [categories[labels[row]][0] for row in kept],
-        [file.part] * len(kept),
+        paths,
+        [categories[label][0] for label in labels],
+        [file.part] * len(paths),
         Findings(),
-        lambda wanted: _of_kept(wanted, kept, bytes_of),
-        None if boxes is None else boxes[kept],
-        {} if ids is None else {"image_id": [ids[row] for row in kept]},
+        in_file,
+        boxes,
+        {} if ids is None else {"image_id": ids},
+        stays,
     )
-    lonely = len(names) - len({of_picture[row] for row in kept})
+    lonely = len(names) - len({of_picture[row] for row in np.flatnonzero(stays).tolist()})
     notes += [f"{file.path}: {counted(lonely, 'picture')} without an annotation left out"] if lonely else []
     return rows, categories, notes
 
@@ -169,11 +169,8 @@ def _path(file: _File, name: str) -> str:
     return name if name.startswith("/") else file.prefix + name
 
 
-def _of_kept(wanted: Iterable[int], kept: Sequence[int], bytes_of: BytesOf) -> dict[int, int]:
-    """Where the rows `wanted` begin, of which `kept` are the records."""
-    rows = list(wanted)
-    places = bytes_of(kept[row] for row in rows)
-    return {row: places[kept[row]] for row in rows if kept[row] in places}
+def _places(stream: RecordStream, key: str) -> Places:
+    return Places(partial(stream.bytes_of, key=key), within=key)
 
 
 def _categories(file: Path, found: Any) -> dict[str, tuple[str, str]]:
@@ -210,12 +207,17 @@ def _require_known(names: Sequence[str], pictures: Mapping[str, Packed | None], 
 
 
 def _require_references(
-    of_picture: Sequence[int], labels: Sequence[str], categories: Mapping[str, Any], findings: Findings
+    of_picture: Sequence[int],
+    image_ids: Sequence[str],
+    labels: Sequence[str],
+    categories: Mapping[str, Any],
+    findings: Findings,
 ) -> None:
     wrong = {finding.record for finding in findings.errors}
     for row, (picture, label) in enumerate(zip(of_picture, labels)):
         if row not in wrong and (picture < 0 or label not in categories):
-            what = "image_id is the id of no picture" if picture < 0 else f"category_id={label} is of no category"
+            no_picture = f"image_id={image_ids[row]} is the id of no picture"
+            what = no_picture if picture < 0 else f"category_id={label} is of no category"
             findings.error(row, problem.UNKNOWN_ID, what)
 
 
@@ -224,7 +226,7 @@ def _usable(
     pictures: Mapping[str, Packed | None],
     records: Mapping[str, Packed | None],
     of_picture: np.ndarray,
-    bytes_of: BytesOf,
+    in_file: Places,
 ) -> tuple[np.ndarray | None, np.ndarray, list[str]]:
     """The boxes, ended at the pictures' edges; which records stay; and what was left out and cut."""
     notes: list[str] = []
@@ -234,15 +236,15 @@ def _usable(
     stays = np.ones(len(of_picture), dtype=bool)
     if crowd is not None:
         stays = (crowd == 0) | (crowd == NO_INTEGER)
-        notes += _note(file, ~stays, "left out: a crowd (iscrowd) shows no single product", bytes_of)
+        notes += _note(file, ~stays, "left out: a crowd (iscrowd) shows no single product", in_file)
     if boxes is None:
         return None, stays, notes
     ended = _ended(boxes, pictures, of_picture)
     is_empty = ~np.isnan(boxes[:, 0]) & ~(ended[:, 2:] > 0).all(axis=1)
-    notes += _note(file, stays & is_empty, "left out: the box has no area inside of the picture", bytes_of)
+    notes += _note(file, stays & is_empty, "left out: the box has no area inside of the picture", in_file)
     stays &= ~is_empty
     is_cut = stays & (np.abs(ended - np.nan_to_num(boxes)) > OUTSIDE_PX).any(axis=1) & ~np.isnan(boxes[:, 0])
-    notes += _note(file, is_cut, "cut: the box reached over the edge of the picture", bytes_of)
+    notes += _note(file, is_cut, "cut: the box reached over the edge of the picture", in_file)
     return ended, stays, notes
 
 
@@ -259,10 +261,10 @@ def _ended(boxes: np.ndarray, pictures: Mapping[str, Packed | None], of_picture:
     return np.concatenate([low, high - low], axis=1)
 
 
-def _note(file: Path, which: np.ndarray, words: str, bytes_of: BytesOf) -> Iterator[str]:
+def _note(file: Path, which: np.ndarray, words: str, in_file: Places) -> Iterator[str]:
     rows = np.flatnonzero(which).tolist()
     if rows:
-        place = next(iter(bytes_of(rows[:1]).values()), 0)
+        place = in_file.columns(rows[:1])["byte"][rows[0]]
         yield f"{file}: {counted(len(rows), 'annotation')} {words}; the first is record {rows[0]}, at byte {place:,}"
 
 

@@ -42,7 +42,7 @@ def prepare_deepfashion2(source: Path, out: Path, val_fraction: float = 0.2, see
         found = [item for file in files for item in _items(file, part, mended, wrong)]
         parts[part] = [(picture, source) for picture, source in found if picture.name]
         num_alone += len(found) - len(parts[part])
-    wrong.settle(base, WHERE)
+    wrong.settle(base, notes=mended.notes())
     in_shops = {picture.name for picture, source in parts["validation"] if source == _SHOP}
     searched = [
         (picture, source) for picture, source in parts["validation"] if source == _SHOP or picture.name in in_shops

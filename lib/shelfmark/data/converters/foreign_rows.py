@@ -20,7 +20,7 @@ from shelfmark.data.class_map import class_key
 from shelfmark.data.converters.pictures import natural
 from shelfmark.data.converters.prepared import Prepared, write_new
 from shelfmark.data.documents import annotations_json, image_list_json
-from shelfmark.data.findings import BytesOf, Findings, ImagesFolder
+from shelfmark.data.findings import Findings, ImagesFolder, Places
 from shelfmark.data.holdout import stratified_draw
 from shelfmark.data.identity import identities
 from shelfmark.data.parquet_records import annotations_parquet, image_list_parquet
@@ -33,12 +33,13 @@ _NUM_SHOWN = 5
 
 @dataclass
 class ForeignRows:
-    """The rows of one file. bytes_of: where they begin in it.
+    """The rows of one file. places: where they are in it.
 
     paths: (N,) relative to the folder of the pictures, or absolute in it. labels: (N,) names of classes; empty where a
     row has none. parts: (N,) train, val or test; empty text where the file does not say. boxes: (N, 4) float64, NaN for
     the whole picture. more: (N,) values of further fields of our format by their name, None for no value.
-    findings: what is wrong with rows so far.
+    findings: what is wrong with rows so far. stays: (N,) bool, the rows that become records, None for all; the others
+    only keep the numbers of the rows those of the file.
     """
 
     file: Path
@@ -46,12 +47,23 @@ class ForeignRows:
     labels: list[str]
     parts: list[str]
     findings: Findings
-    bytes_of: BytesOf | None = None
+    places: Places = field(default_factory=Places)
     boxes: np.ndarray | None = None
     more: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    stays: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def kept(self) -> ForeignRows:
+        """The rows that stay, without places in the file."""
+        if self.stays is None:
+            return self
+        rows = np.flatnonzero(self.stays).tolist()
+        paths, labels, parts = ([of[row] for row in rows] for of in (self.paths, self.labels, self.parts))
+        more = {name: [values[row] for row in rows] for name, values in self.more.items()}
+        boxes = None if self.boxes is None else self.boxes[rows]
+        return ForeignRows(self.file, paths, labels, parts, Findings(), boxes=boxes, more=more)
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ def prepare_rows(files: Sequence[ForeignRows], classes: Classes, wanted: Wanted,
     """
     for rows in files:
         _check(rows, wanted.given)
-    whole = _joined(files)
+    whole = _joined([rows.kept() for rows in files])
     names = list(classes.names) or _named(whole)
     if "" in whole.parts:
         whole = replace(whole, parts=_divided(whole, wanted))
@@ -101,15 +113,19 @@ def prepare_rows(files: Sequence[ForeignRows], classes: Classes, wanted: Wanted,
 
 
 def _check(rows: ForeignRows, images: ImagesFolder) -> None:
-    if not len(rows):
+    stays = np.ones(len(rows), dtype=bool) if rows.stays is None else rows.stays
+    if not stays.any():
         raise UserError(f"{rows.file} lists no picture.")
-    for row in [row for row, path in enumerate(rows.paths) if not path]:
+    paths = [path if is_kept else "" for path, is_kept in zip(rows.paths, stays.tolist())]
+    for row in [row for row in np.flatnonzero(stays).tolist() if not paths[row]]:
         rows.findings.error(row, problem.MISSING_FIELD, "the path is empty")
     labels = np.array(_numbers(rows.labels), dtype=np.int64)
-    boxes = checked_boxes(rows.boxes, rows.findings)
+    given = None if rows.boxes is None else np.where(stays[:, None], rows.boxes, np.nan)
+    boxes = checked_boxes(given, rows.findings)
     names = list(dict.fromkeys(label for label in rows.labels if label))
-    check_paths(Strings.of(rows.paths), labels, images.folder, (), True, rows.findings, boxes, names)
-    rows.findings.settle(rows.file, rows.paths, bytes_of=rows.bytes_of, images=images)
+    check_paths(Strings.of(paths), labels, images.folder, (), True, rows.findings, boxes, names)
+    rows.findings.keep_alone(problem.CELLS)
+    rows.findings.settle(rows.file, paths, places=rows.places, images=images)
 
 
 def _numbers(labels: Sequence[str]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
@@ -12,7 +12,7 @@ from shelfmark.core.regular_files import read_regular
 from shelfmark.core.text_encoding import UTF8_MARK, NotUtf8
 from shelfmark.data import findings as problem
 from shelfmark.data.documents import file_errors_told
-from shelfmark.data.findings import BytesOf, Findings
+from shelfmark.data.findings import Findings, Places
 from shelfmark.data.parquet_records import ParquetRecords
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -21,14 +21,14 @@ _DELIMITERS = (",", ";", "\t", "|")
 @dataclass(frozen=True)
 class ForeignTable:
     """names: of the columns. cells: (N,) texts of a column, by its name, empty for no value. names_nothing: what a
-    column has that names nothing, as numbers with a decimal point. bytes_of: where rows begin in the file."""
+    column has that names nothing, as numbers with a decimal point. places: where rows are in the file."""
 
     file: Path
     names: Sequence[str]
     num_rows: int
     cells: Callable[[str], Sequence[str]]
     names_nothing: Callable[[str], str] = lambda name: ""
-    bytes_of: BytesOf | None = None
+    places: Places = field(default_factory=Places)
 
 
 def read_csv(file: Path, findings: Findings) -> ForeignTable:
@@ -42,11 +42,12 @@ def read_csv(file: Path, findings: Findings) -> ForeignTable:
     lines = _Lines(file, raw)
     rows: list[list[str]] = []
     begins: list[int] = []
+    numbers: list[int] = []
     reader = csv.reader(lines, delimiter=_delimiter(raw), strict=True)
     try:
         header = next(reader, [])
         _require_header(file, header)
-        begin = lines.byte
+        begin, number = lines.byte, lines.number + 1
         for cells in reader:
             if cells:
                 if len(cells) != len(header):
@@ -54,7 +55,8 @@ def read_csv(file: Path, findings: Findings) -> ForeignTable:
                     findings.error(len(rows), problem.CELLS, told)
                 rows.append(cells if len(cells) == len(header) else [""] * len(header))
                 begins.append(begin)
-            begin = lines.byte
+                numbers.append(number)
+            begin, number = lines.byte, lines.number + 1
     except csv.Error as error:
         raise UserError(f"{file}, line {lines.number}, before byte {lines.byte:,}: no CSV: {error}.") from None
     if not rows:
@@ -65,7 +67,7 @@ def read_csv(file: Path, findings: Findings) -> ForeignTable:
         header,
         len(rows),
         lambda name: [row[places[name]] for row in rows],
-        bytes_of=lambda wanted: {row: begins[row] for row in wanted if row < len(begins)},
+        places=Places.of_rows(begins, numbers),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from shelfmark.core.errors import UserError
@@ -13,7 +12,7 @@ from shelfmark.data.converters.foreign_rows import TEST, Classes, ForeignRows, W
 from shelfmark.data.converters.part_files import images_folder, part_files
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.documents import file_errors_told
-from shelfmark.data.findings import Findings
+from shelfmark.data.findings import Findings, Places
 
 WHERE = (
     "Give a file with lines `path label`, or a folder with train.txt and val.txt, as --source, and the folder that the"
@@ -40,7 +39,7 @@ def prepare_list(
 
 def _rows(part: str, file: Path) -> ForeignRows:
     findings = Findings()
-    lines, begins = _lines(file)
+    lines, places = _lines(file)
     is_bare = part == TEST and not any("\t" in line or " " in line.strip() for line in lines)
     pairs = [(line, "") if is_bare else _divided(line) for line in lines]
     for row, (_, label) in enumerate(pairs):
@@ -52,7 +51,7 @@ def _rows(part: str, file: Path) -> ForeignRows:
         [label for _, label in pairs],
         [part] * len(pairs),
         findings,
-        lambda wanted: {row: begins[row] for row in wanted if row < len(begins)},
+        places,
     )
 
 
@@ -61,21 +60,23 @@ def _divided(line: str) -> tuple[str, str]:
     return (path.rstrip(), label.strip()) if path else (line.strip(), "")
 
 
-def _lines(file: Path) -> tuple[list[str], Sequence[int]]:
-    """The lines that are not empty, and the byte at which each begins."""
+def _lines(file: Path) -> tuple[list[str], Places]:
+    """The lines that are not empty, and where they are."""
     with file_errors_told(file):
         raw = read_regular(file)
     lines: list[str] = []
     begins: list[int] = []
+    numbers: list[int] = []
     at = len(UTF8_MARK) if raw.startswith(UTF8_MARK) else 0
     try:
-        for part in raw[at:].split(b"\n"):
+        for number, part in enumerate(raw[at:].split(b"\n"), start=1):
             line = part.decode("utf-8").removesuffix("\r")
             if line.strip():
                 lines.append(line)
                 begins.append(at)
+                numbers.append(number)
             at += len(part) + 1
     except UnicodeDecodeError:
         told = NotUtf8(raw)
         raise UserError(f"{file}, line {told.line}, byte {told.byte:,}: the file is {told}") from None
-    return lines, begins
+    return lines, Places.of_rows(begins, numbers)

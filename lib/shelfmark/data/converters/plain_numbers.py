@@ -17,6 +17,15 @@ def number_of(text: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def why_no_number(text: str) -> str:
+    """What is wrong with a text that `number_of` finds to be none."""
+    plain = text.strip(_BLANKS)
+    if not plain:
+        return "nothing stands there"
+    is_written = _NUMBER.fullmatch(plain) or plain.lower().lstrip("+-") in ("nan", "inf", "infinity")
+    return f"{text!r} is not a {'finite' if is_written else 'plain'} number"
+
+
 def whole_of(text: str) -> int | None:
     """The whole number that a text is; None where it is none. `1.0` and `1_0` are none."""
     plain = text.strip(_BLANKS)

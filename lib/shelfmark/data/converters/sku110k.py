@@ -47,7 +47,7 @@ def prepare_sku110k(source: Path, out: Path) -> Prepared:
         if photographs != published:
             found = counted(photographs, "photograph")
             notes.append(f"{part}: expected {published:,} photographs, as published, but found {found}.")
-    wrong.settle(base, WHERE)
+    wrong.settle(base, notes=mended.notes())
     for pictures in parts.values():
         require_pictures(base, pictures, WHERE)
     contents = {out / f"{part}.json": _json(pictures) for part, pictures in parts.items()}

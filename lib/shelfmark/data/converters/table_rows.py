@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from shelfmark.core.errors import UserError, did_you_mean
+from shelfmark.core.wording import counted
 from shelfmark.data import findings as problem
 from shelfmark.data.converters.foreign_rows import Classes, ForeignRows, Wanted, prepare_rows
 from shelfmark.data.converters.foreign_table import ForeignTable, read_csv, read_parquet
 from shelfmark.data.converters.part_files import images_folder, part_files, part_of
-from shelfmark.data.converters.plain_numbers import number_of
+from shelfmark.data.converters.plain_numbers import number_of, why_no_number
 from shelfmark.data.converters.prepared import Prepared
 from shelfmark.data.findings import Findings
 
@@ -25,6 +26,7 @@ WHERE = (
 REQUIRED = ("fpath", "label")
 OPTIONAL = ("bbox", "corners", "image_id", "part", "group", "weight", "source")
 _NUMBERS = ("bbox", "corners", "weight")
+_SIDES = {"bbox": ("x", "y", "width", "height"), "corners": ("left", "top", "right", "bottom")}
 _BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
 _IN_BRACKETS = re.compile(r"\[(.*)\]|\((.*)\)|([^\[\]()]*)", re.DOTALL)
 
@@ -122,7 +124,6 @@ def _example(ours: str, table: ForeignTable) -> str:
 def _rows(
     table: ForeignTable, chosen: Mapping[str, Sequence[str]], part: str, findings: Findings
 ) -> tuple[ForeignRows, dict[str, str]]:
-    wrong = {finding.record for finding in findings.errors}
     for ours in chosen:
         if ours not in _NUMBERS and (what := table.names_nothing(chosen[ours][0])):
             raise UserError(
@@ -130,7 +131,7 @@ def _rows(
                 " as integers."
             )
     labels = list(table.cells(chosen["label"][0]))
-    for row in [row for row, label in enumerate(labels) if not label.strip() and row not in wrong]:
+    for row in [row for row, label in enumerate(labels) if not label.strip()]:
         findings.error(row, problem.MISSING_FIELD, "the label is empty")
     rows = ForeignRows(
         table.file,
@@ -138,7 +139,7 @@ def _rows(
         labels,
         _parts(table, chosen, part, findings),
         findings,
-        table.bytes_of,
+        table.places,
         _boxes(table, chosen, findings),
         _more(table, chosen, findings),
     )
@@ -169,13 +170,23 @@ def _boxes(table: ForeignTable, chosen: Mapping[str, Sequence[str]], findings: F
         texts = list(cells) if len(cells) == 4 else _of_one_cell(cells[0])
         numbers = [number_of(text) for text in texts]
         if len(numbers) != 4 or None in numbers:
-            wanted = "x, y, width and height" if ours == "bbox" else "left, top, right and bottom"
-            findings.error(row, problem.WRONG_BOX, f"{ours}={','.join(cells)!r}, wanted four numbers: {wanted}")
+            why = _why_no_box(texts, chosen[ours] if len(cells) == 4 else _SIDES[ours])
+            told = f"{ours}={','.join(cells)!r}, wanted four numbers, {', '.join(_SIDES[ours])}: {why}"
+            findings.error(row, problem.WRONG_BOX, told)
             continue
         boxes[row] = numbers
     if ours == "corners":
         boxes[:, 2:] -= boxes[:, :2]
     return boxes
+
+
+def _why_no_box(texts: Sequence[str], names: Sequence[str]) -> str:
+    if not texts:
+        return "its brackets do not match"
+    if len(texts) != 4:
+        return f"it has {counted(len(texts), 'part')}"
+    wrong = [(name, text) for name, text in zip(names, texts) if number_of(text) is None]
+    return "; ".join(f"{name}: {why_no_number(text)}" for name, text in wrong)
 
 
 def _of_one_cell(text: str) -> list[str]:
@@ -205,6 +216,6 @@ def _groups(
         return {}
     groups: dict[str, str] = {}
     for row, (label, group) in enumerate(zip(labels, table.cells(chosen["group"][0]))):
-        if groups.setdefault(label, group) != group:
+        if label and groups.setdefault(label, group) != group:
             findings.error(row, problem.TWO_GROUPS, f"{label!r} is in {group!r}, and in {groups[label]!r} further up")
     return groups

@@ -72,7 +72,7 @@ def _photographs(base: Path, files: Sequence[Path]) -> dict[str, _Photograph]:
     for file in files:
         with wrong.collected():
             found[file.stem] = _photograph(base, file, wrong)
-    wrong.settle(base, WHERE)
+    wrong.settle(base)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from shelfmark.core.errors import UserError
 from shelfmark.core.wording import are, counted
 from shelfmark.data.converters.pictures import NUM_SHOWN
 from shelfmark.data.sources import UnreadableImage
+
+MEND = "Correct or remove what is named here, and run the command again."
 
 
 class WrongPlaces:
@@ -35,17 +37,18 @@ class WrongPlaces:
         except UserError as error:
             self.add(str(error))
 
-    def settle(self, source: Path, advice: str) -> None:
+    def settle(self, source: Path, advice: str = MEND, notes: Iterable[str] = ()) -> None:
         """Raises a UserError with the first of all that was added; does nothing where nothing was.
 
-        advice: how to get or give the data.
+        notes: what would only be told of the rest, were nothing wrong.
         """
         if not self.number:
             return
+        told = [f"  besides, no mistake: {note}" for note in notes]
         if self.number == 1:
-            raise UserError(f"{self._first[0]} {advice}")
+            raise UserError("\n".join([f"{self._first[0]} {advice}", *told]))
         lines = [f"{source}: {counted(self.number, 'place')} {are(self.number)} wrong, and nothing was written."]
         lines += [f"  {text}" for text in self._first]
         if more := self.number - len(self._first):
             lines.append(f"  and {more:,} more")
-        raise UserError("\n".join([*lines, advice]))
+        raise UserError("\n".join([*lines, *told, advice]))

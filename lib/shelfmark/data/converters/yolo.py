@@ -19,7 +19,7 @@ from shelfmark.core.text_encoding import NotUtf8, utf8_text
 from shelfmark.core.wording import counted
 from shelfmark.data.converters.boxed_set import BoxedSet, Mended, prepare_boxed
 from shelfmark.data.converters.pictures import Picture, list_lines
-from shelfmark.data.converters.plain_numbers import number_of, whole_of
+from shelfmark.data.converters.plain_numbers import number_of, whole_of, why_no_number
 from shelfmark.data.converters.prepared import Prepared, existing_folder
 from shelfmark.data.converters.wrong_places import WrongPlaces
 from shelfmark.data.image_files import image_paths
@@ -51,7 +51,7 @@ def prepare_yolo(source: Path, out: Path, val_fraction: float = 0.2, seed: int =
         parts[part] = [picture for pictures in found.values() for picture in pictures]
         if empty := [photograph for photograph, pictures in found.items() if not pictures]:
             notes.append(f"{part}: {counted(len(empty), 'photograph')} without a box, such as {empty[0]}")
-    wrong.settle(base, WHERE)
+    wrong.settle(base, notes=mended.notes())
     if not parts.get("train"):
         raise UserError(f"{file}: its `train` leads to no photograph with a label file that has a box. {WHERE}")
     dataset = BoxedSet(base, parts, WHERE, names, (*notes, *mended.notes()))
@@ -129,7 +129,7 @@ def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended, w
     if not labels.is_file():
         return []
     with wrong.collected():
-        texts = enumerate(list_lines(labels, WHERE), start=1)
+        texts = enumerate(_label_lines(labels), start=1)
         lines = [(number, line.split()) for number, line in texts if line.strip()]
         if not lines:
             return []
@@ -145,11 +145,18 @@ def _boxes(base: Path, photograph: Path, names: Sequence[str], mended: Mended, w
     return found
 
 
+def _label_lines(labels: Path) -> list[str]:
+    try:
+        return utf8_text(labels.read_bytes()).splitlines()
+    except NotUtf8 as error:
+        raise UserError(f"{labels} is {error}") from None
+
+
 def _line(where: str, fields: Sequence[str], num_classes: int) -> tuple[int, list[float]]:
     """The class, and the corners (left, upper, right, lower) as shares of the picture."""
     label, numbers = whole_of(fields[0]), [number for one in fields[1:] if (number := number_of(one)) is not None]
     if label is None or len(numbers) < len(fields) - 1:
-        raise UserError(f"{where}: {' '.join(fields)[:80]!r} is not `class x y width height`.")
+        raise UserError(f"{where}: {' '.join(fields)[:80]!r} is not `class x y width height`: {_why_no_line(fields)}.")
     if not 0 <= label < num_classes:
         raise UserError(f"{where}: class {label}, and data.yaml has the classes 0 to {num_classes - 1}.")
     if not all(-10 < one < 10 for one in numbers):
@@ -165,6 +172,14 @@ def _line(where: str, fields: Sequence[str], num_classes: int) -> tuple[int, lis
         )
     across, down = numbers[::2], numbers[1::2]
     return label, [min(across), min(down), max(across), max(down)]
+
+
+def _why_no_line(fields: Sequence[str]) -> str:
+    why = [] if whole_of(fields[0]) is not None else [f"the class {fields[0][:80]!r} is not a whole number"]
+    why += [
+        f"word {place}, {why_no_number(one[:80])}" for place, one in enumerate(fields[1:], 2) if number_of(one) is None
+    ]
+    return "; ".join(why[:5])
 
 
 def _label_file(photograph: Path) -> Path:
