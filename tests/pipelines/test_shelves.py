@@ -173,10 +173,34 @@ def test_what_finds_no_boxes_is_told(
     assert sorted(path.name for path in place.iterdir()) == before
 
 
-def test_boxes_of_other_photographs_are_told(place: Path) -> None:
+def test_boxes_of_other_photographs_are_told_with_the_folders_that_were_tried(place: Path) -> None:
     finder = ListedBoxes.of(Path("boxes.json"), [Path("pictures")])
-    with pytest.raises(UserError, match="has no box of pictures/val_0.png"):
-        finder.asked([Path("pictures/val_0.png")], Path("boxes.json"))
+    with pytest.raises(UserError, match="has no box of pictures/val_0.png") as told:
+        finder.asked([Path("pictures/val_0.png")])
+    assert f"paths such as a.png; tried as their folder: {place}, {place / 'pictures'}. If" in str(told.value)
+    assert "add data.root=FOLDER" in str(told.value)
+
+
+def test_paths_in_a_file_of_boxes_start_at_its_own_folder_or_at_the_root_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo, record = Path("set/test/000.jpg"), {"image_id": "test/000.jpg", "bbox": [1, 2, 3, 4]}
+    for file in (Path("set/test.json"), Path("lists/test.json")):
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"images": [record]}))
+    assert ListedBoxes.of(Path("set/test.json"), [photo]).asked([photo]) == [photo]
+    with pytest.raises(UserError, match="has no box"):
+        ListedBoxes.of(Path("lists/test.json"), [photo]).asked([photo])
+    finder = ListedBoxes.of(Path("lists/test.json"), [photo], "set")
+    assert finder.find(photo, np.empty(0)).boxes.tolist() == [[1, 2, 3, 4]]
+    with pytest.raises(UserError, match="tried as their folder: elsewhere. If"):
+        ListedBoxes.of(Path("set/test.json"), [photo], "elsewhere").asked([photo])
+
+
+def test_a_typed_root_is_where_the_boxes_of_the_command_start(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recognise", "shelves", "--index", "index", "--boxes", "boxes.json", "data.root=pictures"]
+    assert "tried as their folder: pictures." in refusal(words, capsys)
 
 
 def detector(gives: Callable[[np.ndarray], Any]) -> Detector:
