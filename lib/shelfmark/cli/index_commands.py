@@ -321,8 +321,8 @@ INDEX_COMMANDS = {
             option(
                 "--boxes",
                 "annotation file with a bbox in each record: name the product in each box of the photographs, which"
-                " stand on shelves, and count them. Its paths start at data.root=DIR where that is typed; else at a folder or"
-                " a photograph's folder that is given, at the file's own, or at the working folder",
+                " stand on shelves, and count them. Its paths start at data.root=DIR if that is typed; else at a given"
+                " folder or photograph's folder, at the file's own, or at the working folder",
                 type=existing_file("a file of boxes"),
                 metavar="FILE",
             ),
