@@ -114,7 +114,11 @@ def test_unknown_boxes_are_groups_that_become_products_of_the_index(
         None,
     ]
     assert [one["group"] for one in shelf["boxes"]] == [None, None, None, 1, None]
-    assert rows_of(shelf["table"])[1]["name"] == "class 1; class 2"
+    rows = rows_of(shelf["table"])
+    assert rows[1]["name"] == "class 1; class 2"
+    assert [rows[3][column] for column in ("kind", "class", "name", "probability")] == ["unknown", "", "", ""]
+    assert float(rows[0]["probability"]) > 0
+    assert Path(shelf["picture"]).is_file()
     table = read_annotations(Path("grouped/unknown.json"), Path("shelves"))
     assert (table.labels.tolist(), table.boxes.tolist()) == ([3], [BOXES[3]])
     assert table.class_names == ("class 0", "class 1", "class 2", "new 1")
@@ -131,6 +135,35 @@ def test_unknown_boxes_are_groups_that_become_products_of_the_index(
     assert {"a new tea", "class 0"} == {one["name"] for one in near}
     assert [one["bbox"] for one in near if one["name"] == "a new tea"] == [BOXES[3]]
     assert main(["index", "remove", "--index", "index", "--labels", "3"]) == 0
+
+
+def test_what_to_do_with_unknown_boxes_is_told_last(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfmark.pipelines.shelves.promise_for", lambda *_: EverySecondUnknown())
+    words = ["--weight", "1", "--k", "1", "--boxes", "boxes.json", "--out", "told"]
+    assert main(["recognise", "shelves", "--index", "index", *words]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("  ")
+    assert "index add --index index --annotations told/unknown.json data.root=" in lines[-1]
+    assert "1 unknown box in 1 group" in lines[-2]
+
+
+def test_a_photograph_may_have_the_name_of_another_file_of_the_folder(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("odd").mkdir()
+    for name in ("counts.png", "counts.jpg"):
+        Image.open("shelves/a.png").save(f"odd/{name}")
+    Path("odd/boxes.json").write_text(
+        json.dumps({"images": [{"image_id": f"counts.{form}", "bbox": BOXES[0]} for form in ("png", "jpg")]})
+    )
+    words = ["--index", "index", "--weight", "1", "--k", "1", "--boxes", "odd/boxes.json", "--out", "odd/out"]
+    assert main(["recognise", "odd/counts.png", "odd/counts.jpg", *words]) == 0
+    assert sorted(path.name for path in Path("odd/out").iterdir()) == [
+        *("counts.csv", "counts_2.csv", "counts_2.png", "counts_3.csv", "counts_3.png")
+    ]
+    assert set(rows_of("odd/out/counts.csv")[0]) == {"photograph", "class", "name", "boxes"}
 
 
 def test_a_detector_of_the_working_folder_finds_the_boxes(
@@ -173,10 +206,34 @@ def test_what_finds_no_boxes_is_told(
     assert sorted(path.name for path in place.iterdir()) == before
 
 
-def test_boxes_of_other_photographs_are_told(place: Path) -> None:
+def test_boxes_of_other_photographs_are_told_with_the_folders_that_were_tried(place: Path) -> None:
     finder = ListedBoxes.of(Path("boxes.json"), [Path("pictures")])
-    with pytest.raises(UserError, match="has no box of pictures/val_0.png"):
-        finder.asked([Path("pictures/val_0.png")], Path("boxes.json"))
+    with pytest.raises(UserError, match="has no box of pictures/val_0.png") as told:
+        finder.asked([Path("pictures/val_0.png")])
+    assert f"paths such as a.png; tried as their folder: {place}, {place / 'pictures'}. If" in str(told.value)
+    assert "add data.root=FOLDER" in str(told.value)
+
+
+def test_paths_in_a_file_of_boxes_start_at_its_own_folder_or_at_the_root_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo, record = Path("set/test/000.jpg"), {"image_id": "test/000.jpg", "bbox": [1, 2, 3, 4]}
+    for file in (Path("set/test.json"), Path("lists/test.json")):
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"images": [record]}))
+    assert ListedBoxes.of(Path("set/test.json"), [photo]).asked([photo]) == [photo]
+    with pytest.raises(UserError, match="has no box"):
+        ListedBoxes.of(Path("lists/test.json"), [photo]).asked([photo])
+    finder = ListedBoxes.of(Path("lists/test.json"), [photo], "set")
+    assert finder.find(photo, np.empty(0)).boxes.tolist() == [[1, 2, 3, 4]]
+    with pytest.raises(UserError, match="tried as their folder: elsewhere. If"):
+        ListedBoxes.of(Path("set/test.json"), [photo], "elsewhere").asked([photo])
+
+
+def test_a_typed_root_is_where_the_boxes_of_the_command_start(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recognise", "shelves", "--index", "index", "--boxes", "boxes.json", "data.root=pictures"]
+    assert "tried as their folder: pictures." in refusal(words, capsys)
 
 
 def detector(gives: Callable[[np.ndarray], Any]) -> Detector:

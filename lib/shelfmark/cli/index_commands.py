@@ -170,14 +170,20 @@ def _recognise_shelves(args: argparse.Namespace, photos: list[Path]) -> Outcome:
     all_photos = listed(photos)
     finder: Detector | ListedBoxes
     if args.boxes is not None:
-        finder = ListedBoxes.of(args.boxes, photos)
-        all_photos = finder.asked(all_photos, args.boxes)
+        finder = ListedBoxes.of(args.boxes, photos, _typed_root(args))
+        all_photos = finder.asked(all_photos)
     else:
         finder = Detector.of(args.detector, args.min_score)
     places = {"checkpoint": args.RESUME_MODEL, "overrides": args.overrides, "place": args.store, "where": args.where}
     found = recognise_shelves(args.index, all_photos, finder, out=args.out, **places, **_settings(args))
     status = status_of(found.shelves, warns=args.json)
     return Outcome(found.as_json(), lambda: shelf_screens.counts(found), status)
+
+
+def _typed_root(args: argparse.Namespace) -> str | None:
+    """data.root of the command line; that of the model is the folder of the images that it was trained on."""
+    roots = [one.value for one in args.overrides if one.key == "data.root" and one.value is not None]
+    return str(roots[-1]) if roots else None
 
 
 def _recognise_and_explain(args: argparse.Namespace, photos: list[Path]) -> Outcome:
@@ -315,7 +321,8 @@ INDEX_COMMANDS = {
             option(
                 "--boxes",
                 "annotation file with a bbox in each record: name the product in each box of the photographs, which"
-                " stand on shelves, and count them",
+                " stand on shelves, and count them. Its paths start at data.root=DIR if that is typed; else at a given"
+                " folder or photograph's folder, at the file's own, or at the working folder",
                 type=existing_file("a file of boxes"),
                 metavar="FILE",
             ),

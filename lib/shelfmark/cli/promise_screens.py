@@ -26,6 +26,7 @@ def promised(content: Mapping[str, Any]) -> None:
         print(f"  {rule['name']}")
     print("  else: unknown")
     print()
+    pictures = "boxes" if "num_photographs" in bound else "pictures"
     here = f"{bound['num_wrong']} of {bound['num_answers']:,}"
     if "num_photographs" in bound:
         here = (
@@ -40,13 +41,13 @@ def promised(content: Mapping[str, Any]) -> None:
         print("Nothing is promised of products never seen.")
     else:
         print(
-            f"Of products never seen at most {_share(content['max_false_accept'])} of the pictures are answered (here"
+            f"Of products never seen at most {_share(content['max_false_accept'])} of the {pictures} are answered (here"
             f" {percent(bound['false_accept'])}, over {counted(bound['num_products_never_seen'], 'product')})."
         )
     kinds = ", ".join(
         f"{percent(found['num_answers'] / bound['num_pictures'])} {kind}" for kind, found in bound["by_kind"].items()
     )
-    print(f"Coverage: {percent(bound['coverage'])} of {bound['num_pictures']:,} pictures are answered ({kinds}).")
+    print(f"Coverage: {percent(bound['coverage'])} of {bound['num_pictures']:,} {pictures} are answered ({kinds}).")
 
 
 def checked(found: Checked) -> None:

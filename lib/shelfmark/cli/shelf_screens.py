@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from shelfmark.pipelines.shelf_answers import Shelf
     from shelfmark.pipelines.shelves import Shelves
 
+_MOST_TABLES = 5
+"""Photographs with a table of their own."""
 _OTHERS = {
     "shortlist": "one of several",
     "family": "one of a family",
@@ -26,27 +30,49 @@ _OTHERS = {
 
 
 def counts(found: Shelves) -> None:
-    """For each photograph how many boxes each product has, and where the files are."""
+    """How many boxes each product has, for each of a few photographs or in all; where the files are; what to do with
+    unknown boxes."""
     console = Console(**console_settings())
+    read = [shelf for shelf in found.shelves if shelf.error is None]
     for shelf in found.shelves:
-        console.print()
         photo = printable(shelf.photo, one_line=True)
         if shelf.error is not None:
-            console.print(Text(f"{photo}: could not be read: {shelf.error}"), soft_wrap=True)
-            continue
-        console.print(Text(f"{photo}: {counted(len(shelf.boxes), 'box')}", style="bold"), soft_wrap=True)
-        console.print(_table(shelf))
-    console.print(Text(f"\npictures and tables: {found.folder}"), soft_wrap=True)
+            console.print(Text(f"\n{photo}: could not be read: {shelf.error}"), soft_wrap=True)
+        elif len(read) <= _MOST_TABLES:
+            console.print(Text(f"\n{photo}: {counted(len(shelf.boxes), 'box')}", style="bold"), soft_wrap=True)
+            console.print(_table([shelf]))
+    if len(read) > _MOST_TABLES:
+        boxes = counted(sum(len(shelf.boxes) for shelf in read), "box")
+        console.print(Text(f"\n{counted(len(read), 'photograph')}: {boxes}", style="bold"), soft_wrap=True)
+        console.print(_table(read))
+    console.print(Text(f"\npictures and tables, counts of each photograph: {found.folder}"), soft_wrap=True)
+    if found.unknown is not None:
+        unknown = counted(sum(shelf.num_of("unknown") for shelf in read), "unknown box")
+        told = (
+            f"{unknown} in {counted(found.num_groups, 'group')}: look at {found.folder}/unknown_1.jpg and on, name the"
+            f" new products in {found.unknown} (class_names), and add them to the index:\n  {found.adds}"
+        )
+        console.print(Text(printable(told)), soft_wrap=True)
 
 
-def _table(shelf: Shelf) -> Table:
+def _table(shelves: Sequence[Shelf]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.show_edge = False
     table.add_column("product", overflow="fold")
     table.add_column("boxes", justify="right", no_wrap=True)
-    for one in shelf.counts:
-        table.add_row(Text(printable(one["name"] or f"class {one['class']}", one_line=True)), str(one["boxes"]))
+    for name, number in _totals(shelves):
+        table.add_row(Text(printable(name, one_line=True)), f"{number:,}")
     for kind, told in _OTHERS.items():
-        if shelf.num_of(kind):
-            table.add_row(Text(told, style="italic"), str(shelf.num_of(kind)))
+        if number := sum(shelf.num_of(kind) for shelf in shelves):
+            table.add_row(Text(told, style="italic"), f"{number:,}")
     return table
+
+
+def _totals(shelves: Sequence[Shelf]) -> list[tuple[str, int]]:
+    """Each product and its boxes in all photographs, most first."""
+    names: dict[int, str] = {}
+    numbers: Counter[int] = Counter()
+    for one in (one for shelf in shelves for one in shelf.counts):
+        names[one["class"]] = one["name"] or f"class {one['class']}"
+        numbers[one["class"]] += one["boxes"]
+    return [(names[label], numbers[label]) for label in sorted(numbers, key=lambda label: (-numbers[label], label))]

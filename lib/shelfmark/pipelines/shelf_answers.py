@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class ShelfBox:
             "kind": self.kind,
             "class": best.label if is_product and best is not None else "",
             "name": "; ".join(names),
-            "probability": best.probability if best is not None else "",
+            "probability": best.probability if best is not None and self.kind != UNKNOWN else "",
             "rule": "" if decision is None else decision.rule,
             "group": "" if self.group is None else self.group,
         }
@@ -104,21 +105,23 @@ class Shelf:
         }
 
     def signed(self) -> tuple[list[SignedBox], list[str]]:
-        """The boxes with their signs: a product's is its number among the counts; and the lines that explain them."""
+        """The boxes with their signs, and the lines that explain them.
+
+        A product's sign is its number among the counts, an unknown box has `?` and the number of its group.
+        """
         sign_of = {one["class"]: str(number) for number, one in enumerate(self.counts, start=1)}
         lines = [
             f"{sign_of[one['class']]}: {one['name'] or 'class ' + str(one['class'])}, {counted(one['boxes'], 'box')}"
             for one in self.counts
         ]
-        if self.num_of(UNKNOWN):
-            lines.append(f"?: unknown, {counted(self.num_of(UNKNOWN), 'box')}")
+        lines += self._of_unknown()
         if self.num_of(OUTSIDE):
             lines.append(f"{counted(self.num_of(OUTSIDE), 'box')} outside of the photograph, not drawn")
         boxes = []
         for one in self.boxes:
             if one.kind == OUTSIDE:
                 continue
-            sign = "?"
+            sign = _unknown_sign(one)
             if one.kind == PRODUCT:
                 sign = sign_of[one.answer.products[0].label]
             elif one.answer.decision is not None and one.kind != UNKNOWN:
@@ -127,6 +130,26 @@ class Shelf:
                 lines.append(f"{sign} one of {', '.join(members)}")
             boxes.append(SignedBox(one.box, one.kind, sign))
         return boxes, list(dict.fromkeys(lines))
+
+    def _of_unknown(self) -> list[str]:
+        """A line for each group of several boxes here, one for the groups of one box, one for boxes of no group."""
+        numbers = Counter(one.group for one in self.boxes if one.kind == UNKNOWN)
+        groups = sorted(group for group in numbers if group is not None)
+        lines = [
+            f"?{group}: unknown, like those in unknown_{group}.jpg, {counted(numbers[group], 'box')}"
+            for group in groups
+            if numbers[group] > 1
+        ]
+        single = [f"?{group}" for group in groups if numbers[group] == 1]
+        if single:
+            lines.append(f"{', '.join(single)}: unknown, 1 box each, like those in the unknown_N.jpg of the number")
+        if numbers[None]:
+            lines.append(f"?: unknown, {counted(numbers[None], 'box')}")
+        return lines
+
+
+def _unknown_sign(one: ShelfBox) -> str:
+    return "?" if one.group is None else f"?{one.group}"
 
 
 def write_shelf_table(file: Path, boxes: Sequence[ShelfBox]) -> None:

@@ -22,9 +22,8 @@ from shelfmark.core.door import command_line
 from shelfmark.core.files import unused_path
 from shelfmark.core.folders import atomic_folder
 from shelfmark.core.heartbeat import beat
-from shelfmark.core.log import say
+from shelfmark.core.log import warn
 from shelfmark.core.stopping import raise_if_stopped
-from shelfmark.core.wording import counted
 from shelfmark.data.boxes import Crop, box_texts
 from shelfmark.data.images import decode_rgb, upright_size
 from shelfmark.data.sources import UnreadableImage
@@ -57,12 +56,14 @@ _SHOWN_PX, _SHOWN_ACROSS, _MOST_SHOWN = 128, 8, 64
 
 @dataclass(frozen=True)
 class Shelves:
-    """folder: of the files. unknown: the annotations of unknown boxes, None where there are none."""
+    """folder: of the files. unknown: the annotations of unknown boxes, None where there are none. adds: the command
+    that adds these to the index."""
 
     shelves: tuple[Shelf, ...]
     folder: Path
     unknown: Path | None
     num_groups: int
+    adds: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -101,26 +102,17 @@ def recognise_shelves(
     answering = _Answering(searcher, settings, promise_for(searcher, folder, settings), topk)
     target = unused_path(out or searcher.model.run_folder / FOLDER)
     with atomic_folder(target, is_ours=lambda folder: False) as part:
-        shelves = [_shelf(answering, photo, finder, part, target) for photo in photos]
-        found, num_groups = _grouped(answering, shelves)
-        for shelf in found:
-            if shelf.table is not None:
-                write_shelf_table(part / shelf.table.name, shelf.boxes)
-        write_counts(part / "counts.csv", found)
+        grouped, num_groups = _grouped(answering, [_shelf(answering, photo, finder) for photo in photos])
+        write_counts(part / "counts.csv", grouped)
+        found = [_written(answering.data, shelf, part, target) for shelf in grouped]
         if num_groups:
             write_unknown(part / "unknown.json", found, *answering.known_classes())
             _write_sheets(part, answering, found)
-    unknown = target / "unknown.json" if num_groups else None
-    if unknown is not None:
-        boxes = counted(len(answering.shown), "unknown box")
-        adds = command_line(
-            "index add", "--index", folder, "--annotations", unknown, f"data.root={common_folder(found)}"
-        )
-        say(
-            f"{boxes} in {counted(num_groups, 'group')}: look at {target}/unknown_1.jpg and on, name the new products"
-            f" in {unknown} (class_names), and add them to the index:\n  {adds}"
-        )
-    return Shelves(tuple(found), target, unknown, num_groups)
+    if not num_groups:
+        return Shelves(tuple(found), target, None, 0)
+    unknown = target / "unknown.json"
+    adds = command_line("index add", "--index", folder, "--annotations", unknown, f"data.root={common_folder(found)}")
+    return Shelves(tuple(found), target, unknown, num_groups, adds)
 
 
 class _Answering:
@@ -153,27 +145,50 @@ class _Answering:
         return names, max(model.num_classes, int(records.labels.max(initial=-1)) + 1)
 
 
-def _shelf(answering: _Answering, photo: Path, finder: BoxFinder, part: Path, target: Path) -> Shelf:
-    """The photograph's answers; its picture is drawn, its table is named."""
+def _shelf(answering: _Answering, photo: Path, finder: BoxFinder) -> Shelf:
+    """The photograph's answers."""
     beat("shelf photograph")
     raise_if_stopped()
-    data = answering.data
     try:
-        content = read_file(photo, data.max_image_bytes)
-        pixels = decode_rgb(content, str(photo), data.max_image_pixels, data.color_profiles)
+        pixels, size = _read(photo, answering.data)
         tell_notices()
-        size = upright_size(content, str(photo))
     except UnreadableImage as error:
         return Shelf(str(photo), error.reason)
     found = finder.find(photo, pixels)
     boxes = _answered(answering, str(photo), found.boxes, found.scores, pixels, size)
-    picture = unused_path(part / f"{photo.stem or 'photograph'}.png")
-    shelf = Shelf(str(photo), None, tuple(boxes), target / picture.name, target / f"{picture.stem}.csv")
+    return Shelf(str(photo), None, tuple(boxes))
+
+
+def _written(data: Any, shelf: Shelf, part: Path, target: Path) -> Shelf:
+    """The photograph with its files, which are written to `part` and named as in `target`.
+
+    Its pixels are read again: groups are known behind the last photograph, and all at once would not fit in memory.
+    """
+    if shelf.error is not None:
+        return shelf
+    beat("shelf picture")
+    raise_if_stopped()
+    table = unused_path(part / f"{Path(shelf.photo).stem or 'photograph'}.csv")
+    picture = table.with_suffix(".png")
+    write_shelf_table(table, shelf.boxes)
+    named = replace(shelf, table=target / table.name)
+    try:
+        pixels, size = _read(Path(shelf.photo), data)
+    except UnreadableImage as error:
+        warn(f"{shelf.photo} could not be read again to draw its boxes: {error.reason}")
+        return named
     signed, lines = shelf.signed()
     scale = pixels.shape[1] / size[0]
     drawn = [one._replace(box=[value * scale for value in one.box]) for one in signed]
     save(shelf_figure(pixels, drawn, lines), picture)
-    return shelf
+    return replace(named, picture=target / picture.name)
+
+
+def _read(photo: Path, data: Any) -> tuple[np.ndarray, tuple[int, int]]:
+    """The upright pixels (H, W, 3), and width and height of the file's picture. UnreadableImage."""
+    content = read_file(photo, data.max_image_bytes)
+    pixels = decode_rgb(content, str(photo), data.max_image_pixels, data.color_profiles)
+    return pixels, upright_size(content, str(photo))
 
 
 def _answered(

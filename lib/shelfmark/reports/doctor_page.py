@@ -93,9 +93,9 @@ _OF_CURVE = "Different training images that can be read: copies count once. The 
 def _parts(one: ShownFinding) -> Iterator[Part]:
     yield Text(one.told)
     if one.groups:
-        yield Rows(tuple(map(_row, one.groups)), look="strips")
+        yield Rows(tuple(map(_row, one.groups)), look="groups")
     if one.pictures:
-        yield Gallery(one.pictures, one.num_more)
+        yield Gallery(one.pictures, one.num_more, "medium")
     elif one.num_more:
         yield Text(f"and {one.num_more:,} more", is_muted=True)
     if one.rows:

@@ -24,6 +24,8 @@ from shelfmark.data.boxes import has_box
 from shelfmark.data.identity import identities
 
 _LEAST_PX = 1.0
+_NAMED = 5
+"""Folders that an error names."""
 DETECTS = "detect(image) -> boxes, scores"
 
 
@@ -44,47 +46,58 @@ class BoxFinder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ListedBoxes:
-    """boxes: of each photograph, (n, 4), by `identity` of its path. The pixels are not asked for."""
+    """boxes: of each photograph, (n, 4), by `identity` of its path. The pixels are not asked for.
+
+    file: that lists them. folders: where its paths may start. example: one of its paths, as it is written there.
+    """
 
     boxes: Mapping[str, np.ndarray]
+    file: Path
+    folders: Sequence[str]
+    example: str
 
     @classmethod
-    def of(cls, file: Path, places: Sequence[Path]) -> ListedBoxes:
+    def of(cls, file: Path, places: Sequence[Path], root: str | None = None) -> ListedBoxes:
         """Those of an annotation file, or of a test set. Labels are not looked at.
 
-        places: the photographs and folders that are asked about: a path in the file starts at such a folder, at the
-        folder of such a photograph, or at the working folder. UserError: no record has a box.
+        places: the photographs and folders that are asked about. root: the folder where the paths in the file start.
+        Without one a path starts at such a folder, at the folder of such a photograph, at that of the file, or at the
+        working folder. UserError: no record has a box.
         """
         is_test = b'"annotations"' not in file.read_bytes()
         # With the whole disk as its root, any path may stand in the file.
         read = read_test_set if is_test else read_annotations
         table = read(file, Path("/"), check_files=False)
-        if table.boxes is None:
+        rows = defaultdict(list)
+        if table.boxes is not None:
+            for row in np.flatnonzero(has_box(table.boxes)).tolist():
+                rows[table.paths[row]].append(row)
+        if table.boxes is None or not rows:
             raise UserError(
                 f"{file} has no box. Each record needs one, as bbox: [x, y, width, height] in pixels of the upright"
                 " photograph."
             )
-        roots = {os.path.abspath(place if place.is_dir() else place.parent) for place in places} | {os.getcwd()}
-        rows = defaultdict(list)
-        for row in np.flatnonzero(has_box(table.boxes)).tolist():
-            rows[table.paths[row]].append(row)
+        folders = _folders(file, places) if root is None else [root]
         found: dict[str, np.ndarray] = {}
-        for root in sorted(roots):
-            for path, identity in zip(rows, identities(rows, Path(root))):
+        for folder in folders:
+            for path, identity in zip(rows, identities(rows, Path(folder))):
                 found.setdefault(identity, table.boxes[rows[path]])
-        return cls(found)
+        return cls(found, file, folders, next(iter(rows)))
 
-    def asked(self, photos: Sequence[Path], file: Path) -> list[Path]:
-        """The photographs that have boxes; a line tells how many have none. file: for the error where none has any."""
+    def asked(self, photos: Sequence[Path]) -> list[Path]:
+        """The photographs that have boxes; a line tells how many have none. UserError: none has any."""
         having = [photo for photo in photos if _identity(photo) in self.boxes]
         if not having:
+            tried = self.folders[:_NAMED]
+            more = f" and {len(self.folders) - _NAMED:,} more" if len(self.folders) > _NAMED else ""
             raise UserError(
-                f"{file} has no box of {photos[0]}{' or the others' if len(photos) > 1 else ''}. Its paths start at the"
-                " folder that is given, at the folder of the photograph, or at the working folder; they are such as"
-                f" {next(iter(self.boxes))}."
+                f"{self.file} has no box of {photos[0]}{' or the others' if len(photos) > 1 else ''}. It has paths such"
+                f" as {self.example}; tried as their folder: {', '.join(tried)}{more}. If they start at another one,"
+                " add data.root=FOLDER."
             )
         if len(having) < len(photos):
-            say(f"note: {counted(len(photos) - len(having), 'photograph')} without a box in {file}, left out")
+            without = counted(len(photos) - len(having), "photograph")
+            say(f"note: {without} without a box in {self.file}, left out")
         return having
 
     def find(self, photo: Path, pixels: np.ndarray) -> FoundBoxes:
@@ -171,3 +184,9 @@ class _working_folder_importable:  # noqa: N801
 
 def _identity(photo: Path) -> str:
     return next(iter(identities([str(photo)], Path())))
+
+
+def _folders(file: Path, places: Sequence[Path]) -> list[str]:
+    """Where the paths in the file may start, absolute: an outer folder before those in it."""
+    found = (file.parent, Path.cwd(), *(place if place.is_dir() else place.parent for place in places))
+    return sorted(set(map(os.path.abspath, found)))

@@ -116,7 +116,7 @@ class Gallery:
     template: ClassVar[str] = "gallery.html"
     pictures: tuple[Shown, ...]
     num_more: int = 0
-    size: Literal["small", "large"] = "small"
+    size: Literal["small", "medium", "large"] = "small"
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,13 @@ class Row:
 @dataclass(frozen=True)
 class Rows:
     """look: `pairs` for two pictures a row, so that several rows stand side by side where the window is wide; `strips`
-    for about ten smaller pictures, on one line there; `reasons` for two larger ones beside several lines of words."""
+    for about ten smaller pictures, on one line there; `groups` for fewer with longer captions; `reasons` for two larger
+    ones beside several lines of words."""
 
     template: ClassVar[str] = "rows.html"
     rows: tuple[Row, ...]
     empty: str = "There is none."
-    look: Literal["", "pairs", "strips", "reasons"] = ""
+    look: Literal["", "pairs", "strips", "groups", "reasons"] = ""
 
 
 @dataclass(frozen=True)
