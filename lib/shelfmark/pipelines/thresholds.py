@@ -56,8 +56,8 @@ _AUTO_FALSE_ACCEPT = 0.01
 _VAL, _USUAL = Given(), SearchSettings()
 _TRIES, _LOOSER = 6, 1.25
 _OF_USE, _ANY = 0.4, 0.95
-"""More wrong answers than the first are of no use; more answers than the second about products never seen are as good as
-no promise."""
+"""More wrong answers than the first are of no use; more answers about products never seen than the second are as good
+as no promise."""
 
 
 @dataclass(frozen=True)

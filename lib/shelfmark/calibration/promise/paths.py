@@ -220,8 +220,8 @@ def _accepted(form: Form, score: str, gates: Mapping[str, float], chosen: Chosen
 
 
 def margins(counts: Sequence[Counted], chosen: Chosen, wish: Wish) -> np.ndarray:
-    """(n, 2) by how many standard deviations each of the counts is expected to pass the test of the answers, and the one
-    of products never seen.
+    """(n, 2) by how many standard deviations each of the counts is expected to pass the test of the answers, and the
+    one of products never seen.
 
     The counts are of the pictures that choose; those of the bound are expected to be worse, as the best of many steps
     was lucky too.
