@@ -220,7 +220,7 @@ def read_paths(folder: Path) -> Strings:
 
 def remake(folder: Path) -> str:
     """The advice where a copy is damaged."""
-    return f"The `shelfmark shrink` command that made {folder} packs again what is damaged."
+    return f"Run the `shelfmark shrink` command that made {folder} again: it repairs damaged blocks."
 
 
 def _require_size(file: Path, size_bytes: int) -> None:
