@@ -52,6 +52,16 @@ def test_unknown_boxes_have_the_number_of_their_group_in_the_picture() -> None:
     ]
 
 
+def test_boxes_that_may_be_one_of_several_products_have_a_sign_for_each_set_of_them() -> None:
+    def one_of(*labels: int) -> ShelfBox:
+        decision = Decision("shortlist", rule="rule", members=labels)
+        return ShelfBox(PLACE, None, Recognition("a", None, (), decision, {1: "Tea", 2: "Soap"}))
+
+    boxes, lines = Shelf("a.jpg", None, (one_of(1, 2), one_of(9, 1), one_of(2, 1), product(0, "Jam"))).signed()
+    assert [one.sign for one in boxes] == ["a", "b", "a", "1"]
+    assert lines == ["1: Jam, 1 box", "a: one of Tea, Soap, 2 boxes", "b: one of Tea, class 9, 1 box"]
+
+
 @pytest.mark.parametrize(
     ("more", "unit"), [({}, "pictures"), ({"num_photographs": 20, "wrong_by_photograph": 0.0}, "boxes")]
 )

@@ -227,7 +227,7 @@ def test_paths_in_a_file_of_boxes_start_at_its_own_folder_or_at_the_root_that_is
         ListedBoxes.of(Path("lists/test.json"), [photo]).asked([photo])
     finder = ListedBoxes.of(Path("lists/test.json"), [photo], "set")
     assert finder.find(photo, np.empty(0)).boxes.tolist() == [[1, 2, 3, 4]]
-    with pytest.raises(UserError, match="tried as their folder: elsewhere. If"):
+    with pytest.raises(UserError, match="folder: elsewhere .there is no such folder.. If"):
         ListedBoxes.of(Path("set/test.json"), [photo], "elsewhere").asked([photo])
 
 

@@ -45,7 +45,7 @@ def counts(found: Shelves) -> None:
         boxes = counted(sum(len(shelf.boxes) for shelf in read), "box")
         console.print(Text(f"\n{counted(len(read), 'photograph')}: {boxes}", style="bold"), soft_wrap=True)
         console.print(_table(read))
-    console.print(Text(f"\npictures and tables, counts of each photograph: {found.folder}"), soft_wrap=True)
+    console.print(Text(f"\npictures, tables and counts of each photograph: {found.folder}"), soft_wrap=True)
     if found.unknown is not None:
         unknown = counted(sum(shelf.num_of("unknown") for shelf in read), "unknown box")
         told = (

@@ -43,6 +43,14 @@ class ShelfBox:
             return self.answer.decision.kind
         return PRODUCT if self.answer.products else UNKNOWN
 
+    @property
+    def several(self) -> tuple[str, ...]:
+        """The names of the products of which one is meant, in order of their numbers; none for other answers."""
+        decision = self.answer.decision
+        if decision is None or self.kind in (PRODUCT, UNKNOWN, OUTSIDE):
+            return ()
+        return tuple(self.answer.names.get(one) or f"class {one}" for one in sorted(decision.members))
+
     def as_json(self) -> dict[str, Any]:
         """As of a recognition, with `bbox`, `box_score` and `group`."""
         return {**self.answer.as_json(), "bbox": list(self.box), "box_score": self.score, "group": self.group}
@@ -107,29 +115,30 @@ class Shelf:
     def signed(self) -> tuple[list[SignedBox], list[str]]:
         """The boxes with their signs, and the lines that explain them.
 
-        A product's sign is its number among the counts, an unknown box has `?` and the number of its group.
+        A product's sign is its number among the counts. Several products that may be meant have a letter, whatever
+        their order. An unknown box has `?` and the number of its group.
         """
-        sign_of = {one["class"]: str(number) for number, one in enumerate(self.counts, start=1)}
+        numbers = {one["class"]: str(number) for number, one in enumerate(self.counts, start=1)}
         lines = [
-            f"{sign_of[one['class']]}: {one['name'] or 'class ' + str(one['class'])}, {counted(one['boxes'], 'box')}"
+            f"{numbers[one['class']]}: {one['name'] or 'class ' + str(one['class'])}, {counted(one['boxes'], 'box')}"
             for one in self.counts
+        ]
+        several = Counter(members for one in self.boxes if (members := one.several))
+        letters = {members: _letters(place) for place, members in enumerate(several)}
+        lines += [
+            f"{letters[members]}: one of {', '.join(members)}, {counted(several[members], 'box')}"
+            for members in several
         ]
         lines += self._of_unknown()
         if self.num_of(OUTSIDE):
             lines.append(f"{counted(self.num_of(OUTSIDE), 'box')} outside of the photograph, not drawn")
         boxes = []
         for one in self.boxes:
-            if one.kind == OUTSIDE:
-                continue
-            sign = _unknown_sign(one)
             if one.kind == PRODUCT:
-                sign = sign_of[one.answer.products[0].label]
-            elif one.answer.decision is not None and one.kind != UNKNOWN:
-                members = [one.answer.names.get(label) or f"class {label}" for label in one.answer.decision.members]
-                sign = f"{len(members)}:"
-                lines.append(f"{sign} one of {', '.join(members)}")
-            boxes.append(SignedBox(one.box, one.kind, sign))
-        return boxes, list(dict.fromkeys(lines))
+                boxes.append(SignedBox(one.box, one.kind, numbers[one.answer.products[0].label]))
+            elif one.kind != OUTSIDE:
+                boxes.append(SignedBox(one.box, one.kind, letters.get(one.several) or _unknown_sign(one)))
+        return boxes, lines
 
     def _of_unknown(self) -> list[str]:
         """A line for each group of several boxes here, one for the groups of one box, one for boxes of no group."""
@@ -146,6 +155,11 @@ class Shelf:
         if numbers[None]:
             lines.append(f"?: unknown, {counted(numbers[None], 'box')}")
         return lines
+
+
+def _letters(place: int) -> str:
+    """a, b, to z, then aa, bb, to zz, and on."""
+    return chr(ord("a") + place % 26) * (1 + place // 26)
 
 
 def _unknown_sign(one: ShelfBox) -> str:

@@ -88,7 +88,7 @@ class ListedBoxes:
         """The photographs that have boxes; a line tells how many have none. UserError: none has any."""
         having = [photo for photo in photos if _identity(photo) in self.boxes]
         if not having:
-            tried = self.folders[:_NAMED]
+            tried = [one if os.path.isdir(one) else f"{one} (there is no such folder)" for one in self.folders[:_NAMED]]
             more = f" and {len(self.folders) - _NAMED:,} more" if len(self.folders) > _NAMED else ""
             raise UserError(
                 f"{self.file} has no box of {photos[0]}{' or the others' if len(photos) > 1 else ''}. It has paths such"
