@@ -8,7 +8,8 @@ images a second of processor time, is that of one core. All readers take turns i
 reversed from round to round; medians are printed. The files are read once before: they come from the memory of the
 system. Freed memory stays with the process, as with `shelfmark train` and its workers.
 
-Then ours reads both sets from packed copies of 320 px, which are made on the way, or the copy of --packed alone.
+Then ours reads both sets from packed copies of 320 px, which are made on the way, or the copy of --packed alone; and
+larger mosaics say which share of the bytes such a copy takes.
 --memory: a worker's own memory in place of the speed.
 """
 
@@ -32,19 +33,22 @@ import cv2
 import torch
 from measuring import GROCERY, add_out, made_by, verdict, versions, write_page
 from peer_readers import opencv_batches, timm_batches, torchvision_batches
-from photograph_sets import write_mosaics
+from photograph_sets import TILE, write_mosaics
 from worker_memory import memory_rows
 
 from shelfmark.config.load import load
 from shelfmark.config.overrides import parse_override
 from shelfmark.core.allocator import keep_freed_memory
+from shelfmark.data.limits import MAX_PIXELS
+from shelfmark.data.shrunk import shrunk_picture
 from shelfmark.data.sources.packed_copy import PackedCopy, open_copy
 from shelfmark.pipelines.shrink import shrink
 from shelfmark.recipe import Recipe, assemble
 
 SIZE_PX, BATCH = 224, 32
 NUM_PHOTOGRAPHS, NUM_MOSAICS = 512, 64
-PACKED_PX = 320
+PACKED_PX, QUALITY = 320, 90
+SQUARES = (3, 4, 5, 6)
 CPU = torch.device("cpu")
 
 
@@ -101,7 +105,9 @@ def page(photographs: Sequence[Path], work: Path, options: argparse.Namespace) -
         if options.packed is None:
             copy = packed_copy(files, folder, PACKED_PX)
             yield from _table(_of_copy(f"of {name}", copy), packed_readers(copy, files, folder), options)
-    if options.packed is not None:
+    if options.packed is None:
+        yield from shares(chosen, work)
+    else:
         copy = open_copy(options.packed)
         root = Path(copy.facts["pictures.root"])
         keys = list(copy.keys)[:: max(1, len(copy) // NUM_PHOTOGRAPHS)][:NUM_PHOTOGRAPHS]
@@ -109,12 +115,31 @@ def page(photographs: Sequence[Path], work: Path, options: argparse.Namespace) -
         yield from _table(_of_copy(str(options.packed), copy), some, options)
 
 
+def shares(photographs: Sequence[Path], work: Path) -> Iterator[str]:
+    """The bytes of packed copies of mosaics, by the size of the mosaics."""
+    yield ""
+    yield f"| side of the photographs | kB a picture | kB in the copy at {PACKED_PX} px | share |"
+    yield "|---:|---:|---:|---:|"
+    for squares in SQUARES:
+        folder = work / f"mosaics_{squares}"
+        folder.mkdir()
+        before = after = 0
+        for file in write_mosaics(photographs, folder, NUM_MOSAICS, squares):
+            data = file.read_bytes()
+            before += len(data)
+            after += len(shrunk_picture(data, file.name, PACKED_PX, QUALITY, MAX_PIXELS).data)
+        kilobytes = [total / NUM_MOSAICS / 1000 for total in (before, after)]
+        yield f"| {squares * TILE:,} px | {kilobytes[0]:.0f} | {kilobytes[1]:.0f} | {after / before:.0%} |"
+
+
 def readers(files: Sequence[Path], folder: Path, target: float) -> list[Reader]:
     """Ours and the others on the same files. folder: for ours to write annotations."""
     as_given = partial(_endless, lambda batches: batches)
     return [
         Reader("ours, version 2", ours(files, folder, "data.pipeline=2"), target),
-        Reader("ours, version 2, as it goes to a GPU", ours(files, folder, "data.pipeline=2", normalises=False)),
+        Reader(
+            "ours, version 2, as it goes to a GPU", ours(files, folder, "data.pipeline=2", normalises=False), target
+        ),
         Reader("ours, version 1", ours(files, folder, "data.pipeline=1")),
         Reader("timm", as_given(timm_batches(files, SIZE_PX, BATCH))),
         Reader("torchvision", as_given(torchvision_batches(files, SIZE_PX, BATCH))),
@@ -127,7 +152,7 @@ def packed_copy(files: Sequence[Path], folder: Path, size_px: int) -> PackedCopy
     settings = [f"data.root={files[0].parents[-1]}", f"data.train_json={folder / 'train.json'}", "data.num_workers=0"]
     recipe = load(Recipe, None, [parse_override(one) for one in settings]).config
     with redirect_stdout(sys.stderr):
-        return open_copy(shrink(recipe, size_px, 90, folder / "packed").folder)
+        return open_copy(shrink(recipe, size_px, QUALITY, folder / "packed").folder)
 
 
 def packed_readers(copy: PackedCopy, files: Sequence[Path], folder: Path) -> list[Reader]:
