@@ -145,7 +145,7 @@ def test_what_is_damaged_or_was_changed_is_packed_again_and_nothing_else(place: 
     assert content("a") == before
     damage(Path("a/block_00002.npy"), -1)
     packed_copy._opened.cache_clear()
-    with pytest.raises(UserError, match=r"block_00002.npy does not match .* command that made .*a packs again"):
+    with pytest.raises(UserError, match=r"block_00002.npy does not match .* command that made .*a again: it repairs"):
         open_copy(Path("a"))
     packed("a")
     assert content("a") == before
