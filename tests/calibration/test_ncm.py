@@ -45,6 +45,11 @@ def test_scores_equal_loops(
     assert scores.dtype == dtype
     assert torch.equal(scores, fitted.logits(test))
     tolerance = 1e-9 if dtype == torch.float64 else 2e-5
+    if form == "centred_l2":
+        # The centre is rounded, by more the further out it lies; the direction of a row near it turns by that much.
+        centre = train.double().mean(0)
+        lengths = torch.cat([train, test]).double().sub(centre).norm(dim=1)
+        tolerance += 16 * torch.finfo(dtype).eps * max(1.0, origin) / float(lengths[lengths > 1e-3].min())
     np.testing.assert_allclose(scores, expected, rtol=tolerance, atol=tolerance)
 
 
