@@ -246,7 +246,7 @@ def _row(way: Way, tried: list[Tried], wish: Wish) -> tuple[str, int]:
 
 
 def _is_broken(test: Counted, wish: Wish) -> bool:
-    wrong = binomial.lower(test.num_wrong, test.num_answers, wish.confidence) if test.num_answers else 0.0
+    wrong, _ = test.wrong_bounds(wish.confidence)
     limit = 1.0 if wish.max_false_accept is None else wish.max_false_accept
     accepted = binomial.mean_lower(test.accepted, test.num_products, wish.confidence)
     return wrong > wish.max_wrong or accepted > limit

@@ -88,7 +88,7 @@ class ImagesFolder:
 
     @property
     def next_steps(self) -> Mapping[str, str]:
-        """In place of those that name options of a run."""
+        """Kind of finding -> what to do about it, where the usual advice would name options that `prepare` lacks."""
         within = f"every image must lie in {self.folder}, which is --images" + ("" if self.is_given else " by default")
         return {
             OUTSIDE: f"{within}. A leading / makes a path absolute: take it away if the path was meant to start there.",

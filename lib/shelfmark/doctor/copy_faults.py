@@ -37,8 +37,9 @@ def two_labels(groups: list[np.ndarray], listings: Listings) -> Iterator[np.ndar
 
 
 def labels_of(group: np.ndarray, listings: Listings) -> dict[int, frozenset[int]] | None:
-    """By the number of `Listings.spaces`, the set of labels that each of these pictures (n,) has; None if they differ.
-    A picture without a label differs from none."""
+    """Number of one of `Listings.spaces` -> the set of labels that every picture of the group (n,) has there.
+
+    None where two pictures have different sets. A picture without a label differs from none."""
     seen: dict[int, frozenset[int]] = {}
     for picture in group.tolist():
         rows = listings.of_picture(picture)

@@ -49,9 +49,9 @@ def near_codes(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Pairs (query, code, bits that differ) of queries (Q,) and codes (codes,) uint64, in arrays of bounded length.
 
-    A pair comes once for each pair of parts in which it agrees. A query that agrees with more codes than `crowd` in two
-    parts is compared with the first of these alone, and gets the `most` nearest: so thousands of saves of one picture
-    are not compared each with each, but all with the same ones.
+    A pair comes once for each pair of parts in which it agrees. A query that agrees with more than `crowd` codes in two
+    parts is compared with the first `crowd` of these codes only, and the `most` nearest are given. So thousands of
+    saves of one picture are all compared with the same few, and not every two of them.
     """
     cuts = np.linspace(0, NUM_BITS, plan.num_parts + 1).round().astype(int)
     for first, second in combinations(range(plan.num_parts), 2):

@@ -27,8 +27,8 @@ from shelfmark.doctor.multi_index import Plan, near_codes
 
 RADII = ((20_000, 12), (200_000, 10))
 RADIUS_OF_MANY = 8
-"""Up to so many pictures, the bits in which the hashes of candidates may differ; fewer of many pictures, of which
-candidates are many anyway."""
+"""(number of pictures, bits in which the hashes of two candidates may differ) of sets up to that number; behind them,
+the bits of larger sets. A large set has many candidates already at few bits."""
 
 LEAST_CONTRAST = 6.0
 """Standard deviation of the brightness, of 0..128. The hash of a picture with less is noise."""
@@ -213,8 +213,10 @@ class _BestPairs:
         self._waiting, self._num_waiting = [], 0
 
     def _nearest(self, packed: np.ndarray) -> np.ndarray:
-        """Of a picture with more than _MOST_OF_ONE others, the nearest half of so many, and the first half: by these,
-        which all of a crowd have in common, it becomes one group. packed: sorted, each pair once."""
+        """At most _MOST_OF_ONE pairs of each picture: those with its nearest pictures, and as many with the first ones.
+
+        All pictures of a crowd are near the same first ones, so they still become one group. packed: sorted, each pair
+        once."""
         part = (packed >> (_DISTANCE_BITS + _WAY_BITS)) // self.num_pictures
         begins = np.flatnonzero(np.r_[True, part[1:] != part[:-1]][: len(part)])
         numbers = np.diff(np.r_[begins, len(part)])

@@ -45,8 +45,8 @@ def pictures_to_drop(
 
 
 def sure_pairs(pairs: Pairs, exact: np.ndarray, listings: Listings) -> np.ndarray:
-    """(pairs,) bool: whether neither the colours nor a part differ, and no two pictures of these pixels have other
-    labels."""
+    """(pairs,) bool: the pairs that are copies beyond doubt: of the same colours, with nothing laid over, and with the
+    same labels wherever their pixels are listed."""
     labels = _labels_of_parts(pairs, exact, listings)
     agree = [
         _compatible(labels[one], labels[two]) for one, two in zip(pairs.first.tolist(), pairs.second.tolist())

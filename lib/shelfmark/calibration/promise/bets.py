@@ -24,7 +24,7 @@ _STAKES = 1 - ((np.arange(_NUM_STAKES) + 0.5) / _NUM_STAKES) ** 3
 def mean_at_most(values: np.ndarray, share: float, times: float = 1.0) -> float:
     """A p-value of "the true mean is `share` or more". values: (n,) independent, each in 0..1.
 
-    times: an estimate of the p-value that so many times as many values, like these, would give.
+    times: 2 estimates the p-value of twice as many values, of which these are a fair sample.
     """
     if not len(values) or share <= 0:
         return 1.0

@@ -1,13 +1,13 @@
 """What rules did to pictures, counted for the promise. Legend: N pictures.
 
 Pictures of known products are counted one by one, but boxes by photograph: those of one photograph are right or wrong
-together, by its light and its blur and as several facings of one product. Each photograph has the share of its answers
-that are wrong, and the mean of these shares over the photographs with an answer is what the promise is about.
+together, by its light and its blur and as several facings of one product. For each photograph with an answer, the share
+of its answers that are wrong is taken; the promise is about the mean of these shares.
 
-Products never seen are counted by product, since pictures of one
-product go together: each product has the share of its pictures that were answered, and the mean of these shares is the
-chance that a picture of such a product is answered, if every product is as likely as another. Products are independent
-draws, where pictures are not, and a share lies in 0..1: all that `binomial.mean_upper` needs.
+Products never seen are counted by product, since pictures of one product go together: each product has the share of its
+pictures that were answered, and the mean of these shares is the chance that a picture of such a product is answered, if
+every product is as likely as another. Products are independent draws, where pictures are not, and a share lies in 0..1:
+all that `binomial.mean_upper` needs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Wish:
 class Photographs:
     """(G,) int64 of each photograph, by its number: the answers about its boxes, and the wrong ones among them.
 
-    times: estimated for so many times as many photographs.
+    times: 2 makes p-values those that twice as many such photographs would be expected to give.
     """
 
     num_answers: np.ndarray
